@@ -44,7 +44,7 @@ from tools.retrieval.passage_index import (
     open_encoder,
     passage_index_information,
 )
-from tools.retrieval.retrieval_tool import StoredPassage, stored_passage
+from tools.retrieval.retrieval_tool import StoredPassage
 from tools.retrieval.wikipedia_index import build_index, index_information
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
@@ -123,7 +123,7 @@ class Measurement:
                 speed = len(some) / (time.monotonic() - began)
                 _say(f"{retriever_name} ranked {set_name}: {speed:,.0f} questions a second")
                 return {
-                    question.question_id: [stored_passage(hit) for hit in ranking]
+                    question.question_id: list(ranking)
                     for question, ranking in zip(some, ranked, strict=True)
                 }
 

@@ -101,10 +101,10 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     from toolformer.decoding.decoding_row import RowSettings
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
+    from tools.plugins.plugins import parse_arguments
     from tools.protocol import Document
     from tools.running.deadlines import Limits
-    from tools.running.pending_calls import call_runner
-    from tools.yours.plugins import parse_arguments
+    from tools.running.execution import call_runner
 
     asker = Document("prompt", "", published_on=datetime.date(2024, 5, 31))
     run_calls = call_runner(tools, [asker], limits=Limits(10))

@@ -64,8 +64,12 @@ class CostMeter:
         self._began = time.monotonic()
         self._fed_before = model.tokens_fed if model else 0
         self._spent_before: list[float] = next(iter(checkpoint.stored(COST)), [0, 0.0])
-        # For the process that goes on after a kill.
-        checkpoint.after_step = lambda: checkpoint.store(COST, self._spent())
+        self._checkpoint = checkpoint
+        checkpoint.after_step = self.keep
+
+    def keep(self) -> None:
+        """Store the cost so far, for the process that goes on after a kill."""
+        self._checkpoint.store(COST, self._spent())
 
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""

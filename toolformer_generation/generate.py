@@ -25,10 +25,10 @@ from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.refusals import check_served, tools_by_name
 from tools.base import Tool
 from tools.calendar import Calendar
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.deadlines import Limits
-from tools.running.pending_calls import call_runner
-from tools.yours.plugins import parse_arguments
+from tools.running.execution import call_runner
 
 if TYPE_CHECKING:
     import torch

@@ -75,7 +75,7 @@ def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
             raise UnservedGenerationError(
                 f"tools has {tool!r}, which is no tool. Expected tools that are ready for use, as "
                 "in tools=[Calculator()]; derive your own from tools.base.Tool, or wrap a "
-                "function in tools.yours.function_tool.FunctionTool."
+                "function in tools.plugins.function_tool.FunctionTool."
             )
         name = getattr(tool, "name", None)
         if not isinstance(name, str) or not is_tool_name(name) or name in by_name:

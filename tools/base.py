@@ -1,13 +1,14 @@
-"""What a tool is: its methods, with the defaults that most tools share.
+"""What a tool is: its methods, with the defaults that most tools share."""
 
-Does not know any tool, and does not enforce deadlines: `tools.running.execution` does.
-"""
-
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
+from typing import ParamSpec
 
-from tools.errors import CallSyntaxError, ToolCallError
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import check_arguments
 
@@ -60,9 +61,6 @@ class Tool(ABC):
         Args:
             text: Arguments as the model wrote them, without enclosing quotes.
 
-        Returns:
-            The arguments on one line, without white space at the ends.
-
         Raises:
             CallSyntaxError: With reason `empty_arguments`, `arrow_in_arguments` or
                 `bracket_in_arguments`.
@@ -90,24 +88,10 @@ class Tool(ABC):
 
         Args:
             arguments: Normalised by `parse_arguments`.
-            document: The text that the call stands in.
-
-        Returns:
-            The answer, before markers are removed from it.
-
-        Raises:
-            ToolCallError: When there is no answer.
         """
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several calls one after the other.
-
-        Args:
-            requests: Pairs of normalised arguments and the text of the call.
-
-        Returns:
-            One entry per request, in the same order: the answer, or the error of that call.
-        """
+        """Answer several calls one after the other."""
         answers: list[str | ToolCallError] = []
         for arguments, document in requests:
             try:
@@ -123,9 +107,6 @@ class Tool(ABC):
     def proposals(self, document: Document) -> Sequence[Proposal]:  # noqa: ARG002
         """Propose nothing: the model's probabilities choose the places, as in the paper.
 
-        Args:
-            document: A text that `preselect` takes.
-
         Returns:
             Places inside the text, in any order.
         """
@@ -137,20 +118,12 @@ class Tool(ABC):
         A sampling model sees the whole text, a decoding one only what stands before the call: a
         tool whose arguments could be copied from behind refuses them here (spec §3.4).
 
-        Args:
-            arguments: Normalised by `parse_arguments`.
-            before: The text in front of the call.
-            after: The text behind it.
-
         Raises:
             CallSyntaxError: When the call could not be written at this place.
         """
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
         """The publication date of the text: an answer may depend on it, and on nothing else of it.
-
-        Args:
-            document: The text that the call stands in.
 
         Returns:
             What an answer depends on besides name, version and arguments; None for a tool whose
@@ -160,3 +133,29 @@ class Tool(ABC):
 
     def check_available(self) -> None:  # noqa: B027
         """Do nothing: the tool needs nothing that could be missing."""
+
+
+_P = ParamSpec("_P")
+
+
+def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]:
+    """Have pydantic check what a tool's constructor is given, by its annotations.
+
+    Nothing is converted but whole numbers to floats.
+    """
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    validated = validate_call(config=config)(constructor)
+
+    @functools.wraps(constructor)
+    def checked(*args: _P.args, **settings: _P.kwargs) -> None:
+        try:
+            validated(*args, **settings)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            expected = problem["msg"].replace("Input should be", "Expected it to be")
+            raise ToolSettingsError(
+                f"{getattr(args[0], 'name', '')}: {problem['loc'][0]} is {problem['input']!r}. "
+                f"{expected}."
+            ) from error
+
+    return checked

@@ -1,8 +1,7 @@
 """The calculator: the four basic operations on exact numbers (paper, section 3 and appendix A).
 
-Does not evaluate Python: an expression is parsed to a syntax tree, and the tree is walked with a
-list of what is allowed. Does not decide which texts are worth annotating; the rules are in
-`tools.number_rules`.
+Nothing is evaluated as Python: an expression is parsed to a syntax tree, and the tree is walked
+with a list of what is allowed.
 """
 
 import ast
@@ -10,9 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import add, mul, neg, pos, sub
+from typing import Annotated
 
-from tools.base import Tool
-from tools.errors import ToolCallError, ToolSettingsError
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tools.base import Tool, with_checked_settings
+from tools.errors import ToolCallError
 from tools.number_rules import preselect_by_numbers
 from tools.proposing.numbers import propose_numbers
 from tools.protocol import Document, Preselection, Proposal
@@ -47,39 +49,21 @@ class Calculator(Tool):
         weak_share: Share in 0 to 1 of the texts to keep that merely hold three numbers
             (paper: 0.01).
         seed: Seed of that choice.
-
-    Raises:
-        ToolSettingsError: When a limit is not positive or the share is not in 0 to 1.
     """
 
     name = "Calculator"
     description = "Works out an expression of numbers, + - * / and brackets."
 
+    @with_checked_settings
     def __init__(
         self,
         *,
-        max_characters: int = 100,
-        max_depth: int = 20,
-        max_magnitude: float = 1e15,
-        weak_share: float = 0.01,
+        max_characters: PositiveInt = 100,
+        max_depth: PositiveInt = 20,
+        max_magnitude: PositiveFloat = 1e15,
+        weak_share: Annotated[float, Field(ge=0, le=1)] = 0.01,
         seed: int = 0,
     ) -> None:
-        limits = {
-            "max_characters": max_characters,
-            "max_depth": max_depth,
-            "max_magnitude": max_magnitude,
-        }
-        for setting, value in limits.items():
-            # Infinity is refused too: it has no exact value to compare with.
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ToolSettingsError(
-                    f"Calculator: {setting} is {value!r}. Expected a finite number above 0."
-                )
-        if not isinstance(weak_share, int | float) or not 0 <= weak_share <= 1:
-            raise ToolSettingsError(
-                f"Calculator: weak_share is {weak_share!r}. Expected a share from 0 to 1; "
-                "the paper uses 0.01."
-            )
         self.max_characters = max_characters
         self.max_depth = max_depth
         self.max_magnitude = Fraction(max_magnitude)
@@ -97,10 +81,6 @@ class Calculator(Tool):
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Work out one expression.
-
-        Args:
-            arguments: The expression.
-            document: Not used.
 
         Returns:
             The value: without decimals if it is whole, else rounded to two decimals.
@@ -217,12 +197,6 @@ def format_number(value: Fraction) -> str:
     The exact value decides: a whole one has no decimals, any other exactly two, so that 1/1000
     is `0.00`. Halves are rounded away from zero; a negative value that rounds to zero has no
     sign.
-
-    Args:
-        value: An exact number.
-
-    Returns:
-        Its text.
 
     Example:
         >>> [format_number(Fraction(text)) for text in ("18/7", "80", "-1/1000")]

@@ -1,22 +1,22 @@
 """The calendar: says what day it is for a text (paper, section 3 and appendix A).
 
-For building data the current day is the document's own: the date in its URL, or the date its
-source gives. Does not read the wall clock; whoever wants the real day passes a clock in.
+For building data the current day is the document's own: the date in its URL, or the date its source
+gives. The wall clock is never read; whoever wants the real day passes a clock in.
 """
 
 import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from toolformer.ground.day_names import MONTHS, WEEKDAYS
-from tools.base import Tool
+from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.dates import propose_dates
 from tools.protocol import Document, Preselection, Proposal
 
 _FIRST_YEAR = 1995
 _LATEST_OF_ALL = datetime.date(2099, 12, 31)
-_DATE_SOURCES = ("url", "published_on")
 _YEAR = re.compile(r"[0-9]{4}")
 _MONTH_OR_DAY = re.compile(r"[0-9]{2}")
 _DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
@@ -35,9 +35,6 @@ class Calendar(Tool):
             without that the year 2099.
         today: Clock for documents without a date. Without it such a call has no answer. Never
             set it while building data.
-
-    Raises:
-        ToolSettingsError: When a setting has no such value.
     """
 
     name = "Calendar"
@@ -45,18 +42,14 @@ class Calendar(Tool):
     takes_arguments = False
     proposals_version = "2"
 
+    @with_checked_settings
     def __init__(
         self,
         *,
-        date_source: str = "url",
+        date_source: Literal["url", "published_on"] = "url",
         latest_date: datetime.date | str | None = None,
         today: Callable[[], datetime.date] | None = None,
     ) -> None:
-        if date_source not in _DATE_SOURCES:
-            raise ToolSettingsError(
-                f"Calendar: date_source is {date_source!r}. Expected one of "
-                f"{', '.join(map(repr, _DATE_SOURCES))}."
-            )
         self.date_source = date_source
         self.latest_date = None if latest_date is None else _as_date(latest_date)
         self.today = today
@@ -64,12 +57,6 @@ class Calendar(Tool):
 
     def parse_arguments(self, text: str) -> str:
         """Accept nothing but white space.
-
-        Args:
-            text: The text between the brackets.
-
-        Returns:
-            Empty text.
 
         Raises:
             CallSyntaxError: With reason `arguments_given`.
@@ -83,13 +70,6 @@ class Calendar(Tool):
 
     def call(self, arguments: str, document: Document) -> str:
         """Say what day it is for a document.
-
-        Args:
-            arguments: Empty text.
-            document: The text that the call stands in.
-
-        Returns:
-            A sentence such as `Today is Friday, May 3, 2024.`
 
         Raises:
             ToolCallError: With reason `no_date` when the document has no date and there is no
@@ -148,13 +128,6 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
     Recognised in the path alone: `/YYYY/MM/DD` as three whole parts, a part that begins with
     `YYYY-MM-DD`, and `YYYYMMDD` as a whole part. Year and month alone are no date.
 
-    Args:
-        url: The URL, with or without a scheme.
-        latest: The latest day that counts; the earliest is 1 January 1995.
-
-    Returns:
-        The first date in the path that exists and lies in these bounds, or None.
-
     Example:
         >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
         datetime.date(2024, 5, 3)
@@ -171,12 +144,6 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
 
 def render_date(date: datetime.date) -> str:
     """Write a date as the calendar answers, whatever the machine's language.
-
-    Args:
-        date: A date.
-
-    Returns:
-        A sentence with weekday, month in words, day without leading zero, and year.
 
     Example:
         >>> render_date(datetime.date(2024, 5, 3))

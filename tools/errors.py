@@ -1,8 +1,7 @@
 """The errors of the tools package.
 
 Every error here is a `ToolError` and, where one fits, also the builtin kind that it refines, so
-that callers may catch either. Does not decide what a failed call means for a run: a call that
-fails on model-written input is data, see `tools.running.execution`.
+that callers may catch either.
 """
 
 import re
@@ -57,13 +56,16 @@ class ToolDiedError(ToolError, RuntimeError):
     """A tool stopped working during a run; no result of it may be published."""
 
 
-class ToolBugError(ToolError, RuntimeError):
-    """A tool raised what no tool should.
+class TranslationFailedError(ToolError, RuntimeError):
+    """Texts could not be translated together; each alone they may be."""
 
-    Args:
-        place: Where in its own code.
-        message: What it raised.
-    """
+
+class ReplayError(ToolError, ValueError):
+    """The answers of a replay are not there, or were given under other settings."""
+
+
+class ToolBugError(ToolError, RuntimeError):
+    """A tool raised what no tool should, at a `place` in its own code."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(place, message)
@@ -74,12 +76,8 @@ class ToolBugError(ToolError, RuntimeError):
         return self.message
 
 
-class ReplayError(ToolError, ValueError):
-    """The answers of a replay are not there, or were given under other settings."""
-
-
-class CallSyntaxError(ToolError, ValueError):
-    """A text is not a call of the tool.
+class _ReasonedError(ToolError, ValueError):
+    """An error about one call.
 
     Args:
         reason: Short snake_case word, the same for all errors of one kind.
@@ -95,23 +93,21 @@ class CallSyntaxError(ToolError, ValueError):
         return self.message
 
 
-class ToolCallError(ToolError, ValueError):
+class CallSyntaxError(_ReasonedError):
+    """A text is not a call of the tool."""
+
+
+class ToolCallError(_ReasonedError):
     """A well-formed call has no answer, for example a division by zero.
 
     Args:
-        reason: Short snake_case word, the same for all errors of one kind.
-        message: What is wrong, what was expected, what to do.
+        reason, message: As of all errors about one call.
         is_lasting: Whether the same call would be refused again; only then it is remembered.
     """
 
     def __init__(self, reason: str, message: str, *, is_lasting: bool = True) -> None:
         super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
         self.is_lasting = is_lasting
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class ToolUnavailableError(ToolError, RuntimeError):
@@ -134,13 +130,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 
 class MissingAnswerError(ToolUnavailableError):
-    """In a replay, an answer is missing.
-
-    Args:
-        tool_name: The tool, as written in calls.
-        reason: Which call lacks its answer, as a clause without a full stop.
-        remedy: What the user can do about it, as a sentence without a full stop.
-    """
+    """In a replay, an answer is missing; `reason` says to which call."""
 
     def __str__(self) -> str:
         return f"No answer of {self.tool_name}: {self.reason}. {self.remedy}."

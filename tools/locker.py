@@ -25,10 +25,6 @@ class Locker(Tool):
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Tell a number that follows from name and seed alone.
 
-        Args:
-            arguments: The name.
-            document: The text that the call stands in.
-
         Returns:
             Four digits. The first is not 0, which would be lost where numbers are compared.
 

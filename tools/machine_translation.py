@@ -1,18 +1,19 @@
 """MT: translation of a phrase into English (paper, section 3 and appendix A).
 
 NLLB-200 where its weights are given, else Apertium where it is installed, else unavailable: the
-translators are in `tools.translation`. The language of a phrase is found by fastText. Does not
-choose which texts are worth annotating; the rules are in `tools.translation.preselection`.
+translators are in `tools.translation`. The language of a phrase is found by fastText.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
+from typing import Annotated, Literal
 
-from tools.base import Tool
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tools.base import Tool, with_checked_settings
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, TranslationFailedError
 from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
@@ -21,14 +22,7 @@ from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbOptions, NllbTranslator
 from tools.translation.preselection import preselect_by_language
-from tools.translation.translator import TranslationFailedError
 
-_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "backend": ("auto", "nllb", "apertium"),
-        "precision": ("float32", "bfloat16", "float16"),
-    }
-)
 # Translations kept in memory; models ask for the same phrase again and again.
 _MOST_KEPT = 100_000
 
@@ -52,49 +46,32 @@ class MachineTranslation(Tool):
         foreign_confidence: Confidence from 0 to 1 above which a chunk of a text counts as being in
             another language (paper: 0.8).
         chunk_tokens: Length of such a chunk in words (paper: 10).
-
-    Raises:
-        ToolSettingsError: When a setting has no such value.
     """
 
     name = "MT"
     description = "Translates a phrase into English."
 
+    @with_checked_settings
     def __init__(
         self,
         *,
-        backend: str = "auto",
+        backend: Literal["auto", "nllb", "apertium"] = "auto",
         model_directory: str | Path = "",
-        beam_size: int = 1,
-        max_new_tokens: int = 128,
-        batch_size: int = 16,
+        beam_size: PositiveInt = 1,
+        max_new_tokens: PositiveInt = 128,
+        batch_size: PositiveInt = 16,
         device: str | Callable[[], str] = "auto",
-        precision: str = "float32",
-        timeout_seconds: float = 60.0,
-        max_characters: int = 500,
-        foreign_confidence: float = 0.8,
-        chunk_tokens: int = 10,
+        precision: Literal["float32", "bfloat16", "float16"] = "float32",
+        timeout_seconds: PositiveFloat = 60.0,
+        max_characters: PositiveInt = 500,
+        foreign_confidence: Annotated[float, Field(ge=0, le=1)] = 0.8,
+        chunk_tokens: PositiveInt = 10,
     ) -> None:
-        _check_choice("backend", backend)
-        _check_choice("precision", precision)
-        for setting, value in (
-            ("beam_size", beam_size),
-            ("max_new_tokens", max_new_tokens),
-            ("batch_size", batch_size),
-            ("max_characters", max_characters),
-            ("chunk_tokens", chunk_tokens),
-        ):
-            if type(value) is not int or value < 1:
-                raise _wrong(setting, value, "a whole number of at least 1")
-        if not _is_number(timeout_seconds) or not 0 < timeout_seconds < float("inf"):
-            raise _wrong("timeout_seconds", timeout_seconds, "a number of seconds above 0")
-        if not _is_number(foreign_confidence) or not 0 <= foreign_confidence <= 1:
-            raise _wrong("foreign_confidence", foreign_confidence, "a number from 0 to 1")
-        if not isinstance(device, str) and not callable(device):
-            raise _wrong("device", device, "auto, cpu or a CUDA device such as 'cuda:0'")
         self.model_directory = _as_directory(model_directory)
         if self.model_directory is None and backend == "nllb":
-            raise _wrong("backend", backend, "a directory in model_directory beside it")
+            raise ToolSettingsError(
+                "MT: backend is 'nllb'. Expected a directory in model_directory beside it."
+            )
         if backend == "auto":
             backend = "apertium" if self.model_directory is None else "nllb"
         self.backend = backend
@@ -123,36 +100,15 @@ class MachineTranslation(Tool):
         )
 
     def parse_arguments(self, text: str) -> str:
-        """Normalise a phrase: control characters and white space.
-
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The phrase on one line.
-
-        Raises:
-            CallSyntaxError: As `Tool.parse_arguments`.
-        """
+        """Normalise a phrase: control characters and white space."""
         return super().parse_arguments(single_line(text))
 
     def prepare(self) -> None:
-        """Load the model, where a model translates.
-
-        Raises:
-            ToolUnavailableError: When it cannot be loaded.
-        """
+        """Load the model, where a model translates."""
         self._translator.prepare()
 
     def call(self, arguments: str, document: Document) -> str:
         """Translate one phrase; see `call_batch`, which is faster for several.
-
-        Args:
-            arguments: The phrase.
-            document: The text that the call stands in.
-
-        Returns:
-            The translation.
 
         Raises:
             ToolCallError: With reason `no_words`, `too_long`, `already_english`,
@@ -168,16 +124,9 @@ class MachineTranslation(Tool):
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
         """Translate several phrases: those of one language together, each distinct one once.
 
-        Args:
-            requests: Pairs of phrase and the text of the call, which is not used.
-
         Returns:
             One entry per request, in the same order: the translation, or the error of that call,
             with a reason as in `call`.
-
-        Raises:
-            ToolTimeoutError: When Apertium took too long.
-            ToolUnavailableError: When nothing can translate.
         """
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
@@ -218,11 +167,6 @@ class MachineTranslation(Tool):
         A sampling model sees the whole text and may translate what comes only later; a decoding
         one cannot. Compared without regard to case and white space.
 
-        Args:
-            arguments: The phrase.
-            before: The text in front of the call.
-            after: The text behind it.
-
         Raises:
             CallSyntaxError: With reason `look_ahead` when the phrase ends behind the call, or
                 `not_in_text` when it is nowhere in the text.
@@ -248,11 +192,7 @@ class MachineTranslation(Tool):
         return ()
 
     def check_available(self) -> None:
-        """Check that something can translate, without loading it.
-
-        Raises:
-            ToolUnavailableError: When nothing can; it says how to get a translator.
-        """
+        """Check that something can translate, without loading it."""
         self._translator.check_available()
 
     def _make_translator(self) -> ApertiumTranslator | NllbTranslator:
@@ -323,25 +263,12 @@ def _comparable(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _as_directory(value: object) -> Path | None:
+def _as_directory(value: str | Path) -> Path | None:
     """Read the value of a directory setting; empty text is none."""
-    if not isinstance(value, str | Path):
-        raise _wrong("model_directory", value, "a directory")
     try:
         return Path(value).expanduser() if str(value) else None
     # What `~somebody` gives where there is nobody of that name.
     except RuntimeError as error:
-        raise _wrong("model_directory", str(value), "a directory") from error
-
-
-def _check_choice(setting: str, value: object) -> None:
-    if value not in _CHOICES[setting]:
-        raise _wrong(setting, value, f"one of {', '.join(map(repr, _CHOICES[setting]))}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _wrong(setting: str, value: object, expected: str) -> ToolSettingsError:
-    return ToolSettingsError(f"MT: {setting} is {value!r}. Expected {expected}.")
+        raise ToolSettingsError(
+            f"MT: model_directory is '{value}'. Expected a directory: {error}"
+        ) from error

@@ -1,7 +1,4 @@
-"""What tells one model directory from another, without reading gigabytes.
-
-Does not load a model.
-"""
+"""What tells one model directory from another, without reading gigabytes."""
 
 import hashlib
 import struct
@@ -26,9 +23,6 @@ def model_identity(directory: Path) -> str:
     Not of all weights: that would read 12 GB for the paper's model at every run. Of each file 64
     blocks are read, evenly spread, so that other weights of equal shapes are another model. What
     says only how a model is decoded (`toolformer.ground.beside_models`) does not count.
-
-    Args:
-        directory: Holds the model.
 
     Raises:
         OSError: When a file cannot be read.

@@ -1,9 +1,9 @@
 """Which texts are worth annotating with the calculator (paper, appendix A).
 
 A text is taken if (i) some window of 100 tokens holds three numbers of which one is what an
-operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal to`, `total of`
-or `average of`, or (iii) it holds three numbers and is among the small random share kept of the
-texts that fulfil only this. Does not work out expressions: `tools.calculator` does.
+operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal to`, `total of` or
+`average of`, or (iii) it holds three numbers and is among the small random share kept of the texts
+that fulfil only this.
 
 The paper does not say what a token or a number is. Here tokens are numbers, words and single
 punctuation marks; a number is written in ASCII digits, with or without commas between groups of
@@ -43,7 +43,6 @@ def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) ->
     """Decide whether a text is worth annotating with the calculator.
 
     Args:
-        document: The text.
         weak_share: Share in 0 to 1 of the texts to keep that fulfil only rule (iii).
         seed: Seed of that choice, which depends on it and the document's id alone.
 
@@ -83,12 +82,6 @@ def _holds_computed_number(numbers: list[_Number]) -> bool:
     Equality is tested after rounding to two decimals, with ∘ one of + - * / and the pair in both
     orders. Instead of trying all triples of all windows, each pair that fits into a window is
     looked at once, and its results are looked up among the numbers of the text.
-
-    Args:
-        numbers: The numbers of a text in order.
-
-    Returns:
-        Whether rule (i) is fulfilled.
     """
     # Serial numbers and digits of π are nobody's result, and would make the integers long.
     numbers = [number for number in numbers if len(number.digits) <= _MOST_DIGITS]
@@ -126,17 +119,7 @@ def _holds_computed_number(numbers: list[_Number]) -> bool:
 
 
 def _has_third(places: list[int], first: int, second: int, tokens: list[int]) -> bool:
-    """Tell whether a third occurrence shares a window with two others.
-
-    Args:
-        places: Indices of the numbers that have the wanted value, ascending.
-        first: Index of the earlier of the two numbers.
-        second: Index of the later one.
-        tokens: Token index of every number.
-
-    Returns:
-        Whether some place is neither of the two and no window edge lies in between.
-    """
+    """Tell whether a third occurrence shares a window with two others."""
     lowest = tokens[second] - _WINDOW_TOKENS
     highest = tokens[first] + _WINDOW_TOKENS
     start = bisect_left(places, True, key=lambda place: tokens[place] > lowest)

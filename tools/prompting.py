@@ -1,7 +1,6 @@
 """The few-shot prompts with which the language model annotates texts (paper, appendix A.2).
 
-They are files, or drafted from a description and examples. Does not tokenize and does not shorten
-texts that are too long for the model.
+They are files, or drafted from a description and examples.
 """
 
 import re
@@ -28,13 +27,9 @@ def load_prompt(
     """Read and check the prompt of a tool.
 
     Args:
-        tool_name: The tool, as written in calls.
         path: A file of the user's own, in UTF-8; None for the prompt that comes with the tool.
             Line ends of other systems and line breaks after the last line are forgiven.
         own: What the tool gives itself, as text or as a file; None for a file of this package.
-
-    Returns:
-        The prompt with the slot `{text}`; it ends with `Output:`.
 
     Raises:
         PromptError: When there is no such file, it is not UTF-8 text, or `check_prompt` refuses
@@ -53,12 +48,6 @@ def load_short_prompt(tool_name: str) -> str:
 
     Made for small models: the texts are of the plain form that these annotate, with each call right
     in front of what it helps to write (of MT, behind the phrase).
-
-    Args:
-        tool_name: A tool that comes with the project.
-
-    Returns:
-        The prompt with the slot `{text}`.
 
     Raises:
         PromptError: When the tool has none, being from outside.
@@ -103,19 +92,11 @@ def draft_prompt(
     A prompt that was written for the tool and tried out is better; this one is a beginning.
 
     Args:
-        name: The tool, as written in calls.
-        description: What the tool does, as a sentence.
         examples: At least three texts of one line, each with one or more calls at the place where
             the result helps to write what follows, as in
             `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
         parameters: What stands between the brackets of a call, for the instruction; else it shows
             the first call of the examples.
-
-    Returns:
-        The prompt with its slot.
-
-    Raises:
-        PromptError: When there are too few examples, or one is not a line with a call of the tool.
 
     Example:
         >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
@@ -155,12 +136,6 @@ def draft_prompt(
 def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
     r"""List what a prompt demonstrates.
 
-    Args:
-        prompt: A prompt with its slot.
-
-    Returns:
-        For each demonstration its input and the texts of its calls, without brackets around them.
-
     Example:
         >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")
         [('A b.', ['Echo(b)'])]
@@ -172,15 +147,7 @@ def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
 
 
 def fill_prompt(prompt: str, text: str) -> str:
-    """Put a text into the slot of a prompt, giving P(x).
-
-    Args:
-        prompt: A prompt from `load_prompt`.
-        text: The text x; braces in it have no meaning.
-
-    Returns:
-        The prompt, ending in `Output:`.
-    """
+    """Put a text into the slot of a prompt, giving P(x)."""
     return prompt.replace(SLOT, text)
 
 
@@ -189,11 +156,6 @@ def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> 
 
     The copy rule: each demonstration's output without its calls equals its input. A
     demonstration that breaks it teaches the model to change the text.
-
-    Args:
-        prompt: The prompt with its slot.
-        tool_name: The only tool that it may demonstrate.
-        source: Where the prompt comes from, for the messages.
 
     Raises:
         PromptError: When the prompt does not have exactly one slot, does not end with

@@ -1,7 +1,4 @@
-"""What passes between tools and everything that uses them: calls, texts, results, proposals.
-
-Does not know what a tool is; `tools.base` does.
-"""
+"""What passes between tools and everything that uses them: calls, texts, results, proposals."""
 
 import datetime
 from dataclasses import dataclass
@@ -13,7 +10,6 @@ class ToolCall:
     """A call c = (a_c, i_c): the name of a tool and its input (paper, section 2).
 
     Attributes:
-        tool_name: The tool, as written in calls.
         arguments: The text between the brackets, without enclosing quotes.
     """
 
@@ -27,8 +23,6 @@ class Document:
 
     Attributes:
         document_id: Stable key of the text.
-        text: The whole text.
-        url: Where the text was found.
         title: Title, where the source has one; WikiSearch does not answer with the same article.
         published_on: Publication date given by the source; while decoding, the presumed date.
     """

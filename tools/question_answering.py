@@ -7,7 +7,11 @@ a model and this package knows none.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
+from pydantic import Field, PositiveInt, SkipValidation
+
+from tools.base import with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
@@ -17,9 +21,8 @@ from tools.retrieval.retrieval_tool import (
     RetrievalTool,
     Retriever,
     StoredPassage,
-    stored_passage,
 )
-from tools.running.source_exclusion import AskingText
+from tools.running.text_overlap import AskingText
 from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text
@@ -49,29 +52,21 @@ class QA(RetrievalTool):
     readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 
+    @with_checked_settings
     def __init__(
         self,
-        retriever: Retriever,
-        reader: Reader,
+        retriever: SkipValidation[Retriever],
+        reader: SkipValidation[Reader],
         *,
-        passages: int = 3,
+        passages: PositiveInt = 3,
         depth: int = 20,
-        least_probability: float = 0.01,
-        overlap_share: float = 0.5,
+        least_probability: Annotated[float, Field(ge=0, le=1)] = 0.01,
+        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
     ) -> None:
-        for setting, value, is_valid, expected in (
-            ("passages", passages, passages >= 1, "at least 1 passage"),
-            ("depth", depth, depth >= passages, f"at least {passages}, the passages to read"),
-            (
-                "least_probability",
-                least_probability,
-                0 <= least_probability <= 1,
-                "a probability from 0 to 1",
-            ),
-            ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
-        ):
-            if not is_valid:
-                raise ToolSettingsError(f"QA has {setting}={value!r}. Expected {expected}.")
+        if depth < passages:
+            raise ToolSettingsError(
+                f"QA: depth is {depth}. Expected at least {passages}, the passages to read."
+            )
         self.retriever = retriever
         self.reader = reader
         self.passages = passages
@@ -92,12 +87,6 @@ class QA(RetrievalTool):
     def parse_arguments(self, text: str) -> str:
         """Normalise a question: quotes, control characters and white space.
 
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The question on one line.
-
         Raises:
             CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
         """
@@ -115,30 +104,14 @@ class QA(RetrievalTool):
         return propose_facts(document.text)
 
     def prepare(self) -> None:
-        """Load the reader's model.
-
-        Raises:
-            ToolUnavailableError: When it cannot be loaded.
-        """
+        """Load the reader's model."""
         with _named_errors():
             self.reader.prepare()
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
-        """Rank passages for questions.
-
-        Args:
-            queries: Distinct questions.
-
-        Returns:
-            One ranking per question, best first.
-
-        Raises:
-            ToolUnavailableError: When an index cannot be opened.
-            ToolDiedError: When searching fails.
-        """
+        """Rank passages for questions."""
         with _named_errors():
-            rankings = self.retriever.rank(queries, self.depth)
-        return [[stored_passage(hit) for hit in ranking] for ranking in rankings]
+            return self.retriever.rank(queries, self.depth)
 
     def select(
         self,
@@ -146,16 +119,7 @@ class QA(RetrievalTool):
         passages: Sequence[StoredPassage],
         document: Document,
     ) -> list[StoredPassage]:
-        """Return the best passages that are neither the source nor a copy of the asking text.
-
-        Args:
-            query: The question, which does not matter here.
-            passages: In the order of their ranking.
-            document: The text that the call stands in.
-
-        Returns:
-            As many as are read, in the same order.
-        """
+        """Return the best passages that are neither the source nor a copy of the asking text."""
         asking = AskingText(document, self.overlap_share)
         foreign: list[StoredPassage] = []
         for passage in passages:
@@ -172,9 +136,6 @@ class QA(RetrievalTool):
     ) -> list[str | ToolCallError]:
         """Answer questions from their passages.
 
-        Args:
-            requests: Pairs of question and passages.
-
         Returns:
             One entry per request: the answer, or a `ToolCallError` with reason `no_result` where
             there are no passages and `unsure` where the reader is.
@@ -188,11 +149,7 @@ class QA(RetrievalTool):
         ]
 
     def check_available(self) -> None:
-        """Check retriever and reader by looking at files, without loading anything.
-
-        Raises:
-            ToolUnavailableError: When one of them cannot run.
-        """
+        """Check retriever and reader by looking at files, without loading anything."""
         with _named_errors():
             self.retriever.check_available()
             self.reader.check_available()

@@ -1,7 +1,6 @@
 """The tools by name: those of this project, of installed packages and of the settings.
 
-Entries name a module and a class, so that listing the tools imports none of them. Does not know
-settings or their defaults beyond what each tool's constructor accepts.
+Entries name a module and a class, so that listing the tools imports none of them.
 """
 
 import difflib
@@ -12,7 +11,7 @@ from types import MappingProxyType
 
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.yours.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
+from tools.plugins.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {
@@ -38,9 +37,6 @@ def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
     Args:
         targets: Name to `module:Class` of tools that the settings name.
 
-    Returns:
-        The names, as written in calls.
-
     Raises:
         ToolRegistrationError: When a tool from outside is registered under a name that cannot be
             used.
@@ -57,13 +53,8 @@ def create_tool(
     """Create a tool.
 
     Args:
-        name: As written in calls; one of `tool_names`.
         settings: Keyword arguments of the tool's constructor. The class of a plugin whose
             constructor takes a `name` gets the tool's own.
-        targets: Name to `module:Class` of tools that the settings name.
-
-    Returns:
-        The tool. It may still be unavailable here: ask `check_usable`.
 
     Raises:
         UnknownToolError: When no tool has the name.
@@ -78,7 +69,7 @@ def create_tool(
     check_tool_name(name, targets=targets)
     settings = dict(settings or {})
     if is_plugin(name):
-        return _create_plugin(find_plugins(targets, taken=_TAKEN)[name], settings)
+        return _create_plugin(_find_plugin(name, targets), settings)
     module_name, _, class_name = _ENTRIES[name].partition(":")
     tool_class = getattr(importlib.import_module(module_name), class_name)
     _check_settings(name, settings, inspect.signature(tool_class))
@@ -87,10 +78,6 @@ def create_tool(
 
 def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> None:
     """Check that a tool has this name, without importing it.
-
-    Args:
-        name: As written in calls.
-        targets: Name to `module:Class` of tools that the settings name.
 
     Raises:
         UnknownToolError: When no tool has the name; the message suggests the nearest one.
@@ -105,51 +92,26 @@ def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> N
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a tool of this name comes from outside this project.
-
-    Example:
-        >>> is_plugin("Calculator"), is_plugin("UnitConverter")
-        (False, True)
-    """
+    """Whether a tool of this name comes from outside this project."""
     return name not in _ENTRIES
 
 
 def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """Say for people where a tool comes from.
-
-    Args:
-        name: One of `tool_names`.
-        targets: Name to `module:Class` of tools that the settings name.
-
-    Returns:
-        `built in`, or who registered which class.
-    """
+    """Say for people where a tool comes from."""
     if not is_plugin(name):
         return "built in"
-    plugin = find_plugins(targets, taken=_TAKEN)[name]
+    plugin = _find_plugin(name, targets)
     return f"{plugin.target} ({plugin.origin})"
 
 
 def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """The `module:Class` that a tool from outside is registered as.
-
-    Args:
-        name: One of `tool_names`, for which `is_plugin` holds.
-        targets: Name to `module:Class` of tools that the settings name.
-
-    Raises:
-        UnknownToolError: When no tool has the name.
-    """
+    """The `module:Class` that a tool from outside is registered as; UnknownToolError for none."""
     check_tool_name(name, targets=targets)
-    return find_plugins(targets, taken=_TAKEN)[name].target
+    return _find_plugin(name, targets).target
 
 
 def check_usable(tool: Tool, name: str) -> None:
     """Check that a tool can run here, before anything expensive.
-
-    Args:
-        tool: From `create_tool`.
-        name: What it was created as.
 
     Raises:
         ToolUnavailableError: When the tool cannot run, or comes from outside and does not say of
@@ -162,6 +124,10 @@ def check_usable(tool: Tool, name: str) -> None:
     with foreign_code(name, "its check whether it can run"):
         tool.check_available()
         check_described(tool, name)
+
+
+def _find_plugin(name: str, targets: Mapping[str, str]) -> Plugin:
+    return find_plugins(targets, taken=_TAKEN)[name]
 
 
 def _create_plugin(plugin: Plugin, settings: dict[str, object]) -> Tool:

@@ -1,9 +1,8 @@
 """The text form of calls: writing, reading, inserting and removing them.
 
 The markers are ordinary text, as in the paper (section 2, footnote 1): `" ["`, `"->"` and `"]"`
-stand for `<API>`, the arrow and `</API>`. Does not know any tool or tokenizer, and never looks
-for calls in a finished text: calls live as offsets beside it, because texts contain brackets of
-their own.
+stand for `<API>`, the arrow and `</API>`. A finished text is never searched for calls: they live as
+offsets beside it, because texts contain brackets of their own.
 """
 
 import re
@@ -47,13 +46,9 @@ def call_pieces(
     Encoding the pieces separately keeps `" ["` and `"]"` the same tokens everywhere.
 
     Args:
-        call: The call; its arguments must be free of markers.
         result: The result r of e(c, r). None, or empty text, gives e(c, ε).
         empty_result_keeps_arrow: Whether e(c, ε) is written `[Name(args) ->]`, the literal
             reading of the paper, or `[Name(args)]`.
-
-    Returns:
-        The pieces in order, none of them empty.
 
     Example:
         >>> call_pieces(ToolCall("Calculator", "6 * 7"), "42")
@@ -75,14 +70,6 @@ def format_call(
 ) -> str:
     """Write a call as text, with the space in front that belongs to the opening marker.
 
-    Args:
-        call: The call.
-        result: The result, or None for e(c, ε).
-        empty_result_keeps_arrow: See `call_pieces`.
-
-    Returns:
-        The text of the call.
-
     Example:
         >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
         ' [Calculator(6 * 7) -> 42]'
@@ -97,9 +84,6 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
         sample_text: Decoded text after `" ["` up to where sampling stopped. What follows the
             first `]` is ignored: vocabularies have tokens such as `].` or `)]`.
         tool_name: The only tool whose calls are accepted.
-
-    Returns:
-        The arguments without white space at the ends and without one pair of enclosing quotes.
 
     Raises:
         CallSyntaxError: With reason `no_closing_bracket`, `not_a_call`, `other_tool`,
@@ -145,9 +129,6 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
 def check_arguments(arguments: str) -> None:
     """Refuse arguments that contain a marker.
 
-    Args:
-        arguments: The text between the brackets of a call.
-
     Raises:
         CallSyntaxError: With reason `bracket_in_arguments` or `arrow_in_arguments`.
     """
@@ -171,12 +152,6 @@ def strip_quotes(arguments: str) -> str:
     Quotes are a pair only if neither of them occurs in between, so that `"a" or "b"` keeps its
     quotes.
 
-    Args:
-        arguments: The text between the brackets of a call.
-
-    Returns:
-        The arguments without the pair.
-
     Example:
         >>> strip_quotes(' "Suez Canal" ')
         'Suez Canal'
@@ -198,12 +173,6 @@ def clean_result(text: str) -> str:
     `[` and `]` become round brackets, `->` becomes the word `to`, control characters become
     spaces, runs of white space one space; characters that nobody sees, such as those that turn the
     direction of writing around, are removed. Cleaning twice changes nothing.
-
-    Args:
-        text: What a tool answered.
-
-    Returns:
-        The cleaned text, without white space at the ends; possibly empty.
 
     Example:
         >>> clean_result("B > see [2] -> x")
@@ -246,12 +215,8 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
     """Insert calls into a text.
 
     Args:
-        text: The text without calls.
         calls: Pairs of character offset in `text` and text to insert there, in any order.
             Calls with equal offsets stand in the order given.
-
-    Returns:
-        The text with all calls; `remove_calls` with the same calls gives `text` back.
 
     Raises:
         ValueError: When an offset lies outside the text.
@@ -278,13 +243,6 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
 
 def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
     """Undo `insert_calls`.
-
-    Args:
-        augmented_text: The text with calls.
-        calls: The pairs that were inserted; offsets count characters of the text without calls.
-
-    Returns:
-        The text without calls.
 
     Raises:
         ValueError: When one of the calls does not stand where its offset says.

@@ -1,26 +1,29 @@
 """WikiSearch: BM25 over passages of Wikipedia (paper, section 3), or BM25 with dense vectors.
 
 Answers with one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
-that are nearest to the search term. A text never answers its own calls:
-passages of its own article, and passages that it repeats, are passed over. Does not build the
-index, `tools.retrieval.wikipedia_index` does.
+that are nearest to the search term. A text never answers its own calls: passages of its own
+article, and passages that it repeats, are passed over.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from tools.base import with_checked_settings
+from tools.errors import CallSyntaxError, ToolCallError
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage, stored_passage
+from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage
 from tools.retrieval.sentences import best_sentences
-from tools.running.source_exclusion import AskingText
+from tools.running.text_overlap import AskingText
 from tools.syntax import clean_result, single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text
@@ -49,9 +52,6 @@ class WikiSearch(RetrievalTool):
         retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
         passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
         device: Gives the device of a Hugging Face encoder, for `hybrid`.
-
-    Raises:
-        ToolSettingsError: When a setting is out of range.
     """
 
     name = "WikiSearch"
@@ -62,38 +62,22 @@ class WikiSearch(RetrievalTool):
     # Writing a passage down costs less than looking the answer up.
     keeps_readings = False
 
+    @with_checked_settings
     def __init__(
         self,
         index_directory: Path | str,
         *,
-        k1: float = BM25_K1,
-        b: float = BM25_B,
-        snippet_words: int = 100,
-        threads: int = 2,
-        depth: int = 20,
-        overlap_share: float = 0.5,
-        sentences: int | None = None,
-        retriever: str = "bm25",
+        k1: NonNegativeFloat = BM25_K1,
+        b: Annotated[float, Field(ge=0, le=1)] = BM25_B,
+        snippet_words: PositiveInt = 100,
+        threads: PositiveInt = 2,
+        depth: PositiveInt = 20,
+        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        sentences: PositiveInt | None = None,
+        retriever: Literal["bm25", "hybrid"] = "bm25",
         passage_index: Path | str = "",
         device: Callable[[], str] = lambda: "cpu",
     ) -> None:
-        for setting, value, is_valid, expected in (
-            ("k1", k1, k1 >= 0, "a number of at least 0"),
-            ("b", b, 0 <= b <= 1, "a number from 0 to 1"),
-            ("snippet_words", snippet_words, snippet_words >= 1, "at least 1 word"),
-            ("threads", threads, threads >= 1, "at least 1 thread"),
-            ("depth", depth, depth >= 1, "at least 1 passage"),
-            ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
-            (
-                "sentences",
-                sentences,
-                sentences is None or sentences >= 1,
-                "at least 1 sentence, or None",
-            ),
-            ("retriever", retriever, retriever in ("bm25", "hybrid"), "bm25 or hybrid"),
-        ):
-            if not is_valid:
-                raise ToolSettingsError(f"WikiSearch has {setting}={value!r}. Expected {expected}.")
         self.snippet_words = snippet_words
         self.depth = depth
         self.overlap_share = overlap_share
@@ -117,12 +101,6 @@ class WikiSearch(RetrievalTool):
 
     def parse_arguments(self, text: str) -> str:
         """Normalise a search term: quotes, control characters and white space.
-
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The search term on one line.
 
         Raises:
             CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
@@ -154,34 +132,17 @@ class WikiSearch(RetrievalTool):
         ]
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
-        """Rank the best passages of each search.
-
-        Args:
-            queries: Search terms.
-
-        Returns:
-            For each at most `depth` passages.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened.
-            ToolDiedError: When Lucene fails.
-        """
-        return self._rank(queries, self.depth)
+        """Rank the best passages of each search."""
+        return self.retriever.rank(queries, self.depth)
 
     def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank ten times as many, for texts that own all of the best."""
-        return self._rank(queries, self.depth * _DEEPER)
+        return self.retriever.rank(queries, self.depth * _DEEPER)
 
     def select(
         self, query: str, passages: Sequence[StoredPassage], document: Document
     ) -> list[StoredPassage]:
-        """Return the best passage that is not the asking text's own; at most one.
-
-        Args:
-            query: The search term.
-            passages: A ranking.
-            document: The text that the call stands in.
-        """
+        """Return the best passage that is not the asking text's own; at most one."""
         text = _asking_text(document, self.overlap_share)
         for stored in passages:
             passage = _passage(stored)
@@ -199,9 +160,6 @@ class WikiSearch(RetrievalTool):
     ) -> list[str | ToolCallError]:
         """Write the first passage of each request as an answer.
 
-        Args:
-            requests: Pairs of search term and passages, at least one each.
-
         Returns:
             `Title > Section > text`, without the section where the passage has none.
         """
@@ -211,11 +169,7 @@ class WikiSearch(RetrievalTool):
         ]
 
     def check_available(self) -> None:
-        """Check indexes, pyserini and Java by looking at files, without starting Java.
-
-        Raises:
-            ToolUnavailableError: When one of them is missing.
-        """
+        """Check indexes, pyserini and Java by looking at files, without starting Java."""
         self.retriever.check_available()
 
     def _shortened(self, passage: Passage, query: str) -> Passage:
@@ -223,12 +177,6 @@ class WikiSearch(RetrievalTool):
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
-
-    def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
-        return [
-            [stored_passage(hit) for hit in ranking]
-            for ranking in self.retriever.rank(queries, depth)
-        ]
 
 
 @lru_cache(maxsize=64)
@@ -244,13 +192,6 @@ def _passage(stored: StoredPassage) -> Passage:
 def format_snippet(passage: Passage, snippet_words: int) -> str:
     """Write a passage as an answer.
 
-    Args:
-        passage: The passage.
-        snippet_words: Most words of its text.
-
-    Returns:
-        One line without call markers.
-
     Example:
         >>> format_snippet(Passage("1", "Suez Canal", "History", "It opened in 1869.", ""), 3)
         'Suez Canal > History > It opened in'
@@ -261,13 +202,6 @@ def format_snippet(passage: Passage, snippet_words: int) -> str:
 
 def cut_words(text: str, most_words: int) -> str:
     """Return the first words of a text, with single spaces between them.
-
-    Args:
-        text: Any text.
-        most_words: Number of words to keep, at least 1.
-
-    Returns:
-        At most that many words.
 
     Example:
         >>> cut_words("The canal  opened in 1869.", 3)

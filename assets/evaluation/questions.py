@@ -14,7 +14,7 @@ from toolformer.evaluation.modes import Mode
 from toolformer.forward.language_model import LanguageModel
 from tools.errors import ToolUnavailableError
 from tools.running.deadlines import GIVEN_UP, MOST_FAILURES_IN_A_ROW
-from tools.running.pending_calls import MAY_PASS
+from tools.running.execution import MAY_PASS
 
 PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
 

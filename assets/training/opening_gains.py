@@ -24,9 +24,9 @@ from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from tools.base import Tool
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
 from tools.running.deadlines import GIVEN_UP
-from tools.yours.plugins import parse_arguments
 
 
 def measure_openings(

@@ -18,9 +18,9 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import options_of, prompt_of
 from tools.base import Tool
 from tools.errors import ToolError
+from tools.plugins.contract import RULES, ContractFinding, check_contract
+from tools.plugins.trial import Trial
 from tools.registry import create_tool
-from tools.yours.contract import RULES, ContractFinding, check_contract
-from tools.yours.trial import Trial
 
 _PROGRAM = (
     "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given['path']; "

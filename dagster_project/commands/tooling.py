@@ -14,11 +14,11 @@ from dagster_project.wiring.toolbox import (
     open_toolbox,
 )
 from tools.errors import CallSyntaxError
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, ToolCall
 from tools.registry import check_tool_name, check_usable, is_plugin, origin_of
 from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
-from tools.yours.plugins import parse_arguments
 
 
 def list_tools() -> None:

@@ -14,7 +14,7 @@ from toolformer.forward.tokenization import Tokenizer
 from tools.base import Tool
 from tools.protocol import Document
 from tools.running.execution import execute_calls
-from tools.running.leak_check import LeakCheck
+from tools.running.text_overlap import LeakCheck
 
 
 def answered_calls(
@@ -82,7 +82,8 @@ def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float)
     shares = check.shares(result, offset)
     if shares is None:
         return {}
-    columns = {"repeated_before": shares.before, "repeated_after": shares.after}
-    if shares.after < leak_share:
+    before, after = shares
+    columns = {"repeated_before": before, "repeated_after": after}
+    if after < leak_share:
         return columns
     return {**columns, "status": "failed", "result": None, "reason": "leak"}

@@ -11,9 +11,9 @@ from toolformer.decoding import call_threshold
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import RunCalls
 from toolformer.evaluation.modes import Mode, enabled
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
-from tools.running.pending_calls import call_runner
-from tools.yours.plugins import parse_arguments
+from tools.running.execution import call_runner
 
 
 def least_call_probability(directory: Path, settings: Settings) -> float:
@@ -85,7 +85,7 @@ def live_tools(
         settings: of the run.
         prompts: of the completion.
         dates: for each prompt the date that the Calendar takes for today.
-        on_outcome: see `tools.running.pending_calls.call_runner`; told places in `prompts`.
+        on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=date)

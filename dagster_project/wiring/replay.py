@@ -21,12 +21,13 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Of the section `execution`: what a result depends on.
-_OF_RESULTS = ("deadline_seconds", "max_result_tokens", "leak_share")
+_SETTINGS_OF_RESULTS = ("deadline_seconds", "max_result_tokens", "leak_share")
 # Of a call all that its answer may depend on.
-_PLACE = (
+_CALL = (
     *("arguments", "character_offset"),
     *("document_id", "text", "url", "title", "published_on"),
 )
+_REMEDY = "take execution.replay out of the settings"
 
 
 class ReplayedTool(Tool):
@@ -53,29 +54,39 @@ class ReplayedTool(Tool):
         open_original: Callable[[], Tool],
         while_decoding: bool = False,
     ) -> None:
-        self.name = name
-        self._round = settings.sampling.round
-        self._open_original = open_original
-        self._home = Home(Path(settings.execution.replay or ""))
-        if not self._home.warehouse.is_dir():
+        home = Home(Path(settings.execution.replay or ""))
+        if not home.warehouse.is_dir():
             raise ReplayError(
-                f"execution.replay is '{self._home.root}', which is no home: it has no folder "
+                f"execution.replay is '{home.root}', which is no home: it has no folder "
                 "`warehouse`. Expected the TOOLFORMER_HOME of a finished build; correct the path."
             )
-        self._warehouse = Warehouse(self._home.warehouse, self._home.database)
-        samples = self._slices("candidate_calls")
-        answers = self._slices("executed_calls")
-        self._check_finished(samples, answers)
-        self._check_settings(settings, answers)
-        self.version = self._only("tool_version", answers)
-        self.sampling_version = self._only("tool_version", samples)
+        self.name = name
+        self.description = f"Answers as it did in '{home.root}'."
+        self._root = home.root
+        self._round = settings.sampling.round
+        self._open_original = open_original
+        self._warehouse = Warehouse(home.warehouse, home.database)
+        samples = self._parts("candidate_calls")
+        answers = self._parts("executed_calls")
+        for setting in _SETTINGS_OF_RESULTS:
+            now = getattr(settings.execution, setting)
+            then = self._common(f"execution.{setting}", answers)
+            if now != then:
+                raise ReplayError(
+                    f"execution.{setting} is {now!r}, and was {then!r} when {name} answered in "
+                    f"'{home.root}'. In a replay no tool is asked: set it back, or {_REMEDY}."
+                )
+        self.version = self._common("tool_version", answers)
+        self.sampling_version = self._common("tool_version", samples)
         if while_decoding and name == "Calendar":
             # Another one than in a build, since it takes its date from elsewhere.
             self.version = open_original().version
-        proposals = self._only("proposals", samples)
+        proposals = self._common("proposals", samples)
         self._makes_proposals = proposals is not None
         self.proposals_version = proposals[1] if proposals else self.sampling_version
-        self.prompt = self._prompt(self._only("prompt", samples))
+        digest = self._common("prompt", samples)
+        # None where calls were sampled without one.
+        self.prompt = digest and self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
 
     def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
         """What became of calls of a build, when they were made.
@@ -90,34 +101,29 @@ class ReplayedTool(Tool):
             MissingAnswerError: the home lacks one.
         """
         ids = sorted({document.document_id for _, document, _ in calls})
-        shards = self._warehouse.ask("shards_of_documents", document_ids=ids)["shard"]
         rows = self._warehouse.ask(
             "replayed_answers",
-            shards=set(shards),
+            shards=set(self._warehouse.ask("shards_of_documents", document_ids=ids)["shard"]),
             tool=self.name,
             round=self._round,
             document_ids=ids,
         )
         answers: dict[tuple[object, ...], dict[str, Any]] = {}
         for row in rows.iter_rows(named=True):
-            place = tuple(row.pop(column) for column in _PLACE)
-            answers.setdefault(place, {**row, "duration_ms": 0.0, "from_cache": True})
-        missing = [call for call in calls if _place_of(*call) not in answers]
+            key = tuple(row.pop(column) for column in _CALL)
+            answers.setdefault(key, {**row, "duration_ms": 0.0, "from_cache": True})
+        missing = [call for call in calls if _key(*call) not in answers]
         if missing:
             arguments, document, _ = missing[0]
             more = f", nor to {len(missing) - 1} other calls" if len(missing) > 1 else ""
             raise self._missing(
-                f"'{self._home.root}' has none to {self.name}({arguments}) in the text that begins "
+                f"'{self._root}' has none to {self.name}({arguments}) in the text that begins "
                 f"{document.text[:40]!r}{more}"
             )
-        return [answers[_place_of(*call)] for call in calls]
+        return [answers[_key(*call)] for call in calls]
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
-        """Answer nothing: what a model calls while it writes was not asked in a build.
-
-        Raises:
-            MissingAnswerError: always.
-        """
+        """Raise MissingAnswerError: what a model calls while it writes was asked in no build."""
         raise self._missing("only calls of a build are replayed")
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
@@ -146,11 +152,6 @@ class ReplayedTool(Tool):
         return self._makes_proposals
 
     @property
-    def description(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One sentence for people."""
-        return f"Answers as it did in '{self._home.root}'."
-
-    @property
     def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Tool.takes_arguments`."""
         return self._original.takes_arguments
@@ -162,88 +163,48 @@ class ReplayedTool(Tool):
         if version != self.sampling_version:
             raise ReplayError(
                 f"{self.name} samples calls by another rule ({version!r}) than when "
-                f"'{self._home.root}' was built ({self.sampling_version!r}). Take the version of "
-                "its code that was used then, or take execution.replay out of the settings."
+                f"'{self._root}' was built ({self.sampling_version!r}). Take the version of its "
+                f"code that was used then, or {_REMEDY}."
             )
         return original
 
-    def _slices(self, table: str) -> dict[str, dict[str, str]]:
-        """What the tool's slices of a table were made of, and their fingerprints, by shard."""
+    def _parts(self, table: str) -> list[dict[str, str]]:
+        """What each of the tool's partitions of a table was made of."""
         name = name_in_round(self._round, self.name)
-        found = {
-            info.shard: self._warehouse.slice_metadata(table, info.shard, name) or {}
+        found = [
+            self._warehouse.slice_metadata(table, info.shard, name) or {}
             for info in self._warehouse.slices(table)
             if info.name == name
-        }
+        ]
         if not found:
             raise ToolUnavailableError(
                 self.name,
-                f"'{self._home.root}' has none of its {table} of round {self._round}, and in a "
+                f"'{self._root}' has none of its {table} of round {self._round}, and in a "
                 "replay no tool is asked",
-                "Build that home with this tool, or take execution.replay out of the settings",
+                f"Build that home with this tool, or {_REMEDY}",
             )
-        return {
-            shard: {**json.loads(metadata.get(PARTS, "{}")), FINGERPRINT: metadata[FINGERPRINT]}
-            for shard, metadata in found.items()
-            if FINGERPRINT in metadata
-        }
+        return [json.loads(each.get(PARTS, "{}")) for each in found if FINGERPRINT in each]
 
-    def _check_finished(
-        self, samples: Mapping[str, Mapping[str, str]], answers: Mapping[str, Mapping[str, str]]
-    ) -> None:
-        for shard, parts in answers.items():
-            made_of = json.loads(parts.get("candidate_calls", "null"))
-            if shard not in samples or made_of != samples[shard][FINGERPRINT]:
-                raise self._unfinished(f"the answers of {shard} are not those of its calls")
-
-    def _check_settings(self, settings: Settings, answers: Mapping[str, Mapping[str, str]]) -> None:
-        for field in _OF_RESULTS:
-            now = getattr(settings.execution, field)
-            then = self._only(f"execution.{field}", answers)
-            if now != then:
-                raise ReplayError(
-                    f"execution.{field} is {now!r}, and was {then!r} when {self.name} answered in "
-                    f"'{self._home.root}'. In a replay no tool is asked: set it back, or take "
-                    "execution.replay out of the settings."
-                )
-
-    def _only(self, part: str, slices: Mapping[str, Mapping[str, str]]) -> Any:
-        """What all slices were made of by one name."""
-        values = {parts.get(part, "null") for parts in slices.values()}
+    def _common(self, part: str, partitions: Sequence[Mapping[str, str]]) -> Any:
+        """What all partitions were made of by one name."""
+        values = {parts.get(part, "null") for parts in partitions}
         if len(values) != 1:
-            raise self._unfinished(f"its shards differ in {part}")
+            raise ReplayError(
+                f"'{self._root}' (execution.replay) is not built to its end: of {self.name}, its "
+                f"shards differ in {part}. Run `toolformer build` there, or copy a finished home."
+            )
         return json.loads(values.pop())
-
-    def _unfinished(self, why: str) -> ReplayError:
-        return ReplayError(
-            f"'{self._home.root}' (execution.replay) is not built to its end: of {self.name}, "
-            f"{why}. Run `toolformer build` there, or copy a finished home."
-        )
-
-    def _prompt(self, digest: str | None) -> str | None:
-        """The prompt that calls were sampled with; None where they were sampled without."""
-        if digest is None:
-            return None
-        return self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
 
     def _missing(self, why: str) -> MissingAnswerError:
         return MissingAnswerError(
             self.name,
             f"{why}, and in a replay no tool is asked",
-            "Replay with the texts, model and settings of that build, or take execution.replay out "
-            "of the settings",
+            f"Replay with the texts, model and settings of that build, or {_REMEDY}",
         )
 
 
-def _place_of(arguments: str, document: Document, offset: int) -> tuple[object, ...]:
-    """The columns of `_PLACE`; DuckDB gives dates as text."""
+def _key(arguments: str, document: Document, offset: int) -> tuple[object, ...]:
+    """The columns of `_CALL`; DuckDB gives dates as text."""
     date = document.published_on and document.published_on.isoformat()
-    return (
-        arguments,
-        offset,
-        document.document_id,
-        document.text,
-        document.url,
-        document.title,
-        date,
-    )
+    text = (document.document_id, document.text, document.url, document.title, date)
+    return (arguments, offset, *text)

@@ -12,9 +12,9 @@ from toolformer.positions import proposed_positions
 from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
 from toolformer.sampling import ProposedCalls, sample_shard
 from tools.base import Tool
+from tools.plugins.plugins import parse_arguments
 from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Proposal
-from tools.yours.plugins import parse_arguments
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel

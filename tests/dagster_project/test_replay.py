@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 TEXT = "The mill ground 6 sacks a day: one two three four five six seven eight nine in all."
 REPEATED = TEXT[31:]
 SERVER = f'''
-from tools.yours.function_tool import FunctionTool
+from tools.plugins.function_tool import FunctionTool
 
 
 def ask(question: str, times: int = 1) -> str:
@@ -313,12 +313,4 @@ def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: B
     other = Fingerprint.of(parts).metadata()
     built.warehouse.replace_slice("executed_calls", *address, rows, metadata=other)
     with pytest.raises(ReplayError, match="its shards differ in"):
-        home.toolbox()
-
-
-def test_answers_to_calls_that_were_sampled_again_are_refused(home: BuiltHome, built: BuiltHome):
-    calls = built.warehouse.read_slice("candidate_calls", SHARD, "Server")
-    again = Fingerprint.of({"tool_version": "1"}).metadata()
-    built.warehouse.replace_slice("candidate_calls", SHARD, "Server", calls, metadata=again)
-    with pytest.raises(ReplayError, match="are not those of its calls"):
         home.toolbox()

@@ -21,8 +21,7 @@ from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.question_answering import QA
 from tools.registry import create_tool
-from tools.retrieval.passage_ranking import Hit
-from tools.retrieval.passages import Passage
+from tools.retrieval.passages import Passage, stored_passage
 from tools.retrieval.wikipedia_index import build_index
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -55,7 +54,10 @@ class EveryPassage:
         pass
 
     def rank(self, queries, depth):
-        return [[Hit(each, -float(n)) for n, each in enumerate(PASSAGES[:depth])] for _ in queries]
+        return [
+            [stored_passage(each, -float(n)) for n, each in enumerate(PASSAGES[:depth])]
+            for _ in queries
+        ]
 
 
 def question_answering(model, *, answer_words, least_beginning):

@@ -12,12 +12,12 @@ from tools.errors import (
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
+    TranslationFailedError,
 )
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
-from tools.translation.translator import TranslationFailedError
 
 DOCUMENT = Document("d", "")
 BRIDGE = "El puente colgante cruza el río desde hace cien años"

@@ -13,9 +13,8 @@ from tools.errors import (
 from tools.protocol import Document, Proposal
 from tools.question_answering import LONGEST_QUESTION, QA
 from tools.registry import create_tool
-from tools.retrieval.passage_ranking import Hit
-from tools.retrieval.passages import Passage
-from tools.retrieval.retrieval_tool import Answer, stored_passage
+from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.retrieval_tool import Answer
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.result_cache import ResultCache
@@ -43,7 +42,9 @@ class FixedRetriever:
 
     def rank(self, queries, depth):
         self.queries += queries
-        found = [Hit(passage, -float(place)) for place, passage in enumerate(self.passages)]
+        found = [
+            stored_passage(passage, -float(place)) for place, passage in enumerate(self.passages)
+        ]
         return [found[:depth] if "?" in query else [] for query in queries]
 
 
@@ -153,7 +154,7 @@ def test_a_batch_gives_what_single_calls_give():
 
 
 def test_a_stored_passage_has_all_its_fields():
-    assert stored_passage(Hit(RIVER, 1.5)) == {
+    assert stored_passage(RIVER, 1.5) == {
         "passage_id": "River#0",
         "title": "River",
         "section": "",
@@ -226,7 +227,7 @@ def test_markers_in_an_answer_do_not_reach_a_text():
     ],
 )
 def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ToolSettingsError, match=f"QA has {next(iter(settings))}="):
+    with pytest.raises(ToolSettingsError, match=f"QA: {next(iter(settings))} is"):
         qa(CANAL, **settings)
 
 

@@ -19,11 +19,11 @@ from tools.errors import (
 )
 from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
-from tools.retrieval.passage_ranking import Hit, PassageRanker
-from tools.retrieval.passages import Passage
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import Passage, stored_passage
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
-from tools.running.leak_check import LeakCheck, RepeatedShares
+from tools.running.text_overlap import LeakCheck
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
 
 CANAL = Passage(
@@ -59,7 +59,7 @@ class FixedRanker:
 
     def rank(self, queries, depth):
         self.depths.append(depth)
-        hits = [Hit(passage, 1.0) for passage in self.passages[:depth]]
+        hits = [stored_passage(passage, 1.0) for passage in self.passages[:depth]]
         return [hits for _ in queries]
 
 
@@ -91,11 +91,11 @@ def test_scores_are_those_of_bm25(index_directory, k1, b):
     tool = WikiSearch(index_directory, k1=k1, b=b)
     (ranking,) = tool.retriever.rank(["rivers"], 10)
     expected = {key: bm25(TERMS, "river", key, k1, b) for key in ("River#0000", "Otter#0000")}
-    assert [hit.passage.passage_id for hit in ranking] == list(expected)
+    assert [hit["passage_id"] for hit in ranking] == list(expected)
     for hit in ranking:
         # Anserini rounds to four places.
-        score = round(expected[hit.passage.passage_id], 4)
-        assert hit.score == pytest.approx(score, abs=1e-5)
+        score = round(expected[hit["passage_id"]], 4)
+        assert hit["score"] == pytest.approx(score, abs=1e-5)
 
 
 @pytest.mark.java
@@ -146,7 +146,7 @@ def test_equal_scores_are_ordered_by_passage_id(tmp_path):
     twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
     build_index(twins, tmp_path / "index", fingerprint="twins")
     (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
-    assert [hit.passage.passage_id for hit in ranking] == ["t0", "t1", "t2"]
+    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
 
 
 @pytest.mark.java
@@ -286,7 +286,7 @@ def test_leak_check_sees_the_sentence_that_is_shown():
     text = "We saw it. The lighthouse is 56 m high, and the harbour is deep."
     shares = LeakCheck(text).shares(answer, len("We saw it."))
     # Three of the seven sequences begin with words of title and section.
-    assert shares == RepeatedShares(before=0.0, after=4 / 7)
+    assert shares == (0.0, 4 / 7)
 
 
 def test_search_goes_deeper_when_all_hits_are_the_own_article():

@@ -10,10 +10,6 @@ from tools.protocol import Document, Proposal
 def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
     """Ask a tool for the places of its calls in a text.
 
-    Args:
-        tool: One that makes proposals.
-        document: A text that it preselected.
-
     Returns:
         The proposals by their offsets, those of one offset in the tool's order.
 

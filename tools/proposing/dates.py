@@ -1,7 +1,4 @@
-"""Words of a text that say a day: months, weekdays, years, today, yesterday and tomorrow.
-
-Does not know what day it is.
-"""
+"""Words of a text that say a day: months, weekdays, years, today, yesterday and tomorrow."""
 
 import re
 from collections.abc import Container
@@ -25,11 +22,7 @@ def propose_dates(text: str, words: Container[str] | None = None) -> list[Propos
     """Propose calls without arguments in front of words that say a day.
 
     Args:
-        text: The text.
         words: Only in front of these, such as "Friday", "May" and "2024"; None for all.
-
-    Returns:
-        Places by offset.
 
     Example:
         >>> text = "It may rain on Sunday, 4 May 2025, or tomorrow; 1,999 tickets are sold."

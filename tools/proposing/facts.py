@@ -1,7 +1,7 @@
 """Words of a text that a search may find: names, years and numbers.
 
 Only where they stand for the first time, since the text itself says them from then on, and not at
-the beginning of a sentence, where any word has a capital letter. Does not search.
+the beginning of a sentence, where any word has a capital letter.
 """
 
 import re
@@ -21,12 +21,6 @@ _PRONOUN = re.compile(r"I(?:['’]\w+)?")
 def propose_facts(text: str) -> list[Proposal]:
     """Propose places in front of names, years and numbers that are new and begin no sentence.
 
-    Args:
-        text: The text.
-
-    Returns:
-        Places by offset, without arguments.
-
     Example:
         >>> text = "The canal of Suez opened in 1869. Ships from Port Said use Suez since 1869."
         >>> [text[each.offset :].split()[0] for each in propose_facts(text)]
@@ -39,9 +33,6 @@ def query_before(text: str, offset: int, *, title: str | None, words: int, chara
     """Write what is known at a place as a search term.
 
     Args:
-        text: The text.
-        offset: Of the place.
-        title: Of the text; None where it has none.
         words: Most words in front of the place.
         characters: Longest search term; words are left out from the left.
 

@@ -30,10 +30,6 @@ _MARKS = str.maketrans({"$": "", "€": "", "£": "", "¥": "", "x": "*", "−":
 def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal]:
     """Propose calls in front of numbers that can be worked out, with their sign and currency.
 
-    Args:
-        text: The text.
-        computes: Whether an expression has a value.
-
     Returns:
         Places by offset; with the expression that stands in front of `=`, where there is one.
 

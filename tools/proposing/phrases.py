@@ -35,9 +35,7 @@ def propose_translations(text: str, *, foreign_confidence: float, longest: int) 
     """Propose calls behind phrases in another script or language, with the phrase as arguments.
 
     Args:
-        text: The text.
         foreign_confidence: Confidence from 0 to 1 above which a phrase is in another language.
-        longest: Most characters of a phrase.
 
     Returns:
         Places by offset, at most one for a phrase; none behind a phrase that ends its line or

@@ -35,7 +35,6 @@ class PassageVectors:
     """The vectors of one passage index, usable from several threads, one at a time.
 
     Args:
-        directory: Folder made by `tools.retrieval.passage_index.build_passage_index`.
         device: Gives the device of a Hugging Face encoder, at the first question.
     """
 
@@ -51,12 +50,7 @@ class PassageVectors:
         return NO_INDEX if information is None else information["fingerprint"]
 
     def check_available(self) -> None:
-        """Check index and encoder by looking at files.
-
-        Raises:
-            ToolUnavailableError: When the index is missing, or its encoder is missing, damaged or
-                another one by now.
-        """
+        """Check index and encoder by looking at files."""
         self._encoder(self._information())
 
     def near(
@@ -66,7 +60,6 @@ class PassageVectors:
 
         Args:
             question: One without tokens has no nearest passages.
-            depth: Most passages to find.
             further: Ids of passages whose vectors are wanted too.
             wikipedia_index: Fingerprint of the index that these ids are of.
 

@@ -1,7 +1,7 @@
 """Dense vectors from a pretrained encoder, such as Contriever (Izacard et al., 2022).
 
 A vector is the mean of the last hidden states over a text's tokens. Weights are read from a local
-directory and from safetensors only. Does not search and does not download.
+directory and from safetensors only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,9 @@ class TextEncoder:
     """A Hugging Face encoder in evaluation mode, loaded at first use.
 
     Args:
-        directory: As `save_pretrained` writes it.
         similarity: `dot` compares vectors as they are, as Contriever does; `cosine` divides them
             by their lengths first.
-        most_tokens: Longer texts are cut there.
         device: Gives the device when the encoder is loaded.
-        batch_size: Texts fed together.
     """
 
     def __init__(
@@ -60,24 +57,14 @@ class TextEncoder:
 
     @property
     def identity(self) -> str:
-        """The identity of the model, and how its vectors are made.
-
-        Raises:
-            ToolUnavailableError: When there is no encoder in the directory.
-        """
+        """The identity of the model, and how its vectors are made."""
         return f"{encoder_identity(self.directory)} {self._similarity} {self._most_tokens}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 
-        Args:
-            texts: Passages or questions.
-
         Returns:
             Float32, shape `(texts, dimension)`. Their last digits depend on how texts are batched.
-
-        Raises:
-            ToolUnavailableError: When there is no encoder in the directory.
         """
         import torch
 
@@ -119,11 +106,7 @@ class TextEncoder:
 
 
 def encoder_identity(directory: Path) -> str:
-    """What tells an encoder from others; see `tools.model_identity`.
-
-    Raises:
-        ToolUnavailableError: When there is no encoder in the directory.
-    """
+    """What tells an encoder from others; see `tools.model_identity`."""
     if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
         raise _unavailable(f"there is no encoder in {directory} (config.json, *.safetensors)")
     return model_identity(directory)

@@ -4,7 +4,7 @@
     hybrid    BM25 score, divided by the best passage's   +   cosine of question and passage
 
 The hybrid ranks the union of both rankings' first passages; one that BM25 did not find has a BM25
-score of 0. Does not open indexes; `PassageRanker` and `PassageVectors` do.
+score of 0.
 """
 
 from abc import ABC, abstractmethod
@@ -14,19 +14,15 @@ from typing import ClassVar
 import numpy as np
 
 from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.passage_ranking import Hit, PassageRanker
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import StoredPassage, stored_passage
 
 # Passages of each ranking that the hybrid compares, or as many as are wanted, if these are more.
 _CANDIDATES = 100
 
 
 class _VectorRetriever(ABC):
-    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages.
-
-    Args:
-        ranker: BM25, which also holds the passages.
-        vectors: Of the same passages.
-    """
+    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages."""
 
     name: ClassVar[str]
     # A passage is e times as probable to the reader as one whose score is less by this. Chosen on
@@ -49,7 +45,7 @@ class _VectorRetriever(ABC):
         self._ranker.check_available()
         self._vectors.check_available()
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """See `Retriever`: score descending, equal scores by passage id."""
         rankings = [
             sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:depth]
@@ -57,7 +53,7 @@ class _VectorRetriever(ABC):
         ]
         passages = self._ranker.passages({name for ranking in rankings for name, _ in ranking})
         return [
-            [Hit(passages[name], score / self.temperature) for name, score in ranking]
+            [stored_passage(passages[name], score / self.temperature) for name, score in ranking]
             for ranking in rankings
         ]
 
@@ -95,7 +91,10 @@ class HybridRetriever(_VectorRetriever):
         depth = max(_CANDIDATES, depth)
         scores = []
         for query, hits in zip(queries, self._ranker.rank(queries, depth), strict=True):
-            lexical = {hit.passage.passage_id: hit.score / hits[0].score for hit in hits}
+            lexical = {
+                str(hit["passage_id"]): float(hit["score"]) / float(hits[0]["score"])
+                for hit in hits
+            }
             asked, vectors = self._near(query, depth, [*lexical])
             scores.append(
                 {

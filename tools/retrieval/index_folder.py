@@ -1,7 +1,4 @@
-"""Folders that hold an index: described by `index.json`, and there whole or not at all.
-
-Does not know what an index consists of.
-"""
+"""Folders that hold an index: described by `index.json`, and there whole or not at all."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,10 +22,6 @@ class IndexBuildError(ToolError, RuntimeError):
 def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | None:
     """Read what is known about an index.
 
-    Args:
-        directory: The folder of the index.
-        index_format: The number that `index.json` must have.
-
     Returns:
         At least `fingerprint` and `passages`. None where there is no complete index in this form.
     """
@@ -47,12 +40,7 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
-    """Write `index.json` and the digests of all files, the last of an index.
-
-    Args:
-        folder: Where the finished index lies for now.
-        information: With `format`, `fingerprint` and `passages`.
-    """
+    """Write `index.json` and the digests of all files, the last of an index."""
     write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
     keep_digests(folder)
 
@@ -61,13 +49,6 @@ def check_files(directory: Path, tool_name: str) -> None:
     """Compare names and sizes of an index's files with those that it was built with.
 
     An index built elsewhere has no digests and is taken as it is.
-
-    Args:
-        directory: The folder of the index.
-        tool_name: The tool that wants to open it.
-
-    Raises:
-        ToolUnavailableError: When a file is missing, cut short or cannot be looked at.
     """
     try:
         damaged = damaged_files(directory, most_bytes=0)
@@ -81,12 +62,8 @@ def check_files(directory: Path, tool_name: str) -> None:
         )
 
 
-def check_replaceable(directory: Path) -> None:
-    """Refuse to replace a folder that is no index.
-
-    Raises:
-        IndexBuildError: When something else lies there.
-    """
+def _check_replaceable(directory: Path) -> None:
+    """Refuse to replace a folder that is no index."""
     if not directory.exists():
         return
     if not directory.is_dir() or (
@@ -104,20 +81,11 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
 
     What an earlier index was stays until the block is left without an error.
 
-    Args:
-        directory: Where the index goes.
-        fingerprint: Of what is to be built.
-        index_format: As for `read_information`.
-
     Yields:
         An empty folder for the index; None where another process was waited for, and what it built
         is the index that is wanted: there is nothing left to do then.
-
-    Raises:
-        IndexBuildError: When something else lies in the directory.
-        OSError: When the folder cannot be written.
     """
-    check_replaceable(directory)
+    _check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
     found = None

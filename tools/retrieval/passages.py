@@ -1,11 +1,9 @@
-"""Passages: what an article is cut into, and how Lucene stores one.
-
-Does not read dumps, and starts no Java.
-"""
+"""Passages: what an article is cut into, and how Lucene stores one."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
 from tools.retrieval.sentences import SENTENCE_END
 
@@ -20,9 +18,7 @@ class Passage:
     Attributes:
         passage_id: Its running number in the index, which is also the row of its dense vector; ties
             in the ranking are settled by it.
-        title: Title of the article.
         section: Title of the section; empty for the introduction.
-        text: The words.
         url: Address of the article; empty where unknown.
     """
 
@@ -31,6 +27,19 @@ class Passage:
     section: str
     text: str
     url: str
+
+
+# A passage of a ranking, as it can be kept: the fields of `Passage`, and `score`.
+StoredPassage: TypeAlias = Mapping[str, str | float]
+
+
+def stored_passage(passage: Passage, score: float) -> StoredPassage:
+    """An entry of a ranking.
+
+    Args:
+        score: The natural logarithm of how probable the passage is, up to a constant.
+    """
+    return {**asdict(passage), "score": score}
 
 
 def split_passages(
@@ -47,17 +56,8 @@ def split_passages(
     that is cut between words. No passage spans two sections and no word is lost.
 
     Args:
-        title: Title of the article.
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
-        url: Address of the article.
-        numbers: Gives each passage of the index its running number, the passage's id.
         max_words: Most words in a passage, at least 1.
-
-    Yields:
-        The passages in order.
-
-    Raises:
-        ValueError: When `max_words` is below 1.
 
     Example:
         >>> from itertools import count
@@ -79,9 +79,6 @@ def raw_document(passage: Passage) -> str:
     Title, section and text are the three parts of `contents`, one per line, so that the words
     are stored once.
 
-    Args:
-        passage: The passage.
-
     Returns:
         JSON in ASCII: pyjnius damages characters above U+FFFF on their way to Java.
     """
@@ -97,12 +94,6 @@ def passage_from_raw(raw: str) -> Passage:
     Args:
         raw: What `raw_document` wrote, or a document of a prebuilt Pyserini index of Wikipedia,
             whose contents are a quoted title and a text.
-
-    Returns:
-        The passage.
-
-    Raises:
-        ValueError: When it is not such JSON.
     """
     fields = json.loads(raw)
     if not isinstance(fields, dict) or not isinstance(fields.get("contents"), str):

@@ -6,23 +6,19 @@
     read       query, passages      -> answer
 
 The first and the last step may be dear and are worth keeping; what stands between is worked out for
-each text. Does not search and does not read; subclasses do. Does not keep anything either:
-`tools.running.execution` does.
+each text.
 """
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolResult
-from tools.retrieval.passage_ranking import Hit
-
-# A passage as it can be kept: passage_id, title, section, text, url, score.
-StoredPassage = Mapping[str, str | float]
+from tools.retrieval.passages import StoredPassage
 
 # Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
 # the step itself, which takes several inputs and gives an answer or an error for each.
@@ -42,7 +38,7 @@ class Retriever(Protocol):
         """Raise ToolUnavailableError when it cannot run, by looking at files only."""
         ...
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """Rank passages for each query, at most `depth`, best first.
 
         Scores are natural logarithms of how probable each passage is, up to a constant of the
@@ -56,7 +52,6 @@ class Answer:
     """What a reader found.
 
     Attributes:
-        text: The answer, a few words.
         probability: How sure the reader is, 0 to 1.
     """
 
@@ -121,25 +116,14 @@ class RetrievalTool(Tool):
         """Answer queries from passages, at least one each."""
 
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one query; see `call_batch`, which is faster for several.
-
-        Raises:
-            ToolCallError: With reason `no_result`, or one of the reader's.
-        """
+        """Answer one query; see `call_batch`, which is faster for several."""
         (answer,) = self.call_batch([(arguments, document)])
         if isinstance(answer, ToolCallError):
             raise answer
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several queries.
-
-        Args:
-            requests: Pairs of query and the text of the call.
-
-        Returns:
-            The answers in order, the error of a query without one.
-        """
+        """Answer several queries."""
         outcomes = answer_from_passages(self, requests, _run_plainly)
         return [
             outcome.result
@@ -153,26 +137,12 @@ class RetrievalTool(Tool):
         ]
 
 
-def stored_passage(hit: Hit) -> StoredPassage:
-    """Write an entry of a ranking as a cache holds it.
-
-    Args:
-        hit: The entry.
-
-    Returns:
-        The fields of the passage, and `score`.
-    """
-    return {**asdict(hit.passage), "score": hit.score}
-
-
 def answer_from_passages(
     tool: RetrievalTool, requests: Sequence[tuple[str, Document]], run_step: StepRunner
 ) -> list[ToolResult]:
     """Take requests through the three steps, each distinct input once.
 
     Args:
-        tool: The tool.
-        requests: Pairs of query and the text of the call.
         run_step: Runs one step; keeps and limits it where that is wanted.
 
     Returns:

@@ -1,7 +1,7 @@
 """Sentences of a passage: where they end, and which share most words with a query.
 
 Rules for English and for scripts that put a space behind a sentence. In doubt two sentences stay
-one. Does not search, and does not cut articles into passages: `tools.retrieval.passages` does.
+one.
 """
 
 import re
@@ -32,9 +32,6 @@ def split_sentences(text: str) -> list[str]:
     No sentence begins with a small letter. Behind an abbreviation or an initial one begins only
     with a function word, as "In" or "The".
 
-    Args:
-        text: Any text.
-
     Returns:
         The sentences in order, with single spaces between their words; none of a text without
         words. Joined by spaces they have all words of the text.
@@ -60,14 +57,6 @@ def best_sentences(text: str, query: str, most_sentences: int) -> str:
 
     Distinct words count, whatever their case, without function words. Of sentences that share
     equally many the earlier are kept.
-
-    Args:
-        text: A passage.
-        query: What was searched.
-        most_sentences: Number of sentences to keep, at least 1.
-
-    Returns:
-        At most that many sentences, in the order of the text.
 
     Example:
         >>> best_sentences("Otters swim. They eat fish. They sleep.", "What fish do they eat?", 1)

@@ -1,8 +1,7 @@
 """Builds the BM25 index that WikiSearch reads.
 
-The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a
-finished folder into place, or not at all. Does not cut articles into passages (`passages` does) and
-does not search (`passage_ranking` does).
+The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a finished
+folder into place, or not at all.
 """
 
 import contextlib
@@ -43,10 +42,8 @@ def build_index(
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
-        directory: Where the index goes; an older index there is replaced.
         fingerprint: Identifies passages and settings; stored, and returned by
             `index_information`. Index files differ between runs even for equal passages.
-        progress: Called after each batch with the number of passages indexed so far.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
@@ -68,9 +65,6 @@ def build_index(
 
 def index_information(directory: Path) -> dict[str, Any] | None:
     """Read what is known about an index, without Java.
-
-    Args:
-        directory: The folder of the index.
 
     Returns:
         At least `fingerprint` and `passages`; also the analysis, the versions and the time of

@@ -1,7 +1,7 @@
 """Dense vectors from wordllama's trained embeddings of tokens, 256 numbers each.
 
 A vector is the mean over a text's tokens, divided by its length. Only two files of the package are
-read: importing it configures the logging of the whole process. Does not search.
+read: importing it configures the logging of the whole process.
 """
 
 import importlib.util
@@ -40,11 +40,7 @@ class WordVectors:
 
     @property
     def identity(self) -> str:
-        """The digest of the weights.
-
-        Raises:
-            ToolUnavailableError: When a file of the package is missing or damaged.
-        """
+        """The digest of the weights."""
         folder = _folder()
         for name, digest in _DIGESTS.items():
             try:
@@ -60,15 +56,9 @@ class WordVectors:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 
-        Args:
-            texts: Passages or questions.
-
         Returns:
             Of length 1, or 0 for a text without tokens; float32, shape `(texts, 256)`. Each depends
             on its own text alone.
-
-        Raises:
-            ToolUnavailableError: See `identity`.
         """
         weights, tokenizer = self._loaded
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)

@@ -1,8 +1,6 @@
 """Calls under a deadline: in batches or one by one, again after passing errors.
 
-Calls are made in daemon threads; a call that hangs is left behind in its own. Does not isolate
-memory or the file system (`tools.running.isolation` does), does not stop a thread that hangs, and
-does not remember results.
+Calls are made in daemon threads; a call that hangs is left behind in its own.
 """
 
 import logging
@@ -55,9 +53,6 @@ class Limits:
         deadline_seconds: Longest time of one call, its repetitions included; above 0.
         batch_size: Most calls per batch, at least 1.
         attempts: How often a call is made that fails for a reason that may pass, at least 1.
-
-    Raises:
-        ValueError: When a limit is out of range.
     """
 
     deadline_seconds: float
@@ -81,7 +76,6 @@ class Calls(Generic[RequestT]):
     """Makes the calls of one tool; failures become reasons. For one thread.
 
     Args:
-        name: The tool, for messages.
         call: Makes one call; raises where there is no answer.
         call_batch: Makes several, in order, errors among the answers; None where calls are made
             one by one.
@@ -122,9 +116,6 @@ class Calls(Generic[RequestT]):
         most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
         reasons that may pass (no answer in time, an error of the network, a process that ended),
         the rest is given up, for as long as the count of failures lives.
-
-        Args:
-            requests: What the calls are made with.
 
         Returns:
             One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,

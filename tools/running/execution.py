@@ -1,26 +1,24 @@
-"""Executing the calls of one tool (paper, section 2); none of them is able to end a run.
-
-    cache -> calls under a deadline -> cleaned results
-
-Does not isolate a tool (`isolation` does), and does not shorten results to a number of tokens.
-"""
+"""Executing the calls of one tool (paper, section 2); none of them is able to end a run."""
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from tools.base import Tool
-from tools.protocol import Document, ToolResult
+from tools.protocol import Document, ToolCall, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
 from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
+
+# Why a call has no result that it may have the next time.
+MAY_PASS = frozenset({"timeout", "transient_error"})
 
 _Request = tuple[str, Document]
 _Progress = Callable[[int, int], None]
@@ -42,9 +40,6 @@ def execute_calls(
     daemon threads, which never keep the interpreter from exiting.
 
     Args:
-        tool: The tool.
-        requests: Pairs of normalised arguments and the text of the call.
-        limits: What the calls may take.
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
             are made once. None to make every call.
         progress: Told at first and after each batch how many calls of how many are made, those of
@@ -78,6 +73,54 @@ def execute_calls(
     return [_cleaned(outcome) for outcome in outcomes]
 
 
+def call_runner(
+    tools: Mapping[str, Tool],
+    askers: Sequence[Document],
+    *,
+    limits: Limits,
+    on_outcome: Callable[[int, str, str | None], None] | None = None,
+    failures: Counter[str] | None = None,
+) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
+    """What a decoder runs its pending calls with.
+
+    Args:
+        on_outcome: Told of each call whose it was, the tool, and why there is no result; None where
+            there is one.
+        failures: See `tools.running.deadlines.Calls`; by default they are counted for as long as
+            the function lives.
+
+    Returns:
+        A function from pairs of index into `askers` and call to one result each, free of call
+        markers; None where there is no result. It raises what `execute_calls` raises.
+
+    Example:
+        >>> from tools.calculator import Calculator
+        >>> limits = Limits(deadline_seconds=10)
+        >>> run = call_runner({"Calculator": Calculator()}, [Document("a", "")], limits=limits)
+        >>> run([(0, ToolCall("Calculator", "6 * 7")), (0, ToolCall("Calculator", "1 / 0"))])
+        ['42', None]
+    """
+    failures = Counter() if failures is None else failures
+
+    def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
+        results: list[str | None] = [None] * len(calls)
+        for name in sorted({call.tool_name for _, call in calls}):
+            places = [place for place, (_, call) in enumerate(calls) if call.tool_name == name]
+            outcomes = execute_calls(
+                tools[name],
+                [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
+                limits=limits,
+                failures=failures,
+            )
+            for place, outcome in zip(places, outcomes, strict=True):
+                results[place] = outcome.result
+                if on_outcome is not None:
+                    on_outcome(calls[place][0], name, outcome.reason)
+        return results
+
+    return run
+
+
 def _call_all(
     tool: Tool,
     requests: Sequence[_Request],
@@ -99,27 +142,28 @@ def _call_all(
         ),
         failures=failures,
     )
-    if cache is None:
+    dependencies = cache and _cache_keys(tool, [document for _, document in requests])
+    if cache is None or dependencies is None:
         return _in_batches(calls, requests, limits.batch_size, progress)
 
-    # Once each: a version may read files, and a tool in its own process is asked.
+    # Once: a version may read files, and a tool in its own process is asked.
     version = tool.version
-    dependencies = _cache_keys(tool, [document for _, document in requests])
     keys = [
-        # A tool whose answers must not be kept is called for each request.
-        outcome_key(
-            tool.name, version, "call", arguments, *(("", str(place)) if of is None else of)
-        )
-        for place, ((arguments, _), of) in enumerate(zip(requests, dependencies, strict=True))
+        outcome_key(tool.name, version, "call", arguments, *dependency)
+        for (arguments, _), dependency in zip(requests, dependencies, strict=True)
     ]
-    kept = [of is not None for of in dependencies]
-    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size, progress)
+    return _with_cache(cache, keys, list(requests), calls, limits.batch_size, progress)
 
 
-def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...] | None]:
-    """What the answers depend on; None, so that they are not kept, where the tool fails to say."""
+def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
+    """What the answers depend on; None where one must not be kept or the tool fails to say."""
     try:
-        return [_checked_key(tool.cache_key(document)) for document in documents]
+        keys = [tool.cache_key(document) for document in documents]
+        for key in keys:
+            if key is not None and not (
+                isinstance(key, tuple) and all(isinstance(part, str) for part in key)
+            ):
+                raise TypeError(f"it gave {key!r}")
     except WHOLE_TOOL_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001
@@ -131,13 +175,9 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
             type(error).__name__,
             error,
         )
-        return [None] * len(documents)
-
-
-def _checked_key(key: Any) -> tuple[str, ...] | None:
-    if key is None or (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
-        return key
-    raise TypeError(f"it gave {key!r}")
+        return None
+    wanted = [key for key in keys if key is not None]
+    return wanted if len(wanted) == len(keys) else None
 
 
 def _run_step(
@@ -170,8 +210,7 @@ def _run_step(
         return _in_batches(calls, inputs, limits.batch_size, progress)
     version = tool.version
     keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-    kept = [True] * len(keys)
-    return _with_cache(cache, keys, inputs, kept, calls, limits.batch_size, progress)
+    return _with_cache(cache, keys, inputs, calls, limits.batch_size, progress)
 
 
 def _in_batches(
@@ -193,7 +232,6 @@ def _with_cache(
     cache: ResultCache,
     keys: Sequence[str],
     requests: Sequence[Any],
-    kept: Sequence[bool],
     calls: Calls[Any],
     batch_size: int,
     progress: _Progress,
@@ -208,7 +246,7 @@ def _with_cache(
     for start in range(0, len(missing), batch_size):
         batch = missing[start : start + batch_size]
         made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
-        cache.keep({key: outcome for key, outcome in made.items() if kept[first[key]]})
+        cache.keep(made)
         found.update(made)
         progress(start + len(batch), len(missing))
     outcomes = []

@@ -4,8 +4,6 @@
     value   JSON: what the tool answered, or reason and message of its refusal, and a digest of all
 
 A value that its digest does not fit was altered, and counts as none.
-
-Does not decide what is worth keeping; `tools.running.execution` does.
 """
 
 import hashlib
@@ -43,11 +41,7 @@ class ResultCache:
         self._is_usable = True
 
     def get(self, keys: Sequence[str]) -> list[ToolResult | None]:
-        """What is kept under keys; None where nothing is.
-
-        Args:
-            keys: From `outcome_key`.
-        """
+        """What is kept under keys; None where nothing is."""
         return self._guarded(
             lambda cache: [_outcome(cache, key) for key in keys], [None] * len(keys)
         )
@@ -94,8 +88,6 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
     """A digest of everything that an outcome depends on.
 
     Args:
-        tool_name: As written in calls.
-        version: Of the tool, its settings included.
         parts: Step, arguments and whatever else; their order counts.
 
     Example:

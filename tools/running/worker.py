@@ -33,10 +33,10 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
+from tools.plugins.plugins import parse_arguments, place_of
 from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
-from tools.yours.plugins import parse_arguments, place_of
 
 # Seconds beyond the deadline after which the process ends itself.
 _GRACE_SECONDS = 5.0
@@ -180,8 +180,6 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
     """What a tool raised, as the error of `tools.errors` that the parent raises.
 
     Args:
-        error: Whatever it is.
-        name: What the tool is registered as.
         made_from: The target where it was raised while the tool was made; None in a call.
     """
     place = place_of(error)

@@ -4,8 +4,7 @@
     reply       <id> <JSON>     with the id of its request
 
 The id cannot be guessed. A message without it was written by somebody else who found the pipe: it
-is not read, ends the process, and answers no call. Does not know tools; `tools.running.isolation`
-asks, `tools.running.worker` answers.
+is not read, ends the process, and answers no call.
 """
 
 import contextlib
@@ -68,7 +67,6 @@ class WorkerProcess:
     """The running process: one request goes in, one reply comes out.
 
     Args:
-        with_network: Whether it has the network.
         environment: Names of variables that it gets beside the usual few.
     """
 

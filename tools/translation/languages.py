@@ -1,12 +1,13 @@
 """Which language is called what: by fastText, by NLLB-200 and by Apertium.
 
-fastText's identification model knows 176 languages by ISO codes of two or three letters; listed
-are those of them that NLLB-200 translates. Does not identify a language:
-`tools.translation.identification` does.
+fastText's identification model knows 176 languages by ISO codes of two or three letters; listed are
+those of them that NLLB-200 translates.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
+
+from tools.errors import ToolCallError
 
 ENGLISH = "en"
 NLLB_ENGLISH = "eng_Latn"
@@ -69,9 +70,6 @@ _OTHER_APERTIUM_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def apertium_codes(language: str) -> tuple[str, ...]:
     """The names that Apertium may have for a language, the likeliest first.
 
-    Args:
-        language: fastText's code.
-
     Returns:
         Codes of two or three letters; fastText's own alone for a language that is not listed.
 
@@ -83,3 +81,12 @@ def apertium_codes(language: str) -> tuple[str, ...]:
     iso = () if nllb is None else (nllb.partition("_")[0],)
     # Some codes have three letters in both, so nothing is named twice.
     return tuple(dict.fromkeys((*iso, *_OTHER_APERTIUM_CODES.get(language, ()), language)))
+
+
+def unsupported_language(language: str, translator: str) -> ToolCallError:
+    """Make the error of a text in a language (fastText's code) that a translator lacks."""
+    return ToolCallError(
+        "unsupported_language",
+        f"The text is in the language {language!r}, which {translator} does not translate into "
+        "English. Expected another language.",
+    )

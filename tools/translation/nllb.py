@@ -1,7 +1,7 @@
 """Translation by NLLB-200, run by transformers (paper, section 3: NLLB with 600M parameters).
 
 NLLB reads `<source language> tokens </s>` and writes `<target language> tokens </s>`; the target
-language is forced, always English. Does not download a model, nor run code of its directory.
+language is forced, always English.
 """
 
 import textwrap
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.ground.loading import loading, prepare_transformers
-from tools.errors import ToolCallError, ToolUnavailableError
+from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.model_identity import SAFETENSORS, model_identity
-from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
-from tools.translation.translator import TranslationFailedError, unsupported_language
+from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language
 
 _MODEL_FILES = ("config.json", "tokenizer.json", SAFETENSORS)
 _HOW_TO_GET_A_MODEL = (
@@ -39,9 +38,6 @@ class NllbOptions:
     Attributes:
         beam_size: Hypotheses kept while searching; 1 is greedy decoding.
         max_new_tokens: Longest translation; a longer one ends there.
-        batch_size: Texts translated together; does not change what they become.
-        device: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one.
-        precision: `float32`, `bfloat16` or `float16`.
     """
 
     beam_size: int
@@ -55,9 +51,7 @@ class NllbTranslator:
     """A model of the NLLB-200 family in a local directory.
 
     Args:
-        tool_name: The tool that translates, for errors.
         directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
-        options: How to decode.
     """
 
     def __init__(self, tool_name: str, directory: Path, options: NllbOptions) -> None:
@@ -92,11 +86,7 @@ class NllbTranslator:
         )
 
     def check_available(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            ToolUnavailableError: When the directory or one of its files is missing.
-        """
+        """Check that the files are there."""
         directory = self.directory
         if not directory.is_dir():
             raise ToolUnavailableError(
@@ -119,20 +109,12 @@ class NllbTranslator:
             )
 
     def prepare(self) -> None:
-        """Load tokenizer and model, unless that was done.
-
-        Raises:
-            ToolUnavailableError: When the model cannot be loaded.
-        """
+        """Load tokenizer and model, unless that was done."""
         with self._lock:
             self._load_once()
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one batch.
-
-        Args:
-            texts: At most `texts_at_once`.
-            language: fastText's code.
 
         Returns:
             The translations in order. The error of a text has reason `unsupported_language`, or
@@ -189,11 +171,7 @@ class NllbTranslator:
             self._model = self._load_model()
 
     def _load_model(self) -> Any:
-        """Load the weights, to where they compute.
-
-        Raises:
-            ValueError: When they lack tensors, which transformers would fill with random numbers.
-        """
+        """Load the weights, to where they compute."""
         import torch
         from transformers import M2M100ForConditionalGeneration
 
@@ -219,14 +197,7 @@ class NllbTranslator:
         return model.to(device).eval()
 
     def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
-        """Decode greedily or by beam search, with English forced as the first token.
-
-        Args:
-            inputs: Token ids of texts, which make one batch.
-
-        Returns:
-            Token ids of the translations, special ones among them.
-        """
+        """Decode greedily or by beam search, with English forced as the first token."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
         from transformers import GenerationConfig

@@ -18,12 +18,6 @@ def preselect_by_language(
 ) -> Preselection:
     """Decide whether a text is worth annotating with translations.
 
-    Args:
-        document: The text.
-        chunk_tokens: Length of a chunk, in words (paper: 10).
-        foreign_confidence: Confidence from 0 to 1 above which a chunk is in another language
-            (paper: 0.8).
-
     Returns:
         The decision, with reason `foreign_text_between_english`, `no_english_around` (there is
         foreign text inside a paragraph), `no_foreign_text_inside` or `no_long_paragraph`.
@@ -81,8 +75,6 @@ def _stands_between_english(
     """Tell whether English chunks stand in front of one of the foreign chunks and behind it.
 
     Args:
-        foreign: Places of the foreign chunks among all.
-        chunks: All chunks of the paragraph.
         guesses: Of all but the first and the last chunk, which are looked at only here: most
             paragraphs have nothing foreign between them.
     """

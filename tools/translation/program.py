@@ -1,8 +1,7 @@
 """Running a program over a text: no shell, a deadline, a limit on what it may write.
 
-The program and all that it starts form a process group of their own, which is ended as a whole:
-a shell script that is killed would otherwise leave its pipeline behind. Does not interpret what
-the program writes.
+The program and all that it starts form a process group of their own, which is ended as a whole: a
+shell script that is killed would otherwise leave its pipeline behind.
 """
 
 import contextlib
@@ -35,12 +34,6 @@ def run_program(
     arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float, most_bytes: int
 ) -> Finished:
     """Run a program to its end.
-
-    Args:
-        arguments: The program and its arguments, none of which a shell sees.
-        text: What it reads.
-        timeout_seconds: Longest time it may take.
-        most_bytes: Most that it may write to each of its outputs.
 
     Returns:
         Its status and outputs; a status below 0 names the signal that ended it.

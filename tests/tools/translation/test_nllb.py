@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import M2M100ForConditionalGeneration, NllbTokenizer
 
 from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH, make_nllb
-from tools.errors import ToolCallError, ToolUnavailableError
+from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import execute_calls
 from tools.translation.nllb import NllbOptions, NllbTranslator
-from tools.translation.translator import TranslationFailedError
 
 DOCUMENT = Document("d", "")
 TOKENS = 8

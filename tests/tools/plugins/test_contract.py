@@ -15,13 +15,13 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
+from tools.plugins.contract import check_contract
+from tools.plugins.function_tool import FunctionTool
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.trial import Trial
 from tools.prompting import draft_prompt, load_prompt
 from tools.protocol import Preselection, Proposal
 from tools.registry import TOOL_NAMES, create_tool
-from tools.yours.contract import check_contract
-from tools.yours.function_tool import FunctionTool
-from tools.yours.nasty_arguments import NASTY_ARGUMENTS
-from tools.yours.trial import Trial
 
 EXAMPLES = [
     "It says [Echo(one)] one.",

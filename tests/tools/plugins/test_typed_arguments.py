@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from tools.errors import CallSyntaxError, ToolSettingsError
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, format_call, parse_sample
-from tools.yours.nasty_arguments import NASTY_ARGUMENTS
-from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
 
 AMOUNT = Parameter("amount", float)
 UNIT = Parameter("unit", str)

@@ -9,19 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.yours import contract_rules
-from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
+from tools.plugins import contract_rules
+from tools.plugins.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
 
 
 @dataclass(frozen=True, slots=True)
 class ContractFinding:
-    """What came of one rule.
-
-    Attributes:
-        rule: The rule, in a few words.
-        status: Whether the tool keeps it; skipped where it could not be tried.
-        detail: What was tried, or what is wrong and what to do.
-    """
+    """What came of one rule."""
 
     rule: str
     status: Literal["passed", "failed", "skipped"]

@@ -1,8 +1,7 @@
 """What a function takes, read from the JSON schema of its arguments.
 
 The schema of a Python function comes from pydantic, which reads its annotations. Only what can be
-written between the brackets of a call: text, numbers, truth values and choices. Does not read
-arguments; `tools.yours.typed_arguments` does.
+written between the brackets of a call: text, numbers, truth values and choices.
 """
 
 import enum
@@ -16,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from tools.errors import ToolSettingsError
-from tools.yours.typed_arguments import Parameter
+from tools.plugins.typed_arguments import Parameter
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 _LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
@@ -29,13 +28,8 @@ def parameters_of_schema(
     """Read the parameters of a function from the JSON schema of its arguments.
 
     Args:
-        schema: Of type `object`.
-        tool_name: For messages.
         skips_optional: Whether an optional parameter that cannot be written in calls is left out,
             instead of being an error.
-
-    Returns:
-        The parameters, required ones first, else in the schema's order.
 
     Raises:
         ToolSettingsError: When the schema is of another form, or a parameter cannot be written in
@@ -67,13 +61,6 @@ def parameters_of_schema(
 
 def parameters_of_function(function: Callable[..., object], shown: str) -> list[Parameter]:
     """Read the parameters of a function from its annotations.
-
-    Args:
-        function: The function.
-        shown: Its name, for messages.
-
-    Returns:
-        The parameters, required ones first, else in the function's order.
 
     Raises:
         ToolSettingsError: When a parameter has no type or one that cannot be written in calls, or

@@ -1,25 +1,63 @@
-"""Decides whether a passage is the source, or a copy, of a call's own text.
+"""What a call's own text shares with a passage, or with a result: sequences of eight words.
 
 A search result that holds the text's own sentences makes those sentences easy to predict without
-being of any use, so such calls would pass the filter of the paper for the wrong reason. Does not
-search and knows no index.
+being of any use, so the filter of the paper would keep such calls for the wrong reason.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from tools.protocol import Document
-from tools.running.word_grams import GRAM_WORDS, Gram, grams_of, words_of
 
+GRAM_WORDS = 8
+
+_WORD = re.compile(r"\w+")
 _SITE_NAME = re.compile(r"\s+[-–—|]\s+wikipedia\b.*$")
+_Gram: TypeAlias = tuple[str, ...]
+
+
+class LeakCheck:
+    """One text, prepared for the results of many calls."""
+
+    def __init__(self, text: str) -> None:
+        # For each sequence where its first and its last occurrence end.
+        self._ends: dict[_Gram, tuple[int, int]] = {}
+        # Places are those of the text itself: folding its case can change its length.
+        words = [(word.group().casefold(), word.end()) for word in _WORD.finditer(text)]
+        for number in range(len(words) - GRAM_WORDS + 1):
+            gram, ends = zip(*words[number : number + GRAM_WORDS], strict=True)
+            first_end, _ = self._ends.get(gram, (ends[-1], 0))
+            self._ends[gram] = (first_end, ends[-1])
+
+    def shares(self, result: str, character_offset: int) -> tuple[float, float] | None:
+        """How much of a result the text repeats, in front of the place of a call and behind it.
+
+        Returns:
+            Shares of the result's 8-word sequences that end before and behind the place, 0 to 1;
+            None for a result of fewer than 8 words, which repeats nothing for certain:
+            that a number or a name occurs again is what a call is for.
+
+        Example:
+            >>> check = LeakCheck("It is said: one two three four five six seven eight.")
+            >>> check.shares("One two three four five six seven eight nine", 0)
+            (0.0, 0.5)
+        """
+        grams = _grams_of(_words_of(result))
+        if not grams:
+            return None
+        ends = [self._ends[gram] for gram in grams if gram in self._ends]
+        before = sum(first <= character_offset for first, _ in ends)
+        after = sum(last > character_offset for _, last in ends)
+        return before / len(grams), after / len(grams)
 
 
 class AskingText:
     """A call's own text, prepared for comparison with many passages.
 
     Args:
-        document: The text; its url and title count only where it has them.
         overlap_share: Share of a passage's 8-word sequences, 0 to 1, from which on the passage
             counts as repeated by the text.
     """
@@ -33,11 +71,6 @@ class AskingText:
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
         """Tell whether a passage must not answer a call of this text.
 
-        Args:
-            title: Title of the passage's article.
-            url: Address of the article; empty where unknown.
-            text: The passage, or the part of it that would be shown.
-
         Returns:
             True for the same address, the same title, or repeated words.
         """
@@ -48,36 +81,26 @@ class AskingText:
         return self.overlap(text) >= self._overlap_share
 
     def overlap(self, text: str) -> float:
-        """Return the share of a passage's 8-word sequences that the text contains.
-
-        Args:
-            text: The passage; one of fewer than 8 words is one sequence.
-
-        Returns:
-            0 to 1; 0 for a passage without words.
-        """
-        words = words_of(text)
+        """Return the share of a passage's 8-word sequences that the text contains."""
+        words = _words_of(text)
         if not words:
             return 0.0
         if len(words) < GRAM_WORDS:
             return float(f" {' '.join(words)} " in f" {' '.join(self._words)} ")
-        grams = grams_of(words)
+        grams = _grams_of(words)
         return len(grams & self._grams) / len(grams)
 
     @cached_property
     def _words(self) -> list[str]:
-        return words_of(self._text)
+        return _words_of(self._text)
 
     @cached_property
-    def _grams(self) -> frozenset[Gram]:
-        return grams_of(self._words)
+    def _grams(self) -> frozenset[_Gram]:
+        return _grams_of(self._words)
 
 
 def normalised_url(url: str) -> str:
     """Bring spellings of one address together.
-
-    Args:
-        url: An address, with or without scheme.
 
     Returns:
         Host without `www.` and the mobile `m.`, decoded path without final slash, and query.
@@ -99,9 +122,6 @@ def normalised_url(url: str) -> str:
 def normalised_title(title: str) -> str:
     """Bring spellings of one title together.
 
-    Args:
-        title: A title of an article or a web page.
-
     Returns:
         Case-folded, with spaces for underscores, without the name of the site.
 
@@ -110,3 +130,13 @@ def normalised_title(title: str) -> str:
         'suez canal'
     """
     return _SITE_NAME.sub("", " ".join(title.replace("_", " ").split()).casefold())
+
+
+def _words_of(text: str) -> list[str]:
+    return [word.casefold() for word in _WORD.findall(text)]
+
+
+def _grams_of(words: Sequence[str]) -> frozenset[_Gram]:
+    return frozenset(
+        tuple(words[start : start + GRAM_WORDS]) for start in range(len(words) - GRAM_WORDS + 1)
+    )

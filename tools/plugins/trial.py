@@ -1,7 +1,6 @@
 """A tool on trial: what it does with the calls that its prompt shows, and with garbage.
 
-Each call is made in a thread that is left behind when it takes longer than the deadline. Does not
-say what is right; the rules in `tools.yours.contract` do.
+Each call is made in a thread that is left behind when it takes longer than the deadline.
 """
 
 import datetime
@@ -22,11 +21,11 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.plugins import place_of
 from tools.prompting import demonstrations_of
 from tools.protocol import Document
 from tools.syntax import parse_sample
-from tools.yours.nasty_arguments import NASTY_ARGUMENTS
-from tools.yours.plugins import place_of
 
 _Value = TypeVar("_Value")
 
@@ -93,14 +92,8 @@ class Trial:
     """One tool and what was found out about it so far.
 
     Args:
-        name: What the tool is registered as.
         create: Makes a fresh tool with settings.
-        settings: Those of the tool.
         read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
-        deadline_seconds: Longest time of one call.
-
-    Raises:
-        ToolError: When the tool cannot be created.
     """
 
     def __init__(

@@ -2,11 +2,12 @@
 
 A tool is registered by an entry point of a package that is installed, or by a line of the settings.
 Finding imports nothing. What a foreign module raises makes its tool unavailable and never ends a
-run. Does not create tools, and does not keep foreign code from doing harm.
+run.
 """
 
 import importlib
 import importlib.metadata
+import pkgutil
 import re
 import sys
 import sysconfig
@@ -45,7 +46,6 @@ class Plugin:
     """A tool that is registered from outside.
 
     Attributes:
-        name: As written in calls.
         target: `module:Class`, or `module:tool` where the module has a tool that is ready.
         origin: Who registered it, for people.
     """
@@ -60,10 +60,6 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
 
     Args:
         targets: Name to `module:Class`, from the settings; wins over an entry point of that name.
-        taken: Names that belong to this project.
-
-    Returns:
-        The tools by name, in alphabetical order.
 
     Raises:
         ToolRegistrationError: When a name is taken or cannot be written in calls, two packages
@@ -83,21 +79,11 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
     for name, target in targets.items():
         found[name] = Plugin(name, target, "the settings")
     for plugin in found.values():
-        check_registration(plugin, taken=taken)
+        _check_registration(plugin, taken)
     return dict(sorted(found.items()))
 
 
-def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
-    """Check the name and the target of a plugin, without importing it.
-
-    Args:
-        plugin: The plugin.
-        taken: Names that belong to this project.
-
-    Raises:
-        ToolRegistrationError: When the name is taken, also in other letter case, or cannot be
-            written in calls, or when the target is no `module:Class`.
-    """
+def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
     where = f"registered by {plugin.origin} as {plugin.target}"
     if not is_tool_name(plugin.name):
         raise ToolRegistrationError(
@@ -119,32 +105,21 @@ def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
 
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
-    """Import what a plugin's target names.
-
-    Args:
-        plugin: The plugin.
-
-    Returns:
-        A class of tools, or a tool that is ready.
-
-    Raises:
-        ToolUnavailableError: When the module cannot be imported, or the target is no tool.
-    """
+    """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
     module_name, _, attributes = plugin.target.partition(":")
     with foreign_code(plugin.name, f"the import of {module_name}"):
         try:
-            found: object = importlib.import_module(module_name)
+            importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             raise _missing_module(plugin, module_name, error) from error
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError as error:
-            raise ToolUnavailableError(
-                plugin.name,
-                f"the module {module_name} has no {attributes!r}",
-                f"Correct its target {plugin.target!r} ({plugin.origin})",
-            ) from error
+    try:
+        found = pkgutil.resolve_name(plugin.target)
+    except AttributeError as error:
+        raise ToolUnavailableError(
+            plugin.name,
+            f"the module {module_name} has no {attributes!r}",
+            f"Correct its target {plugin.target!r} ({plugin.origin})",
+        ) from error
     if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
         return found
     raise ToolUnavailableError(
@@ -152,7 +127,7 @@ def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
         f"{plugin.target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, "
         "not a tool",
         "Derive the class from tools.base.Tool, or wrap the function in a "
-        "tools.yours.function_tool.FunctionTool",
+        "tools.plugins.function_tool.FunctionTool",
     )
 
 
@@ -160,13 +135,6 @@ def parse_arguments(tool: Tool, text: str) -> str:
     """Normalise the arguments of a call with the tool's own method, whatever that does.
 
     Models write anything, and a method that was not prepared for it must not end a run.
-
-    Args:
-        tool: The tool.
-        text: The text between the brackets of a call.
-
-    Returns:
-        The normalised arguments, free of markers and line ends.
 
     Raises:
         CallSyntaxError: When they are no call; with reason `parse_error` when the tool raises what
@@ -198,9 +166,6 @@ def parse_arguments(tool: Tool, text: str) -> str:
 def place_of(error: BaseException) -> str:
     """Where in a user's own file an error was raised, as `my_tools.py:12 in call`.
 
-    Args:
-        error: What was raised.
-
     Returns:
         The innermost such frame; where all are those of packages, the innermost of these that is
         not this project's. Empty where there is none.
@@ -215,15 +180,7 @@ def place_of(error: BaseException) -> str:
 
 @contextmanager
 def foreign_code(tool_name: str, what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises inside the block into an error of the tools package.
-
-    Args:
-        tool_name: The tool that the code belongs to.
-        what: What the code does, as the subject of a sentence.
-
-    Raises:
-        ToolUnavailableError: In place of any exception that is no `ToolError`.
-    """
+    """Turn whatever foreign code raises inside the block into a ToolUnavailableError."""
     try:
         yield
     except ToolError:
@@ -244,15 +201,7 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
 
 
 def check_described(tool: Tool, name: str) -> None:
-    """Check that a foreign tool says of itself what every run asks.
-
-    Args:
-        tool: The tool.
-        name: What it is registered as.
-
-    Raises:
-        ToolUnavailableError: When name, version, description or prompt is not as it should be.
-    """
+    """Raise ToolUnavailableError where a foreign tool does not say of itself what runs ask."""
     for attribute in ("name", "version", "description"):
         value = getattr(tool, attribute, None)
         if not isinstance(value, str) or not value.strip():

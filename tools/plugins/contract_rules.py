@@ -1,13 +1,23 @@
 """The rules that every tool keeps, each a function that tries a tool out.
 
 A rule returns what it tried, raises BrokenRuleError when the tool does not keep it, and
-NotTriedError when there is nothing to try it on. Does not make calls itself; `trial` does.
+NotTriedError when there is nothing to try it on.
 """
 
 import pickle
 import re
 
 from tools.errors import CallSyntaxError, PromptError
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.trial import (
+    CANNOT_RUN,
+    BrokenRuleError,
+    NotTriedError,
+    Trial,
+    TrialOutcome,
+    shortened,
+    told,
+)
 from tools.prompting import demonstrations_of
 from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Preselection, ToolCall
@@ -18,16 +28,6 @@ from tools.syntax import (
     format_call,
     is_tool_name,
     parse_sample,
-)
-from tools.yours.nasty_arguments import NASTY_ARGUMENTS
-from tools.yours.trial import (
-    CANNOT_RUN,
-    BrokenRuleError,
-    NotTriedError,
-    Trial,
-    TrialOutcome,
-    shortened,
-    told,
 )
 
 _REASON = re.compile(r"[a-z][a-z0-9_]*")

@@ -15,6 +15,7 @@ from tools.errors import (
     ToolUnavailableError,
     UnknownToolError,
 )
+from tools.plugins.plugins import parse_arguments
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import (
@@ -26,7 +27,6 @@ from tools.registry import (
     origin_of,
     tool_names,
 )
-from tools.yours.plugins import parse_arguments
 
 DOCUMENT = Document("d", "a text")
 TARGETS = {"Echo": "echo_module:Echo"}

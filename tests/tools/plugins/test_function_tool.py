@@ -17,13 +17,13 @@ from tools.errors import (
     ToolDiedError,
     ToolSettingsError,
 )
+from tools.plugins.function_tool import FunctionTool
+from tools.plugins.parameters import parameters_of_schema
+from tools.plugins.typed_arguments import Parameter
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
-from tools.yours.function_tool import FunctionTool
-from tools.yours.parameters import parameters_of_schema
-from tools.yours.typed_arguments import Parameter
 
 DOCUMENT = Document("d", "a text")
 

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pickle
 import subprocess
 import sys
 import time
@@ -17,14 +16,14 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.contract import check_contract
+from tools.plugins.mcp_tool import McpTool
+from tools.plugins.trial import Trial
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import check_usable, create_tool
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
-from tools.yours.contract import check_contract
-from tools.yours.mcp_tool import McpTool
-from tools.yours.trial import Trial
 
 DOCUMENT = Document("d", "a text")
 SERVER = [sys.executable, str(Path(__file__).with_name("mcp_example_server.py"))]
@@ -68,7 +67,7 @@ def test_it_is_registered_by_the_settings_under_any_name(make):
     tool = create_tool(
         "Words",
         {"command": SERVER, "tool": "count_words"},
-        targets={"Words": "tools.yours.mcp_tool:McpTool"},
+        targets={"Words": "tools.plugins.mcp_tool:McpTool"},
     )
     assert tool.name == "Words"
     assert tool.version == make().version
@@ -106,7 +105,6 @@ def test_a_call_that_ends_the_server_each_time_fails(make):
 
 def test_a_server_that_does_not_answer_in_time_is_late(make):
     tool = make("misbehave", seconds=20.0)
-    tool.check_available()
     tool.seconds = 0.5
     began = time.monotonic()
     with pytest.raises(ToolTimeoutError):
@@ -133,7 +131,7 @@ def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
 )
 def test_what_cannot_be_used_is_unavailable_and_says_why(make, settings, reason):
     with pytest.raises(ToolUnavailableError) as caught:
-        make(**settings).check_available()
+        make(**settings)
     assert reason in caught.value.reason
 
 
@@ -154,20 +152,8 @@ def test_settings_that_cannot_be_used_are_errors(settings, message):
 
 def test_without_the_library_the_tool_is_unavailable_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mcp", None)
-    tool = McpTool("Words", SERVER, "count_words")
     with pytest.raises(ToolUnavailableError, match=r"pip install 'mcp>=2.3,<3'"):
-        tool.check_available()
-
-
-def test_a_pickled_tool_starts_a_server_of_its_own(make):
-    tool = make(examples=EXAMPLES)
-    assert tool.call("a b", DOCUMENT) == "2"
-    copied = pickle.loads(pickle.dumps(tool))
-    try:
-        assert copied.call("a b c", DOCUMENT) == "3"
-        assert copied.version == tool.version
-    finally:
-        copied.close()
+        McpTool("Words", SERVER, "count_words")
 
 
 LIST_CHILDREN = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid"]
@@ -182,14 +168,13 @@ def servers(program: str = "mcp_example_server") -> set[str]:
 
 def test_a_server_that_never_speaks_is_ended(make):
     with pytest.raises(ToolUnavailableError):
-        make(command=["sleep", "31"], seconds=0.5).check_available()
+        make(command=["sleep", "31"], seconds=0.5)
     assert not servers("sleep 31")
 
 
 def test_the_server_ends_with_the_tool(make):
     before = servers()
     tool = McpTool("Words", SERVER, "count_words")
-    tool.check_available()
     (server,) = servers() - before
     del tool
     gc.collect()
@@ -200,7 +185,6 @@ def test_a_connection_can_be_closed_from_its_own_thread(make):
     # As the garbage collector may do.
     before = servers()
     tool = make()
-    tool.check_available()
     (server,) = servers() - before
     connection = tool._connection
 
@@ -218,8 +202,8 @@ def test_a_connection_can_be_closed_from_its_own_thread(make):
 def test_the_server_ends_with_the_process(make, tmp_path):
     mark = tmp_path / "pid"
     code = (
-        "from tools.yours.mcp_tool import McpTool; import subprocess, os;"
-        f"tool = McpTool('Words', {SERVER!r}, 'count_words'); tool.check_available();"
+        "from tools.plugins.mcp_tool import McpTool; import subprocess, os;"
+        f"tool = McpTool('Words', {SERVER!r}, 'count_words');"
         f"pids = subprocess.run([*{LIST_CHILDREN!r}, str(os.getpid())],"
         " capture_output=True, text=True).stdout;"
         f"open({str(mark)!r}, 'w').write(pids)"

@@ -1,8 +1,7 @@
 """A connection to an MCP server that is a program of this machine, over its standard streams.
 
 The official client library `mcp` is asynchronous; it runs in a thread of its own, for as long as
-the server lives. The server is started without a shell, and ended with the connection. Does not
-know what a tool is to this project; `tools.yours.mcp_tool` does.
+the server lives. The server is started without a shell, and ended with the connection.
 """
 
 import math
@@ -36,12 +35,7 @@ class McpConnection:
     """A running MCP server.
 
     Args:
-        command: The program and its arguments.
         environment: Variables beside the few that the client library passes on.
-        seconds: Longest time until the server is ready.
-
-    Attributes:
-        server: Name and version of the server, as far as it gives them.
 
     Raises:
         MissingDependencyError: When `mcp` is not installed.
@@ -79,10 +73,6 @@ class McpConnection:
     def find_tool(self, name: str, *, seconds: float) -> "Tool":
         """Look a tool up.
 
-        Args:
-            name: On the server.
-            seconds: Longest time to wait.
-
         Raises:
             ServerLostError: The server ended.
             ServerRefusalError: The server has no such tool.
@@ -108,11 +98,6 @@ class McpConnection:
 
     def call(self, name: str, arguments: Mapping[str, object], *, seconds: float) -> str | None:
         """Call a tool of the server.
-
-        Args:
-            name: On the server.
-            arguments: Values by name.
-            seconds: Longest time to wait for the answer.
 
         Returns:
             The text parts of the answer, one line each; None where there are none.

@@ -2,10 +2,10 @@
 
     text of a call  ->  values by parameter  ->  text in its one normal form
 
-Values are separated by commas and come in the order of the parameters; from the first
-`name=value` on, all are named. A text that holds a comma stands in quotes. The normal form is the
-same for all texts that mean the same call: defaults are left out, numbers have no superfluous
-digits, and quotes stand only where they are needed. Does not call anything.
+Values are separated by commas and come in the order of the parameters; from the first `name=value`
+on, all are named. A text that holds a comma stands in quotes. The normal form is the same for all
+texts that mean the same call: defaults are left out, numbers have no superfluous digits, and quotes
+stand only where they are needed.
 """
 
 import functools
@@ -88,12 +88,6 @@ class Parameter:
     def read(self, text: str) -> object:
         """Read one value.
 
-        Args:
-            text: The text of the value, without quotes around it.
-
-        Returns:
-            The value: text, a whole number, a finite number, a truth value, or a choice.
-
         Raises:
             CallSyntaxError: With reason `wrong_value`.
 
@@ -139,10 +133,6 @@ def value_text(value: object) -> str:
 
 def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, object]:
     """Read the arguments of a call.
-
-    Args:
-        text: The text between the brackets.
-        parameters: What the tool takes, required ones first.
 
     Returns:
         Value by name; parameters that the call leaves out are not in it. Where the only parameter
@@ -193,10 +183,6 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
 
 def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter]) -> str:
     """Write the arguments of a call in their normal form.
-
-    Args:
-        values: Value by name, from `read_arguments`.
-        parameters: What the tool takes.
 
     Returns:
         The text between the brackets; `read_arguments` reads the same values from it, apart from

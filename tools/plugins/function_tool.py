@@ -16,11 +16,11 @@ from pydantic import validate_call
 from toolformer.ground.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.plugins.parameters import parameters_of_function, parameters_of_schema
+from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
 from tools.syntax import is_tool_name
-from tools.yours.parameters import parameters_of_function, parameters_of_schema
-from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
 
 # Beyond, not every whole number has a float of its own.
 _LARGEST_WHOLE = 1e15
@@ -99,9 +99,6 @@ class FunctionTool(Tool):
                 of that, so give one where they may change.
             needs_network: See the class.
 
-        Returns:
-            The tool.
-
         Raises:
             ToolSettingsError: When a parameter or the description is missing what is needed, or
                 the source cannot be read and there is no version.
@@ -151,11 +148,6 @@ class FunctionTool(Tool):
                 it refers to below `$defs`. An optional parameter of a type that cannot be written
                 in calls (array, object) is left out.
             call: Gets the values as keyword arguments.
-            version: Changes whenever answers change.
-            examples, name, needs_network: See `from_function`.
-
-        Returns:
-            The tool.
 
         Raises:
             ToolSettingsError: When the schema lacks something, or a required parameter cannot be
@@ -194,12 +186,6 @@ class FunctionTool(Tool):
     def parse_arguments(self, text: str) -> str:
         """Read the arguments by their types and write them in their normal form.
 
-        Args:
-            text: As the model wrote them: `a, b`, or with names `a, second=b`.
-
-        Returns:
-            The normal form.
-
         Raises:
             CallSyntaxError: As `read_arguments` and `write_arguments`.
         """
@@ -207,13 +193,6 @@ class FunctionTool(Tool):
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Call the function.
-
-        Args:
-            arguments: In their normal form.
-            document: Not used.
-
-        Returns:
-            What the function returned, as text.
 
         Raises:
             ToolCallError: With reason `no_answer`, or the error's name such as `value_error`.

@@ -1,7 +1,7 @@
 """Arguments as models write them at their worst, to try tools with.
 
 Each is something that once broke a parser somewhere: nothing, markers of calls, broken quotes,
-numbers without end, code, other alphabets, characters that are not seen. Does not try anything.
+numbers without end, code, other alphabets, characters that are not seen.
 """
 
 _NOTHING = ("", " ", "\t", "\n", "\r\n", "\u00a0", "\u200b", "\x00", "\x1b[0m", "\ufeff")

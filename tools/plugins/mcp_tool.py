@@ -1,0 +1,148 @@
+"""A tool of an MCP server, such as others offer to chat programs (Model Context Protocol).
+
+    tools:
+      CountWords:
+        class: tools.plugins.mcp_tool:McpTool
+        options: {command: [python, server.py], tool: count_words, examples: […]}
+
+The server is a program of the user's choice, started at the first use and ended with the process.
+Needs the package `mcp`, which is not installed by default.
+"""
+
+import json
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+
+from toolformer.ground.digests import hex_digest
+from tools.errors import (
+    MissingDependencyError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.plugins.function_tool import FunctionTool
+from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
+from tools.plugins.parameters import parameters_of_schema
+
+
+class McpTool(FunctionTool):
+    """One tool of an MCP server that is started here and spoken to over its standard streams.
+
+    Name, version of the server and the tool's schema are part of the version. When the server
+    ends, it is started anew and the call is made once more.
+
+    Args:
+        name: As written in calls; given by the registry.
+        command: The program and its arguments, run without a shell.
+        tool: The tool's name on the server.
+        examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
+        environment: Variables for the server, which else gets only the likes of PATH and HOME.
+        needs_network: Whether the server takes more than this machine.
+        seconds: Longest time of a call, and of the start.
+
+    Raises:
+        ToolSettingsError: When a setting cannot be used.
+        ToolUnavailableError: When `mcp` is not installed, or the server does not start or has no
+            such tool, or one whose arguments cannot be written in calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        tool: str,
+        *,
+        examples: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        needs_network: bool = False,
+        seconds: float = 30.0,
+    ) -> None:
+        for setting, value in (("command", command), ("examples", examples)):
+            if isinstance(value, str) or not all(isinstance(part, str) for part in value):
+                raise ToolSettingsError(
+                    f"{name}: {setting} is {value!r}. Expected a list of texts, as in "
+                    "[python, server.py]; there is no shell to cut a text into words."
+                )
+        if not command:
+            raise ToolSettingsError(f"{name}: command is empty. Expected a program and arguments.")
+        if not seconds > 0:
+            raise ToolSettingsError(f"{name}: seconds is {seconds!r}. Expected a time above 0.")
+        self.command = tuple(command)
+        self.tool = tool
+        self.environment = dict(environment or {})
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._connection: McpConnection | None = None
+        try:
+            connection = self._connected()
+            found = connection.find_tool(tool, seconds=seconds)
+            parameters = parameters_of_schema(found.input_schema, tool)
+        except MissingDependencyError as error:
+            raise ToolUnavailableError(
+                name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
+            ) from error
+        except ToolSettingsError as error:
+            self.close()
+            raise ToolUnavailableError(
+                name, f"its arguments cannot be written in calls ({error})", "Leave it out"
+            ) from error
+        except (ServerLostError, ServerRefusalError, TimeoutError) as error:
+            self.close()
+            raise ToolUnavailableError(
+                name, str(error), "Correct command and tool in its options"
+            ) from error
+        digest = hex_digest(json.dumps(found.input_schema, sort_keys=True), size=8)
+        description = (found.description or found.title or "").split("\n\n")[0]
+        super().__init__(
+            name=name,
+            description=description or f"The tool {tool} of an MCP server.",
+            parameters=parameters,
+            function=self._ask,
+            version=f"1 command={list(command)} tool={tool} server={connection.server} "
+            f"schema={digest}",
+            examples=examples,
+            needs_network=needs_network,
+        )
+
+    def close(self) -> None:
+        """End the server; the next call starts it anew."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _ask(self, /, **values: object) -> str | None:
+        """Call the tool with values; once more where the server ended meanwhile.
+
+        Raises:
+            ToolCallError: With reason `refused_by_server`, or `server_died` when the server ends at
+                this call each time.
+            ToolTimeoutError: When there is no answer in time.
+        """
+        for is_last in (False, True):
+            try:
+                return self._connected().call(self.tool, values, seconds=self.seconds)
+            except TimeoutError as error:
+                raise ToolTimeoutError(f"{self.name}: {error}.") from error
+            except ServerRefusalError as error:
+                raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
+            except ServerLostError as error:
+                self.close()
+                if is_last:
+                    # Another server may well answer the call.
+                    raise ToolCallError(
+                        "server_died", f"{self.name}: {error}.", is_lasting=False
+                    ) from error
+        return None
+
+    def _connected(self) -> McpConnection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = McpConnection(
+                    self.command, self.environment, seconds=self.seconds
+                )
+                # Also when nobody closes the tool: at its end, or at that of the process.
+                weakref.finalize(self, self._connection.close)
+            return self._connection
