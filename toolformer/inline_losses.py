@@ -10,7 +10,8 @@ are. A branch sees the text in front of it through the keys that all calls of th
 reading of a text is enough for the losses of its calls with and without them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,12 +172,8 @@ class InlineScorer(CallScorer):
         # Equal ones are fed once. Behind the last token nothing is predicted, nor fed.
         branches = list(dict.fromkeys(each for each in branch_of.values() if each.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
-        batches = plan_batches(
-            [len(branch.fed) for branch in branches], token_budget=texts.token_budget
-        )
-        for batch in batches:
-            in_order = sorted((branches[index] for index in batch), key=lambda branch: branch.row)
-            losses |= zip(in_order, self._feed(texts.read, in_order), strict=True)
+        for batch in _batches(branches, texts.token_budget, rows=len(texts.rows)):
+            losses |= zip(batch, self._feed(texts.read, batch), strict=True)
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> _Branch:
@@ -211,3 +208,29 @@ class InlineScorer(CallScorer):
             weighted_loss([next(losses) for _ in branch.following], self.weights)
             for branch in branches
         ]
+
+
+def _batches(
+    branches: Iterable[_Branch], token_budget: int, *, rows: int
+) -> Iterator[list[_Branch]]:
+    """Branches to feed together, in the order of their rows.
+
+    Those of a text stand behind each other in its row, and all rows are as long as the longest. So
+    a batch takes about as many of each text, the longest first.
+
+    Args:
+        branches: of some texts.
+        token_budget: most tokens of a batch, padding included.
+        rows: how many texts there are.
+    """
+    of_row: dict[int, list[_Branch]] = {}
+    for branch in sorted(branches, key=lambda branch: -len(branch.fed)):
+        of_row.setdefault(branch.row, []).append(branch)
+    layers = [
+        [branch for branch in layer if branch is not None]
+        for layer in itertools.zip_longest(*of_row.values())
+    ]
+    tokens = [rows * max(len(branch.fed) for branch in layer) for layer in layers]
+    for batch in plan_batches(tokens, token_budget=token_budget):
+        together = (branch for index in batch for branch in layers[index])
+        yield sorted(together, key=lambda branch: branch.row)
