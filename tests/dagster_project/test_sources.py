@@ -553,7 +553,7 @@ def test_an_index_that_cannot_be_built_is_told_with_the_reason(
 def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
     code, out, err = run("build", "--dry-run", *tools)
     assert (code, err) == (0, "")
-    assert "starter-texts/starter_texts.jsonl" in out
+    assert "starter-texts, records per shard: " in out
     assert "wikipedia-excerpt" in out
     assert "model would be converted" in out
     assert ("Wikipedia index is missing and would be built" in out) == ("Calendar" not in tools)
