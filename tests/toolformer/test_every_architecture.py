@@ -85,7 +85,7 @@ musicgen_melody reformer xlnet zamba zamba2
 REFUSED = """
 axk2 bailing_hybrid bart beam bert bert-generation big_bird bigbird_pegasus blenderbot
 blenderbot-small bloom camembert cohere2_moe cpmant data2vec-text deepseek_v32 deepseek_v4
-dots3_note_text electra ernie falcon falcon_h1 falcon_mamba glm_moe_dsa hy_v4 inkling2_text
+dots3_note_text electra ernie falcon_h1 falcon_mamba glm_moe_dsa hy_v4 inkling2_text
 inkling_text jamba kimi_linear lfm3 llama4 llama4_text longcat_flash mamba marian mbart
 megatron-bert minimax mllama mpt mvp nemotron_h olmo_hybrid openai-gpt pegasus plbart prophetnet
 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next qwen4_exp qwen4_exp_text

@@ -115,7 +115,13 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     length = ids.shape[1]
     cache = DynamicCache()
     with torch.inference_mode():
-        model.hidden_states(ids, cache=cache, attention_mask=causal_mask(length, 0, model))
+        model.hidden_states(
+            ids,
+            cache=cache,
+            attention_mask=causal_mask(length, 0, model),
+            # Some classes, such as OPT, would read positions from the mask, and not from this one.
+            position_ids=torch.arange(length, device=model.device)[None],
+        )
     layers: list[Any] = list(cache.layers)
     return PromptPrefix(split, length, tuple((layer.keys[0], layer.values[0]) for layer in layers))
 
