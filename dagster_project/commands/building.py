@@ -9,6 +9,7 @@ from assets.corpus import configured_sources, look_at_texts
 from assets.documents import MissingTextsError, records_read, stored_texts
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
+from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
@@ -183,7 +184,12 @@ def _build(
                 for shard in error.finished_shards
                 if shard in stages and (behind := _behind(stages[shard], error.failed_assets))
             }
-    raise_all(failures)
+    try:
+        if settings.runs.delta_logs:
+            # Also where shards failed: what the others replaced is swept all the same.
+            refresh_delta_logs(home)
+    finally:
+        raise_all(failures)
 
 
 def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[str, tuple[str, ...]]:

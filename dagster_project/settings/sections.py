@@ -304,7 +304,7 @@ class DecodingSettings(Section):
 
 
 class RunsSettings(Section):
-    """How work is divided into runs; changes no row."""
+    """How work is divided into runs, and what a build does after them; changes no row."""
 
     shards_per_run: int = Field(
         64,
@@ -312,6 +312,11 @@ class RunsSettings(Section):
         le=10_000,
         description="shards that a run of a backfill or of `build --on ray` takes at most, so that "
         "a model is loaded once for them; reload the definitions after a change",
+    )
+    delta_logs: bool = Field(
+        False,
+        description="`toolformer build` ends with what `toolformer export delta` does, also where "
+        "shards failed",
     )
 
 

@@ -42,6 +42,7 @@ WITHOUT_EFFECT = {
     "training.save_every": "it says what a killed run goes on from",
     "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
     "runs.shards_per_run": "it divides work into runs",
+    "runs.delta_logs": "logs name files, and change none",
 }
 """Settings that make nothing out of date, with the reason."""
 

@@ -13,7 +13,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.commands import export_formats
+from dagster_project.commands import building, export_formats
+from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
+from dagster_project.home import Home
+from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
@@ -434,6 +438,24 @@ def test_other_formats_ask_for_a_place(built: Warehouse, run, form: str):
     outcome = run("export", form)
     assert outcome.code == 2
     assert "--output" in outcome.err
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_build_ends_with_the_logs_where_that_is_switched_on(
+    built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool
+):
+    """Also where shards failed, and what they said is told."""
+
+    def failed(failures: object) -> None:
+        raise RunFailedError("shard-00007 failed")
+
+    monkeypatch.setattr(building, "raise_all", failed)
+    options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
+    found = Home.find()
+    settings = options.load_settings(found)
+    with dagster_instance(found) as instance, pytest.raises(RunFailedError, match="shard-00007"):
+        building._build(instance, options, found, settings, [], on_ray=False)
+    assert bool(list(home.rglob("_delta_log"))) == is_on
 
 
 def test_the_help_names_every_field(built: Warehouse, run, tmp_path: Path):
