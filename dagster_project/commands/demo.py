@@ -46,7 +46,7 @@ def main() -> None:
     console.say(
         "  make ui                                             the same in Dagster\n"
         '  toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="\n'
-        "  toolformer serve                                    a page, and OpenAI's API (extra `serve`)\n"
+        "  toolformer serve                                    a page, and OpenAI's API\n"
         '  toolformer sql "select * from kept_examples"        all kept calls\n'
         "  toolformer ingest FILE …                            your own texts (in another home)"
     )
