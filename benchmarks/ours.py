@@ -77,9 +77,10 @@ def score(
     calls: Sequence[ScoredCall],
     *,
     full_losses: bool = False,
+    token_budget: int | None = None,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
-    parameters = ScoringParameters(CallFormat(), tool.form, None)
+    parameters = ScoringParameters(CallFormat(), tool.form, token_budget)
     scorer = scorer_for(model, _by_key(documents), parameters)
     with tempfile.TemporaryDirectory() as folder:
         return scorer.score(

@@ -14,6 +14,7 @@ from dagster_project.settings.sections import merged, validated
 from dagster_project.settings.settings_file import preset_values
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.conftest import REPOSITORY
+from tools.errors import ToolUnavailableError
 from tools.protocol import Document, Proposal
 from tools.registry import create_tool
 
@@ -65,12 +66,12 @@ def test_the_settings_of_the_document_are_valid():
     assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}
     assert settings.tools.of("UnitConverter").filtering_threshold == 0.5
     settings = validated(merged(preset_values("laptop"), MCP_SECTION), origin="the document")
-    tool = create_tool(
-        "CountWords",
-        dict(settings.tools.of("CountWords").options),
-        targets=settings.tools.targets,
-    )
-    assert tool.name == "CountWords"
+    with pytest.raises(ToolUnavailableError, match=r"/path/to/server\.py"):
+        create_tool(
+            "CountWords",
+            dict(settings.tools.of("CountWords").options),
+            targets=settings.tools.targets,
+        )
 
 
 def test_the_proposals_of_the_document_stand_in_front_of_lengths(outside):

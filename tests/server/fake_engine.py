@@ -57,7 +57,7 @@ class FakeText:
             raise ValueError("the batch has a bug")
         if request.prompt == "slow":
             for _ in range(settings.parameters.max_new_tokens):
-                time.sleep(STEP_SECONDS)
+                time.sleep(4 * STEP_SECONDS)
                 yield LivePiece(" on", (step(" on"),))
             return "length"
         if request.prompt == "undo":

@@ -5,7 +5,7 @@
         class: tools.plugins.mcp_tool:McpTool
         options: {command: [python, server.py], tool: count_words, examples: […]}
 
-The server is a program of the user's choice, started at the first use and ended with the process.
+The server is a program of the user's choice, started with the tool and ended with the process.
 Needs the package `mcp`, which is not installed by default.
 """
 
