@@ -33,8 +33,6 @@ from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 if TYPE_CHECKING:
     import duckdb
 
-_OVER_TABLES = (*STATISTICS_VIEWS, *TABLE_MACROS)
-
 
 @dataclass(frozen=True, slots=True)
 class Source:

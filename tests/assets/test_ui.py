@@ -1,17 +1,13 @@
 """The real webserver and daemon, and a backfill launched the way the browser does."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,41 +18,12 @@ from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.settings.sections import validated
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from tests.browser import Browser
 from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 # As the UI sends it from its dialog for launching a backfill of assets.
-LAUNCH = """
-mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfillParams) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-    ... on PartitionKeysNotFoundError { message }
-  }
-}
-"""
-STATUS = """
-query Backfill($id: String!) {
-  partitionBackfillOrError(backfillId: $id) {
-    __typename
-    ... on PartitionBackfill {
-      status
-      error { message }
-      unfinishedRuns { id status }
-    }
-  }
-}
-"""
-RUNS = """
-query Runs($filter: RunsFilter!) {
-  runsOrError(filter: $filter) {
-    __typename
-    ... on Runs { results { runId status tags { key value } } }
-  }
-}
-"""
 NODES = """
 query Nodes {
   assetNodes {
@@ -67,53 +34,6 @@ query Nodes {
   }
 }
 """
-
-
-class Browser:
-    """Asks the webserver what the UI asks."""
-
-    def __init__(self, port: int):
-        self.address = f"http://127.0.0.1:{port}"
-
-    def is_there(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/server_info", timeout=5):
-                return True
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"{self.address}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            content = json.load(answer)
-        assert not content.get("errors"), content
-        (value,) = content["data"].values()
-        return value
-
-    def launch_backfill(self, assets: list[str], partitions: list[str]) -> str:
-        launched = self.ask(
-            LAUNCH,
-            backfillParams={
-                "assetSelection": [{"path": [name]} for name in assets],
-                "partitionNames": partitions,
-                "fromFailure": False,
-                "tags": [],
-            },
-        )
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        return launched["backfillId"]
-
-    def backfill_status(self, backfill: str) -> str:
-        found = self.ask(STATUS, id=backfill)
-        assert found["error"] is None, found
-        return found["status"]
-
-    def runs_of(self, backfill: str) -> list[dict]:
-        tag = {"key": "dagster/backfill", "value": backfill}
-        return self.ask(RUNS, filter={"tags": [tag]})["results"]
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float, log: Path) -> None:

@@ -13,7 +13,8 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 
-from tests.cluster.browser import Browser, launch
+from assets.pipeline import PIPELINE
+from tests.browser import Browser
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.cluster.observed import (
@@ -83,7 +84,7 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
 
     Raises:
         ServiceError: something did not come, or a backfill failed.
-        RuntimeError: the UI did not launch it.
+        AssertionError: the UI did not launch it.
     """
     services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
     browser = Browser(UI_PORT)
@@ -104,7 +105,7 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
         processes={"Dagster's services": services, "the command": on_worker},
     )
     course.reached("first run")
-    launch(browser, list(SHARDS))
+    browser.launch_backfill(list(PIPELINE.names), list(SHARDS))
     first = _run_that_published(made, made.head, "candidate_calls")
     first.kill()
     course.killed[first.run] = "its process"
