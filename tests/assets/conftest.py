@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from assets.pipeline import PIPELINE
 from dagster_project.home import Home
 from dagster_project.plots import files as plots
 from dagster_project.settings.sections import merged
@@ -26,7 +25,6 @@ _WORDS = 60
 TOOLS = ("WikiSearch", "Calendar", "Calculator")
 # What two equal builds may differ in (besides `stage_costs`).
 VOLATILE = ("duration_ms", "from_cache")
-TABLES = ("documents", "rejected_records", *PIPELINE.names, "document_selection")
 
 
 class PipelineHome:
@@ -106,9 +104,6 @@ class PipelineHome:
         frames = [self.warehouse.read_slices(table, shard) for shard in shards]
         return pl.concat(frames).drop(VOLATILE, strict=False)
 
-    def all_rows(self, *, shards: Sequence[str] = SHARDS) -> dict[str, pl.DataFrame]:
-        return {table: self.rows(table, shards=shards) for table in TABLES}
-
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.home.dagster))
 
@@ -149,19 +144,6 @@ class PipelineHome:
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_ino, status.st_mtime_ns
-
-
-def assert_equal_builds(
-    left: Mapping[str, pl.DataFrame], right: Mapping[str, pl.DataFrame]
-) -> None:
-    from polars.testing import assert_frame_equal
-
-    assert left.keys() == right.keys()
-    for table, rows in left.items():
-        try:
-            assert_frame_equal(rows, right[table], check_exact=True)
-        except AssertionError as error:
-            raise AssertionError(f"{table}: {error}") from error
 
 
 def _real_documents(folder: Path) -> Iterator[dict]:

@@ -7,9 +7,8 @@ cluster is to do.
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,20 +147,3 @@ def _write_dagster_config(folder: Path, server: RunningPostgres) -> None:
     config["concurrency"]["runs"]["max_concurrent_runs"] = 2
     folder.mkdir(parents=True)
     (folder / "dagster.yaml").write_text(json.dumps(config))
-
-
-def run_plainly(arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-    """Run `toolformer` outside of the cluster, to its end.
-
-    Raises:
-        CalledProcessError: it fails.
-    """
-    with log.open("ab") as output:
-        subprocess.run(
-            [sys.executable, "-m", "dagster_project.cli", *arguments],
-            env=dict(environment),
-            cwd=REPOSITORY,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
