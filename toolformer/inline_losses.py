@@ -10,8 +10,7 @@ are. A branch sees the text in front of it through the keys that all calls of th
 reading of a text is enough for the losses of its calls with and without them.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from toolformer.call_scorer import (
 )
 from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import keys_per_token
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import NO_PROMPT
 from toolformer.forward.row_losses import losses_of_states
@@ -172,8 +172,12 @@ class InlineScorer(CallScorer):
         # Equal ones are fed once. Behind the last token nothing is predicted, nor fed.
         branches = list(dict.fromkeys(each for each in branch_of.values() if each.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
-        for batch in _batches(branches, texts.token_budget, rows=len(texts.rows)):
-            losses |= zip(batch, self._feed(texts.read, batch), strict=True)
+        # Each row copies the keys of the text before it.
+        per_token = keys_per_token(self.model)
+        sizes = [len(branch.fed) + branch.position // per_token for branch in branches]
+        for batch in plan_batches(sizes, token_budget=texts.token_budget):
+            in_batch = [branches[index] for index in batch]
+            losses |= zip(in_batch, self._feed(texts.read, in_batch), strict=True)
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> _Branch:
@@ -186,15 +190,12 @@ class InlineScorer(CallScorer):
         return _Branch(row, call.position, tuple(ids), self._following(call))
 
     def _feed(self, texts: ReadTexts, branches: Sequence[_Branch]) -> list[float]:
-        """The losses of branches in the order of their rows, fed side by side."""
+        """The losses of branches, fed as one batch."""
         import torch
 
-        width = max(len(branch.fed) for branch in branches)
-        keys = texts.branch_keys([texts.start(branch.row, branch.position) for branch in branches])
-        # Padding stands behind a branch, where no token of it looks.
-        states = keys.feed_whole(
-            range(len(branches)),
-            [branch.fed + [self.model.bos_id] * (width - len(branch.fed)) for branch in branches],
+        states = texts.continuation_states(
+            [texts.start(branch.row, branch.position) for branch in branches],
+            [branch.fed for branch in branches],
         )
         places = [
             (index, len(branch.call) - 1 + t, token)
@@ -208,29 +209,3 @@ class InlineScorer(CallScorer):
             weighted_loss([next(losses) for _ in branch.following], self.weights)
             for branch in branches
         ]
-
-
-def _batches(
-    branches: Iterable[_Branch], token_budget: int, *, rows: int
-) -> Iterator[list[_Branch]]:
-    """Branches to feed together, in the order of their rows.
-
-    Those of a text stand behind each other in its row, and all rows are as long as the longest. So
-    a batch takes about as many of each text, the longest first.
-
-    Args:
-        branches: of some texts.
-        token_budget: most tokens of a batch, padding included.
-        rows: how many texts there are.
-    """
-    of_row: dict[int, list[_Branch]] = {}
-    for branch in sorted(branches, key=lambda branch: -len(branch.fed)):
-        of_row.setdefault(branch.row, []).append(branch)
-    layers = [
-        [branch for branch in layer if branch is not None]
-        for layer in itertools.zip_longest(*of_row.values())
-    ]
-    tokens = [rows * max(len(branch.fed) for branch in layer) for layer in layers]
-    for batch in plan_batches(tokens, token_budget=token_budget):
-        together = (branch for index in batch for branch in layers[index])
-        yield sorted(together, key=lambda branch: branch.row)

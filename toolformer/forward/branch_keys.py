@@ -64,10 +64,6 @@ class BranchKeys:
         Returns:
             Hidden states behind each node's last token, shape `(nodes, hidden)`.
         """
-        return self.feed_whole(parents, tokens)[:, -1]
-
-    def feed_whole(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
-        """The same with the states behind all tokens, shape `(nodes, tokens, hidden)`."""
         import torch
 
         count = len(tokens[0])
@@ -107,8 +103,8 @@ class BranchKeys:
             attention_mask=mask[:, None].to(model.device),
             position_ids=position_ids.to(model.device),
         )
-        places = torch.tensor(slots)[:, None] + torch.arange(count)
-        return hidden[torch.tensor(rows)[:, None].to(model.device), places.to(model.device)]
+        last = torch.tensor(slots) + count - 1
+        return hidden[torch.tensor(rows).to(model.device), last.to(model.device)]
 
     def _slots(self, count: int) -> list[int]:
         """Where in its row each node's tokens of this feed stand."""

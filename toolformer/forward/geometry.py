@@ -26,6 +26,9 @@ ResultT = TypeVar("ResultT")
 _PROCESSOR_BATCH_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 _PROCESSOR_KEY_BYTES = 2**30
+# Rows behind copies of their texts' keys: so many keys are counted as one token of the batch. On a
+# GPU memory is the bound, and a key takes about as much of it as a token that is fed.
+_PROCESSOR_KEYS_PER_TOKEN = 8
 # So many texts are completed at the same time; with more of them, the weights that a step reads are
 # no longer what it waits for. Few texts grow as long as they may, so the bytes are seldom reached.
 _PROCESSOR_ROWS = 128
@@ -49,6 +52,11 @@ def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
     # Half of the share for the batch that is running, half for the keys of the windows.
     held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // _activation_bytes(model)
     return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
+
+
+def keys_per_token(model: "LanguageModel") -> int:
+    """How many keys that a row copies count as one token of its batch."""
+    return 1 if model.device.type == "cuda" else _PROCESSOR_KEYS_PER_TOKEN
 
 
 def choose_windows_per_batch(

@@ -8,11 +8,15 @@ The last token of a text is not fed: no branch starts behind it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, Start
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
 from toolformer.forward.windows import Window
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,51 @@ class ReadTexts:
         return Start(row, self._starts[row] + position)
 
     def branch_keys(self, starts: Sequence[Start]) -> BranchKeys:
-        """Keys for branches; those of earlier branches are of no use any more.
+        """Keys for branches that grow feed by feed; the texts' own are of no use any more.
 
         Args:
             starts: at least one, in the order of their rows.
         """
-        left_behind = self._cache.get_seq_length() - self._width
-        if left_behind:
-            # A negative number takes as many tokens away.
-            self._cache.crop(-left_behind)
         return BranchKeys(self._model, self._cache, len(self._starts), starts)
+
+    def continuation_states(
+        self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]
+    ) -> "torch.Tensor":
+        """Feed whole continuations of the texts once, each in a row of its own.
+
+        A row gets a copy of its text's keys. So no token is compared with those of other
+        continuations, and rows of any texts fill a batch.
+
+        Args:
+            starts: at least one.
+            tokens: of each continuation, at least one; padded to the longest.
+
+        Returns:
+            Hidden states behind all tokens, shape `(continuations, longest, hidden)`; those behind
+            padding mean nothing.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        model = self._model
+        rows = torch.tensor([start.row for start in starts], device=model.device)
+        visible = torch.tensor([start.visible for start in starts])
+        shared, width = int(visible.max()), max(map(len, tokens))
+        input_ids = torch.full((len(tokens), width), model.bos_id, dtype=torch.long)
+        for row, of_row in enumerate(tokens):
+            input_ids[row, : len(of_row)] = torch.tensor(of_row)
+        layers: list[Any] = list(self._cache.layers)
+        cache = DynamicCache(
+            [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]
+        )
+        mask = causal_mask(width, shared, model).repeat(len(tokens), 1, 1, 1)
+        is_hidden = torch.arange(shared)[None] >= visible[:, None]
+        mask[..., :shared].masked_fill_(
+            is_hidden[:, None, None].to(model.device), torch.finfo(mask.dtype).min
+        )
+        return model.hidden_states(
+            input_ids.to(model.device),
+            cache=cache,
+            attention_mask=mask,
+            position_ids=(visible[:, None] + torch.arange(width)).to(model.device),
+        )
