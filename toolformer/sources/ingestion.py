@@ -211,10 +211,9 @@ class _Update:
                     self.manifest.identities.pop(same.source, None)
             registered.append((entry, shard))
         self.manifest.identities.pop(name, None)
-        entries = {entry.key: entry for entry, _ in registered}
-        self.retire([entry for entry in self.active(name) if entry.key not in entries])
-        self.manifest.shards = [entries.pop(old.key, old) for old in self.manifest.shards]
-        self.manifest.shards += entries.values()
+        keys = {entry.key for entry, _ in registered}
+        self.retire([entry for entry in self.active(name) if entry.key not in keys])
+        self.manifest.put(entry for entry, _ in registered)
         self.manifest.save(self.folder)
         return registered
 
@@ -243,9 +242,9 @@ class _Update:
 
     def retire(self, entries: list[ShardEntry]) -> None:
         """Marks shards as retired, without saving the manifest."""
-        retired = {entry.key: replace(entry, status="retired") for entry in entries}
-        self.manifest.shards = [retired.get(old.key, old) for old in self.manifest.shards]
-        self.result.retired += retired.values()
+        retired = [replace(entry, status="retired") for entry in entries]
+        self.manifest.put(retired)
+        self.result.retired += retired
 
     def _identity(self, source: Source, files: list[SourceFile]) -> str:
         """A digest of all that decides how a source is cut, and what its texts are."""

@@ -87,6 +87,11 @@ class Manifest:
         except OSError as error:
             raise write_error(path, error) from error
 
+    def put(self, entries: Iterable[ShardEntry]) -> None:
+        """Adds shards, or replaces those that have their keys."""
+        by_key = {entry.key: entry for entry in (*self.shards, *entries)}
+        self.shards = list(by_key.values())
+
     @property
     def active_shards(self) -> list[ShardEntry]:
         """The shards whose documents count."""
