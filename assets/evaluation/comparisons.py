@@ -43,11 +43,7 @@ Cells = Mapping[_Cell, pl.DataFrame]
 
 
 def compare(run: Run) -> list[str]:
-    """Bring intervals and differences of every benchmark in line with its scores.
-
-    Returns:
-        The benchmarks that have scores.
-    """
+    """Bring intervals and differences of all benchmarks that have scores in line; returns these."""
     benchmarks = dict(run.warehouse.ask("measured_benchmarks").iter_rows())
     for name, metric in benchmarks.items():
         _compare_benchmark(run, name, metric)
@@ -84,7 +80,7 @@ class _Comparison(SliceOutput):
             if stored.name.startswith(f"{self.benchmark}.")
         )
         inputs = tuple(filter(None, slices))
-        parts = {"scores": {each.slice_name: each.fingerprint for each in inputs}}
+        parts = {"scores": {scores.slice_name: scores.fingerprint for scores in inputs}}
         return Wanted(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
@@ -116,14 +112,8 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
         interval = score_interval(
             frame["score"].to_numpy(), frame["score_weight"].to_numpy(), metric=metric, seed=seed
         )
-        rows.append(
-            {
-                **cell._asdict(),
-                "items": frame.height,
-                "share_with_call": frame["has_call"].mean(),
-                **asdict(interval),
-            }
-        )
+        counts = {"items": frame.height, "share_with_call": frame["has_call"].mean()}
+        rows.append({**cell._asdict(), **counts, **asdict(interval)})
     return rows
 
 
@@ -140,14 +130,8 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
             metric=metric,
             seed=seed,
         )
-        rows.append(
-            {
-                **cell._asdict(),
-                "other_model": other.model,
-                "other_mode": other.mode,
-                **asdict(difference),
-            }
-        )
+        others = {"other_model": other.model, "other_mode": other.mode}
+        rows.append({**cell._asdict(), **others, **asdict(difference)})
     return rows
 
 
@@ -174,7 +158,7 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
 def _rank(cell: _Cell) -> tuple[int, str, int, str]:
     """Controls before the models that are judged by them, and disabled before enabled."""
     kind = cell.model.partition("-round-")[0]
-    order = (BASE, *(name for name in MODELS_OF_A_HOME[2:]), MODELS_OF_A_HOME[1])
+    order = (BASE, *MODELS_OF_A_HOME[2:], MODELS_OF_A_HOME[1])
     model_rank = order.index(kind) if kind in order else len(order)
     mode_rank = _MODES.index(cell.mode) if cell.mode in _MODES else len(_MODES)
     return model_rank, cell.model, mode_rank, cell.mode

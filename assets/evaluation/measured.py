@@ -35,13 +35,7 @@ _UNFINISHED_OF = "unfinished_of"
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(SliceOutput):
-    """A slice of `evaluation_results`.
-
-    Attributes:
-        name: of the benchmark.
-        model: that is measured.
-        progress: shows how far it is.
-    """
+    """A slice of `evaluation_results`: a model measured by the benchmark of this name."""
 
     name: str
     model: EvaluatedModel
@@ -54,11 +48,7 @@ class Measured(SliceOutput):
 
     def rows(self, loaded: LanguageModel, rows: list[dict]) -> pl.DataFrame:
         """Rows with what all of the slice have alike."""
-        same = {
-            "benchmark": self.name,
-            "model": self.model.name,
-            "precision": loaded.precision,
-        }
+        same = {"benchmark": self.name, "model": self.model.name, "precision": loaded.precision}
         return typed_frame(TABLE, [{**same, **row} for row in rows])
 
 

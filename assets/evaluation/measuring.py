@@ -45,8 +45,6 @@ class Measuring:
     """What measuring needs, and what came of it.
 
     Attributes:
-        run: of the asset.
-        tools: that may be called.
         held_out: keys of the shards that perplexity is measured on.
         states: how many slices were made or up to date, by benchmark and model.
         items_asked: which items this run asks, in words, by benchmark.
@@ -75,31 +73,12 @@ class Measuring:
             name: of the benchmark.
             model: which.
             modes: how it is used; a text has one mode, calls disabled.
-
-        Raises:
-            ToolformerError: files or model cannot be read.
         """
-        if self.run.settings.evaluation.is_text(name):
-            self._measure_losses(name, model)
-        else:
+        evaluation = self.run.settings.evaluation
+        if not evaluation.is_text(name):
             self._ask(name, model, modes)
-
-    def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
-        """What has no score, by reason, in whichever run it was measured.
-
-        Args:
-            name: of a benchmark that was measured.
-            model: by which.
-        """
-        asked = self.run.warehouse.ask("items_without_score", benchmark=name, model=model.name)
-        reasons = dict(asked.iter_rows())
-        of_file = self.rows_left_out.get(name)
-        return {"rows of the file": of_file, **reasons} if of_file else reasons
-
-    def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
-        self.items_asked[name] = (
-            f"at most {self.run.settings.evaluation.perplexity_windows} windows"
-        )
+            return
+        self.items_asked[name] = f"at most {evaluation.perplexity_windows} windows"
         losses = Losses(
             address=(TABLE, ALL, f"{name}.{model.name}"),
             run=self.run,
@@ -109,6 +88,13 @@ class Measuring:
             held_out=self.held_out,
         )
         self._bring_up_to_date(losses)
+
+    def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
+        """What has no score, by reason, in whichever run it was measured."""
+        rows = self.run.warehouse.ask("items_without_score", benchmark=name, model=model.name)
+        reasons = dict(rows.iter_rows())
+        unread = self.rows_left_out.get(name)
+        return {"rows of the file": unread, **reasons} if unread else reasons
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.run.settings)
@@ -182,43 +168,31 @@ class Measuring:
         A run that is stopped, and a mode that this one does not ask in, would leave them beside
         the new ones. So would a run of fewer items those that were asked under other settings.
         """
-        is_stale = partial(self._is_stale, benchmark, model, items, not_asked)
-        for each in self.run.warehouse.slices(TABLE):
-            if each.name.startswith(f"{benchmark.name}.{model.name}."):
-                lock = self.run.home.slice_lock(TABLE, ALL, each.name)
-                # Another run that has the lock is about to replace it.
-                with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
-                    if is_stale(each.name):
-                        empty = typed_frame(TABLE, [])
-                        self.run.warehouse.replace_slice(
-                            TABLE, ALL, each.name, empty, metadata={FINGERPRINT: _EMPTY}
-                        )
+        store = self.run.warehouse
+        model_part = [model_identity(model.directory), self.run.settings.language_model.bos_token]
 
-    def _is_stale(
-        self,
-        benchmark: Benchmark,
-        model: EvaluatedModel,
-        items: Sequence[BenchmarkItem],
-        not_asked: Mapping[str, Answers],
-        slice_name: str,
-    ) -> bool:
-        """Whether a slice holds rows of other items, of another model, or of other settings."""
-        stored = self.run.warehouse.slice_metadata(TABLE, ALL, slice_name)
-        if stored is None or stored[FINGERPRINT] == _EMPTY:
-            return False
-        if slice_name in not_asked:
-            return not not_asked[slice_name].held_items
-        start = int(slice_name.rpartition(".")[2]) * _ITEMS_PER_PART
-        held = items[start : start + item_count(stored)]
-        parts = {
-            "questions": questions_digest(benchmark, held),
-            "language_model": [
-                model_identity(model.directory),
-                self.run.settings.language_model.bos_token,
-            ],
-        }
-        made_of = json.loads(stored.get(PARTS, "{}"))
-        return any(made_of.get(name) != json.dumps(part) for name, part in parts.items())
+        prefix = f"{benchmark.name}.{model.name}."
+        for name in [part.name for part in store.slices(TABLE) if part.name.startswith(prefix)]:
+            # Another run that has the lock is about to replace it.
+            lock = self.run.home.slice_lock(TABLE, ALL, name)
+            with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
+                stored = store.slice_metadata(TABLE, ALL, name)
+                if stored is None or stored[FINGERPRINT] == _EMPTY:
+                    continue
+                if name in not_asked:
+                    is_stale = not not_asked[name].held_items
+                else:
+                    start = int(name.rpartition(".")[2]) * _ITEMS_PER_PART
+                    held = items[start : start + item_count(stored)]
+                    parts = {
+                        "questions": questions_digest(benchmark, held),
+                        "language_model": model_part,
+                    }
+                    made_of = json.loads(stored.get(PARTS, "{}"))
+                    is_stale = any(made_of.get(part) != json.dumps(parts[part]) for part in parts)
+                if is_stale:
+                    empty = typed_frame(TABLE, [])
+                    store.replace_slice(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
 
     def _bring_up_to_date(self, output: Measured) -> None:
         state = output.bring_up_to_date()
@@ -232,11 +206,6 @@ def _show_total(
 
 
 def describe_states(states: Mapping[str, int]) -> str:
-    """How many slices were made how, in words.
-
-    Example:
-        >>> describe_states({"up to date": 1, "done": 2})
-        '2 done, 1 up to date'
-    """
+    """How many slices were made how, in words: `2 done, 1 up to date`."""
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
     return ", ".join(f"{states[state]} {state}" for state in in_order)

@@ -23,11 +23,7 @@ class Questions:
     """Items of a benchmark, asked of one model in one mode after the other.
 
     What the model wrote without calls is remembered: up to its first call a text is the same with
-    them, which is not decoded again.
-
-    Attributes:
-        benchmark: as given.
-        tools: those of the run and of the benchmark.
+    them, which is not decoded again. The tools are those of the run and of the benchmark.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
@@ -48,7 +44,7 @@ class Questions:
         """Ask every item that has no answer yet.
 
         Args:
-            model: any; the same one each time.
+            model: the same one each time.
             mode: how it is used.
             items: of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.

@@ -12,16 +12,11 @@ from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links
 from dagster_project.settings.sections import BASE
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
-from toolformer.evaluation.modes import DISABLED
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
 
-# The comparisons that tell whether calls help, by what the plot calls them.
-_AGAINST = {
-    "its calls disabled": (None, DISABLED.name),
-    "trained without calls": (PLAIN, DISABLED.name),
-    "the base model": (BASE, DISABLED.name),
-}
+# The models whose answers without calls tell whether calls help, by what the plot calls them.
+_AGAINST = {"its calls disabled": None, "trained without calls": PLAIN, "the base model": BASE}
 
 
 @dg.asset(
@@ -48,22 +43,15 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         calibration = store.view("call_calibration")
         scores = store.read_slices("score_intervals", ALL).height
         model = name_of_model(name_of_variant(loaded.training.variant), loaded)
-        against = {
-            label: gains(
-                differences,
-                model=model,
-                other_model=name_of_model(other, loaded) if other else model,
-                other_mode=mode,
-            )
-            for label, (other, mode) in _AGAINST.items()
-        }
+        against = {}
+        for label, other in _AGAINST.items():
+            other_model = name_of_model(other, loaded) if other else model
+            against[label] = gains(differences, model=model, other_model=other_model)
         gained = pl.concat(
             [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
         )
-        order = {
-            name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))
-        }
-        gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
+        order = pl.Enum(table["benchmark"].unique(maintain_order=True))
+        gained = gained.sort(pl.col("benchmark").cast(order), maintain_order=True)
         return dg.MaterializeResult(
             metadata={
                 **plot_links(

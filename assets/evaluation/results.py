@@ -114,5 +114,5 @@ def _report(measuring: Measuring, key: str, model: EvaluatedModel) -> None:
 
 def _write_card(run: Run, model: EvaluatedModel) -> None:
     summary = run.warehouse.view("evaluation_summary")
-    of_both = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
-    write_model_card(model.directory, run.base_model, run.settings, evaluation=of_both)
+    rows = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
+    write_model_card(model.directory, run.base_model, run.settings, evaluation=rows)

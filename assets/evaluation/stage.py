@@ -56,14 +56,14 @@ def questions_fingerprint(
     blocked_tools: Sequence[str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
-    """Of a model's answers to some questions in one mode.
+    """Of a model's answers to some questions in one mode; of tools and calls only with calls.
 
     Args:
         questions: digest of the items and of how they are asked and scored.
         items: how many they are.
-        mode: how the model is used; without calls nothing of tools and calls counts.
+        mode: how the model is used.
         settings: of the run.
-        model: identity of the model.
+        model: its identity.
         blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.
     """

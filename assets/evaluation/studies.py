@@ -155,11 +155,6 @@ def _measured(
 ) -> pl.DataFrame:
     """Measure and compare on every benchmark that has questions; one that fails stops no other.
 
-    Args:
-        measuring: of the run.
-        modes_of: the models that are measured, each with its modes.
-        view: whose lines are shown.
-
     Returns:
         The lines of a view that are about these benchmarks, models and modes.
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from toolformer.evaluation.modes import ENABLED
+from toolformer.evaluation.modes import DISABLED, ENABLED
 
 
 def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -26,22 +26,15 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         .alias("cell"),
     )
     return {
-        str(family): of_family.pivot("benchmark", index="model", values="cell", maintain_order=True)
-        for (family,), of_family in labelled.partition_by(
+        str(family): rows.pivot("benchmark", index="model", values="cell", maintain_order=True)
+        for (family,), rows in labelled.partition_by(
             "family", as_dict=True, maintain_order=True
         ).items()
     }
 
 
-def gains(
-    differences: pl.DataFrame, *, model: str, other_model: str, other_mode: str
-) -> pl.DataFrame:
-    """What a model with calls gains over another, benchmark by benchmark.
-
-    Args:
-        differences: the view `evaluation_difference`.
-        model: used with calls.
-        other_model, other_mode: what it is compared with.
-    """
-    pair = {"model": model, "mode": ENABLED, "other_model": other_model, "other_mode": other_mode}
+def gains(differences: pl.DataFrame, *, model: str, other_model: str) -> pl.DataFrame:
+    """What calls gain over another model's answers without, of the view `evaluation_difference`."""
+    others = {"other_model": other_model, "other_mode": DISABLED.name}
+    pair = {"model": model, "mode": ENABLED, **others}
     return differences.filter(**pair).drop(*pair)

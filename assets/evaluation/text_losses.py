@@ -26,20 +26,12 @@ from tools.model_identity import model_identity
 
 @dataclass(frozen=True, kw_only=True)
 class Losses(Measured):
-    """The losses of a text, or of the held-out shards, with calls disabled.
-
-    Attributes:
-        held_out: keys of these shards.
-    """
+    """The losses of a text, or of the held-out shards by their keys, with calls disabled."""
 
     held_out: Sequence[str]
 
     def wanted(self) -> Wanted:
-        """See `Output.wanted`.
-
-        Raises:
-            ToolformerError: there is no held-out shard.
-        """
+        """See `Output.wanted`."""
         settings, documents = self.run.settings, self._documents()
         fingerprint = losses_fingerprint(
             settings,

@@ -23,7 +23,6 @@ from dagster_project.wiring.evaluated_models import (
     name_of_variant,
 )
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.evaluation.modes import DISABLED
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
@@ -123,12 +122,8 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.heading(f"{heading} (with 95 % intervals)")
         console.frame(frame)
     model = name_of_model(name_of_variant(settings.training.variant), settings)
-    gained = gains(
-        store.view("evaluation_difference").filter(chosen),
-        model=model,
-        other_model=model,
-        other_mode=DISABLED.name,
-    )
+    differences = store.view("evaluation_difference").filter(chosen)
+    gained = gains(differences, model=model, other_model=model)
     if not gained.is_empty():
         console.heading(f"What {model} gains from calls, in percentage points")
         console.frame(gained)

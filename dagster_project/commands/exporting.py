@@ -18,9 +18,15 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import open_tool
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError
-from toolformer.exports.chat import tool_schema
 from toolformer.exports.dataset_card import CARD_FILE, KEPT_CALLS, TEXTS
-from toolformer.exports.records import Record, Row, chat_record, pair_record, text_record
+from toolformer.exports.records import (
+    Record,
+    Row,
+    chat_record,
+    pair_record,
+    text_record,
+    tool_schema,
+)
 from toolformer.ground.whole_files import replacing, replacing_folder
 from tools.errors import ToolError
 from warehouse.warehouse import Warehouse

@@ -1,21 +1,31 @@
 """The templates of DATESET in our own words, their options and the answers to a filled one."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from toolformer.evaluation.calendar_facts import (
-    HOLIDAYS,
-    UNITS,
-    DatePart,
-    Unit,
-    go_back,
-    holiday_dates,
-    number_answers,
-    part_answers,
-    whole_units,
-    written_date,
-)
+from dateutil.relativedelta import relativedelta
+
+from toolformer.ground.day_names import MONTHS, WEEKDAYS
+
+Unit = Literal["days", "weeks", "months", "years"]
+DatePart = Literal["weekday", "day_of_month", "month", "year"]
+
+UNITS: tuple[Unit, ...] = ("days", "weeks", "months", "years")
+# Federal holidays that bear one name in all years of the range; Juneteenth is one since 2021 only.
+HOLIDAYS = {
+    "january_to_april": ("New Year's Day", "Martin Luther King Jr. Day", "Washington's Birthday"),
+    "may_to_august": ("Memorial Day", "Independence Day"),
+    "september_to_december": (
+        "Labor Day",
+        "Columbus Day",
+        "Veterans Day",
+        "Thanksgiving Day",
+        "Christmas Day",
+    ),
+}
 
 Kind = Literal[
     "day_distance",
@@ -62,11 +72,8 @@ class Query(NamedTuple):
 class Combination(NamedTuple):
     """One kind of question with its options chosen.
 
-    Attributes:
-        kind: Which of the seven kinds.
-        options: The chosen options, in the order `build` takes them.
-        build: Takes a moment, the number of the query within the combination (free choices
-            alternate with it) and the options; None where the moment does not fit.
+    `build` takes a moment, the number of the query within the combination (free choices alternate
+    with it) and the options; it gives None where the moment does not fit.
     """
 
     kind: Kind
@@ -153,6 +160,70 @@ def _ask_holiday_distance(moment: Moment, number: int, unit: Unit, direction: st
 
 def _counted(count: int, unit: Unit) -> str:
     return f"{count} {unit if count != 1 else unit.removesuffix('s')}"
+
+
+def written_date(day: datetime.date) -> str:
+    """A date as the calendar tool writes it, without the weekday: `May 3, 2024`."""
+    return f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
+
+
+def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int:
+    """The whole days, weeks, months or years between two dates, rounded down."""
+    if unit == "days":
+        return (later - earlier).days
+    if unit == "weeks":
+        return (later - earlier).days // 7
+    distance = relativedelta(later, earlier)
+    return distance.years if unit == "years" else 12 * distance.years + distance.months
+
+
+def go_back(day: datetime.date, count: int, unit: Unit) -> datetime.date:
+    """The date some units before; the end of its month where that is too short for the day."""
+    if unit in ("days", "weeks"):
+        return day - datetime.timedelta(days=count * (7 if unit == "weeks" else 1))
+    return day - relativedelta(months=count * (12 if unit == "years" else 1))
+
+
+def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
+    """The accepted names of a part of a date; of a day of the month `3` and `3rd`."""
+    match part:
+        case "weekday":
+            return (WEEKDAYS[day.weekday()],)
+        case "day_of_month":
+            return (str(day.day), _ordinal(day.day))
+        case "month":
+            return (MONTHS[day.month - 1],)
+        case "year":
+            return (str(day.year),)
+
+
+def number_answers(number: int) -> tuple[str, ...]:
+    """A number in digits, from 1,000 on with and without comma."""
+    return tuple(dict.fromkeys((str(number), f"{number:,}")))
+
+
+@lru_cache(maxsize=64)
+def holiday_dates(year: int) -> Mapping[str, datetime.date]:
+    """The dates of `HOLIDAYS`: the days themselves, also where a weekend moves the day off."""
+    import holidays
+
+    calendar = holidays.country_holidays("US", years=year, observed=False, language="en_US")
+    dates: dict[str, datetime.date] = {}
+    for name in (name for names in HOLIDAYS.values() for name in names):
+        days = calendar.get_named(name, lookup="exact")
+        if len(days) != 1:
+            raise LookupError(
+                f"The holidays package gives {len(days)} dates for {name!r} in {year}; expected "
+                "one. Install the version of the lock file."
+            )
+        dates[name] = days[0]
+    return MappingProxyType(dates)
+
+
+def _ordinal(number: int) -> str:
+    if number in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
 COMBINATIONS: tuple[Combination, ...] = (

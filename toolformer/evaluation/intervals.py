@@ -39,7 +39,6 @@ class PairedDifference:
     """The difference between two models or modes on the same items.
 
     Attributes:
-        items: Number of items.
         better, worse: Number of items on which the first is better, or worse.
         difference: Score of the first minus score of the other, in the unit of the score. An
             accuracy is better when it is positive, a perplexity when it is negative.
@@ -64,15 +63,11 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
     (Efron, 1979); it is empty where all losses are the same.
 
     Args:
-        scores: Score of each item, shape (item,): 0 or 1 for accuracy, mean loss in nats per
-            token for perplexity.
-        weights: Weight of each item, shape (item,): the number of tokens for perplexity, all
-            equal for accuracy.
+        scores: Of each item, shape (item,): 0 or 1 for accuracy, mean loss in nats per token for
+            perplexity.
+        weights: Of each item, shape (item,): the tokens for perplexity, all equal for accuracy.
         metric: What the scores are.
         seed: Start of the random numbers; the same seed gives the same interval.
-
-    Returns:
-        The share of correct items, or e to the power of the weighted mean loss, with its bounds.
 
     Raises:
         ValueError: If there are no items, shapes differ, or a score or a weight is not what the
@@ -104,18 +99,8 @@ def paired_difference(
     accuracy. For perplexity it is the sign-flip test of Fisher (1935) on the differences of the
     losses, each times its tokens: exact for a few items, over random flips for more.
 
-    Exchanging the two negates difference and interval, and leaves the p-value.
-
-    Args:
-        scores: Scores of the first, shape (item,), as `score_interval` takes them.
-        other_scores: Scores of the other, shape (item,), in the same order of items.
-        weights: Weights of the items, shape (item,), as `score_interval` takes them.
-        metric: What the scores are.
-        seed: Start of the random numbers; the same seed gives the same result.
-
-    Raises:
-        ValueError: If there are no items, shapes differ, or a score or a weight is not what the
-            metric needs.
+    Exchanging the two negates difference and interval, and leaves the p-value. Scores of both are
+    given in the same order of items; arguments and errors are those of `score_interval`.
 
     Example:
         >>> with_calls, without = [1, 1, 1, 0], [1, 0, 0, 0]
@@ -147,16 +132,9 @@ def _accuracy_difference(first: np.ndarray, other: np.ndarray, seed: int) -> Pai
     better = int(np.count_nonzero(first > other))
     worse = int(np.count_nonzero(first < other))
     low, high = _accuracy_bounds(items, better, worse, seed)
-    return PairedDifference(
-        items=items,
-        better=better,
-        worse=worse,
-        difference=(better - worse) / items,
-        low=low,
-        high=high,
-        # Where the two never differ, nothing speaks against chance.
-        p_value=float(binomtest(better, better + worse).pvalue) if better + worse else 1.0,
-    )
+    # Where the two never differ, nothing speaks against chance.
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return PairedDifference(items, better, worse, (better - worse) / items, low, high, p_value)
 
 
 def _accuracy_bounds(items: int, better: int, worse: int, seed: int) -> tuple[float, float]:
@@ -188,15 +166,10 @@ def _perplexity_difference(
         low = high = difference
     else:
         low, high = _bootstrap_interval(sums, _perplexity_change, seed)
-    return PairedDifference(
-        items=first.size,
-        better=int(np.count_nonzero(first < other)),
-        worse=int(np.count_nonzero(first > other)),
-        difference=difference,
-        low=low,
-        high=high,
-        p_value=_sign_flip_p_value((first - other) * tokens, seed),
-    )
+    better = int(np.count_nonzero(first < other))
+    worse = int(np.count_nonzero(first > other))
+    p_value = _sign_flip_p_value((first - other) * tokens, seed)
+    return PairedDifference(first.size, better, worse, difference, low, high, p_value)
 
 
 def _perplexity(loss_sums: np.ndarray, tokens: np.ndarray, axis: int) -> np.ndarray:

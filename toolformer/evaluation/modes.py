@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of using a model.
+    """One way of using a model, by its name in results.
 
     Attributes:
-        name: As it stands in results.
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
         least_call_probability: That the opening token must have besides; 0 leaves k alone.
@@ -53,11 +52,6 @@ def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
 
 
 def modes_without_each(tools: Iterable[str], *, with_calls: Mode) -> list[Mode]:
-    """Calls disabled, all tools, and all but one, for each; otherwise as with all.
-
-    Example:
-        >>> [mode.name for mode in modes_without_each(["QA", "MT"], with_calls=enabled(10))]
-        ['disabled', 'enabled', 'without-QA', 'without-MT']
-    """
+    """Calls disabled, all tools, and all but one, for each; otherwise as with all."""
     without = [replace(with_calls, name=f"without-{name}", without_tool=name) for name in tools]
     return [DISABLED, with_calls, *without]

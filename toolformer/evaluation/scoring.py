@@ -37,19 +37,12 @@ def normalised_words(text: str) -> list[str]:
 
 
 def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
-    """Tell whether an answer stands within the first words of a completion.
+    """Tell whether all words of an answer stand side by side within the first words of an output.
 
     Args:
         prediction: The model's output without the prompt and without calls.
         gold: The accepted answers; any of them counts.
         first_words: How many words are looked at.
-
-    Returns:
-        True when all words of one answer occur in order, side by side, within the first words.
-
-    Raises:
-        TypeError: If `gold` is one string instead of a sequence of strings.
-        ValueError: If `gold` is empty.
 
     Example:
         >>> score_lama("a small town near Lyon in France", ["Lyon"])
@@ -80,9 +73,6 @@ score_mlqa = partial(contains_answer, first_words=10)
 def score_math(prediction: str, gold: float) -> bool:
     """Tell whether the number an output gives equals the answer to within 1e-4.
 
-    Raises:
-        ValueError: If `gold` is infinite or not a number.
-
     Paper: section 4.2.2.
 
     Example:
@@ -104,13 +94,10 @@ def score_numbers(prediction: str, gold: Sequence[str]) -> bool:
 
 
 def answered_number(text: str) -> float | None:
-    """Find the number that counts as the answer.
+    """Find the number that counts as the answer; None where the text has none.
 
     It is the first number after the first `=` sign, or the first number of the text where there is
     no `=` or no number follows it. Currency signs and the commas between thousands are ignored.
-
-    Returns:
-        The number, or None when the text has none.
 
     Example:
         >>> answered_number("She pays -$1,250.50 in all.")

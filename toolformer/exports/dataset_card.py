@@ -56,15 +56,11 @@ def dataset_card(
             for name in rows
         ],
     )
-    of_tools = [
-        (
-            row["tool"],
-            f"{row['kept_calls']:,}",
-            row["filtering_threshold"],
-            f"`{row['versions']}`",
-        )
+    tool_rows = [
+        (row["tool"], f"{row['kept_calls']:,}", row["filtering_threshold"], f"`{row['versions']}`")
         for row in tools
     ]
+    models = ", ".join(f"`{name}` in {precision}" for name, precision in annotators)
     parts = [
         f"---\n{head.to_yaml()}\n---",
         "# A corpus augmented with tool calls",
@@ -76,10 +72,8 @@ def dataset_card(
         "The calls of a text are offsets beside it; they are never to be searched for in it, since "
         "texts have brackets of their own.",
         "## How it came about",
-        f"Round {round_number} of annotation, by "
-        + (", ".join(f"`{name}` in {precision}" for name, precision in annotators) or "a")
-        + (" model." if not annotators else "."),
-        markdown_table(("tool", "kept calls", "τ_f (nats)", "version"), of_tools),
+        f"Round {round_number} of annotation, by {models or 'a model'}.",
+        markdown_table(("tool", "kept calls", "τ_f (nats)", "version"), tool_rows),
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",

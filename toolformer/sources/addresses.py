@@ -40,13 +40,7 @@ _LONGEST_REASON = 300
 
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    """Where an address leads.
-
-    Args:
-        address: a local path, or a URI.
-
-    Returns:
-        The file system, the path in it, and what lies there: file, directory, or None for nothing.
+    """The file system of a path or URI, the path in it, and its kind: file, directory or None.
 
     Raises:
         SourceError: this kind of address is not supported, its driver is not installed, or there
@@ -71,7 +65,7 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
             f"{', '.join(scheme + '://' for scheme in _PACKAGES_OF_SCHEME if scheme != 'memory')}. "
             "Copy the files here, unpacked."
         )
-    with errors_told(address):
+    with source_errors(address):
         try:
             filesystem, path = _remote(address)
             return filesystem, path, _kind_of(filesystem, path)
@@ -99,7 +93,7 @@ def open_file(filesystem: "AbstractFileSystem", path: str) -> IO[bytes]:
 
 
 @contextmanager
-def errors_told(name: str) -> Iterator[None]:
+def source_errors(name: str) -> Iterator[None]:
     """Errors of disks and drivers inside the block become a `SourceError` that names the source."""
     try:
         yield

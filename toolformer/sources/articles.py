@@ -32,28 +32,15 @@ _HEADING, _ITEM = "Section::::", "BULLET::::"
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One article.
+    """One article; its sections are plain text by heading, the lead first."""
 
-    Attributes:
-        page_id: the wiki's number of the page, or the number of the line.
-        title: as shown above the article.
-        url: its address.
-        sections: plain text by heading, the lead first.
-    """
-
-    page_id: int
     title: str
     url: str
     sections: tuple[ArticleSection, ...]
 
 
 def article_url(title: str, base: str = "https://en.wikipedia.org/wiki/") -> str:
-    """The address of an article.
-
-    Example:
-        >>> article_url("Café au lait")
-        'https://en.wikipedia.org/wiki/Caf%C3%A9_au_lait'
-    """
+    """The address of an article."""
     return base + quote(title.replace(" ", "_"), safe=_URL_SAFE)
 
 
@@ -76,7 +63,7 @@ def article_of(page: dict[str, Any], maximum_text_bytes: int) -> Article | Reaso
     if not sections:
         return "no_text_after_markup"
     url = article_url(page["title"], page["base"])
-    return Article(page["page_id"], page["title"], url, tuple(sections))
+    return Article(page["title"], url, tuple(sections))
 
 
 def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Article]:
@@ -120,14 +107,14 @@ def _articles_of_lines(content: ByteStream) -> Iterator[Article]:
         if not line.strip():
             continue
         try:
-            article = _article_of_line(json.loads(line), number)
+            article = _article_of_line(json.loads(line))
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise ValueError(f"line {number} is no article ({problem})") from error
         yield article
 
 
-def _article_of_line(record: dict[str, Any], number: int) -> Article:
+def _article_of_line(record: dict[str, Any]) -> Article:
     if isinstance(record["text"], str):
         title, sections = str(record["title"]), [ArticleSection("", record["text"])]
     else:
@@ -135,7 +122,7 @@ def _article_of_line(record: dict[str, Any], number: int) -> Article:
         sections = list(_sections(title, record["text"]))
     # KILT names the revision; passages want the article.
     url = str(record.get("url") or article_url(title))
-    return Article(number, title, url, tuple(section for section in sections if section.text))
+    return Article(title, url, tuple(section for section in sections if section.text))
 
 
 def _sections(title: str, paragraphs: list[str]) -> Iterator[ArticleSection]:

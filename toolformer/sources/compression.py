@@ -28,15 +28,7 @@ _USUAL_EXPANSION = 200
 
 
 def usual_file_bytes(stored: int) -> int:
-    """Bytes up to which a file is read where its source does not say; no text is denser.
-
-    Args:
-        stored: bytes of the file as it is stored.
-
-    Example:
-        >>> usual_file_bytes(1_000_000)
-        267108864
-    """
+    """Bytes that a file of so many may grow to where its source does not say; no text is denser."""
     return _FREE_BYTES + _USUAL_EXPANSION * stored
 
 
@@ -54,39 +46,28 @@ class Allowance:
         self._spent = 0
 
     def spend(self, count: int) -> None:
-        """Counts bytes that were read, decompressed, or that a record costs beside them.
-
-        Raises:
-            ExpansionError: these are too many.
-        """
+        """Counts bytes that were read, or that a record costs beside them; see `check`."""
         self.check(count)
         self._spent += count
 
     def check(self, count: int) -> None:
-        """Checks that so many bytes may be read, before they are.
+        """Checks that so many further bytes may be read, before they are.
 
         Raises:
             ExpansionError: they may not.
         """
-        most = self._maximum
-        if most is None:
-            most = usual_file_bytes(self._stored.tell())
-        if self._spent + count > most:
+        maximum = self._maximum
+        if maximum is None:
+            maximum = usual_file_bytes(self._stored.tell())
+        if self._spent + count > maximum:
             raise ExpansionError(
-                f"It grows to {self._spent + count:,} bytes or more. Expected at most {most:,}. "
+                f"It grows to {self._spent + count:,} bytes or more. Expected at most {maximum:,}. "
                 "Raise maximum_file_bytes of the source if it is to be trusted"
             )
 
 
 def split_compression(name: str) -> tuple[str, str]:
-    """Splits a file name into the part without and the suffix of its compression.
-
-    Example:
-        >>> split_compression("texts.jsonl.gz")
-        ('texts.jsonl', '.gz')
-        >>> split_compression("texts.jsonl")
-        ('texts.jsonl', '')
-    """
+    """Splits a file name into the part without and the suffix of its compression, or nothing."""
     for suffix in COMPRESSION_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)], suffix
@@ -107,11 +88,7 @@ class ByteStream(io.RawIOBase):
         self.allowance = allowance
 
     def read(self, size: int = CHUNK_BYTES, /) -> bytes:
-        """Returns up to `size` bytes; none at the end.
-
-        Raises:
-            ExpansionError: the file holds too much.
-        """
+        """Returns up to `size` bytes; none at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -133,17 +110,11 @@ class ByteStream(io.RawIOBase):
 
 
 def decompressed(stream: IO[bytes], name: str, maximum_file_bytes: int | None = None) -> ByteStream:
-    """Wraps a stream so that it reads decompressed bytes.
+    """A stream of the decompressed bytes of a stored file, whose last suffix names the compression.
 
-    Args:
-        stream: the file as stored; to be closed by the caller.
-        name: its name, whose last suffix names the compression.
-        maximum_file_bytes: bytes that it may grow to; None for `usual_file_bytes`.
-
-    Returns:
-        A stream that raises EOFError where compressed data stop in the middle, after it has given
-        what comes before; zlib.error, or OSError without a number, where they are damaged; and
-        ExpansionError beyond the limit.
+    It raises EOFError where compressed data stop in the middle, after it has given what comes
+    before; zlib.error, or OSError without a number, where they are damaged; and ExpansionError
+    beyond `maximum_file_bytes` (None for `usual_file_bytes`).
     """
     suffix = split_compression(name)[1]
     if suffix == _ZSTANDARD:
@@ -167,13 +138,7 @@ def _zstandard_chunks(stream: IO[bytes]) -> Iterator[bytes]:
     """Decompresses concatenated Zstandard frames.
 
     The readers of fsspec and the `zstandard` package take a truncated file for a short one, and
-    Arrow's loses what comes just before damage; this one raises EOFError, as gzip and bz2 do, and
-    gives all that comes before.
-
-    Raises:
-        EOFError: the last frame is incomplete.
-        ExpansionError: a frame needs a window of more than 128 MiB.
-        OSError: the data are not Zstandard.
+    Arrow's loses what comes just before damage; this one raises EOFError, as gzip and bz2 do.
     """
     import zstandard
 

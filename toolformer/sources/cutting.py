@@ -69,13 +69,7 @@ class CutShard:
 def cut_source(
     folder: Path, source: Source, files: list[SourceFile], progress: Progress
 ) -> Iterator[CutShard]:
-    """Cuts a source, staging the texts of each shard as its records are read.
-
-    Args:
-        folder: of the staged files; there already.
-        source: what to cut.
-        files: its files.
-        progress: told about each shard.
+    """Cuts the files of a source, staging the texts of each shard in an existing folder.
 
     Raises:
         SourceError: the source cannot be read.
@@ -86,8 +80,8 @@ def cut_source(
     first_record = 0
     # A shard is staged as it is read: peek for its first record, count the rest.
     while (record := next(records, None)) is not None:
-        of_shard = chain([record], islice(records, source.shard_size - 1))
-        shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, source, of_shard)
+        shard_records = chain([record], islice(records, source.shard_size - 1))
+        shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, source, shard_records)
         yield shard
         first_record += shard.records
         progress(source.name, first_record)

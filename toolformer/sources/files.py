@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from toolformer.sources.addresses import errors_told, is_local, located, open_file
+from toolformer.sources.addresses import is_local, located, open_file, source_errors
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
@@ -51,14 +51,7 @@ _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source.
-
-    Attributes:
-        name: as the user would name it; part of every document id.
-        path: as its file system knows it.
-        format: kind of file.
-        filesystem: where it lies.
-    """
+    """One file of a source; its name, as the user would write it, is part of every document id."""
 
     name: str
     path: str
@@ -67,12 +60,7 @@ class SourceFile:
 
 
 def detect_format(name: str) -> SourceFormat | None:
-    """Tells the format from a file name; None where it does not say.
-
-    Example:
-        >>> detect_format("news.jsonl.zst"), detect_format("enwiki.xml.bz2"), detect_format("a.jpg")
-        ('jsonl', 'wikipedia-dump', None)
-    """
+    """Tells the format from a file name; None where it does not say."""
     base, compression = split_compression(posixpath.basename(name).lower())
     if _DUMP_NAME.search(base):
         return "wikipedia-dump"
@@ -95,7 +83,7 @@ def list_files(source: Source) -> list[SourceFile]:
     address = str(built_in_path(source.path)) if source.is_built_in else source.path
     filesystem, path, kind = located(address)
     is_folder = kind == "directory"
-    with errors_told(source.path):
+    with source_errors(source.path):
         if kind == "file":
             paths = [path]
         elif is_folder:
@@ -134,7 +122,7 @@ def file_identity(file: SourceFile) -> str:
     Raises:
         SourceError: the file cannot be read.
     """
-    with errors_told(file.name):
+    with source_errors(file.name):
         size, version, etag = _facts(file)
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([file.name, file.format, size, etag or version]).encode())

@@ -39,7 +39,7 @@ class StoredTexts:
     Attributes:
         version: of how records become texts; sources whose texts have another one are cut anew.
         keys: of the shards whose texts are there.
-        retired: keys of the shards whose texts were set aside when they were retired.
+        retired: of the shards whose texts were set aside when they were retired.
     """
 
     version: str
@@ -57,11 +57,7 @@ class ManifestUpdate:
     """What an update did.
 
     Attributes:
-        added: new shards.
-        retired: shards that were active before and are not any more.
-        restored: shards that were retired before and are active again.
-        rejected_sources: by path, why a source could not be used; shards that were cut from it
-            earlier stay.
+        rejected_sources: by path, why a source could not be used; its shards stay.
         unlisted: names of sources that have active shards and were not listed.
     """
 
@@ -91,14 +87,11 @@ def update_manifest(
 
     Args:
         folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
-        sources: all sources of the corpus, in order.
+        sources: all of the corpus, in order; one that cannot be used stops no other.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
         stored: the texts that are there.
-        store: stores those of one source; what it raises ends the update.
+        store: what it raises ends the update.
         progress: told about each shard that is cut.
-
-    Returns:
-        What was done. A source that cannot be used is in `rejected_sources` and stops no other.
 
     Raises:
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.
@@ -108,11 +101,7 @@ def update_manifest(
 
 
 def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEntry]:
-    """Retires all shards of a source in the manifest; returns them.
-
-    Raises:
-        ManifestError, CorpusWriteError: see `update_manifest`.
-    """
+    """Retires all shards of a source in the manifest, and returns them; see `update_manifest`."""
     update = _Update(folder, stored)
     update.manifest.identities.pop(name, None)
     update.retire(update.active(name))
@@ -123,19 +112,13 @@ def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEnt
 def stale_sources(
     folder: Path, sources: Sequence[Source], stored: StoredTexts
 ) -> tuple[list[Source], dict[str, SourceError]]:
-    """The sources that `update_manifest` would cut anew, and those it cannot use; changes nothing.
-
-    Raises:
-        ManifestError: see `update_manifest`.
-    """
+    """The sources that `update_manifest` would cut anew, and those it cannot use."""
     update = _Update(folder, stored)
     stale = [source for source, _, _ in update.stale(sources)]
     return stale, update.result.rejected_sources
 
 
 class _Update:
-    """One update."""
-
     def __init__(self, folder: Path, stored: StoredTexts, held_out_every: int = 0) -> None:
         self.folder = folder
         self.stored = stored
@@ -144,7 +127,6 @@ class _Update:
         check_complete(folder, self.manifest, stored.all_keys)
         self.result = ManifestUpdate()
         self.listed: set[str] = set()
-        self.owner_of_file: dict[str, str] = {}
 
     def run(
         self, sources: Sequence[Source], store: StoreTexts, progress: Progress | None
@@ -182,6 +164,7 @@ class _Update:
     def stale(self, sources: Sequence[Source]) -> Iterator[tuple[Source, list[SourceFile], str]]:
         """Sources to be cut anew, with their files and identities; the unusable are rejected."""
         seen: dict[str, Source] = {}
+        owner_of_file: dict[str, str] = {}
         for source in sources:
             if seen.get(source.name) == source:
                 continue
@@ -193,7 +176,7 @@ class _Update:
                     )
                 seen[source.name] = source
                 files = list_files(source)
-                self._claim(source, files)
+                _claim(source, files, owner_of_file)
                 identity = self._identity(source, files)
             except SourceError as error:
                 self.result.rejected_sources[source.path] = error
@@ -205,16 +188,6 @@ class _Update:
 
     def active(self, name: str) -> list[ShardEntry]:
         return [entry for entry in self.manifest.active_shards if entry.source == name]
-
-    def _claim(self, source: Source, files: list[SourceFile]) -> None:
-        """Refuses a file of two sources: its documents would be in the corpus twice."""
-        for file in files:
-            owner = self.owner_of_file.setdefault(file.path, source.name)
-            if owner != source.name:
-                raise SourceError(
-                    f"The file {file.name!r} of source {source.path!r} also belongs to source "
-                    f"{owner!r}. Expected each file in one source. Narrow one of the two patterns."
-                )
 
     def _register(self, name: str, cut: list[CutShard]) -> list[tuple[ShardEntry, CutShard]]:
         """Gives the shards of a source their keys, and saves the manifest.
@@ -238,10 +211,9 @@ class _Update:
                     self.manifest.identities.pop(same.source, None)
             registered.append((entry, shard))
         self.manifest.identities.pop(name, None)
-        entries = {entry.key: entry for entry, _ in registered}
-        self.retire([entry for entry in self.active(name) if entry.key not in entries])
-        self.manifest.shards = [entries.pop(old.key, old) for old in self.manifest.shards]
-        self.manifest.shards += entries.values()
+        keys = {entry.key for entry, _ in registered}
+        self.retire([entry for entry in self.active(name) if entry.key not in keys])
+        self.manifest.put(entry for entry, _ in registered)
         self.manifest.save(self.folder)
         return registered
 
@@ -270,9 +242,9 @@ class _Update:
 
     def retire(self, entries: list[ShardEntry]) -> None:
         """Marks shards as retired, without saving the manifest."""
-        retired = {entry.key: replace(entry, status="retired") for entry in entries}
-        self.manifest.shards = [retired.get(old.key, old) for old in self.manifest.shards]
-        self.result.retired += retired.values()
+        retired = [replace(entry, status="retired") for entry in entries]
+        self.manifest.put(retired)
+        self.result.retired += retired
 
     def _identity(self, source: Source, files: list[SourceFile]) -> str:
         """A digest of all that decides how a source is cut, and what its texts are."""
@@ -282,3 +254,14 @@ class _Update:
             "files": [file_identity(file) for file in files],
         }
         return hex_digest(json.dumps(facts))
+
+
+def _claim(source: Source, files: list[SourceFile], owner_of_file: dict[str, str]) -> None:
+    """Refuses a file of two sources: its documents would be in the corpus twice."""
+    for file in files:
+        owner = owner_of_file.setdefault(file.path, source.name)
+        if owner != source.name:
+            raise SourceError(
+                f"The file {file.name!r} of source {source.path!r} also belongs to source "
+                f"{owner!r}. Expected each file in one source. Narrow one of the two patterns."
+            )

@@ -23,9 +23,7 @@ class ShardEntry:
     Attributes:
         key: `shard-00000`; never given to another shard, not even after retirement.
         source: normalised path of the source it was cut from.
-        first_record: number of its first raw record within the source, from 0.
-        records: how many raw records it holds.
-        digest: of its raw records with their layout.
+        first_record, records, digest: see `cutting.CutShard`.
         is_held_out: whether it is kept from training; settled when it is registered.
         status: `retired` once its records have changed or its source was removed; `active` again
             when the same records come back.
@@ -45,10 +43,10 @@ class Manifest:
     """Shards and sources as they are registered.
 
     Attributes:
-        next_number: number of the next new shard.
-        identities: for each source, by normalised path, the digest of what it was cut from; there
-            once the texts of all its shards are stored.
-        shards: all shards in the order of their keys, retired ones too.
+        next_number: of the next new shard.
+        identities: by normalised path of a source the digest of what it was cut from; there once
+            the texts of all its shards are stored.
+        shards: in the order of their keys, retired ones too.
     """
 
     next_number: int = 0
@@ -58,9 +56,6 @@ class Manifest:
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
         """Reads the manifest; an empty one where nothing was ever registered.
-
-        Args:
-            folder: `$TOOLFORMER_HOME/sources`.
 
         Raises:
             ManifestError: the file is not a manifest.
@@ -84,11 +79,7 @@ class Manifest:
             ) from error
 
     def save(self, folder: Path) -> None:
-        """Writes the manifest as a whole.
-
-        Raises:
-            CorpusWriteError: it cannot be written; the old one is as it was.
-        """
+        """Writes the manifest as a whole, or leaves the old one as it was."""
         content = {"version": _MANIFEST_VERSION, **asdict(self)}
         path = manifest_path(folder)
         try:
@@ -96,17 +87,18 @@ class Manifest:
         except OSError as error:
             raise write_error(path, error) from error
 
+    def put(self, entries: Iterable[ShardEntry]) -> None:
+        """Adds shards, or replaces those that have their keys."""
+        by_key = {entry.key: entry for entry in (*self.shards, *entries)}
+        self.shards = list(by_key.values())
+
     @property
     def active_shards(self) -> list[ShardEntry]:
         """The shards whose documents count."""
         return [entry for entry in self.shards if entry.status == "active"]
 
     def entry(self, key: str) -> ShardEntry:
-        """The active shard with this key.
-
-        Raises:
-            ShardNotFoundError: it was never registered, or is retired.
-        """
+        """The active shard with this key; a `ShardNotFoundError` where there is none."""
         for entry in self.shards:
             if entry.key == key:
                 if entry.status == "active":
@@ -125,12 +117,7 @@ class Manifest:
 
 
 def shard_key(number: int) -> str:
-    """The key of a shard.
-
-    Example:
-        >>> shard_key(7)
-        'shard-00007'
-    """
+    """The key of a shard, such as `shard-00007`."""
     return f"{_KEY_PREFIX}{number:05d}"
 
 
@@ -143,11 +130,6 @@ def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str])
     """Refuses a manifest that is older than the stored texts: new shards would take their keys.
 
     What is called otherwise than shards are is nobody's.
-
-    Args:
-        folder: `$TOOLFORMER_HOME/sources`.
-        manifest: as it was loaded from there.
-        stored_keys: of all shards whose texts are stored, retired ones too.
 
     Raises:
         ManifestError: texts are stored under a key that the manifest does not know.

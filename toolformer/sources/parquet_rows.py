@@ -34,11 +34,6 @@ _BATCH_ROWS = 4
 def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecord]:
     """Yields the rows of a Parquet file, with those of the source's columns that it has.
 
-    Args:
-        name: of the file, for records and errors.
-        stream: the file; to be closed by the caller.
-        source: names the columns and the limits.
-
     Raises:
         SourceError: a required column is missing, or a column is there twice.
         ExpansionError: a row group grows beyond what is allowed; it is not read.

@@ -5,7 +5,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import IO
 from xml.etree import ElementTree
 
@@ -34,11 +34,7 @@ _XML_STOPS = frozenset({3, 4, 5})
 
 
 def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> Iterator[RawRecord]:
-    """Yields the raw records of all files of a source, at most `source.limit`.
-
-    Args:
-        source: what to read.
-        files: its files where they have been listed already.
+    """Yields the raw records of the files of a source (None: to be listed), at most `source.limit`.
 
     Raises:
         SourceError: on the first step, when the source is missing, unreadable or empty or has no
@@ -53,17 +49,11 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
 
 
 def _records(source: Source, files: list[SourceFile]) -> Iterator[RawRecord]:
-    for file in files:
-        yield from _records_of(file, source)
+    return chain.from_iterable(_records_of(file, source) for file in files)
 
 
 def _check(source: Source, files: int, records: Iterator[RawRecord]) -> None:
-    """Checks that the first records have the columns they must have, before anything is cut.
-
-    Raises:
-        SourceError: empty, unreadable, or the column of the text, or of a context that is named,
-            is in none of them.
-    """
+    """Checks that the first records have the columns they must have, before anything is cut."""
     checked, failed, columns = 0, None, dict[str, None]()
     for record in records:
         if record.reason in UNREADABLE:
@@ -105,10 +95,6 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
 
     Where the data stop in the middle, are damaged or grow beyond the limit, the last record says
     so in its `reason`.
-
-    Raises:
-        SourceError: the disk or the network fails, or a Parquet file has no column for the text or
-            for a context.
     """
     offset = 0
     try:

@@ -22,10 +22,6 @@ UNREADABLE: frozenset[Reason | None] = frozenset(get_args(Unreadable))
 class Tally:
     """How many records were read, and how many of them were rejected for which reason.
 
-    Attributes:
-        records: all that were read.
-        rejected: records by reason.
-
     Example:
         >>> str(Tally(6, Counter(too_long=2, empty_text=3)))
         '6 records read, 1 usable, 5 rejected: empty_text 3, too_long 2'
@@ -52,5 +48,5 @@ class Tally:
     @property
     def reasons(self) -> str:
         """The reasons with their records, the commonest first."""
-        ordered = sorted(self.rejected.items(), key=lambda each: (-each[1], each[0]))
+        ordered = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{reason} {count}" for reason, count in ordered)

@@ -21,7 +21,7 @@ LINE_BYTES_PER_TEXT_BYTE = 8
 MINIMUM_SECTION_WORDS = 40
 
 # A value takes up to 72 bytes of memory, however short it is written.
-_MOST_VALUES = 3_000_000
+_MAX_VALUES = 3_000_000
 _LONGEST_LABEL = 10_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -54,13 +54,9 @@ class ParsedDocument:
     Attributes:
         document_id: 32 hexadecimal digits, a digest of source, offset and section.
         text: the text as written, without control characters.
-        context: what stands in front of the text in training and is not annotated, likewise; None
-            where there is none.
+        context: what stands in front of the text in training and is not annotated, likewise.
         title: title, file name, or title of the encyclopaedia article.
-        url: the address.
-        published_on: the day of publication.
-        source: the file it comes from, as the user named it.
-        source_offset: number of the raw record in that file, from 0.
+        source, source_offset: as of `RawRecord`.
     """
 
     document_id: str
@@ -75,14 +71,7 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that gave no document.
-
-    Attributes:
-        source: the file it comes from, as the user named it.
-        source_offset: number of the raw record in that file, from 0.
-        reason: one of `reasons.Reason`.
-        excerpt: at most 200 printable characters of the record.
-    """
+    """A record that gave no document, with its `reasons.Reason` and an `excerpt_of` it."""
 
     source: str
     source_offset: int
@@ -91,28 +80,13 @@ class Rejection:
 
 
 def document_id(source: str, offset: int, section: int | None = None) -> str:
-    """The digest that names a document.
-
-    Args:
-        source: file name as the user gave it, normalised.
-        offset: number of the raw record in the file.
-        section: number of the section for records that give several documents.
-
-    Example:
-        >>> document_id("texts.jsonl", 0) == document_id("texts.jsonl", 0)
-        True
-    """
+    """The digest that names a document; with a section for records that give several documents."""
     key = [source, offset] if section is None else [source, offset, section]
     return hex_digest(json.dumps(key))
 
 
 def excerpt_of(raw: object) -> str:
-    r"""At most 200 printable characters on one line.
-
-    Example:
-        >>> excerpt_of("a\tb\x00c")
-        'a b�c'
-    """
+    """At most 200 printable characters on one line."""
     # Four times the length is enough to look at, whatever the white space does.
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
     line = " ".join(text[: EXCERPT_CHARACTERS * 4].split())[:EXCERPT_CHARACTERS]
@@ -121,15 +95,11 @@ def excerpt_of(raw: object) -> str:
 
 def has_too_many_values(line: str) -> bool:
     """Whether a line of JSON may hold more values than memory should; no text has as many."""
-    return sum(map(line.count, "{[,")) > _MOST_VALUES
+    return sum(map(line.count, "{[,")) > _MAX_VALUES
 
 
 def parse_record(record: RawRecord, source: Source) -> list[ParsedDocument | Rejection]:
-    """Parses one raw record.
-
-    Args:
-        record: as read from a source.
-        source: with the format of its files.
+    """Parses one raw record of a source, which has the format of its files.
 
     Returns:
         One document or one rejection; for a page of a Wikipedia dump one document per section of
@@ -245,7 +215,7 @@ def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Reje
 def missing_column_error(
     name: str, source: Source, present: list[str], checked: int
 ) -> SourceError:
-    """The error for records that have no column for the text, or for a context that is named.
+    """The error for records without a column that the source requires.
 
     Args:
         name: of the source or file.

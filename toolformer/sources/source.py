@@ -28,20 +28,15 @@ class Source:
         path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
             source (`starter-texts`, `wikipedia-excerpt`).
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column: name of the text column (JSONL, Parquet).
-        url_column: name of the column with the address, or None to ignore addresses.
-        date_column: name of the column with the publication date, or None to ignore dates.
-        title_column: name of the column with the title, or None to ignore titles.
-        context_column: name of the column with what stands in front of the text in training and is
-            not annotated, or None for no context; where it is named, every record has it.
+        text_column, url_column, date_column, title_column: names in JSONL and Parquet; None to
+            ignore addresses, dates or titles.
+        context_column: holds what stands in front of the text in training and is not annotated;
+            where it is named, every record has it.
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
         maximum_file_bytes: bytes that a file may grow to when it is read, and 500 more for each
             record or line; None for 64 MiB and 200 times what is stored.
-
-    Raises:
-        SourceError: the path is empty.
     """
 
     path: str
@@ -88,11 +83,7 @@ class Source:
         return {"text": self.text_column, **context}
 
     def with_format(self, source_format: SourceFormat) -> "Source":
-        """The source with the format of its files.
-
-        Raises:
-            SourceError: it names a context, and such files have no columns.
-        """
+        """The source with the format of its files, which have columns where it names a context."""
         if self.context_column is not None and source_format not in FORMATS_WITH_COLUMNS:
             raise SourceError(
                 f"Source {self.path!r} names context_column = {self.context_column!r}, but files "
@@ -107,10 +98,6 @@ def normalised_path(path: str) -> str:
     """Drops `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
 
     A folder that happens to be called like a built-in source keeps its `./`.
-
-    Example:
-        >>> normalised_path("./texts//news/*.jsonl")
-        'texts/news/*.jsonl'
     """
     given, path = path, path.removeprefix("file://")
     if "://" in path:

@@ -28,12 +28,8 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
     """Yields the records of an archive that have content, in order.
 
     Texts are those of conversion records (WET), and plain text that a server or a file gave. Bytes
-    that are not of its character set are kept as surrogate escapes.
-
-    Args:
-        name: of the file; the offsets count records without content, too.
-        stream: the archive, decompressed.
-        source: says how long a text may be.
+    that are not of its character set are kept as surrogate escapes. The offsets count records
+    without content, too.
 
     Raises:
         EOFError: the last record is not complete; those before it came.

@@ -19,51 +19,22 @@ MEDIA_NAMESPACES = frozenset({"file", "image", "media", "category"})
 # Sections that hold lists of links and literature instead of sentences.
 APPARATUS_HEADINGS = frozenset(
     {
-        "bibliography",
-        "citations",
-        "external links",
-        "footnotes",
-        "further reading",
-        "gallery",
-        "notes",
-        "notes and references",
-        "references",
-        "see also",
-        "sources",
-        "works cited",
+        *("bibliography", "citations", "external links", "footnotes", "further reading", "gallery"),
+        *("notes", "notes and references", "references", "see also", "sources", "works cited"),
     }
 )
 
 _DROPPED_TAGS = frozenset(
     {
-        "ce",
-        "chem",
-        "code",
-        "gallery",
-        "graph",
-        "hiero",
-        "imagemap",
-        "math",
-        "ref",
-        "references",
-        "score",
-        "source",
-        "syntaxhighlight",
-        "table",
-        "templatedata",
-        "timeline",
+        *("ce", "chem", "code", "gallery", "graph", "hiero", "imagemap", "math", "ref"),
+        *("references", "score", "source", "syntaxhighlight", "table", "templatedata", "timeline"),
     }
 )
 # Template name to the positional parameter that is the shown text.
 _SHOWN_PARAMETER = {
-    "abbr": 1,
+    **dict.fromkeys(("abbr", "angbr", "nobr", "nowrap", "small"), 1),
     "lang": 2,
-    "nobr": 1,
-    "nowrap": 1,
-    "small": 1,
-    "transl": -1,
-    "transliteration": -1,
-    "angbr": 1,
+    **dict.fromkeys(("transl", "transliteration"), -1),
 }
 _SHOWN_TEXT = {
     "'": "'",
@@ -90,7 +61,7 @@ _WITHOUT_END = frozenset({"<br", "<dd", "<dt", "<hr", "<li", "<td", "<th", "<tr"
 _MARK = re.compile(r"[][{}<>|&;:*#=]")
 # The parser's time grows with the square of unclosed ones: 0.3 to 2 s for 1,000, minutes for
 # 20,000. Each mark costs up to 50 µs and 1 KB; large articles have 100,000.
-_MOST_UNCLOSED, _MOST_MARKS = 1_000, 500_000
+_MAX_UNCLOSED, _MAX_MARKS = 1_000, 500_000
 
 _TITLE_POSSESSIVE = re.compile(r"(?<=\w)'''(?=s\b)")
 _QUOTES = re.compile(r"'{2,}")
@@ -113,12 +84,7 @@ _CLEANING = (
 
 @dataclass(frozen=True, slots=True)
 class ArticleSection:
-    """A stretch of an article under one heading.
-
-    Attributes:
-        heading: the heading's text; empty for the lead.
-        text: plain text, paragraphs separated by an empty line.
-    """
+    """Plain text of an article under one heading, which is empty for the lead."""
 
     heading: str
     text: str
@@ -127,7 +93,7 @@ class ArticleSection:
 def sections_of(
     markup: str, *, media_namespaces: frozenset[str] = MEDIA_NAMESPACES
 ) -> list[ArticleSection]:
-    """Removes wiki markup and splits an article at its headings.
+    """Removes wiki markup and splits an article into its sections that have text, in order.
 
     Pictures, categories, tables, templates, footnotes, galleries and formulas are dropped, and
     so are sections of links and literature (`APPARATUS_HEADINGS`) with their subsections.
@@ -135,9 +101,6 @@ def sections_of(
     Args:
         markup: the page's wikitext.
         media_namespaces: lower-case names of namespaces whose links show no text.
-
-    Returns:
-        The sections that have text, in order. A subsection is a section of its own.
 
     Example:
         >>> sections_of("A '''cat''' is an [[animal]].<ref>x</ref>")
@@ -181,9 +144,9 @@ def is_costly(markup: str) -> bool:
         else:
             end = latest_tag if mark == "/>" else mark
             open_ones[end] = max(0, open_ones[end] - 1)
-    if open_ones.total() > _MOST_UNCLOSED:
+    if open_ones.total() > _MAX_UNCLOSED:
         return True
-    return sum(1 for _ in islice(_MARK.finditer(markup), _MOST_MARKS + 1)) > _MOST_MARKS
+    return sum(1 for _ in islice(_MARK.finditer(markup), _MAX_MARKS + 1)) > _MAX_MARKS
 
 
 def _clean(text: str) -> str:

@@ -18,7 +18,7 @@ _WITH_TEXT = frozenset({*_FIELDS, "base", "namespace"})
 _XML_BYTES = 1 << 16
 # Far above what MediaWiki writes.
 _LONGEST_TAG, _LONGEST_FIELD = 4 << 20, 1_000
-_DEEPEST, _MOST_NAMESPACES = 100, 100
+_MAX_DEPTH, _MAX_NAMESPACES = 100, 100
 
 
 def read_pages(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[dict[str, Any]]:
@@ -26,9 +26,7 @@ def read_pages(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[dict[
 
     Memory does not grow with a page, a tag or the distance between pages.
 
-    Args:
-        stream: the XML, decompressed.
-        maximum_text_bytes: of a longer text, so many characters are kept and one more.
+    Of a text longer than `maximum_text_bytes`, so many characters are kept and one more.
 
     Yields:
         `page_id`, `title`, `namespace` (0 = article), `redirect` (bool), `is_wikitext`, `text`
@@ -93,8 +91,8 @@ class _Pages:
         self._unseen_bytes = 0
         name = tag.rpartition("}")[2]
         self._path.append(name)
-        if len(self._path) > _DEEPEST:
-            raise OSError(f"elements nested more than {_DEEPEST} deep, which no dump has")
+        if len(self._path) > _MAX_DEPTH:
+            raise OSError(f"elements nested more than {_MAX_DEPTH} deep, which no dump has")
         if len(self._path) == 1:
             language = attributes.get("{http://www.w3.org/XML/1998/namespace}lang", "en")
             if _LANGUAGE.match(language):
@@ -130,7 +128,7 @@ class _Pages:
         elif (parent, name) == ("siteinfo", "base"):
             self._base = _base_address(self._content.getvalue()) or self._base
         elif (parent, name) == ("namespaces", "namespace"):
-            if self._key in _MEDIA_NAMESPACE_KEYS and len(self._media) < _MOST_NAMESPACES:
+            if self._key in _MEDIA_NAMESPACE_KEYS and len(self._media) < _MAX_NAMESPACES:
                 self._media |= {self._content.getvalue().lower()}
         elif name == "page":
             self.pages.append(

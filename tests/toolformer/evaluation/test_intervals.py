@@ -119,11 +119,6 @@ def test_mcnemars_exact_test_of_69_against_10():
     assert result.difference == pytest.approx(0.59)
 
 
-def test_the_p_value_does_not_depend_on_items_that_both_answer_alike():
-    few, many = (compared(*pairs(better=9, worse=2, same=same)) for same in (0, 5000))
-    assert few.p_value == many.p_value
-
-
 @pytest.mark.parametrize(("better", "worse", "same"), [(12, 5, 23), (5, 12, 23), (8, 8, 24)])
 def test_the_multinomial_draw_is_the_bootstrap_over_items(better, worse, same):
     scores, others, weights = pairs(better=better, worse=worse, same=same)
@@ -133,13 +128,6 @@ def test_the_multinomial_draw_is_the_bootstrap_over_items(better, worse, same):
     # A difference is a multiple of 1/40, and the two may fall on neighbouring ones.
     assert result.low == pytest.approx(low, abs=1 / 40 + 1e-9)
     assert result.high == pytest.approx(high, abs=1 / 40 + 1e-9)
-
-
-def test_the_interval_of_many_items_is_nearly_the_normal_one():
-    result = compared(*pairs(better=1200, worse=1000, same=7800))
-    deviation = math.sqrt((0.22 - 0.02**2) / 10_000)
-    assert result.low == pytest.approx(0.02 - 1.96 * deviation, abs=0.0006)
-    assert result.high == pytest.approx(0.02 + 1.96 * deviation, abs=0.0006)
 
 
 def test_two_that_never_differ_have_no_difference_and_no_evidence():
@@ -290,19 +278,6 @@ def test_another_seed_moves_the_bounds_a_little():
     assert first.score == second.score
     assert first.low != second.low
     assert first.low == pytest.approx(second.low, rel=0.02)
-
-
-def test_results_are_plain_numbers():
-    losses, others, tokens = random_losses(5, seed=10)
-    results = [
-        score_interval([1, 0], [1, 1], metric="accuracy", seed=0),
-        score_interval(losses, tokens, metric="perplexity", seed=0),
-        compared([1, 0], [0, 0], [1, 1]),
-        compared(losses, others, tokens, metric="perplexity"),
-    ]
-    for result in results:
-        numbers = [getattr(result, name) for name in type(result).__slots__]
-        assert {type(number) for number in numbers} <= {int, float}
 
 
 # What is refused

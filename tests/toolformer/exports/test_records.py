@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 
 from tests.warehouse.rows import CALL
 from toolformer.augmentation import KeptCall
-from toolformer.exports.chat import INSTRUCTION, chat_messages, tool_schema
-from toolformer.exports.records import chat_record, pair_record, text_record
+from toolformer.exports.records import (
+    INSTRUCTION,
+    chat_messages,
+    chat_record,
+    pair_record,
+    text_record,
+    tool_schema,
+)
 
 ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]}\n\tEnde\x00'
 IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.warehouse.rows import CALL
-from toolformer.exports.chat import tool_schema
-from toolformer.exports.records import Record, chat_record, pair_record
+from toolformer.exports.records import Record, chat_record, pair_record, tool_schema
 
 REASON = "TRL is not installed, nor need it be: pip install 'trl>=1.16,<2'"
 datasets = pytest.importorskip("datasets", reason=REASON)

@@ -147,11 +147,6 @@ def test_a_file_that_is_no_archive_is_refused(archive):
         parsed(archive(INFO))
 
 
-def test_archives_have_no_columns(archive):
-    with pytest.raises(SourceError, match="no columns"):
-        parsed(archive(FIRST, context_column="question"))
-
-
 def test_names_of_columns_do_not_matter_to_archives(archive):
     settings = {"text_column": "body", "url_column": None, "date_column": "day"}
     (document,) = parsed(archive(FIRST, **settings))

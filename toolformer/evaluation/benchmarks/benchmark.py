@@ -60,17 +60,9 @@ class StopRule:
     """When decoding of an answer ends, besides at the end-of-text token.
 
     The paper gives no rule, so the benchmarks here have nothing but a limit of tokens. It leaves
-    room for the words that are counted, at about two tokens a word, and somewhat more.
-
-    There is no stop at a line break, although it would save time and is common elsewhere: models
-    that were tuned on instructions often begin with a line break, or with `A:` on a line of its
-    own, and then give the right answer. A stop there makes every such output empty and hence
-    wrong, and makes a model look better merely because finetuning taught it to go on in the same
-    line. The limits of words already keep out what a model rambles afterwards.
-
-    Attributes:
-        max_new_tokens: The most tokens of an answer.
-        stop_texts: Texts outside calls that end the answer where they occur.
+    room for the words that are counted, at about two tokens a word, and somewhat more. Stop texts
+    count outside calls. There is none at a line break: models that were tuned on instructions often
+    begin with one and then give the right answer, and a stop there would make it wrong.
     """
 
     max_new_tokens: int
@@ -81,11 +73,10 @@ class Benchmark(ABC):
     """A set of questions with its protocol (paper, section 4.2).
 
     Attributes:
-        name: Stable name in kebab-case, as it stands in results.
+        name: As it stands in results.
         blocked_tools: Tools that must not be called, since they would give the answer away.
         further_tools: Tools that can be called here besides those of the run, and by no other
             benchmark.
-        stop_rule: When an answer ends.
         version: Part of fingerprints: changes whenever prompts, choice of items or scoring change.
             What the files hold is not in it.
     """
@@ -97,19 +88,12 @@ class Benchmark(ABC):
     version: str = "1"
 
     def files(self) -> Sequence[Path]:
-        """The files that are read, for fingerprints; none where the questions are generated.
-
-        Raises:
-            BenchmarkFileError: There is nothing at the path, or no file of this benchmark in it.
-        """
+        """The files that are read, for fingerprints; none where the questions are generated."""
         return []
 
     @abstractmethod
     def items(self) -> Iterator[BenchmarkEntry]:
-        """Reads the questions one by one, in the order of the files.
-
-        Yields:
-            An item for each question; what is not asked, and what cannot be read, in its place.
+        """Reads the questions one by one; also what is not asked or cannot be read, in its place.
 
         Raises:
             BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. What
@@ -118,9 +102,4 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Tells whether an output is right.
-
-        Args:
-            item: One of `items`.
-            output: The completion without the prompt and without calls.
-        """
+        """Tells whether an output, without the prompt and without calls, is right."""

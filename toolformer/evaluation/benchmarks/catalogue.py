@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from toolformer.evaluation.benchmarks.benchmark import Benchmark
-from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
+from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex, TempLama
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
 from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
 from toolformer.evaluation.benchmarks.question_answering import (
@@ -14,7 +14,6 @@ from toolformer.evaluation.benchmarks.question_answering import (
     TriviaQa,
     WebQuestions,
 )
-from toolformer.evaluation.benchmarks.templama import TempLama
 
 # In the order of the paper's tables.
 BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(

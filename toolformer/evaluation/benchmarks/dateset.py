@@ -60,12 +60,10 @@ class Dateset(Benchmark):
         self._count = count
 
     def items(self) -> Iterator[BenchmarkItem]:
-        """Generates the questions, ordered by kind and combination; see `Benchmark`.
+        """Generates the questions, ordered by kind and combination (paper, section 4.2.5).
 
         Every current date has one past and one future date at most four years away. Within one
         combination no current date is used twice.
-
-        Paper: section 4.2.5 and the appendix on DATESET (kinds and counts; the wording is ours).
         """
         moments = _moments(self._seed)
         items = [

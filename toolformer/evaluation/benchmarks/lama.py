@@ -1,16 +1,48 @@
-"""LAMA: statements of which one fact is missing (paper §4.2.1).
+"""LAMA and TempLAMA: statements of which one fact is missing (paper §4.2.1 and §4.2.5).
 
-The correct word is the label of the object, as in LAMA's own measure. Its aliases do not count:
-among them are words such as `be` for Belgium, which stand in many wrong answers too.
+The correct word of LAMA is the label of the object, as in its own measure. Its aliases do not
+count: among them are words such as `be` for Belgium, which stand in many wrong answers too.
 """
 
 from toolformer.evaluation.benchmarks.benchmark import StopRule
-from toolformer.evaluation.benchmarks.prompts import CLOZE_PROMPT, text_before_gap
+from toolformer.evaluation.benchmarks.prompts import CLOZE_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
-from toolformer.evaluation.benchmarks.rows import Asked, LeftOutRowError, Row
-from toolformer.evaluation.scoring import score_lama
+from toolformer.evaluation.benchmarks.rows import (
+    Asked,
+    InvalidRowError,
+    LeftOutRowError,
+    Row,
+    excerpt,
+)
+from toolformer.evaluation.scoring import normalised_words, score_lama
 
-MASK = "[MASK]"
+MASK, _MASK_OF_TEMPLAMA = "[MASK]", "_X_"
+
+
+def text_before_gap(statement: str, mask: str) -> str:
+    """The part of a statement that a model continues.
+
+    The paper asks only statements whose mask is the last token. A full stop behind it, or another
+    sign that is no word, does not count: it would leave out nearly all of them.
+
+    Raises:
+        LeftOutRowError: A word follows, or there are several gaps.
+        InvalidRowError: There is no gap, or nothing before it.
+
+    Paper: section 4.2.1.
+
+    Example:
+        >>> text_before_gap("Dante was born in [MASK] .", "[MASK]")
+        'Dante was born in'
+    """
+    before, *after = statement.split(mask)
+    if not after:
+        raise InvalidRowError(f"the statement {excerpt(statement)} has no gap; expected {mask}")
+    if len(after) > 1 or normalised_words(after[0]):
+        raise LeftOutRowError("mask_not_last")
+    if not normalised_words(before):
+        raise InvalidRowError(f"the statement {excerpt(statement)} has no words before {mask}")
+    return before.strip()
 
 
 def _joined_sentences(row: Row) -> Asked:
@@ -37,6 +69,15 @@ def _single_sentence(row: Row) -> Asked:
     return Asked(statement, row.texts(answer_column), group=_relation(row))
 
 
+def _dated_query(row: Row) -> Asked:
+    return Asked(
+        text_before_gap(row.text("query"), _MASK_OF_TEMPLAMA),
+        row.texts("answer" if "answer" in row else "answers"),
+        date=row.year_or_date("date"),
+        group=row.optional_text("relation"),
+    )
+
+
 def _relation(row: Row) -> str | None:
     if "pred" in row:
         # Google-RE writes paths: /people/person/date_of_birth.
@@ -54,20 +95,19 @@ class Lama(QuestionBenchmark):
     stop_rule = StopRule(max_new_tokens=16)
     id_columns = ("id", "uuid")
     folder_patterns = ("*.jsonl", "*.jsonl.gz")
+    formats = (("masked_sentence", _single_sentence), ("masked_sentences", _joined_sentences))
 
 
 class LamaSquad(Lama):
     """SQuAD: questions turned into statements; `Squad/test.jsonl` of LAMA's data."""
 
     name = "lama-squad"
-    formats = (("masked_sentence", _single_sentence), ("masked_sentences", _joined_sentences))
 
 
 class LamaGoogleRe(Lama):
     """Google-RE: places and dates of birth and death; the folder `Google_RE` of LAMA's data."""
 
     name = "lama-google-re"
-    formats = (("masked_sentence", _single_sentence), ("masked_sentences", _joined_sentences))
 
 
 class LamaTrex(Lama):
@@ -78,3 +118,25 @@ class LamaTrex(Lama):
 
     name = "lama-trex"
     formats = (("evidences", _first_fitting_evidence), ("masked_sentence", _single_sentence))
+
+
+class TempLama(QuestionBenchmark):
+    """TempLAMA, whose answers change with the year; its JSON lines.
+
+    Every answer of the year counts.
+
+    The paper does not say how a model learns which year is meant. It does say that the best way
+    would be to ask the Calendar for today's date first and then QA with this date, which its limit
+    of one call forbids. Then the year cannot stand in the prompt, or no one would need the
+    Calendar: it is the year of the presumed today. So the prompt is that of LAMA, and the items of
+    one fact differ only in their date and their answers.
+
+    An item names a year, the Calendar a day. We take 1 July: on a day in the middle, an answer that
+    holds for most of the year does hold.
+    """
+
+    name = "templama"
+    prompt_template = CLOZE_PROMPT
+    rule = staticmethod(score_lama)
+    stop_rule = StopRule(max_new_tokens=16)
+    formats = (("query", _dated_query),)

@@ -16,25 +16,7 @@ Scoring = Literal["words", "number"]
 
 
 class QuestionFile(QuestionBenchmark):
-    """Questions with their accepted answers, a row each.
-
-    Args:
-        name: Stands in the results.
-        path: JSON lines or a JSON array, plain or compressed.
-        question: The column with the question, a text.
-        answers: The column with the accepted answers: a text or number, or a list of them.
-        context: The column with a text that the question is about; None where there is none.
-        date: The column with what the Calendar takes for today, as YYYY-MM-DD or a year; None
-            where it does not matter. A row may leave it empty.
-        prompt: The prompt, in which `{question}` stands for the question and `{context}` for the
-            context. Other braces are written twice. Better without a space at its end: the model
-            writes it itself.
-        scoring: `words`: an accepted answer occurs among the first words. `number`: the first
-            number, or the first one behind `=`, equals an accepted answer.
-        first_words: How many words are looked at; the paper takes 5, 10 and 20.
-        blocked_tools: Tools that must not be called.
-        max_new_tokens: The most tokens of an answer.
-        stop_texts: Texts that end an answer; see `StopRule` about line breaks.
+    """Questions with their accepted answers, a row each; described by `QuestionFileSettings`.
 
     Raises:
         ValueError: The prompt does not fit the columns.

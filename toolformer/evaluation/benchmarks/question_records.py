@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias
 from xml.etree import ElementTree
 
-from toolformer.evaluation.benchmarks.asdiv_xml import read_problems
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
 from toolformer.sources.compression import decompressed, usual_file_bytes
@@ -20,25 +19,24 @@ from toolformer.sources.errors import ExpansionError
 # A record is its columns by name, or why it has none.
 Record: TypeAlias = dict[str, object] | InvalidRowError
 
+_LONGEST_FIELD = 100_000
 # Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
-_MOST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 _EXPECTED = "JSON lines (an object a line), one JSON document, or ASDiv's XML"
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
     """Yields the records of a file with their numbers: the line, or the place in the document.
 
-    JSON lines and XML are read as they come; a JSON document is held in memory.
-
-    Args:
-        path: The file. Its last suffix names the compression, its content the format.
+    JSON lines and XML are read as they come; a JSON document is held in memory. The last suffix
+    names the compression, the content the format.
 
     Raises:
         BenchmarkFileError: It is missing, unreadable, empty, damaged or of an unknown format.
     """
     with _clear_errors(path), path.open("rb") as stored:
-        most = min(_MOST_BYTES, usual_file_bytes(path.stat().st_size))
-        lines = io.BufferedReader(decompressed(stored, path.name, most))
+        maximum = min(_MAX_BYTES, usual_file_bytes(path.stat().st_size))
+        lines = io.BufferedReader(decompressed(stored, path.name, maximum))
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         first = next(numbered, None)
         if first is None:
@@ -54,7 +52,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
             case b"{" | b"[":
                 yield from _document_records(b"".join(rest))
             case b"<":
-                yield from enumerate(read_problems(rest), 1)
+                yield from enumerate(_problems_in(rest), 1)
             case _:
                 begin = excerpt(line[:40].decode("utf-8", "replace"))
                 raise ValueError(f"it begins with {begin}")
@@ -160,3 +158,45 @@ _DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
     "Data": lambda rows: map(_record_of, rows),
     "data": _squad_rows,
 }
+
+
+def _problems_in(lines: Iterable[bytes]) -> Iterator[Record]:
+    """The problems of ASDiv's XML, with their attributes and the texts of their elements."""
+    target = _Problems()
+    parser = ElementTree.XMLParser(target=target)
+    for line in lines:
+        parser.feed(line)
+        yield from target.done
+        target.done.clear()
+    parser.close()
+
+
+class _Problems:
+    """Gathers problems from the events of an XML parser; all else is let go."""
+
+    def __init__(self) -> None:
+        self.done: list[dict[str, object]] = []
+        self._problem: dict[str, object] | None = None
+        self._text = ""
+
+    def doctype(self, name: str, _public: str | None, _system: str | None) -> None:
+        # Entities that it declares can grow to gigabytes.
+        raise ValueError(f"it declares a document type ({name!r}), which ASDiv does not")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "Problem":
+            self._problem = dict(attributes)
+        self._text = ""
+
+    def data(self, text: str) -> None:
+        if self._problem is not None and len(self._text) < _LONGEST_FIELD:
+            self._text += text
+
+    def end(self, tag: str) -> None:
+        if self._problem is None:
+            return
+        if tag == "Problem":
+            self.done.append(self._problem)
+            self._problem = None
+        else:
+            self._problem[tag] = self._text

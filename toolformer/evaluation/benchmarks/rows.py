@@ -25,14 +25,11 @@ class LeftOutRowError(InvalidRowError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a row asks, in whatever format it is written.
+    """What a row asks, in whatever format it is written; see `BenchmarkItem`.
 
     Attributes:
         text: Question, statement or problem.
-        answers: The accepted answers.
         context: The paragraph that a question is about.
-        date: The presumed date of today.
-        group: See `BenchmarkItem`.
     """
 
     text: str
@@ -43,12 +40,7 @@ class Asked:
 
 
 class Row:
-    """Reads columns.
-
-    Args:
-        columns: Their values by name, as JSON has them.
-        default_id: For a row that has no id of its own.
-    """
+    """Reads columns, whose values are as JSON has them; a wrong one is an `InvalidRowError`."""
 
     def __init__(self, columns: Mapping[str, object], default_id: str) -> None:
         self._columns = columns
@@ -58,53 +50,34 @@ class Row:
         return self._columns.get(column) not in (None, "")
 
     def part(self, column: str) -> "Row":
-        """The columns within a column.
-
-        Raises:
-            InvalidRowError: It holds no object.
-        """
+        """The columns within a column, which holds an object."""
         value = self._columns.get(column)
         if not isinstance(value, dict):
             raise self._not(column, "an object")
         return Row(value, self._default_id)
 
     def parts(self, column: str) -> list["Row"]:
-        """The objects in the list of a column.
-
-        Raises:
-            InvalidRowError: It holds anything else.
-        """
+        """The objects in the list of a column."""
         values = self._columns.get(column)
         if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
             raise self._not(column, "a list of objects")
         return [Row(value, self._default_id) for value in values]
 
     def text(self, column: str) -> str:
-        """A text without white space at its ends.
-
-        Raises:
-            InvalidRowError: It is missing, blank, no text, or no valid Unicode.
-        """
+        """A text of valid Unicode, not blank, without white space at its ends."""
         value = self._columns.get(column)
         if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
             raise self._not(column, "a text")
         return value.strip()
 
     def optional_text(self, column: str) -> str | None:
-        """The same, or None where there is nothing.
-
-        Raises:
-            InvalidRowError: There is something, but no text.
-        """
+        """The same, or None where there is nothing."""
         return self.text(column) if column in self else None
 
     def texts(self, column: str) -> tuple[str, ...]:
-        """A text or number, or a list of them, as different texts; blank ones are passed over.
+        """At least one text or number, as different texts; blank ones are passed over.
 
         Lists of SQuAD's form (objects with a `text`) and TempLAMA's (with a `name`) count too.
-
-        Raises:
-            InvalidRowError: There is none, or one is no text.
         """
         value = self._columns.get(column)
         values = value if isinstance(value, list) else [value]
@@ -117,25 +90,14 @@ class Row:
         return tuple(text for text in texts if text)
 
     def numbers(self, column: str) -> tuple[str, ...]:
-        """Numbers, or texts that say a number, perhaps with its unit in brackets behind it.
-
-        Returns:
-            The numbers in digits.
-
-        Raises:
-            InvalidRowError: There is none, or one says something else.
-        """
+        """Numbers in digits, of texts that say one, perhaps with its unit in brackets behind it."""
         numbers = [_number_in(text) for text in self.texts(column)]
         if None in numbers:
             raise self._not(column, "a number")
         return tuple(number for number in numbers if number is not None)
 
     def year_or_date(self, column: str) -> datetime.date:
-        """A date such as 2014-03-30; of a year alone, such as 2014, its middle.
-
-        Raises:
-            InvalidRowError: It is neither.
-        """
+        """A date such as 2014-03-30; of a year alone, such as 2014, its middle."""
         text = _as_text(self._columns.get(column)) or ""
         try:
             return datetime.date.fromisoformat(f"{text}-07-01" if len(text) == 4 else text)
@@ -156,12 +118,7 @@ class Row:
 
 
 def written_number(number: float) -> str:
-    """A number in digits, without exponent or empty decimals.
-
-    Example:
-        >>> written_number(51.0), written_number(0.25), written_number(1e-7)
-        ('51', '0.25', '0.0000001')
-    """
+    """A number in digits, without exponent or empty decimals: `51`, `0.25`, `0.0000001`."""
     if isinstance(number, int):
         return str(number)
     return f"{Decimal(repr(number)).normalize():f}"

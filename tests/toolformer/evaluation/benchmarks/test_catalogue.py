@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
@@ -39,27 +39,14 @@ def protocol(name: str) -> tuple[str, int, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_benchmark_knows_its_name(name):
-    assert SHIPPED[name].name == name
-    assert SHIPPED[name].version.split()[0] == "1"
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_tool_that_would_give_the_answer_away_is_blocked(name):
-    assert SHIPPED[name].blocked_tools == protocol(name)[2]
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_only_the_unseen_tool_is_brought_along(name):
-    brought = [tool.name for tool in SHIPPED[name].further_tools]
-    assert brought == (["Locker"] if name == "unseen-tool" else [])
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_an_answer_ends_by_its_length_alone(name):
-    rule = SHIPPED[name].stop_rule
-    assert rule.max_new_tokens == protocol(name)[1]
-    assert rule.stop_texts == ()
+def test_a_benchmark_keeps_its_protocol(name):
+    benchmark = SHIPPED[name]
+    _, max_new_tokens, blocked_tools = protocol(name)
+    assert (benchmark.name, benchmark.version.split()[0]) == (name, "1")
+    assert benchmark.stop_rule == StopRule(max_new_tokens)
+    assert benchmark.blocked_tools == blocked_tools
+    further = [tool.name for tool in benchmark.further_tools]
+    assert further == (["Locker"] if name == "unseen-tool" else [])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,12 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_lines,
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
-from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
-from toolformer.evaluation.benchmarks.prompts import text_before_gap
+from toolformer.evaluation.benchmarks.lama import (
+    LamaGoogleRe,
+    LamaSquad,
+    LamaTrex,
+    text_before_gap,
+)
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
 
 PROMPT = "Please complete the following text so that it is factually correct: "
@@ -137,11 +141,3 @@ def test_a_folder_without_its_files_is_named(tmp_path):
     (tmp_path / "readme.txt").write_text(json.dumps({}))
     with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
         list(LamaTrex(tmp_path).items())
-
-
-@pytest.mark.parametrize("benchmark_class", [LamaSquad, LamaGoogleRe, LamaTrex])
-def test_the_first_five_words_count(tmp_path, benchmark_class):
-    benchmark = benchmark_class(tmp_path)
-    item = BenchmarkItem("a", "In", ("Peru",))
-    assert benchmark.score(item, " the far north of Peru.")
-    assert not benchmark.score(item, "\n the very far north of Peru.")

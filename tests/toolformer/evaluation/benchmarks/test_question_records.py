@@ -178,7 +178,7 @@ def test_a_file_that_is_not_compressed_as_named_is_an_error(tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(question_records, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(question_records, "_MAX_BYTES", 1 << 20)
     file = tmp_path / "nq.jsonl.gz"
     file.write_bytes(gzip.compress(b'{"question": "' + b"a" * (2 << 20)))
     with pytest.raises(BenchmarkFileError, match="grows too far"):

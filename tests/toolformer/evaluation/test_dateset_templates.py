@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.evaluation.calendar_facts import UNITS, go_back, whole_units
+from toolformer.evaluation.dateset_templates import UNITS, go_back, whole_units
 
 days = st.dates(datetime.date(1990, 1, 1), datetime.date(2040, 12, 31))
 
