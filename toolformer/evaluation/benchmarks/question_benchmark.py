@@ -72,18 +72,21 @@ class QuestionBenchmark(Benchmark):
     def items(self) -> Iterator[BenchmarkEntry]:
         """Reads the questions one by one; see `Benchmark`."""
         used: dict[str, int] = {}
-        records = ((file, *numbered) for file in self.files() for numbered in read_records(file))
-        for file, number, record in self._checked(records):
+        for file, number, record in self._checked_records():
             stem = file.name.partition(".json")[0]
             entry = self._entry(record, f"{file.name}, row {number}", f"{stem}-{number}")
             if isinstance(entry, BenchmarkItem):
                 entry = replace(entry, item_id=_unused(entry.item_id, used))
             yield entry
 
-    def _checked(
-        self, records: Iterator[tuple[Path, int, Record]]
-    ) -> Iterator[tuple[Path, int, Record]]:
-        """Refuses files in whose first rows no format is known."""
+    def records(self) -> Iterator[tuple[Path, int, Record]]:
+        """The records of its files, with file and number."""
+        for file in self.files():
+            for number, record in read_records(file):
+                yield file, number, record
+
+    def _checked_records(self) -> Iterator[tuple[Path, int, Record]]:
+        records = self.records()
         first = list(islice(records, _CHECKED_ROWS))
         rows = [record for _, _, record in first if isinstance(record, dict)]
         if not any(column in row for row in rows for column, _ in self.formats):
