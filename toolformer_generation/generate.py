@@ -162,9 +162,7 @@ def _language_model(
     known = _LANGUAGE_MODELS.get(model)
     if known is not None and known[0] == made_for:
         return known[1]
-    tokenizer = (
-        _read_tokenizer(model) if processing_class is None else Tokenizer.of(processing_class)
-    )
+    tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
     made = LanguageModel(
         # It shares all parts with the model, which is freed with the last reference to itself.
         copy.copy(model),

@@ -104,7 +104,7 @@ def unigram_tokenizer() -> Tokenizer:
     backend = BackendTokenizer(models.Unigram(pieces, unk_id=2))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    return Tokenizer.of(
+    return Tokenizer(
         PreTrainedTokenizerFast(
             tokenizer_object=backend, bos_token=START, eos_token=END, unk_token="<unk>"
         )
@@ -124,7 +124,7 @@ def test_special_tokens_that_a_text_spells_are_text(made):
 
 def test_a_tokenizer_that_does_not_tell_places_is_refused():
     with pytest.raises(ModelNotFoundError, match="ByT5Tokenizer"):
-        Tokenizer.of(ByT5Tokenizer())
+        Tokenizer(ByT5Tokenizer())
 
 
 def test_characters_without_a_token_stay_unknown():
@@ -162,6 +162,6 @@ def test_a_generic_tokenizer_is_the_one_that_transformers_would_choose(embedded_
     loaded = load_tokenizer(embedded_model_path)
     assert type(loaded.backend) is type(chosen)
     assert loaded.backend.get_vocab() == chosen.get_vocab()
-    assert loaded.encode("Out of 1400, [400] – naïve 漢字") == Tokenizer.of(chosen).encode(
+    assert loaded.encode("Out of 1400, [400] – naïve 漢字") == Tokenizer(chosen).encode(
         "Out of 1400, [400] – naïve 漢字"
     )
