@@ -29,7 +29,6 @@ class Branch:
 
     Attributes:
         uniforms: its random numbers in [0, 1), one per token; shape `(most tokens,)`.
-        tokens: what has been sampled.
         log_probability: sum over the sampled tokens, at temperature 1, in nats.
     """
 
@@ -54,12 +53,10 @@ def sample_branches(
     """Sample all branches to their end; they are filled in place.
 
     Args:
-        model: the annotating model.
         keys: of the texts; of no use afterwards.
         groups: per chosen position the branches that start there.
         parents: the node of `keys` that each position continues, ascending.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
-        max_new_tokens: most sampled tokens of a branch.
         temperature: of the sampling distribution; 1 is the model's own.
         is_finished: whether the texts of the tokens that were sampled so far close the call, or
             can no longer become one.

@@ -29,8 +29,6 @@ class ScoringParameters:
     """How calls are scored.
 
     Attributes:
-        call_format: how e(c, ε) and e(c, r) are written.
-        form: where a call stands, and which tokens count.
         token_budget: most tokens of a batch; chosen for the device by default.
     """
 
@@ -77,7 +75,6 @@ class ScoringPass:
 
     Args:
         token_budget: most tokens of a batch.
-        checkpoint: keeps finished batches.
         progress: told rows done and rows in all; the total grows with each kind of rows.
     """
 
@@ -123,9 +120,7 @@ class CallScorer(ABC):
     """Scores the calls of a shard with one model.
 
     Args:
-        model: the scoring model.
         windows: of the shard, by document and number.
-        parameters: how calls are scored.
         text_losses: L_i(ε) of these windows, read at need.
     """
 
@@ -155,8 +150,6 @@ class CallScorer(ABC):
 
         Args:
             calls: executed calls with their results, in any order.
-            pruning: which losses are left out.
-            checkpoint: keeps finished batches.
             progress: told rows done and rows in all; the total grows by the second kind of rows.
                 Of calls at their places, texts.
 
@@ -218,9 +211,6 @@ def pruned_losses(
     """The losses of calls in the order that saves most: with the result, then without it.
 
     Args:
-        calls: in any order.
-        without_call: L_i(ε) of all of them.
-        pruning: which further losses are needed.
         losses_of: the losses of some calls with (True) or without (False) their results.
     """
     promising = [

@@ -98,11 +98,8 @@ class InlineScorer(CallScorer):
         """What is computed for the calls of some texts at a time.
 
         Args:
-            calls: in any order.
             compute: some texts and their calls to a result that JSON can hold.
-            work: the pass.
             behind: how many tokens behind its last call a text is predicted.
-            label: of the steps.
         """
         of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:

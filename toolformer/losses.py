@@ -44,9 +44,7 @@ def scorer_for(
     """What scores calls where the parameters place them.
 
     Args:
-        model: the scoring model.
         windows: of the shard, by document and number.
-        parameters: how calls are scored.
         text_losses: L_i(ε) of these windows; by default those of the model itself.
     """
     if text_losses is None:
@@ -62,7 +60,6 @@ class _Row:
     """One sequence to feed, and the positions whose losses are read from it.
 
     Attributes:
-        prefix: tokens of the call.
         text: to the last token that carries weight for the last position.
         positions: from left to right.
     """

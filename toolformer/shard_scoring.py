@@ -115,8 +115,6 @@ class ShardScoring:
     Args:
         load_in: gives the scoring model M in a precision; in that of the settings by default.
         cut_windows: gives the windows of the shard.
-        parameters: how calls are scored.
-        wanted: which losses.
         progress: gives the callback of a pass, by its name and that of the tool.
     """
 
@@ -168,8 +166,6 @@ class ShardScoring:
         """All losses of one tool's executed calls that decisions can ask for.
 
         Args:
-            tool_name: whose calls.
-            calls: with their own results.
             checkpoint: keeps the finished batches of each pass.
 
         Raises:

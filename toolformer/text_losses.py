@@ -17,14 +17,10 @@ class TextLosses:
     tools or calls ask for them.
 
     Args:
-        model: the scoring model.
-        windows: of the shard.
-        token_budget: most tokens of a batch; chosen for the device by default.
         start_losses: by token, its loss as the first of a text, in place of the model's own; see
             `toolformer.rescoring.start_token_losses`.
 
     Attributes:
-        start_losses: as given.
         is_regrouped: whether memory ran out, so that batches were halved.
     """
 
@@ -78,7 +74,6 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
     """Losses of all tokens of a batch of texts, in nats.
 
     Args:
-        model: any.
         texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
             batch.
 

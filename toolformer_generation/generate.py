@@ -74,7 +74,6 @@ def toolformer_generate(
     says.
 
     Args:
-        model: a causal language model in evaluation mode.
         input_ids: the prompts, padded on the left; int, shape `(batch, position)`.
         logits_processor: prepared by `generate`; must be empty.
         stopping_criteria: prepared by `generate`; only length and end of text are served.

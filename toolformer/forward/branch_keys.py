@@ -35,9 +35,7 @@ class BranchKeys:
     """Keys and values that grow by one feed at a time.
 
     Args:
-        model: of the cache.
         cache: keys and values of prompt and text, one row per text. It grows.
-        rows: of the cache.
         starts: in the order of their rows.
     """
 

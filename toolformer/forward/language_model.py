@@ -119,8 +119,6 @@ class LanguageModel:
     """A causal language model in evaluation mode.
 
     Attributes:
-        model: the Hugging Face model.
-        tokenizer: its tokenizer.
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
         context_length: most tokens the model takes, and no more than a sliding window holds.

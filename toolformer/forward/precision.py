@@ -113,8 +113,6 @@ def faster_model(
     """Load a model in both precisions, and keep the faster copy.
 
     Args:
-        load: loads the model in a precision.
-        path: its directory.
         device: a resolved device.
 
     Raises:
@@ -144,8 +142,6 @@ def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[
     """Copies of a model by precision, each loaded when it is first asked for.
 
     Args:
-        load: loads the model in a precision.
-        path: its directory.
         device: a resolved device.
 
     Raises:
@@ -225,7 +221,6 @@ def check_computable(device: str, precision: str) -> None:
 
     Args:
         device: a resolved device.
-        precision: that a model is to be loaded in.
 
     Raises:
         ModelNotFoundError: says what the device computes in.

@@ -43,8 +43,6 @@ class ReadTexts:
         """Feed the windows, padded to the longest.
 
         Args:
-            model: the annotating model.
-            prefix: the tool's prompt.
             windows: each with at least one token.
         """
         import torch

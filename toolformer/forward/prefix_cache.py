@@ -102,7 +102,6 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     """Feed the shared part of a prompt once.
 
     Args:
-        model: the annotating model.
         prompt: with the slot `{text}` exactly once; None to leave the prompt out.
     """
     if prompt is None:

@@ -31,7 +31,6 @@ def losses_at(
     """Losses of tokens at places of a batch, in nats.
 
     Args:
-        model: any.
         rows: token ids, ragged; fed together, padded to the longest.
         places: (row, place of the state, token) for each wanted loss.
     """
@@ -56,7 +55,6 @@ def losses_of_states(
     """Losses of tokens by the states that predict them, in nats.
 
     Args:
-        model: any.
         states: shape `(tokens, hidden)`.
         tokens: int, shape `(tokens,)`, on the same device.
     """

@@ -42,8 +42,6 @@ class AnswerBeam:
     """The beginnings that are followed, passage by passage.
 
     Args:
-        model: Any.
-        trees: The candidates of each passage.
         width: Beginnings that are followed in each passage, at each token.
         least_probability: Beginnings that are less probable are not followed.
 

@@ -87,7 +87,6 @@ class LanguageModelReader:
     Args:
         load: Gives the model; called at the first question and not before.
         identity: Tells the model and its precision from others; called for the version.
-        parameters: How passages are read.
     """
 
     def __init__(
