@@ -1,1 +1,1 @@
-"""Readers that answer a question from passages."""
+"""The reader that answers a question from passages: the language model."""
