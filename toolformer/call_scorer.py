@@ -18,7 +18,6 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.scored_call import ScoredCall, WindowKey
-from toolformer.text_losses import TextLosses
 
 # Losses by call, in nats.
 Losses = dict[str, float]
@@ -121,7 +120,8 @@ class CallScorer(ABC):
 
     Args:
         windows: of the shard, by document and number.
-        text_losses: L_i(ε) of these windows, read at need.
+        start_losses: by token, its loss as the first of a text, in place of the model's own; see
+            `toolformer.rescoring.start_token_losses`.
     """
 
     def __init__(
@@ -129,13 +129,13 @@ class CallScorer(ABC):
         model: LanguageModel,
         windows: Mapping[WindowKey, Window],
         parameters: ScoringParameters,
-        text_losses: TextLosses,
+        start_losses: Sequence[float] | None = None,
     ):
         self.model = model
         self.windows = windows
         self.call_format = parameters.call_format
         self.weights = parameters.form.weights
-        self.text_losses = text_losses
+        self.start_losses = start_losses
         self._parameters = parameters
 
     def score(

@@ -143,10 +143,9 @@ class InlineScorer(CallScorer):
             tokens = torch.tensor([token for *_, token in wanted], device=states.device)
             found = losses_of_states(self.model, states, tokens)
             losses = dict(zip(wanted, found, strict=True))
-        start_losses = self.text_losses.start_losses
-        if start_losses is not None:
+        if self.start_losses is not None:
             losses |= {
-                (row, place, token): start_losses[token]
+                (row, place, token): self.start_losses[token]
                 for row, place, token in wanted
                 if place == 0
             }

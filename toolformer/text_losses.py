@@ -17,8 +17,7 @@ class TextLosses:
     tools or calls ask for them.
 
     Args:
-        start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.rescoring.start_token_losses`.
+        start_losses: see `toolformer.call_scorer.CallScorer`.
 
     Attributes:
         is_regrouped: whether memory ran out, so that batches were halved.
@@ -34,7 +33,7 @@ class TextLosses:
     ):
         self._model = model
         self._windows = windows
-        self.start_losses = start_losses
+        self._start_losses = start_losses
         self.is_regrouped = False
         lengths = [len(window.ids) for window in windows]
         token_budget = token_budget or choose_batch_tokens(
@@ -65,8 +64,8 @@ class TextLosses:
             self.is_regrouped |= is_halved
             for index, of_window in zip(batch, losses, strict=True):
                 window = self._windows[index]
-                if self.start_losses is not None:
-                    of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
+                if self._start_losses is not None:
+                    of_window[:1] = [self._start_losses[token] for token in window.ids[:1]]
                 self._losses[window.document_id, window.index] = of_window
 
 
