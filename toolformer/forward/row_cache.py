@@ -54,6 +54,7 @@ class RowCache:
             Logits behind each row's last token, float32, shape `(rows, vocabulary)`.
         """
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         rows, width = len(tokens), max(map(len, tokens))
         counts = torch.tensor([len(row) for row in tokens])
@@ -61,9 +62,7 @@ class RowCache:
         is_token = slots[None, :] < counts[:, None]
         lengths = torch.tensor(self._lengths)
         appended = torch.where(is_token, lengths[:, None] + slots[None, :], _HIDDEN)
-        input_ids = torch.zeros((rows, width), dtype=torch.long)
-        for row, row_tokens in enumerate(tokens):
-            input_ids[row, : len(row_tokens)] = torch.tensor(list(row_tokens))
+        input_ids = pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
 
         # Padding to the right of a row's tokens sees these tokens: no query is left without a key.
         before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
