@@ -76,11 +76,6 @@ def test_an_emoji_holds_no_positions(tokenizer):
     assert offsets == [0, None, 1, None, None, None, 2, 4]
 
 
-def test_an_empty_text_has_no_tokens(tokenizer):
-    assert tokenizer.encode_with_offsets("") == ([], [])
-    assert tokenizer.encode("") == []
-
-
 @given(pieces=st.lists(TEXTS, max_size=5))
 def test_pieces_are_encoded_apart(tokenizer, pieces):
     expected = [token for piece in pieces for token in tokenizer.encode(piece)]
@@ -129,12 +124,6 @@ def test_a_tokenizer_that_does_not_tell_places_is_refused():
 
 def test_characters_without_a_token_stay_unknown():
     assert unigram_tokenizer().encode("aZ")[-1] == 2
-
-
-def test_no_special_tokens_are_added(tokenizer):
-    assert tokenizer.encode("a") == tokenizer.encode_pieces(["a"])
-    assert len(tokenizer.encode("a")) == 1
-    assert tokenizer.encode_each([]) == []
 
 
 def test_the_text_of_one_token(tokenizer):
