@@ -148,20 +148,19 @@ def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[
         MemoryError: by what is returned, where the memory of the machine does not hold a second
             copy. The kernel would end the process instead.
     """
-    loaded: set[str] = set()
+    loaded: dict[str, Copy] = {}
 
-    @functools.cache
     def copy_of(precision: str) -> Copy:
-        if loaded and device == "cpu":
-            import psutil
+        if precision not in loaded:
+            if loaded and device == "cpu":
+                import psutil
 
-            stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-            # Files may hold 16 bits a weight.
-            if 2 * stored > psutil.virtual_memory().available:
-                raise MemoryError
-        copy = load(precision)
-        loaded.add(precision)
-        return copy
+                stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+                # Files may hold 16 bits a weight.
+                if 2 * stored > psutil.virtual_memory().available:
+                    raise MemoryError
+            loaded[precision] = load(precision)
+        return loaded[precision]
 
     return copy_of
 
