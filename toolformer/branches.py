@@ -5,8 +5,9 @@ step 1:  ` 2`, ` 2`, ` 17`       branches with the same tokens so far stay one n
 step 2:  …                       finished branches have left
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +102,9 @@ def _draw(
 ) -> list[tuple[int, float]]:
     """The next token of every branch with its log-probability, some nodes at a time."""
     drawn: list[tuple[int, float]] = []
-    for first, of_chunk in _by_chunk(active):
+    # Branches stand in the order of their nodes.
+    for first, chunk in groupby(active, key=lambda pair: pair[0] // LOGIT_ROWS * LOGIT_ROWS):
+        of_chunk = list(chunk)
         logits = model.logits(states[first : first + LOGIT_ROWS])
         tokens, log_probabilities = sample_tokens(
             logits,
@@ -111,16 +114,6 @@ def _draw(
         )
         drawn.extend(zip(tokens, log_probabilities, strict=True))
     return drawn
-
-
-def _by_chunk(
-    active: Sequence[tuple[int, Branch]],
-) -> Iterator[tuple[int, list[tuple[int, Branch]]]]:
-    """Branches by stretches of `LOGIT_ROWS` nodes; branches stand in the order of their nodes."""
-    chunks: dict[int, list[tuple[int, Branch]]] = {}
-    for node, branch in active:
-        chunks.setdefault(node // LOGIT_ROWS * LOGIT_ROWS, []).append((node, branch))
-    yield from chunks.items()
 
 
 def sample_tokens(
