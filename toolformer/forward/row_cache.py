@@ -12,7 +12,7 @@ not choose tokens.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 
 if TYPE_CHECKING:
     import torch
@@ -68,16 +68,12 @@ class RowCache:
         before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
         own = is_token[:, None, :] & (slots[None, :] <= slots[:, None])[None]
         visible = torch.cat([before, own], dim=2)
-        dtype = self._model.model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype)
-        mask.masked_fill_(~visible, torch.finfo(dtype).min)
-
         device = self._model.device
         with torch.inference_mode():
             hidden = self._model.hidden_states(
                 input_ids.to(device),
                 cache=self._cache,
-                attention_mask=mask[:, None].to(device),
+                attention_mask=additive_mask(visible[:, None], self._model),
                 position_ids=appended.clamp(min=0).to(device),
             )
             last = hidden[torch.arange(rows, device=device), (counts - 1).to(device)]
