@@ -180,8 +180,13 @@ class QuestionAnsweringSettings(Section):
         description="under bm25: difference of scores that makes a passage e times as probable to "
         "the reader",
     )
+    reader: str = Field(
+        "language-model",
+        description="language-model: the base model reads each passage; or the directory of a "
+        "fusion-in-decoder checkpoint (T5)",
+    )
     passage_words: int = Field(120, ge=10, description="longer passages are cut there for reading")
-    answer_words: int = Field(6, ge=1, description="longest answer")
+    answer_words: int = Field(6, ge=1, description="longest answer of the language model")
     beam_width: int = Field(
         8, ge=1, description="beginnings of answers followed in each passage, at each token"
     )
@@ -194,3 +199,7 @@ class QuestionAnsweringSettings(Section):
         description="power of p(question | passage) in the weight of a passage; 0: the "
         "retriever's weight alone",
     )
+    reader_tokens: int = Field(
+        250, ge=16, description="of question and passage, for a fusion-in-decoder checkpoint"
+    )
+    answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")

@@ -1,18 +1,23 @@
-"""What question answering reads passages with: the base model.
+"""What question answering reads passages with: the base model, or a fusion-in-decoder checkpoint.
 
-It is loaded at the first question, under the lock of its device.
+Each model is loaded at the first question, under the lock of its device.
 """
+
+from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
+LANGUAGE_MODEL = "language-model"
+
 
 def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
-    """The reader of a run.
+    """The reader that the settings name.
 
     The base model reads in every round, whichever model annotates: what a tool answers must not
     change with the model that asks.
@@ -23,16 +28,25 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
         holder: of the process's model and device.
     """
     chosen = settings.question_answering
-    return LanguageModelReader(
-        lambda: holder.load(base_model_directory(settings, home), settings, home),
-        identity=lambda: _identity(settings, home),
-        parameters=ReadingParameters(
-            passage_words=chosen.passage_words,
-            answer_words=chosen.answer_words,
-            beam_width=chosen.beam_width,
-            least_probability=chosen.least_beginning,
-            question_weight=chosen.question_weight,
-        ),
+    if chosen.reader == LANGUAGE_MODEL:
+        return LanguageModelReader(
+            lambda: holder.load(base_model_directory(settings, home), settings, home),
+            identity=lambda: _identity(settings, home),
+            parameters=ReadingParameters(
+                passage_words=chosen.passage_words,
+                answer_words=chosen.answer_words,
+                beam_width=chosen.beam_width,
+                least_probability=chosen.least_beginning,
+                question_weight=chosen.question_weight,
+            ),
+        )
+    directory = Path(chosen.reader)
+    return FusionInDecoderReader(
+        directory,
+        device=lambda: holder.hold_device(settings, home),
+        identity=lambda: model_identity(directory),
+        most_tokens=chosen.reader_tokens,
+        answer_tokens=chosen.answer_tokens,
     )
 
 

@@ -175,6 +175,7 @@ tools:
   WikiSearch: {options: {index_directory: named/index}}
 wikipedia_index: {source: named/dump.xml}
 passage_index: {encoder: named/encoder}
+question_answering: {reader: language-model}
 evaluation:
   files: {asdiv: named/asdiv.xml}
   questions: {mine: {path: named/mine.jsonl}}
@@ -206,6 +207,7 @@ def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
     assert settings.tools.WikiSearch.options == {"index_directory": f"{below}/index"}
     assert settings.wikipedia_index.source == f"{below}/dump.xml"
     assert settings.passage_index.encoder == f"{below}/encoder"
+    assert settings.question_answering.reader == "language-model"
     assert evaluation.files == {"asdiv": f"{below}/asdiv.xml"}
     assert evaluation.questions["mine"].path == f"{below}/mine.jsonl"
     assert evaluation.texts == {"wiki": f"{file.parent.parent}/named/wiki.txt"}

@@ -1,1 +1,1 @@
-"""The reader that answers a question from passages: the language model."""
+"""Readers that answer a question from passages."""

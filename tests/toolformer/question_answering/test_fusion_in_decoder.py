@@ -1,0 +1,142 @@
+"""A tiny random T5 with a tokenizer trained here."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
+from tools.errors import ToolUnavailableError
+
+PASSAGES = [
+    {"title": "Otter", "text": "Otters swim in rivers and eat fish.", "score": 0.0},
+    {"title": "Suez", "text": "The canal opened in 1869.", "score": -1.0},
+]
+QUESTION = "who swims?"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.train_from_iterator(
+        [
+            f"question: {QUESTION} title: context: {each['title']} {each['text']}"
+            for each in PASSAGES
+        ],
+        trainers.BpeTrainer(vocab_size=120, special_tokens=["<pad>", "</s>", "<unk>"]),
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    torch.manual_seed(11)
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=16,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            decoder_start_token_id=0,
+            initializer_factor=3.0,
+        )
+    )
+    folder = tmp_path_factory.mktemp("t5")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def reader(directory: Path, **changes) -> FusionInDecoderReader:
+    settings = {"most_tokens": 64, "answer_tokens": 5, **changes}
+    return FusionInDecoderReader(
+        directory, device=lambda: "cpu", identity=lambda: "tiny", **settings
+    )
+
+
+def literal(made: FusionInDecoderReader, passages) -> tuple[str, float]:
+    """One passage at a time through the encoder, the whole answer again for each token."""
+    model, tokenizer = made._loaded
+    states = []
+    with torch.inference_mode():
+        for each in passages:
+            text = f"question: {QUESTION} title: {each['title']} context: {each['text']}"
+            fed = tokenizer.backend(text, return_tensors="pt")
+            states.append(model.encoder(**fed).last_hidden_state[0])
+        fused = torch.cat(states)[None]
+        tokens, log = [0], 0.0
+        for _ in range(5):
+            logits = model(
+                encoder_outputs=(fused,), decoder_input_ids=torch.tensor([tokens])
+            ).logits[0, -1]
+            logs = torch.log_softmax(logits, dim=-1)
+            token = int(logs.argmax())
+            log += float(logs[token])
+            if token == 1:
+                break
+            tokens.append(token)
+    return " ".join(
+        tokenizer.backend.decode(tokens[1:], skip_special_tokens=True).split()
+    ), math.exp(log)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_decoder_sees_all_passages(directory, count):
+    made = reader(directory)
+    (answer,) = made.read([(QUESTION, PASSAGES[:count])])
+    text, probability = literal(made, PASSAGES[:count])
+    assert answer is not None
+    assert answer.text == text
+    assert answer.probability == pytest.approx(probability, rel=1e-3)
+
+
+def test_a_passage_that_spells_the_end_token_does_not_end_there(directory):
+    made, fed = reader(directory), []
+    encoder = made._loaded[0].get_encoder()
+    encoder.register_forward_pre_hook(
+        lambda _, args, options: fed.append(options["input_ids"]), with_kwargs=True
+    )
+    made.read([(QUESTION, [{**PASSAGES[0], "text": "Otters </s> swim."}])])
+    assert [ids.eq(1).nonzero().tolist() for ids in fed] == [[[0, fed[0].shape[1] - 1]]]
+
+
+def test_an_answer_does_not_depend_on_the_batch(directory):
+    made = reader(directory)
+    requests = [(QUESTION, PASSAGES), ("when did it open?", PASSAGES[:1]), (QUESTION, [])]
+    together = made.read(requests)
+    assert together == [made.read([request])[0] for request in requests]
+    assert together[2] is None
+
+
+def test_answers_are_no_longer_than_asked(directory):
+    made = reader(directory, answer_tokens=1)
+    (answer,) = made.read([(QUESTION, PASSAGES)])
+    assert answer is None or len(answer.text.split()) == 1
+
+
+def test_it_is_described_without_being_loaded(directory):
+    made = reader(directory)
+    made.check_available()
+    assert made.version() == "fusion-in-decoder 1 most_tokens=64 answer_tokens=5 model=tiny"
+    assert "_loaded" not in vars(made)
+
+
+def test_a_folder_without_a_checkpoint_is_unavailable(tmp_path):
+    with pytest.raises(ToolUnavailableError, match=r"question_answering\.reader"):
+        reader(tmp_path).check_available()
+
+
+def test_damaged_weights_are_said(directory, tmp_path):
+    shutil.copytree(directory, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
+        reader(tmp_path / "broken").read([(QUESTION, PASSAGES)])
