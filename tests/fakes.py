@@ -50,7 +50,7 @@ def byte_tokenizer(*, splits_opening: bool = False) -> Tokenizer:
     )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    return Tokenizer.of(
+    return Tokenizer(
         PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=START, eos_token=END)
     )
 

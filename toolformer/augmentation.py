@@ -20,10 +20,8 @@ class KeptCall:
     """A call that passed the filter.
 
     Attributes:
-        call_id: key of the call.
         position: 0-based token position in the window.
         character_offset: the same place in the window's text.
-        tool, arguments, result: the call.
         loss_reduction: L_i⁻ - L_i⁺ in nats.
     """
 
@@ -45,7 +43,6 @@ class Segment(NamedTuple):
     """Tokens that are not cut apart: one of the text, or all of a call.
 
     Attributes:
-        ids: the tokens.
         asked: of a call, how many of them a model writes itself, up to the arrow; the result and
             the bracket behind it are the tool's. None for a token of the text.
     """

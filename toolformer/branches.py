@@ -5,8 +5,9 @@ step 1:  ` 2`, ` 2`, ` 17`       branches with the same tokens so far stay one n
 step 2:  …                       finished branches have left
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,6 @@ class Branch:
 
     Attributes:
         uniforms: its random numbers in [0, 1), one per token; shape `(most tokens,)`.
-        tokens: what has been sampled.
         log_probability: sum over the sampled tokens, at temperature 1, in nats.
     """
 
@@ -54,12 +54,10 @@ def sample_branches(
     """Sample all branches to their end; they are filled in place.
 
     Args:
-        model: the annotating model.
         keys: of the texts; of no use afterwards.
         groups: per chosen position the branches that start there.
         parents: the node of `keys` that each position continues, ascending.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
-        max_new_tokens: most sampled tokens of a branch.
         temperature: of the sampling distribution; 1 is the model's own.
         is_finished: whether the texts of the tokens that were sampled so far close the call, or
             can no longer become one.
@@ -104,7 +102,9 @@ def _draw(
 ) -> list[tuple[int, float]]:
     """The next token of every branch with its log-probability, some nodes at a time."""
     drawn: list[tuple[int, float]] = []
-    for first, of_chunk in _by_chunk(active):
+    # Branches stand in the order of their nodes.
+    for first, chunk in groupby(active, key=lambda pair: pair[0] // LOGIT_ROWS * LOGIT_ROWS):
+        of_chunk = list(chunk)
         logits = model.logits(states[first : first + LOGIT_ROWS])
         tokens, log_probabilities = sample_tokens(
             logits,
@@ -114,16 +114,6 @@ def _draw(
         )
         drawn.extend(zip(tokens, log_probabilities, strict=True))
     return drawn
-
-
-def _by_chunk(
-    active: Sequence[tuple[int, Branch]],
-) -> Iterator[tuple[int, list[tuple[int, Branch]]]]:
-    """Branches by stretches of `LOGIT_ROWS` nodes; branches stand in the order of their nodes."""
-    chunks: dict[int, list[tuple[int, Branch]]] = {}
-    for node, branch in active:
-        chunks.setdefault(node // LOGIT_ROWS * LOGIT_ROWS, []).append((node, branch))
-    yield from chunks.items()
 
 
 def sample_tokens(

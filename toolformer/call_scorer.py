@@ -18,7 +18,6 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.scored_call import ScoredCall, WindowKey
-from toolformer.text_losses import TextLosses
 
 # Losses by call, in nats.
 Losses = dict[str, float]
@@ -29,8 +28,6 @@ class ScoringParameters:
     """How calls are scored.
 
     Attributes:
-        call_format: how e(c, ε) and e(c, r) are written.
-        form: where a call stands, and which tokens count.
         token_budget: most tokens of a batch; chosen for the device by default.
     """
 
@@ -77,7 +74,6 @@ class ScoringPass:
 
     Args:
         token_budget: most tokens of a batch.
-        checkpoint: keeps finished batches.
         progress: told rows done and rows in all; the total grows with each kind of rows.
     """
 
@@ -123,10 +119,9 @@ class CallScorer(ABC):
     """Scores the calls of a shard with one model.
 
     Args:
-        model: the scoring model.
         windows: of the shard, by document and number.
-        parameters: how calls are scored.
-        text_losses: L_i(ε) of these windows, read at need.
+        start_losses: by token, its loss as the first of a text, in place of the model's own; see
+            `toolformer.rescoring.start_token_losses`.
     """
 
     def __init__(
@@ -134,13 +129,13 @@ class CallScorer(ABC):
         model: LanguageModel,
         windows: Mapping[WindowKey, Window],
         parameters: ScoringParameters,
-        text_losses: TextLosses,
+        start_losses: Sequence[float] | None = None,
     ):
         self.model = model
         self.windows = windows
         self.call_format = parameters.call_format
         self.weights = parameters.form.weights
-        self.text_losses = text_losses
+        self.start_losses = start_losses
         self._parameters = parameters
 
     def score(
@@ -155,8 +150,6 @@ class CallScorer(ABC):
 
         Args:
             calls: executed calls with their results, in any order.
-            pruning: which losses are left out.
-            checkpoint: keeps finished batches.
             progress: told rows done and rows in all; the total grows by the second kind of rows.
                 Of calls at their places, texts.
 
@@ -218,9 +211,6 @@ def pruned_losses(
     """The losses of calls in the order that saves most: with the result, then without it.
 
     Args:
-        calls: in any order.
-        without_call: L_i(ε) of all of them.
-        pruning: which further losses are needed.
         losses_of: the losses of some calls with (True) or without (False) their results.
     """
     promising = [

@@ -20,10 +20,6 @@ _SIGNIFICANT_DEVIATION = NormalDist().inv_cdf(0.95)
 def chance_sample_size(calls: int, *, most: int) -> int:
     """How many of a shard's calls of one tool are in the chance sample.
 
-    Args:
-        calls: executed calls of the tool in the shard.
-        most: upper limit of a sample.
-
     Example:
         >>> [chance_sample_size(calls, most=200) for calls in (4, 60, 500, 9000)]
         [4, 10, 50, 200]

@@ -27,8 +27,6 @@ class ExplainedToken:
 
     Attributes:
         position: in the window, 0-based.
-        text: of the token; a part of a character is the replacement character.
-        weight: w_t.
         without_call: log p(x_j) with no call, whose weighted sum is -L_i(ε).
         call_without_result: the same with the call alone, of L_i(e(c, ε)).
         with_result: with call and result, of L_i(e(c, r)).
@@ -83,12 +81,7 @@ def explain_call(
     """Compute all losses of one call, token by token.
 
     Args:
-        model: the scoring model.
-        window: that the call stands in.
-        call: with its own result.
         swapped_result: that of another call, to compare with; None for none.
-        call_format: how the call is written.
-        form: where it stands, and which tokens count.
 
     Returns:
         No tokens and losses of 0 where no text follows the position.

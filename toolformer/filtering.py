@@ -94,7 +94,6 @@ def decide(
     negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
 
     Args:
-        losses: of one call at one position.
         filtering_threshold: τ_f in nats.
         contrast_threshold: τ_c in nats; None, as in the paper, for no contrast.
         baseline: what L_i⁻ is; L_i(ε) alone does without the third loss.

@@ -98,11 +98,8 @@ class InlineScorer(CallScorer):
         """What is computed for the calls of some texts at a time.
 
         Args:
-            calls: in any order.
             compute: some texts and their calls to a result that JSON can hold.
-            work: the pass.
             behind: how many tokens behind its last call a text is predicted.
-            label: of the steps.
         """
         of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
@@ -146,10 +143,9 @@ class InlineScorer(CallScorer):
             tokens = torch.tensor([token for *_, token in wanted], device=states.device)
             found = losses_of_states(self.model, states, tokens)
             losses = dict(zip(wanted, found, strict=True))
-        start_losses = self.text_losses.start_losses
-        if start_losses is not None:
+        if self.start_losses is not None:
             losses |= {
-                (row, place, token): start_losses[token]
+                (row, place, token): self.start_losses[token]
                 for row, place, token in wanted
                 if place == 0
             }

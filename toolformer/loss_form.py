@@ -21,7 +21,6 @@ class LossForm:
     """The form of all losses of a slice.
 
     Attributes:
-        placement: of the call.
         weights: w_t of the tokens from the position on.
     """
 

@@ -13,6 +13,7 @@ at its place in the text is in `toolformer.inline_losses`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from toolformer.call_scorer import (
     AllLosses,
@@ -39,22 +40,11 @@ def scorer_for(
     model: LanguageModel,
     windows: Mapping[WindowKey, Window],
     parameters: ScoringParameters,
-    text_losses: TextLosses | None = None,
+    start_losses: Sequence[float] | None = None,
 ) -> CallScorer:
-    """What scores calls where the parameters place them.
-
-    Args:
-        model: the scoring model.
-        windows: of the shard, by document and number.
-        parameters: how calls are scored.
-        text_losses: L_i(ε) of these windows; by default those of the model itself.
-    """
-    if text_losses is None:
-        text_losses = TextLosses(
-            model, list(windows.values()), token_budget=parameters.token_budget
-        )
+    """What scores calls where the parameters place them; arguments as of `CallScorer`."""
     is_inline = parameters.form.placement is Placement.INLINE
-    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters, text_losses)
+    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters, start_losses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,6 @@ class _Row:
     """One sequence to feed, and the positions whose losses are read from it.
 
     Attributes:
-        prefix: tokens of the call.
         text: to the last token that carries weight for the last position.
         positions: from left to right.
     """
@@ -74,6 +63,16 @@ class _Row:
 
 class PrefixScorer(CallScorer):
     """Scores calls as prefixes: equal calls of a window share one row."""
+
+    @cached_property
+    def text_losses(self) -> TextLosses:
+        """L_i(ε) of the windows, read at need and once for all tools."""
+        return TextLosses(
+            self.model,
+            list(self.windows.values()),
+            token_budget=self._parameters.token_budget,
+            start_losses=self.start_losses,
+        )
 
     def _all_losses(
         self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass

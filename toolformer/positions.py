@@ -56,7 +56,6 @@ def proposed_positions(
     Args:
         proposals: of the text that the window is cut from, by their offsets.
         start: character offset of the window in that text.
-        text: of the window.
         offsets: for each position the character offset within `text` at which a call would stand,
             None where the token begins inside a character; shape `(n,)`.
 

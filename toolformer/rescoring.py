@@ -49,7 +49,6 @@ def needs_second_look(
     Args:
         losses: of the first pass, pruned at `lowest_threshold - MARGIN`.
         lowest_threshold: that anybody can ask for, in nats.
-        baseline: of the decision.
     """
     threshold = lowest_threshold - MARGIN
     decision = decide(losses, filtering_threshold=threshold, baseline=baseline)

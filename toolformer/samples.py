@@ -30,8 +30,6 @@ class SamplingParameters:
         positions_per_text: k.
         calls_per_position: m.
         max_new_tokens: most tokens of one sample after the forced ones.
-        temperature: of the sampling distribution.
-        seed: of all random numbers of the run.
         is_constrained: the tool's name and `(` are forced after ` [`, and `]` once the brackets
             opened so are closed; otherwise all of the call is sampled.
         round: which round of annotation, from 1.

@@ -80,14 +80,10 @@ def sample_calls(
     """Sample the calls of one tool for a batch of windows.
 
     Args:
-        model: the annotating model.
-        prefix: the tool's prompt.
         windows: fed together; all with at least one token.
-        tool_name: as written in calls.
         takes_arguments: whether there is anything to sample after `Tool(`. If not, a constrained
             call is settled once its position is chosen, and each position has one sample.
         parse_arguments: the tool's own check, raising CallSyntaxError.
-        parameters: see there.
         proposed: what the tool proposes in each window: among these positions the k of largest
             p_i are taken, whatever τ_s is. None where p_i alone chooses.
 
@@ -201,9 +197,6 @@ def sample_shard(
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
         prompt: the tool's few-shot prompt; None to leave it out.
         windows: of the shard's preselected texts.
-        window_tokens: most tokens of a window.
-        checkpoint: keeps finished batches.
-        progress: told windows done and windows in all.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 

@@ -12,10 +12,8 @@ class ScoredCall:
     """A call to score.
 
     Attributes:
-        call_id: key of the call.
         window: document and number of its window.
         position: 0-based, in the window.
-        call: tool and arguments.
         result: one line without markers.
     """
 

@@ -27,7 +27,6 @@ from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_t
 from toolformer.scored_call import ScoredCall, WindowKey
 from toolformer.stage_cost import CostMeter, StageCost, together
 from toolformer.swapped_results import SwappedCall, SwappedResults
-from toolformer.text_losses import TextLosses
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -115,8 +114,6 @@ class ShardScoring:
     Args:
         load_in: gives the scoring model M in a precision; in that of the settings by default.
         cut_windows: gives the windows of the shard.
-        parameters: how calls are scored.
-        wanted: which losses.
         progress: gives the callback of a pass, by its name and that of the tool.
     """
 
@@ -152,15 +149,8 @@ class ShardScoring:
 
     @cached_property
     def _scorer(self) -> CallScorer:
-        text_losses = None
-        if self._has_second_look:
-            text_losses = TextLosses(
-                self._model,
-                list(self._windows.values()),
-                token_budget=self._parameters.token_budget,
-                start_losses=start_token_losses(self._load_in(FLOAT32)),
-            )
-        return scorer_for(self._model, self._windows, self._parameters, text_losses)
+        start_losses = start_token_losses(self._load_in(FLOAT32)) if self._has_second_look else None
+        return scorer_for(self._model, self._windows, self._parameters, start_losses)
 
     def score(
         self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
@@ -168,8 +158,6 @@ class ShardScoring:
         """All losses of one tool's executed calls that decisions can ask for.
 
         Args:
-            tool_name: whose calls.
-            calls: with their own results.
             checkpoint: keeps the finished batches of each pass.
 
         Raises:

@@ -20,8 +20,6 @@ class StageCost:
         candidates: calls that it was done with.
         tokens_fed: padding included.
         seconds: of work; what a killed process had begun and not stored is in neither.
-        model: the model it used, if any.
-        precision: of that model.
         float32_tokens_per_second, bfloat16_tokens_per_second: by which that precision was chosen;
             None where it was named.
     """

@@ -31,7 +31,6 @@ class SwappedResults:
 
     Args:
         calls: all executed calls of one tool and shard with their own results.
-        seed: of the choice.
     """
 
     def __init__(self, calls: Sequence[ScoredCall], *, seed: int):

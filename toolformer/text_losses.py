@@ -17,14 +17,9 @@ class TextLosses:
     tools or calls ask for them.
 
     Args:
-        model: the scoring model.
-        windows: of the shard.
-        token_budget: most tokens of a batch; chosen for the device by default.
-        start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.rescoring.start_token_losses`.
+        start_losses: see `toolformer.call_scorer.CallScorer`.
 
     Attributes:
-        start_losses: as given.
         is_regrouped: whether memory ran out, so that batches were halved.
     """
 
@@ -38,7 +33,7 @@ class TextLosses:
     ):
         self._model = model
         self._windows = windows
-        self.start_losses = start_losses
+        self._start_losses = start_losses
         self.is_regrouped = False
         lengths = [len(window.ids) for window in windows]
         token_budget = token_budget or choose_batch_tokens(
@@ -69,8 +64,8 @@ class TextLosses:
             self.is_regrouped |= is_halved
             for index, of_window in zip(batch, losses, strict=True):
                 window = self._windows[index]
-                if self.start_losses is not None:
-                    of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
+                if self._start_losses is not None:
+                    of_window[:1] = [self._start_losses[token] for token in window.ids[:1]]
                 self._losses[window.document_id, window.index] = of_window
 
 
@@ -78,7 +73,6 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
     """Losses of all tokens of a batch of texts, in nats.
 
     Args:
-        model: any.
         texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
             batch.
 

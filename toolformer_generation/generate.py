@@ -74,7 +74,6 @@ def toolformer_generate(
     says.
 
     Args:
-        model: a causal language model in evaluation mode.
         input_ids: the prompts, padded on the left; int, shape `(batch, position)`.
         logits_processor: prepared by `generate`; must be empty.
         stopping_criteria: prepared by `generate`; only length and end of text are served.
@@ -162,9 +161,7 @@ def _language_model(
     known = _LANGUAGE_MODELS.get(model)
     if known is not None and known[0] == made_for:
         return known[1]
-    tokenizer = (
-        _read_tokenizer(model) if processing_class is None else Tokenizer.of(processing_class)
-    )
+    tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
     made = LanguageModel(
         # It shares all parts with the model, which is freed with the last reference to itself.
         copy.copy(model),

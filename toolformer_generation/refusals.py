@@ -32,7 +32,6 @@ def check_served(
     """Refuse whatever would be ignored.
 
     Args:
-        model: the model.
         input_ids: int, shape `(batch, position)`.
         logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate`
             prepared them.

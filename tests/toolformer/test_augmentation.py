@@ -131,10 +131,6 @@ def test_the_order_of_rivals_matters_only_in_a_full_tie():
     assert one_call_per_position([first, better]) == [better]
 
 
-def test_the_text_of_a_call_begins_with_the_space_of_its_marker():
-    assert kept(0).text == " [Calculator(6 * 7) -> 42]"
-
-
 def test_calls_at_the_first_and_last_position(tokenizer):
     (window,) = windows_of(tokenizer, "ab")
     calls = [kept(0, offset=0), kept(1, offset=1)]

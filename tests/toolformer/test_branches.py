@@ -295,16 +295,6 @@ def test_a_number_of_the_tail_draws_a_token_of_the_tail(seed, uniform):
     assert begin - 1e-6 <= inside <= end + 1e-6
 
 
-def test_frequencies_of_evenly_spread_numbers_are_the_probabilities():
-    logits = torch.randn(1, 300, generator=torch.Generator().manual_seed(0)) * 2
-    count = 20_000
-    uniforms = (np.arange(count) + 0.5) / count
-    tokens, _ = sample_tokens(logits, uniforms, rows=[0] * count, temperature=1.0)
-    frequencies = np.bincount(tokens, minlength=300) / count
-    probabilities = torch.softmax(logits[0].double(), dim=-1).numpy()
-    np.testing.assert_allclose(frequencies, probabilities, atol=1.5 / count)
-
-
 @pytest.mark.parametrize("vocabulary", [5, 256, 700])
 def test_the_ends_of_the_unit_interval_draw_possible_tokens(vocabulary):
     logits = torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(1)) * 3

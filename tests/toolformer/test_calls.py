@@ -72,7 +72,3 @@ def test_results_are_cut_between_words_and_long_words_between_characters(
     tokenizer, max_tokens, cut
 ):
     assert cut_result(tokenizer, "one two three", max_tokens=max_tokens) == cut
-
-
-def test_an_empty_result_stays_empty(tokenizer):
-    assert cut_result(tokenizer, "", max_tokens=4) == ""

@@ -17,7 +17,6 @@ from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall, scorer_for
-from toolformer.text_losses import TextLosses
 
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
@@ -66,7 +65,7 @@ def test_the_loss_of_a_first_token_is_the_one_that_is_known_better(
             each_windows,
             tmp_path / str(losses is None),
             calls,
-            text_losses=TextLosses(each_model, each_windows, start_losses=losses),
+            start_losses=losses,
             form=PAPERS_WINDOW,
         )
         for losses in (None, known)

@@ -18,7 +18,6 @@ from toolformer.samples import (
     sample_text_of,
 )
 from toolformer.sampling import sample_calls
-from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -157,7 +156,6 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
             embedded_model,
             by_key,
             ScoringParameters(CallFormat(), token_budget=128),
-            TextLosses(embedded_model, windows, token_budget=256),
         )
         return scorer.score(
             scored,

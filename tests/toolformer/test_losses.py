@@ -64,6 +64,7 @@ def score(
     calls=CALLS,
     *,
     text_losses=None,
+    start_losses=None,
     pruning_threshold=0.5,
     full_losses=True,
     baseline=Baseline.MINIMUM,
@@ -75,8 +76,10 @@ def score(
         model,
         {(window.document_id, window.index): window for window in windows},
         ScoringParameters(**{"call_format": CallFormat(), "token_budget": 200, **parameters}),
-        text_losses or TextLosses(model, windows, token_budget=100),
+        start_losses,
     )
+    if text_losses is not None:
+        scorer.text_losses = text_losses
     return scorer.score(
         calls,
         pruning=Pruning(pruning_threshold, exact, baseline),

@@ -1,4 +1,4 @@
-"""Samples and losses of the embedded model do not depend on how texts are batched."""
+"""Samples of the embedded model do not depend on how texts are batched."""
 
 import json
 from importlib.resources import files
@@ -7,18 +7,14 @@ import pytest
 
 from tests import literal
 from tests.fakes import sampling_parameters
-from toolformer.call_scorer import Pruning, ScoringParameters
-from toolformer.calls import CallFormat
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.losses import ScoredCall, scorer_for
 from toolformer.samples import (
     SampledCall,
     branch_uniforms,
     forced_text,
 )
 from toolformer.sampling import sample_shard
-from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -111,36 +107,3 @@ def test_samples_are_equal_in_other_batches_but_for_rounding(embedded_model, win
                 assert literal.can_be_drawn(scores, uniform, token)
     again = sample(embedded_model, windows, tmp_path / "again", windows_per_batch=TEXTS)
     assert again == together
-
-
-def test_losses_are_equal_in_other_batches(embedded_model, windows, tmp_path):
-    calls = [
-        ScoredCall(
-            f"call-{number}",
-            (window.document_id, 0),
-            position,
-            ToolCall("Calculator", f"{number} + 1"),
-            str(number + 1),
-        )
-        for number, window in enumerate(windows)
-        for position in (0, len(window.ids) // 2, len(window.ids) - 1)
-    ]
-
-    def score(folder, budget):
-        by_key = {(window.document_id, window.index): window for window in windows}
-        parameters = ScoringParameters(CallFormat(), token_budget=budget)
-        return scorer_for(embedded_model, by_key, parameters).score(
-            calls,
-            pruning=Pruning(0.5, {call.call_id for call in calls}),
-            checkpoint=Checkpoint(folder, fingerprint="x"),
-            progress=lambda done, total: None,
-        )
-
-    others = score(tmp_path / "b", 200)
-    for call_id, losses in score(tmp_path / "a", 1024).items():
-        other = others[call_id]
-        assert losses.loss_without_call == pytest.approx(other.loss_without_call, abs=1e-4)
-        assert losses.loss_with_result == pytest.approx(other.loss_with_result, abs=1e-4)
-        assert losses.loss_call_without_result == pytest.approx(
-            other.loss_call_without_result, abs=1e-4
-        )

@@ -73,7 +73,7 @@ def decoded(
     toolbox = Toolbox({tool.name: tool for tool in tools}, {}, {})
     live = live_tools(toolbox, settings, prompts, [date] * len(prompts))
     return complete(
-        LanguageModel(model, Tokenizer.of(tokenizer), name="taught"),
+        LanguageModel(model, Tokenizer(tokenizer), name="taught"),
         prompts,
         parameters=decoding_parameters(
             settings,
@@ -398,7 +398,7 @@ def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_p
     (folder / "toolformer.json").write_text(json.dumps({"bos_token": "A"}))
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    settings = LanguageModel(model, Tokenizer.of(tokenizer), name="trained", bos_token="A")
+    settings = LanguageModel(model, Tokenizer(tokenizer), name="trained", bos_token="A")
     inputs = tokenizer("The day is", return_tensors="pt")
     output = model.generate(
         **inputs, custom_generate=toolformer_generate, max_new_tokens=5, call_top_k=0

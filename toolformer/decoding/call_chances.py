@@ -40,11 +40,7 @@ def call_chances(
     and the others are fed behind the first wherever this is among the k likeliest.
 
     Args:
-        model: the model that decodes.
         windows: texts, each with at least one token.
-        call_top_k: k of the trigger.
-        token_budget: most tokens of a batch.
-        progress: told texts done and texts in all.
 
     Returns:
         Per text its chances, shape `(n,)`; without rank inside a character, and where the first of

@@ -55,12 +55,9 @@ def written_calls(
     noted and taken back, with which the text ends.
 
     Args:
-        model: the model that decodes.
-        windows: the texts.
         places: in them, of which k allows a call.
         parameters: of the decoding that is asked about; a call is opened whatever its probability.
         parse_arguments: see `toolformer.decoding.decoder.complete`.
-        progress: told places done and places in all.
 
     Returns:
         By place; none where what the model writes is no call of one of the tools, or where there
@@ -103,14 +100,7 @@ def call_gains(
     """By how much each call with its result lowers the loss of the text behind it.
 
     Args:
-        model: the model that decodes.
-        windows: the texts.
-        answered: calls with their results, by place.
-        call_format: how calls are written.
         weights: of the tokens from a place on.
-        token_budget: most tokens of a batch.
-        checkpoint: keeps finished batches.
-        progress: told texts done and texts in all.
 
     Returns:
         By place, in nats; 0 where a loss is not finite, as the filter keeps no such call.

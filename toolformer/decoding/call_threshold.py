@@ -47,7 +47,6 @@ class Opening(NamedTuple):
     """A place where the first call of a text opens for some threshold.
 
     Attributes:
-        probability: of the opening.
         gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
             that decoding takes back.
         is_right: whether a kept call stands there.
@@ -77,7 +76,6 @@ class CurvePoint:
     """What a threshold does.
 
     Attributes:
-        threshold: least probability.
         gain_with_calls: mean gain of the texts with kept calls, in nats.
         gain_without_calls: the same of the texts without.
         opened_with_calls: texts with kept calls in which a call opens.
@@ -106,10 +104,8 @@ class CallThreshold:
         least_call_probability: the threshold; None where none was chosen, which counts as
             `CLOSED`.
         reason: why none was; None where one was.
-        call_top_k: k that it was chosen for.
         texts_with_calls, texts_without_calls: that it was chosen on.
         curve: a point for each threshold at which something changes, ascending.
-        made_from: the fingerprint of its inputs.
     """
 
     least_call_probability: float | None
@@ -163,7 +159,6 @@ def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> 
     """Choose the threshold with the largest score; of equal ones the largest.
 
     Args:
-        texts: with and without kept calls.
         call_top_k: k that the openings are of.
 
     Returns:

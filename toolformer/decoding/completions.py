@@ -74,7 +74,6 @@ class DecodedCall:
     """A call that got a result.
 
     Attributes:
-        tool: name of the tool.
         arguments: as the tool's parser normalised them.
         result: as inserted, cut to the limit.
         character_offset: where the call stands in `Completion.text_without_calls`.
@@ -127,7 +126,6 @@ class Completion:
     """What was decoded behind one prompt.
 
     Attributes:
-        prompt: the prompt.
         text: the output with its calls; without the token that ended it and without the stop text.
         text_without_calls: the same without calls; benchmarks score this.
         calls: calls with a result, in order. `insert_calls` of their offsets and texts into

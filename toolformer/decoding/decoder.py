@@ -57,9 +57,6 @@ def complete(
     had been banned there. No call is opened inside a character of several tokens.
 
     Args:
-        model: the model.
-        prompts: texts to continue.
-        parameters: how to decode.
         run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
             returns for each a result free of call markers (`tools.syntax.clean_result`), or None.
         prompt_ids: the tokens of each prompt, without the start token, where they are known; by
@@ -72,7 +69,6 @@ def complete(
             Up to where the first call can open a text is the same, so it is not decoded again.
         rows_at_once: most texts that are decoded at the same time; chosen for the device by
             default. Changes last digits only.
-        progress: told texts done and texts in all.
 
     Returns:
         One completion per prompt, in order.

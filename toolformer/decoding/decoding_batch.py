@@ -38,7 +38,6 @@ class DecodingBatch:
     """The texts that are being decoded, with their keys and values.
 
     Args:
-        model: the model.
         end_ids: tokens after which nothing follows.
 
     Attributes:

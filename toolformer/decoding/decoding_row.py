@@ -94,7 +94,6 @@ class RowSettings:
     """How one text is decoded.
 
     Attributes:
-        parameters: those of decoding.
         parse_arguments: see `toolformer.decoding.decoder.complete`.
         stop_texts: the output ends before the first of these that appears outside calls.
         top_tokens: so many of the likeliest tokens are recorded at each step.
@@ -111,7 +110,6 @@ class DecodingRow:
 
     Attributes:
         index: place of its prompt among all prompts.
-        settings: how it is decoded.
         prompt_tokens: tokens of the prompt, without the start token.
         pending: tokens that are chosen, but not fed yet.
         opening: the beginning of a call that may be about to open.

@@ -41,9 +41,6 @@ class LiveBatch:
         model: the model; nobody else uses it meanwhile.
         max_active: texts that are decoded at the same time, those that wait for a tool included.
         max_waiting: texts that wait for a place.
-
-    Attributes:
-        max_active: as given.
     """
 
     def __init__(self, model: LanguageModel, *, max_active: int, max_waiting: int):
@@ -77,7 +74,6 @@ class LiveBatch:
         """Have a text continued.
 
         Args:
-            request: what is asked.
             send: gets the pieces, and at last one end; called in the thread that decodes, so it
                 must return at once, and raise nothing.
 

@@ -21,8 +21,6 @@ class LiveRequest:
     """A text to continue.
 
     Attributes:
-        prompt: the text.
-        settings: how to decode.
         run_call: the result of a call, free of call markers, or None; called in a thread of its own
             and returns within the tool's deadline.
     """
@@ -47,7 +45,6 @@ class LivePiece:
     Attributes:
         text: with calls, as the model wrote them. It ends within no character, and has no part of
             a stop text.
-        steps: its tokens.
         call: the call that `text` is, where it is one.
         undone: a call that was taken back; `text` is empty then.
     """
@@ -75,13 +72,11 @@ class LiveText:
     """A text that was submitted.
 
     Args:
-        request: what was asked.
         row: its place in the batch.
         send: gets the pieces and then the end; must not raise.
         wake: tells the batch that the text was canceled.
 
     Attributes:
-        request, row, send: as given.
         prompt_tokens: without the start token.
         is_canceled: whether nobody waits for it any more.
         seconds: how long the tools took, for each call with a result.

@@ -54,10 +54,8 @@ def next_emission(
     Args:
         ranked_tokens: the likeliest tokens, best first; at least `call_top_k` of them and at least
             two, so that one is left where the opening token is banned.
-        open_token: the token that opens a call.
         call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
         calls_so_far: calls of this text that have a result.
-        max_calls: most calls of one text.
         is_disabled: no call may be opened here.
 
     Returns:
@@ -98,7 +96,6 @@ def may_open(
 
     Args:
         rank, probability: see `CallChance`.
-        call_top_k: k (paper §4.2).
         least_call_probability: ours; 0 leaves k alone to decide.
 
     Example:
@@ -155,7 +152,6 @@ def read_open_call(
 
     Args:
         text: decoded text after `" ["`.
-        enabled_tools: tools that may be called.
         blocked_tools: tools that exist but may not; they only make the reason more precise.
         parse_arguments: tool name and arguments to normalised arguments; raises CallSyntaxError.
 

@@ -7,8 +7,6 @@ def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> in
     """Where the batch ends that begins at a row: as many rows as the budget takes, at least one.
 
     Args:
-        lengths: tokens of each row.
-        start: index of the first row.
         token_budget: most tokens of the batch. Rows are padded to the longest, and padding counts.
 
     Example:
@@ -28,10 +26,6 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
 
     The plan depends on the lengths alone: the same rows give the same batches, and so bit-equal
     numbers on the same device. Longest first makes running out of memory show at once.
-
-    Args:
-        lengths: tokens of each row.
-        token_budget: see `end_of_batch`.
 
     Returns:
         Indices into `lengths`, each exactly once.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +35,7 @@ class BranchKeys:
     """Keys and values that grow by one feed at a time.
 
     Args:
-        model: of the cache.
         cache: keys and values of prompt and text, one row per text. It grows.
-        rows: of the cache.
         starts: in the order of their rows.
     """
 
@@ -93,14 +91,10 @@ class BranchKeys:
         self._paths = paths
         self._appended += width
         model = self._model
-        dtype = model.model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(
-            ~visible, torch.finfo(dtype).min
-        )
         hidden = model.hidden_states(
             input_ids.to(model.device),
             cache=self._cache,
-            attention_mask=mask[:, None].to(model.device),
+            attention_mask=additive_mask(visible[:, None], model),
             position_ids=position_ids.to(model.device),
         )
         last = torch.tensor(slots) + count - 1

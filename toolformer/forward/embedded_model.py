@@ -44,9 +44,6 @@ def ensure_embedded_model(models_folder: Path) -> Path:
     The directory appears whole, by rename, so that a killed conversion leaves nothing behind that
     could be taken for a model. A second process waits for the first.
 
-    Args:
-        models_folder: folder of converted and finetuned models, made when missing.
-
     Returns:
         A directory with config, tokenizer and safetensors weights in float32.
 

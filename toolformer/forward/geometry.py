@@ -41,12 +41,7 @@ _MEMORY_SHARE = 0.5
 
 
 def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
-    """Most tokens of one batch, in scoring and in reading texts, where the user does not say.
-
-    Args:
-        model: on its device.
-        window_tokens: most tokens of a window.
-    """
+    """Most tokens of one batch, in scoring and in reading texts, where the user does not say."""
     if model.device.type != "cuda":
         return _PROCESSOR_BATCH_TOKENS
     # Half of the share for the batch that is running, half for the keys of the windows.
@@ -71,8 +66,6 @@ def choose_windows_per_batch(
     """How many texts are sampled together, where the user does not say.
 
     Args:
-        model: on its device.
-        windows: how many there are.
         branches_per_window: `k · m`.
         window_tokens: most tokens of a window.
         prompt_tokens: of the few-shot prompt.
@@ -92,7 +85,6 @@ def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
     """How many texts are completed together, where the user does not say.
 
     Args:
-        model: on its device.
         row_tokens: most tokens of a text, prompt and completion.
     """
     # A batch that takes others in is held twice for a moment.
@@ -131,11 +123,9 @@ def feed_in_batches(
     `is_regrouped` then says so for the slice.
 
     Args:
-        count: rows in all.
         size: of a batch, when the slice is begun.
         end_of_batch: first row and size to the row behind the batch; at least one row.
         compute: first row and row behind the last to a result that JSON can hold.
-        checkpoint: of the slice.
         label: of the steps, unique within the slice.
 
     Yields:

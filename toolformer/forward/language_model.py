@@ -119,8 +119,6 @@ class LanguageModel:
     """A causal language model in evaluation mode.
 
     Attributes:
-        model: the Hugging Face model.
-        tokenizer: its tokenizer.
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
         context_length: most tokens the model takes, and no more than a sliding window holds.
@@ -338,10 +336,7 @@ class LanguageModel:
         length = len(shared)
         visible = torch.ones((length + 4, length + 4), dtype=torch.bool).tril()
         visible[length + 2 :, length : length + 2] = False
-        dtype = self.model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(
-            ~visible, torch.finfo(dtype).min
-        )
+        mask = additive_mask(visible, self)
         places = torch.tensor([*range(length), *(length, length + 1) * 2])
         cache, fed = DynamicCache(), self.tokens_fed
         with torch.inference_mode():
@@ -351,7 +346,7 @@ class LanguageModel:
                 states = self.hidden_states(
                     self._row([*shared, *branches][part]).expand(2, -1),
                     cache=cache,
-                    attention_mask=mask[None, None, part, :keys].to(self.device),
+                    attention_mask=mask[None, None, part, :keys],
                     position_ids=places[None, part].to(self.device),
                 )
         self.tokens_fed = fed
@@ -381,6 +376,18 @@ class LanguageModel:
         import torch
 
         return torch.tensor([ids], device=self.device)
+
+
+def additive_mask(visible: "torch.Tensor", model: LanguageModel) -> "torch.Tensor":
+    """The mask of a model by which keys its queries see, of the same shape.
+
+    A float mask: eager attention would add a boolean one as 0 and 1.
+    """
+    import torch
+
+    dtype = model.model.dtype
+    mask = torch.zeros(visible.shape, dtype=dtype)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min).to(model.device)
 
 
 def _refused(reason: str) -> ModelNotFoundError:

@@ -113,8 +113,6 @@ def faster_model(
     """Load a model in both precisions, and keep the faster copy.
 
     Args:
-        load: loads the model in a precision.
-        path: its directory.
         device: a resolved device.
 
     Raises:
@@ -144,28 +142,25 @@ def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[
     """Copies of a model by precision, each loaded when it is first asked for.
 
     Args:
-        load: loads the model in a precision.
-        path: its directory.
         device: a resolved device.
 
     Raises:
         MemoryError: by what is returned, where the memory of the machine does not hold a second
             copy. The kernel would end the process instead.
     """
-    loaded: set[str] = set()
+    loaded: dict[str, Copy] = {}
 
-    @functools.cache
     def copy_of(precision: str) -> Copy:
-        if loaded and device == "cpu":
-            import psutil
+        if precision not in loaded:
+            if loaded and device == "cpu":
+                import psutil
 
-            stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-            # Files may hold 16 bits a weight.
-            if 2 * stored > psutil.virtual_memory().available:
-                raise MemoryError
-        copy = load(precision)
-        loaded.add(precision)
-        return copy
+                stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+                # Files may hold 16 bits a weight.
+                if 2 * stored > psutil.virtual_memory().available:
+                    raise MemoryError
+            loaded[precision] = load(precision)
+        return loaded[precision]
 
     return copy_of
 
@@ -225,7 +220,6 @@ def check_computable(device: str, precision: str) -> None:
 
     Args:
         device: a resolved device.
-        precision: that a model is to be loaded in.
 
     Raises:
         ModelNotFoundError: says what the device computes in.

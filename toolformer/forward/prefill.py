@@ -7,7 +7,6 @@ The last token of a text is not fed: no branch starts behind it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, Start
@@ -17,19 +16,6 @@ from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, slots=True)
-class _FedText:
-    """What is fed for one window: its tokens, and how many of them stand before `x_0`."""
-
-    ids: list[int]
-    text_part: int
-
-    @property
-    def wanted(self) -> slice:
-        """Rows whose states predict the window's tokens."""
-        return slice(self.text_part - 1, len(self.ids))
 
 
 class ReadTexts:
@@ -43,31 +29,28 @@ class ReadTexts:
         """Feed the windows, padded to the longest.
 
         Args:
-            model: the annotating model.
-            prefix: the tool's prompt.
             windows: each with at least one token.
         """
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         self._model = model
-        texts = []
-        for window in windows:
-            part = prefix.text_part_ids(model, window.text)
-            texts.append(_FedText([*part, *window.ids[:-1]], len(part)))
-        self._starts = [prefix.length + text.text_part for text in texts]
-        width = max(len(text.ids) for text in texts)
-        input_ids = torch.zeros((len(texts), width), dtype=torch.long)
-        for index, text in enumerate(texts):
-            input_ids[index, : len(text.ids)] = torch.tensor(text.ids)
-        self._cache = prefix.cache(len(texts))
-        self._width = prefix.length + width
+        parts = [prefix.text_part_ids(model, window.text) for window in windows]
+        self._starts = [prefix.length + len(part) for part in parts]
+        fed = [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
+        input_ids = pad_sequence([torch.tensor(ids) for ids in fed], batch_first=True)
+        width = input_ids.shape[1]
+        self._cache = prefix.cache(len(fed))
         hidden = model.hidden_states(
             input_ids.to(model.device),
             cache=self._cache,
             attention_mask=causal_mask(width, prefix.length, model),
-            position_ids=torch.arange(prefix.length, self._width, device=model.device)[None],
+            position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
         )
-        self.states = [of_text[text.wanted] for of_text, text in zip(hidden, texts, strict=True)]
+        self.states = [
+            states[len(part) - 1 : len(ids)]
+            for states, part, ids in zip(hidden, parts, fed, strict=True)
+        ]
 
     def start(self, row: int, position: int) -> Start:
         """Where branches at a position of a window start."""
@@ -98,15 +81,16 @@ class ReadTexts:
             padding mean nothing.
         """
         import torch
+        from torch.nn.utils.rnn import pad_sequence
         from transformers import DynamicCache
 
         model = self._model
         rows = torch.tensor([start.row for start in starts], device=model.device)
         visible = torch.tensor([start.visible for start in starts])
-        shared, width = int(visible.max()), max(map(len, tokens))
-        input_ids = torch.full((len(tokens), width), model.bos_id, dtype=torch.long)
-        for row, of_row in enumerate(tokens):
-            input_ids[row, : len(of_row)] = torch.tensor(of_row)
+        input_ids = pad_sequence(
+            [torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=model.bos_id
+        )
+        shared, width = int(visible.max()), input_ids.shape[1]
         layers: list[Any] = list(self._cache.layers)
         cache = DynamicCache(
             [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,6 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     """Feed the shared part of a prompt once.
 
     Args:
-        model: the annotating model.
         prompt: with the slot `{text}` exactly once; None to leave the prompt out.
     """
     if prompt is None:
@@ -127,12 +126,8 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
 
 
 def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> "torch.Tensor":
-    """The additive mask of `queries` new tokens that see all before them, shape `(1, 1, q, k)`.
-
-    A float mask: eager attention would add a boolean one as 0 and 1.
-    """
+    """The additive mask of `queries` new tokens that see all before them, shape `(1, 1, q, k)`."""
     import torch
 
-    dtype = model.model.dtype
-    mask = torch.full((queries, keys_before + queries), torch.finfo(dtype).min, dtype=dtype)
-    return torch.triu(mask, diagonal=keys_before + 1)[None, None].to(model.device)
+    visible = torch.ones((queries, keys_before + queries), dtype=torch.bool)
+    return additive_mask(visible.tril(diagonal=keys_before)[None, None], model)

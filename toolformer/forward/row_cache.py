@@ -12,7 +12,7 @@ not choose tokens.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,7 @@ class RowCache:
             Logits behind each row's last token, float32, shape `(rows, vocabulary)`.
         """
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         rows, width = len(tokens), max(map(len, tokens))
         counts = torch.tensor([len(row) for row in tokens])
@@ -61,24 +62,18 @@ class RowCache:
         is_token = slots[None, :] < counts[:, None]
         lengths = torch.tensor(self._lengths)
         appended = torch.where(is_token, lengths[:, None] + slots[None, :], _HIDDEN)
-        input_ids = torch.zeros((rows, width), dtype=torch.long)
-        for row, row_tokens in enumerate(tokens):
-            input_ids[row, : len(row_tokens)] = torch.tensor(list(row_tokens))
+        input_ids = pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
 
         # Padding to the right of a row's tokens sees these tokens: no query is left without a key.
         before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
         own = is_token[:, None, :] & (slots[None, :] <= slots[:, None])[None]
         visible = torch.cat([before, own], dim=2)
-        dtype = self._model.model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype)
-        mask.masked_fill_(~visible, torch.finfo(dtype).min)
-
         device = self._model.device
         with torch.inference_mode():
             hidden = self._model.hidden_states(
                 input_ids.to(device),
                 cache=self._cache,
-                attention_mask=mask[:, None].to(device),
+                attention_mask=additive_mask(visible[:, None], self._model),
                 position_ids=appended.clamp(min=0).to(device),
             )
             last = hidden[torch.arange(rows, device=device), (counts - 1).to(device)]

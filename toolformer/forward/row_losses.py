@@ -31,19 +31,18 @@ def losses_at(
     """Losses of tokens at places of a batch, in nats.
 
     Args:
-        model: any.
         rows: token ids, ragged; fed together, padded to the longest.
         places: (row, place of the state, token) for each wanted loss.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     if not places:
         return []
-    width = max(map(len, rows))
     # Right-padded causal rows need no mask: no token sees what stands behind it.
-    input_ids = torch.full((len(rows), width), model.bos_id, dtype=torch.long)
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row)] = torch.tensor(row)
+    input_ids = pad_sequence(
+        [torch.tensor(row) for row in rows], batch_first=True, padding_value=model.bos_id
+    )
     row_of, place_of, tokens = torch.tensor(places, device=model.device).unbind(1)
     with torch.inference_mode():
         states = model.hidden_states(input_ids.to(model.device))
@@ -56,7 +55,6 @@ def losses_of_states(
     """Losses of tokens by the states that predict them, in nats.
 
     Args:
-        model: any.
         states: shape `(tokens, hidden)`.
         tokens: int, shape `(tokens,)`, on the same device.
     """

@@ -5,85 +5,39 @@ must not end a text or open a turn.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.ground.loading import loading
+from toolformer.ground.loading import loading, prepare_transformers
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
-    from tokenizers import Tokenizer as Rules
     from transformers import PreTrainedTokenizerBase
 
 # The class of transformers that does what tokenizer.json says, and nothing besides.
 _GENERIC = "TokenizersBackend"
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
-# What tokenizer_config.json may say without changing how `_GENERIC` splits a text.
-_WITHOUT_EFFECT = {
-    *("backend", "tokenizer_class", "is_local", "local_files_only", "model_max_length"),
-    *("padding_side", "truncation_side", "clean_up_tokenization_spaces", "chat_template"),
-}
-# Where older versions of transformers say more of the tokens.
-_OLDER_FILES = ("special_tokens_map.json", "added_tokens.json")
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
 
-    Transformers is imported only for what tokenizer.json alone does not say.
-
     Raises:
         ModelNotFoundError: its files cannot be used.
     """
-    with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
-        rules = _complete_rules(directory)
-        if rules is None:
-            return Tokenizer.of(_opened(directory))
-        unknown = _config(directory).get("unk_token")
-        return Tokenizer(
-            rules,
-            unknown_id=None if unknown is None else rules.token_to_id(unknown),
-            open_backend=partial(_opened, directory),
-        )
-
-
-def _complete_rules(directory: Path) -> "Rules | None":
-    """What tokenizer.json says, where transformers would change nothing about it; else None."""
-    file, config = directory / "tokenizer.json", _config(directory)
-    if (
-        config.get("tokenizer_class") != _GENERIC
-        or config.keys() - {*_SPECIAL, *_WITHOUT_EFFECT}
-        or not file.exists()
-        or any((directory / name).exists() for name in _OLDER_FILES)
-    ):
-        return None
-    from tokenizers import Tokenizer as Rules
-
-    rules = Rules.from_file(str(file))
-    added = [token.content for token in rules.get_added_tokens_decoder().values()]
-    # Transformers adds what tokenizer.json does not have.
-    is_complete = all(config.get(name) in (None, *added) for name in _SPECIAL)
-    return rules if is_complete else None
-
-
-def _opened(directory: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of transformers."""
-    if _config(directory).get("tokenizer_class") == _GENERIC:
-        # What `AutoTokenizer` would take, which imports torch and every model's configuration.
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-
-
-def _config(directory: Path) -> dict[str, Any]:
+    prepare_transformers()
     file = directory / "tokenizer_config.json"
-    return json.loads(file.read_bytes()) if file.exists() else {}
+    with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
+        config = json.loads(file.read_bytes()) if file.exists() else {}
+        if config.get("tokenizer_class") == _GENERIC:
+            # What `AutoTokenizer` would take, which imports torch and every model's configuration.
+            from transformers import PreTrainedTokenizerFast as Opener
+        else:
+            from transformers import AutoTokenizer as Opener
+        return Tokenizer(
+            Opener.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        )
 
 
 def _refused(reason: str) -> ModelNotFoundError:
@@ -96,58 +50,38 @@ def _refused(reason: str) -> ModelNotFoundError:
 class Tokenizer:
     """A thin wrapper over a tokenizer of the library tokenizers that never adds or drops a token.
 
-    Args:
-        rules: how it splits texts.
-        unknown_id: the token of what the vocabulary lacks; None where there is none.
-        open_backend: gives the same as a tokenizer of transformers.
-
     Attributes:
+        backend: the same as a tokenizer of transformers, for what the library does not do.
         special_ids: tokens that no text becomes.
+
+    Raises:
+        ModelNotFoundError: it does not tell where its tokens stand in a text.
     """
 
-    def __init__(
-        self,
-        rules: "Rules",
-        *,
-        unknown_id: int | None,
-        open_backend: "Callable[[], PreTrainedTokenizerBase]",
-    ):
-        self._rules, self._open_backend = rules, open_backend
+    def __init__(self, backend: "PreTrainedTokenizerBase"):
+        if not backend.is_fast:
+            raise ModelNotFoundError(
+                f"{type(backend).__name__} does not tell where its tokens stand in a text. "
+                "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
+            )
+        self.backend = backend
+        self._rules: Any = backend.backend_tokenizer
+        self._token_texts: dict[int, str] = {}
         # Unigram models hold special tokens among their pieces, and find them in text all the same:
         # what stands for such a token is the characters of its name.
         self._spelled: dict[int, list[int]] = {}
         names = {
             token: added.content
-            for token, added in rules.get_added_tokens_decoder().items()
+            for token, added in self._rules.get_added_tokens_decoder().items()
             if added.special
         }
         self.special_ids = frozenset(names)
+        unknown: Any = backend.unk_token_id
         for (token, name), ids in zip(names.items(), self.encode_each(names.values()), strict=True):
-            if token in ids and token != unknown_id:
-                characters = (rules.token_to_id(character) for character in name)
-                spelled = (unknown_id if each is None else each for each in characters)
-                self._spelled[token] = [each for each in spelled if each is not None]
-
-    @classmethod
-    def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
-        """A tokenizer of transformers.
-
-        Raises:
-            ModelNotFoundError: it does not tell where its tokens stand in a text.
-        """
-        if not tokenizer.is_fast:
-            raise ModelNotFoundError(
-                f"{type(tokenizer).__name__} does not tell where its tokens stand in a text. "
-                "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
-            )
-        unknown: Any = tokenizer.unk_token_id
-        rules: Any = tokenizer.backend_tokenizer
-        return cls(rules, unknown_id=unknown, open_backend=lambda: tokenizer)
-
-    @cached_property
-    def backend(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer of transformers, for what the library tokenizers does not do."""
-        return self._open_backend()
+            if token in ids and token != unknown:
+                spelled = map(self._rules.token_to_id, name)
+                known = (unknown if character is None else character for character in spelled)
+                self._spelled[token] = [character for character in known if character is not None]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without special tokens and without truncation."""
@@ -216,10 +150,6 @@ class Tokenizer:
         if token not in self._token_texts:
             self._token_texts[token] = self.decode([token])
         return self._token_texts[token]
-
-    @cached_property
-    def _token_texts(self) -> dict[int, str]:
-        return {}
 
     @property
     def vocabulary_size(self) -> int:

@@ -19,9 +19,7 @@ class Window:
 
     Attributes:
         document_id: the text it is cut from.
-        index: number of the window within its text, from 0.
         start: character offset of the window in the text.
-        text: the characters of the window.
         ids: its tokens `x`, shape `(n,)`, without a beginning-of-sequence token.
         offsets: for each position the character offset within `text` at which a call would stand,
             None where the token begins inside a character.
@@ -49,9 +47,7 @@ def split_into_windows(
     grow with the length of the text.
 
     Args:
-        document_id: key of the text.
         text: the text; an empty one has no windows.
-        tokenizer: tokenizer of the model that samples and scores.
         window_tokens: most tokens of a window, at least 1.
     """
     start = 0

@@ -16,7 +16,6 @@ def digest(*parts: object, size: int = 16, separator: str = _SEPARATOR) -> bytes
     Args:
         parts: their texts count, and their order.
         size: bytes of the digest.
-        separator: stands between the texts.
     """
     return digest_of_bytes(separator.join(map(str, parts)).encode(), size=size)
 

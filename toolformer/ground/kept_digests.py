@@ -41,7 +41,6 @@ def damaged_files(folder: Path, *, most_bytes: int | None = None) -> dict[str, s
     """Find the files that are not as they were when their digests were kept.
 
     Args:
-        folder: the folder.
         most_bytes: of a folder with more than this only names and sizes are compared; None reads
             all files, 0 none.
 

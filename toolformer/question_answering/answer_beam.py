@@ -9,9 +9,9 @@ unlikely: a beginning is at least as probable as any answer that begins so.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from toolformer.forward.branch_keys import BranchKeys
 from toolformer.forward.language_model import LanguageModel
 from toolformer.question_answering.answer_spans import SpanNode
 
@@ -29,8 +29,7 @@ def line_end_ids(model: LanguageModel) -> list[int]:
     return sorted(tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class _Beginning:
+class _Beginning(NamedTuple):
     """A beginning of answers from one passage."""
 
     passage: int
@@ -38,77 +37,64 @@ class _Beginning:
     log_probability: float
 
 
-class AnswerBeam:
-    """The beginnings that are followed, passage by passage.
+class _Continuation(NamedTuple):
+    """A beginning with its last token and the place of the one before; likelier ones sort first."""
+
+    negative_log_probability: float
+    parent: int
+    token: int
+    beginning: _Beginning
+
+
+def likeliest_spans(
+    model: LanguageModel,
+    trees: Sequence[SpanNode],
+    keys: BranchKeys,
+    states: "torch.Tensor",
+    *,
+    width: int,
+    least_probability: float,
+) -> list[dict[str, float]]:
+    """The probabilities of the spans that a beam follows to their end, for each passage.
 
     Args:
-        model: Any.
-        trees: The candidates of each passage.
-        width: Beginnings that are followed in each passage, at each token.
-        least_probability: Beginnings that are less probable are not followed.
-
-    Attributes:
-        parents, tokens: What is to be fed next, see `BranchKeys.feed`; nothing at the end.
-        found: For each passage the probabilities of the spans that were followed to their end.
+        trees: the candidates of each passage.
+        keys: of the passages; a start behind each.
+        states: behind each passage, shape `(passages, hidden)`.
+        width: beginnings that are followed in each passage, at each token.
+        least_probability: beginnings that are less probable are not followed.
     """
+    import torch
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        trees: Sequence[SpanNode],
-        *,
-        width: int,
-        least_probability: float,
-    ):
-        import torch
-
-        self._model = model
-        self._width = width
-        self._least = math.log(least_probability) if least_probability else -math.inf
-        self._ends = torch.tensor(line_end_ids(model), device=model.device)
-        self._beginnings = [_Beginning(place, tree, 0.0) for place, tree in enumerate(trees)]
-        self.parents: list[int] = []
-        self.tokens: list[int] = []
-        self.found: list[dict[str, float]] = [{} for _ in trees]
-
-    def advance(self, states: "torch.Tensor") -> None:
-        """Take in what was fed, and choose what is fed next.
-
-        Args:
-            states: Behind the last token of each beginning, shape `(beginnings, hidden)`.
-        """
-        import torch
-
-        log_probabilities = torch.log_softmax(self._model.logits(states), dim=-1)
-        ends = torch.logsumexp(log_probabilities[:, self._ends], dim=-1).tolist()
-        continued: dict[int, list[tuple[float, int, int, SpanNode]]] = {}
-        for place, (beginning, end) in enumerate(zip(self._beginnings, ends, strict=True)):
+    line_ends = torch.tensor(line_end_ids(model), device=model.device)
+    least = math.log(least_probability) if least_probability else -math.inf
+    beginnings = [_Beginning(passage, tree, 0.0) for passage, tree in enumerate(trees)]
+    found: list[dict[str, float]] = [{} for _ in trees]
+    while beginnings:
+        log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
+        ends = torch.logsumexp(log_probabilities[:, line_ends], dim=-1).tolist()
+        continued: dict[int, list[_Continuation]] = {}
+        for parent, (beginning, end) in enumerate(zip(beginnings, ends, strict=True)):
             for span in beginning.node.spans:
                 probability = math.exp(beginning.log_probability + end)
-                self.found[beginning.passage][span] = probability
-            tokens = list(beginning.node.children)
-            of_tokens = log_probabilities[place, tokens].tolist() if tokens else []
-            for token, log_probability in zip(tokens, of_tokens, strict=True):
+                found[beginning.passage][span] = probability
+            children = beginning.node.children
+            of_tokens = log_probabilities[parent, list(children)].tolist() if children else []
+            for (token, node), log_probability in zip(children.items(), of_tokens, strict=True):
                 total = beginning.log_probability + log_probability
-                if total >= self._least:
-                    continued.setdefault(beginning.passage, []).append(
-                        (total, place, token, beginning.node.children[token])
+                if total >= least:
+                    continuation = _Continuation(
+                        -total, parent, token, _Beginning(beginning.passage, node, total)
                     )
-        self._follow(continued)
-
-    def _follow(self, continued: dict[int, list[tuple[float, int, int, SpanNode]]]) -> None:
-        """Keep the likeliest beginnings of each passage, in the order of their parents."""
-        chosen: list[tuple[int, int, float, SpanNode]] = []
-        for passage in continued.values():
-            likeliest = sorted(passage, key=lambda entry: (-entry[0], entry[1], entry[2]))
-            chosen += [
-                (place, token, total, node)
-                for total, place, token, node in likeliest[: self._width]
-            ]
-        chosen.sort(key=lambda entry: entry[:2])
-        before = self._beginnings
-        self.parents = [place for place, _, _, _ in chosen]
-        self.tokens = [token for _, token, _, _ in chosen]
-        self._beginnings = [
-            _Beginning(before[place].passage, node, total) for place, _, total, node in chosen
+                    continued.setdefault(beginning.passage, []).append(continuation)
+        likeliest = [
+            each for of_passage in continued.values() for each in sorted(of_passage)[:width]
         ]
+        # In the order of their parents, as `feed` wants them.
+        likeliest.sort(key=lambda each: (each.parent, each.token))
+        beginnings = [each.beginning for each in likeliest]
+        if beginnings:
+            states = keys.feed(
+                [each.parent for each in likeliest], [[each.token] for each in likeliest]
+            )
+    return found

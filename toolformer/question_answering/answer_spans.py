@@ -24,8 +24,6 @@ def answer_spans(text: str, question: str, *, most_words: int) -> list[str]:
     Left out is what begins or ends with a function word, and what only repeats the question.
 
     Args:
-        text: The passage.
-        question: What is asked.
         most_words: Longest span.
 
     Returns:

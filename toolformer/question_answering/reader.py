@@ -27,7 +27,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.windows import Window
-from toolformer.question_answering.answer_beam import AnswerBeam
+from toolformer.question_answering.answer_beam import likeliest_spans
 from toolformer.question_answering.answer_spans import SpanNode, answer_key, answer_spans, span_tree
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
@@ -87,7 +87,6 @@ class LanguageModelReader:
     Args:
         load: Gives the model; called at the first question and not before.
         identity: Tells the model and its precision from others; called for the version.
-        parameters: How passages are read.
     """
 
     def __init__(
@@ -313,21 +312,18 @@ def _read(
         _losses(model, states[: len(question.ids)], question.ids)
         for (question, _), states in zip(asked, read.states, strict=True)
     ]
-    beam = AnswerBeam(
-        model,
-        trees,
-        width=parameters.beam_width,
-        least_probability=parameters.least_probability,
-    )
     keys = read.branch_keys(
         [read.start(place, len(question.asked)) for place, (question, _) in enumerate(asked)]
     )
-    states = torch.stack([states[-1] for states in read.states])
-    beam.advance(states)
-    while beam.tokens:
-        states = keys.feed(beam.parents, [[token] for token in beam.tokens])
-        beam.advance(states)
-    return list(zip(losses, beam.found, strict=True))
+    spans = likeliest_spans(
+        model,
+        trees,
+        keys,
+        torch.stack([states[-1] for states in read.states]),
+        width=parameters.beam_width,
+        least_probability=parameters.least_probability,
+    )
+    return list(zip(losses, spans, strict=True))
 
 
 def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int]) -> float:

@@ -1,4 +1,3 @@
-import json
 import math
 import shutil
 import struct
@@ -110,10 +109,3 @@ def test_a_step_that_fails_leaves_nothing(tmp_path):
         checkpoint.step("two", lambda: object())
     assert Checkpoint(tmp_path / "stage", fingerprint="a").resumed_steps == 0
     assert [file.name for file in (tmp_path / "stage").iterdir()] == ["fingerprint"]
-
-
-def test_steps_are_files_that_a_person_can_read(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "deep" / "stage", fingerprint="a")
-    checkpoint.step("one", lambda: {"loss": 0.5})
-    content = json.loads((tmp_path / "deep" / "stage" / "one.json").read_text())
-    assert content["result"] == {"loss": 0.5}

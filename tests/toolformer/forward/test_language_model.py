@@ -196,10 +196,10 @@ def test_a_tokenizer_that_cannot_be_used_is_named(directory, change):
 def test_text_tokens_without_an_embedding_are_refused_and_special_ones_never_fed(llama):
     tokenizer = byte_tokenizer()
     tokenizer.backend.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    assert LanguageModel(llama.model, Tokenizer.of(tokenizer.backend), name="images")
+    assert LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="images")
     tokenizer.backend.add_tokens(["word"])
     with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json.*'word'.*vocab_size"):
-        LanguageModel(llama.model, Tokenizer.of(tokenizer.backend), name="words")
+        LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="words")
 
 
 def test_weights_that_are_not_numbers_are_refused(directory):

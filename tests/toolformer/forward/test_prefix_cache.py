@@ -2,7 +2,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import DynamicCache
 
 from toolformer.forward.prefix_cache import SplitPrompt, causal_mask, compute_prompt_prefix
 
@@ -68,13 +67,6 @@ def test_one_prefix_serves_many_batches(llama):
         assert keys.shape[1] == prefix.length
 
 
-def test_the_prefix_is_fed_once(llama):
-    before = llama.tokens_fed
-    prefix = compute_prompt_prefix(llama, PROMPT)
-    prefix.cache(3)
-    assert llama.tokens_fed - before == prefix.length
-
-
 @pytest.mark.parametrize(("queries", "keys_before"), [(3, 0), (3, 2), (1, 4)])
 def test_a_token_sees_itself_and_all_before_it(llama, queries, keys_before):
     mask = causal_mask(queries, keys_before, llama)
@@ -84,10 +76,3 @@ def test_a_token_sees_itself_and_all_before_it(llama, queries, keys_before):
         for key in range(keys_before + queries):
             expected = 0.0 if key <= keys_before + query else torch.finfo(torch.float32).min
             assert mask[0, 0, query, key] == expected
-
-
-def test_a_cache_of_a_prefix_is_as_long_as_the_prefix(llama):
-    prefix = compute_prompt_prefix(llama, PROMPT)
-    cache = prefix.cache(4)
-    assert isinstance(cache, DynamicCache)
-    assert cache.get_seq_length() == prefix.length

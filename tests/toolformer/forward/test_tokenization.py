@@ -76,11 +76,6 @@ def test_an_emoji_holds_no_positions(tokenizer):
     assert offsets == [0, None, 1, None, None, None, 2, 4]
 
 
-def test_an_empty_text_has_no_tokens(tokenizer):
-    assert tokenizer.encode_with_offsets("") == ([], [])
-    assert tokenizer.encode("") == []
-
-
 @given(pieces=st.lists(TEXTS, max_size=5))
 def test_pieces_are_encoded_apart(tokenizer, pieces):
     expected = [token for piece in pieces for token in tokenizer.encode(piece)]
@@ -104,7 +99,7 @@ def unigram_tokenizer() -> Tokenizer:
     backend = BackendTokenizer(models.Unigram(pieces, unk_id=2))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    return Tokenizer.of(
+    return Tokenizer(
         PreTrainedTokenizerFast(
             tokenizer_object=backend, bos_token=START, eos_token=END, unk_token="<unk>"
         )
@@ -124,17 +119,11 @@ def test_special_tokens_that_a_text_spells_are_text(made):
 
 def test_a_tokenizer_that_does_not_tell_places_is_refused():
     with pytest.raises(ModelNotFoundError, match="ByT5Tokenizer"):
-        Tokenizer.of(ByT5Tokenizer())
+        Tokenizer(ByT5Tokenizer())
 
 
 def test_characters_without_a_token_stay_unknown():
     assert unigram_tokenizer().encode("aZ")[-1] == 2
-
-
-def test_no_special_tokens_are_added(tokenizer):
-    assert tokenizer.encode("a") == tokenizer.encode_pieces(["a"])
-    assert len(tokenizer.encode("a")) == 1
-    assert tokenizer.encode_each([]) == []
 
 
 def test_the_text_of_one_token(tokenizer):
@@ -162,6 +151,6 @@ def test_a_generic_tokenizer_is_the_one_that_transformers_would_choose(embedded_
     loaded = load_tokenizer(embedded_model_path)
     assert type(loaded.backend) is type(chosen)
     assert loaded.backend.get_vocab() == chosen.get_vocab()
-    assert loaded.encode("Out of 1400, [400] – naïve 漢字") == Tokenizer.of(chosen).encode(
+    assert loaded.encode("Out of 1400, [400] – naïve 漢字") == Tokenizer(chosen).encode(
         "Out of 1400, [400] – naïve 漢字"
     )

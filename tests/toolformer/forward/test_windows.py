@@ -13,7 +13,7 @@ def split(tokenizer, text, window_tokens):
 
 @settings(deadline=None)
 @given(text=TEXTS, window_tokens=st.integers(1, 40))
-def test_windows_tile_the_text(tokenizer, text, window_tokens):
+def test_windows_tile_the_text_and_are_at_most_as_long_as_asked(tokenizer, text, window_tokens):
     windows = split(tokenizer, text, window_tokens)
     assert "".join(window.text for window in windows) == text
     assert [window.index for window in windows] == list(range(len(windows)))
@@ -23,28 +23,18 @@ def test_windows_tile_the_text(tokenizer, text, window_tokens):
         assert window.start == start
         assert window.text
         start += len(window.text)
-
-
-@settings(deadline=None)
-@given(text=TEXTS, window_tokens=st.integers(1, 40))
-def test_a_window_is_at_most_as_long_as_asked(tokenizer, text, window_tokens):
-    for window in split(tokenizer, text, window_tokens):
         # A single character can have more tokens than the smallest windows.
         assert len(window.ids) <= window_tokens or len(window.text) == 1
 
 
 @settings(deadline=None)
 @given(text=TEXTS, window_tokens=st.integers(4, 40))
-def test_the_tokens_of_a_window_are_those_of_its_text(tokenizer, text, window_tokens):
+def test_tokens_are_those_of_the_windows_text_and_positions_map_back_to_the_whole(
+    tokenizer, text, window_tokens
+):
     for window in split(tokenizer, text, window_tokens):
         assert list(window.ids) == tokenizer.encode(window.text)
         assert tokenizer.decode(window.ids) == window.text
-
-
-@settings(deadline=None)
-@given(text=TEXTS, window_tokens=st.integers(4, 40))
-def test_positions_map_back_to_characters_of_the_text(tokenizer, text, window_tokens):
-    for window in split(tokenizer, text, window_tokens):
         assert len(window.offsets) == len(window.ids)
         assert window.offsets[0] == 0
         for position, offset in enumerate(window.offsets):
@@ -79,10 +69,6 @@ def test_a_text_that_fits_is_one_window(tokenizer):
 def test_a_text_without_spaces_is_cut_between_characters(tokenizer):
     windows = split(tokenizer, "中" * 10, 7)
     assert [window.text for window in windows] == ["中中"] * 5
-
-
-def test_an_empty_text_has_no_windows(tokenizer):
-    assert split(tokenizer, "", 16) == []
 
 
 def test_characters_wider_than_a_window_move_on_one_by_one(tokenizer):
