@@ -1,34 +1,13 @@
-"""The windows of C* and those of C without calls, as training and calibration draw from them."""
+"""The windows of C without calls, as training and calibration draw from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from assets.inputs import Input
 from assets.run import Workspace
 from assets.shard_texts import contexts_in, documents_in, windows_of
-from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import AugmentedText, TextKey
-from warehouse.layout import name_in_round
-from warehouse.schema import ALL
-
-
-def windows_with_calls(
-    work: Workspace, built: Mapping[int, Mapping[str, Input]]
-) -> Iterator[AugmentedText]:
-    """C*, the newest round first: of texts that are equal the first stays.
-
-    Args:
-        work: has the rows.
-        built: the shards of C* of each round, the newest round first.
-    """
-    for number, of_round in built.items():
-        for shard in sorted(of_round):
-            rows = work.warehouse.read_slice("augmented_texts", shard, name_in_round(number, ALL))
-            for row in rows.iter_rows(named=True):
-                calls = tuple(KeptCall(**call) for call in row["calls"])
-                yield AugmentedText(**{**row, "calls": calls})
 
 
 def windows_without_calls(
@@ -43,7 +22,7 @@ def windows_without_calls(
 
     Args:
         work: has the rows.
-        shards: where the documents are.
+        shards: of the documents.
         tokenizer: of the base model; every annotator has the same vocabulary.
         with_calls: text of every window of C* in these shards.
         is_wanted: whether a document's windows are wanted, by its id.

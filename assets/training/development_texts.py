@@ -50,8 +50,7 @@ def development_texts(
 
     Args:
         work: has the training set.
-        shards: whose documents are stored. Texts with calls of others are left out; those without
-            are looked for until there are enough.
+        shards: whose documents are stored; texts of others are left out.
         tokenizer: of the model that was trained.
 
     Raises:
@@ -99,7 +98,10 @@ def _without_calls(
         work,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
-        with_calls=_by_key(texts),
+        with_calls={
+            TextKey(document_id, window): text
+            for document_id, window, text in texts.select("document_id", "window", "text").rows()
+        },
         is_wanted=lambda document_id: (
             document_id in held_back
             or (
@@ -131,11 +133,6 @@ def _documents(work: Workspace, wanted: Iterable[tuple[str, str]]) -> dict[str, 
         for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in ids
     }
-
-
-def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
-    rows = texts.select("document_id", "window", "text").iter_rows()
-    return {TextKey(document_id, window): text for document_id, window, text in rows}
 
 
 def _in_context(

@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.inputs import Input, look_at
 from assets.run import Workspace
-from assets.training.training_choice import LEFT_OUT
+from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
