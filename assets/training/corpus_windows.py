@@ -8,6 +8,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import AugmentedText, TextKey
+from tools.protocol import Document
 
 
 def windows_without_calls(
@@ -17,7 +18,7 @@ def windows_without_calls(
     *,
     with_calls: Mapping[TextKey, str],
     is_wanted: Callable[[str], bool],
-) -> Iterator[tuple[Window, AugmentedText]]:
+) -> Iterator[tuple[Document, Window, AugmentedText]]:
     """The windows of some documents that hold no call, shard by shard.
 
     Args:
@@ -28,7 +29,7 @@ def windows_without_calls(
         is_wanted: whether a document's windows are wanted, by its id.
 
     Yields:
-        The window with its tokens, and as it is trained on, of the newest round.
+        The document, the window with its tokens, and as it is trained on, of the newest round.
 
     Raises:
         ToolformerError: the windows with calls are cut in another way; a plain one could overlap
@@ -39,7 +40,7 @@ def windows_without_calls(
         documents = documents_in(work.warehouse, shard)
         contexts = contexts_in(work.warehouse, shard)
         windows = windows_of(
-            {key: each for key, each in documents.items() if is_wanted(key)},
+            {key: document for key, document in documents.items() if is_wanted(key)},
             tokenizer,
             window_tokens=corpus.window_tokens,
             most=corpus.max_windows_per_text,
@@ -59,7 +60,7 @@ def windows_without_calls(
                     round=newest_round,
                     context=contexts.get(key),
                 )
-                yield window, text
+                yield documents[window.document_id], window, text
 
 
 def other_window_error(key: TextKey, shard: str) -> ToolformerError:

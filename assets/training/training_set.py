@@ -168,7 +168,7 @@ def _without_calls(
     windows = windows_without_calls(
         work, shards, tokenizer, with_calls=with_calls, is_wanted=is_wanted
     )
-    return (text for _, text in windows)
+    return (text for _, _, text in windows)
 
 
 def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[str, object]:
