@@ -9,7 +9,7 @@ from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL, Run
-from assets.training.training_choice import LEFT_OUT
+from assets.training.training_inputs import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model

@@ -23,6 +23,7 @@ from assets.training.opening_gains import measure_openings
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
 from dagster_project.plots.files import plot_links
+from dagster_project.shared_files import publish
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.call_threshold import (
     CallThreshold,
@@ -93,7 +94,7 @@ class Calibration(ModelOutput):
             CALL_THRESHOLD.fingerprint(
                 self.run.settings,
                 {
-                    "training_set": [each.fingerprint for each in training_set],
+                    "training_set": [table.fingerprint for table in training_set],
                     "documents": fingerprints_of(documents),
                     "language_model": model,
                     "tool_versions": {name: tool.version for name, tool in self.tools.items()},
@@ -118,7 +119,7 @@ class Calibration(ModelOutput):
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
         self.write_card()
-        self.publish_directory()
+        publish(self.run.home, self.directory)
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CallThreshold, int]:
@@ -151,11 +152,11 @@ def _training_set(store: Warehouse) -> list[Input]:
     Raises:
         ToolformerError: there is none.
     """
-    found = [look_at(store, table, ALL, ALL) for table in ("training_texts", "training_exclusions")]
-    there = [each for each in found if each is not None]
-    if len(there) < len(found):
+    texts = look_at(store, "training_texts", ALL, ALL)
+    exclusions = look_at(store, "training_exclusions", ALL, ALL)
+    if texts is None or exclusions is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
-    return there
+    return [texts, exclusions]
 
 
 def _documents(store: Warehouse) -> dict[str, Input]:
@@ -210,11 +211,7 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         calibration = Calibration(run=run, directory=model.directory, tools=tools)
         state = calibration.bring_up_to_date()
         chosen = read_call_threshold(calibration.directory)
-        if chosen is None:
-            raise ToolformerError(
-                f"The choice in {str(calibration.directory)!r} was removed as soon as it was "
-                "written. Run again; it is made anew."
-            )
+        assert chosen is not None
         return dg.MaterializeResult(
             metadata={
                 "state": state,
@@ -227,25 +224,16 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 def _report(chosen: CallThreshold) -> dict[str, Any]:
     """What the asset shows; what the chosen one does where there is one."""
+    point = chosen.chosen
     shown: dict[str, Any] = {
         "call_top_k": chosen.call_top_k,
         "texts with calls": chosen.texts_with_calls,
         "texts without calls": chosen.texts_without_calls,
     }
-    point = chosen.chosen
     if point is None:
         return {"least call probability": "none", "reason": chosen.reason or "", **shown}
-    return {
-        "least call probability": point.threshold,
-        "choice": chosen.told,
-        **shown,
-        "mean gain of texts with calls": point.gain_with_calls,
-        "mean gain of texts without calls": point.gain_without_calls,
-        "score": point.score,
-        "texts with calls in which one opens": point.opened_with_calls,
-        "at a kept one": point.right,
-        "texts without calls in which one opens": point.opened_without_calls,
-    }
+    choice = {"least call probability": point.threshold, "choice": chosen.told}
+    return {**choice, "score": point.score, **shown}
 
 
 def _plots(chosen: CallThreshold) -> dict[str, "Figure"]:

@@ -1,34 +1,14 @@
-"""The windows of C* and those of C without calls, as training and calibration draw from them."""
+"""The windows of C without calls, as training and calibration draw from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from assets.inputs import Input
 from assets.run import Workspace
 from assets.shard_texts import contexts_in, documents_in, windows_of
-from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import AugmentedText, TextKey
-from warehouse.layout import name_in_round
-from warehouse.schema import ALL
-
-
-def windows_with_calls(
-    work: Workspace, built: Mapping[int, Mapping[str, Input]]
-) -> Iterator[AugmentedText]:
-    """C*, the newest round first: of texts that are equal the first stays.
-
-    Args:
-        work: has the rows.
-        built: the shards of C* of each round, the newest round first.
-    """
-    for number, of_round in built.items():
-        for shard in sorted(of_round):
-            rows = work.warehouse.read_slice("augmented_texts", shard, name_in_round(number, ALL))
-            for row in rows.iter_rows(named=True):
-                calls = tuple(KeptCall(**call) for call in row["calls"])
-                yield AugmentedText(**{**row, "calls": calls})
+from tools.protocol import Document
 
 
 def windows_without_calls(
@@ -38,18 +18,18 @@ def windows_without_calls(
     *,
     with_calls: Mapping[TextKey, str],
     is_wanted: Callable[[str], bool],
-) -> Iterator[tuple[Window, AugmentedText]]:
+) -> Iterator[tuple[Document, Window, AugmentedText]]:
     """The windows of some documents that hold no call, shard by shard.
 
     Args:
         work: has the rows.
-        shards: where the documents are.
+        shards: of the documents.
         tokenizer: of the base model; every annotator has the same vocabulary.
         with_calls: text of every window of C* in these shards.
         is_wanted: whether a document's windows are wanted, by its id.
 
     Yields:
-        The window with its tokens, and as it is trained on, of the newest round.
+        The document, the window with its tokens, and as it is trained on, of the newest round.
 
     Raises:
         ToolformerError: the windows with calls are cut in another way; a plain one could overlap
@@ -60,7 +40,7 @@ def windows_without_calls(
         documents = documents_in(work.warehouse, shard)
         contexts = contexts_in(work.warehouse, shard)
         windows = windows_of(
-            {key: each for key, each in documents.items() if is_wanted(key)},
+            {key: document for key, document in documents.items() if is_wanted(key)},
             tokenizer,
             window_tokens=corpus.window_tokens,
             most=corpus.max_windows_per_text,
@@ -80,7 +60,7 @@ def windows_without_calls(
                     round=newest_round,
                     context=contexts.get(key),
                 )
-                yield window, text
+                yield documents[window.document_id], window, text
 
 
 def other_window_error(key: TextKey, shard: str) -> ToolformerError:

@@ -4,7 +4,7 @@ Both come from documents of the development side. With calls: the development te
 set. Without: the other windows of such documents, in which nothing was kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -50,8 +50,7 @@ def development_texts(
 
     Args:
         work: has the training set.
-        shards: whose documents are stored. Texts with calls of others are left out; those without
-            are looked for until there are enough.
+        shards: whose documents are stored; texts of others are left out.
         tokenizer: of the model that was trained.
 
     Raises:
@@ -73,7 +72,13 @@ def _with_calls(
         development.iter_rows(named=True),
         key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
     )[:_MOST_TEXTS]
-    documents = _documents(work, ((row["shard"], row["document_id"]) for row in rows))
+    wanted = {row["document_id"] for row in rows}
+    documents = {
+        document_id: document
+        for shard in sorted({row["shard"] for row in rows})
+        for document_id, document in documents_in(work.warehouse, shard).items()
+        if document_id in wanted
+    }
     for row in rows:
         # None where its shard was filled anew.
         document = documents.get(row["document_id"])
@@ -99,7 +104,10 @@ def _without_calls(
         work,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
-        with_calls=_by_key(texts),
+        with_calls={
+            TextKey(document_id, window): text
+            for document_id, window, text in texts.select("document_id", "window", "text").rows()
+        },
         is_wanted=lambda document_id: (
             document_id in held_back
             or (
@@ -109,33 +117,13 @@ def _without_calls(
         ),
     )
     plain = (
-        (_in_context(window, text.context, tokenizer, settings), text.shard)
-        for window, text in windows
+        DevelopmentText(
+            _in_context(window, text.context, tokenizer, settings), document, frozenset()
+        )
+        for document, window, text in windows
         if text.key not in left_out
     )
-    chosen = list(islice(plain, _MOST_TEXTS))
-    documents = _documents(work, ((shard, window.document_id) for window, shard in chosen))
-    return [
-        DevelopmentText(window, documents[window.document_id], frozenset()) for window, _ in chosen
-    ]
-
-
-def _documents(work: Workspace, wanted: Iterable[tuple[str, str]]) -> dict[str, Document]:
-    """Documents by id, of those that are wanted by shard and id; each shard is read once."""
-    by_shard: dict[str, set[str]] = {}
-    for shard, document_id in wanted:
-        by_shard.setdefault(shard, set()).add(document_id)
-    return {
-        document_id: document
-        for shard, ids in by_shard.items()
-        for document_id, document in documents_in(work.warehouse, shard).items()
-        if document_id in ids
-    }
-
-
-def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
-    rows = texts.select("document_id", "window", "text").iter_rows()
-    return {TextKey(document_id, window): text for document_id, window, text in rows}
+    return list(islice(plain, _MOST_TEXTS))
 
 
 def _in_context(

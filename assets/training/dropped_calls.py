@@ -1,6 +1,5 @@
 """The calls behind C* that the filter dropped, for the texts that are trained on."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from toolformer.training.augmented_text import AugmentedText, TextKey
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
+_TABLES = ("filtered_calls", "executed_calls", "candidate_calls")
 # How the fingerprint of C* names the decisions on one tool's calls.
 _PART = merged_part("filtered_calls", "")
 
@@ -22,16 +22,13 @@ class CallSlices:
     """The slices with one tool's calls of a shard and round.
 
     Attributes:
-        shard, round, tool: whose.
         inputs: its decisions, results and candidates, as far as they are there.
-        are_merged: whether all are there, and the decisions are those that were merged.
     """
 
     shard: str
     round: int
     tool: str
     inputs: tuple[Input, ...]
-    are_merged: bool
 
 
 def slices_behind(
@@ -39,17 +36,13 @@ def slices_behind(
 ) -> list[CallSlices]:
     """The slices with the calls that a shard of C* was merged from, tool by tool."""
     found = []
-    for part, decided in sorted(augmented.parts.items()):
-        if not part.startswith(_PART):
-            continue
-        tool = part.removeprefix(_PART)
-        inputs = [
-            look_at(warehouse, table, shard, name_in_round(round_number, tool))
-            for table in ("filtered_calls", "executed_calls", "candidate_calls")
-        ]
-        there = tuple(each for each in inputs if each is not None)
-        are_merged = len(there) == len(inputs) and json.dumps(there[0].fingerprint) == decided
-        found.append(CallSlices(shard, round_number, tool, there, are_merged))
+    for part in sorted(augmented.parts):
+        if part.startswith(_PART):
+            tool = part.removeprefix(_PART)
+            name = name_in_round(round_number, tool)
+            inputs = (look_at(warehouse, table, shard, name) for table in _TABLES)
+            there = tuple(each for each in inputs if each is not None)
+            found.append(CallSlices(shard, round_number, tool, there))
     return found
 
 
@@ -60,36 +53,29 @@ def dropped_calls(
 
     One slice is read at a time, and only rows of these texts are kept of it.
 
-    Args:
-        warehouse: where the slices are.
-        slices: to look in.
-        texts: with their round and the place of their window.
-
     Raises:
-        ToolformerError: a slice is not there any more, or is another by now.
+        ToolformerError: a slice is not there any more.
     """
     windows = pl.DataFrame(
-        [
-            {**text.key._asdict(), "round": text.round, "window_offset": text.window_offset}
-            for text in texts
-        ],
+        [(*text.key, text.round, text.window_offset) for text in texts],
         schema={
             "document_id": pl.String,
             "window": pl.Int32,
             "round": pl.Int32,
             "window_offset": pl.Int32,
         },
+        orient="row",
     )
     shards = {text.shard for text in texts}
     found: dict[TextKey, list[KeptCall]] = {}
     for each in slices:
         if each.shard not in shards:
             continue
-        if not each.are_merged:
+        if len(each.inputs) < len(_TABLES):
             raise ToolformerError(
-                f"The calls of {each.tool} of {each.shard} are not those that its augmented texts "
-                "were merged from. Run `toolformer build`, or wait for the one that is running; "
-                "then run the same again."
+                f"The calls of {each.tool} of {each.shard}, from which its augmented texts were "
+                "merged, are not there any more. Run `toolformer build`, or wait for the one that "
+                "is running; then run the same again."
             )
         name = name_in_round(each.round, each.tool)
         candidates = warehouse.read_slice("candidate_calls", each.shard, name).join(

@@ -115,7 +115,7 @@ class ModelOutput(Output):
         return self.directory
 
     def write_card(self) -> None:
-        """Write the model's card; see `write_model_card`."""
+        """See `write_model_card`."""
         write_model_card(self.directory, self.run.base_model, self.run.settings)
 
     def complete(self) -> None:
@@ -124,27 +124,19 @@ class ModelOutput(Output):
             self.write_card()
         self.replace_published()
 
-    def publish_directory(self) -> None:
-        """Publish the directory as it is now.
-
-        Raises:
-            StoreConflictError: another machine has published it since this one looked.
-        """
-        publish(self.run.home, self.directory)
-
     def replace_published(self) -> None:
         """Publish the directory, also over a model that another machine has published meanwhile.
 
         That may be the earlier model with a new calibration, or the one that is wanted.
         """
         try:
-            self.publish_directory()
+            publish(self.run.home, self.directory)
         except StoreConflictError:
             mine = self.directory.with_name(f"{self.directory.name}.mine.tmp")
             self.directory.rename(mine)
             if self.is_stale():
                 shutil.rmtree(self.directory, ignore_errors=True)
                 mine.rename(self.directory)
-                self.publish_directory()
+                publish(self.run.home, self.directory)
             else:
                 shutil.rmtree(mine)

@@ -18,7 +18,7 @@ from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
 from toolformer.decoding.call_threshold import MeasuredText, Opening
-from toolformer.decoding.triggers import CallChance, first_openings
+from toolformer.decoding.triggers import first_openings
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
@@ -47,7 +47,7 @@ def measure_openings(
     Args:
         texts: in which calls may open.
         tools: that may be called, by name.
-        load_model: gives the model; again after the tools, one of which may have taken its place.
+        load_model: called again after the tools, one of which may have taken the model's place.
         work: has the answers of earlier calls.
         progress_of: the progress of a step, by what it is called.
 
@@ -94,12 +94,17 @@ def measure_openings(
             checkpoint=Checkpoint(Path(scratch), fingerprint=""),
             progress=progress_of("scoring"),
         )
-    measured = [
-        _measured(number, text, positions, of_text, gains)
-        for number, (text, positions, of_text) in enumerate(
-            zip(texts, openings, chances, strict=True)
-        )
-    ]
+    measured = []
+    for number, text in enumerate(texts):
+        of_text = [
+            Opening(
+                chances[number][at].probability or 0.0,
+                gains.get(Place(number, at), 0.0),
+                at in text.call_positions,
+            )
+            for at in openings[number]
+        ]
+        measured.append(MeasuredText(of_text, has_calls=bool(text.call_positions)))
     return measured, given_up
 
 
@@ -117,12 +122,14 @@ def _answered(
     given_up = 0
     for name in sorted({call.tool_name for call in calls.values()}):
         of_tool = {place: call for place, call in calls.items() if call.tool_name == name}
+        asked = []
+        for place, call in of_tool.items():
+            text = texts[place.text]
+            offset = text.window.start + (text.window.offsets[place.position] or 0)
+            asked.append((call.arguments, text.document, offset))
         answers = answered_calls(
             tools[name],
-            [
-                (call.arguments, texts[place.text].document, _offset(texts[place.text], place))
-                for place, call in of_tool.items()
-            ],
+            asked,
             tokenizer,
             work.settings,
             work.home,
@@ -134,28 +141,3 @@ def _answered(
             if answer["result"]:
                 answered[place] = AnsweredCall(call, answer["result"])
     return answered, given_up
-
-
-def _offset(text: DevelopmentText, place: Place) -> int:
-    """Where in its document a place is."""
-    return text.window.start + (text.window.offsets[place.position] or 0)
-
-
-def _measured(
-    number: int,
-    text: DevelopmentText,
-    positions: Sequence[int],
-    chances: Sequence[CallChance],
-    gains: Mapping[Place, float],
-) -> MeasuredText:
-    return MeasuredText(
-        [
-            Opening(
-                chances[at].probability or 0.0,
-                gains.get(Place(number, at), 0.0),
-                at in text.call_positions,
-            )
-            for at in positions
-        ],
-        has_calls=bool(text.call_positions),
-    )

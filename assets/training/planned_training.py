@@ -1,4 +1,4 @@
-"""What the model is trained on, and how long that takes (paper §4.1)."""
+"""What the model is trained on, and in how many steps (paper §4.1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,37 +8,31 @@ import polars as pl
 
 from assets.inputs import Input, look_at
 from assets.run import Workspace
-from assets.training.training_choice import LEFT_OUT
-from dagster_project.wiring.precision import AUTO, purpose_of_training, recorded_precision
+from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
-from toolformer.forward.language_model import resolve_device
-from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.training_plan import parameter_count, planned_steps, training_speed
+from toolformer.training.training_plan import planned_steps
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
-from tools.model_identity import SAFETENSORS
 from warehouse.schema import ALL
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """What a run will train on, and how long.
+    """What a run will train on, and in how many steps.
 
     Attributes:
         rows: of the variant.
         development: texts for the development perplexity, as token ids.
         batch_size: rows of a step.
         steps: optimiser steps.
-        tokens_per_second: about how fast it will be; development perplexities not counted.
     """
 
     rows: VariantRows
     development: Sequence[Sequence[int]]
     batch_size: int
     steps: int
-    tokens_per_second: float
 
     @property
     def summary(self) -> str:
@@ -48,8 +42,7 @@ class PlannedTraining:
         tokens = round(sum(len(row.ids) for row in rows) * epochs)
         return (
             f"{len(rows):,} texts with {sum(self.rows.calls.values()):,} calls; {self.steps:,} "
-            f"steps of {self.batch_size} texts, {epochs:.1f} epochs, about {tokens:,} tokens and "
-            f"{tokens / self.tokens_per_second / 60:.1f} minutes"
+            f"steps of {self.batch_size} texts, {epochs:.1f} epochs, about {tokens:,} tokens"
         )
 
     def check_size(self, least: int) -> None:
@@ -70,14 +63,13 @@ class PlannedTraining:
 
 
 def planned_training(work: Workspace) -> PlannedTraining:
-    """What a run with these settings would train on, and how long.
+    """What a run with these settings would train on, and in how many steps.
 
     Raises:
         ToolformerError: there is no training set, or none that can be used.
     """
     usable_training_set(work)
-    base, settings, training = work.base_model, work.settings, work.settings.training
-    tokenizer = load_tokenizer(base)
+    training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     texts = work.warehouse.read_slice("training_texts", ALL, ALL)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
     rows = rows_of(
@@ -89,19 +81,12 @@ def planned_training(work: Workspace) -> PlannedTraining:
         TextWithCalls(text, context, (), ())
         for text, context in _split(texts, "development").select("text", "context").iter_rows()
     ]
-    device = resolve_device(settings.language_model.device)
-    precision = training.precision
-    if precision == AUTO:
-        record = recorded_precision(purpose_of_training(settings), base, device, work.home)
-        precision = record.choice.precision if record else FLOAT32
-    parameters = parameter_count(base.glob(SAFETENSORS))
     return PlannedTraining(
         rows,
         [row.ids for row in rows_of(development, PLAIN).rows],
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
-        training_speed(parameters, device, precision),
     )
 
 

@@ -1,6 +1,6 @@
 """What the training set is made of: C* of all shards, and what it must share no words with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
@@ -15,6 +15,8 @@ from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 
+# Begins the names of the counts of what was left out, in the metadata of the training set.
+LEFT_OUT = "left out: "
 _OF_TEXTS = (
     "training.max_texts_per_tool",
     "training.near_duplicate_similarity",
@@ -48,7 +50,7 @@ class TrainingInputs:
     """What the training set would be made of now.
 
     Attributes:
-        built: the shards of C* of each round, the newest round first.
+        built: C* by round and shard, the newest round first.
         held_out: documents of the held-out shards.
         documents: of the shards of C*, where plain windows are drawn from them; else none.
         calls: what C* was merged from.
@@ -56,7 +58,7 @@ class TrainingInputs:
         missing: shards without augmented texts, each with its round.
     """
 
-    built: dict[int, dict[str, Input]]
+    built: dict[tuple[int, str], Input]
     held_out: dict[str, Input]
     documents: dict[str, Input]
     calls: list[CallSlices]
@@ -65,64 +67,56 @@ class TrainingInputs:
 
     @classmethod
     def look(cls, work: Workspace, benchmarks: Mapping[str, BenchmarkTexts]) -> "TrainingInputs":
-        """Look at what is stored.
-
-        Args:
-            work: has the rows and the settings.
-            benchmarks: see `benchmark_texts`; their files are read by it once.
-        """
+        """Look at what is stored; `benchmark_texts` gives the benchmarks."""
         store, settings = work.warehouse, work.settings
         trained, held_out = training_and_held_out_shards(work.home)
         built = {
-            number: slice_inputs(
-                store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
-            )
+            (number, shard): found
             for number in settings.training_rounds
+            for shard, found in slice_inputs(
+                store, "augmented_texts", sorted(trained), slice_name=name_in_round(number, ALL)
+            ).items()
         }
-        of_any_round = [shard for shard in trained if any(shard in each for each in built.values())]
-        drawn_from = of_any_round if settings.training.plain_share else []
+        drawn_from = sorted({shard for _, shard in built}) if settings.training.plain_share else []
         return cls(
             built=built,
             held_out=slice_inputs(store, "documents", held_out),
             documents=slice_inputs(store, "documents", drawn_from),
             calls=[
                 slices
-                for number, of_round in built.items()
-                for shard, augmented in of_round.items()
+                for (number, shard), augmented in built.items()
                 for slices in slices_behind(store, augmented, shard, number)
             ],
             benchmarks=benchmarks,
             missing=[
                 name_in_round(number, shard)
-                for number, of_round in built.items()
+                for number in settings.training_rounds
                 for shard in trained
-                if shard not in of_round
+                if (number, shard) not in built
             ],
         )
 
     @property
     def augmented_texts(self) -> dict[str, Input]:
         """C*, by round and shard."""
-        return {
-            name_in_round(number, shard): each
-            for number, of_round in self.built.items()
-            for shard, each in of_round.items()
-        }
+        return {name_in_round(*key): found for key, found in self.built.items()}
 
-    def check_built(self) -> None:
-        """See that C* has been built.
+    def check_built(self, rounds: Sequence[int]) -> None:
+        """See that C* of these rounds has been built.
 
         Raises:
             ToolformerError: that of a round has not.
         """
-        for number, of_round in self.built.items():
-            if not of_round:
-                which = f" of round {number}" if number > 1 else ""
-                remedy = f"with sampling.round {number}, " if len(self.built) > 1 else ""
-                raise ToolformerError(
-                    f"There are no augmented texts{which} yet. Build the shards first: "
-                    f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
-                )
+        built = {number for number, _ in self.built}
+        for number in rounds:
+            if number in built:
+                continue
+            which = f" of round {number}" if number > 1 else ""
+            remedy = f"with sampling.round {number}, " if len(rounds) > 1 else ""
+            raise ToolformerError(
+                f"There are no augmented texts{which} yet. Build the shards first: "
+                f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
+            )
 
     def wanted(self, work: Workspace) -> Wanted:
         """The training set as it would be made of this."""
@@ -130,7 +124,7 @@ class TrainingInputs:
         parts: dict[str, object] = {
             "augmented_texts": fingerprints_of(self.augmented_texts),
             "held_out_documents": fingerprints_of(self.held_out),
-            "benchmarks": {name: each.made_of for name, each in self.benchmarks.items()},
+            "benchmarks": {name: texts.made_of for name, texts in self.benchmarks.items()},
         }
         # Only plain windows are cut here; the others come as they are stored.
         if work.settings.training.plain_share:

@@ -1,7 +1,9 @@
 """The training set: C* of all shards, ready for training (paper §2)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -9,19 +11,26 @@ import dagster as dg
 from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import Made, SliceOutput
-from assets.run import WITHOUT_MODEL, Run
-from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
-from assets.training.training_choice import (
-    EXCLUSIONS,
-    LEFT_OUT,
-    PLAIN_TEXTS,
-    RANDOM_CONTROL,
-    TEXTS,
-    choose_texts,
-)
-from assets.training.training_inputs import TRAINING_SET, TrainingInputs
+from assets.run import WITHOUT_MODEL, Run, Workspace
+from assets.shard_texts import typed_frame
+from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
+from assets.training.corpus_windows import windows_without_calls
+from assets.training.dropped_calls import dropped_calls
+from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
 from dagster_project.metadata import table_markdown, table_metadata
+from toolformer.augmentation import KeptCall
+from toolformer.forward.tokenization import load_tokenizer
+from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.training.dropped_calls import choose_dropped_calls
+from toolformer.training.exclusions import Exclusion, TextSieve
+from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
+from toolformer.training.training_set import build_training_set
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL
+
+TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
+RANDOM_CONTROL = "random control: "
+PLAIN_TEXTS = "plain texts"
 
 
 @dg.asset(
@@ -48,7 +57,7 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
         )
         inputs = texts.inputs()
-        inputs.check_built()
+        inputs.check_built(run.settings.training_rounds)
         state = texts.bring_up_to_date()
         return dg.MaterializeResult(metadata={"state": state, **_report(texts, inputs)})
 
@@ -89,6 +98,102 @@ class TrainingTexts(SliceOutput):
         return chosen
 
 
+def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
+    """Choose what is trained on; counts are metadata of it.
+
+    Raises:
+        ToolformerError: what is read does not belong together.
+    """
+    training, texts = work.settings.training, list(_with_calls(work, inputs))
+    held_out = held_out_ngrams(work.warehouse, sorted(inputs.held_out), inputs.benchmarks)
+    sieve = TextSieve(held_out, near_duplicate_similarity=training.near_duplicate_similarity)
+    chosen = build_training_set(
+        texts,
+        max_texts_per_tool=training.max_texts_per_tool,
+        development_share=training.development_share,
+        seed=training.seed,
+        sieve=sieve,
+    )
+    wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
+    with_calls = {text.key: text.text for text in texts}
+    plain, plain_exclusions = draw_plain_windows(
+        partial(_without_calls, work, sorted(inputs.documents), with_calls),
+        wanted=wanted,
+        development_share=training.development_share,
+        development_documents={text.document_id for text in chosen.development},
+        seed=training.seed,
+        sieve=sieve,
+    )
+    train = sorted([*chosen.train, *plain], key=lambda text: text.key)
+    control = choose_dropped_calls(
+        train, dropped_calls(work.warehouse, inputs.calls, train), seed=training.seed
+    )
+    exclusions = [*chosen.exclusions, *plain_exclusions]
+    left_out = Counter(exclusion.counted_as for exclusion in exclusions)
+    if chosen.without_call:
+        left_out["no_call"] = chosen.without_call
+    counts = {f"{LEFT_OUT}{reason}": str(count) for reason, count in sorted(left_out.items())}
+    if wanted:
+        missing = len(plain) < wanted
+        counts[PLAIN_TEXTS] = f"{len(plain)} of {wanted}" if missing else str(wanted)
+    for tool, count in sorted(control.wanted.items()):
+        counts[f"{RANDOM_CONTROL}{tool}"] = f"{control.found[tool]} of {count}"
+    rows = [
+        *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
+        *(_row(text, "development", ()) for text in chosen.development),
+    ]
+    return Made(
+        typed_frame(TEXTS, rows),
+        counts,
+        beside={EXCLUSIONS: typed_frame(EXCLUSIONS, list(map(_exclusion_row, exclusions)))},
+    )
+
+
+def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedText]:
+    """C*, the newest round first: of texts that are equal the first stays."""
+    for number, shard in inputs.built:
+        rows = work.warehouse.read_slice("augmented_texts", shard, name_in_round(number, ALL))
+        for row in rows.iter_rows(named=True):
+            calls = tuple(KeptCall(**call) for call in row["calls"])
+            yield AugmentedText(**{**row, "calls": calls})
+
+
+def _without_calls(
+    work: Workspace,
+    shards: Sequence[str],
+    with_calls: Mapping[TextKey, str],
+    is_wanted: Callable[[str], bool],
+) -> Iterator[AugmentedText]:
+    tokenizer = load_tokenizer(work.base_model)
+    windows = windows_without_calls(
+        work, shards, tokenizer, with_calls=with_calls, is_wanted=is_wanted
+    )
+    return (text for _, _, text in windows)
+
+
+def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[str, object]:
+    row = asdict(text)
+    del row["window_offset"], row["round"]
+    return {**row, "split": split, "dropped_calls": [asdict(call) for call in dropped]}
+
+
+def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
+    text, other = exclusion.text, exclusion.similar_to
+    return {
+        "document_id": text.document_id,
+        "window": text.window,
+        "shard": text.shard,
+        "round": text.round,
+        "calls": len(text.calls),
+        "reason": exclusion.reason,
+        "held_out_set": exclusion.held_out_set,
+        "shared_ngram": exclusion.shared_ngram,
+        "other_document_id": other and other.document_id,
+        "other_window": other and other.window,
+        "similarity": exclusion.similarity,
+    }
+
+
 def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
     """What the page of the asset shows."""
     stored = texts.stored() or {}
@@ -100,7 +205,7 @@ def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
         "train texts": splits.get("train", 0),
         "development texts": splits.get("development", 0),
         "calls": int(rows["calls"].list.len().sum()),
-        "rounds": ", ".join(map(str, sorted(inputs.built))),
+        "rounds": ", ".join(map(str, sorted({number for number, _ in inputs.built}))),
         "shards": ", ".join(sorted(inputs.augmented_texts)),
         "shards without augmented texts": ", ".join(inputs.missing) or "none",
         "held-out shards": ", ".join(inputs.held_out) or "none",

@@ -19,8 +19,7 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
     Args:
         options: of the command.
         dry_run: only up to what is planned.
-        on_ray: on a Ray cluster, whose run says what is planned: this machine may have no GPU to
-            estimate by.
+        on_ray: on a Ray cluster, whose run says what is planned.
     """
     home = Home.find()
     settings = options.load_settings(home)

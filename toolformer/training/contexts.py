@@ -27,13 +27,7 @@ def text_in_context(context: str | None, text: str) -> str:
 
 
 def context_ids(tokenizer: Tokenizer, context: str, *, room: int) -> list[int]:
-    """The tokens of a context that stand in front of a row.
-
-    Args:
-        tokenizer: of the model that is trained.
-        context: of the text.
-        room: most of its tokens; of a longer one the beginning is cut off.
-    """
+    """At most `room` tokens of a context; of a longer one the beginning is cut off."""
     ids = tokenizer.encode(context + _END)
     return ids[max(len(ids) - room, 0) :]
 
@@ -48,9 +42,9 @@ def window_in_context(
 
     Args:
         window: of a text.
-        context: of it; None where it has none.
+        context: of the text; None where it has none.
         tokenizer: of the model that was trained.
-        max_tokens: most tokens of a training row, the beginning-of-sequence token included.
+        max_tokens: of a training row, the beginning-of-sequence token included.
     """
     if context is None:
         return window

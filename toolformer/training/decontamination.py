@@ -39,10 +39,8 @@ class NgramIndex:
     """Word n-grams of held-out texts, each with the name of the set that it comes from.
 
     Kept are 8-byte digests, not words: two of a hundred million n-grams share one by chance with
-    a probability below 0.1 %, and then at worst a text too many is dropped.
-
-    Args:
-        n: words of an n-gram, at least 1. A shared run of 13 words is hardly ever chance.
+    a probability below 0.1 %, and then at worst a text too many is dropped. A shared run of 13
+    words is hardly ever chance.
 
     Example:
         >>> index = NgramIndex()
@@ -54,9 +52,8 @@ class NgramIndex:
 
     def __init__(self, n: int = 13):
         self._n = n
-        self._names: list[str] = []
-        self._name_of_run: dict[bytes, int] = {}
-        self._name_of_short_text: dict[bytes, int] = {}
+        self._name_of_run: dict[bytes, str] = {}
+        self._name_of_short_text: dict[bytes, str] = {}
         # Lengths of the questions of fewer than n words, by their first words.
         self._lengths: defaultdict[str, set[int]] = defaultdict(set)
 
@@ -72,15 +69,14 @@ class NgramIndex:
         two words.
 
         Args:
-            name: the held-out set, for example a benchmark; becomes part of the drop reason.
-            text: any; one without words adds nothing.
+            name: the held-out set, for example a benchmark.
+            text: without words it adds nothing.
         """
         words = words_of(text)
-        number = self._number_of(name)
         if 0 < len(words) < self._n:
-            self._name_of_short_text.setdefault(_digest(words), number)
+            self._name_of_short_text.setdefault(_digest(words), name)
         for start in range(len(words) - self._n + 1):
-            self._name_of_run.setdefault(_digest(words[start : start + self._n]), number)
+            self._name_of_run.setdefault(_digest(words[start : start + self._n]), name)
 
     def add_question(self, name: str, text: str) -> None:
         """Add the bare question or statement of a benchmark's item, without its task prompt.
@@ -93,7 +89,7 @@ class NgramIndex:
         words = words_of(text)
         if 1 < len(words) < self._n and not _COMMON_WORDS.issuperset(words):
             self._lengths[words[0]].add(len(words))
-            self._name_of_run.setdefault(_digest(words), self._number_of(name))
+            self._name_of_run.setdefault(_digest(words), name)
 
     def first_overlap(self, text: str) -> Overlap | None:
         """The first words of the text that a held-out text has too, None where there are none.
@@ -101,21 +97,16 @@ class NgramIndex:
         Words that stand in several sets belong to the one that was added first.
         """
         words = words_of(text)
-        number = self._name_of_short_text.get(_digest(words)) if len(words) < self._n else None
-        if number is not None:
-            return Overlap(self._names[number], " ".join(words))
+        name = self._name_of_short_text.get(_digest(words)) if len(words) < self._n else None
+        if name is not None:
+            return Overlap(name, " ".join(words))
         for start, word in enumerate(words):
             for length in (self._n, *self._lengths.get(word, ())):
                 run = words[start : start + length]
-                number = self._name_of_run.get(_digest(run)) if len(run) == length else None
-                if number is not None:
-                    return Overlap(self._names[number], " ".join(run))
+                name = self._name_of_run.get(_digest(run)) if len(run) == length else None
+                if name is not None:
+                    return Overlap(name, " ".join(run))
         return None
-
-    def _number_of(self, name: str) -> int:
-        if name not in self._names:
-            self._names.append(name)
-        return self._names.index(name)
 
 
 def _digest(words: list[str]) -> bytes:

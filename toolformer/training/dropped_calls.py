@@ -44,15 +44,11 @@ def choose_dropped_calls(
         dropped: calls of these texts that the filter dropped; several may stand at one position.
         seed: of the choice.
     """
-    of_tool: dict[str, dict[TextKey, list[KeptCall]]] = {}
-    for text in texts:
-        for call in dropped.get(text.key, ()):
-            of_tool.setdefault(call.tool, {}).setdefault(text.key, []).append(call)
     wanted = Counter(call.tool for text in texts for call in text.calls)
-    available = {tool: sum(map(len, of_tool.get(tool, {}).values())) for tool in wanted}
+    available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))
     chosen: dict[TextKey, dict[int, KeptCall]] = {}
     for tool in sorted(wanted, key=lambda tool: (available[tool] / wanted[tool], tool)):
-        _choose(tool, texts, of_tool.get(tool, {}), chosen, wanted[tool], seed)
+        _choose(tool, texts, dropped, chosen, wanted[tool], seed)
     found = Counter(call.tool for calls in chosen.values() for call in calls.values())
     return DroppedCalls(
         calls={
@@ -76,14 +72,14 @@ def _choose(
     left: list[tuple[TextKey, KeptCall]] = []
     for text in texts:
         in_text = sum(call.tool == tool for call in text.calls)
-        calls = sorted(dropped.get(text.key, ()), key=lambda call: _rank(seed, call))
-        for call in calls:
+        calls = [call for call in dropped.get(text.key, ()) if call.tool == tool]
+        for call in sorted(calls, key=lambda call: _rank(seed, call)):
             if in_text and _place(chosen, text.key, call):
                 in_text -= 1
                 wanted -= 1
             else:
                 left.append((text.key, call))
-    for key, call in sorted(left, key=lambda each: _rank(seed, each[1])):
+    for key, call in sorted(left, key=lambda pair: _rank(seed, pair[1])):
         if not wanted:
             return
         wanted -= _place(chosen, key, call)
@@ -91,8 +87,7 @@ def _choose(
 
 def _place(chosen: dict[TextKey, dict[int, KeptCall]], key: TextKey, call: KeptCall) -> bool:
     """Put a call where there is none yet; whether there was room."""
-    at_position = chosen.setdefault(key, {})
-    return at_position.setdefault(call.position, call) is call
+    return chosen.setdefault(key, {}).setdefault(call.position, call) is call
 
 
 def _rank(seed: int, call: KeptCall) -> tuple[int, str]:

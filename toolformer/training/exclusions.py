@@ -41,9 +41,7 @@ class Exclusion:
     @property
     def counted_as(self) -> str:
         """The reason, with the name of the held-out set where there is one."""
-        return (
-            self.reason if self.held_out_set is None else f"{self.reason}_with_{self.held_out_set}"
-        )
+        return f"{self.reason}_with_{self.held_out_set}" if self.held_out_set else self.reason
 
 
 class TextSieve:
@@ -55,11 +53,10 @@ class TextSieve:
     """
 
     def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
+        similarity = near_duplicate_similarity
         self._held_out = held_out
         self._seen: dict[bytes, TextKey] = {}
-        self._alike: NearDuplicateIndex[TextKey] | None = None
-        if near_duplicate_similarity is not None:
-            self._alike = NearDuplicateIndex(near_duplicate_similarity)
+        self._alike = None if similarity is None else NearDuplicateIndex(similarity)
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
         """Why the text is left out; None where it stays, and later ones are compared with it."""

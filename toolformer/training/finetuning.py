@@ -6,7 +6,6 @@ in scoring, and each text is a row of its own.
 
 import json
 import shutil
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +13,15 @@ from pathlib import Path
 from toolformer.errors import TrainingError
 from toolformer.forward.language_model import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.ground.digests import digest_of_bytes, hex_digest
+from toolformer.ground.digests import hex_digest
+from toolformer.ground.kept_digests import keep_digests
+from toolformer.ground.whole_files import replacing_folder
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters
 from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
 from toolformer.training.training_processes import train_in_processes
 from toolformer.training.training_rows import TrainingRow
-from toolformer.training.training_state import Progress, StepReport, TrainingState
-from toolformer.training.whole_folders import sealed_folder, writing
+from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
 
@@ -56,12 +56,11 @@ def finetune(
     Args:
         base: directory of the model to begin with; stays as it is.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
-        train_rows: what to train on.
         development_rows: ids of plain texts without calls.
-        parameters: how to train.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         resume_folder: where the state of the run lies; emptied when the output is there.
-        fingerprint: of what the rows were made from; stands in the output's `toolformer.json`.
+        fingerprint: of base, parameters and what the rows were made from; stands in the output's
+            `toolformer.json`. A state of another one, or of other rows, is not gone on with.
         facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run.
         device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
@@ -89,15 +88,7 @@ def finetune(
     if parameters.lora_rank is not None:
         check_installed()
     device = resolve_device(device)
-    key = hex_digest(
-        fingerprint,
-        base.name,
-        bos_token,
-        parameters.without_devices(),
-        *(f"{_digest_ids(row.ids)}{row.kinds.hex()}" for row in rows),
-        "",
-        *map(_digest_ids, development),
-    )
+    key = hex_digest(fingerprint, *map(hex_digest, rows), "", *map(hex_digest, development))
     state = TrainingState(resume_folder, fingerprint=key)
     job = TrainingJob(
         base=base,
@@ -110,7 +101,12 @@ def finetune(
         fingerprint=key,
     )
     if parameters.processes == 1:
-        progress = _train_here(job, state, report)
+        import torch
+
+        # Dropout draws from the global generators; they are given back as they were.
+        cuda_devices = range(torch.cuda.device_count())
+        with torch.random.fork_rng(devices=cuda_devices), memory_explained(job):
+            progress = Trainer(job).run(state, report)
     else:
         progress = train_in_processes(job, state, report=report)
     # The last step was evaluated.
@@ -133,26 +129,17 @@ def finetune(
         },
         "history": [asdict(step) for step in progress.history],
     }
-    best = state.checked_best(progress.best_step)
-    with sealed_folder(output) as folder:
+    best = state.best(progress.best_step)
+    with writing(output), replacing_folder(output) as folder:
         if parameters.lora_rank is None:
             shutil.copytree(best, folder, dirs_exist_ok=True)
         else:
             merge_adapters(base, best, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        keep_digests(folder)
     state.clear()
     return progress
-
-
-def _train_here(
-    job: TrainingJob, state: TrainingState, report: Callable[[StepReport], None]
-) -> Progress:
-    import torch
-
-    # Dropout draws from the global generators; they are given back as they were.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), memory_explained(job):
-        return Trainer(job).run(state, report)
 
 
 def _check_rows(
@@ -188,7 +175,3 @@ def _check_output(output: Path) -> None:
     with writing(output):
         trial.mkdir(parents=True, exist_ok=True)
         trial.rmdir()
-
-
-def _digest_ids(ids: Sequence[int]) -> str:
-    return digest_of_bytes(array("q", ids).tobytes()).hex()

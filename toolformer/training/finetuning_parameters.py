@@ -3,11 +3,9 @@
 Defaults and ranges are in `dagster_project/settings/training_sections.py`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from toolformer.errors import TrainingError
-from toolformer.forward.precision import PRECISIONS
-from toolformer.training.process_group import PARALLELISMS
 from toolformer.training.training_loss import LossWeights
 
 
@@ -19,7 +17,6 @@ class FinetuningParameters:
         learning_rate: after the warmup; constant from there on.
         warmup_share: share of the steps over which it rises linearly.
         batch_size: rows of one optimiser step.
-        steps: optimiser steps.
         micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
             Bounds the memory, changes nothing else.
         evaluate_every: steps between two development perplexities; the last step always has one.
@@ -31,11 +28,11 @@ class FinetuningParameters:
         loss_weights: of the tokens, by kind.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
-        processes: that train together, each on a device of its own: on graphics devices as many of
-            them, on a processor its cores are divided. One trains without starting any other.
+        processes: that train together, each on a graphics device of its own; on a processor its
+            cores are divided.
         parallelism: how several processes share the model: `data_parallel` (each holds all of it,
             fastest where it fits) or `fsdp` (each holds a part of every weight, gradient and
-            moment). Means nothing for one process.
+            moment).
         lora_rank: train adapters of this rank beside the linear layers, not the weights themselves
             (LoRA): the model is held in `precision`, without gradients and moments of its own, for
             models that do not fit otherwise. Needs the package peft. None trains all weights.
@@ -67,10 +64,6 @@ class FinetuningParameters:
                 f"which is {self.batch_size}: one without a row would idle. Correct it in "
                 "toolformer.yaml."
             )
-
-    def without_devices(self) -> "FinetuningParameters":
-        """The same, whichever devices do the work, in their precision, and however many."""
-        return replace(self, processes=1, parallelism=PARALLELISMS[0], precision=PRECISIONS[0])
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 1.

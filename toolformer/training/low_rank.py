@@ -39,11 +39,7 @@ def check_installed() -> None:
 def add_adapters(model: "PreTrainedModel", *, rank: int) -> None:
     """Freeze a model and put adapters, which change nothing yet, beside its linear layers.
 
-    Draws from torch's global generator.
-
-    Args:
-        model: gets float32 adapters, whatever its own weights are.
-        rank: columns, and rows, of the two matrices.
+    Draws from torch's global generator. The adapters are float32, whatever the model's weights are.
     """
     from peft import inject_adapter_in_model  # pyright: ignore[reportMissingImports]
 
@@ -75,7 +71,7 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         base: directory of the model that they were trained beside.
         adapters: folder that `save_adapters` wrote to.
         target: folder that is there; gets config and weights.
-        rank: of the adapters.
+        rank: as of `add_adapters`.
 
     Raises:
         OSError: the disk is full or cannot be written.
@@ -92,10 +88,7 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
     )
     with _without_old_name():
         with_adapters: Any = get_peft_model(model, _configuration(rank))
-    parameters = dict(with_adapters.get_base_model().named_parameters())
-    with torch.no_grad():
-        for name, adapter in load_file(adapters / _FILE).items():
-            parameters[name].copy_(adapter)
+    with_adapters.get_base_model().load_state_dict(load_file(adapters / _FILE), strict=False)
     with_adapters.merge_and_unload().save_pretrained(target)
 
 

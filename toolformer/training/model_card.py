@@ -36,7 +36,7 @@ def model_card(
 
     Args:
         name: of the model.
-        record: its `toolformer.json`.
+        record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.
         sources: where the texts come from, each with its licence.
@@ -53,18 +53,28 @@ def model_card(
         license=base_license or "unknown",
         tags=["toolformer", "tool-use"],
     )
-    variant = record["facts"]["variant"]
+    variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
+    of_tools = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
         *([] if variant == PLAIN else ["## Use", _USE, *_opening(call_threshold)]),
         "## What it was trained on",
-        _trained_on(record),
+        f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
+        f"{f' ({of_tools})' if of_tools else ''}; {result['tokens']:,} tokens in "
+        f"{result['steps']:,} steps.",
         "## How",
-        _settings(record),
+        markdown_table(
+            ("setting", "value"),
+            {**record["parameters"], "computed in": record["precision"]}.items(),
+        ),
         "## What came out",
-        _results(record, evaluation),
+        "Perplexity of the development texts, without calls: "
+        f"{result['base_perplexity']:.2f} before training, {result['best_perplexity']:.2f} at "
+        f"step {result['best_step']}, whose weights these are.",
+        _evaluation_table(evaluation)
+        or f"Not measured otherwise (`toolformer evaluate --variant {variant}`).",
         "## Limits",
         _LIMITS,
         "## Licences",
@@ -105,40 +115,14 @@ def _opening(chosen: CallThreshold | None) -> list[str]:
     ]
 
 
-def _trained_on(record: Mapping[str, Any]) -> str:
-    calls = record["facts"]["calls"]
-    result = record["result"]
-    of_tools = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
-    return (
-        f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
-        f"{f' ({of_tools})' if of_tools else ''}; {result['tokens']:,} tokens in "
-        f"{result['steps']:,} steps."
-    )
-
-
-def _settings(record: Mapping[str, Any]) -> str:
-    parameters = {**record["parameters"], "computed in": record["precision"]}
-    return markdown_table(("setting", "value"), parameters.items())
-
-
-def _results(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]) -> str:
-    result = record["result"]
-    development = (
-        f"Perplexity of the development texts, without calls: {result['base_perplexity']:.2f} "
-        f"before training, {result['best_perplexity']:.2f} at step {result['best_step']}, whose "
-        "weights these are."
-    )
+def _evaluation_table(evaluation: Sequence[Mapping[str, Any]]) -> str:
     if not evaluation:
-        variant = record["facts"]["variant"]
-        return (
-            f"{development}\n\nNot measured otherwise (`toolformer evaluate --variant {variant}`)."
-        )
-    rows = [[_cell(value) for value in row.values()] for row in evaluation]
-    return f"{development}\n\n{markdown_table(list(evaluation[0]), rows)}"
-
-
-def _cell(value: object) -> object:
-    return f"{value:.3f}" if isinstance(value, float) else value
+        return ""
+    rows = [
+        [f"{value:.3f}" if isinstance(value, float) else value for value in row.values()]
+        for row in evaluation
+    ]
+    return markdown_table(list(evaluation[0]), rows)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

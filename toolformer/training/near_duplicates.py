@@ -5,15 +5,13 @@ says. Does not find paraphrases or translations.
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from toolformer.ground.digests import number_digest
 from toolformer.training.words import words_of
 
 if TYPE_CHECKING:
     import numpy as np
-
-_Key = TypeVar("_Key")
 
 # Words of a sequence, as in Lee et al. 2021 (arXiv 2107.06499).
 _SHINGLE_WORDS = 5
@@ -24,28 +22,26 @@ _MISSED = 1e-4
 _SEED = 1
 # Odd, so that no word's bits are lost in the product.
 _MULTIPLIER = 0x9E3779B97F4A7C15
+_number = lru_cache(maxsize=2**18)(number_digest)
 
 
-class Similar(NamedTuple, Generic[_Key]):
+class Similar(NamedTuple):
     """A text that another one is like.
 
     Attributes:
-        key: of the text.
+        key: of the text, as it was given to `find_or_add`.
         similarity: shared word sequences of both, divided by all that either has; at most 1.
     """
 
-    key: _Key
+    key: Any
     similarity: float
 
 
-class NearDuplicateIndex(Generic[_Key]):
-    """Texts of which no two are alike.
+class NearDuplicateIndex:
+    """Texts of which no two have a Jaccard similarity of at least `similarity`, in (0, 1].
 
     Two texts are compared by their sets of sequences of five words; of a text with fewer words the
     whole is its only sequence. Memory grows with the texts: about 20 KB for one of 700 words.
-
-    Args:
-        similarity: smallest Jaccard similarity at which texts are alike, in (0, 1].
 
     Example:
         >>> index = NearDuplicateIndex(similarity=0.5)
@@ -61,10 +57,10 @@ class NearDuplicateIndex(Generic[_Key]):
         self._similarity = similarity
         self._empty = MinHash(_PERMUTATIONS, seed=_SEED, hashfunc=int, scheme="affine32")
         self._candidates = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands(similarity))
-        self._keys: list[_Key] = []
+        self._keys: list[object] = []
         self._shingles: list[np.ndarray] = []
 
-    def find_or_add(self, key: _Key, text: str) -> Similar[_Key] | None:
+    def find_or_add(self, key: object, text: str) -> Similar | None:
         """The text there that this one is most like; where none is like it, it is added.
 
         A text without words is like no other.
@@ -77,7 +73,7 @@ class NearDuplicateIndex(Generic[_Key]):
         places = cast("list[int]", self._candidates.query(sketch))
         # In the order in which they were added: of texts equally alike `max` takes the first.
         alike = [(_jaccard(shingles, self._shingles[place]), place) for place in sorted(places)]
-        similarity, place = max(alike, key=lambda each: each[0], default=(0.0, -1))
+        similarity, place = max(alike, key=lambda pair: pair[0], default=(0.0, -1))
         if similarity >= self._similarity:
             return Similar(self._keys[place], similarity)
         self._candidates.insert(len(self._keys), sketch, check_duplication=False)
@@ -110,11 +106,6 @@ def _shingles(text: str) -> "np.ndarray":
         # Wraps around, as meant.
         numbers = numbers * np.uint64(_MULTIPLIER) + words[place : place + sequences]
     return np.unique(numbers)
-
-
-@lru_cache(maxsize=2**18)
-def _number(word: str) -> int:
-    return number_digest(word)
 
 
 def _jaccard(left: "np.ndarray", right: "np.ndarray") -> float:

@@ -18,11 +18,7 @@ _CHOICE = 4
 
 
 def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
-    """How many plain windows give them this share of all training texts.
-
-    Args:
-        texts_with_calls: number of the other training texts.
-        plain_share: in [0, 1).
+    """How many plain windows give them this share, in [0, 1), of all training texts.
 
     Example:
         >>> plain_windows_wanted(60, 0.25)
@@ -48,7 +44,7 @@ def draw_plain_windows(
     Args:
         windows: gives the windows without calls of the documents that its argument accepts; asked
             again for more documents where those it gave are too few.
-        wanted: number of windows.
+        wanted: number of windows to draw.
         development_share: share of the documents set aside, in [0, 1).
         development_documents: those that were, by `build_training_set`.
         seed: of the choice.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PARALLELISMS = ("data_parallel", "fsdp")
 # The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
 # die are noticed at once by other means.
 _PATIENCE = timedelta(hours=2)
@@ -33,11 +32,9 @@ class ProcessGroup:
     Args:
         rank: number of this process, from 0; it has joined the others (`join_group`).
         size: how many there are.
-
-    Attributes:
-        feeds_together: whether all have to feed as often, because each feeding needs the others.
     """
 
+    # Whether all have to feed as often, because each feeding needs the others.
     feeds_together = False
 
     def __init__(self, rank: int = 0, size: int = 1):
@@ -54,10 +51,6 @@ class ProcessGroup:
 
     def divide(self, model: "PreTrainedModel", precision: str) -> None:
         """Put the weights in place; called once, before an optimiser sees them.
-
-        Args:
-            model: with all weights in each process.
-            precision: of the computation, `float32` or `bfloat16`.
 
         Raises:
             TrainingError: the model class has no layers that could be divided.
@@ -80,8 +73,8 @@ class ProcessGroup:
                 # This process had no row, or none that used the weight.
                 weight.grad = torch.zeros_like(weight)
             sums.append(distributed.all_reduce(weight.grad, async_op=True))
-        for each in sums:
-            each.wait()
+        for pending in sums:
+            pending.wait()
 
     def total(self, value: float) -> float:
         """The sum over the processes; the same number in all of them."""
@@ -113,7 +106,7 @@ class FullySharded(ProcessGroup):
 
     Args:
         rank, size: as of `ProcessGroup`.
-        device: of this process, without its number.
+        device: kind of this process's device, such as `cuda`.
     """
 
     feeds_together = True
@@ -184,8 +177,7 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> None:
     """Meet the other processes of this machine; each calls it once.
 
     Args:
-        rank: number of this process, from 0.
-        size: how many processes there are.
+        rank, size: as of `ProcessGroup`.
         port: where the `TCPStore` of the process that started them listens.
         device: of this process.
 
@@ -204,12 +196,7 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> None:
 
 
 def group_of(parallelism: str, device: str) -> ProcessGroup:
-    """The processes that this one has joined, as a group.
-
-    Args:
-        parallelism: `data_parallel` or `fsdp`.
-        device: of this process.
-    """
+    """The processes that this one has joined, as a group."""
     import torch
     from torch import distributed
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.forward.batching import longest_first, plan_batches
 from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest
-from toolformer.training.division import micro_batches
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
@@ -35,7 +35,6 @@ class TrainingJob:
         base: directory of the model to begin with.
         rows: what to train on, none of them empty.
         development: ids of plain texts without calls, none of them empty.
-        parameters: how to train.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each.
         state_folder: where the state of the run lies.
@@ -55,9 +54,6 @@ class TrainingJob:
 @contextmanager
 def memory_explained(job: TrainingJob) -> Iterator[None]:
     """Say what to do where a model and its training do not fit into memory.
-
-    Args:
-        job: what is trained inside.
 
     Raises:
         OutOfMemoryError: instead of the library's own error.
@@ -80,9 +76,9 @@ class Trainer:
     """A model, its optimiser and its rows.
 
     Args:
-        job: what to do; the same in all processes.
+        job: the same in all processes that train together.
         device: of this process; that of the job by default.
-        group: the processes that train together; this one alone by default.
+        group: these processes; this one alone by default.
 
     Raises:
         TrainingError: rows of another model, or a model that the parameters do not fit.
@@ -97,12 +93,11 @@ class Trainer:
         device = device or job.device
         parameters = job.parameters
         self._group = group or ProcessGroup()
-        self.precision = parameters.precision
         self.model = LanguageModel.load(
             job.base,
             # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
             # computed in. What only stands beside adapters is not.
-            precision="float32" if parameters.lora_rank is None else self.precision,
+            precision="float32" if parameters.lora_rank is None else parameters.precision,
             device=self._group.loading_device(device),
             bos_token=job.bos_token,
         )
@@ -116,7 +111,7 @@ class Trainer:
             add_adapters(self.model.model, rank=parameters.lora_rank)
         if parameters.gradient_checkpointing:
             _enable_checkpointing(self.model.model)
-        self._group.divide(self.model.model, self.precision)
+        self._group.divide(self.model.model, parameters.precision)
         self._weights = {
             name: weight
             for name, weight in self.model.model.named_parameters()
@@ -130,13 +125,20 @@ class Trainer:
             # In place of a copy of the largest weight per step.
             fused=self.model.device.type in ("cpu", "cuda"),
         )
+        # Made now, so that those of a saved state can be put in their place.
+        for weight in self._weights.values():
+            self._optimizer.state[weight] = {
+                "step": torch.zeros((), device=weight.device),
+                "exp_avg": torch.zeros_like(weight),
+                "exp_avg_sq": torch.zeros_like(weight),
+            }
 
     def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
         """Do the steps that are left.
 
         Args:
             state: of the run; made with the same group.
-            report: called after every step, and first for the steps that `state` tells of.
+            report: called after every step, and first for those that were done before.
 
         Raises:
             TrainingError: a loss is not finite, or the disk is full.
@@ -200,13 +202,15 @@ class Trainer:
                 weights=parameters.loss_weights,
                 # Nothing of a row is left that is divided by this.
                 batch_weight=batch_weight if group else math.inf,
-                precision=self.precision,
+                precision=parameters.precision,
                 with_weights=self._group.with_weights,
             )
         loss = self._group.total(own_loss)
         weights = list(self._weights.values())
         self._group.add_up_gradients(weights)
-        norm = float(_whole(torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)))
+        norm: Any = torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)
+        # Where each process holds a part of every weight, the norm has parts too.
+        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
             if not math.isfinite(value):
                 raise _not_finite(step, name, value)
@@ -224,7 +228,7 @@ class Trainer:
             loss = summed_loss(
                 self.model,
                 [self._development[index] for index in group] or [self._weightless.ids],
-                precision=self.precision,
+                precision=self._parameters.precision,
                 with_weights=self._group.with_weights,
             )
             losses.append(loss if group else 0.0)
@@ -237,13 +241,13 @@ class Trainer:
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """The rows that this process feeds at once; empty ones where it feeds for the others."""
-        groups = micro_batches(
-            lengths,
-            processes=self._group.size,
-            process=self._group.rank,
-            token_budget=self._parameters.micro_batch_tokens,
-        )
-        return [group for group in groups if group or self._group.feeds_together]
+        plans = [
+            micro_batches(lengths, process, self._group.size, self._parameters.micro_batch_tokens)
+            for process in range(self._group.size)
+        ]
+        own = plans[self._group.rank]
+        missing = max(map(len, plans)) - len(own) if self._group.feeds_together else 0
+        return own + [[] for _ in range(missing)]
 
     @property
     def _weightless(self) -> TrainingRow:
@@ -262,20 +266,43 @@ class Trainer:
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()
         vocabulary = int(embeddings.weight.shape[0])
-        lengths = [len(row.ids) for row in self._rows] + [len(row) for row in self._development]
-        largest = max(
-            max(max(row.ids) for row in self._rows), max(max(row) for row in self._development)
-        )
+        every = [*(row.ids for row in self._rows), *self._development]
+        longest, largest = max(map(len, every)), max(map(max, every))
         if largest >= vocabulary:
             raise TrainingError(
                 f"A row holds token {largest}, but {self.model.name!r} knows only {vocabulary}. "
                 "Expected rows made with this model's tokenizer; build the training set again."
             )
-        if max(lengths) > self.model.context_length:
+        if longest > self.model.context_length:
             raise TrainingError(
-                f"A row has {max(lengths)} tokens, but {self.model.name!r} takes at most "
+                f"A row has {longest} tokens, but {self.model.name!r} takes at most "
                 f"{self.model.context_length}. Set training.max_tokens to at most that."
             )
+
+
+def micro_batches(
+    lengths: Sequence[int], process: int, processes: int, token_budget: int
+) -> list[list[int]]:
+    """The rows that one process feeds at once, as indices into `lengths`.
+
+    Rows are dealt out to the processes from the longest to the shortest, so that each has about as
+    many tokens.
+
+    Args:
+        lengths: tokens of each row of the whole batch.
+        process: number of the process, from 0.
+        processes: how many share the batch.
+        token_budget: most tokens fed at once.
+
+    Example:
+        >>> micro_batches([9, 4, 4, 8], 0, 2, token_budget=8)
+        [[0], [1]]
+        >>> micro_batches([9, 4], 2, 3, token_budget=9)
+        []
+    """
+    own = sorted(longest_first(lengths)[process::processes])
+    batches = plan_batches([lengths[row] for row in own], token_budget=token_budget)
+    return [[own[place] for place in batch] for batch in batches]
 
 
 def _not_finite(step: int, name: str, value: float) -> TrainingError:
@@ -298,8 +325,3 @@ def _enable_checkpointing(model: Any) -> None:
     # transformers 5 renamed it and warns on the old name; its earlier releases know only that.
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-
-
-def _whole(norm: Any) -> Any:
-    """A norm of weights of which each process holds a part has parts itself."""
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

@@ -36,11 +36,8 @@ class LossWeights:
 
     def total(self, rows: Sequence[TrainingRow]) -> float:
         """Of all tokens of some rows."""
-        return sum(
-            row.kinds.count(kind) * weight
-            for row in rows
-            for kind, weight in enumerate((self.text, self.call, self.result))
-        )
+        by_kind = (self.text, self.call, self.result)
+        return sum(row.kinds.count(kind) * by_kind[kind] for row in rows for kind in range(3))
 
 
 def add_gradient(
@@ -55,7 +52,7 @@ def add_gradient(
     """Add the gradient of some rows of a batch to that of the weights.
 
     Args:
-        model: the model, with float32 weights.
+        model: with float32 weights.
         rows: fed as one, each with a beginning-of-sequence token in front.
         weights: of the tokens.
         batch_weight: of all tokens of the whole batch together. The parts of a batch add up to
@@ -67,6 +64,7 @@ def add_gradient(
         These rows' share of the batch's mean loss, in nats per token.
     """
     import torch
+    from torch.nn.functional import cross_entropy
 
     of_tokens = torch.tensor(
         [weight for row in rows for weight in weights.of(row)], device=model.device
@@ -82,8 +80,8 @@ def add_gradient(
             leaf = piece.detach().requires_grad_()
             with _autocast(model, precision):
                 logits = model.logits(leaf)
-            of_piece = (_token_losses(logits, targets_of_piece) * weights_of_piece).sum()
-            piece_loss = of_piece / batch_weight
+            losses = cross_entropy(logits, targets_of_piece, reduction="none")
+            piece_loss = (losses * weights_of_piece).sum() / batch_weight
             piece_loss.backward()
             gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
             loss += piece_loss.item()
@@ -103,18 +101,15 @@ def summed_loss(
 ) -> float:
     """Sum of -log p over all tokens of some rows, in nats; leaves no gradient.
 
-    Args:
-        model: the model.
-        rows: token ids without a beginning-of-sequence token, which is put in front; fed as one.
-        precision: `float32` or `bfloat16`.
-        with_weights: as for `add_gradient`.
+    The arguments are those of `add_gradient`; rows are token ids.
     """
     import torch
+    from torch.nn.functional import cross_entropy
 
     def forward() -> float:
         hidden, targets = _fed(model, rows)
         return sum(
-            _token_losses(model.logits(piece), targets_of_piece).sum().item()
+            cross_entropy(model.logits(piece), targets_of_piece, reduction="none").sum().item()
             for piece, targets_of_piece in _pieces(hidden, targets)
         )
 
@@ -152,12 +147,6 @@ def _fed(
 
 def _pieces(*of_tokens: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
     return list(zip(*(each.split(LOGIT_ROWS) for each in of_tokens), strict=True))
-
-
-def _token_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    from torch.nn.functional import cross_entropy
-
-    return cross_entropy(logits, targets, reduction="none")
 
 
 def _autocast(model: LanguageModel, precision: str) -> Any:

@@ -14,7 +14,6 @@ from toolformer.forward.precision import (
 )
 from toolformer.training.low_rank import add_adapters, check_installed
 from toolformer.training.training_loss import LossWeights, add_gradient
-from toolformer.training.training_plan import STEP_OPERATIONS, matmul_speed, parameter_count
 from toolformer.training.training_rows import TEXT, TrainingRow
 
 # A step takes three times as long as a forward pass.
@@ -26,13 +25,7 @@ def training_choice(
 ) -> PrecisionChoice:
     """Measure what a step of training is faster in; every row is a token again and again.
 
-    A model that no single device holds, since it is divided among several, is judged by large
-    matrix products.
-
-    Args:
-        base: directory of the model to begin with.
-        device: a resolved device.
-        bos_token, lora_rank: as for `finetune`.
+    A model that no single device holds, since it is divided among several, is not measured.
 
     Raises:
         ModelNotFoundError: `base` holds no usable model.
@@ -73,7 +66,5 @@ def training_choice(
     )
     if choice.float32 or choice.bfloat16:
         return choice
-    operations = STEP_OPERATIONS * parameter_count(base.glob("*.safetensors"))
-    return measured_choice(
-        {name: lambda _, name=name: matmul_speed(device, name) / operations for name in order}
-    )
+    # No device holds the model: the precision that it computes in faster as a rule.
+    return PrecisionChoice(order[0], None, None)

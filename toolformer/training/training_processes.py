@@ -7,7 +7,7 @@ Whatever way this process ends, or the call, they end too.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError, TrainingError
@@ -18,8 +18,6 @@ from toolformer.training.training_state import Progress, StepReport, TrainingSta
 if TYPE_CHECKING:
     from torch.multiprocessing.spawn import ProcessContext, ProcessException
 
-Message = StepReport | ToolformerError
-
 # How often steps are reported and ended processes noticed.
 _POLL_SECONDS = 0.1
 # For the others to say what they know when one has failed; nothing is lost by ending them.
@@ -29,15 +27,7 @@ _SECONDS_TO_END = 5.0
 def train_in_processes(
     job: TrainingJob, state: TrainingState, *, report: Callable[[StepReport], None]
 ) -> Progress:
-    """Train a job in `job.parameters.processes` processes.
-
-    Args:
-        job: what to do.
-        state: of the run, in the folder that the job names.
-        report: called after every step, and first for the steps of an interrupted run.
-
-    Returns:
-        What `state` tells in the end.
+    """Train a job in `job.parameters.processes` processes; `state` lies in the folder of the job.
 
     Raises:
         TrainingError: one of the processes raised it, or ended; or there are fewer devices.
@@ -59,10 +49,13 @@ def train_in_processes(
     context = spawn(_work, (job, store.port, threads, queue), processes, join=False)
     assert context is not None
     try:
-        for message in _messages(context, queue):
-            if isinstance(message, ToolformerError):
-                raise message
-            report(message)
+        is_ended = False
+        while not is_ended:
+            try:
+                is_ended = context.join(_POLL_SECONDS, grace_period=_SECONDS_TO_END)
+            finally:
+                # An error that a process has put there wins over the notice that it failed.
+                _report_messages(queue, report)
     except ProcessException as error:
         raise _error(error, context, job, state) from error
     finally:
@@ -76,24 +69,12 @@ def train_in_processes(
     return progress
 
 
-def _messages(context: "ProcessContext", queue: Any) -> Iterator[Message]:
-    """What the processes put into the queue, until all have ended.
-
-    Raises:
-        ProcessException: one has failed, and none has put an error.
-    """
-    from torch.multiprocessing.spawn import ProcessException
-
-    is_ended, failure = False, None
-    while not is_ended:
-        try:
-            is_ended = context.join(_POLL_SECONDS, grace_period=_SECONDS_TO_END)
-        except ProcessException as error:
-            is_ended, failure = True, error
-        while not queue.empty():
-            yield queue.get()
-    if failure is not None:
-        raise failure
+def _report_messages(queue: Any, report: Callable[[StepReport], None]) -> None:
+    while not queue.empty():
+        message = queue.get()
+        if isinstance(message, ToolformerError):
+            raise message
+        report(message)
 
 
 def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> None:
@@ -110,12 +91,12 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
         with memory_explained(job):
             group = group_of(job.parameters.parallelism, device)
             state = TrainingState(job.state_folder, fingerprint=job.fingerprint, group=group)
-            trainer = Trainer(job, device=device, group=group)
-            # The steps are the same in all of them.
             sys.stderr.write(
                 f"Process {rank + 1} of {group.size} ({job.parameters.parallelism}) on {device}, "
-                f"{trainer.precision}.\n"
+                f"{job.parameters.precision}.\n"
             )
+            trainer = Trainer(job, device=device, group=group)
+            # The steps are the same in all of them.
             trainer.run(state, queue.put if group.is_first else lambda _: None)
             group.wait()
     except ToolformerError as error:

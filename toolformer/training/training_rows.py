@@ -1,7 +1,7 @@
 """Rows of token ids for finetuning: what of a long text is kept, and in which order rows come."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,8 +36,7 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
 
     Args:
         segments: of the text with its calls.
-        max_tokens: most tokens of the row, calls included, without the beginning-of-sequence
-            token.
+        max_tokens: of the row, calls included, without the beginning-of-sequence token.
 
     Returns:
         Positions of the text's tokens, counted without calls; None where no call fits together
@@ -76,7 +75,7 @@ def training_row(
         tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
-        max_tokens: most tokens of the row, without the beginning-of-sequence token.
+        max_tokens: of the row, without the beginning-of-sequence token.
         context: tokens in front of the text, of the same kind as its own.
 
     Example:
@@ -97,14 +96,11 @@ def training_row(
         if len(ids) + len(segment.ids) > max_tokens:
             break
         ids += segment.ids
-        kinds += _kinds(segment)
+        if segment.asked is None:
+            kinds.append(TEXT)
+        else:
+            kinds += bytes([CALL] * segment.asked + [RESULT] * (len(segment.ids) - segment.asked))
     return TrainingRow(array("i", ids), bytes(kinds))
-
-
-def _kinds(segment: Segment) -> bytes:
-    if segment.asked is None:
-        return bytes([TEXT])
-    return bytes([CALL] * segment.asked + [RESULT] * (len(segment.ids) - segment.asked))
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
@@ -135,22 +131,16 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
 
     Args:
         rows: number of rows, at least 1.
-        batch_size: rows of a batch.
+        batch_size: rows of a step.
         step: number of the step, from 1.
         seed: of the order.
 
     Returns:
-        Indices of rows, `batch_size` of them. They follow from the arguments alone, so a resumed
-        run sees the rows of an undisturbed one.
+        Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an
+        undisturbed one.
     """
-    first = (step - 1) * batch_size
-    return list(_stream(rows, first, first + batch_size, seed))
-
-
-def _stream(rows: int, first: int, last: int, seed: int) -> Iterator[int]:
-    for place in range(first, last):
-        epoch, index = divmod(place, rows)
-        yield _epoch_order(rows, epoch, seed)[index]
+    places = (divmod(place, rows) for place in range((step - 1) * batch_size, step * batch_size))
+    return [_epoch_order(rows, epoch, seed)[index] for epoch, index in places]
 
 
 @lru_cache(maxsize=2)

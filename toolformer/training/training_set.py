@@ -55,7 +55,7 @@ def build_training_set(
     Args:
         texts: C* of all shards. Their order matters only for which of two equal or nearly equal
             texts stays.
-        max_texts_per_tool: cap per tool, at least 1; the paper has 25,000.
+        max_texts_per_tool: at least 1; the paper has 25,000.
         development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
             one document where there are two.
         seed: of the random order of texts under the cap.

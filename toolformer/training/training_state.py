@@ -1,23 +1,25 @@
 """The state of a finetuning run on disk: a killed run goes on, the best checkpoint is kept.
 
 Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
-never runs code. A state or checkpoint appears whole, by rename, with the digests of its files: one
-that was altered is not gone on with. Several processes write a state together, and any number of
-processes goes on from it.
+never runs code. A state or checkpoint appears whole, by rename. Several processes write a state
+together, and any number of processes goes on from it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.errors import CheckpointError
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
-from toolformer.ground.whole_files import write_whole
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+
+from toolformer.errors import CheckpointError, TrainingError
+from toolformer.ground.whole_files import replacing_folder, write_whole
 from toolformer.training.process_group import ProcessGroup
-from toolformer.training.sharded_tensors import load_tensors, save_tensors, tensor_names
-from toolformer.training.whole_folders import remove, sealed_folder, temporary_of, writing
+from toolformer.training.sharded_tensors import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
-_WEIGHTS = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -36,7 +37,6 @@ class StepReport:
     Attributes:
         step: number of the step, from 1.
         loss: mean training loss of the step's batch before the step, in nats per token.
-        learning_rate: learning rate of the step.
         tokens: tokens trained on so far, this step included.
         development_perplexity: after the step; None where it was not measured.
     """
@@ -77,10 +77,10 @@ class Progress:
 
 
 class TrainingState:
-    """The folder of one run.
+    """The folder of one run; what another run left in it is removed first.
 
-    What another run left in the folder is of no use and is removed first. Where several processes
-    train, each of them has one of these, and all call what saves or restores.
+    Where several processes train, each of them has one of these, and all call what saves or
+    restores.
 
     Args:
         folder: made when missing; only what this class writes is ever removed from it.
@@ -111,7 +111,7 @@ class TrainingState:
     def remove_leftovers(self) -> None:
         """Remove what a killed process had begun to write."""
         for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
-            remove(self._folder.glob(leftover))
+            _remove(self._folder.glob(leftover))
 
     @property
     def saved_step(self) -> int:
@@ -123,21 +123,16 @@ class TrainingState:
         """The progress of the newest saved state, None where there is none.
 
         Raises:
-            CheckpointError: the state or the best checkpoint is damaged.
+            CheckpointError: the state is damaged.
         """
         newest = self._newest_state()
         if newest is None:
             return None
-        # One process reads all bytes; if they are damaged, it ends the others.
-        if self._group.is_first:
-            self._check(newest)
-        self._group.wait()
-        stored = json.loads((newest / _PROGRESS_FILE).read_text())
-        stored["history"] = [StepReport(**row) for row in stored["history"]]
-        progress = Progress(**stored)
-        if progress.best_step is not None and self._group.is_first:
-            self.checked_best(progress.best_step)
-        self._group.wait()
+        try:
+            stored = json.loads((newest / _PROGRESS_FILE).read_text())
+            progress = TypeAdapter(Progress).validate_python(stored)
+        except (OSError, ValueError) as error:
+            raise self._damaged(newest, error) from error
         self._saved_best = progress.best_step
         return progress
 
@@ -147,34 +142,20 @@ class TrainingState:
         Args:
             weights: those that are trained, by name; they are overwritten. However many processes
                 share them here, and shared them when the state was saved.
-            optimizer: a fresh one with these weights, in their order, as its one group.
+            optimizer: has moments of all of them already, which are overwritten too.
 
         Raises:
             CheckpointError: there is no state, or it is damaged or belongs to another model.
         """
-        import torch
-        from safetensors import SafetensorError
-
         newest = self._newest_state()
         if newest is None:
             raise CheckpointError(f"There is no saved training state in {str(self._folder)!r}.")
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        tensors = {f"{_WEIGHTS}.{name}": weight.detach() for name, weight in weights.items()}
         try:
-            stored = tensor_names(newest)
-            for index, (name, weight) in enumerate(weights.items()):
-                # A weight that never had a gradient has no moments.
-                for moment in _MOMENTS:
-                    if f"{moment}.{name}" in stored:
-                        of_weight = state.setdefault(index, {})
-                        of_weight["step"] = torch.tensor(float(_step_of(newest)))
-                        of_weight[moment] = torch.zeros_like(weight.detach())
-                        tensors[f"{moment}.{name}"] = of_weight[moment]
-            load_tensors(tensors, newest, self._group)
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            load_tensors(_tensors(weights, optimizer), newest, self._group)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise self._damaged(newest, str(error)) from error
+            raise self._damaged(newest, error) from error
+        for moments in optimizer.state.values():
+            moments["step"].fill_(_step_of(newest))
 
     def save(
         self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer", progress: Progress
@@ -183,32 +164,28 @@ class TrainingState:
 
         Args:
             weights: those that are trained, by name; none behind the last step.
-            optimizer: has them, in their order, as its one group.
+            optimizer: has moments of all of them.
             progress: of the run.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        tensors = {f"{_WEIGHTS}.{name}": weight for name, weight in weights.items()}
-        for moment in _MOMENTS:
-            tensors |= {
-                f"{moment}.{name}": optimizer.state[weight][moment]
-                for name, weight in weights.items()
-                if moment in optimizer.state[weight]
-            }
+        tensors = _tensors(weights, optimizer)
         target = self._folder / f"state-{progress.step:08d}"
+        # All processes write into one folder.
+        temporary = target.with_name(f".{target.name}.tmp")
         if self._group.is_first:
-            with sealed_folder(target) as folder:
+            with writing(target), replacing_folder(target, temporary):
                 self._group.wait()
-                save_tensors(tensors, folder, self._group)
-                (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
-            remove(state for state in self._folder.glob("state-*") if state != target)
+                save_tensors(tensors, temporary, self._group)
+                (temporary / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
+            _remove(state for state in self._folder.glob("state-*") if state != target)
             self._remove_best_except({progress.best_step})
         else:
             with writing(target):
                 # The first process makes the folder.
                 self._group.wait()
-                save_tensors(tensors, temporary_of(target), self._group)
+                save_tensors(tensors, temporary, self._group)
         self._saved_best = progress.best_step
         self._group.wait()
 
@@ -219,61 +196,81 @@ class TrainingState:
         run goes back to that state.
 
         Args:
-            step: the step.
+            step: number of the step.
             write: writes them into the folder that it is given; called in the first process alone.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
         if self._group.is_first:
-            with sealed_folder(self._best_folder(step)) as folder:
-                write(folder)
+            best = self.best(step)
+            temporary = best.with_name(f".{best.name}.tmp")
+            with writing(best), replacing_folder(best, temporary):
+                write(temporary)
             self._remove_best_except({step, self._saved_best})
         self._group.wait()
 
-    def checked_best(self, step: int) -> Path:
-        """The folder with the checkpoint of `step`, the best one.
-
-        Raises:
-            CheckpointError: it is damaged.
-        """
-        best = self._best_folder(step)
-        self._check(best)
-        return best
+    def best(self, step: int) -> Path:
+        """The folder with the checkpoint of `step`, the best one."""
+        return self._folder / f"best-{step:08d}"
 
     def clear(self) -> None:
         """Remove everything that this class wrote."""
         (self._folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
-        remove(self._folder.glob("state-*"))
-        remove(self._folder.glob("best-*"))
-
-    def _check(self, folder: Path) -> None:
-        """Raise unless the files are those that were written."""
-        try:
-            damaged = damaged_files(folder)
-        except OSError as error:
-            raise self._damaged(folder, str(error)) from error
-        if damaged is None:
-            raise self._damaged(folder, f"it has no file {DIGESTS_FILE!r}")
-        if damaged:
-            raise self._damaged(folder, "its files were altered after they were written")
-
-    def _best_folder(self, step: int) -> Path:
-        return self._folder / f"best-{step:08d}"
+        _remove(self._folder.glob("state-*"))
+        _remove(self._folder.glob("best-*"))
 
     def _remove_best_except(self, steps: set[int | None]) -> None:
-        kept = {self._best_folder(step) for step in steps if step is not None}
-        remove(best for best in self._folder.glob("best-*") if best not in kept)
+        kept = {self.best(step) for step in steps if step is not None}
+        _remove(best for best in self._folder.glob("best-*") if best not in kept)
 
     def _newest_state(self) -> Path | None:
         return max(self._folder.glob("state-*"), default=None)
 
-    def _damaged(self, state: Path, why: str) -> CheckpointError:
+    def _damaged(self, state: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"The saved training state {str(state)!r} cannot be used: {why}. Expected the state "
+            f"The saved training state {str(state)!r} cannot be used: {error}. Expected the state "
             f"of this very run. Remove {str(self._folder)!r} to train from the beginning."
         )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn failures to write below `path` into an error that says what to do.
+
+    Raises:
+        TrainingError: instead of `OSError` and `SafetensorError`.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
+            "the float32 weights on disk. Free space or choose another folder and run again; a "
+            "run that has saved its state goes on from there."
+        ) from error
+
+
 def _step_of(state: Path) -> int:
     return int(state.name.removeprefix("state-"))
+
+
+def _tensors(
+    weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer"
+) -> "dict[str, torch.Tensor]":
+    """What a state holds: weights and their moments, by name."""
+    tensors = {f"weights.{name}": weight.detach() for name, weight in weights.items()}
+    for moment in _MOMENTS:
+        tensors |= {
+            f"{moment}.{name}": optimizer.state[weight][moment] for name, weight in weights.items()
+        }
+    return tensors
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files and folders; those that are not there count as removed."""
+    for path in list(paths):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -57,15 +57,16 @@ def variant_rows(
 ) -> VariantRows:
     """The rows of a variant.
 
+    Which part of a long text is kept is decided by its calls in C*, for every variant; a row that
+    other calls make longer is cut at its end. A context has the room that the longest of the
+    variants' rows leaves: its beginning goes before anything of a text. A row that begins within
+    its text has none, since the text does not go on from there.
+
     Args:
         tokenizer: of the model that is trained.
         texts: those of C*.
         variant: one of `VARIANTS`.
-        max_tokens: most tokens of a row, the beginning-of-sequence token included. Which part of
-            a long text is kept is decided by its calls in C*, for every variant; a row that other
-            calls make longer is cut at its end. A context has the room that the longest of the
-            variants' rows leaves: its beginning goes before anything of a text. A row that begins
-            within its text has none, since the text does not go on from there.
+        max_tokens: of a row, the beginning-of-sequence token included.
         seed: of the exchange of results.
 
     Raises:
@@ -77,7 +78,7 @@ def variant_rows(
     # Of all variants only where a context has to leave room for them.
     has_contexts = any(text.context is not None for text in texts)
     of_every_variant = [
-        calls_of_variant(texts, each, seed=seed) for each in (VARIANTS if has_contexts else ())
+        calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if has_contexts else ())
     ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()

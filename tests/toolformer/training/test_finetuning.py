@@ -229,57 +229,13 @@ def test_a_state_of_other_rows_is_not_gone_on_with(run):
     assert reports[0].tokens == PARAMETERS.batch_size * 4
 
 
-def test_a_damaged_state_is_named_with_the_remedy(run, tmp_path):
+@pytest.mark.parametrize("file", ["*.safetensors", "progress.json"])
+def test_a_damaged_state_is_named_with_the_remedy(run, tmp_path, file):
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=5, steps=6, save_every=4)
-    (file,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
-    file.write_bytes(file.read_bytes()[:1000])
+    found = next((tmp_path / "tuned-state").glob(f"state-*/{file}"))
+    found.write_bytes(found.read_bytes()[:300])
     with pytest.raises(CheckpointError, match=r"tuned-state.*Remove"):
-        run(steps=6, save_every=4)
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        "state-*/*.safetensors",
-        "state-*/progress.json",
-        "state-*/digests",
-        "best-*/model.safetensors",
-        "best-*/config.json",
-    ],
-)
-def test_a_single_altered_bit_of_a_state_is_noticed(run, tmp_path, file):
-    with pytest.raises(KeyboardInterrupt):
-        run(stop_at=5, steps=6, save_every=4, evaluate_every=2)
-    (found,) = (tmp_path / "tuned-state").glob(file)
-    content = bytearray(found.read_bytes())
-    # In the last number of weights and history; JSON is as valid as before.
-    content[-4 if file.endswith("s") else content.rindex(b"1")] ^= 1
-    found.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"altered after they were written.*Remove"):
-        run(steps=6, save_every=4, evaluate_every=2)
-
-
-def test_a_best_checkpoint_altered_before_the_end_becomes_no_model(run, tmp_path, monkeypatch):
-    from toolformer.training.training_state import TrainingState
-
-    def save_then_alter(state, *arguments, save=TrainingState.save):
-        save(state, *arguments)
-        (file,) = (tmp_path / "tuned-state").glob("best-*/model.safetensors")
-        file.write_bytes(file.read_bytes()[:-1] + b"x")
-
-    monkeypatch.setattr(TrainingState, "save", save_then_alter)
-    with pytest.raises(CheckpointError, match="altered"):
-        run(steps=2)
-    assert not (tmp_path / "tuned").exists()
-
-
-def test_a_state_whose_digests_are_lost_is_not_gone_on_with(run, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(stop_at=5, steps=6, save_every=4)
-    (file,) = (tmp_path / "tuned-state").glob("state-*/digests")
-    file.unlink()
-    with pytest.raises(CheckpointError, match=r"digests.*Remove"):
         run(steps=6, save_every=4)
 
 
@@ -305,9 +261,7 @@ def test_a_state_is_made_of_safetensors_and_json_alone(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=5, steps=6, save_every=4)
     files = {path.name for path in (tmp_path / "tuned-state").rglob("*") if path.is_file()}
-    assert {path.rpartition(".")[2] for path in files} <= {
-        *("safetensors", "json", "digests", "fingerprint")
-    }
+    assert {path.rpartition(".")[2] for path in files} == {"safetensors", "json", "fingerprint"}
 
 
 def test_the_output_is_a_model_with_its_record(run, tmp_path):

@@ -129,7 +129,7 @@ texts = st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max
 @settings(deadline=None)
 @given(texts, st.sampled_from([0.5, 0.75, 1.0]))
 def test_no_two_texts_that_stay_are_alike_and_each_that_goes_is_like_one(given_texts, similarity):
-    index: NearDuplicateIndex[int] = NearDuplicateIndex(similarity)
+    index = NearDuplicateIndex(similarity)
     stayed: list[int] = []
     for number, text in enumerate(given_texts):
         found = index.find_or_add(number, text)

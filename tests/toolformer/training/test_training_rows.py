@@ -2,6 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolformer.augmentation import Segment
+from toolformer.forward.batching import plan_batches
+from toolformer.training.trainer import micro_batches
 from toolformer.training.training_rows import (
     CALL,
     RESULT,
@@ -122,3 +124,16 @@ def test_a_batch_goes_on_into_the_next_epoch():
 def test_another_seed_gives_another_order():
     orders = {tuple(batch_rows(20, batch_size=20, step=1, seed=seed)) for seed in range(5)}
     assert len(orders) == 5
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 8), st.integers(1, 100))
+def test_processes_share_rows_evenly_and_within_the_budget(lengths, processes, budget):
+    plans = [micro_batches(lengths, process, processes, budget) for process in range(processes)]
+    shares = [[row for batch in plan for row in batch] for plan in plans]
+    assert sorted(row for share in shares for row in share) == list(range(len(lengths)))
+    tokens = [sum(lengths[row] for row in share) for share in shares]
+    assert max(tokens) - min(tokens) <= max(lengths, default=0)
+    for batch in (batch for plan in plans for batch in plan if len(batch) > 1):
+        assert max(lengths[row] for row in batch) * len(batch) <= budget
+    if processes == 1:
+        assert plans == [plan_batches(lengths, token_budget=budget)]
