@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, slice_inputs
@@ -21,8 +20,6 @@ from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.plots.call_threshold_figure import call_threshold_plot
-from dagster_project.plots.files import plot_links
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.call_threshold import (
     CallThreshold,
@@ -40,9 +37,6 @@ from tools.base import Tool
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CALL_THRESHOLD = Stage(
     name="call_threshold",
@@ -183,7 +177,7 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 @dg.asset(
     partitions_def=MODEL_VARIANTS,
     group_name="train",
-    kinds={"pytorch", "matplotlib"},
+    kinds={"pytorch"},
     deps=[
         "finetuned_model",
         "training_set",
@@ -220,7 +214,6 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
                 "state": state,
                 "tools": ", ".join(tools) or "none",
                 **_report(chosen),
-                **plot_links(run.home, "call_threshold", _plots(chosen), partition=variant),
             }
         )
 
@@ -246,15 +239,3 @@ def _report(chosen: CallThreshold) -> dict[str, Any]:
         "at a kept one": point.right,
         "texts without calls in which one opens": point.opened_without_calls,
     }
-
-
-def _plots(chosen: CallThreshold) -> dict[str, "Figure"]:
-    if chosen.chosen is None:
-        return {}
-    plot = call_threshold_plot(
-        pl.DataFrame(list(chosen.curve)),
-        chosen=chosen.chosen.threshold,
-        texts_with_calls=chosen.texts_with_calls,
-        texts_without_calls=chosen.texts_without_calls,
-    )
-    return {"calls by threshold": plot}
