@@ -80,9 +80,6 @@ class EvaluationSettings(Section):
     perplexity_windows: int = Field(
         10_000, ge=1, description="most windows of texts whose perplexity is measured"
     )
-    call_top_ks: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 1, 3, 10), min_length=1, description="k of the trigger, for the study of it (table 9)"
-    )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
     batch_size: int | None = Field(
         None,

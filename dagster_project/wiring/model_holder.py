@@ -76,7 +76,6 @@ class ModelHolder:
             if not self._locks:
                 self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
                 self._locks.append(lock)
-                _set_threads(settings)
             return self._device
 
     def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
@@ -97,7 +96,6 @@ class ModelHolder:
                 self._locks.append(lock)
                 if number == 0:
                     self._device = name
-            _set_threads(settings)
             return self._device
 
     def load(
@@ -226,13 +224,6 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
             continue
         return device, lock
     return None
-
-
-def _set_threads(settings: Settings) -> None:
-    import torch
-
-    if settings.language_model.threads:
-        torch.set_num_threads(settings.language_model.threads)
 
 
 _HOLDER = ModelHolder()

@@ -109,7 +109,7 @@ def test_a_preset_is_one_of_the_presets():
         {"corpus": {"sources": [{"path": "starter-texts", "tools": ["Calendar"]}]}},
         {"training": {"rounds": [1, 2], "loss_weights": {"call": 2}}},
         {"evaluation": {"files": {"asdiv": "a.jsonl"}, "questions": {"mine": {"prompt": "?"}}}},
-        {"evaluation": {"call_top_ks": [0, 1], "today": "2024-02-29", "benchmarks": ["dateset"]}},
+        {"evaluation": {"today": "2024-02-29", "benchmarks": ["dateset"]}},
         {},
     ],
 )

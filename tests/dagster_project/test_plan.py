@@ -184,7 +184,7 @@ def test_a_contrast_changes_decisions_and_keeps_losses(built: Warehouse):
         ({"sampling": {"seed": 5}}, "sampling.seed", "candidate_calls"),
         ({"corpus": {"window_tokens": 100}}, "corpus.window_tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution.max_result_tokens", "executed_calls"),
-        ({"scoring": {"separator": " "}}, "scoring.separator", "scored_calls"),
+        ({"scoring": {"window_tokens": 4}}, "scoring.window_tokens", "scored_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
