@@ -1,6 +1,5 @@
 """The plots of what calls gain: scores, intervals and verdicts as they stand in a frame."""
 
-from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +90,14 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
     places = {model: place for place, model in enumerate(models["model"])}
     names = [f"{model} ({_short_count(size)})" for model, size in models.iter_rows()]
     name_height = _NAME_HEIGHT_PER_CHARACTER * max(map(len, names))
-    figure, panels = panels_of(_distinct(frame, "benchmark"), title, height=1.95 + name_height)
+    benchmarks = _distinct(frame, "benchmark")
+    figure, panels = panels_of(benchmarks, title, height=1.95 + name_height)
     modes = {
         "disabled": {"label": "calls off", "color": FAINT, "marker": "s", "markersize": 4.5},
         "enabled": {"label": "calls on", "color": _BLUE, "marker": "o", "markersize": 4.5},
     }
-    for number, axes, rows in _filled(panels, frame):
+    for number, (axes, benchmark) in enumerate(zip(panels, benchmarks, strict=True)):
+        rows = frame.filter(benchmark=benchmark)
         for (mode, style), shift in zip(modes.items(), (-0.1, 0.1), strict=True):
             of_mode = rows.filter(mode=mode).sort("score", "model")
             here = [places[model] + shift for model in of_mode["model"]]
@@ -138,12 +139,6 @@ def _draw_difference(axes: Any, row: dict[str, Any], *, height: float, marker: s
             fontsize=8.5,
             color=colour,
         )
-
-
-def _filled(panels: Sequence[Any], frame: pl.DataFrame) -> Iterator[tuple[int, Any, pl.DataFrame]]:
-    """Number, axes and rows of each panel, for `panels_of(_distinct(frame, "benchmark"), …)`."""
-    for number, (axes, name) in enumerate(zip(panels, _distinct(frame, "benchmark"), strict=True)):
-        yield number, axes, frame.filter(benchmark=name)
 
 
 def _short_count(count: int) -> str:

@@ -10,12 +10,10 @@ from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring
-from dagster_project.wiring.retriever import needs_passage_index, searching_tools
+from dagster_project.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from tools.retrieval.passage_index import passage_index_information
 from tools.retrieval.wikipedia_index import index_information
 
-WIKIPEDIA_INDEX = "wikipedia_index"
-PASSAGE_INDEX = "passage_index"
 MISSING, OUT_OF_DATE = "missing", "out of date"
 
 
@@ -48,10 +46,8 @@ def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
     """
     if settings.execution.replay is not None:
         return []
-    indexes = [WIKIPEDIA_INDEX] if searching_tools(settings, tools) else []
-    if needs_passage_index(settings, tools):
-        indexes.append(PASSAGE_INDEX)
-    return indexes
+    indexes = (WIKIPEDIA_INDEX, PASSAGE_INDEX)
+    return [index for index in indexes if tools_searching(index, settings, tools)]
 
 
 def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> list[PlannedIndex]:

@@ -15,7 +15,8 @@ from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1
 from tools.retrieval.retrieval_tool import Retriever
 
-# Their indexes are made by `prepare`.
+# Names of the assets that build them.
+WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
 SEARCHING_TOOLS = ("WikiSearch", "QA")
 # Java threads of a batch of questions; rankings do not depend on it.
 _THREADS = 2
@@ -47,10 +48,11 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
     return retriever(ranker, vectors)
 
 
-def searching_tools(settings: Settings, named: Collection[str] = ()) -> list[str]:
-    """The tools of a run that search Wikipedia.
+def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
+    """The tools of a run that search an index.
 
     Args:
+        index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
         settings: of the run.
         named: tools that the user asked for; where none was, those that are enabled.
     """
@@ -58,20 +60,8 @@ def searching_tools(settings: Settings, named: Collection[str] = ()) -> list[str
         name
         for name in SEARCHING_TOOLS
         if (name in named if named else settings.tools.of(name).is_enabled)
+        and (index == WIKIPEDIA_INDEX or searches_vectors(settings, name))
     ]
-
-
-def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
-    """The tools of a run that search an index, `wikipedia_index` or `passage_index`.
-
-    Args:
-        index: name of its asset.
-        settings, named: as of `searching_tools`.
-    """
-    found = searching_tools(settings, named)
-    if index == "wikipedia_index":
-        return found
-    return [name for name in found if searches_vectors(settings, name)]
 
 
 def searches_vectors(settings: Settings, name: str) -> bool:
@@ -79,8 +69,3 @@ def searches_vectors(settings: Settings, name: str) -> bool:
     if name == "QA":
         return settings.question_answering.retriever != "bm25"
     return settings.tools.WikiSearch.options.get("retriever") == "hybrid"
-
-
-def needs_passage_index(settings: Settings, named: Collection[str] = ()) -> bool:
-    """Whether a tool of a run searches dense vectors; the arguments as of `searching_tools`."""
-    return bool(tools_searching("passage_index", settings, named))
