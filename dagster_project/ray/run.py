@@ -80,11 +80,7 @@ def end_at_once(why: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Execute a run.
-
-    Args:
-        arguments: of `dagster`, as Dagster's launchers make them; the last one is a document.
-    """
+    """Execute a run by arguments of `dagster`, as its launchers make them; the last is JSON."""
     from dagster._cli import main as dagster_main  # pyright: ignore[reportPrivateImportUsage]
     from dagster._grpc.types import ExecuteRunArgs
     from dagster_shared.serdes import deserialize_value

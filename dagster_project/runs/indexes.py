@@ -38,11 +38,9 @@ class PlannedIndex:
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
-    """The assets of the indexes that the tools of a run search; none in a replay.
+    """The assets of the indexes that the named, or else the enabled tools search.
 
-    Args:
-        tools: that were named; where none was, those that are enabled.
-        settings: of the run.
+    None in a replay.
     """
     if settings.execution.replay is not None:
         return []

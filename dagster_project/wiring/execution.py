@@ -32,8 +32,7 @@ def answered_calls(
         tool: whose calls.
         calls: of each the arguments, its text, and the character of the text that it stands at.
         tokenizer: counts the tokens of results.
-        settings: of the run.
-        home: has the answers of earlier calls.
+        settings, home: of the run.
         progress: told calls made and calls in all.
 
     Returns:

@@ -103,10 +103,8 @@ class ModelHolder:
     ) -> "LanguageModel":
         """The model that is in a directory now; the one held before is dropped if it is another.
 
-        Args:
-            directory, settings, home: of the run.
-            precision: `float32` where a number must not depend on the machine; by default what
-                the settings say, for sampling, scoring and decoding.
+        By default in the precision of the settings; `float32` is asked for where a number must not
+        depend on the machine.
         """
         with self._turn:
             device = self.hold_device(settings, home)

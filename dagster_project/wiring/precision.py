@@ -61,13 +61,7 @@ def settled_precision(
 ) -> MeasuredPrecision:
     """What was measured before, or is now; of several processes one measures, and all agree.
 
-    Call it while the device is held.
-
-    Args:
-        directory: of the model.
-        device: a resolved device.
-        home: has the records.
-        measure: measures both precisions.
+    Call it while the resolved device is held.
     """
     model = kind_of_model(directory)
     kind = name_of_device(device) if device.startswith("cuda") else device

@@ -30,11 +30,6 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
 
     The base model reads in every round, whichever model annotates: what a tool answers must not
     change with the model that asks.
-
-    Args:
-        settings: of the run.
-        home: has the models.
-        holder: of the process's model and device.
     """
     reader = settings.question_answering.reader
     if reader == LANGUAGE_MODEL:

@@ -31,11 +31,10 @@ _REMEDY = "take execution.replay out of the settings"
 
 
 class ReplayedTool(Tool):
-    """What a tool answered in a home, and what it does before it is called.
+    """What a tool answered in the home of `execution.replay`, and what it does before it is called.
 
     Args:
-        settings: of the run; `execution.replay` names the home.
-        name: of the tool.
+        settings, name: of the run and the tool.
         open_original: makes the tool itself, which need not be able to answer: it says what a call
             is where calls are sampled, and is never called.
         while_decoding: whether a model calls it, and not a build.
@@ -89,13 +88,10 @@ class ReplayedTool(Tool):
         self.prompt = digest and self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
 
     def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
-        """What became of calls of a build, when they were made.
+        """What `executed_calls` says of the results of calls, by column.
 
         Args:
             calls: of each the arguments, its text, and the character of the text that it stands at.
-
-        Returns:
-            For each call what `executed_calls` says of its result, by column.
 
         Raises:
             MissingAnswerError: the home lacks one.
