@@ -122,10 +122,6 @@ class ReplayedTool(Tool):
         """Raise MissingAnswerError: what a model calls while it writes was asked in no build."""
         raise self._missing("only calls of a build are replayed")
 
-    def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
-        """Keep nothing: the home does."""
-        return None
-
     def parse_arguments(self, text: str) -> str:
         """See `Tool.parse_arguments`."""
         return self._original.parse_arguments(text)
@@ -167,19 +163,19 @@ class ReplayedTool(Tool):
     def _parts(self, table: str) -> list[dict[str, str]]:
         """What each of the tool's partitions of a table was made of."""
         name = name_in_round(self._round, self.name)
-        found = [
+        metadata = [
             self._warehouse.slice_metadata(table, info.shard, name) or {}
             for info in self._warehouse.slices(table)
             if info.name == name
         ]
-        if not found:
+        if not metadata:
             raise ToolUnavailableError(
                 self.name,
                 f"'{self._root}' has none of its {table} of round {self._round}, and in a "
                 "replay no tool is asked",
                 f"Build that home with this tool, or {_REMEDY}",
             )
-        return [json.loads(each.get(PARTS, "{}")) for each in found if FINGERPRINT in each]
+        return [json.loads(row.get(PARTS, "{}")) for row in metadata if FINGERPRINT in row]
 
     def _common(self, part: str, partitions: Sequence[Mapping[str, str]]) -> Any:
         """What all partitions were made of by one name."""

@@ -34,7 +34,6 @@ from tools.registry import (
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
-from tools.running.result_cache import ResultCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +131,6 @@ def execution_limits(settings: Settings) -> Limits:
     """What calls of a run may take."""
     execution = settings.execution
     return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
-
-
-def result_cache(settings: Settings, home: Home) -> ResultCache | None:
-    """The answers of earlier calls; None where they are not to be used."""
-    return ResultCache(home.tool_results) if settings.execution.uses_cache else None
 
 
 def open_tool(
