@@ -177,7 +177,7 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 @dg.asset(
     partitions_def=MODEL_VARIANTS,
     group_name="train",
-    kinds={"pytorch"},
+    kinds={"pytorch", "python"},
     deps=[
         "finetuned_model",
         "training_set",

@@ -86,7 +86,7 @@ class EvaluationSettings(Section):
         ge=1,
         description="most prompts decoded at the same time; null for as many as the device takes",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the items that are made or chosen")
 
     @property
     def known_benchmarks(self) -> tuple[str, ...]:
