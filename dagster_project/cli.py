@@ -83,13 +83,18 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure anew what `precision: auto` is.")
+    ] = False,
 ) -> None:
     """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
     from dagster_project.commands.doctor import examine
+    from dagster_project.commands.doctor import measure as measure_precisions
     from dagster_project.home import Home
 
     home = Home.find()
-    findings = examine(home, is_full=full)
+    findings = measure_precisions(home) if measure else []
+    findings += examine(home, is_full=full)
     console.findings(findings, as_json=as_json)
     if any(finding.files for finding in findings):
         raise typer.Exit(1)

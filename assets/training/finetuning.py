@@ -88,6 +88,7 @@ class FinetunedModel(ModelOutput):
         base, settings, home = self.run.base_model, self.run.settings, self.run.home
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
+        precision = training_precision(settings, base, device, home)
         show = self.run.progress("finetuning", training.variant)
         progress = finetune(
             base,
@@ -96,7 +97,7 @@ class FinetunedModel(ModelOutput):
             work.development,
             parameters=FinetuningParameters(
                 **training.model_dump(include=_OF_THE_LOOP),
-                precision=training_precision(settings, device),
+                precision=precision,
                 steps=work.steps,
                 loss_weights=LossWeights(**training.loss_weights.model_dump()),
             ),

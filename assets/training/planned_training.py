@@ -9,10 +9,11 @@ import polars as pl
 from assets.inputs import Input, look_at
 from assets.run import Workspace
 from assets.training.training_choice import LEFT_OUT
-from dagster_project.wiring.precision import training_precision
+from dagster_project.wiring.precision import AUTO, purpose_of_training, recorded_precision
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import resolve_device
+from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.training_plan import parameter_count, planned_steps, training_speed
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
@@ -89,6 +90,10 @@ def planned_training(work: Workspace) -> PlannedTraining:
         for text, context in _split(texts, "development").select("text", "context").iter_rows()
     ]
     device = resolve_device(settings.language_model.device)
+    precision = training.precision
+    if precision == AUTO:
+        record = recorded_precision(purpose_of_training(settings), base, device, work.home)
+        precision = record.choice.precision if record else FLOAT32
     parameters = parameter_count(base.glob(SAFETENSORS))
     return PlannedTraining(
         rows,
@@ -96,7 +101,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
-        training_speed(parameters, device, training_precision(settings, device)),
+        training_speed(parameters, device, precision),
     )
 
 

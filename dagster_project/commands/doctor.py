@@ -1,6 +1,7 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything.
+Does not load a model, start Java or change anything; only `measure` loads the model, to choose its
+precision anew.
 """
 
 import sys
@@ -19,7 +20,7 @@ from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "measure"]
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
@@ -57,6 +58,30 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     for name, look in looks.items():
         findings += guarded(name, look)
     return findings
+
+
+def measure(home: Home) -> list[Finding]:
+    """Measure in which precision the base model annotates and trains faster here, and keep it."""
+    settings, finding = _settings(home)
+    if finding.status != "ok":
+        return [finding]
+
+    def look() -> Iterator[Finding]:
+        from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+        from dagster_project.wiring.precision import settled_training_precision
+
+        holder = ModelHolder()
+        try:
+            base = base_model_directory(settings, home)
+            yield Finding("measured", "ok", holder.measure(base, settings, home).told)
+            holder.drop_model()
+            device = holder.hold_device(settings, home)
+            record = settled_training_precision(settings, base, device, home, is_anew=True)
+            yield Finding("measured", "ok", record.told)
+        finally:
+            holder.release()
+
+    return guarded("measured", look)
 
 
 def _packages() -> Iterator[Finding]:

@@ -61,16 +61,28 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def precision(home: Home, settings: Settings) -> Iterator[Finding]:
-    """What models compute in, and the speeds by which that was chosen."""
-    from dagster_project.wiring.precision import AUTO, recorded_precisions
+    """What annotation and training compute in, and the speeds by which that was chosen."""
+    from dagster_project.wiring.precision import (
+        ANNOTATION,
+        AUTO,
+        purpose_of_training,
+        recorded_precisions,
+    )
 
-    setting = settings.language_model.precision
-    if setting != AUTO:
-        detail = f"{setting}: language_model.precision says so"
-    else:
-        records = [record.told for record in recorded_precisions(home)]
-        detail = "; ".join(records) or "auto, measured at the first use"
-    yield Finding("precision", "ok", detail)
+    records = list(recorded_precisions(home))
+    for purpose, section in (
+        (ANNOTATION, "language_model"),
+        (purpose_of_training(settings), "training"),
+    ):
+        name = f"precision of {purpose}"
+        setting = getattr(settings, section).precision
+        measured = [record for record in records if record.purpose == purpose]
+        if setting != AUTO:
+            yield Finding(name, "ok", f"{setting}: {section}.precision says so")
+        elif not measured:
+            yield Finding(name, "ok", "auto, measured at the first use")
+        else:
+            yield Finding(name, "ok", "; ".join(record.told for record in measured))
 
 
 def annotator(home: Home, settings: Settings) -> Iterator[Finding]:

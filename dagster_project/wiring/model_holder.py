@@ -17,7 +17,13 @@ from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
-from dagster_project.wiring.precision import AUTO, log_once, settled_precision
+from dagster_project.wiring.precision import (
+    ANNOTATION,
+    AUTO,
+    MeasuredPrecision,
+    settled_precision,
+    tell_once,
+)
 from toolformer.forward.precision import PrecisionChoice, faster_model
 from tools.model_identity import model_identity
 
@@ -113,11 +119,12 @@ class ModelHolder:
                 precision = settings.language_model.precision
                 if precision == AUTO:
                     if identity not in self._choices:
-                        self._choices[identity] = self._settled(directory, settings, home, device)
+                        record = self._measured(directory, settings, home, device)
+                        self._choices[identity] = record.choice
                     choice = self._choices[identity]
                     precision = choice.precision
                 else:
-                    log_once(f"annotation in {precision}: language_model.precision says so")
+                    tell_once(f"annotation in {precision}: language_model.precision says so")
             wanted = directory, identity, precision
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
@@ -151,11 +158,22 @@ class ModelHolder:
             self._model = self._loaded_from = self._copy = None
             gc.collect()
 
-    def _settled(
-        self, directory: Path, settings: Settings, home: Home, device: str
-    ) -> PrecisionChoice:
-        """What `precision: auto` is for the model of a directory."""
+    def measure(self, directory: Path, settings: Settings, home: Home) -> MeasuredPrecision:
+        """Measure anew what `precision: auto` is for the model of a directory; see `doctor`."""
+        with self._turn:
+            device = self.hold_device(settings, home)
+            self.drop_model()
+            return self._measured(directory, settings, home, device, is_anew=True)
 
+    def _measured(
+        self,
+        directory: Path,
+        settings: Settings,
+        home: Home,
+        device: str,
+        *,
+        is_anew: bool = False,
+    ) -> MeasuredPrecision:
         def measure() -> PrecisionChoice:
             self.drop_model()
             identity = model_identity(directory)
@@ -169,7 +187,7 @@ class ModelHolder:
 
         # Before anything else reads its files.
         check_undamaged(directory, home)
-        return settled_precision(directory, device, home, measure).choice
+        return settled_precision(ANNOTATION, directory, device, home, measure, is_anew=is_anew)
 
     def _loaded(
         self, directory: Path, settings: Settings, home: Home, device: str, precision: str

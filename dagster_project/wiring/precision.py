@@ -1,10 +1,10 @@
-"""What `precision: auto` is. For a model that reads and writes: measured at the first use.
+"""What `precision: auto` is: measured at the first use, then read from `precision/` in the home.
 
-The measurement is a file in `precision/` in the home, one for each kind of model and of device;
-remove it to measure anew. A model and what was finetuned from it share one, since they are
-compared; so do the machines that share the home.
+One file for each kind of work, of model and of device. A model and what was finetuned from it share
+one, since they are compared; so do the machines that share the home.
 """
 
+import datetime
 import functools
 import json
 import logging
@@ -19,16 +19,11 @@ from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
 from toolformer.forward.geometry import release_memory
 from toolformer.forward.language_model import kind_of_model
-from toolformer.forward.precision import (
-    BFLOAT16,
-    FLOAT32,
-    PrecisionChoice,
-    computable,
-    name_of_device,
-)
+from toolformer.forward.precision import PrecisionChoice, name_of_device
 from toolformer.ground.whole_files import write_whole
 
 AUTO = "auto"
+ANNOTATION, TRAINING = "annotation", "training"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -37,48 +32,119 @@ class MeasuredPrecision:
     """A choice as it is written down.
 
     Attributes:
+        purpose: `annotation`, which stands for decoding and evaluation too; or `training`, of
+            adapters `training-lora`.
         model: its architecture and number of weights.
         device: `cpu`, or the name of the GPU.
         measured_on: the processor and its threads, or the GPU.
+        measured_at: when.
         choice: the precision, with both figures.
     """
 
+    purpose: str
     model: str
     device: str
     measured_on: str
+    measured_at: str
     choice: PrecisionChoice
 
     @property
     def told(self) -> str:
         """What was chosen, and why, in a line."""
         return (
-            f"{self.model} on {self.device} in {self.choice.told}; measured on {self.measured_on}"
+            f"{self.purpose} of {self.model} on {self.device} in {self.choice.told}; measured on "
+            f"{self.measured_on}, {self.measured_at}"
         )
 
 
+def recorded_precision(
+    purpose: str, directory: Path, device: str, home: Home
+) -> MeasuredPrecision | None:
+    """What was measured; None where nothing is yet.
+
+    Args:
+        purpose: see `MeasuredPrecision`.
+        directory: of the model.
+        device: a resolved device.
+        home: has the records.
+    """
+    file = _file(purpose, kind_of_model(directory), device, home)
+    bring(home, file)
+    return _read(file)
+
+
 def settled_precision(
-    directory: Path, device: str, home: Home, measure: Callable[[], PrecisionChoice]
+    purpose: str,
+    directory: Path,
+    device: str,
+    home: Home,
+    measure: Callable[[], PrecisionChoice],
+    *,
+    is_anew: bool = False,
 ) -> MeasuredPrecision:
     """What was measured before, or is now; of several processes one measures, and all agree.
 
     Call it while the resolved device is held.
     """
     model = kind_of_model(directory)
-    kind = name_of_device(device) if device.startswith("cuda") else device
-    name = re.sub(r"[^A-Za-z0-9-]+", "-", kind)
-    file = home.precisions / f"{model}.{name}.json"
+    file = _file(purpose, model, device, home)
     with home.output_lock(f"precision.{file.stem}"):
         bring(home, file)
-        record = _read(file)
+        record = None if is_anew else _read(file)
         if record is None:
-            record = MeasuredPrecision(model, kind, _told_machine(device), measure())
+            record = MeasuredPrecision(
+                purpose=purpose,
+                model=model,
+                device=_kind(device),
+                measured_on=_told_machine(device),
+                measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
+                choice=measure(),
+            )
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(asdict(record), indent=2) + "\n")
             publish(home, file)
             # The slower copy is gone, and other processes may share the device.
             release_memory()
-    log_once(record.told)
+    tell_once(record.told)
     return record
+
+
+def purpose_of_training(settings: Settings) -> str:
+    """What the choice for training is called; with adapters the weights are held in it."""
+    return TRAINING if settings.training.lora_rank is None else f"{TRAINING}-lora"
+
+
+def training_precision(settings: Settings, base: Path, device: str, home: Home) -> str:
+    """The precision that training computes in: named, measured before, or measured now.
+
+    Args:
+        settings: of the run.
+        base: directory of the model to begin with.
+        device: that is held.
+        home: has the records.
+    """
+    named = settings.training.precision
+    if named != AUTO:
+        tell_once(f"training in {named}: training.precision says so")
+        return named
+    return settled_training_precision(settings, base, device, home).choice.precision
+
+
+def settled_training_precision(
+    settings: Settings, base: Path, device: str, home: Home, *, is_anew: bool = False
+) -> MeasuredPrecision:
+    """What `training.precision: auto` is; arguments as for `training_precision`."""
+    from toolformer.training.training_precision import training_choice
+
+    measure = functools.partial(
+        training_choice,
+        base,
+        device=device,
+        bos_token=settings.language_model.bos_token,
+        lora_rank=settings.training.lora_rank,
+    )
+    purpose = purpose_of_training(settings)
+    return settled_precision(purpose, base, device, home, measure, is_anew=is_anew)
 
 
 def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:
@@ -88,15 +154,8 @@ def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:
             yield record
 
 
-def training_precision(settings: Settings, device: str) -> str:
-    """The precision that training computes in; `auto` is bfloat16 on a GPU that computes in it."""
-    if settings.training.precision != AUTO:
-        return settings.training.precision
-    return BFLOAT16 if device.startswith("cuda") and BFLOAT16 in computable(device) else FLOAT32
-
-
 @functools.cache
-def log_once(line: str) -> None:
+def tell_once(line: str) -> None:
     """Write a line into the log of a run, whose process is its own."""
     _LOGGER.info(line)
 
@@ -108,6 +167,16 @@ def _told_machine(device: str) -> str:
     import torch
 
     return f"{name_of_device(device)}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+
+
+def _kind(device: str) -> str:
+    """The cores of one kind of device are as fast as each other."""
+    return name_of_device(device) if device.startswith("cuda") else device
+
+
+def _file(purpose: str, model: str, device: str, home: Home) -> Path:
+    kind = re.sub(r"[^A-Za-z0-9-]+", "-", _kind(device))
+    return home.precisions / f"{purpose}.{model}.{kind}.json"
 
 
 def _read(file: Path) -> MeasuredPrecision | None:

@@ -18,7 +18,7 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.wiring.precision import settled_precision
+from dagster_project.wiring.precision import ANNOTATION, settled_precision
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.call_scorer import Pruning, ScoringParameters
@@ -245,9 +245,7 @@ def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, c
 def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
     """Record what `precision: auto` was measured to be."""
     choice = PrecisionChoice(precision, 100.0, 200.0)
-    for file in home.home.precisions.glob("*.json"):
-        file.unlink()
-    settled_precision(model_directory, "cpu", home.home, lambda: choice)
+    settled_precision(ANNOTATION, model_directory, "cpu", home.home, lambda: choice, is_anew=True)
 
 
 def test_another_choice_of_auto_makes_nothing_stale(

@@ -1,4 +1,4 @@
-"""What `precision: auto` was measured to be: written once, read by all, shown."""
+"""What `precision: auto` was measured to be: written once, read by all, shown, measured anew."""
 
 import json
 import threading
@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.doctor import examine
+from dagster_project.commands.doctor import examine, measure
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring import precision as records
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.precision import (
+    ANNOTATION,
     MeasuredPrecision,
+    recorded_precision,
     recorded_precisions,
     settled_precision,
     training_precision,
 )
+from tests.dagster_project.command_line import run_command
 from tests.fakes import tiny_model
 from toolformer.forward import precision
 from toolformer.forward.precision import PrecisionChoice
@@ -40,7 +43,7 @@ def saved(folder: Path, *, seed: int) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    records.log_once.cache_clear()
+    records.tell_once.cache_clear()
     return Home(tmp_path / "home")
 
 
@@ -50,14 +53,9 @@ def settings_of(model: Path, **of_model: str) -> Settings:
 
 
 def settle(
-    home: Home, model: Path, choice: PrecisionChoice = IN_FLOAT32, *, device: str = "cpu"
+    home: Home, model: Path, choice: PrecisionChoice = IN_FLOAT32, *, device: str = "cpu", **how
 ) -> MeasuredPrecision:
-    return settled_precision(model, device, home, lambda: choice)
-
-
-def record_file(home: Home) -> Path:
-    (file,) = home.precisions.iterdir()
-    return file
+    return settled_precision(ANNOTATION, model, device, home, lambda: choice, **how)
 
 
 def never() -> PrecisionChoice:
@@ -65,11 +63,13 @@ def never() -> PrecisionChoice:
 
 
 def test_what_was_measured_is_read_afterwards(home: Home, model: Path):
+    assert recorded_precision(ANNOTATION, model, "cpu", home) is None
     record = settle(home, model)
     assert record.choice == IN_FLOAT32
     assert record.measured_on.startswith(precision.name_of_device("cpu"))
     again = Home(home.root)
-    assert settled_precision(model, "cpu", again, never) == record
+    assert settled_precision(ANNOTATION, model, "cpu", again, never) == record
+    assert recorded_precision(ANNOTATION, model, "cpu", again) == record
     assert list(recorded_precisions(again)) == [record]
 
 
@@ -82,7 +82,7 @@ def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
             return IN_BFLOAT16
 
         meeting.wait()
-        found.append(settled_precision(model, "cpu", home, measuring))
+        found.append(settled_precision(ANNOTATION, model, "cpu", home, measuring))
 
     threads = [threading.Thread(target=use) for _ in range(2)]
     for thread in threads:
@@ -96,26 +96,35 @@ def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
 def test_a_finetuned_model_shares_the_choice_of_its_base(home: Home, model: Path, tmp_path: Path):
     record = settle(home, model)
     finetuned = saved(tmp_path / "finetuned", seed=5)
-    assert settled_precision(finetuned, "cpu", home, never) == record
+    assert settled_precision(ANNOTATION, finetuned, "cpu", home, never) == record
 
 
-def test_another_device_has_a_choice_of_its_own(
+def test_training_and_another_device_have_choices_of_their_own(
     home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     settle(home, model)
     monkeypatch.setattr(records, "name_of_device", lambda device: f"Card {device}/80 GB")
     settle(home, model, IN_BFLOAT16, device="cuda:1")
+    assert recorded_precision("training", model, "cpu", home) is None
     found = {each.device: each.choice for each in recorded_precisions(home)}
     assert found == {"cpu": IN_FLOAT32, "Card cuda:1/80 GB": IN_BFLOAT16}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"device": "cpu"}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"purpose": "annotation"}'])
 def test_a_damaged_record_is_measured_again(home: Home, model: Path, content: str):
     settle(home, model)
-    file = record_file(home)
+    (file,) = home.precisions.iterdir()
     file.write_text(content)
     assert settle(home, model, IN_BFLOAT16).choice == IN_BFLOAT16
     assert json.loads(file.read_text())["choice"]["precision"] == "bfloat16"
+
+
+def test_measuring_anew_changes_the_choice(home: Home, model: Path):
+    settle(home, model)
+    settle(home, model, IN_BFLOAT16, is_anew=True)
+    record = recorded_precision(ANNOTATION, model, "cpu", home)
+    assert record is not None
+    assert record.choice == IN_BFLOAT16
 
 
 # The model itself
@@ -154,12 +163,11 @@ def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
 
 def test_a_later_process_loads_what_was_chosen(home: Home, model: Path, holder):
     for choice in (IN_BFLOAT16, IN_FLOAT32):
-        settle(home, model, choice)
+        settle(home, model, choice, is_anew=True)
         later = holder()
         loaded = later.load(model, settings_of(model), home)
         assert (loaded.precision, loaded.choice) == (choice.precision, choice)
         assert later.loads == 1
-        record_file(home).unlink()
 
 
 def test_a_named_precision_is_taken_whatever_was_measured(home: Home, model: Path, holder):
@@ -182,17 +190,15 @@ def test_the_copy_in_the_other_precision_stands_beside_the_model(home: Home, mod
     assert process.load(model, settings, home) is loaded
 
 
-def test_training_computes_in_bfloat16_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        records,
-        "computable",
-        lambda device: {"cuda:1": ("float32",)}.get(device, precision.PRECISIONS),
-    )
-    settings = validated({}, origin="test")
-    found = [training_precision(settings, device) for device in ("cpu", "cuda:0", "cuda:1")]
-    assert found == ["float32", "bfloat16", "float32"]
+def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
+    settings = settings_of(model)
+    chosen = training_precision(settings, model, "cpu", home)
+    (record,) = recorded_precisions(home)
+    assert (record.purpose, record.choice.precision) == ("training", chosen)
+    assert record.choice.float32
+    assert record.choice.bfloat16
     named = validated({"training": {"precision": "bfloat16"}}, origin="test")
-    assert training_precision(named, "cpu") == "bfloat16"
+    assert training_precision(named, model, "cpu", home) == "bfloat16"
 
 
 # doctor
@@ -205,10 +211,34 @@ def details(home: Home) -> dict[str, str]:
 def test_doctor_says_what_is_computed_in_and_why(home: Home, model: Path):
     home.root.mkdir()
     home.settings_file.write_text(f"language_model: {{path: {model}}}\n")
-    assert details(home)["precision"] == "auto, measured at the first use"
+    found = details(home)
+    for purpose in ("annotation", "training"):
+        assert found[f"precision of {purpose}"] == "auto, measured at the first use"
     settle(home, model)
-    detail = details(home)["precision"]
+    told = details(home)["precision of annotation"]
     for part in ("float32: 612 tokens/s, bfloat16 340", "on cpu", precision.name_of_device("cpu")):
-        assert part in detail
+        assert part in told
     home.settings_file.write_text(f"language_model: {{path: {model}, precision: bfloat16}}\n")
-    assert details(home)["precision"].startswith("bfloat16: language_model.precision")
+    assert details(home)["precision of annotation"].startswith("bfloat16: language_model.precision")
+
+
+def test_doctor_measures_anew(home: Home, model: Path, monkeypatch, capsys):
+    home.root.mkdir()
+    home.settings_file.write_text(f"language_model: {{path: {model}, device: cpu}}\n")
+    settle(home, model, PrecisionChoice("bfloat16", 1.0, 2.0))
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+    outcome = run_command(capsys, "doctor", "--measure", "--json")
+    assert outcome.code == 0
+    found = [each["detail"] for each in json.loads(outcome.out) if each["name"] == "measured"]
+    recorded = list(recorded_precisions(home))
+    assert found == [each.told for each in recorded]
+    assert [each.purpose for each in recorded] == ["annotation", "training"]
+    assert recorded[0].choice.float32 != 1.0
+
+
+def test_doctor_measures_nothing_where_the_settings_are_not_valid(home: Home):
+    home.root.mkdir()
+    home.settings_file.write_text("language_model: {precision: float8}\n")
+    (finding,) = measure(home)
+    assert finding.status == "missing"
+    assert not home.precisions.exists()

@@ -13,8 +13,10 @@ from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.precision import settled_precision
 from tests.fakes import tiny_model
 from tests.warehouse.rows import CALL, frame
+from toolformer.forward.precision import PrecisionChoice
 from toolformer.training.variants import VARIANTS
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -116,10 +118,19 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
     assert len(set(losses)) == len(VARIANTS)
 
 
-def test_the_record_says_the_precision(home: Home, base: Path):
-    assert metadata_of(train(base, "calls", precision="bfloat16"))["state"] == "done"
+def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
+    home: Home, base: Path
+):
+    def choose(precision: str) -> None:
+        choice = PrecisionChoice(precision, 100.0, 200.0)
+        settled_precision("training", base, "cpu", home, lambda: choice, is_anew=True)
+
+    choose("bfloat16")
+    assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
     record = json.loads((home.finetuned_model(1) / "toolformer.json").read_text())
     assert record["precision"] == record["parameters"]["precision"] == "bfloat16"
+    choose("float32")
+    assert metadata_of(train(base, "calls", precision="auto"))["state"] == "up to date"
 
 
 def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
