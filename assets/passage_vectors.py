@@ -16,7 +16,7 @@ from assets.stage import Stage
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.retriever import needs_passage_index
+from dagster_project.wiring.retriever import tools_searching
 from toolformer.sources.files import SourceFile
 from tools.retrieval.passage_index import (
     build_passage_index,
@@ -53,7 +53,7 @@ def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     with expected_errors():
         run = Run(context)
         loaded, home = run.settings, run.home
-        if not needs_passage_index(loaded, run.named_tools):
+        if not tools_searching(PASSAGE_INDEX.name, loaded, run.named_tools):
             return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
         files = dump_files(loaded)
         identity = passage_index_fingerprint(loaded, files)

@@ -136,7 +136,6 @@ SCORED_CALLS = ShardStage(
         "corpus.window_tokens",
         "sampling.seed",
         "scoring.empty_result_keeps_arrow",
-        "scoring.separator",
         "scoring.placement",
         "scoring.baseline",
         "scoring.window_tokens",

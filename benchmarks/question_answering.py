@@ -6,7 +6,7 @@ SQuAD and T-REx; then the reader's answers to the questions. All that is made is
 that an interrupted measurement goes on.
 
     python -m benchmarks.question_answering --work FOLDER [--json FILE] [--no-answers]
-        [--questions 100] [--half reported] [--set question_answering.question_weight=0.5]
+        [--questions 100] [--half reported] [--set tools.QA.options.passages=20]
 """
 
 import argparse
@@ -35,7 +35,7 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.reader import open_reader
-from dagster_project.wiring.retriever import open_retriever
+from dagster_project.wiring.retriever import BM25_TEMPERATURE, open_retriever
 from toolformer.forward.checkpoint import Checkpoint
 from tools.question_answering import QA
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
@@ -163,7 +163,7 @@ class Measurement:
         over the questions for which some of these hold an answer and some do not.
         """
         temperatures = {
-            "bm25": self.settings.question_answering.bm25_temperature,
+            "bm25": BM25_TEMPERATURE,
             "dense": DenseRetriever.temperature,
             "hybrid": HybridRetriever.temperature,
         }

@@ -36,7 +36,7 @@ _MODULES = [
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The definitions, with the values in force in the home as it is now."""
+    """The definitions, with as many shards in a run as the home says now."""
     home = Home.find()
     return dg.Definitions(
         assets=[
@@ -48,7 +48,7 @@ def definitions() -> dg.Definitions:
         jobs=JOBS,
         sensors=SENSORS,
         resources={
-            "settings": settings_of_launchpad(home),
+            "settings": settings_of_launchpad(),
             "warehouse": WarehouseResource(),
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),

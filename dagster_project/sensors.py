@@ -1,9 +1,16 @@
-"""What runs by itself once it is switched on in the UI: the inbox, and the stages of new shards."""
+"""What runs by itself once it is switched on in the UI: the inbox, and the stages of new shards.
+
+An entry of the inbox is a file or a folder right below it, and becomes a source of its own: a
+corpus is cut source by source, so what comes later changes no shard of what was there before.
+"""
+
+import hashlib
+import json
+from pathlib import Path
 
 import dagster as dg
 
 from dagster_project.home import Home
-from dagster_project.inbox import Sightings, entries_of
 from dagster_project.jobs import prepare
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
@@ -26,17 +33,24 @@ def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
     """Run `prepare` for what came into the inbox."""
     folder = Home.find().inbox
     folder.mkdir(parents=True, exist_ok=True)
-    before, now = Sightings.read(context.cursor), entries_of(folder)
-    paths = {name: str(folder / name) for name in before.arrived(now)}
+    # By name of the entry: the states at the last look, and those in which entries were taken.
+    seen, taken = json.loads(context.cursor or "[{}, {}]")
+    now = entries_of(folder)
+    paths = {
+        name: str(folder / name)
+        for name, state in now.items()
+        if seen.get(name) == state != taken.get(name)
+    }
     refused = {name: why for name, path in paths.items() if (why := _why_refused(path))}
     for why in refused.values():
         context.log.warning(why)
     usable = [path for name, path in paths.items() if name not in refused]
-    context.update_cursor(before.after(now, list(paths)).text())
+    # An entry that is gone is forgotten.
+    taken = {name: state for name, state in taken.items() if name in now}
+    taken |= {name: now[name] for name in paths}
+    context.update_cursor(json.dumps([now, taken]))
     if not usable:
-        waiting = sum(
-            before.taken.get(name) != state for name, state in now.items() if name not in paths
-        )
+        waiting = sum(taken.get(name) != state for name, state in now.items())
         return dg.SkipReason(
             " ".join(refused.values())
             or f"Nothing new in {folder}."
@@ -58,6 +72,33 @@ def _why_refused(path: str) -> str | None:
     except SourceError as error:
         return str(error)
     return None
+
+
+def entries_of(inbox: Path) -> dict[str, str]:
+    """By name the state of each entry: a digest that a write to any of its files changes.
+
+    Hidden files are left out, as in a source. So is an entry that changes during the look.
+    """
+    found = {}
+    for path in sorted(inbox.iterdir()):
+        if not path.name.startswith("."):
+            try:
+                found[path.name] = _state(path)
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def _state(entry: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+        within = path.relative_to(entry)
+        if path.is_file() and not any(part.startswith(".") for part in within.parts):
+            status = path.stat()
+            digest.update(
+                json.dumps([str(within), status.st_size, status.st_mtime_ns]).encode("ascii")
+            )
+    return digest.hexdigest()
 
 
 annotate_new_shards = dg.AutomationConditionSensorDefinition(

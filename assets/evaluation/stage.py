@@ -35,7 +35,6 @@ EVALUATION_RESULTS = Stage(
         "evaluation.models",
         "evaluation.items",
         "evaluation.dateset_items",
-        "evaluation.call_top_ks",
         "decoding.call_top_k",
         "decoding.least_call_probability",
         "language_model.bos_token",

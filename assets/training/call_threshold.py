@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, slice_inputs
@@ -21,8 +20,6 @@ from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.plots.call_threshold_figure import call_threshold_plot
-from dagster_project.plots.files import plot_links
 from dagster_project.shared_files import publish
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.call_threshold import (
@@ -41,9 +38,6 @@ from tools.base import Tool
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CALL_THRESHOLD = Stage(
     name="call_threshold",
@@ -184,7 +178,7 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 @dg.asset(
     partitions_def=MODEL_VARIANTS,
     group_name="train",
-    kinds={"pytorch", "matplotlib"},
+    kinds={"pytorch", "python"},
     deps=[
         "finetuned_model",
         "training_set",
@@ -217,7 +211,6 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
                 "state": state,
                 "tools": ", ".join(tools) or "none",
                 **_report(chosen),
-                **plot_links(run.home, "call_threshold", _plots(chosen), partition=variant),
             }
         )
 
@@ -232,17 +225,14 @@ def _report(chosen: CallThreshold) -> dict[str, Any]:
     }
     if point is None:
         return {"least call probability": "none", "reason": chosen.reason or "", **shown}
-    choice = {"least call probability": point.threshold, "choice": chosen.told}
-    return {**choice, "score": point.score, **shown}
-
-
-def _plots(chosen: CallThreshold) -> dict[str, "Figure"]:
-    if chosen.chosen is None:
-        return {}
-    plot = call_threshold_plot(
-        pl.DataFrame(list(chosen.curve)),
-        chosen=chosen.chosen.threshold,
-        texts_with_calls=chosen.texts_with_calls,
-        texts_without_calls=chosen.texts_without_calls,
-    )
-    return {"calls by threshold": plot}
+    return {
+        "least call probability": point.threshold,
+        "choice": chosen.told,
+        **shown,
+        "mean gain of texts with calls": point.gain_with_calls,
+        "mean gain of texts without calls": point.gain_without_calls,
+        "score": point.score,
+        "texts with calls in which one opens": point.opened_with_calls,
+        "at a kept one": point.right,
+        "texts without calls in which one opens": point.opened_without_calls,
+    }

@@ -117,12 +117,12 @@ def wikipedia_index(home: Home) -> Iterator[Finding]:
 
 def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     """The index of dense vectors and its encoder, where the settings need one."""
-    from dagster_project.wiring.retriever import needs_passage_index
+    from dagster_project.wiring.retriever import PASSAGE_INDEX, tools_searching
     from tools.errors import ToolUnavailableError
     from tools.retrieval.passage_index import open_encoder, passage_index_information
 
     name, folder = "passage index", home.passage_index
-    if not needs_passage_index(settings):
+    if not tools_searching(PASSAGE_INDEX, settings):
         yield Finding(name, "ok", "not needed: no enabled tool searches vectors")
         return
     try:

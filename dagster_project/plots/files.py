@@ -31,9 +31,8 @@ def plot_links(
 
     Args:
         home: the files lie in its folder `plots`.
-        asset: the asset that shows them.
+        asset, partition: that show them.
         figures: by what each shows.
-        partition: of the asset, if it has any.
 
     Returns:
         A link to each, and the folder that they are in; nothing where there are no plots.

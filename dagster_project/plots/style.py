@@ -40,27 +40,21 @@ def colour_of(tool: str) -> str:
     return _COLOURS.get(tool, _OTHER_COLOUR)
 
 
-def panels_of(tools: Sequence[str], title: str, *, height: float) -> tuple[Any, list[Any]]:
-    """A figure with one panel per tool.
+def panels_of(names: Sequence[str], title: str, *, height: float) -> tuple[Any, list[Any]]:
+    """A figure with a panel for each name (at least one), `COLUMNS` side by side.
 
-    Args:
-        tools: the tools, at least one.
-        title: of the figure.
-        height: of a panel with its title, in inches.
-
-    Returns:
-        The figure and its panels, in the order of the tools; `COLUMNS` side by side.
+    The height, in inches, is that of a panel with its title.
     """
-    columns = min(len(tools), COLUMNS)
-    rows = -(-len(tools) // columns)
+    columns = min(len(names), COLUMNS)
+    rows = -(-len(names) // columns)
     # With one panel alone the title above it would be cut.
     width = max(_LABEL_WIDTH + _PANEL_WIDTH * columns, _LEAST_WIDTH)
     figure = new_figure(width, 0.75 + height * rows, title)
     panels = []
-    for number, tool in enumerate(tools):
+    for number, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, number + 1)
         style_axes(axes)
-        axes.set_title(tool, fontsize=10, fontweight="bold", color=colour_of(tool), loc="left")
+        axes.set_title(name, fontsize=10, fontweight="bold", color=colour_of(name), loc="left")
         panels.append(axes)
     return figure, panels
 
@@ -82,12 +76,7 @@ def new_figure(width: float, height: float, title: str) -> Any:
 
 
 def add_legend(figure: Any, signs: Collection[Mapping[str, Any]]) -> None:
-    """Make room for a legend below the title.
-
-    Args:
-        figure: with its title and panels; it grows.
-        signs: what stands side by side: each the options of a line, with its label.
-    """
+    """Make room below the title for a legend; a sign has the options of a line and its label."""
     from matplotlib.lines import Line2D
 
     height = figure.get_figheight() + _LEGEND_HEIGHT

@@ -8,7 +8,6 @@ import logging
 import shlex
 import threading
 import time
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -36,6 +35,8 @@ _UNREACHABLE = (ConnectionError, requests.RequestException)
 # that is about to go or to come back.
 _UNKNOWN_JOB = "status code 404"
 _SECONDS_BETWEEN_LOOKS = 20.0
+# So long a head may not answer. Then its runs are failed, and `run_retries` starts them anew.
+_GRACE_SECONDS = 120.0
 
 
 class HeadUnreachableError(DagsterUserCodeUnreachableError):
@@ -43,42 +44,15 @@ class HeadUnreachableError(DagsterUserCodeUnreachableError):
 
 
 class WatchedRayRunLauncher(RayRunLauncher):
-    """Launches runs as Ray jobs, notices when these are gone, and says how many GPUs they need.
+    """Launches runs as Ray jobs, notices when these are gone, and says how many GPUs they need."""
 
-    Args:
-        head_grace_seconds: to wait for a head that does not answer. Then its runs are failed, and
-            `run_retries` starts them anew.
-        config: see `RayRunLauncher`.
-    """
-
-    def __init__(self, *, head_grace_seconds: int = 120, **config: Any):
+    def __init__(self, **config: Any):
         super().__init__(**config)
-        self._grace = head_grace_seconds
         self._silent_since: float | None = None
         self._silent_last = 0.0
         self._suspects: set[str] = set()
         self._watch: threading.Thread | None = None
         self._is_disposed = threading.Event()
-
-    @classmethod
-    def config_type(cls) -> Any:
-        """What stands below `config` in dagster.yaml."""
-        grace = dg.Field(
-            int,
-            default_value=120,
-            description="seconds to wait for a head of Ray that does not answer",
-        )
-        of_ray: Any = super().config_type()
-        return {**of_ray, "head_grace_seconds": grace}
-
-    @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:
-        """See `ConfigurableClass`."""
-        return cls(
-            inst_data=inst_data,
-            head_grace_seconds=config_value["head_grace_seconds"],
-            **config_value["ray"],
-        )
 
     @property
     def supports_resume_run(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -122,7 +96,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
                 f"Run {run.run_id} does not say which code it runs. Launch it from the UI, with "
                 "`toolformer build --on ray` or by GraphQL."
             )
-        told = ExecuteRunArgs(
+        arguments = ExecuteRunArgs(
             job_origin=origin,
             run_id=run.run_id,
             instance_ref=self._instance.get_ref(),
@@ -131,7 +105,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
         # Without the watch in this module, a process whose run was failed goes on computing.
         python = [origin.repository_origin.executable_path, "-m", process_of_run.__name__]
         # Ray hands this to a shell; dagster-ray's own quotes end at the first one in a password.
-        return shlex.join([*python, *told.get_command_args()[-3:]])
+        return shlex.join([*python, *arguments.get_command_args()[-3:]])
 
     def _placed(self, run: dg.DagsterRun) -> dg.DagsterRun:
         """The run, tagged with the GPUs that its settings need.
@@ -139,18 +113,17 @@ class WatchedRayRunLauncher(RayRunLauncher):
         Here and not on the jobs, whose tags the runs of a backfill do not get.
         """
         configured: Any = run.run_config
-        told = configured.get("resources", {}).get("settings", {}).get("config", {})
-        assets: Collection[dg.AssetKey] = run.asset_selection or ()
+        config = configured.get("resources", {}).get("settings", {}).get("config", {})
         try:
             settings = load_settings(
                 Home.find().settings_file,
-                overrides=told.get("overrides"),
-                preset=told.get("preset") or None,
+                overrides=config.get("overrides"),
+                preset=config.get("preset") or None,
             )
         except (SettingsError, OSError):
             # The run itself says what is wrong.
             return run
-        names = [key.to_user_string() for key in assets]
+        names = [key.to_user_string() for key in run.asset_selection or ()]
         tags = with_gpus(run.tags, gpus_of(settings, job=run.job_name, assets=names))
         if tags.get(RAY_TAG) == run.tags.get(RAY_TAG):
             return run
@@ -193,15 +166,15 @@ class WatchedRayRunLauncher(RayRunLauncher):
     def _unreachable(self, error: str) -> CheckRunHealthResult:
         now = time.monotonic()
         # Nobody asked in between where there was no run: that silence is over.
-        if self._silent_since is None or now - self._silent_last > self._grace:
+        if self._silent_since is None or now - self._silent_last > _GRACE_SECONDS:
             self._silent_since = now
         self._silent_last = now
         silent = now - self._silent_since
-        told = f"The head of Ray at {self.address} has not answered for {silent:.0f} s: {error}"
-        if silent < self._grace:
-            _LOGGER.warning("%s", told)
-            return CheckRunHealthResult(WorkerStatus.RUNNING, told)
-        return CheckRunHealthResult(WorkerStatus.UNKNOWN, told)
+        message = f"The head of Ray at {self.address} has not answered for {silent:.0f} s: {error}"
+        if silent < _GRACE_SECONDS:
+            _LOGGER.warning("%s", message)
+            return CheckRunHealthResult(WorkerStatus.RUNNING, message)
+        return CheckRunHealthResult(WorkerStatus.UNKNOWN, message)
 
     def _watch_waiting_runs(self) -> None:
         """Look after runs that wait for a place in Ray, from now on and until the daemon ends.

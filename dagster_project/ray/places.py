@@ -26,12 +26,7 @@ def gpus_of(settings: Settings, *, job: str, assets: Collection[str]) -> int:
     """GPUs that a run needs, so that Ray finds it a place and no other run is put there.
 
     With `language_model.device: auto` none are asked for: a run takes the first GPU of its node
-    that no other run holds, as on one machine.
-
-    Args:
-        settings: of the run.
-        job: its name.
-        assets: those of the job that it makes; none for all.
+    that no other run holds, as on one machine. A run without named assets makes all of its job.
     """
     if settings.language_model.device not in _ANY_GPU:
         return 0
@@ -49,7 +44,7 @@ def with_gpus(tags: Mapping[str, str], gpus: int) -> dict[str, str]:
         >>> with_gpus({"dagster-ray/config": '{"num_gpus": 1, "num_cpus": 4}'}, 2)
         {'dagster-ray/config': '{"num_gpus": 1, "num_cpus": 4}'}
     """
-    told: dict[str, Any] = json.loads(tags.get(RAY_TAG, "{}"))
-    if not gpus or _GPUS in told:
+    config: dict[str, Any] = json.loads(tags.get(RAY_TAG, "{}"))
+    if not gpus or _GPUS in config:
         return dict(tags)
-    return {**tags, RAY_TAG: json.dumps({**told, _GPUS: gpus})}
+    return {**tags, RAY_TAG: json.dumps({**config, _GPUS: gpus})}

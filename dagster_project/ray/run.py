@@ -12,8 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -24,8 +23,8 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 
 
 def watch(
-    why_over: Callable[[], str | None],
-    end: Callable[[str], None],
+    instance: dg.DagsterInstance,
+    run_id: str,
     is_done: threading.Event,
     *,
     seconds: float = _SECONDS_BETWEEN_LOOKS,
@@ -33,23 +32,22 @@ def watch(
     """Look now and then whether a run is over, and end its process at the second look that says so.
 
     Args:
-        why_over: why the run is over; None while it is not. Where it raises `TimeoutError`, as
-            Dagster's records cannot be read, the run goes on.
-        end: ends the process, told why.
+        instance: has the run; while its records cannot be read, the run goes on.
+        run_id: of the run.
         is_done: set when the run has come to its end by itself.
         seconds: between two looks.
     """
     was_over = False
     while not is_done.wait(seconds):
         try:
-            why = why_over()
-        except TimeoutError as error:
+            why = why_over(instance, run_id)
+        except unreadable() as error:
             _LOGGER.warning("Dagster's records cannot be read, the run goes on: %s", error)
             continue
         if why is not None and was_over:
-            return end(why)
+            end_at_once(why)
+            return
         was_over = was_over or why is not None
-    return None
 
 
 def unreadable() -> tuple[type[Exception], ...]:
@@ -66,15 +64,8 @@ def unreadable() -> tuple[type[Exception], ...]:
 
 
 def why_over(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """Why nothing of a run is wanted any more; None while it is.
-
-    Raises:
-        TimeoutError: the records cannot be read now.
-    """
-    try:
-        run = instance.get_run_by_id(run_id)
-    except unreadable() as error:
-        raise TimeoutError(str(error)) from error
+    """Why nothing of a run is wanted any more; None while it is."""
+    run = instance.get_run_by_id(run_id)
     if run is None:
         return "it is no longer in Dagster's records"
     return f"it is {run.status.value}" if run.is_finished else None
@@ -89,11 +80,7 @@ def end_at_once(why: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Execute a run.
-
-    Args:
-        arguments: of `dagster`, as Dagster's launchers make them; the last one is a document.
-    """
+    """Execute a run by arguments of `dagster`, as its launchers make them; the last is JSON."""
     from dagster._cli import main as dagster_main  # pyright: ignore[reportPrivateImportUsage]
     from dagster._grpc.types import ExecuteRunArgs
     from dagster_shared.serdes import deserialize_value
@@ -105,8 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         dg.DagsterInstance.from_ref(reference) if reference else dg.DagsterInstance.get()
     ) as instance:
         is_done = threading.Event()
-        look = partial(why_over, instance, run.run_id)
-        watching = threading.Thread(target=watch, args=(look, end_at_once, is_done), daemon=True)
+        watching = threading.Thread(target=watch, args=(instance, run.run_id, is_done), daemon=True)
         watching.start()
         sys.argv = ["dagster", *arguments]
         try:

@@ -68,11 +68,10 @@ def forecast_build(
     shards: Sequence[str] = (),
     force: bool = False,
 ) -> Forecast:
-    """Plan a build.
+    """Plan a build; a home that is not there yet is an empty one.
 
     Args:
-        settings: of the run.
-        home: as it is now; one that is not there yet is an empty one.
+        settings, home: of the run.
         tools, shards: that were named; all that are enabled and active where none was.
         force: make also what is up to date.
 

@@ -10,12 +10,10 @@ from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring
-from dagster_project.wiring.retriever import needs_passage_index, searching_tools
+from dagster_project.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from tools.retrieval.passage_index import passage_index_information
 from tools.retrieval.wikipedia_index import index_information
 
-WIKIPEDIA_INDEX = "wikipedia_index"
-PASSAGE_INDEX = "passage_index"
 MISSING, OUT_OF_DATE = "missing", "out of date"
 
 
@@ -40,18 +38,14 @@ class PlannedIndex:
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
-    """The assets of the indexes that the tools of a run search; none in a replay.
+    """The assets of the indexes that the named, or else the enabled tools search.
 
-    Args:
-        tools: that were named; where none was, those that are enabled.
-        settings: of the run.
+    None in a replay.
     """
     if settings.execution.replay is not None:
         return []
-    indexes = [WIKIPEDIA_INDEX] if searching_tools(settings, tools) else []
-    if needs_passage_index(settings, tools):
-        indexes.append(PASSAGE_INDEX)
-    return indexes
+    indexes = (WIKIPEDIA_INDEX, PASSAGE_INDEX)
+    return [index for index in indexes if tools_searching(index, settings, tools)]
 
 
 def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> list[PlannedIndex]:

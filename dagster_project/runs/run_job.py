@@ -212,12 +212,7 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def failure_of(
     events: Iterable[dg.DagsterEvent], run_id: str, *, shards: Sequence[str] = ()
 ) -> RunFailedError:
-    """What the failed steps of a run say; where none failed, what Dagster says of its end.
-
-    Args:
-        events, run_id: of the run.
-        shards: that it was over, if it was over shards.
-    """
+    """What the failed steps of a run over some shards say; else what Dagster says of its end."""
     messages: list[str] = []
     failed: list[str] = []
     assets: list[str] = []

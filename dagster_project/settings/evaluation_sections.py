@@ -80,16 +80,13 @@ class EvaluationSettings(Section):
     perplexity_windows: int = Field(
         10_000, ge=1, description="most windows of texts whose perplexity is measured"
     )
-    call_top_ks: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 1, 3, 10), min_length=1, description="k of the trigger, for the study of it (table 9)"
-    )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
     batch_size: int | None = Field(
         None,
         ge=1,
         description="most prompts decoded at the same time; null for as many as the device takes",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the items that are made or chosen")
 
     @property
     def known_benchmarks(self) -> tuple[str, ...]:

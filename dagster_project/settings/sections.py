@@ -50,11 +50,6 @@ class LanguageModelSettings(Section):
         "1.2 times as fast in it, measured at the first use",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
-    threads: int = Field(
-        0,
-        ge=0,
-        description="of the processor; 0: as many as PyTorch takes; changes last digits only",
-    )
     bos_token: str | None = Field(
         None,
         description="token in front of every scored text, so that its first token has a "
@@ -196,7 +191,6 @@ class ScoringSettings(Section):
     empty_result_keeps_arrow: bool = Field(
         True, description="e(c, ε) is `[Tool(args) ->]`; otherwise `[Tool(args)]`"
     )
-    separator: str = Field("", description="text between the call in front and the scored text")
     placement: Literal["prefix", "inline"] = Field(
         "prefix",
         description="where a call stands while it is scored: prefix, in front of its text (the "
@@ -236,17 +230,6 @@ class ScoringSettings(Section):
         description="calls per tool and shard, at most every tenth, that are also scored with the "
         "result of another call; 0 for none",
     )
-
-    @field_validator("placement")
-    @classmethod
-    def _separator_belongs_in_front(cls, placement: str, info: ValidationInfo) -> str:
-        if placement == "inline" and info.data.get("separator"):
-            raise ValueError(
-                "scoring.separator stands between a call in front and its text, and a call at its "
-                "place stands between tokens of the text as in C*; leave the separator empty, or "
-                "set scoring.placement to prefix"
-            )
-        return placement
 
 
 class ExecutionSettings(Section):

@@ -12,7 +12,6 @@ from pydantic_core import InitErrorDetails
 from dagster_project.settings.section import Section
 from tools.errors import ToolRegistrationError
 from tools.registry import tool_names
-from tools.retrieval.passages import BM25_B, BM25_K1
 
 
 class ToolSettings(Section):
@@ -172,34 +171,8 @@ class QuestionAnsweringSettings(Section):
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
         "hybrid", description="dense: the vectors of passage_index; hybrid: BM25 and these"
     )
-    k1: float = Field(BM25_K1, ge=0, description="BM25's saturation of term frequency")
-    b: float = Field(BM25_B, ge=0, le=1, description="BM25's weight of passage length")
-    bm25_temperature: float = Field(
-        3.0,
-        gt=0,
-        description="under bm25: difference of scores that makes a passage e times as probable to "
-        "the reader",
-    )
     reader: str = Field(
         "language-model",
         description="language-model: the base model reads each passage; or the directory of a "
         "fusion-in-decoder checkpoint (T5)",
     )
-    passage_words: int = Field(120, ge=10, description="longer passages are cut there for reading")
-    answer_words: int = Field(6, ge=1, description="longest answer of the language model")
-    beam_width: int = Field(
-        8, ge=1, description="beginnings of answers followed in each passage, at each token"
-    )
-    least_beginning: float = Field(
-        0.001, ge=0, lt=1, description="beginnings that are less probable are not followed"
-    )
-    question_weight: float = Field(
-        0.5,
-        ge=0,
-        description="power of p(question | passage) in the weight of a passage; 0: the "
-        "retriever's weight alone",
-    )
-    reader_tokens: int = Field(
-        250, ge=16, description="of question and passage, for a fusion-in-decoder checkpoint"
-    )
-    answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")

@@ -49,7 +49,9 @@ class TrainingSettings(Section):
     development_share: float = Field(
         0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
     )
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(
+        1e-5, gt=0, description="after the warm-up; constant from there on"
+    )
     warmup_share: float = Field(0.1, ge=0, le=1, description="linear warm-up, share of the steps")
     batch_size: int = Field(128, ge=1, description="texts per step")
     epochs: float = Field(
@@ -93,4 +95,4 @@ class TrainingSettings(Section):
         description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 where a "
         "step is at least 1.2 times as fast in it, measured at the first use",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of which texts are taken, and of their order")

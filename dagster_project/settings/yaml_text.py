@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.reader import ReaderError
@@ -58,26 +57,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _explained(text: str, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f": byte {error.start} is no UTF-8. Save it as UTF-8."
-    if isinstance(error, RecursionError):
-        return ": brackets are nested too deeply."
     if isinstance(error, ReaderError):
         line = text.count("\n", 0, int(error.position))
         return f" in line {line + 1}: it has a character that no text has."
+    if isinstance(error, RecursionError):
+        return ": brackets are nested too deeply."
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return f": {error}."
     line = error.problem_mark.line
-    lines = text.splitlines()
-    written = lines[line].rstrip() if line < len(lines) else ""
-    if isinstance(error, DuplicateKeyError):
-        problem = "the name stands there for a second time. Put what belongs together under one."
-    elif written[: len(written) - len(written.lstrip())].count("\t"):
-        problem = "a tab stands in front. Expected spaces."
-    elif not written:
-        problem = "the file ends where more is expected, such as a closing bracket or quote."
-    else:
-        problem = (
-            f"expected `name: value`, with spaces in front as in its section ({error.problem})."
-        )
-    return f" in line {line + 1}, {written[:80]!r}: {problem}"
+    written = next(iter(text.splitlines()[line:]), "").strip()
+    return (
+        f" in line {line + 1}, {written[:80]!r}: {error.problem}. Expected `name: value`, each "
+        "name once, with spaces in front as in its section."
+    )

@@ -1,16 +1,10 @@
 """The model M of a round of annotation: which one samples and scores, and the models of the rounds.
 
 M of the paper samples the calls and judges them by its own losses; so the annotator of a round is
-also its scoring model. It is the base model, a model directory, or `finetuned`.
-
-`finetuned` in round n is the checkpoint of round n - 1, and never "the newest there is". Training
-keeps one checkpoint per round, in a folder of its own: the checkpoint that round 2 teaches does not
-take the place of the one that annotated round 2, so training leaves what it was trained on up to
-date. What does make round 2 stale is another checkpoint of round 1: its identity is part of the
-fingerprints, and it covers the record of its training (`toolformer.json`: what it was trained on,
-losses, seconds), so that one trained again counts as another even where its weights came out equal.
-
-Finetuning begins with the base model in every round, as the paper's does.
+also its scoring model. It is the base model, a model directory, or `finetuned`: the checkpoint of
+the round before, and never "the newest there is". Each round has a checkpoint of its own, so
+training leaves what it was trained on up to date; another checkpoint of round 1 makes round 2
+stale, also where its weights came out equal (`toolformer.json` is part of its identity).
 """
 
 import functools
@@ -67,23 +61,12 @@ class Annotator:
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
     ) -> "LanguageModel":
-        """The model itself, loaded once for all shards of a run.
-
-        Args:
-            holder: of the process's models.
-            settings, home: of the run.
-            precision: a copy in this one, beside the model that is held.
+        """The model itself, or with a precision a copy in that one beside it.
 
         Raises:
             ToolformerError: the directory holds another model by now. Its rows would be stored
                 under the fingerprint of the one that is gone.
         """
-        self._check_unchanged(holder, settings, home)
-        if precision is None:
-            return holder.load(self.directory, settings, home)
-        return holder.load_in(precision, self.directory, settings, home)
-
-    def _check_unchanged(self, holder: ModelHolder, settings: Settings, home: Home) -> None:
         # Training holds the device until its checkpoint is there, so look again once it is ours.
         holder.hold_device(settings, home)
         if model_identity(self.directory) != self.identity:
@@ -91,6 +74,9 @@ class Annotator:
                 f"The annotator in {str(self.directory)!r} was replaced by another model while "
                 "this run waited for it. Run the same again, to annotate with the new one."
             )
+        if precision is None:
+            return holder.load(self.directory, settings, home)
+        return holder.load_in(precision, self.directory, settings, home)
 
 
 def annotator_directory(settings: Settings, home: Home) -> Path:
@@ -128,15 +114,9 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
 
 
 def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | None:
-    """Where a model lies that calls were annotated by, whatever the settings annotate with now.
+    """Where the model lies whose identity the fingerprints of calls name; None where it is gone.
 
-    Args:
-        identity: as the fingerprints of the calls name it.
-        settings: what they name is looked at, and all models of the home.
-        home: has models.
-
-    Returns:
-        None where it is gone: it was trained again, removed, or lies elsewhere by now.
+    What the settings name is looked at, and all models of the home.
     """
     bring_below(home, home.models)
     named = (settings.language_model.path, settings.sampling.annotator)

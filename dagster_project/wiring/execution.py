@@ -8,12 +8,13 @@ from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.replay import ReplayedTool
-from dagster_project.wiring.toolbox import execution_limits, result_cache
+from dagster_project.wiring.toolbox import execution_limits
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from tools.base import Tool
 from tools.protocol import Document
 from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache
 from tools.running.text_overlap import LeakCheck
 
 
@@ -32,8 +33,7 @@ def answered_calls(
         tool: whose calls.
         calls: of each the arguments, its text, and the character of the text that it stands at.
         tokenizer: counts the tokens of results.
-        settings: of the run.
-        home: has the answers of earlier calls.
+        settings, home: of the run.
         progress: told calls made and calls in all.
 
     Returns:
@@ -50,7 +50,7 @@ def answered_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],
         limits=execution_limits(settings),
-        cache=result_cache(settings, home),
+        cache=ResultCache(home.tool_results) if settings.execution.uses_cache else None,
         progress=progress,
     )
     execution = settings.execution

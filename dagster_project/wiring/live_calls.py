@@ -83,8 +83,7 @@ def live_tools(
     Args:
         toolbox: opened for decoding.
         settings: of the run.
-        prompts: of the completion.
-        dates: for each prompt the date that the Calendar takes for today.
+        prompts, dates: texts, and for each the date that the Calendar takes for today.
         on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """
     askers = [

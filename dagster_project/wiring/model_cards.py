@@ -39,8 +39,7 @@ def write_model_card(
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 
     Args:
-        directory: of the finetuned model.
-        base: of the model that it began with.
+        directory, base: of the finetuned model, and of the one that it began with.
         settings: with the sources of the texts.
         evaluation: rows of `evaluation_summary` of both models.
 

@@ -82,7 +82,6 @@ class ModelHolder:
             if not self._locks:
                 self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
                 self._locks.append(lock)
-                _set_threads(settings)
             return self._device
 
     def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
@@ -103,7 +102,6 @@ class ModelHolder:
                 self._locks.append(lock)
                 if number == 0:
                     self._device = name
-            _set_threads(settings)
             return self._device
 
     def load(
@@ -111,10 +109,8 @@ class ModelHolder:
     ) -> "LanguageModel":
         """The model that is in a directory now; the one held before is dropped if it is another.
 
-        Args:
-            directory, settings, home: of the run.
-            precision: `float32` where a number must not depend on the machine; by default what
-                the settings say, for sampling, scoring and decoding.
+        By default in the precision of the settings; `float32` is asked for where a number must not
+        depend on the machine.
         """
         with self._turn:
             device = self.hold_device(settings, home)
@@ -244,13 +240,6 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
             continue
         return device, lock
     return None
-
-
-def _set_threads(settings: Settings) -> None:
-    import torch
-
-    if settings.language_model.threads:
-        torch.set_num_threads(settings.language_model.threads)
 
 
 _HOLDER = ModelHolder()

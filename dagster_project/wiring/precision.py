@@ -84,12 +84,7 @@ def settled_precision(
 ) -> MeasuredPrecision:
     """What was measured before, or is now; of several processes one measures, and all agree.
 
-    Call it while the device is held.
-
-    Args:
-        purpose, directory, device, home: as for `recorded_precision`.
-        measure: measures both precisions.
-        is_anew: measure in any case.
+    Call it while the resolved device is held.
     """
     model = kind_of_model(directory)
     file = _file(purpose, model, device, home)

@@ -14,6 +14,15 @@ from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
 LANGUAGE_MODEL = "language-model"
+_READING = ReadingParameters(
+    passage_words=120,
+    answer_words=6,
+    beam_width=8,
+    least_probability=0.001,
+    question_weight=0.5,
+)
+# Of a fusion-in-decoder checkpoint: tokens of question and passage, and of an answer.
+_CHECKPOINT_TOKENS, _ANSWER_TOKENS = 250, 20
 
 
 def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
@@ -21,32 +30,21 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
 
     The base model reads in every round, whichever model annotates: what a tool answers must not
     change with the model that asks.
-
-    Args:
-        settings: of the run.
-        home: has the models.
-        holder: of the process's model and device.
     """
-    chosen = settings.question_answering
-    if chosen.reader == LANGUAGE_MODEL:
+    reader = settings.question_answering.reader
+    if reader == LANGUAGE_MODEL:
         return LanguageModelReader(
             lambda: holder.load(base_model_directory(settings, home), settings, home),
             identity=lambda: _identity(settings, home),
-            parameters=ReadingParameters(
-                passage_words=chosen.passage_words,
-                answer_words=chosen.answer_words,
-                beam_width=chosen.beam_width,
-                least_probability=chosen.least_beginning,
-                question_weight=chosen.question_weight,
-            ),
+            parameters=_READING,
         )
-    directory = Path(chosen.reader)
+    directory = Path(reader)
     return FusionInDecoderReader(
         directory,
         device=lambda: holder.hold_device(settings, home),
         identity=lambda: model_identity(directory),
-        most_tokens=chosen.reader_tokens,
-        answer_tokens=chosen.answer_tokens,
+        most_tokens=_CHECKPOINT_TOKENS,
+        answer_tokens=_ANSWER_TOKENS,
     )
 
 

@@ -31,11 +31,10 @@ _REMEDY = "take execution.replay out of the settings"
 
 
 class ReplayedTool(Tool):
-    """What a tool answered in a home, and what it does before it is called.
+    """What a tool answered in the home of `execution.replay`, and what it does before it is called.
 
     Args:
-        settings: of the run; `execution.replay` names the home.
-        name: of the tool.
+        settings, name: of the run and the tool.
         open_original: makes the tool itself, which need not be able to answer: it says what a call
             is where calls are sampled, and is never called.
         while_decoding: whether a model calls it, and not a build.
@@ -89,13 +88,10 @@ class ReplayedTool(Tool):
         self.prompt = digest and self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
 
     def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
-        """What became of calls of a build, when they were made.
+        """What `executed_calls` says of the results of calls, by column.
 
         Args:
             calls: of each the arguments, its text, and the character of the text that it stands at.
-
-        Returns:
-            For each call what `executed_calls` says of its result, by column.
 
         Raises:
             MissingAnswerError: the home lacks one.
@@ -125,10 +121,6 @@ class ReplayedTool(Tool):
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Raise MissingAnswerError: what a model calls while it writes was asked in no build."""
         raise self._missing("only calls of a build are replayed")
-
-    def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
-        """Keep nothing: the home does."""
-        return None
 
     def parse_arguments(self, text: str) -> str:
         """See `Tool.parse_arguments`."""
@@ -171,19 +163,19 @@ class ReplayedTool(Tool):
     def _parts(self, table: str) -> list[dict[str, str]]:
         """What each of the tool's partitions of a table was made of."""
         name = name_in_round(self._round, self.name)
-        found = [
+        metadata = [
             self._warehouse.slice_metadata(table, info.shard, name) or {}
             for info in self._warehouse.slices(table)
             if info.name == name
         ]
-        if not found:
+        if not metadata:
             raise ToolUnavailableError(
                 self.name,
                 f"'{self._root}' has none of its {table} of round {self._round}, and in a "
                 "replay no tool is asked",
                 f"Build that home with this tool, or {_REMEDY}",
             )
-        return [json.loads(each.get(PARTS, "{}")) for each in found if FINGERPRINT in each]
+        return [json.loads(row.get(PARTS, "{}")) for row in metadata if FINGERPRINT in row]
 
     def _common(self, part: str, partitions: Sequence[Mapping[str, str]]) -> Any:
         """What all partitions were made of by one name."""

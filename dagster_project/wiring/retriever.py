@@ -12,26 +12,30 @@ from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import BM25_B, BM25_K1
 from tools.retrieval.retrieval_tool import Retriever
 
-# Their indexes are made by `prepare`.
+# Names of the assets that build them.
+WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
 SEARCHING_TOOLS = ("WikiSearch", "QA")
 # Java threads of a batch of questions; rankings do not depend on it.
 _THREADS = 2
+# Under BM25 alone: the difference of scores that makes a passage e times as probable to the reader.
+BM25_TEMPERATURE = 3.0
 
 
 def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
     """The retriever that the settings name; `holder` has the device, by default the process's."""
-    chosen = settings.question_answering
+    chosen = settings.question_answering.retriever
     bring(home, home.wikipedia_index)
-    is_bm25 = chosen.retriever == "bm25"
+    is_bm25 = chosen == "bm25"
     ranker = PassageRanker(
         home.wikipedia_index,
-        k1=chosen.k1,
-        b=chosen.b,
+        k1=BM25_K1,
+        b=BM25_B,
         threads=_THREADS,
         # The other retrievers have scores, and temperatures, of their own.
-        temperature=chosen.bm25_temperature if is_bm25 else 1.0,
+        temperature=BM25_TEMPERATURE if is_bm25 else 1.0,
     )
     if is_bm25:
         return ranker
@@ -40,14 +44,15 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
         home.passage_index,
         device=lambda: (holder or process_holder()).hold_device(settings, home),
     )
-    retriever = DenseRetriever if chosen.retriever == "dense" else HybridRetriever
+    retriever = DenseRetriever if chosen == "dense" else HybridRetriever
     return retriever(ranker, vectors)
 
 
-def searching_tools(settings: Settings, named: Collection[str] = ()) -> list[str]:
-    """The tools of a run that search Wikipedia.
+def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
+    """The tools of a run that search an index.
 
     Args:
+        index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
         settings: of the run.
         named: tools that the user asked for; where none was, those that are enabled.
     """
@@ -55,20 +60,8 @@ def searching_tools(settings: Settings, named: Collection[str] = ()) -> list[str
         name
         for name in SEARCHING_TOOLS
         if (name in named if named else settings.tools.of(name).is_enabled)
+        and (index == WIKIPEDIA_INDEX or searches_vectors(settings, name))
     ]
-
-
-def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
-    """The tools of a run that search an index, `wikipedia_index` or `passage_index`.
-
-    Args:
-        index: name of its asset.
-        settings, named: as of `searching_tools`.
-    """
-    found = searching_tools(settings, named)
-    if index == "wikipedia_index":
-        return found
-    return [name for name in found if searches_vectors(settings, name)]
 
 
 def searches_vectors(settings: Settings, name: str) -> bool:
@@ -76,8 +69,3 @@ def searches_vectors(settings: Settings, name: str) -> bool:
     if name == "QA":
         return settings.question_answering.retriever != "bm25"
     return settings.tools.WikiSearch.options.get("retriever") == "hybrid"
-
-
-def needs_passage_index(settings: Settings, named: Collection[str] = ()) -> bool:
-    """Whether a tool of a run searches dense vectors; the arguments as of `searching_tools`."""
-    return bool(tools_searching("passage_index", settings, named))

@@ -42,7 +42,7 @@ def proposed_calls(
 
     Args:
         tool: whose calls.
-        documents: the selected ones by id.
+        documents: by id, those that the tool selected.
         windows: of these documents.
         kind: `sampling.proposals`.
 
@@ -84,9 +84,7 @@ def sampled_calls(
         model: the annotating model.
         tool: whose calls.
         prompt: its few-shot prompt; None to leave it out.
-        documents: by id; the tool preselected them.
-        windows: of these documents.
-        settings: of the run.
+        documents, windows, settings: see `proposed_calls`; of the run.
         checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
     """

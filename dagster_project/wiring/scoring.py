@@ -13,9 +13,7 @@ def scoring_parameters(settings: Settings) -> ScoringParameters:
     """How a call is written and fed, and which tokens count."""
     scoring = settings.scoring
     return ScoringParameters(
-        CallFormat(
-            empty_result_keeps_arrow=scoring.empty_result_keeps_arrow, separator=scoring.separator
-        ),
+        CallFormat(empty_result_keeps_arrow=scoring.empty_result_keeps_arrow),
         LossForm(
             Placement(scoring.placement),
             window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),

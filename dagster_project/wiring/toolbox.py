@@ -34,7 +34,6 @@ from tools.registry import (
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
-from tools.running.result_cache import ResultCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,7 @@ def open_toolbox(
     """Make the tools and see which are available, before anything expensive.
 
     Args:
-        settings: of the run.
-        home: has the search index.
+        settings, home: of the run.
         named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
         holder: of the model that runs beside the tools, by default the process's own: a tool's
@@ -135,11 +133,6 @@ def execution_limits(settings: Settings) -> Limits:
     return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
 
 
-def result_cache(settings: Settings, home: Home) -> ResultCache | None:
-    """The answers of earlier calls; None where they are not to be used."""
-    return ResultCache(home.tool_results) if settings.execution.uses_cache else None
-
-
 def open_tool(
     settings: Settings,
     home: Home,
@@ -148,41 +141,24 @@ def open_tool(
     while_decoding: bool = False,
     holder: ModelHolder | None = None,
 ) -> Tool:
-    """Make one tool as the settings say, whether or not it can run here.
+    """Make one tool as the settings say, whether or not it can run here; see `open_toolbox`.
 
     In a replay (`execution.replay`) the answers come from a home, and the tool is not called.
-
-    Args:
-        settings: of the run.
-        home: has the search index.
-        name: one of `settings.tools.names`.
-        while_decoding, holder: see `open_toolbox`.
 
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
         ToolUnavailableError, ReplayError: see `ReplayedTool`.
     """
+    make = partial(_make_tool, settings, home, name, while_decoding, holder)
     if settings.execution.replay is None:
-        return _make_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
+        return make()
     check_tool_name(name, targets=settings.tools.targets)
-    return ReplayedTool(
-        settings,
-        name,
-        open_original=partial(
-            _make_tool, settings, home, name, while_decoding=while_decoding, holder=holder
-        ),
-        while_decoding=while_decoding,
-    )
+    return ReplayedTool(settings, name, open_original=make, while_decoding=while_decoding)
 
 
 def _make_tool(
-    settings: Settings,
-    home: Home,
-    name: str,
-    *,
-    while_decoding: bool = False,
-    holder: ModelHolder | None = None,
+    settings: Settings, home: Home, name: str, while_decoding: bool, holder: ModelHolder | None
 ) -> Tool:
     options = options_of(settings, home, name, while_decoding, holder)
     if is_plugin(name):

@@ -28,7 +28,6 @@ WITHOUT_EFFECT = {
     "preset": "it names the values of other settings",
     "rounds": "each round changes other settings",
     "language_model.device": "only last digits differ between devices",
-    "language_model.threads": "only last digits differ",
     "sampling.shards": "it says which shards are annotated",
     "execution.attempts": "how often a call is tried changes no answer",
     "execution.uses_cache": "kept answers are those that the tool gave",

@@ -8,7 +8,7 @@ import torch
 from filelock import Timeout
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import LanguageModelSettings, Settings
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.retriever import open_retriever
 from dagster_project.wiring.toolbox import open_tool
@@ -56,16 +56,6 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch)
     for thread in threads:
         thread.join(timeout=10)
     assert got == ["cuda:0"] * 4
-
-
-def test_the_number_of_threads_is_set_where_the_settings_say_one(home, holders, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    for threads in (0, 3):
-        settings = Settings(language_model=LanguageModelSettings(device="cpu", threads=threads))
-        holders[0].hold_device(settings, home)
-        holders[0].release()
-    assert asked == [3]
 
 
 def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):

@@ -9,8 +9,7 @@ import pytest
 
 from dagster_project.definitions import definitions
 from dagster_project.home import Home
-from dagster_project.inbox import Sightings, entries_of
-from dagster_project.sensors import inbox
+from dagster_project.sensors import entries_of, inbox
 from dagster_project.settings.settings_file import listed_sources, load_settings
 from toolformer.sources.manifest import Manifest
 
@@ -115,9 +114,18 @@ def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home):
     assert "more.docx" in look.said
 
 
-def test_an_entry_that_is_gone_is_forgotten():
-    sightings = Sightings({"a": "1", "b": "1"}, {"a": "1"}).after({"b": "1"}, ["b"])
-    assert Sightings.read(sightings.text()) == Sightings({"b": "1"}, {"b": "1"})
+def test_an_entry_that_is_gone_is_forgotten(home: Home):
+    look = Looks()
+    file = put(home, "news.jsonl")
+    state = file.stat()
+    look()
+    assert look() == [str(file)]
+    file.unlink()
+    look()
+    put(home, "news.jsonl")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    look()
+    assert look() == [str(file)]
 
 
 def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:

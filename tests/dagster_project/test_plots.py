@@ -12,14 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dagster_project.plots.call_threshold_figure import call_threshold_plot
-from dagster_project.plots.evaluation_figures import (
-    EVERY_TOOL,
-    calibration_plot,
-    difference_plot,
-    model_size_plot,
-    tool_ablation_plot,
-)
+from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
 from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
@@ -46,35 +39,6 @@ def differences(benchmarks, comparisons=("on − off",), verdict="better", **num
             for benchmark in benchmarks
             for comparison in comparisons
         ]
-    )
-
-
-def calibration(benchmarks, ks=(0, 1, 3, 10)) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {
-                "benchmark": benchmark,
-                "call_top_k": k,
-                "score": 0.2,
-                "score_with_call": 0.3 if k else None,
-                "score_without_call": 0.1,
-                "share_with_call": k / 10,
-            }
-            for benchmark in benchmarks
-            for k in ks
-        ],
-        schema_overrides={"score_with_call": pl.Float64},
-    )
-
-
-def ablation(benchmarks, without=(EVERY_TOOL, None, *TOOL_NAMES)) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {"benchmark": benchmark, "without_tool": name, **INTERVAL}
-            for benchmark in benchmarks
-            for name in without
-        ],
-        schema_overrides={"without_tool": pl.String},
     )
 
 
@@ -171,17 +135,6 @@ def sweep(tools, chance_share: float | None = 0.1) -> pl.DataFrame:
     )
 
 
-def thresholds(values) -> pl.DataFrame:
-    numbers = {
-        "threshold": values,
-        "gain_with_calls": [0.1] * len(values),
-        "gain_without_calls": [-0.2] * len(values),
-        "opened_with_calls": [9] * len(values),
-        "opened_without_calls": [0] * len(values),
-    }
-    return pl.DataFrame(numbers, schema_overrides={"threshold": pl.Float64})
-
-
 def histogram(frame: pl.DataFrame, filtering_thresholds: Mapping[str, float] | None = None):
     in_force = dict.fromkeys(frame["tool"].unique(), 0.5)
     return loss_reduction_histogram(
@@ -189,35 +142,24 @@ def histogram(frame: pl.DataFrame, filtering_thresholds: Mapping[str, float] | N
     )
 
 
-def choice(frame: pl.DataFrame) -> Figure:
-    chosen = frame["threshold"].max() or 0.0
-    return call_threshold_plot(frame, chosen=chosen, texts_with_calls=10, texts_without_calls=8)
-
-
 VALUES = [-50.0, -0.2, 0.0, 0.1, 0.4, 1.2, 60.0]
 ROUGH_VALUES = [0.0, 0.33, 0.34, 2.0, -10.0, -7.0, 9.0, 10.0]
 # A figure with one row, or one of each kind.
 ONE_ROW = {
     gains: differences(["nq"]),
-    calibration_plot: calibration(["nq"], [3]),
-    tool_ablation_plot: ablation(["nq"], [None]),
     model_size_plot: by_size(["nq"], {"base": 10**8}, ["enabled"]),
     funnel_plot: funnel(["Weather"]),
     histogram: reductions(["Weather"], VALUES * 300),
     threshold_plot: sweep(["Weather"]),
     training_curve: metrics([7], every=100),
-    choice: thresholds([0.3]),
 }
 THIRTY_ROWS = {
     gains: differences(BENCHMARKS[:10], ["on − off", "on − plain", "on − base"]),
-    calibration_plot: calibration(BENCHMARKS[:8]),
-    tool_ablation_plot: ablation(BENCHMARKS[:5]),
     model_size_plot: by_size(["LAMA"], {f"model-{n}": 10**8 + n for n in range(15)}),
     funnel_plot: funnel(TOOL_NAMES),
     histogram: reductions(TOOL_NAMES, VALUES * 300),
     threshold_plot: sweep(TOOL_NAMES),
     training_curve: metrics(range(1, 201), every=50),
-    choice: thresholds([1e-6, 0.01, 0.02, 0.9]),
 }
 
 
@@ -234,11 +176,6 @@ def test_nothing_is_cut_off_whatever_the_number_of_rows(plot):
     [
         (gains, differences(["nq"], verdict="unclear", difference=0.0, low=0.0, high=0.0)),
         (gains, differences(["nq"], verdict="worse", difference=-55.5, low=-100.0, high=-10.2)),
-        (calibration_plot, calibration(["nq"]).with_columns(score=None, score_without_call=None)),
-        (calibration_plot, calibration(["nq"]).with_columns(share_with_call=None)),
-        (tool_ablation_plot, ablation(["nq", "dateset"])[:-4]),
-        (tool_ablation_plot, ablation(["nq"]).with_columns(score=0.0, low=0.0, high=0.0)),
-        (tool_ablation_plot, ablation(["nq"]).with_columns(score=100.0, low=99.0, high=100.0)),
         (model_size_plot, by_size(["nq"], {"tiny": 1, "huge": 10**13})),
         (model_size_plot, by_size(["nq"]).with_columns(low=pl.col("score") + 1e-12)),
         (funnel_plot, funnel(TOOL_NAMES, [10**9] * 8)),
@@ -250,8 +187,6 @@ def test_nothing_is_cut_off_whatever_the_number_of_rows(plot):
         (training_curve, metrics(range(5), every=100)),
         (training_curve, pl.concat([metrics(range(10)), metrics(range(20), run="$b_{")])),
         (training_curve, metrics(range(4)).with_columns(loss=pl.lit(float("nan")))),
-        (choice, thresholds([0.0])),
-        (choice, thresholds([0.0, 0.3])),
     ],
 )
 def test_any_numbers_give_a_picture(plot, frame):
@@ -262,8 +197,6 @@ def test_any_numbers_give_a_picture(plot, frame):
     ("plot", "few", "many"),
     [
         (gains, differences(BENCHMARKS[:3]), differences(BENCHMARKS)),
-        (calibration_plot, calibration(["nq"]), calibration(BENCHMARKS[:12])),
-        (tool_ablation_plot, ablation(["nq"], [None]), ablation(["nq"])),
         (model_size_plot, by_size(["nq"]), by_size(BENCHMARKS[:7])),
     ],
 )
@@ -286,16 +219,6 @@ def texts_of(plot, frame) -> list[str]:
         (gains, differences(["nq"], difference=-0.04, low=-1.0), {"+0.0 (−1.0 to 6.1)"}),
         (gains, THIRTY_ROWS[gains], {*BENCHMARKS[:10], "on − off", "on − plain", "on − base"}),
         (
-            calibration_plot,
-            calibration(["nq", "svamp"]),
-            {"nq", "svamp", "0", "1", "3", "10", "all items", "where it called", "100 %"},
-        ),
-        (
-            tool_ablation_plot,
-            ablation(["nq"]),
-            {"nq", "all tools", "no calls", *(f"without {name}" for name in TOOL_NAMES), "17.2"},
-        ),
-        (
             model_size_plot,
             by_size(["LAMA"]),
             {"LAMA", "small (135M)", "base (1.7B)", "finetuned (1.7B)", "calls off", "calls on"},
@@ -308,12 +231,6 @@ def test_labels(plot, frame, expected):
 
 def test_one_comparison_needs_no_legend():
     assert "on − off" not in texts_of(gains, ONE_ROW[gains])
-
-
-def test_all_tools_stand_first_and_no_calls_last():
-    texts = texts_of(tool_ablation_plot, ablation(["nq"]))
-    order = [text for text in texts if text.startswith(("all", "without", "no "))]
-    assert order == ["all tools", *(f"without {name}" for name in TOOL_NAMES), "no calls"]
 
 
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():

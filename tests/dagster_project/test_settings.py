@@ -215,10 +215,7 @@ def test_the_home_is_the_environments_or_data_in_the_repository(monkeypatch, tmp
     assert home_folder() == Path(__file__).parents[2] / "data"
 
 
-def test_no_separator_stands_beside_a_call_at_its_place():
-    values = {"scoring": {"separator": " ", "placement": "inline"}}
-    with pytest.raises(SettingsError, match="leave the separator empty"):
-        validated(values, origin="x")
+def test_how_calls_are_scored_has_bounds():
     assert validated({"scoring": {"placement": "inline"}}, origin="x").scoring.window_tokens == 5
     for changes in ({"window_tokens": 0}, {"window_weights": "cubic"}, {"baseline": "none"}):
         with pytest.raises(SettingsError, match=f"scoring.{next(iter(changes))}"):

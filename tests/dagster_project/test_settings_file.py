@@ -290,11 +290,11 @@ def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
-        ("preset: laptop\ncorpus:\n\tshard_size: 7\n", 3, "a tab stands in front"),
-        ("corpus:\n  shard_size: 7\n\ncorpus:\n  shard_size: 8\n", 4, "second time"),
-        ("corpus:\n  sources: []\n  sources: []\n", 3, "second time"),
-        ("corpus:\n  shard_size: 7\n shard_size: 8\n", 3, "expected `name: value`"),
-        ("sampling:\n  seed: 'x\n", 3, "ends where more is expected"),
+        ("preset: laptop\ncorpus:\n\tshard_size: 7\n", 3, "cannot start any token"),
+        ("corpus:\n  shard_size: 7\n\ncorpus:\n  shard_size: 8\n", 4, "duplicate key"),
+        ("corpus:\n  sources: []\n  sources: []\n", 3, "duplicate key"),
+        ("corpus:\n  shard_size: 7\n shard_size: 8\n", 3, "Expected `name: value`"),
+        ("sampling:\n  seed: 'x\n", 3, "end of stream"),
         ("sampling:\n  seed: \x00\n", 2, "no text has"),
         ("[" * 20_000, None, "nested too deeply"),
         ("- " * 2_000, None, "nested too deeply"),

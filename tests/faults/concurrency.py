@@ -34,7 +34,7 @@ _THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.05")
 _OTHER_THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.1")
 _SEED = ("--set", "sampling.seed=1")
 # What only scoring asks about, and what only execution does.
-_SEPARATOR = ("--set", 'scoring.separator=" "')
+_WINDOW = ("--set", "scoring.window_tokens=4")
 _SHORT_RESULTS = ("--set", "execution.max_result_tokens=4")
 _DEVICE_LOCK = "device-cpu.lock"
 _WAIT_SECONDS = 120.0
@@ -141,15 +141,15 @@ def _change_upstream(workshop: Workshop) -> Damage:
     references = [stage.after] + [
         _reference(workshop, name, stage.after, *changes)
         for name, changes in (
-            ("separator", _SEPARATOR),
+            ("window", _WINDOW),
             ("results", _SHORT_RESULTS),
-            ("separator-results", (*_SEPARATOR, *_SHORT_RESULTS)),
+            ("window-results", (*_WINDOW, *_SHORT_RESULTS)),
         )
     ]
     home = stage.after.copy(workshop.place("device-held"))
     damage = Damage()
     with home.home.device_lock("cpu"):
-        scoring = _started(home, "scoring", _SEPARATOR)
+        scoring = _started(home, "scoring", _WINDOW)
         damage.add(_awaited(home, "scoring", f"locks/{_DEVICE_LOCK}"))
         executing = _started(home, "executing", _SHORT_RESULTS)
         damage.add(_awaited(home, "executing", f"locks/{_DEVICE_LOCK}"))

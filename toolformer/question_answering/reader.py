@@ -148,7 +148,7 @@ class LanguageModelReader:
         except OutOfMemoryError as error:
             raise ToolDiedError(
                 "The memory of the device does not hold the passages of one question. Lower "
-                "tools.QA.options.passages or question_answering.passage_words."
+                "tools.QA.options.passages."
             ) from error
         return answers
 

@@ -14,7 +14,6 @@ from assets.training.call_threshold import CALL_THRESHOLD, call_threshold
 from assets.training.development_texts import DevelopmentText, development_texts
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
-from dagster_project.plots.files import ADDRESS
 from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.assets.training.conftest import metadata_of
@@ -208,7 +207,6 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     assert said["state"] == "done"
     assert said["tools"] == "Calculator, Calendar"
     assert said["least call probability"] == chosen.least_call_probability
-    assert said["calls by threshold"].startswith(f"{ADDRESS}/call_threshold/calls/calls-by-")
     assert chosen.told in (directory / "README.md").read_text()
     # The Calendar has the date of each text, not the one that decoding presumes.
     assert "date_source=url" in chosen.made_from[PARTS]

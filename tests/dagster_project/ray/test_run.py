@@ -12,9 +12,16 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
-from dagster_project.ray.run import watch, why_over
+from dagster_project.ray import run as run_module
+from dagster_project.ray.run import why_over
 
 _SOON = 0.01
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 class Seen:
@@ -26,7 +33,7 @@ class Seen:
         self.has_looked_often = threading.Event()
         self.ended: list[str] = []
 
-    def look(self) -> str | None:
+    def look(self, *_run: object) -> str | None:
         answer = self._answers[min(self.looks, len(self._answers) - 1)]
         self.looks += 1
         if self.looks > len(self._answers) + 3:
@@ -40,41 +47,32 @@ class Seen:
         self.has_looked_often.set()
 
 
-def watched(*answers: str | Exception | None) -> Seen:
-    seen = Seen(*answers)
-    is_done = threading.Event()
+@pytest.mark.parametrize(
+    ("answers", "ended", "looks"),
+    [
+        ((None, "it is FAILURE"), ["it is FAILURE"], 3),
+        # It has the time of a look to end by itself.
+        ((None, "it is SUCCESS"), ["it is SUCCESS"], 3),
+        ((None,), [], 5),
+        # Records that cannot be read do not end a run.
+        ((OperationalError("select", {}, ConnectionResetError()),), [], 5),
+    ],
+)
+def test_a_process_ends_at_the_second_look_that_says_its_run_is_over(
+    answers, ended, looks, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    seen, is_done = Seen(*answers), threading.Event()
+    monkeypatch.setattr(run_module, "why_over", seen.look)
+    monkeypatch.setattr(run_module, "end_at_once", seen.end)
     watching = threading.Thread(
-        target=watch, args=(seen.look, seen.end, is_done), kwargs={"seconds": _SOON}
+        target=run_module.watch, args=(instance, "run", is_done), kwargs={"seconds": _SOON}
     )
     watching.start()
     assert seen.has_looked_often.wait(10)
     is_done.set()
     watching.join()
-    return seen
-
-
-def test_a_run_that_is_over_is_ended_once():
-    seen = watched(None, "it is FAILURE")
-    assert seen.ended == ["it is FAILURE"]
-
-
-def test_a_run_has_the_time_of_a_look_to_end_by_itself():
-    seen = watched(None, "it is SUCCESS")
-    assert seen.looks == 3
-
-
-def test_a_run_that_is_wanted_goes_on():
-    assert watched(None).ended == []
-
-
-def test_records_that_cannot_be_read_do_not_end_a_run():
-    assert watched(TimeoutError("no connection")).ended == []
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
+    assert seen.ended == ended
+    assert seen.looks >= looks
 
 
 def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
@@ -94,17 +92,6 @@ def test_a_run_that_dagster_closed_is_over(instance: dg.DagsterInstance, status:
 
 def test_a_run_that_was_deleted_is_over(instance: dg.DagsterInstance):
     assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
-
-
-def test_a_lost_connection_is_no_answer(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-):
-    def fail(_run_id: str) -> None:
-        raise OperationalError("select", {}, ConnectionResetError())
-
-    monkeypatch.setattr(instance, "get_run_by_id", fail)
-    with pytest.raises(TimeoutError):
-        why_over(instance, make_new_run_id())
 
 
 def test_the_end_takes_the_processes_of_the_run_with_it(tmp_path: Path):
