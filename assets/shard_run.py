@@ -1,8 +1,9 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors, failure_of
-from assets.inputs import NoCallsError, Shared, Wanted
+from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, SliceOutput, publish
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
 NOT_SAMPLED = "not sampled"
+# Gives what a stage makes once per shard, made of the inputs in these versions.
+Share = Callable[[tuple[str, ...]], Any]
 
 
 class BrokenRuleError(ToolformerError):
@@ -54,7 +57,7 @@ class PartitionRun:
     partition: Partition
     wanted: Wanted
     address: Address
-    _shared: Shared
+    _shared: Share
 
     @property
     def settings(self) -> Settings:
@@ -77,7 +80,7 @@ class PartitionRun:
         versions = (
             each.version for each in self.wanted.inputs if not pipeline.is_per_tool(each.table)
         )
-        return self._shared.of(tuple(versions))
+        return self._shared(tuple(versions))
 
     def read(self, table: str) -> pl.DataFrame:
         """The rows of an input, those of all tools one behind the other where they are merged.
@@ -126,12 +129,12 @@ class _PartitionOutput(SliceOutput):
 
     Attributes:
         partition: the output.
-        shared: made once for the outputs of all tools of the shard.
+        shared: see `Share`.
     """
 
     run: "ShardRun"
     partition: Partition
-    shared: Shared
+    shared: Share
 
     @property
     def needs_device(self) -> bool:
@@ -247,7 +250,7 @@ class ShardRun(Run):
         entry = self.manifest.entry(shard)
         report.outputs.update(self.tools.unavailable)
         share = self.stage.share
-        shared = Shared(lambda: share(self, shard) if share else None)
+        shared = lru_cache(maxsize=1)(lambda _: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition
@@ -280,7 +283,7 @@ class ShardRun(Run):
         if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401
 
-    def _make(self, partition: Partition, shared: Shared) -> str:
+    def _make(self, partition: Partition, shared: Share) -> str:
         """Make an output unless it is up to date; returns how that ended."""
         name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
         address = self.stage.name, partition.shard, name

@@ -6,7 +6,7 @@ documentation all follow from the declaration.
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,6 @@ from toolformer.errors import ToolformerError
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
-from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
 
@@ -256,35 +255,28 @@ def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iter
             yield f"{prefix}{field.alias or name}"
 
 
-def check_setting(stage: str, path: str) -> None:
-    """See that a path leads to a setting or a section.
+def settings_and_sections() -> set[str]:
+    """The paths of all settings, and of the sections that they are in."""
+    return {
+        ".".join(names[:length])
+        for names in (path.split(".") for path in setting_paths())
+        for length in range(1, len(names) + 1)
+    }
+
+
+def check_names(stage: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """See that a stage names what exists.
 
     Raises:
-        StageDeclarationError: it does not; names the nearest one that does.
+        StageDeclarationError: it does not; names the nearest that does.
     """
-    names = path.split(".")
-    if names[0] == "tools" and len(names) > 1 and names[1] in TOOL_NAMES:
-        names[1] = ANY_TOOL
-    known = list(setting_paths())
-    asked = ".".join(names)
-    if any(each == asked or each.startswith(f"{asked}.") for each in known):
-        return
-    raise StageDeclarationError(
-        f"The stage {stage!r} names a setting {path!r}, and there is none.{_nearest(path, known)}"
-    )
-
-
-def check_name(stage: str, what: str, name: str, known: list[str]) -> None:
-    """See that a stage names something that exists.
-
-    Raises:
-        StageDeclarationError: it does not; names the nearest one that does.
-    """
-    if name not in known:
-        raise StageDeclarationError(
-            f"The stage {stage!r} reads or makes {what} {name!r}, which is not there."
-            f"{_nearest(name, known)}"
-        )
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise StageDeclarationError(
+                f"The stage {stage!r} names {what} {name!r}, which is not there."
+                + (f" Did you mean {close[0]!r}?" if close else "")
+            )
 
 
 def check_outputs(stage: ShardStage) -> None:
@@ -304,11 +296,6 @@ def check_outputs(stage: ShardStage) -> None:
             f"The stage {stage.name!r} has one output per tool, and its table has no column "
             "`tool`. Add it in schema.sql, or declare `per=PER_SHARD`."
         )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def always(_partition: Partition) -> bool:
