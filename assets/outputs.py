@@ -13,7 +13,6 @@ from filelock import FileLock
 from assets.inputs import Wanted
 from assets.run import Run, Workspace
 from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.shared_files import bring
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
@@ -203,7 +202,7 @@ def publish(
     _, shard, _ = address
     if shard != ALL:
         sources = run.home.sources
-        bring(run.home, manifest_path(sources))
+        run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
     store_slice(run.warehouse, address, rows, metadata)
 

@@ -15,7 +15,6 @@ from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring, publish
 from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
@@ -99,17 +98,15 @@ def refresh_index(
     """
     home = run.home
     home.check_locks()
-    bring(home, directory)
-    information = information_of(directory)
+    information = information_of(home.open(directory))
     is_stale = information is None or information[FINGERPRINT] != identity.digest
     if is_stale or run.force:
         build()
     if information_of(directory):
         try:
-            publish(home, directory)
+            home.publish(directory)
         except StoreConflictError:
-            bring(home, directory)
-            if (information_of(directory) or {}).get(FINGERPRINT) != identity.digest:
+            if (information_of(home.open(directory)) or {}).get(FINGERPRINT) != identity.digest:
                 raise
     shown = {
         name: value

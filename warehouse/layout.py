@@ -162,20 +162,18 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
     return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
 
 
-def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
-    """Removes what killed processes left behind and versions nobody reads; returns the paths."""
+def remove_stale_files(folder: Path, database_file: Path) -> None:
+    """Removes what killed processes left behind, and versions that nobody reads."""
     candidates = [*folder.glob(".spill.*.tmp"), *(folder / COUNTS_FOLDER).glob("*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
-    removed: list[Path] = []
     for table in tables():
         for directory in table_folder(folder, table).glob("shard=*"):
             # Listed once: a warehouse has a folder for each table and shard.
             paths = [directory / name for name in names_in(directory)]
             candidates += (path for path in paths if path.suffix == ".tmp")
-            removed += superseded(versions_among(paths))
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return removed + remove_abandoned(candidates)
+            for old in superseded(versions_among(paths)):
+                old.unlink(missing_ok=True)
+    remove_abandoned(candidates)
 
 
 def check_layout(folder: Path) -> None:

@@ -13,7 +13,6 @@ from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.training_inputs import training_set_digest
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_cards import write_model_card
 from toolformer.training.finetuning import RECORD_FILE
@@ -111,8 +110,7 @@ class ModelOutput(Output):
 
     def bring_directory(self) -> Path:
         """Bring this machine's copy of the directory up to date; returns the directory."""
-        bring(self.run.home, self.directory)
-        return self.directory
+        return self.run.home.open(self.directory)
 
     def write_card(self) -> None:
         """Write the model's card; see `write_model_card`."""
@@ -130,7 +128,7 @@ class ModelOutput(Output):
         Raises:
             StoreConflictError: another machine has published it since this one looked.
         """
-        publish(self.run.home, self.directory)
+        self.run.home.publish(self.directory)
 
     def replace_published(self) -> None:
         """Publish the directory, also over a model that another machine has published meanwhile.

@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
@@ -23,10 +22,9 @@ _THREADS = 2
 def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
     """The retriever that the settings name; `holder` has the device, by default the process's."""
     chosen = settings.question_answering
-    bring(home, home.wikipedia_index)
     is_bm25 = chosen.retriever == "bm25"
     ranker = PassageRanker(
-        home.wikipedia_index,
+        home.open(home.wikipedia_index),
         k1=chosen.k1,
         b=chosen.b,
         threads=_THREADS,
@@ -35,9 +33,8 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
     )
     if is_bm25:
         return ranker
-    bring(home, home.passage_index)
     vectors = PassageVectors(
-        home.passage_index,
+        home.open(home.passage_index),
         device=lambda: (holder or process_holder()).hold_device(settings, home),
     )
     retriever = DenseRetriever if chosen.retriever == "dense" else HybridRetriever

@@ -2,6 +2,7 @@
 
     <table>/shard=<shard>/<slice>@<number>-<digest>.parquet    as in the folder of a warehouse
     <table>/shard=<shard>/<slice>@<number>                     says whose the number is
+    <table>/shard=<shard>/retired                              hides what lies beside it
     files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
     objects/<first two digits>/<digest>     the bytes of a file
 
@@ -10,6 +11,7 @@ that loses what others wrote, so it is recognised and refused.
 """
 
 import datetime
+import functools
 import logging
 import os
 import secrets
@@ -17,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +58,18 @@ def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
 
 class _UnreachableError(StoreError):
     """No answer, or one that says to try again."""
+
+
+@functools.cache
+def open_store(url: str) -> "ObjectStore":
+    """The store of a URL; tried out once a process.
+
+    Raises:
+        StoreError: it cannot be reached, or cannot be trusted.
+    """
+    store = ObjectStore(url)
+    store.check()
+    return store
 
 
 class ObjectStore:
@@ -180,23 +193,6 @@ class ObjectStore:
                     file.write(chunk)
 
         self._asked(get)
-
-    def move(self, names: list[str], target: str = "", *, source: str = "") -> None:
-        """Moves objects from one folder to another; a kill between leaves them in both.
-
-        Args:
-            names: of the objects within their folder.
-            target: the folder they go to, with a slash; by default the uppermost.
-            source: the folder they are in, likewise.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
-        import obstore
-
-        for name in names:
-            self._asked(partial(obstore.copy, self._store, source + name, target + name))
-        self.remove([source + name for name in names])
 
     def remove(self, paths: list[str]) -> None:
         """Removes objects, as far as they are there.
