@@ -52,11 +52,7 @@ class SliceInfo:
 
 
 def table_folder(folder: Path, table: str) -> Path:
-    """Returns the folder of a table.
-
-    Raises:
-        UnknownTableError: There is no such table.
-    """
+    """Returns the folder of a table."""
     return folder / table_schema(table).name
 
 
@@ -87,12 +83,7 @@ def slice_folder(folder: Path, table: str, shard: str, name: str) -> Path:
 
 
 def slice_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
-    """Returns the newest version of a slice; None where there is none.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-    """
+    """Returns the newest version of a slice; None where there is none. See `slice_folder`."""
     return newest_version(slice_folder(folder, table, shard, name), name)
 
 
@@ -202,10 +193,7 @@ def layout_error(place: Path | str, version: str) -> LayoutError:
 
 
 def record_layout(folder: Path) -> None:
-    """Writes the version into a warehouse that has none yet.
-
-    Raises: See `check_layout`.
-    """
+    """Writes the version into a warehouse that has none yet; see `check_layout`."""
     check_layout(folder)
     file = folder / LAYOUT_FILE
     if not file.exists():

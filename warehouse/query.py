@@ -70,10 +70,7 @@ def run_query(
 
 
 def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The same as Python values, without what a frame takes to load: the columns, and the rows.
-
-    Raises: See `run_query`.
-    """
+    """The same as Python values, without what a frame takes to load: the columns, and the rows."""
     return _run(folder, sql, None, None, lambda relation: (relation.columns, relation.fetchall()))
 
 

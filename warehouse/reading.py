@@ -42,11 +42,7 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
 
 
 def refuse_damaged(paths: Iterable[Path]) -> None:
-    """Raises the error that names the versions which are not as they were written.
-
-    Raises:
-        DamagedSliceError: There is one.
-    """
+    """Raises the error that names the versions which are not as they were written, if any."""
     if damaged := [path for path in paths if _is_damaged(path)]:
         raise damaged_error(damaged)
 

@@ -80,12 +80,7 @@ def replace_slice(
 
 
 def ensure_empty_slice(folder: Path, table: str) -> None:
-    """Writes the zero-row slice that gives a table without rows its columns, unless it is there.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        StorageError: The disk refused the write.
-    """
+    """Writes the zero-row slice that gives a table without rows its columns, unless it is there."""
     path = empty_slice_path(folder, table)
     if path is not None and not is_damaged(path):
         return
@@ -108,12 +103,7 @@ def _write_version(
     metadata: Mapping[str, str],
     publish: Publish,
 ) -> None:
-    """Writes checked rows and makes them the newest version of a slice.
-
-    Raises:
-        SliceValidationError: A row breaks a constraint of `schema.sql`.
-        StorageError: The disk refused the write.
-    """
+    """Writes rows that meet `schema.sql`, and makes them the newest version of a slice."""
     import duckdb
 
     with open_connection() as connection:

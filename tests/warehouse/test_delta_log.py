@@ -17,7 +17,6 @@ from warehouse.delta_log import LOG_FOLDER, refresh_delta_log
 from warehouse.errors import (
     DeltaLogError,
     StorageError,
-    UnknownTableError,
 )
 from warehouse.layout import list_slices
 from warehouse.schema import table_schema, tables
@@ -226,8 +225,3 @@ def test_a_disk_that_refuses_is_told(filled: Warehouse):
     log_of(filled).write_text("in the way")
     with pytest.raises(StorageError, match="Check the permissions"):
         refresh_delta_log(filled.folder, "documents")
-
-
-def test_an_unknown_table_is_told(filled: Warehouse):
-    with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
-        refresh_delta_log(filled.folder, "document")

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from warehouse.connection import open_connection
-from warehouse.errors import SchemaError, UnknownTableError
+from warehouse.errors import SchemaError
 from warehouse.schema import parse_schema, schema_text, table_schema, tables
 
 
@@ -63,11 +63,6 @@ def test_schema_is_read_without_duckdb_and_polars() -> None:
         "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_misspelt_table_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownTableError, match=r"'candidates_calls'.*'candidate_calls'"):
-        table_schema("candidates_calls")
 
 
 @pytest.mark.parametrize(

@@ -184,11 +184,7 @@ def version_name(place: str, number: int) -> str:
 
 
 def newest_files(store: ObjectStore, folder: str) -> dict[str, int]:
-    """The newest version of each place below a folder of the store, by place.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
+    """The newest version of each place below a folder of the store, by place."""
     found: dict[str, int] = {}
     for stored in store.listed(folder.rstrip("/")):
         place, _, number = stored.path.rpartition("@")

@@ -75,6 +75,8 @@ def open_store(url: str) -> "ObjectStore":
 class ObjectStore:
     """Objects below a URL.
 
+    Every method raises a StoreError where the store does not answer, or refuses.
+
     Args:
         url: such as `s3://bucket/prefix`. Credentials and endpoint come from the environment, by
             the names that AWS uses: `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` ….
@@ -118,11 +120,7 @@ class ObjectStore:
         )
 
     def listed(self, folder: str = "") -> list[StoredObject]:
-        """All objects below a folder, by path.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """All objects below a folder, by path."""
         import obstore
 
         def listed() -> list[StoredObject]:
@@ -139,7 +137,6 @@ class ObjectStore:
 
         Raises:
             StoreConflictError: it is there, with other content.
-            StoreError: the store does not answer.
         """
         import obstore
 
@@ -161,11 +158,7 @@ class ObjectStore:
         self._asked(lambda: obstore.put(self._store, path, file))
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a small object; None where there is none.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """The bytes of a small object; None where there is none."""
         import obstore
 
         def get() -> bytes | None:
@@ -182,7 +175,6 @@ class ObjectStore:
 
         Raises:
             FileNotFoundError: there is no such object.
-            StoreError: the store does not answer.
             OSError: the disk refused.
         """
         import obstore
@@ -195,11 +187,7 @@ class ObjectStore:
         self._asked(get)
 
     def remove(self, paths: list[str]) -> None:
-        """Removes objects, as far as they are there.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """Removes objects, as far as they are there."""
         import obstore
 
         def delete() -> None:
