@@ -87,9 +87,6 @@ class Wanted:
     def check_unchanged(self, now: "Wanted") -> None:
         """Refuse to publish what was made of inputs that are not there any more.
 
-        Args:
-            now: the same output, looked at after it was made.
-
         Raises:
             InputChangedError: it would be made of something else by now.
         """

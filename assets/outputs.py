@@ -188,12 +188,6 @@ def publish(
 ) -> None:
     """Store a slice, unless its shard was taken out of the corpus while it was made.
 
-    Args:
-        run: that made it.
-        address: table, shard and name of the slice.
-        rows: of its table.
-        metadata: stored with them.
-
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
@@ -210,13 +204,7 @@ def publish(
 def store_slice(
     warehouse: Warehouse, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
-    """Store a slice, unless another machine has stored the same meanwhile.
-
-    Args:
-        warehouse: where.
-        address: table, shard and name of the slice.
-        rows: of its table.
-        metadata: stored with them, and the time.
+    """Store a slice and the time, unless another machine has stored the same meanwhile.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.

@@ -48,10 +48,7 @@ def dump_passages(
 ) -> Iterator[Passage]:
     """The passages of the articles of a dump, in the same order every time, numbered from 0.
 
-    Args:
-        files: of the dump, or with its articles as JSON lines.
-        settings: say how long a passage is.
-        tally: counts the pages of a dump, those that are left out with the reason.
+    The tally counts the pages of a dump, those that are left out with the reason.
     """
     articles = chain.from_iterable(read_articles(file, tally) for file in files)
     numbers = count()
@@ -66,11 +63,7 @@ def dump_passages(
 
 
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index depends on.
-
-    Args:
-        settings: say how long a passage is.
-        files: of the dump; see `dump_files`.
+    """What the index over `dump_files` depends on.
 
     Raises:
         SourceError: a file cannot be read.

@@ -178,10 +178,6 @@ class _PartitionOutput(SliceOutput):
 class ShardRun(Run):
     """A stage working on the shards of one run.
 
-    Args:
-        context: of Dagster.
-        pipeline, stage: what is run.
-
     Raises:
         dg.Failure: the settings, the home, a tool or the model cannot be used. That is looked at
             first, before any expensive load.

@@ -211,12 +211,7 @@ class ShardStage(Stage):
         return name_in_round(round_number, tool_name) if self.has_rounds else tool_name
 
     def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
-        """What one output is made of.
-
-        Args:
-            partition: the output.
-            inputs: fingerprints of its nearest inputs, by name.
-        """
+        """What one output is made of, given the fingerprints of its nearest inputs by name."""
         parts = {part.name: part.value(partition) for part in self.parts}
         return self.fingerprint(
             partition.settings, {**inputs, **parts}, tool_name=partition.tool_name
@@ -227,9 +222,7 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
     """The value of a setting, as it stands in a fingerprint.
 
     Args:
-        settings: of the run.
         path: its names from the outermost section on, joined by dots; `*` is the tool.
-        tool_name: the tool.
 
     Example:
         >>> from dagster_project.settings.sections import validated

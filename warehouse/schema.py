@@ -81,11 +81,6 @@ class ColumnSchema:
     description: str
 
     @property
-    def is_list(self) -> bool:
-        """Whether it holds lists of calls."""
-        return self.type.endswith("[]")
-
-    @property
     def dtype(self) -> "pl.DataType":
         """The Polars type.
 

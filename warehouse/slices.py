@@ -245,7 +245,7 @@ def _check_calls(
     from warehouse.validation import call_rules, constraint_error
 
     for column in schema.columns:
-        if column.name in columns and column.is_list:
+        if column.name in columns and column.type.endswith("[]"):
             for condition, problem in call_rules(column).items():
                 row = _first(connection, condition)
                 if row is not None:

@@ -63,34 +63,6 @@ def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_brought_as_a_whole_and_what_is_gone_from_it_goes(
-    homes: tuple[Home, Home],
-) -> None:
-    one, two = homes
-    model = one.models / "toolformer"
-    _write(model / "config.json", "{}")
-    _write(model / "parts" / "weights", "1")
-    one.publish(model)
-    two.open(two.models / "toolformer")
-    assert (two.models / "toolformer" / "parts" / "weights").read_text() == "1"
-    (model / "parts" / "weights").unlink()
-    _write(model / "weights", "2")
-    one.publish(model)
-    two.open(two.models / "toolformer")
-    files = {path.name for path in (two.models / "toolformer").rglob("*") if path.is_file()}
-    assert files == {"config.json", "weights"}
-
-
-def test_who_has_not_seen_the_newest_model_does_not_replace_it(homes: tuple[Home, Home]) -> None:
-    one, two = homes
-    for home, text in ((one, "1"), (two, "2")):
-        home.open(home.models / "toolformer")
-        _write(home.models / "toolformer" / "weights", text)
-    one.publish(one.models / "toolformer")
-    with pytest.raises(StoreConflictError, match="models/toolformer"):
-        two.publish(two.models / "toolformer")
-
-
 def test_settings_edited_on_one_machine_reach_the_other(homes: tuple[Home, Home]) -> None:
     one, two = homes
     _write(one.settings_file, "preset: demo\n")
