@@ -23,7 +23,6 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.toolbox import Toolbox
-from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
 NOT_SAMPLED = "not sampled"
 # Gives what a stage makes once per shard, made of the inputs in these versions.
 Share = Callable[[tuple[str, ...]], Any]
-
-
-class BrokenRuleError(ToolformerError):
-    """Rows of a shard contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +263,6 @@ class ShardRun(Run):
             report.outputs |= {
                 f"calls of {name}": f"left out: {why}" for name, why in left_out.items()
             }
-        self._check_rule(shard)
         rows = ShardRows(self.warehouse, self.settings, entry)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
@@ -288,20 +282,3 @@ class ShardRun(Run):
             return output.bring_up_to_date()
         except NoCallsError:
             return NOT_SAMPLED
-
-    def _check_rule(self, shard: str) -> None:
-        """See that the rows of a shard break no rule that spans several outputs.
-
-        Raises:
-            BrokenRuleError: with the rule and the first row.
-        """
-        if self.stage.rule is None:
-            return
-        rule, query = self.stage.rule
-        broken = self.warehouse.ask(query, shards={shard})
-        if not broken.is_empty():
-            row = ", ".join(f"{name} {value}" for name, value in broken.row(0, named=True).items())
-            raise BrokenRuleError(
-                f"{rule}; broken {broken.height} times in {shard}, first by {row}. Make the shard "
-                f"again: `toolformer build --force --shards {shard}`."
-            )

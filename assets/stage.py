@@ -154,8 +154,6 @@ class ShardStage(Stage):
         share: made once per shard and version of its texts, for the outputs of all tools.
         needs_device: whether an output needs the device; None where none does.
         are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
-        rule: what holds for the rows of a shard across its outputs, and the name of the query in
-            `warehouse/queries` that finds rows that break it.
     """
 
     kinds: tuple[str, str]
@@ -169,7 +167,6 @@ class ShardStage(Stage):
     share: Callable[["ShardRun", str], Any] | None = None
     needs_device: Callable[[Partition], bool] | None = None
     are_tools_concurrent: bool = False
-    rule: tuple[str, str] | None = None
 
     @property
     def uses_annotator(self) -> bool:

@@ -1,7 +1,7 @@
 """Asset checks: measurements of all shards that warn.
 
-What would make rows wrong fails the shard that has them: `warehouse/schema.sql` when a slice is
-written, and `ShardStage.run` once a stage has worked on a shard.
+What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a slice is
+written.
 """
 
 import dagster as dg
