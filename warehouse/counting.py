@@ -56,7 +56,6 @@ def from_footers(name: str, metadata: str) -> str:
     """Returns the SQL that selects counts from the footers of slices.
 
     Args:
-        name: Of the counts.
         metadata: SQL behind `from`: what the footers hold, by `file_name`, `key` and `value`.
     """
     return rows_of_lists(f"({lists_in_footers(name, metadata)})")

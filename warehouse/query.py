@@ -51,9 +51,7 @@ def run_query(
     """Runs one select statement over the tables and views.
 
     Args:
-        folder: Folder of the warehouse.
-        sql: The statement; values stand in it as `$name`.
-        parameters: The values.
+        sql: The statement; the parameters stand in it as `$name`.
         shards: Only the slices of these are read, of tables that are cut by shard; by default all.
 
     Returns:

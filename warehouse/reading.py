@@ -78,9 +78,6 @@ def open_views(
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
-        folder: Folder of the warehouse.
-        needs: What is read.
-        files: Of its tables.
         remembers: Whether counts are taken from what was read before, and kept for the next
             statement; for the slices of all shards.
 
