@@ -17,7 +17,7 @@ from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import SHARD, register_evaluations, register_shards
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
-from dagster_project.shared_files import bring, changing_corpus, publish
+from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
@@ -80,7 +80,7 @@ def look_at_texts(home: Home, warehouse: Warehouse) -> StoredTexts:
     The manifest last: shards are registered before their texts are stored.
     """
     stored = stored_texts(warehouse)
-    bring(home, manifest_path(home.sources))
+    home.open(manifest_path(home.sources))
     return stored
 
 
@@ -97,7 +97,7 @@ def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) ->
         StoreConflictError: another machine has changed the corpus meanwhile; nothing is moved.
     """
     if manifest_path(home.sources).exists():
-        publish(home, manifest_path(home.sources))
+        home.publish(manifest_path(home.sources))
     manifest = Manifest.load(home.sources)
     aside = store.retired_shards()
     for entry in manifest.shards:

@@ -76,11 +76,9 @@ def stored_texts(warehouse: Warehouse) -> StoredTexts:
 
 
 def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:
-    """How many records gave a text, and why the others gave none.
+    """How many records gave a text, and why the others gave none; of some shards, or of all.
 
-    Args:
-        warehouse: where the texts are stored.
-        entries: only these shards, whose records count and not their texts; None for all.
+    Of some shards the records are those that they were cut from, stored or not.
     """
     if entries is not None:
         warehouse = warehouse.limited_to([entry.key for entry in entries])
@@ -97,16 +95,10 @@ def store_texts(
     *,
     run_id: str,
 ) -> dg.AssetMaterialization | None:
-    """Store what the records of a shard gave, unless it is stored.
-
-    Args:
-        warehouse: where.
-        entry: the shard, registered and active.
-        texts: in the order of the source; read only where they are to be stored.
-        run_id: of the Dagster run, for the metadata of the slice.
+    """Store what the records of a shard gave, in the order of the source, unless it is stored.
 
     Returns:
-        The event for Dagster; None where the texts were there.
+        The event for Dagster; None where the texts were there, which are not read then.
 
     Raises:
         SliceValidationError, StorageError: they cannot be stored.

@@ -6,10 +6,8 @@ fingerprint of another would count as up to date for ever.
 """
 
 import json
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.errors import ToolformerError
@@ -72,11 +70,6 @@ class Wanted:
             made_from |= {**each.made_from, each.name: each.fingerprint}
         return {**self.fingerprint.metadata(), MADE_FROM: json.dumps(made_from)}
 
-    @property
-    def versions(self) -> tuple[str, ...]:
-        """Of the inputs; what was read of them may be kept as long as these are the same."""
-        return tuple(each.version for each in self.inputs)
-
     def check_agreement(self) -> None:
         """Refuse inputs that were not made from each other.
 
@@ -94,9 +87,6 @@ class Wanted:
     def check_unchanged(self, now: "Wanted") -> None:
         """Refuse to publish what was made of inputs that are not there any more.
 
-        Args:
-            now: the same output, looked at after it was made.
-
         Raises:
             InputChangedError: it would be made of something else by now.
         """
@@ -109,21 +99,6 @@ class Wanted:
             "another run works here with other settings. The rows were not stored. Wait until it "
             "has ended, then run the same again."
         )
-
-
-class Shared:
-    """What is made of inputs once, for several outputs."""
-
-    def __init__(self, make: Callable[[], Any]):
-        self._make, self._lock = make, threading.Lock()
-        self._made: tuple[tuple[str, ...], Any] | None = None
-
-    def of(self, versions: tuple[str, ...]) -> Any:
-        """Made of the inputs in these versions; made again where they are others by now."""
-        with self._lock:
-            if self._made is None or self._made[0] != versions:
-                self._made = versions, self._make()
-            return self._made[1]
 
 
 def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> Input | None:

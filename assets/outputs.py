@@ -13,7 +13,6 @@ from filelock import FileLock
 from assets.inputs import Wanted
 from assets.run import Run, Workspace
 from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.shared_files import bring
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
@@ -189,12 +188,6 @@ def publish(
 ) -> None:
     """Store a slice, unless its shard was taken out of the corpus while it was made.
 
-    Args:
-        run: that made it.
-        address: table, shard and name of the slice.
-        rows: of its table.
-        metadata: stored with them.
-
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
@@ -203,7 +196,7 @@ def publish(
     _, shard, _ = address
     if shard != ALL:
         sources = run.home.sources
-        bring(run.home, manifest_path(sources))
+        run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
     store_slice(run.warehouse, address, rows, metadata)
 
@@ -211,13 +204,7 @@ def publish(
 def store_slice(
     warehouse: Warehouse, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
-    """Store a slice, unless another machine has stored the same meanwhile.
-
-    Args:
-        warehouse: where.
-        address: table, shard and name of the slice.
-        rows: of its table.
-        metadata: stored with them, and the time.
+    """Store a slice and the time, unless another machine has stored the same meanwhile.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.

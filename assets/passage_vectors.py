@@ -78,11 +78,7 @@ def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 
 def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index depends on.
-
-    Args:
-        settings: say how passages are cut and encoded.
-        files: of the dump; see `dump_files`.
+    """What the index over `dump_files` depends on.
 
     Raises:
         SourceError: a file cannot be read.

@@ -21,9 +21,9 @@ from assets.stage import (
     Partition,
     ShardStage,
     StageDeclarationError,
-    check_name,
+    check_names,
     check_outputs,
-    check_setting,
+    settings_and_sections,
 )
 from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
@@ -43,18 +43,14 @@ class Pipeline:
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages: dict[str, ShardStage] = {}
         for stage in stages:
-            for table in (stage.name, *stage.beside):
-                check_name(stage.name, "the table", table, list(tables()))
+            check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
             if stage.name in self._stages:
                 raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
             check_outputs(stage)
-            for table in stage.reads:
-                known = [DOCUMENTS, *self._stages]
-                check_name(stage.name, "the output of an earlier stage", table, known)
-            for index in stage.reads_indexes:
-                check_name(stage.name, "the index", index, _INDEXES)
-            for path in stage.all_settings:
-                check_setting(stage.name, path)
+            earlier = [DOCUMENTS, *self._stages]
+            check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
+            check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
+            check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
             self._stages[stage.name] = stage
 
     def __iter__(self) -> Iterator[ShardStage]:

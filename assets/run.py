@@ -52,11 +52,10 @@ class Run(Workspace):
     """The run of an asset.
 
     Args:
-        context: of Dagster, with the resources that are asked for.
         variant: of the finetuned model, which wins over the setting.
 
     Attributes:
-        context: as given.
+        context: of Dagster, with the resources that are asked for.
         log: of the run.
         force: whether outputs are made though they are up to date.
 

@@ -169,5 +169,4 @@ CANDIDATE_CALLS = ShardStage(
     compute=sample_calls,
     report=report_samples,
     needs_device=always,
-    rule=("A call_id of candidate_calls belongs to one row", "duplicate_calls"),
 )

@@ -15,7 +15,6 @@ from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring, publish
 from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
@@ -49,10 +48,7 @@ def dump_passages(
 ) -> Iterator[Passage]:
     """The passages of the articles of a dump, in the same order every time, numbered from 0.
 
-    Args:
-        files: of the dump, or with its articles as JSON lines.
-        settings: say how long a passage is.
-        tally: counts the pages of a dump, those that are left out with the reason.
+    The tally counts the pages of a dump, those that are left out with the reason.
     """
     articles = chain.from_iterable(read_articles(file, tally) for file in files)
     numbers = count()
@@ -67,11 +63,7 @@ def dump_passages(
 
 
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index depends on.
-
-    Args:
-        settings: say how long a passage is.
-        files: of the dump; see `dump_files`.
+    """What the index over `dump_files` depends on.
 
     Raises:
         SourceError: a file cannot be read.
@@ -99,17 +91,15 @@ def refresh_index(
     """
     home = run.home
     home.check_locks()
-    bring(home, directory)
-    information = information_of(directory)
+    information = information_of(home.open(directory))
     is_stale = information is None or information[FINGERPRINT] != identity.digest
     if is_stale or run.force:
         build()
     if information_of(directory):
         try:
-            publish(home, directory)
+            home.publish(directory)
         except StoreConflictError:
-            bring(home, directory)
-            if (information_of(directory) or {}).get(FINGERPRINT) != identity.digest:
+            if (information_of(home.open(directory)) or {}).get(FINGERPRINT) != identity.digest:
                 raise
     shown = {
         name: value

@@ -35,12 +35,7 @@ NEW_OR_STALE = (
 
 
 def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.AssetsDefinition]:
-    """The assets of a pipeline, named as its stages, with one partition per shard.
-
-    Args:
-        pipeline: its stages.
-        shards_per_run: how many shards of a backfill one run takes.
-    """
+    """The assets of a pipeline, named as its stages, with one partition per shard."""
     for stage in pipeline:
         yield _shard_asset(pipeline, stage, shards_per_run)
 

@@ -1,8 +1,9 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors, failure_of
-from assets.inputs import NoCallsError, Shared, Wanted
+from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, SliceOutput, publish
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -22,7 +23,6 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.toolbox import Toolbox
-from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
 NOT_SAMPLED = "not sampled"
-
-
-class BrokenRuleError(ToolformerError):
-    """Rows of a shard contradict each other."""
+# Gives what a stage makes once per shard, made of the inputs in these versions.
+Share = Callable[[tuple[str, ...]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class PartitionRun:
     partition: Partition
     wanted: Wanted
     address: Address
-    _shared: Shared
+    _shared: Share
 
     @property
     def settings(self) -> Settings:
@@ -77,7 +75,7 @@ class PartitionRun:
         versions = (
             each.version for each in self.wanted.inputs if not pipeline.is_per_tool(each.table)
         )
-        return self._shared.of(tuple(versions))
+        return self._shared(tuple(versions))
 
     def read(self, table: str) -> pl.DataFrame:
         """The rows of an input, those of all tools one behind the other where they are merged.
@@ -126,12 +124,12 @@ class _PartitionOutput(SliceOutput):
 
     Attributes:
         partition: the output.
-        shared: made once for the outputs of all tools of the shard.
+        shared: see `Share`.
     """
 
     run: "ShardRun"
     partition: Partition
-    shared: Shared
+    shared: Share
 
     @property
     def needs_device(self) -> bool:
@@ -174,10 +172,6 @@ class _PartitionOutput(SliceOutput):
 
 class ShardRun(Run):
     """A stage working on the shards of one run.
-
-    Args:
-        context: of Dagster.
-        pipeline, stage: what is run.
 
     Raises:
         dg.Failure: the settings, the home, a tool or the model cannot be used. That is looked at
@@ -247,7 +241,7 @@ class ShardRun(Run):
         entry = self.manifest.entry(shard)
         report.outputs.update(self.tools.unavailable)
         share = self.stage.share
-        shared = Shared(lambda: share(self, shard) if share else None)
+        shared = lru_cache(maxsize=1)(lambda _: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition
@@ -269,7 +263,6 @@ class ShardRun(Run):
             report.outputs |= {
                 f"calls of {name}": f"left out: {why}" for name, why in left_out.items()
             }
-        self._check_rule(shard)
         rows = ShardRows(self.warehouse, self.settings, entry)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
@@ -280,7 +273,7 @@ class ShardRun(Run):
         if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401
 
-    def _make(self, partition: Partition, shared: Shared) -> str:
+    def _make(self, partition: Partition, shared: Share) -> str:
         """Make an output unless it is up to date; returns how that ended."""
         name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
         address = self.stage.name, partition.shard, name
@@ -289,20 +282,3 @@ class ShardRun(Run):
             return output.bring_up_to_date()
         except NoCallsError:
             return NOT_SAMPLED
-
-    def _check_rule(self, shard: str) -> None:
-        """See that the rows of a shard break no rule that spans several outputs.
-
-        Raises:
-            BrokenRuleError: with the rule and the first row.
-        """
-        if self.stage.rule is None:
-            return
-        rule, query = self.stage.rule
-        broken = self.warehouse.ask(query, shards={shard})
-        if not broken.is_empty():
-            row = ", ".join(f"{name} {value}" for name, value in broken.row(0, named=True).items())
-            raise BrokenRuleError(
-                f"{rule}; broken {broken.height} times in {shard}, first by {row}. Make the shard "
-                f"again: `toolformer build --force --shards {shard}`."
-            )

@@ -29,8 +29,7 @@ def new_sources(
 
     Args:
         settings: with what is listed.
-        paths: of the sources; relative ones are looked up from `folder`.
-        folder: absolute.
+        paths: of the sources; relative ones are looked up from `folder`, which is absolute.
         reading: how they are read, as an entry of `corpus.sources` says it.
 
     Raises:
@@ -49,12 +48,7 @@ def listing(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> It
 
     Behind those that nobody listed and that have shards: the embedded ones, or a preset's. The
     first source that is listed takes their place, and nothing that was computed is to be lost by
-    it.
-
-    Args:
-        home: under `Home.shards_lock`.
-        settings: without the new sources.
-        new: that are not listed.
+    it. Under `Home.shards_lock`.
     """
     before = added_sources(home.settings_file)
     if new:

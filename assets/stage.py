@@ -6,7 +6,7 @@ documentation all follow from the declaration.
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,6 @@ from toolformer.errors import ToolformerError
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
-from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
 
@@ -155,8 +154,6 @@ class ShardStage(Stage):
         share: made once per shard and version of its texts, for the outputs of all tools.
         needs_device: whether an output needs the device; None where none does.
         are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
-        rule: what holds for the rows of a shard across its outputs, and the name of the query in
-            `warehouse/queries` that finds rows that break it.
     """
 
     kinds: tuple[str, str]
@@ -170,7 +167,6 @@ class ShardStage(Stage):
     share: Callable[["ShardRun", str], Any] | None = None
     needs_device: Callable[[Partition], bool] | None = None
     are_tools_concurrent: bool = False
-    rule: tuple[str, str] | None = None
 
     @property
     def uses_annotator(self) -> bool:
@@ -212,12 +208,7 @@ class ShardStage(Stage):
         return name_in_round(round_number, tool_name) if self.has_rounds else tool_name
 
     def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
-        """What one output is made of.
-
-        Args:
-            partition: the output.
-            inputs: fingerprints of its nearest inputs, by name.
-        """
+        """What one output is made of, given the fingerprints of its nearest inputs by name."""
         parts = {part.name: part.value(partition) for part in self.parts}
         return self.fingerprint(
             partition.settings, {**inputs, **parts}, tool_name=partition.tool_name
@@ -228,9 +219,7 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
     """The value of a setting, as it stands in a fingerprint.
 
     Args:
-        settings: of the run.
         path: its names from the outermost section on, joined by dots; `*` is the tool.
-        tool_name: the tool.
 
     Example:
         >>> from dagster_project.settings.sections import validated
@@ -256,35 +245,28 @@ def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iter
             yield f"{prefix}{field.alias or name}"
 
 
-def check_setting(stage: str, path: str) -> None:
-    """See that a path leads to a setting or a section.
+def settings_and_sections() -> set[str]:
+    """The paths of all settings, and of the sections that they are in."""
+    return {
+        ".".join(names[:length])
+        for names in (path.split(".") for path in setting_paths())
+        for length in range(1, len(names) + 1)
+    }
+
+
+def check_names(stage: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """See that a stage names what exists.
 
     Raises:
-        StageDeclarationError: it does not; names the nearest one that does.
+        StageDeclarationError: it does not; names the nearest that does.
     """
-    names = path.split(".")
-    if names[0] == "tools" and len(names) > 1 and names[1] in TOOL_NAMES:
-        names[1] = ANY_TOOL
-    known = list(setting_paths())
-    asked = ".".join(names)
-    if any(each == asked or each.startswith(f"{asked}.") for each in known):
-        return
-    raise StageDeclarationError(
-        f"The stage {stage!r} names a setting {path!r}, and there is none.{_nearest(path, known)}"
-    )
-
-
-def check_name(stage: str, what: str, name: str, known: list[str]) -> None:
-    """See that a stage names something that exists.
-
-    Raises:
-        StageDeclarationError: it does not; names the nearest one that does.
-    """
-    if name not in known:
-        raise StageDeclarationError(
-            f"The stage {stage!r} reads or makes {what} {name!r}, which is not there."
-            f"{_nearest(name, known)}"
-        )
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise StageDeclarationError(
+                f"The stage {stage!r} names {what} {name!r}, which is not there."
+                + (f" Did you mean {close[0]!r}?" if close else "")
+            )
 
 
 def check_outputs(stage: ShardStage) -> None:
@@ -304,11 +286,6 @@ def check_outputs(stage: ShardStage) -> None:
             f"The stage {stage.name!r} has one output per tool, and its table has no column "
             "`tool`. Add it in schema.sql, or declare `per=PER_SHARD`."
         )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def always(_partition: Partition) -> bool:

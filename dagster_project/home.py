@@ -11,13 +11,21 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from dagster_project.locks import check_locks, file_lock
 from dagster_project.settings.errors import SettingsError
-from toolformer.ground.whole_files import remove_abandoned
+from toolformer.ground.digests import hex_digest
+from toolformer.ground.whole_files import remove_abandoned, write_whole
 from toolformer.training.variants import CALLS
+from warehouse.errors import StoreError
+from warehouse.layout import EMPTY_SHARD
+
+if TYPE_CHECKING:
+    from warehouse.store.files import MirroredFiles
+    from warehouse.store.slice_store import MirroredStore
 
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
@@ -86,6 +94,80 @@ class Home:
         """
         if self.cache is not None or self.store is not None:
             check_locks(self.machine, self.root)
+
+    def open(self, path: Path) -> Path:
+        """The path of a file or folder; with an object store, its copy here is the newest then.
+
+        Raises:
+            StoreError: the store cannot be used, or does not answer.
+        """
+        if self.store is not None and path.is_relative_to(self.root):
+            self.files.bring(path)
+        return path
+
+    def publish(self, path: Path) -> None:
+        """Give all machines a file or a folder as it is now.
+
+        Raises:
+            StoreConflictError: another machine has published it since this process looked.
+            StoreError: the store cannot be used, or does not answer.
+        """
+        if self.store is not None:
+            self.files.publish(path)
+
+    @property
+    def files(self) -> "MirroredFiles":
+        """What is published in the object store, which the home has.
+
+        Raises:
+            StoreError: the home holds rows of its own, or of another store: they would be mixed.
+        """
+        store = str(self.store)
+        if self.copied_store != store:
+            if any(self.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
+                raise StoreError(
+                    f"The home '{self.root}' holds rows of its own and is no copy of {store!r}. "
+                    "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "
+                    "cluster seed` once to put this home into the store, if that is empty."
+                )
+            write_whole(self.copy_file, store)
+        from warehouse.store.files import mirrored_files
+
+        return mirrored_files(store, self.root, self.copies)
+
+    def slice_store(self) -> "MirroredStore | None":
+        """Where the slices are published; None where that is the folder of the warehouse.
+
+        Raises:
+            StoreError: the store cannot be used, or the home holds rows that are not the store's.
+        """
+        if self.store is None:
+            if self.copied_store:
+                raise StoreError(
+                    f"The home '{self.root}' is a copy of {self.copied_store!r}, and "
+                    "TOOLFORMER_STORE is not set. Set it; or read the rows that are there with "
+                    f"DuckDB: {self.database}."
+                )
+            return None
+        from warehouse.store.objects import open_store
+        from warehouse.store.slice_store import MirroredStore
+
+        return MirroredStore(open_store(self.store), self.warehouse, self.files)
+
+    @property
+    def copies(self) -> Path:
+        """Where this machine records its copies of what is in the object store."""
+        return self.machine / "copies" / hex_digest(str(self.store), size=4)
+
+    @property
+    def copy_file(self) -> Path:
+        """Names the object store that the warehouse is a copy of."""
+        return self.warehouse / "copy-of"
+
+    @property
+    def copied_store(self) -> str | None:
+        """The object store that the warehouse is a copy of; None where it is none."""
+        return self.copy_file.read_text() if self.copy_file.exists() else None
 
     @property
     def settings_file(self) -> Path:

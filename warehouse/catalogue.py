@@ -56,9 +56,7 @@ def create_views(
     """Creates the views that a statement needs.
 
     Args:
-        connection: Where to create them.
-        needs: What is read.
-        sources: Of each of its tables: `listed_source` or `lasting_source`.
+        sources: Of each table that is read: `listed_source` or `lasting_source`.
         remembered: The SQL of counts that need not be read from footers, by their names.
 
     Raises:

@@ -8,33 +8,20 @@ Does not open files or connections.
 
 import functools
 import hashlib
-from importlib import resources
+import re
 from typing import TYPE_CHECKING
 
 from warehouse.connection import open_connection, sql_literal, sql_name
-from warehouse.schema import tables
+from warehouse.schema import sql_texts, tables
 
 if TYPE_CHECKING:
     import duckdb
 
+# What a file of ours selects from.
+RELATION = re.compile(r"\b(?:from|join) (\w+)")
 COUNTS = {
-    "document_counts": "documents",
-    "rejected_counts": "rejected_records",
-    "selection_counts": "document_selection",
-    "candidate_counts": "candidate_calls",
-    "argument_counts": "candidate_calls",
-    "execution_counts": "executed_calls",
-    "latency_counts": "executed_calls",
-    "result_counts": "executed_calls",
-    "decision_counts": "filtered_calls",
-    "kept_counts": "filtered_calls",
-    "reduction_counts": "filtered_calls",
-    "position_counts": "filtered_calls",
-    "best_calls": "filtered_calls",
-    "near_calls": "filtered_calls",
-    "augmented_counts": "augmented_texts",
-    "merged_counts": "augmented_texts",
-    "cost_counts": "stage_costs",
+    name: next(word for word in RELATION.findall(text) if word in tables())
+    for name, text in sql_texts("counts").items()
 }
 """Names of the files in `counts/`, with the table whose rows each counts."""
 
@@ -46,17 +33,9 @@ def counts_of(table: str) -> list[str]:
     return [name for name, counted in COUNTS.items() if counted == table]
 
 
-@functools.cache
 def counts_text(name: str) -> str:
-    """Returns the SQL that counts the rows of a table.
-
-    Raises:
-        KeyError: There are no such counts.
-    """
-    if name not in COUNTS:
-        raise KeyError(name)
-    file = resources.files("warehouse.counts").joinpath(f"{name}.sql")
-    return file.read_text(encoding="utf-8")
+    """Returns the SQL that counts the rows of a table."""
+    return sql_texts("counts")[name]
 
 
 def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, str]:
@@ -77,7 +56,6 @@ def from_footers(name: str, metadata: str) -> str:
     """Returns the SQL that selects counts from the footers of slices.
 
     Args:
-        name: Of the counts.
         metadata: SQL behind `from`: what the footers hold, by `file_name`, `key` and `value`.
     """
     return rows_of_lists(f"({lists_in_footers(name, metadata)})")

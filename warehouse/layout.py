@@ -52,11 +52,7 @@ class SliceInfo:
 
 
 def table_folder(folder: Path, table: str) -> Path:
-    """Returns the folder of a table.
-
-    Raises:
-        UnknownTableError: There is no such table.
-    """
+    """Returns the folder of a table."""
     return folder / table_schema(table).name
 
 
@@ -87,12 +83,7 @@ def slice_folder(folder: Path, table: str, shard: str, name: str) -> Path:
 
 
 def slice_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
-    """Returns the newest version of a slice; None where there is none.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-    """
+    """Returns the newest version of a slice; None where there is none. See `slice_folder`."""
     return newest_version(slice_folder(folder, table, shard, name), name)
 
 
@@ -162,20 +153,18 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
     return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
 
 
-def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
-    """Removes what killed processes left behind and versions nobody reads; returns the paths."""
+def remove_stale_files(folder: Path, database_file: Path) -> None:
+    """Removes what killed processes left behind, and versions that nobody reads."""
     candidates = [*folder.glob(".spill.*.tmp"), *(folder / COUNTS_FOLDER).glob("*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
-    removed: list[Path] = []
     for table in tables():
         for directory in table_folder(folder, table).glob("shard=*"):
             # Listed once: a warehouse has a folder for each table and shard.
             paths = [directory / name for name in names_in(directory)]
             candidates += (path for path in paths if path.suffix == ".tmp")
-            removed += superseded(versions_among(paths))
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return removed + remove_abandoned(candidates)
+            for old in superseded(versions_among(paths)):
+                old.unlink(missing_ok=True)
+    remove_abandoned(candidates)
 
 
 def check_layout(folder: Path) -> None:
@@ -204,10 +193,7 @@ def layout_error(place: Path | str, version: str) -> LayoutError:
 
 
 def record_layout(folder: Path) -> None:
-    """Writes the version into a warehouse that has none yet.
-
-    Raises: See `check_layout`.
-    """
+    """Writes the version into a warehouse that has none yet; see `check_layout`."""
     check_layout(folder)
     file = folder / LAYOUT_FILE
     if not file.exists():

@@ -6,49 +6,28 @@ Does not read anything itself but the SQL of the views.
 import functools
 import re
 from dataclasses import dataclass
-from importlib import resources
+from graphlib import TopologicalSorter
 
-from warehouse.counting import COUNTS
-from warehouse.schema import tables
+from warehouse.counting import COUNTS, RELATION
+from warehouse.schema import sql_texts, tables
 
 METADATA_VIEW = "slice_metadata"
 """The view of what stands in the footers of the tables at hand."""
 
-STATISTICS_VIEWS = (
-    METADATA_VIEW,
-    "call_provenance",
-    "call_funnel_by_shard",
-    "call_funnel",
-    "call_statistics",
-    "call_proposals",
-    "loss_reductions",
-    "threshold_sweep",
-    "near_threshold",
-    "drop_reasons",
-    "top_arguments",
-    "top_results",
-    "tool_latency",
-    "call_positions",
-    "fruitless_documents",
-    "call_costs",
-    "kept_examples",
-    "near_misses",
-    "training_exclusion_summary",
-    "evaluation_summary",
-    "call_calibration",
-    "paper_results",
-    "evaluation_table",
-    "evaluation_difference",
-)
-"""Names of the views in `views/`, in the order they are created."""
-
-_WORD = re.compile(r"\w+")
 TABLE_MACROS = {"kept_at": "chosen_threshold", "call_costs_at": "price_per_hour"}
 """Names of the files in `views/` that take a parameter, and how it is called."""
 
-# In our own views; a column may be named as a table is.
-_RELATION = re.compile(r"\b(?:from|join) (\w+)")
+STATISTICS_VIEWS = tuple(
+    name
+    for name in TopologicalSorter(
+        {name: RELATION.findall(text) for name, text in sql_texts("views").items()}
+    ).static_order()
+    if name in sql_texts("views") and name not in TABLE_MACROS
+)
+"""Names of the views in `views/`, each behind those that it selects from."""
+
 _VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS, *TABLE_MACROS))
+_WORD = re.compile(r"\w+")
 _INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
 
 
@@ -72,16 +51,9 @@ class Needs:
         return self.rows | self.footers
 
 
-@functools.cache
 def view_text(name: str) -> str:
-    """Returns the SQL of a statistics view or table macro.
-
-    Raises:
-        KeyError: There is no such view.
-    """
-    if name not in STATISTICS_VIEWS and name not in TABLE_MACROS:
-        raise KeyError(name)
-    return resources.files("warehouse.views").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    """Returns the SQL of a statistics view or table macro."""
+    return sql_texts("views")[name]
 
 
 def everything() -> Needs:
@@ -123,4 +95,4 @@ def needs_of(sql: str) -> Needs:
 @functools.cache
 def _relations_of_view(name: str) -> frozenset[str]:
     """What a view selects from; counts are read from footers, so they need no other view."""
-    return frozenset(() if name in COUNTS else _RELATION.findall(view_text(name)))
+    return frozenset(() if name in COUNTS else RELATION.findall(view_text(name)))

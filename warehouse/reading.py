@@ -42,11 +42,7 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
 
 
 def refuse_damaged(paths: Iterable[Path]) -> None:
-    """Raises the error that names the versions which are not as they were written.
-
-    Raises:
-        DamagedSliceError: There is one.
-    """
+    """Raises the error that names the versions which are not as they were written, if any."""
     if damaged := [path for path in paths if _is_damaged(path)]:
         raise damaged_error(damaged)
 
@@ -82,9 +78,6 @@ def open_views(
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
-        folder: Folder of the warehouse.
-        needs: What is read.
-        files: Of its tables.
         remembers: Whether counts are taken from what was read before, and kept for the next
             statement; for the slices of all shards.
 

@@ -31,9 +31,6 @@ def remembered_counts(
     """Returns the counts of slices, and remembers those that were read for it.
 
     Args:
-        connection: Reads the footers.
-        folder: Folder of the warehouse.
-        name: Of the counts.
         files: The newest version of each slice of the table, at least one.
 
     Returns:

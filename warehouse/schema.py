@@ -40,7 +40,8 @@ _COLUMN = re.compile(
     r"(?P<required> not null)?(?P<default> default [^ ,]+)?(?: check \(.*\))?, +-- (?P<text>.+)$"
 )
 _KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
-_FIELD = re.compile(r"(\w+) (\w+)")
+# Of a struct: name and type.
+FIELD = re.compile(r"(\w+) (\w+)")
 # SQL types and their names in Polars.
 _DTYPES = {
     "varchar": "String",
@@ -129,9 +130,19 @@ class TableSchema:
 
 
 @functools.cache
+def sql_texts(folder: str = "") -> dict[str, str]:
+    """Returns the SQL files in a folder of this package, such as `views`, by name."""
+    files = sorted(resources.files("warehouse").joinpath(folder).iterdir(), key=str)
+    return {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+        for file in files
+        if file.name.endswith(".sql")
+    }
+
+
 def schema_text() -> str:
     """Returns the text of `schema.sql`."""
-    return resources.files("warehouse").joinpath("schema.sql").read_text(encoding="utf-8")
+    return sql_texts()["schema"]
 
 
 @functools.cache
@@ -216,7 +227,7 @@ def _dtype(sql_type: str) -> "pl.DataType":
 
     if sql_type.startswith("struct("):
         return pl.List(
-            pl.Struct({field: _dtype(kind) for field, kind in _FIELD.findall(sql_type[7:])})
+            pl.Struct({field: _dtype(kind) for field, kind in FIELD.findall(sql_type[7:])})
         )
     if sql_type not in _DTYPES:
         raise SchemaError(

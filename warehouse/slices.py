@@ -7,7 +7,7 @@ before anything on disk changes. Does not join or aggregate: that is SQL, see `q
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +31,6 @@ from warehouse.layout import (
     list_slices,
     slice_folder,
     slice_path,
-    split_round,
 )
 from warehouse.schema import TableSchema, table_schema
 from warehouse.versions import (
@@ -68,7 +67,7 @@ def replace_slice(
     publish: Publish,
 ) -> int:
     """Replaces a slice by the rows of a frame; see `Warehouse.replace_slice`."""
-    from warehouse.validation import check_calls, check_path_agreement, conform
+    from warehouse.validation import check_path_agreement, conform
 
     if shard == EMPTY_SHARD:
         raise SliceNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
@@ -76,18 +75,12 @@ def replace_slice(
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
-    check_calls(schema, typed)
     _write_version(place, name, schema, typed, metadata, publish)
     return typed.height
 
 
 def ensure_empty_slice(folder: Path, table: str) -> None:
-    """Writes the zero-row slice that gives a table without rows its columns, unless it is there.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        StorageError: The disk refused the write.
-    """
+    """Writes the zero-row slice that gives a table without rows its columns, unless it is there."""
     path = empty_slice_path(folder, table)
     if path is not None and not is_damaged(path):
         return
@@ -110,17 +103,13 @@ def _write_version(
     metadata: Mapping[str, str],
     publish: Publish,
 ) -> None:
-    """Writes checked rows and makes them the newest version of a slice.
-
-    Raises:
-        SliceValidationError: A row breaks a constraint of `schema.sql`.
-        StorageError: The disk refused the write.
-    """
+    """Writes rows that meet `schema.sql`, and makes them the newest version of a slice."""
     import duckdb
 
     with open_connection() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
+        _check_calls(connection, schema, frame.columns)
         try:
             connection.execute(
                 f"insert into {sql_name(schema.name)} by name select * from incoming"
@@ -160,13 +149,7 @@ def _write_version(
 def slice_version(
     folder: Path, table: str, shard: str, name: str
 ) -> tuple[str, dict[str, str]] | None:
-    """Returns the newest version of a slice by its file name, and its metadata; None without one.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-        DamagedSliceError: The file is not as it was written.
-    """
+    """Returns the file name of the newest version of a slice, and its metadata; None without."""
     return _of_newest(folder, table, shard, name, lambda path: (path.name, _stored_metadata(path)))
 
 
@@ -211,12 +194,7 @@ def _stored_metadata(path: Path) -> dict[str, str]:
 
 
 def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
-    """Returns the rows of one slice in the order they were written.
-
-    Raises:
-        SliceNotFoundError: The slice does not exist.
-    Further: See `slice_version`.
-    """
+    """Returns the rows of one slice; see `Warehouse.read_slice`."""
     import polars as pl
 
     schema = table_schema(table)
@@ -240,20 +218,6 @@ def _rows(path: Path) -> "pl.DataFrame":
     return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
 
 
-def read_slices(
-    folder: Path, table: str, shard: str, *, round_number: int | None = None
-) -> "pl.DataFrame":
-    """Returns the rows of all slices of one shard, by slice name; see `Warehouse.read_slices`."""
-    import polars as pl
-
-    frames = [
-        read_slice(folder, table, shard, info.name)
-        for info in list_slices(folder, table, shard)
-        if round_number is None or split_round(info.name)[0] == round_number
-    ]
-    return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
-
-
 def damaged_error(paths: list[Path]) -> DamagedSliceError:
     """Returns the error that names damaged slices and what to do about them."""
     names = ", ".join(f"'{path}'" for path in paths)
@@ -273,6 +237,19 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
         "space, check the permissions of the folder or move TOOLFORMER_HOME, then run the same "
         "command again; every slice written before is intact."
     )
+
+
+def _check_calls(
+    connection: "duckdb.DuckDBPyConnection", schema: TableSchema, columns: Sequence[str]
+) -> None:
+    from warehouse.validation import call_rules, constraint_error
+
+    for column in schema.columns:
+        if column.name in columns and column.type.endswith("[]"):
+            for condition, problem in call_rules(column).items():
+                row = _first(connection, condition)
+                if row is not None:
+                    raise constraint_error(schema, [column.name], f"{column.name!r} {problem}", row)
 
 
 def _explain(

@@ -29,7 +29,6 @@ def write_standalone_database(
     """Writes every table of the warehouse, with descriptions and statistics views, into a file.
 
     Args:
-        folder: Folder of the warehouse.
         file: A database that does not exist yet.
         round_number: Of tables with a column `round` only these rows; None takes all.
 

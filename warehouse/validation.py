@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from warehouse.connection import sql_name
 from warehouse.errors import SliceValidationError
 from warehouse.layout import split_round
 from warehouse.schema import ColumnSchema, TableSchema
@@ -72,52 +73,23 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
                 _raise_disagreement(schema, "benchmark", benchmark, f"'{name}'")
 
 
-def check_calls(schema: TableSchema, frame: pl.DataFrame) -> None:
-    """Checks the lists of calls: no NULL inside, sorted, inside the text, one per position.
-
-    Raises:
-        SliceValidationError: A list breaks one of these rules.
-    """
-    for column in schema.columns:
-        if column.name in frame.columns and isinstance(column.dtype, pl.List):
-            _check_calls_of(schema, column.name, frame)
-
-
-def _check_calls_of(schema: TableSchema, column: str, frame: pl.DataFrame) -> None:
-    exploded = (
-        frame.lazy()
-        .filter(pl.col(column).list.len() > 0)
-        .select(
-            *schema.primary_key,
-            pl.col("text").str.len_chars().alias("text_length"),
-            pl.col(column).alias("call"),
-        )
-        .explode("call")
-        .collect()
-    )
-    _reject(schema, column, exploded, pl.col("call").is_null(), "holds a NULL in place of a call")
-    fields = [field.name for field in exploded.schema["call"].fields]  # pyright: ignore[reportAttributeAccessIssue]
-    calls = exploded.unnest("call", separator=".")
-    for field in fields:
-        is_missing = pl.col(f"call.{field}").is_null()
-        _reject(schema, column, calls, is_missing, f"holds a call without {field}")
-    keys = list(schema.primary_key)
-    offset = pl.col("call.character_offset")
-    for condition, problem in (
-        (
-            (offset < 0) | (offset > pl.col("text_length")),
-            "holds a call whose character_offset lies outside the text",
+def call_rules(column: ColumnSchema) -> dict[str, str]:
+    """Returns what may be wrong with a list of calls, by the SQL that is true of its row then."""
+    calls = sql_name(column.name)
+    offsets = f"[call.character_offset for call in {calls}]"
+    holds = f"len([call for call in {calls} if {{}}]) > 0"
+    fields = [field.name for field in column.dtype.inner.fields]  # pyright: ignore[reportAttributeAccessIssue]
+    return {
+        holds.format("call is null"): "holds a NULL in place of a call",
+        **{holds.format(f"call.{name} is null"): f"holds a call without {name}" for name in fields},
+        holds.format("call.character_offset not between 0 and length(text)"): (
+            "holds a call whose character_offset lies outside the text"
         ),
-        (
-            (offset < offset.shift(1).over(keys)).fill_null(value=False),
-            "holds calls that are not sorted by character_offset",
+        f"{offsets} <> list_sort({offsets})": "holds calls that are not sorted by character_offset",
+        f"list_unique([call.position for call in {calls}]) < len({calls})": (
+            "holds two calls at one position"
         ),
-        (
-            pl.struct(*keys, "call.position").is_duplicated(),
-            "holds two calls at one position",
-        ),
-    ):
-        _reject(schema, column, calls, condition, problem)
+    }
 
 
 def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
@@ -205,19 +177,4 @@ def _raise_disagreement(schema: TableSchema, column: str, value: object, expecte
     raise SliceValidationError(
         f"Table '{schema.name}': a row has {column} = {value!r}, but the slice it is written to "
         f"is for {expected}. Write each {column} to its own slice. Nothing was written."
-    )
-
-
-def _reject(
-    schema: TableSchema, column: str, calls: pl.DataFrame, condition: pl.Expr, problem: str
-) -> None:
-    broken = calls.filter(condition).head(1)
-    if broken.is_empty():
-        return
-    row = broken.row(0, named=True)
-    example = row.get("call", {k: v for k, v in row.items() if k.startswith("call.")})
-    raise SliceValidationError(
-        f"Column '{column}' of table '{schema.name}' {problem}. First such row: "
-        f"{_key_of(schema, row)}, with {_shown(example)}. "
-        f"{schema.column(column).description} {_REMEDY}"
     )

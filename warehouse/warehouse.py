@@ -3,21 +3,18 @@
 Nothing is held open between calls, so any number of processes may use the same folder.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse import catalogue, layout, slices
 from warehouse.connection import sql_name
-from warehouse.counting import COUNTS, counts_text
 from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, SliceInfo, list_slices, split_round
 from warehouse.needs import needs_of
 from warehouse.query import fetch_rows, run_query, stream_query
-from warehouse.schema import tables
+from warehouse.schema import sql_texts, table_schema, tables
 from warehouse.standalone import write_standalone_database
 from warehouse.store.slice_store import SliceStore
 
@@ -77,24 +74,6 @@ class Warehouse:
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
-    def wrong_counts(self) -> list[str]:
-        """Returns the counts in footers that are not those of the rows; there should be none.
-
-        Raises: See `query`.
-        """
-        return [
-            name
-            for name in COUNTS
-            if self._counted(f"from {name}") != self._counted(counts_text(name))
-        ]
-
-    def _counted(self, sql: str) -> Counter[str]:
-        from polars import selectors
-
-        # The last bits of a sum depend on the order of the rows.
-        rows = self.query(sql).with_columns(selectors.float().round(6))
-        return Counter(repr(row) for row in rows.iter_rows())
-
     def replace_slice(
         self,
         table: str,
@@ -107,9 +86,7 @@ class Warehouse:
         """Replaces a slice by the rows of a frame, all at once; returns the number of rows.
 
         Args:
-            table: Name of the table.
-            shard: Shard key; `all` for a table that is not cut by shard.
-            slice_name: Tool, or what else the table is cut by.
+            table, shard, slice_name: Which; the shard is `all` for tables that are not cut by it.
             frame: The rows, in the order they are to have; columns are matched by name.
             metadata: Facts kept in the file beside the rows, such as the fingerprint.
 
@@ -166,18 +143,19 @@ class Warehouse:
     def read_slices(
         self, table: str, shard: str, *, round_number: int | None = None
     ) -> "pl.DataFrame":
-        """Returns the rows of all slices of one shard; no rows, but typed, where there is none.
-
-        Args:
-            table: Name of the table.
-            shard: Shard key.
-            round_number: Only the slices of this sampling round; by default those of all rounds.
+        """Returns the rows of all slices of one shard by slice name, or of one sampling round.
 
         Raises:
             DamagedSliceError: A file is truncated or no Parquet file.
         """
-        self._store.bring({table}, {shard})
-        return slices.read_slices(self.folder, table, shard, round_number=round_number)
+        import polars as pl
+
+        frames = [
+            slices.read_slice(self.folder, table, shard, info.name)
+            for info in self.slices(table, shard)
+            if round_number in (None, split_round(info.name)[0])
+        ]
+        return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
 
     def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
         """Lists the slices of a table, of one shard or of all."""
@@ -205,13 +183,13 @@ class Warehouse:
         """
         self._store.retire(shard)
 
-    def restore_shard(self, shard: str) -> int:
-        """Moves the slices of a retired shard back; returns how many, 0 where there are none.
+    def restore_shard(self, shard: str) -> None:
+        """Moves the slices of a retired shard back.
 
         Raises:
             StorageError: The file system refused.
         """
-        return self._store.restore(shard)
+        self._store.restore(shard)
 
     def query(
         self,
@@ -220,19 +198,9 @@ class Warehouse:
         *,
         shards: Collection[str] | None = None,
     ) -> "pl.DataFrame":
-        """Runs one select statement over the tables and statistics views.
+        """Runs one select statement over the tables and statistics views; see `run_query`.
 
-        Args:
-            sql: The statement; values stand in it as `$name`.
-            parameters: The values.
-            shards: Only the slices of these are read, of tables that are cut by shard; by default
-                those of `limited_to`, else all.
-
-        Raises:
-            QueryError: The statement is no single select or DuckDB refused it.
-            DamagedSliceError: A slice of a table in the statement cannot be read.
-            SlicesChangingError: Slices were replaced at every attempt.
-            StorageError: A zero-row slice is missing and cannot be written.
+        By default it reads the shards of `limited_to`, else all.
         """
         shards = self._shards if shards is None else shards
         self._store.bring(needs_of(sql).tables, shards)
@@ -244,10 +212,7 @@ class Warehouse:
         return fetch_rows(self.folder, sql)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
-        """Returns the rows of a statistics view in its own order.
-
-        Raises: See `query`.
-        """
+        """Returns the rows of a statistics view in its own order."""
         if round_number is None:
             return self.query(f"select * from {sql_name(name)}")
         statement = f"select * exclude (round) from {sql_name(name)} where round = $round"
@@ -256,11 +221,8 @@ class Warehouse:
     def ask(
         self, name: str, *, shards: Collection[str] | None = None, **values: object
     ) -> "pl.DataFrame":
-        """Returns the rows of a query of the project.
-
-        Raises: See `query`.
-        """
-        return self.query(_text_of(name), values, shards=shards)
+        """Returns the rows of a query of the project."""
+        return self.query(sql_texts("queries")[name], values, shards=shards)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
@@ -268,8 +230,6 @@ class Warehouse:
         Args:
             of: Rounds and tools.
             per_tool: At most so many of each tool and round, and at most ten.
-
-        Raises: See `query`.
         """
         pairs = list(of)
         best = self.ask(
@@ -286,7 +246,7 @@ class Warehouse:
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""
-        sql = _text_of(name)
+        sql = sql_texts("queries")[name]
         self._store.bring(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)
 
@@ -296,14 +256,10 @@ class Warehouse:
         return write_standalone_database(self.folder, file, round_number=round_number)
 
     def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
-        """Brings the Delta Lake logs of all tables up to date.
+        """Brings the Delta Lake logs of all tables up to date; see `refresh_delta_log`.
 
         With an object store, all slices are fetched first: the logs are over this machine's copy.
-
-        Returns:
-            By table what `refresh_delta_log` returned; None where no table has rows.
-
-        Raises: See `refresh_delta_log`.
+        None where no table has rows.
         """
         self._store.bring(list(tables()))
         if not any(list_slices(self.folder, table) for table in tables()):
@@ -313,8 +269,3 @@ class Warehouse:
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
         return layout.damaged_slices(self.folder, table_names)
-
-
-def _text_of(query: str) -> str:
-    file = resources.files("warehouse").joinpath("queries", f"{query}.sql")
-    return file.read_text(encoding="utf-8")

@@ -20,7 +20,6 @@ from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.shared_files import publish
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.call_threshold import (
     CallThreshold,
@@ -113,7 +112,7 @@ class Calibration(ModelOutput):
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
         self.write_card()
-        publish(self.run.home, self.directory)
+        self.run.home.publish(self.directory)
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CallThreshold, int]:

@@ -13,7 +13,6 @@ from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.training_inputs import training_set_digest
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_cards import write_model_card
 from toolformer.training.finetuning import RECORD_FILE
@@ -111,8 +110,7 @@ class ModelOutput(Output):
 
     def bring_directory(self) -> Path:
         """Bring this machine's copy of the directory up to date; returns the directory."""
-        bring(self.run.home, self.directory)
-        return self.directory
+        return self.run.home.open(self.directory)
 
     def write_card(self) -> None:
         """See `write_model_card`."""
@@ -130,13 +128,13 @@ class ModelOutput(Output):
         That may be the earlier model with a new calibration, or the one that is wanted.
         """
         try:
-            publish(self.run.home, self.directory)
+            self.run.home.publish(self.directory)
         except StoreConflictError:
             mine = self.directory.with_name(f"{self.directory.name}.mine.tmp")
             self.directory.rename(mine)
             if self.is_stale():
                 shutil.rmtree(self.directory, ignore_errors=True)
                 mine.rename(self.directory)
-                publish(self.run.home, self.directory)
+                self.run.home.publish(self.directory)
             else:
                 shutil.rmtree(mine)

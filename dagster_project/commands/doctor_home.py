@@ -149,12 +149,11 @@ def _missing_index(name: str, folder: Path, *, asset: str) -> Finding:
 def manifest(home: Home) -> Iterator[Finding]:
     """The list of shards, and whether their texts are there."""
     from assets.corpus import look_at_texts
-    from dagster_project.shared_files import slice_store
     from toolformer.sources.errors import ManifestError
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path
     from warehouse.warehouse import Warehouse
 
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, slice_store(home)))
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.slice_store()))
     try:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)

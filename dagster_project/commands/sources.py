@@ -24,7 +24,7 @@ from dagster_project.settings.settings_file import (
     sources_of_user,
 )
 from dagster_project.settings.source_file import absolute_source, write_added_sources
-from dagster_project.shared_files import changing_corpus, slice_store
+from dagster_project.shared_files import changing_corpus
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
@@ -38,7 +38,7 @@ def list_sources() -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, slice_store(home)))
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.slice_store()))
     manifest = Manifest.load(home.sources)
     check_complete(home.sources, manifest, stored.all_keys)
     active = manifest.active_shards

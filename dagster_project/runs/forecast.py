@@ -12,7 +12,6 @@ from dagster_project.home import Home
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import slice_store
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import tools_searching
 from dagster_project.wiring.toolbox import open_toolbox
@@ -81,7 +80,7 @@ def forecast_build(
         ShardNotFoundError: there is no such shard.
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
-    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
+    warehouse = Warehouse(home.warehouse, home.database, home.slice_store())
     cut, rejected = stale_sources(
         home.sources, configured_sources(settings), look_at_texts(home, warehouse)
     )

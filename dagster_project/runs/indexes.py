@@ -9,7 +9,6 @@ from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from tools.retrieval.passage_index import passage_index_information
 from tools.retrieval.wikipedia_index import index_information
@@ -53,12 +52,10 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
     planned = []
     for asset in indexes_of(tools, settings):
         if asset == WIKIPEDIA_INDEX:
-            bring(home, home.wikipedia_index)
-            information = index_information(home.wikipedia_index)
+            information = index_information(home.open(home.wikipedia_index))
             fingerprint_of = wikipedia_index_fingerprint
         else:
-            bring(home, home.passage_index)
-            information = passage_index_information(home.passage_index)
+            information = passage_index_information(home.open(home.passage_index))
             fingerprint_of = passage_index_fingerprint
         try:
             fingerprint = fingerprint_of(settings, dump_files(settings)).digest

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
-from dagster_project.shared_files import bring, bring_below
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from tools.model_identity import model_identity
@@ -90,8 +89,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     sampling = settings.sampling
     if sampling.annotator == FINETUNED:
         before = sampling.round - 1
-        directory = home.finetuned_model(before)
-        bring(home, directory)
+        directory = home.open(home.finetuned_model(before))
         if not is_trained(directory):
             raise ModelNotFoundError(
                 f"Round {sampling.round} is to be annotated by the model finetuned in round "
@@ -100,8 +98,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
                 "sampling.annotator: base or a model directory."
             )
         return directory
-    directory = Path(sampling.annotator)
-    bring(home, directory)
+    directory = home.open(Path(sampling.annotator))
     try:
         check_model_directory(directory)
     except ModelNotFoundError as error:
@@ -118,7 +115,7 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
 
     What the settings name is looked at, and all models of the home.
     """
-    bring_below(home, home.models)
+    home.open(home.models)
     named = (settings.language_model.path, settings.sampling.annotator)
     directories = [Path(name) for name in named]
     directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
@@ -130,9 +127,8 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
 
 def finetuned_model_directory(settings: Settings, home: Home) -> Path:
     """Where the model lies that is finetuned as the settings say, trained or not."""
-    directory = home.finetuned_model(settings.training_rounds[0], settings.training.variant)
-    bring(home, directory)
-    return directory
+    newest = settings.training_rounds[0]
+    return home.open(home.finetuned_model(newest, settings.training.variant))
 
 
 def is_trained(directory: Path) -> bool:

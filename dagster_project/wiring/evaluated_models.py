@@ -5,7 +5,6 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.annotator import is_trained
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.errors import ModelNotFoundError, ToolformerError
@@ -51,8 +50,7 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
         return EvaluatedModel(key, _named_directory(key, settings))
     newest = settings.training_rounds[0]
     variant = CALLS if key == FINETUNED else key
-    directory = home.finetuned_model(newest, variant)
-    bring(home, directory)
+    directory = home.open(home.finetuned_model(newest, variant))
     if not is_trained(directory):
         raise ToolformerError(
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring, publish
 from toolformer.forward.geometry import release_memory
 from toolformer.forward.language_model import kind_of_model
 from toolformer.forward.precision import PrecisionChoice, name_of_device
@@ -69,8 +68,7 @@ def recorded_precision(
         home: has the records.
     """
     file = _file(purpose, kind_of_model(directory), device, home)
-    bring(home, file)
-    return _read(file)
+    return _read(home.open(file))
 
 
 def settled_precision(
@@ -89,8 +87,7 @@ def settled_precision(
     model = kind_of_model(directory)
     file = _file(purpose, model, device, home)
     with home.output_lock(f"precision.{file.stem}"):
-        bring(home, file)
-        record = None if is_anew else _read(file)
+        record = None if is_anew else _read(home.open(file))
         if record is None:
             record = MeasuredPrecision(
                 purpose=purpose,
@@ -102,7 +99,7 @@ def settled_precision(
             )
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(asdict(record), indent=2) + "\n")
-            publish(home, file)
+            home.publish(file)
             # The slower copy is gone, and other processes may share the device.
             release_memory()
     tell_once(record.told)

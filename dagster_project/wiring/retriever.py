@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
@@ -27,10 +26,9 @@ BM25_TEMPERATURE = 3.0
 def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
     """The retriever that the settings name; `holder` has the device, by default the process's."""
     chosen = settings.question_answering.retriever
-    bring(home, home.wikipedia_index)
     is_bm25 = chosen == "bm25"
     ranker = PassageRanker(
-        home.wikipedia_index,
+        home.open(home.wikipedia_index),
         k1=BM25_K1,
         b=BM25_B,
         threads=_THREADS,
@@ -39,9 +37,8 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
     )
     if is_bm25:
         return ranker
-    bring(home, home.passage_index)
     vectors = PassageVectors(
-        home.passage_index,
+        home.open(home.passage_index),
         device=lambda: (holder or process_holder()).hold_device(settings, home),
     )
     retriever = DenseRetriever if chosen == "dense" else HybridRetriever

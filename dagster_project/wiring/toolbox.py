@@ -9,7 +9,6 @@ from typing import Any
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.replay import ReplayedTool
@@ -219,11 +218,9 @@ def options_of(
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     held_by = holder or process_holder()
     if name == "WikiSearch":
-        bring(home, home.wikipedia_index)
-        options.setdefault("index_directory", str(home.wikipedia_index))
+        options.setdefault("index_directory", str(home.open(home.wikipedia_index)))
         if searches_vectors(settings, name):
-            bring(home, home.passage_index)
-            options["passage_index"] = str(home.passage_index)
+            options["passage_index"] = str(home.open(home.passage_index))
             options["device"] = lambda: held_by.hold_device(settings, home)
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)

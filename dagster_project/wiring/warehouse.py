@@ -4,7 +4,6 @@ Does not query it.
 """
 
 from dagster_project.home import Home
-from dagster_project.shared_files import slice_store
 from warehouse.warehouse import Warehouse
 
 
@@ -17,6 +16,6 @@ def open_warehouse(home: Home) -> Warehouse:
     """
     home.check_locks()
     home.remove_abandoned_files()
-    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
+    warehouse = Warehouse(home.warehouse, home.database, home.slice_store())
     warehouse.prepare()
     return warehouse

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.large_warehouse import identifiers, shard_frames
-from tests.warehouse.rows import SHARD
+from tests.warehouse.rows import SHARD, wrong_counts
 from warehouse.warehouse import Warehouse
 
 
@@ -15,7 +15,7 @@ def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_p
     generator = np.random.default_rng(0)
     for table, name, rows in shard_frames(generator, SHARD, identifiers(generator, 8), 200):
         warehouse.replace_slice(table, SHARD, name, rows, metadata={})
-    assert warehouse.wrong_counts() == []
+    assert wrong_counts(warehouse) == []
     statistics = warehouse.view("call_statistics")
     assert statistics.height == 5
     kept = statistics["kept"].sum()

@@ -28,12 +28,11 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
     if made.store is None:
         return made.home_of(made.head)
     from dagster_project.home import Home
-    from dagster_project.shared_files import slice_store
 
     root = made.folder / "newcomer"
     os.environ.update(made.store.environment)
     home = Home(root, root / "cache", f"s3://{BUCKET}/{HOME}")
-    store = slice_store(home)
+    store = home.slice_store()
     assert store is not None
     store.record_layout()
     store.bring(tables())

@@ -16,11 +16,11 @@ OF_ONE_MACHINE = {
     "database",
     "converted_models",
     "tool_results",
-    "digests",
+    "copies",
     "dagster",
     "machine",
 }
-NO_PATHS = {"cluster", "place"}
+NO_PATHS = {"files", "copied_store"}
 
 
 def paths(home: Home) -> dict[str, Path]:

@@ -5,7 +5,6 @@ import fcntl
 from pathlib import Path
 from types import SimpleNamespace
 
-import filelock
 import psutil
 import pytest
 
@@ -14,16 +13,9 @@ from dagster_project.home import Home
 from dagster_project.locks import (
     LockError,
     check_locks,
-    file_lock,
     why_locks_fail,
 )
 from dagster_project.wiring.warehouse import open_warehouse
-
-
-def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path):
-    with file_lock(tmp_path / "locks", "shards"), pytest.raises(filelock.Timeout):
-        file_lock(tmp_path / "locks", "shards").acquire(timeout=0)
-    file_lock(tmp_path / "locks", "shards").acquire(timeout=0).__exit__(None, None, None)
 
 
 def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path: Path, monkeypatch):

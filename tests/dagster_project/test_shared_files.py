@@ -14,16 +14,7 @@ from assets.documents import store_texts, stored_texts
 from dagster_project.home import Home
 from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
-from dagster_project.shared_files import (
-    bring,
-    changing_corpus,
-    mirrored_files,
-    object_store,
-    publish,
-    seed,
-    share_settings,
-    slice_store,
-)
+from dagster_project.shared_files import changing_corpus, seed, share_settings
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.s3 import Store, running_store
 from toolformer.sources.cutting import CutShard
@@ -33,6 +24,7 @@ from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout import record_layout
 from warehouse.schema import tables
+from warehouse.store.objects import open_store
 from warehouse.versions import digest_of
 
 _BUCKETS = count()
@@ -65,38 +57,10 @@ def _write(path: Path, text: str) -> Path:
 
 def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert slice_store(home) is None
-    publish(home, tmp_path / "nothing")
-    bring(home, tmp_path / "nothing")
+    assert home.slice_store() is None
+    home.publish(tmp_path / "nothing")
+    home.open(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_is_brought_as_a_whole_and_what_is_gone_from_it_goes(
-    homes: tuple[Home, Home],
-) -> None:
-    one, two = homes
-    model = one.models / "toolformer"
-    _write(model / "config.json", "{}")
-    _write(model / "parts" / "weights", "1")
-    publish(one, model)
-    bring(two, two.models / "toolformer")
-    assert (two.models / "toolformer" / "parts" / "weights").read_text() == "1"
-    (model / "parts" / "weights").unlink()
-    _write(model / "weights", "2")
-    publish(one, model)
-    bring(two, two.models / "toolformer")
-    files = {path.name for path in (two.models / "toolformer").rglob("*") if path.is_file()}
-    assert files == {"config.json", "weights"}
-
-
-def test_who_has_not_seen_the_newest_model_does_not_replace_it(homes: tuple[Home, Home]) -> None:
-    one, two = homes
-    for home, text in ((one, "1"), (two, "2")):
-        bring(home, home.models / "toolformer")
-        _write(home.models / "toolformer" / "weights", text)
-    publish(one, one.models / "toolformer")
-    with pytest.raises(StoreConflictError, match="models/toolformer"):
-        publish(two, two.models / "toolformer")
 
 
 def test_settings_edited_on_one_machine_reach_the_other(homes: tuple[Home, Home]) -> None:
@@ -163,7 +127,7 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
 
 def _texts(home: Home) -> dict[str, list[str]]:
     """By active shard its texts, as this machine sees them."""
-    bring(home, manifest_path(home.sources))
+    home.open(manifest_path(home.sources))
     warehouse = open_warehouse(home)
     return {
         entry.key: warehouse.read_slice("documents", entry.key, "all")["text"].to_list()
@@ -174,7 +138,7 @@ def _texts(home: Home) -> dict[str, list[str]]:
 def test_texts_that_one_machine_cuts_are_those_of_the_other(homes: tuple[Home, Home]) -> None:
     one, two = homes
     _cut(one, ["One.", "Two."])
-    bring(two, manifest_path(two.sources))
+    two.open(manifest_path(two.sources))
     stored = stored_texts(open_warehouse(two))
     assert set(stored.keys) == {"shard-00000", "shard-00001"}
     # Which texts there are is known without fetching them.
@@ -253,26 +217,26 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     _write(one.models / "toolformer" / "weights", "1")
     _write(one.settings_file, "preset: demo\n")
     with pytest.raises(StoreError, match="holds rows of its own and is no copy"):
-        slice_store(one)
+        one.slice_store()
     assert seed(one) == (1, 1)
-    assert slice_store(one) is not None
-    store = slice_store(two)
+    assert one.slice_store() is not None
+    store = two.slice_store()
     assert store is not None
     store.bring(tables())
     (copied,) = (two.warehouse / "documents" / "shard=shard-00000").iterdir()
     assert copied.read_text() == "rows"
-    bring(two, two.models / "toolformer")
+    two.open(two.models / "toolformer")
     share_settings(two)
     assert two.settings_file.read_text() == "preset: demo\n"
     # Of an interrupted seed, the rest is put there.
     assert seed(one) == (1, 1)
     with pytest.raises(StoreError, match=r"is a copy of 's3://.*TOOLFORMER_STORE is not set"):
-        slice_store(replace(two, store=None))
+        replace(two, store=None).slice_store()
 
 
 def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:
     one, two = homes
-    publish(one, _write(one.precisions / "model.cpu.json", "{}"))
+    one.publish(_write(one.precisions / "model.cpu.json", "{}"))
     with pytest.raises(StoreError, match="has something already"):
         seed(two)
 
@@ -280,6 +244,5 @@ def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:
 def test_a_process_tries_a_store_once(homes: tuple[Home, Home]) -> None:
     one, _ = homes
     assert one.store is not None
-    assert object_store(one.store) is object_store(one.store)
-    files = mirrored_files(one.root, one.machine, one.store)
-    assert files is mirrored_files(one.root, one.machine, one.store)
+    assert open_store(one.store) is open_store(one.store)
+    assert one.files is one.files

@@ -148,11 +148,6 @@ def test_other_tables_are_readable_beside_a_damaged_slice(
     assert warehouse.query("select * from candidate_calls").height == 0
 
 
-def test_intact_slices_are_not_called_damaged(warehouse: Warehouse, slice_file: Path) -> None:
-    assert slice_file.exists()
-    assert warehouse.damaged_slices() == []
-
-
 @pytest.mark.parametrize("is_prepared", [True, False])
 def test_damaged_zero_row_slice_is_made_again(warehouse: Warehouse, *, is_prepared: bool) -> None:
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()

@@ -17,7 +17,6 @@ from warehouse.delta_log import LOG_FOLDER, refresh_delta_log
 from warehouse.errors import (
     DeltaLogError,
     StorageError,
-    UnknownTableError,
 )
 from warehouse.layout import list_slices
 from warehouse.schema import table_schema, tables
@@ -173,15 +172,15 @@ def test_another_schema_is_told_under_the_same_id(
 
 def test_whoever_comes_second_looks_again(filled: Warehouse, monkeypatch: pytest.MonkeyPatch):
     """Between the look and the commit, another process replaces the slice and commits."""
-    put = delta_log._put_if_absent
+    write_new = delta_log.write_new
 
-    def late(target: Path, of_commit: list[dict]) -> None:
-        monkeypatch.setattr(delta_log, "_put_if_absent", put)
+    def late(target: Path, text: str) -> None:
+        monkeypatch.setattr(delta_log, "write_new", write_new)
         replace(filled, title="new")
         refresh_delta_log(filled.folder, "documents")
-        put(target, of_commit)
+        write_new(target, text)
 
-    monkeypatch.setattr(delta_log, "_put_if_absent", late)
+    monkeypatch.setattr(delta_log, "write_new", late)
     assert refresh_delta_log(filled.folder, "documents") is None
     assert len(actions(filled)) == 1
     assert listed(filled) == slices(filled)
@@ -226,8 +225,3 @@ def test_a_disk_that_refuses_is_told(filled: Warehouse):
     log_of(filled).write_text("in the way")
     with pytest.raises(StorageError, match="Check the permissions"):
         refresh_delta_log(filled.folder, "documents")
-
-
-def test_an_unknown_table_is_told(filled: Warehouse):
-    with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
-        refresh_delta_log(filled.folder, "document")

@@ -5,35 +5,8 @@ import polars as pl
 import pytest
 
 from warehouse.connection import open_connection
-from warehouse.errors import SchemaError, UnknownTableError
+from warehouse.errors import SchemaError
 from warehouse.schema import parse_schema, schema_text, table_schema, tables
-
-REQUIRED_COLUMNS = {
-    "documents": "document_id shard text url published_on language source source_offset",
-    "rejected_records": "shard source source_offset reason excerpt",
-    "prompts": "digest text",
-    "candidate_calls": "call_id shard tool document_id window position character_offset "
-    "call_probability sample_index arguments sample_text status reason round",
-    "executed_calls": "call_id shard tool status reason result duration_ms from_cache tool_version",
-    "scored_calls": "call_id shard tool loss_without_call loss_call_without_result "
-    "loss_with_result loss_with_swapped_result swapped_call_id is_in_chance_sample "
-    "lowest_threshold baseline",
-    "filtered_calls": "call_id shard tool loss_without_call loss_call_without_result "
-    "loss_with_result loss_reduction contrast is_kept reason is_kept_by_chance filtering_threshold "
-    "contrast_threshold",
-    "augmented_texts": "document_id window shard text calls",
-    "training_texts": "document_id window shard split text calls dropped_calls",
-    "training_exclusions": "document_id window shard round calls reason held_out_set shared_ngram "
-    "other_document_id other_window similarity",
-    "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision "
-    "float32_tokens_per_second bfloat16_tokens_per_second",
-    "training_metrics": "run step loss learning_rate tokens development_perplexity",
-    "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "
-    "result gold score",
-    "score_intervals": "benchmark model mode metric items share_with_call score low high",
-    "paired_differences": "benchmark model mode other_model other_mode metric items better worse "
-    "difference low high p_value",
-}
 
 
 def test_schema_module_reads_what_duckdb_creates() -> None:
@@ -68,11 +41,6 @@ def test_every_table_and_column_is_described_in_a_sentence() -> None:
             assert column.description.endswith(".")
 
 
-@pytest.mark.parametrize("table", REQUIRED_COLUMNS)
-def test_columns_that_scripts_rely_on_exist(table: str) -> None:
-    assert set(REQUIRED_COLUMNS[table].split()) <= set(table_schema(table).column_names)
-
-
 def test_nested_calls_have_a_polars_type() -> None:
     calls = table_schema("augmented_texts").polars_schema["calls"]
     assert isinstance(calls, pl.List)
@@ -95,11 +63,6 @@ def test_schema_is_read_without_duckdb_and_polars() -> None:
         "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_misspelt_table_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownTableError, match=r"'candidates_calls'.*'candidate_calls'"):
-        table_schema("candidates_calls")
 
 
 @pytest.mark.parametrize(

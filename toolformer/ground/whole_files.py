@@ -88,6 +88,23 @@ def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_new(target: Path, text: str) -> None:
+    """Write a text file that is not there yet, whole or not at all.
+
+    Raises:
+        FileExistsError: it is there, from whoever came first.
+    """
+    temporary = beside(target)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush(temporary)
+        # A rename would replace what another process wrote; a link refuses.
+        os.link(temporary, target)
+        flush(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def beside(target: Path) -> Path:
     """A path beside `target` that nobody else uses: `<target>.<pid>.<random>.tmp`.
 

@@ -4,6 +4,7 @@ A version of one is a list of what it holds, `files/<path>@<number>`; the conten
 their digests. The highest number is what is published.
 """
 
+import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,17 @@ from filelock import FileLock
 from toolformer.ground.digests import hex_digest_of_file
 from toolformer.ground.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.store.objects import ObjectStore, in_parallel
+from warehouse.store.objects import ObjectStore, in_parallel, open_store
 
 FILES, OBJECTS = "files/", "objects/"
 _LOGGER = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
+
+
+@functools.cache
+def mirrored_files(url: str, root: Path, cache: Path) -> "MirroredFiles":
+    """The files of the store of a URL; for one process, since they know what it has looked at."""
+    return MirroredFiles(open_store(url), root, cache)
 
 
 class MirroredFiles:
@@ -39,24 +46,25 @@ class MirroredFiles:
         self._seen: dict[Path, int] = {}
 
     def bring(self, path: Path) -> bool:
-        """Brings the copy of a file or folder up to date; returns whether there is one.
+        """Brings the copies of a file or folder, and of what is published below it, up to date.
+
+        Returns:
+            Whether there is anything.
 
         Raises:
             StoreError: the store does not answer, or what it has is damaged.
             OSError: the disk refused.
         """
-        newest = self._newest(path)
-        self._bring(path, newest)
-        self._seen[path] = newest
-        return newest > 0
-
-    def bring_below(self, folder: Path) -> None:
-        """Brings the copies of all that is published below a folder up to date.
-
-        Raises: See `bring`.
-        """
-        for place, newest in newest_files(self._store, self._place(folder)).items():
-            self._bring(self._path(place), newest)
+        place = self._place(path)
+        found = {
+            each: number
+            for each, number in newest_files(self._store, self._place(path.parent)).items()
+            if each == place or each.startswith(f"{place}/")
+        }
+        for each, number in found.items():
+            self._bring(self._path(each), number)
+        self._seen[path] = found.get(place, 0)
+        return bool(found)
 
     def publish(self, path: Path) -> None:
         """Publishes a file or a folder as it is now, unless it is published so.
@@ -103,7 +111,7 @@ class MirroredFiles:
         return newest_files(self._store, self._place(path.parent)).get(self._place(path), 0)
 
     def _bring(self, path: Path, newest: int) -> None:
-        if newest == 0 or self._has_copy(path, newest):
+        if self._has_copy(path, newest):
             return
         with self._lock(path):
             # Another process of this machine may have brought or published it meanwhile.
@@ -176,11 +184,7 @@ def version_name(place: str, number: int) -> str:
 
 
 def newest_files(store: ObjectStore, folder: str) -> dict[str, int]:
-    """The newest version of each place below a folder of the store, by place.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
+    """The newest version of each place below a folder of the store, by place."""
     found: dict[str, int] = {}
     for stored in store.listed(folder.rstrip("/")):
         place, _, number = stored.path.rpartition("@")

@@ -2,6 +2,7 @@
 
     <table>/shard=<shard>/<slice>@<number>-<digest>.parquet    as in the folder of a warehouse
     <table>/shard=<shard>/<slice>@<number>                     says whose the number is
+    <table>/shard=<shard>/retired                              hides what lies beside it
     files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
     objects/<first two digits>/<digest>     the bytes of a file
 
@@ -10,6 +11,7 @@ that loses what others wrote, so it is recognised and refused.
 """
 
 import datetime
+import functools
 import logging
 import os
 import secrets
@@ -17,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,8 +60,22 @@ class _UnreachableError(StoreError):
     """No answer, or one that says to try again."""
 
 
+@functools.cache
+def open_store(url: str) -> "ObjectStore":
+    """The store of a URL; tried out once a process.
+
+    Raises:
+        StoreError: it cannot be reached, or cannot be trusted.
+    """
+    store = ObjectStore(url)
+    store.check()
+    return store
+
+
 class ObjectStore:
     """Objects below a URL.
+
+    Every method raises a StoreError where the store does not answer, or refuses.
 
     Args:
         url: such as `s3://bucket/prefix`. Credentials and endpoint come from the environment, by
@@ -105,11 +120,7 @@ class ObjectStore:
         )
 
     def listed(self, folder: str = "") -> list[StoredObject]:
-        """All objects below a folder, by path.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """All objects below a folder, by path."""
         import obstore
 
         def listed() -> list[StoredObject]:
@@ -126,7 +137,6 @@ class ObjectStore:
 
         Raises:
             StoreConflictError: it is there, with other content.
-            StoreError: the store does not answer.
         """
         import obstore
 
@@ -148,11 +158,7 @@ class ObjectStore:
         self._asked(lambda: obstore.put(self._store, path, file))
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a small object; None where there is none.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """The bytes of a small object; None where there is none."""
         import obstore
 
         def get() -> bytes | None:
@@ -169,7 +175,6 @@ class ObjectStore:
 
         Raises:
             FileNotFoundError: there is no such object.
-            StoreError: the store does not answer.
             OSError: the disk refused.
         """
         import obstore
@@ -181,29 +186,8 @@ class ObjectStore:
 
         self._asked(get)
 
-    def move(self, names: list[str], target: str = "", *, source: str = "") -> None:
-        """Moves objects from one folder to another; a kill between leaves them in both.
-
-        Args:
-            names: of the objects within their folder.
-            target: the folder they go to, with a slash; by default the uppermost.
-            source: the folder they are in, likewise.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
-        import obstore
-
-        for name in names:
-            self._asked(partial(obstore.copy, self._store, source + name, target + name))
-        self.remove([source + name for name in names])
-
     def remove(self, paths: list[str]) -> None:
-        """Removes objects, as far as they are there.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """Removes objects, as far as they are there."""
         import obstore
 
         def delete() -> None:

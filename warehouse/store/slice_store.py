@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
 
 _LOGGER = logging.getLogger(__name__)
+# Below it the slices of retired shards lie in a home; in a store, what hides those of a shard.
 _RETIRED = "retired"
+_DOCUMENTS = "documents"
 # Of fewer shards the slices are listed shard by shard, else all of a table at once.
 _MANY_SHARDS = 16
 
@@ -62,8 +64,7 @@ class SliceStore:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        # Below it the slices of retired shards lie as they lay in the warehouse.
-        self._retired = folder.parent / "retired"
+        self._retired = folder.parent / _RETIRED
 
     def record_layout(self) -> None:
         """Makes sure that the layout of the slices is this one, and is recorded.
@@ -109,34 +110,32 @@ class SliceStore:
             StorageError: the file system refused.
         """
         for table in _cut_by_shard():
-            folder, aside = (
-                slice_folder(root, table, shard, ALL) for root in (self._folder, self._retired)
-            )
+            folder, aside = self._places(table, shard)
             for path in newest_versions(versions(folder)):
                 name = slice_of(path)
                 for old in (*versions(folder, name)[:-1], *versions(aside, name)):
                     old.unlink(missing_ok=True)
                 _move(path, aside / path.name)
 
-    def restore(self, shard: str) -> int:
-        """Moves the slices of a retired shard back; returns how many.
+    def restore(self, shard: str) -> None:
+        """Moves the slices of a retired shard back.
 
         A slice that was made anew meanwhile stays as it is. A kill leaves what the next call moves.
 
         Raises:
             StorageError: the file system refused.
         """
-        moved = 0
         for table in _cut_by_shard():
-            folder, aside = (
-                slice_folder(root, table, shard, ALL) for root in (self._folder, self._retired)
-            )
+            folder, aside = self._places(table, shard)
             for path in versions(aside):
                 if not versions(folder, slice_of(path)):
                     _move(path, folder / path.name)
-                    moved += 1
             shutil.rmtree(aside, ignore_errors=True)
-        return moved
+
+    def _places(self, table: str, shard: str) -> tuple[Path, Path]:
+        """Where the slices of a shard lie, and where they lie once it is retired."""
+        folder = slice_folder(self._folder, table, shard, ALL)
+        return folder, self._retired / folder.relative_to(self._folder)
 
 
 class MirroredStore(SliceStore):
@@ -224,38 +223,25 @@ class MirroredStore(SliceStore):
 
     def retired(self) -> set[str]:
         """See `SliceStore.retired`."""
-        return {str(shard_of(Path(key))) for key in self._keys(_RETIRED)}
+        marks = map(Path, self._keys(_DOCUMENTS))
+        return {str(shard_of(mark)) for mark in marks if mark.name == _RETIRED}
 
     def retire(self, shard: str) -> None:
-        """See `SliceStore.retire`. What is aside lies in the store alone, in no folder."""
-        for table in _cut_by_shard():
-            folder = slice_folder(self._folder, table, shard, ALL)
-            published = self._published(folder)
-            newest = newest_versions(published)
-            names = {slice_of(path) for path in newest}
-            aside = self._keys(f"{_RETIRED}/{self._key(folder)}")
-            older = [key for key in aside if Path(key).name.partition("@")[0] in names]
-            for path in set(published).difference(newest):
-                older += self._keys_of(path)
-            self._store.remove(older)
-            for path in newest:
-                self._store.move(self._keys_of(path), f"{_RETIRED}/")
-                path.unlink(missing_ok=True)
-                self._seen.pop((table, shard, slice_of(path) or ""), None)
+        """See `SliceStore.retire`. They stay where they are, and a mark beside them hides them."""
+        *others, documents = self._folders_of(shard)
+        hidden = [folder for folder in others if self._published(folder)]
+        if hidden or self._published(documents):
+            # The mark that `retired` finds comes first, and goes last.
+            for folder in (documents, *hidden):
+                self._store.put_new(self._key(folder / _RETIRED), b"")
+                for path in versions(folder):
+                    path.unlink(missing_ok=True)
 
-    def restore(self, shard: str) -> int:
+    def restore(self, shard: str) -> None:
         """See `SliceStore.restore`."""
-        moved = 0
-        for table in _cut_by_shard():
-            folder = slice_folder(self._folder, table, shard, ALL)
-            keys = self._keys(f"{_RETIRED}/{self._key(folder)}")
-            names = {slice_of(path) for path in self._published(folder)}
-            for path in versions_among(folder / Path(key).name for key in keys):
-                if slice_of(path) not in names:
-                    self._store.move(self._keys_of(path), source=f"{_RETIRED}/")
-                    moved += 1
-            self._store.remove(keys)
-        return moved
+        for folder in self._folders_of(shard):
+            mark = self._key(folder / _RETIRED)
+            self._store.remove([key for key in self._keys(self._key(folder)) if key == mark])
 
     def has_foreign(self) -> bool:
         """Whether the store has slices that the folder has not."""
@@ -331,7 +317,10 @@ class MirroredStore(SliceStore):
     def _versions(self, keys: Iterable[str]) -> list[Path]:
         """The versions among these objects whose numbers are theirs, as `versions_among` does."""
         paths = {self._folder / key for key in keys if key.count("/") == 2}
-        candidates = versions_among(path for path in paths if shard_of(path))
+        retired = {path.parent for path in paths if path.name == _RETIRED}
+        candidates = versions_among(
+            path for path in paths if shard_of(path) and path.parent not in retired
+        )
         writers = Counter(map(_number_file, candidates))
         return [
             path
@@ -343,9 +332,10 @@ class MirroredStore(SliceStore):
     def _has_its_number(self, path: Path) -> bool:
         return self._store.read(self._key(_number_file(path))) == path.name.encode()
 
-    def _keys_of(self, path: Path) -> list[str]:
-        """The objects of a version."""
-        return [self._key(path), self._key(_number_file(path))]
+    def _folders_of(self, shard: str) -> list[Path]:
+        """The folders of a shard's slices, that of its documents last."""
+        names = sorted(_cut_by_shard(), key=lambda table: table == _DOCUMENTS)
+        return [slice_folder(self._folder, table, shard, ALL) for table in names]
 
     def _keys(self, folder: str) -> list[str]:
         return [stored.path for stored in self._store.listed(folder)]

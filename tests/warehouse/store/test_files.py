@@ -33,15 +33,15 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
     machines: tuple[Machine, Machine],
 ) -> None:
     one, two = machines
-    one.write("index/a", "1")
-    one.write("index/below/b", "2")
-    one.files.publish(one.root / "index")
-    assert two.files.bring(two.root / "index")
-    assert (two.root / "index" / "below" / "b").read_text() == "2"
-    (one.root / "index" / "a").unlink()
-    one.files.publish(one.root / "index")
-    two.files.bring_below(two.root)
-    assert [path.name for path in (two.root / "index").iterdir()] == ["below"]
+    one.write("indexes/index/a", "1")
+    one.write("indexes/index/below/b", "2")
+    one.files.publish(one.root / "indexes" / "index")
+    assert two.files.bring(two.root / "indexes" / "index")
+    assert (two.root / "indexes" / "index" / "below" / "b").read_text() == "2"
+    (one.root / "indexes" / "index" / "a").unlink()
+    one.files.publish(one.root / "indexes" / "index")
+    two.files.bring(two.root / "indexes")
+    assert [path.name for path in (two.root / "indexes" / "index").iterdir()] == ["below"]
 
 
 def test_what_is_not_published_has_no_copy(machines: tuple[Machine, Machine]) -> None:
