@@ -6,7 +6,7 @@ from pathlib import Path
 from dagster_project.commands.findings import Finding, named
 from dagster_project.home import Home
 from dagster_project.locks import remedy, why_locks_fail
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.sections import Settings
 
 
 def locks(home: Home) -> Iterator[Finding]:
@@ -70,37 +70,16 @@ def precision(home: Home, settings: Settings) -> Iterator[Finding]:
     )
 
     records = list(recorded_precisions(home))
-    for purpose, section in (
-        (ANNOTATION, "language_model"),
-        (purpose_of_training(settings), "training"),
-    ):
-        name = f"precision of {purpose}"
-        setting = getattr(settings, section).precision
-        measured = [record for record in records if record.purpose == purpose]
-        if setting != AUTO:
-            yield Finding(name, "ok", f"{setting}: {section}.precision says so")
-        elif not measured:
-            yield Finding(name, "ok", "auto, measured at the first use")
-        else:
-            yield Finding(name, "ok", "; ".join(record.told for record in measured))
-
-
-def annotator(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The model that samples and scores, where it is not the language model itself."""
-    sampling = settings.sampling
-    if sampling.annotator == BASE:
-        return
-    from dagster_project.wiring.annotator import annotator_directory
-    from toolformer.errors import ModelNotFoundError
-
-    try:
-        directory = annotator_directory(settings, home)
-    except ModelNotFoundError as error:
-        yield Finding("annotator", "missing", str(error), "Correct sampling.annotator, or train")
-    else:
-        prompt = "with" if sampling.uses_prompt else "without"
-        detail = f"of round {sampling.round}: {directory}, {prompt} few-shot prompts"
-        yield Finding("annotator", "ok", detail)
+    purposes = {
+        ANNOTATION: settings.language_model,
+        purpose_of_training(settings): settings.training,
+    }
+    for purpose, section in purposes.items():
+        detail = f"{section.precision}, as the settings say"
+        if section.precision == AUTO:
+            measured = [record.told for record in records if record.purpose == purpose]
+            detail = "; ".join(measured) or "auto, measured at the first use"
+        yield Finding(f"precision of {purpose}", "ok", detail)
 
 
 def wikipedia_index(home: Home) -> Iterator[Finding]:

@@ -1,7 +1,4 @@
-"""`toolformer sql`: take a query from the command line, standard input or a file; show its rows.
-
-Does not parse the command line.
-"""
+"""`toolformer sql`: take a query from the command line, standard input or a file; show its rows."""
 
 import sys
 from pathlib import Path
@@ -15,12 +12,10 @@ _STANDARD_INPUT = "-"
 
 
 def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
-    """Run one query and print its rows.
+    """Run one query and print its rows as a table, `json` or `csv`.
 
     Args:
         query: the statement; `-`, or None without a file, stands for standard input.
-        file: has the statement.
-        output: `table`, `json` or `csv`.
 
     Raises:
         QueryError: there is no query or there are two, it is no text, or the warehouse refuses it.
