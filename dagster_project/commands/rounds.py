@@ -48,7 +48,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
         in_round = options.in_round(number)
         try:
             build_dataset(in_round, shards=(), dry_run=False, on_ray=on_ray)
-            if _is_trained(settings, home) and not options.force:
+            if _is_done(settings, home) and not options.force:
                 console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
             else:
                 train_model(in_round, on_ray=on_ray)
@@ -61,7 +61,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
     _show_results(home, rounds)
 
 
-def _is_trained(settings: Settings, home: Home) -> bool:
+def _is_done(settings: Settings, home: Home) -> bool:
     """Whether training would do nothing; it is not asked, since it makes its texts first."""
     directory = finetuned_model_directory(settings, home)
     return is_finetuned(Workspace(settings, home)) and is_calibrated(directory)
@@ -102,9 +102,11 @@ def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings])
             )
             continue
         does_anything = show_plan(options.in_round(number), home, ())
-        is_trained = not does_anything and _is_trained(settings, home)
+        # A model that only lacks its calibration annotates as it is.
+        is_trained = not does_anything and is_finetuned(Workspace(settings, home))
+        is_done = is_trained and _is_done(settings, home)
         console.say(
-            "Its model is up to date." if is_trained else "Its model would be trained on the calls."
+            "Its model is up to date." if is_done else "Its model would be trained on the calls."
         )
 
 

@@ -263,17 +263,6 @@ def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Pat
     assert interrupted(INTERRUPTED_IN_A_STAGE, str(texts)) == (130, INTERRUPTED)
 
 
-def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(run, home: Path):
-    outcome = run("build", "--dry-run", "--tools", "Calculator")
-    assert outcome.code == 0
-    assert "These sources would be cut into shards first:" in outcome.out
-    assert "starter-texts" in outcome.out
-    assert "The plan below is for the shards that are there now." in outcome.out
-    assert "The embedded model would be converted first" in outcome.out
-    assert "index" not in outcome.out
-    assert not home.exists()
-
-
 @pytest.mark.parametrize("state", ["new", "new and shared", "killed at first use", "partly built"])
 def test_a_dry_run_writes_nothing_in_the_home(
     run, home: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, state: str
