@@ -161,13 +161,13 @@ def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterato
         title_style="bold",
         show_footer=True,
     )
-    losses, decision = recomputation.losses, recomputation.decision
+    losses = recomputation.losses
     sums = (
         losses.loss_without_call,
         losses.loss_call_without_result,
         losses.loss_with_result,
         losses.loss_with_swapped_result,
-        decision.loss_reduction,
+        sum(recomputation.gains),
     )
     footers = ("weighted loss", "", *map(_number, sums))
     for column, footer in zip(_COLUMNS, footers, strict=True):
@@ -188,12 +188,9 @@ def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterato
     yield table
     yield Text("gain: weight times how much the result raises log p; together L⁻ - L⁺.")
     yield Text(f"Model: {recomputation.model}, {FLOAT32}.")
-    is_same = recomputation.is_same_decision
     yield Text(
-        f"{_in_words(decision.is_kept, decision.reason)}. These losses decide "
-        f"{'as' if is_same else 'otherwise than'} the stored ones did, which are of "
-        f"{call['precision']} and differ by up to {recomputation.largest_difference:.4f} nats.",
-        style=_HELPED if is_same else _HURT,
+        f"These losses differ from the stored ones, which are of {call['precision']}, by up to "
+        f"{recomputation.largest_difference:.4f} nats."
     )
 
 
@@ -262,16 +259,13 @@ def status_of(call: Mapping[str, Any]) -> str:
     because = f": {reason.replace('_', ' ')}" if reason else ""
     if call["is_kept"] is not None:
         decision = call["decision_reason"]
-        return f"{_in_words(call['is_kept'], decision)}: {_DECISIONS[FilterReason(decision)]}"
+        named = "kept" if call["is_kept"] else f"dropped ({decision.replace('_', ' ')})"
+        return f"{named}: {_DECISIONS[FilterReason(decision)]}"
     if call["status"] == "dropped":
         return f"dropped after sampling{because}"
     if call["execution_status"] is None:
         return "sampled, not executed yet"
     return f"execution failed{because}" if call["result"] is None else "executed, not scored yet"
-
-
-def _in_words(is_kept: bool, reason: str) -> str:
-    return "kept" if is_kept else f"dropped ({reason.replace('_', ' ')})"
 
 
 def _number(value: float | None) -> str:

