@@ -77,6 +77,11 @@ def be_quiet(context: typer.Context, is_asked: bool) -> None:
     _is_quiet = is_asked or (context.parent is not None and _is_quiet)
 
 
+def is_quiet() -> bool:
+    """Whether no progress is shown."""
+    return _is_quiet
+
+
 def frame(rows: "pl.DataFrame", *, as_json: bool = False) -> None:
     """Print a frame as a table."""
     table(rows.columns, rows.iter_rows(), "json" if as_json else "table")

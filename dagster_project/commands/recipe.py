@@ -130,7 +130,8 @@ def run_command(*arguments: str, is_shown: bool) -> int:
 
     Progress and errors are shown in any case, its tables where `is_shown`.
     """
-    command = [sys.executable, "-m", "dagster_project.cli", *arguments]
+    flags = ("-q",) if console.is_quiet() else ()
+    command = [sys.executable, "-m", "dagster_project.cli", *flags, *arguments]
     output = None if is_shown else subprocess.DEVNULL
     return subprocess.run(command, stdout=output, check=False).returncode
 
