@@ -244,7 +244,6 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -259,7 +258,6 @@ def complete(
         show_trace=trace,
         model_name=model,
         today=today,
-        max_new_tokens=max_new_tokens,
     )
 
 

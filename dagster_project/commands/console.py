@@ -52,7 +52,9 @@ def show(*shown: RenderableType) -> None:
 
 def document(fields: Any) -> None:
     """Print an object or a list of them as JSON; numbers that JSON does not have are null."""
-    text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=2)
+    # Many rows are for programs alone; one object is also read by people.
+    indent = 2 if isinstance(fields, Mapping) else None
+    text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=indent)
     _OUT.file.write(f"{text}\n")
 
 
