@@ -105,11 +105,12 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
         write_settings_file(home.settings_file, preset=preset)
     settings = load_settings(home.settings_file)
     if settings.preset != preset or not settings.corpus.sources:
-        here = "a folder" if preset == DEMO else "--texts FOLDER and a home"
+        flags = "" if preset == DEMO else " --texts FOLDER"
         raise SettingsError(
             f"{home.settings_file} is not set up for this recipe: its preset is "
             f"{settings.preset!r}, and it lists {len(settings.corpus.sources)} sources. Expected "
-            f"preset {preset!r} and sources of texts. Set TOOLFORMER_HOME to {here} that is empty."
+            f"preset {preset!r} and sources of texts. Run `toolformer recipe {preset}{flags}` with "
+            "TOOLFORMER_HOME set to an empty folder."
         )
     for step in _steps(settings):
         console.heading(f"$ toolformer {' '.join(step)}")
