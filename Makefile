@@ -47,7 +47,7 @@ endif
 	@touch $@
 
 demo: $(STAMP)  ## The whole pipeline on the embedded model and texts, in minutes
-	$(BIN)/python -m dagster_project.commands.demo
+	$(BIN)/toolformer recipe demo
 
 ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home is prepared first
 	$(BIN)/python -m dagster_project.commands.prepare_home

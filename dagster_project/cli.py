@@ -8,9 +8,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dagster_project.command_groups import cluster_app, prompts_app, sources_app, tools_app
+from dagster_project.command_groups import (
+    cluster_app,
+    evaluate_app,
+    prompts_app,
+    sources_app,
+    tools_app,
+)
 from dagster_project.commands import console, export_formats
 from dagster_project.flags import (
+    AsJson,
     Changes,
     Force,
     ModelName,
@@ -23,11 +30,16 @@ from dagster_project.flags import (
 )
 from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
 
-RecipeName = Literal["small"]
-StudyName = Literal["k", "tools", "sizes"]
-OutputFormat = Literal["table", "json", "csv"]
+RecipeName = Literal["demo", "small"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"]
 
+# The panels of the help, and the commands in each, in this order.
+PANELS = {
+    "Build": ("ingest", "build", "train", "evaluate", "recipe"),
+    "Look": ("stats", "sql", "report", "explain", "export"),
+    "Use": ("complete", "serve"),
+    "Maintain": ("doctor", "sources", "tools", "prompts", "cluster", "check-vectors"),
+}
 _COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
 app = typer.Typer(
@@ -37,6 +49,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(tools_app, name="tools")
 app.add_typer(sources_app, name="sources")
 app.add_typer(prompts_app, name="prompts")
@@ -54,17 +67,32 @@ def _tell_version(is_asked: bool) -> None:
 @app.callback()
 def toolformer(
     context: typer.Context,
-    _: Annotated[
+    _version: Annotated[
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell what is fetched from an object store.")
+    _verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            callback=console.be_verbose,
+            expose_value=False,
+            help="Tell what is fetched from an object store.",
+        ),
+    ] = False,
+    _quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            callback=console.be_quiet,
+            expose_value=False,
+            help="Show no progress.",
+        ),
     ] = False,
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
-    if verbose:
-        console.show_log("warehouse.store")
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
@@ -79,24 +107,16 @@ def toolformer(
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     full: Annotated[
         bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
     ] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Measure anew what `precision: auto` is.")
-    ] = False,
 ) -> None:
     """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
-    from dagster_project.commands.doctor import examine
-    from dagster_project.commands.doctor import measure as measure_precisions
+    from dagster_project.commands.doctor import show_findings
     from dagster_project.home import Home
 
-    home = Home.find()
-    findings = measure_precisions(home) if measure else []
-    findings += examine(home, is_full=full)
-    console.findings(findings, as_json=as_json)
-    if any(finding.files for finding in findings):
+    if not show_findings(Home.find(), is_full=full, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -142,6 +162,15 @@ def ingest(
 def build(
     shards: Annotated[str | None, typer.Option(help="Only these shards.", metavar="a,b")] = None,
     tools: ToolNames = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Build and train the rounds 1 to N that `rounds` in toolformer.yaml lists, one "
+            "after the other.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, why and for how long.")
     ] = False,
@@ -153,13 +182,16 @@ def build(
     """Sample, execute and filter calls, and merge them into the texts."""
     from dagster_project.commands.building import build_dataset
     from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.rounds import run_rounds
 
-    build_dataset(
-        RunOptions.of(preset, changes, force=force, tools=names_in(tools)),
-        shards=names_in(shards),
-        dry_run=dry_run,
-        on_ray=on == "ray",
-    )
+    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools))
+    chosen, on_ray = names_in(shards), on == "ray"
+    if rounds is None:
+        build_dataset(options, shards=chosen, dry_run=dry_run, on_ray=on_ray)
+    elif chosen:
+        raise typer.BadParameter("--rounds builds all shards. Leave --shards out.")
+    else:
+        run_rounds(options, until=rounds, dry_run=dry_run, on_ray=on_ray)
 
 
 @app.command()
@@ -184,27 +216,12 @@ def train(
 
 
 @app.command()
-def rounds(
-    until: Annotated[
-        int | None, typer.Option(min=1, help="The last round. Default: all that are listed.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done in each round, and why.")
-    ] = False,
-) -> None:
-    """Build and train each round that `rounds` in toolformer.yaml lists, one after the other."""
-    from dagster_project.commands.rounds import run_rounds
-
-    run_rounds(until=until, dry_run=dry_run)
-
-
-@app.command()
 def recipe(
     name: Annotated[RecipeName, typer.Argument(help="Recipe name.")],
     texts: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with worked_problems, web_docs and wiki_passages. Default: what "
+            help="Of small: folder with worked_problems, web_docs and wiki_passages. Default: what "
             "toolformer.yaml lists."
         ),
     ] = None,
@@ -213,68 +230,10 @@ def recipe(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of sampling and training.")] = 0,
 ) -> None:
-    """From texts to a table: annotate in rounds, train a model and its controls, compare them."""
+    """From texts to a table that says what the calls gain: build, train, evaluate, report."""
     from dagster_project.commands.recipe import run_recipe
 
     run_recipe(name, texts=texts, benchmarks=benchmarks, seed=seed)
-
-
-@app.command()
-def evaluate(
-    benchmarks: Annotated[
-        str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(help="Only these, comma-separated: base, finetuned, plain, your own …"),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
-    ] = None,
-    list_all: Annotated[
-        bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
-    ] = False,
-    variant: VariantName = None,
-    tools: ToolNames = None,
-    on: Place = "here",
-    force: Force = False,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
-    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks
-    from dagster_project.commands.options import RunOptions
-
-    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools), variant=variant)
-    if list_all:
-        list_benchmarks(options)
-    else:
-        evaluate_models(
-            options,
-            benchmarks=names_in(benchmarks),
-            models=names_in(models),
-            items=limit,
-            on_ray=on == "ray",
-        )
-
-
-@app.command()
-def study(
-    name: Annotated[
-        StudyName, typer.Argument(help="k of the trigger, single tools left out, model sizes.")
-    ],
-    variant: VariantName = None,
-    tools: ToolNames = None,
-    force: Force = False,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """One of the paper's studies, on the benchmarks of the settings."""
-    from dagster_project.commands.evaluating import run_study
-    from dagster_project.commands.options import RunOptions
-
-    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools), variant=variant)
-    run_study(options, name=name)
 
 
 @app.command()
@@ -285,7 +244,6 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -300,7 +258,6 @@ def complete(
         show_trace=trace,
         model_name=model,
         today=today,
-        max_new_tokens=max_new_tokens,
     )
 
 
@@ -340,44 +297,6 @@ def serve(
     )
 
 
-@app.command("lm-eval")
-def lm_eval(
-    tasks: Annotated[
-        str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
-    ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Maximum items of each task.")] = None,
-    model: ModelName = None,
-    tools: ToolNames = None,
-    blocked_tools: Annotated[
-        str | None,
-        typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
-    ] = None,
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Only with calls disabled.")] = False,
-    include_path: Annotated[
-        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
-    ] = None,
-    today: Today = None,
-    output: Annotated[
-        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
-    ] = None,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
-    from dagster_project.commands.harness import Tasks, compare_on_tasks
-    from dagster_project.commands.options import RunOptions
-
-    compare_on_tasks(
-        Tasks(names_in(tasks), include_path, limit),
-        RunOptions.of(preset, changes, tools=names_in(tools)),
-        with_calls=not no_tools,
-        model_name=model,
-        today=today,
-        blocked_tools=names_in(blocked_tools),
-        output=output,
-    )
-
-
 @app.command()
 def report(
     output: Annotated[
@@ -408,14 +327,13 @@ def sql(
     file: Annotated[
         Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
     ] = None,
-    output: Annotated[
-        OutputFormat, typer.Option("--format", help="Format of the result.")
-    ] = "table",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets.")] = False,
 ) -> None:
     """Query every candidate call, its losses and the reason it was kept or dropped."""
     from dagster_project.commands.querying import show_rows
 
-    show_rows(query, file=file, output=output)
+    show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()
@@ -424,7 +342,7 @@ def explain(
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Only what is stored; no model is loaded.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -470,22 +388,23 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
-    if form == "delta":
-        if output is not None or round_number is not None or force:
-            raise typer.BadParameter(
-                "delta is written beside the rows of all rounds and replaces nothing. Leave out "
-                "--output, --round and --force."
-            )
+    from dagster_project.home import Home
+
+    if form != "delta":
+        if output is None:
+            raise typer.BadParameter(f"{form} needs a place to write to.", param_hint="--output")
+        from dagster_project.commands.exporting import write_export
+
+        write_export(form, Home.find(), output, round_number=round_number, is_forced=force)
+    elif output is not None or round_number is not None or force:
+        raise typer.BadParameter(
+            "delta is written beside the rows of all rounds and replaces nothing. Leave out "
+            "--output, --round and --force."
+        )
+    else:
         from dagster_project.commands.delta_logs import refresh_delta_logs
-        from dagster_project.home import Home
 
         refresh_delta_logs(Home.find())
-        return
-    if output is None:
-        raise typer.BadParameter(f"{form} needs a place to write to.", param_hint="--output")
-    from dagster_project.commands.exporting import write_export
-
-    write_export(form, output, round_number=round_number, is_forced=force)
 
 
 @app.command("check-vectors")
@@ -493,15 +412,31 @@ def check_vectors(
     file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
 ) -> None:
     """Run the method's test vectors through the installed functions."""
-    from dagster_project.commands.vectors import run_vectors
+    from dagster_project.commands.vectors import check_file
 
-    outcomes = list(run_vectors(file))
-    failed = [outcome for outcome in outcomes if not outcome.is_passed]
-    for outcome in failed:
-        console.say(f"{outcome.group} {outcome.id}: {outcome.detail}")
-    console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
-    if failed or not outcomes:
+    if not check_file(file):
         raise typer.Exit(1)
+
+
+def _complete_command() -> Any:
+    """The command with its panels, and with `-v` and `-q` behind every sub-command as well."""
+    command: Any = typer.main.get_command(app)
+    everywhere = [option for option in command.params if option.name in ("_verbose", "_quiet")]
+
+    def add_options(group: Any) -> None:
+        for below in group.commands.values():
+            below.params.extend(everywhere)
+            if hasattr(below, "commands"):
+                add_options(below)
+
+    add_options(command)
+    ordered = {}
+    for panel, names in PANELS.items():
+        for name in names:
+            ordered[name] = command.commands[name]
+            ordered[name].rich_help_panel = panel
+    command.commands = ordered
+    return command
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -511,7 +446,7 @@ def main(arguments: list[str] | None = None) -> Any:
     # What is imported stays: looking through it for garbage takes a tenth of a short command.
     gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_BEFORE_A_FULL_ONE)
     with errors_told():
-        app(arguments, standalone_mode=True)
+        _complete_command()(arguments)
 
 
 if __name__ == "__main__":

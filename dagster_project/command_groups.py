@@ -1,11 +1,26 @@
-"""The commands that come in groups: `toolformer tools`, `sources`, `prompts` and `cluster`."""
+"""The commands that come in groups: `evaluate`, `tools`, `sources`, `prompts`, `cluster`."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from dagster_project.flags import Changes, Preset
+from dagster_project.flags import (
+    AsJson,
+    Changes,
+    Force,
+    ModelName,
+    Place,
+    Preset,
+    Today,
+    ToolNames,
+    VariantName,
+    names_in,
+)
 
+StudyName = Literal["k", "tools", "sizes"]
+
+evaluate_app = typer.Typer(invoke_without_command=True)
 tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
 prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
@@ -14,12 +29,112 @@ cluster_app = typer.Typer(
 )
 
 
+@evaluate_app.callback()
+def evaluate(
+    context: typer.Context,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Only these, comma-separated: base, finetuned, plain, your own …"),
+    ] = None,
+    study: Annotated[
+        StudyName | None,
+        typer.Option(help="One of the paper's: k of the trigger, single tools left out, sizes."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
+    ] = False,
+    as_json: AsJson = False,
+    variant: VariantName = None,
+    tools: ToolNames = None,
+    on: Place = "here",
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
+    if context.invoked_subcommand is not None:
+        if given := [name for name, value in context.params.items() if value and value != "here"]:
+            raise typer.BadParameter(
+                f"These options are of the benchmarks: {', '.join(given)}. Those of "
+                f"{context.invoked_subcommand} stand behind it."
+            )
+        return
+    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks, run_study
+    from dagster_project.commands.options import RunOptions
+
+    options = RunOptions.of(
+        preset,
+        changes,
+        force=force,
+        tools=names_in(tools),
+        variant=variant,
+        benchmarks=names_in(benchmarks),
+        items=limit,
+    )
+    if list_all:
+        list_benchmarks(options, as_json=as_json)
+    elif study is None:
+        evaluate_models(options, models=names_in(models), on_ray=on == "ray")
+    elif models or on == "ray":
+        raise typer.BadParameter(
+            "--study measures the models of the settings, here. Leave --models and --on out."
+        )
+    else:
+        run_study(options, name=study)
+
+
+@evaluate_app.command("lm-eval")
+def lm_eval(
+    tasks: Annotated[
+        str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum items of each task.")] = None,
+    model: ModelName = None,
+    tools: ToolNames = None,
+    blocked_tools: Annotated[
+        str | None,
+        typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
+    ] = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Only with calls disabled.")] = False,
+    include_path: Annotated[
+        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
+    ] = None,
+    today: Today = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
+    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
+    from dagster_project.commands.harness import compare_on_tasks
+    from dagster_project.commands.options import RunOptions
+
+    compare_on_tasks(
+        names_in(tasks),
+        RunOptions.of(preset, changes, tools=names_in(tools)),
+        with_calls=not no_tools,
+        include_path=include_path,
+        limit=limit,
+        model_name=model,
+        today=today,
+        blocked_tools=names_in(blocked_tools),
+        output=output,
+    )
+
+
 @tools_app.command("list")
-def tools_list() -> None:
+def tools_list(as_json: AsJson = False) -> None:
     """The tools with where they come from, their settings, and whether they can run here."""
     from dagster_project.commands.tooling import list_tools
 
-    list_tools()
+    list_tools(as_json=as_json)
 
 
 @tools_app.command("try", context_settings={"ignore_unknown_options": True})
@@ -64,11 +179,11 @@ def tools_check(
 
 
 @sources_app.command("list")
-def sources_list() -> None:
+def sources_list(as_json: AsJson = False) -> None:
     """The sources with their shards and records, and whether they are listed and there."""
     from dagster_project.commands.sources import list_sources
 
-    list_sources()
+    list_sources(as_json=as_json)
 
 
 @sources_app.command("remove")

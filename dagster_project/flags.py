@@ -19,6 +19,7 @@ Changes = Annotated[
         show_default=False,
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
 ToolNames = Annotated[
     str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")

@@ -46,11 +46,6 @@ def prepare(
     What goes wrong is told: a source that cannot be used, and an index that cannot be built while
     no tool that searches was named (it is left out then).
 
-    Args:
-        options, settings: of the run.
-        home: is prepared.
-        instance: records what is done.
-
     Returns:
         Sources that cannot be used and have no shards, by path, with the reason.
 
@@ -98,9 +93,7 @@ def build_dataset(
     """Run the stages of the shards, or say what they would do.
 
     Args:
-        options: of the command.
         shards: only these; none for all.
-        dry_run: only say it.
         on_ray: the stages run on a Ray cluster; the home is prepared here all the same.
 
     Raises:

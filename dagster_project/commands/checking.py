@@ -1,14 +1,14 @@
 """The rules that tools keep, tried out: here, or in a process of its own, which a tool may end."""
 
-import dataclasses
-import json
-import os
+import faulthandler
+import multiprocessing
 import signal
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from dagster_project.commands.errors import COMMAND_ERRORS
 from dagster_project.commands.options import RunOptions
@@ -21,11 +21,6 @@ from tools.errors import ToolError
 from tools.plugins.contract import RULES, ContractFinding, check_contract
 from tools.plugins.trial import Trial
 from tools.registry import create_tool
-
-_PROGRAM = (
-    "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given['path']; "
-    "from dagster_project.commands.checking import report_rules; report_rules(given)"
-)
 
 
 def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFinding]:
@@ -64,30 +59,23 @@ def try_rules_apart(name: str, options: RunOptions) -> Iterator[ContractFinding]
     Raises:
         ToolError: there is no tool to try.
     """
-    reading, writing = os.pipe()
-    given = {
-        "name": name,
-        "preset": options.preset,
-        "overrides": options.overrides,
-        "path": sys.path,
-        "pipe": writing,
-    }
-    # What kills a process tells where it was, on the error output.
-    command = [sys.executable, "-X", "faulthandler", "-c", _PROGRAM, json.dumps(given, default=str)]
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_findings, args=(sender, name, options))
+    process.start()
+    # Only that process may hold the sending end: when it ends, receiving does.
+    sender.close()
     left = deque(RULES)
-    with (
-        os.fdopen(reading, encoding="utf-8") as lines,
-        subprocess.Popen(command, pass_fds=[writing]) as process,
-    ):
-        os.close(writing)
-        for line in lines:
-            told = json.loads(line)
-            if "error" in told:
-                raise ToolError(told["error"])
-            yield ContractFinding(**told)
+    with receiver, suppress(EOFError):
+        while True:
+            message = receiver.recv()
+            if isinstance(message, str):
+                raise ToolError(message)
+            yield message
             left.popleft()
+    process.join()
     if left:
-        status = process.returncode
+        status = process.exitcode or 0
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         yield ContractFinding(
             left.popleft(),
@@ -99,16 +87,18 @@ def try_rules_apart(name: str, options: RunOptions) -> Iterator[ContractFinding]
         yield ContractFinding(rule, "skipped", "the process of the check has ended")
 
 
-def report_rules(given: Mapping[str, Any]) -> None:
-    """The body of that process: each finding, or the error, is a JSON line in the pipe."""
+def _send_findings(sender: Connection, name: str, options: RunOptions) -> None:
+    """The body of that process: sends each finding, or the error as a text."""
+    # What kills the process tells where it was, on the error output.
+    faulthandler.enable()
     # Whoever started it says what becomes of an interrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.set_inheritable(given["pipe"], False)
-    with os.fdopen(given["pipe"], "w", encoding="utf-8", buffering=1) as pipe:
-        try:
-            home = Home.find()
-            settings = RunOptions(given["preset"], given["overrides"]).load_settings(home)
-            for finding in try_rules(given["name"], settings, home):
-                pipe.write(json.dumps(dataclasses.asdict(finding)) + "\n")
-        except COMMAND_ERRORS as error:
-            pipe.write(json.dumps({"error": explained(error)}) + "\n")
+    # `multiprocessing` gives a child no standard input, and a debugger needs the terminal.
+    with suppress(OSError):
+        sys.stdin = Path("/dev/tty").open(encoding="utf-8")  # noqa: SIM115
+    try:
+        home = Home.find()
+        for finding in try_rules(name, options.load_settings(home), home):
+            sender.send(finding)
+    except COMMAND_ERRORS as error:
+        sender.send(explained(error))

@@ -1,11 +1,11 @@
 """`toolformer complete`: continue a text with live calls."""
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -19,6 +19,7 @@ from toolformer.decoding.completions import CLOSED, Completion
 from toolformer.errors import ToolformerError
 
 if TYPE_CHECKING:
+    from toolformer.decoding.completions import DecodingParameters
     from toolformer.forward.language_model import LanguageModel
 
 
@@ -39,6 +40,45 @@ class LiveModel:
     directory: Path
     least_call_probability: float
     load: "Callable[[], LanguageModel]"
+
+    def parameters(
+        self,
+        max_new_tokens: int | None = None,
+        *,
+        with_calls: bool = True,
+        blocked_tools: Sequence[str] = (),
+    ) -> "DecodingParameters":
+        """How it continues a text."""
+        from dagster_project.wiring.live_calls import decoding_parameters
+
+        return decoding_parameters(
+            self.settings,
+            tuple(self.toolbox.tools) if with_calls else (),
+            max_new_tokens=max_new_tokens,
+            least_call_probability=self.least_call_probability,
+            blocked_tools=blocked_tools,
+        )
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        today: datetime.date,
+        parameters: "DecodingParameters",
+        **options: Any,
+    ) -> list[Completion]:
+        """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
+        from dagster_project.wiring.live_calls import live_tools
+        from toolformer.decoding.decoder import complete
+
+        tools = live_tools(self.toolbox, self.settings, prompts, [today] * len(prompts))
+        return complete(
+            self.load(),
+            prompts,
+            parameters=parameters,
+            run_calls=tools.run_calls,
+            parse_arguments=tools.parse_arguments,
+            **options,
+        )
 
 
 @contextmanager
@@ -81,53 +121,29 @@ def complete_text(
     show_trace: bool,
     model_name: str | None,
     today: str | None,
-    max_new_tokens: int | None,
 ) -> None:
-    """Continue a text with live calls and print it."""
-    from dagster_project.wiring.live_calls import decoding_parameters, live_tools
-    from toolformer.decoding.decoder import complete
+    """Continue a text with live calls and print it, with every token where that is wanted."""
+    import polars as pl
 
     home = Home.find()
     settings = options.load_settings(home)
     date = given_date(today)
     with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
-        tools = live_tools(live.toolbox, settings, [text], [date])
-        (completion,) = complete(
-            live.load(),
-            [text],
-            parameters=decoding_parameters(
-                settings,
-                tuple(live.toolbox.tools),
-                max_new_tokens=max_new_tokens,
-                least_call_probability=live.least_call_probability,
-            ),
-            run_calls=tools.run_calls,
-            parse_arguments=tools.parse_arguments,
-        )
+        (completion,) = live.complete([text], date, live.parameters())
     console.say(text + completion.text)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")
     if show_trace:
-        show_steps(completion)
-
-
-def show_steps(completion: Completion) -> None:
-    """Print every decoded token with its kind, and how likely the call token is there."""
-    import polars as pl
-
-    console.frame(
-        pl.DataFrame(
-            [
-                {
-                    "token": repr(step.text),
-                    "kind": step.kind,
-                    "rank of ' ['": step.call_rank,
-                    "p of ' ['": step.call_probability,
-                }
-                for step in completion.trace
-            ]
-        )
-    )
+        steps = [
+            {
+                "token": repr(step.text),
+                "kind": step.kind,
+                "rank of ' ['": step.call_rank,
+                "p of ' ['": step.call_probability,
+            }
+            for step in completion.trace
+        ]
+        console.frame(pl.DataFrame(steps))
 
 
 def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
@@ -141,15 +157,15 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     finetuned = finetuned_model_directory(settings, home)
     newest = settings.training_rounds[0]
     of_round = f" of round {newest}" if newest > 1 else ""
-    if name == "finetuned" and not is_trained(finetuned):
-        raise ToolformerError(
-            f"There is no finetuned model{of_round} yet. Run `toolformer train` first, or use "
-            "--model base."
-        )
-    if name is None and not is_trained(finetuned):
+    if name in (None, "finetuned"):
+        if is_trained(finetuned):
+            return finetuned
+        if name is not None:
+            raise ToolformerError(
+                f"There is no finetuned model{of_round} yet. Run `toolformer train` first, or use "
+                "--model base."
+            )
         console.say(f"(There is no finetuned model{of_round} yet; this is the base model.)")
-    if name == "finetuned" or (name is None and is_trained(finetuned)):
-        return finetuned
     if name in (None, "base"):
         return base_model_directory(settings, home)
     directory = Path(name).expanduser()

@@ -6,10 +6,10 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
@@ -22,9 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-from rich.text import Text
 
-from dagster_project.commands.findings import Finding
 from dagster_project.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 _WIDTH_OF_FILES = 200
 _OUT = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
 _ERR = Console(stderr=True, highlight=False)
-_FINDING_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
+_is_quiet = False
 
 
 def say(text: str = "") -> None:
@@ -52,9 +50,11 @@ def show(*shown: RenderableType) -> None:
     _OUT.print(*shown, sep="\n")
 
 
-def document(fields: Mapping[str, Any]) -> None:
-    """Print fields as one JSON object; numbers that JSON does not have are null."""
-    text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=2)
+def document(fields: Any) -> None:
+    """Print an object or a list of them as JSON; numbers that JSON does not have are null."""
+    # Many rows are for programs alone; one object is also read by people.
+    indent = 2 if isinstance(fields, Mapping) else None
+    text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=indent)
     _OUT.file.write(f"{text}\n")
 
 
@@ -63,30 +63,30 @@ def error(text: str) -> None:
     _ERR.print(f"[bold red]Error:[/bold red] {escape(text)}", soft_wrap=True)
 
 
-def show_log(name: str) -> None:
-    """Write what a logger says to standard error, from `INFO` on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger(name)
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+def be_verbose(is_asked: bool) -> None:
+    """Write what is fetched from an object store to standard error, from here on."""
+    logger = logging.getLogger("warehouse.store")
+    if is_asked and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
 
 
-def findings(found: list[Finding], *, as_json: bool) -> None:
-    """Print what `doctor` found."""
-    if as_json:
-        _OUT.print_json(data=[asdict(finding) for finding in found])
-        return
-    shown = Table("what", "state", "detail", "remedy")
-    for finding in found:
-        status = Text(finding.status, style=_FINDING_COLOURS[finding.status])
-        shown.add_row(escape(finding.name), status, escape(finding.detail), escape(finding.remedy))
-    _OUT.print(shown)
+def be_quiet(context: typer.Context, is_asked: bool) -> None:
+    """Show no progress in this command."""
+    global _is_quiet
+    _is_quiet = is_asked or (context.parent is not None and _is_quiet)
 
 
-def frame(rows: "pl.DataFrame") -> None:
+def is_quiet() -> bool:
+    """Whether no progress is shown."""
+    return _is_quiet
+
+
+def frame(rows: "pl.DataFrame", *, as_json: bool = False) -> None:
     """Print a frame as a table."""
-    table(rows.columns, rows.iter_rows())
+    table(rows.columns, rows.iter_rows(), "json" if as_json else "table")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "table") -> None:
@@ -95,9 +95,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
     Written without wrapping where the output is not a terminal, so that it can be read on.
     """
     if output == "json":
-        objects = [dict(zip(columns, row, strict=True)) for row in rows]
-        _OUT.file.write(json.dumps(_finite(objects), default=_plain, ensure_ascii=False))
-        _OUT.file.write("\n")
+        document([dict(zip(columns, row, strict=True)) for row in rows])
     elif output == "csv":
         import csv
 
@@ -138,6 +136,9 @@ def progress_bars() -> Iterator[None]:
 
     Without a screen it is a line for each stage, and one every two minutes while it takes longer.
     """
+    if _is_quiet:
+        yield
+        return
     if not _ERR.is_terminal:
         lines = LogReporter(
             lambda line: _ERR.print(escape(line), soft_wrap=True), each_piece=False, seconds=120

@@ -37,17 +37,7 @@ _ROWS_PER_GROUP = 16_384
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
 ) -> Mapping[str, int]:
-    """Fill a folder with C* and the kept calls of a round.
-
-    Args:
-        folder: an empty one.
-        warehouse: to read.
-        settings: of the round, as the card tells them.
-        round_number: of annotation.
-
-    Returns:
-        The number of rows of each configuration.
-    """
+    """Fill an empty folder with C* and the kept calls of a round; the rows by configuration."""
     rows, columns = {}, {}
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:

@@ -1,17 +1,19 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything; only `measure` loads the model, to choose its
-precision anew.
+Does not load a model, start Java or change anything.
 """
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from dagster_project.commands import doctor_home
+from rich.table import Table
+from rich.text import Text
+
+from dagster_project.commands import console, doctor_home
 from dagster_project.commands.doctor_damage import examine_files
+from dagster_project.commands.doctor_machine import examine_machine
 from dagster_project.commands.findings import INSTALL, Finding, guarded
-from dagster_project.commands.machine import examine_machine
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
@@ -19,8 +21,25 @@ from dagster_project.shared_files import bring_small
 from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
+_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
-__all__ = ["Finding", "examine", "measure"]
+
+def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
+    """Examine a home and print what was found.
+
+    Returns:
+        Whether no file is damaged.
+    """
+    findings = examine(home, is_full=is_full)
+    if as_json:
+        console.document([asdict(finding) for finding in findings])
+    else:
+        table = Table("what", "state", "detail", "remedy")
+        for finding in findings:
+            state = Text(finding.status, style=_COLOURS[finding.status])
+            table.add_row(Text(finding.name), state, Text(finding.detail), Text(finding.remedy))
+        console.show(table)
+    return not any(finding.files for finding in findings)
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
@@ -46,7 +65,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     looks = {
         "language model": lambda: doctor_home.language_model(home, settings),
         "precision": lambda: doctor_home.precision(home, settings),
-        "annotator": lambda: doctor_home.annotator(home, settings),
         "Java": _java,
         "Wikipedia index": lambda: doctor_home.wikipedia_index(home),
         "passage index": lambda: doctor_home.passage_index(home, settings),
@@ -60,37 +78,12 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     return findings
 
 
-def measure(home: Home) -> list[Finding]:
-    """Measure in which precision the base model annotates and trains faster here, and keep it."""
-    settings, finding = _settings(home)
-    if finding.status != "ok":
-        return [finding]
-
-    def look() -> Iterator[Finding]:
-        from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
-        from dagster_project.wiring.precision import settled_training_precision
-
-        holder = ModelHolder()
-        try:
-            base = base_model_directory(settings, home)
-            yield Finding("measured", "ok", holder.measure(base, settings, home).told)
-            holder.drop_model()
-            device = holder.hold_device(settings, home)
-            record = settled_training_precision(settings, base, device, home, is_anew=True)
-            yield Finding("measured", "ok", record.told)
-        finally:
-            holder.release()
-
-    return guarded("measured", look)
-
-
 def _packages() -> Iterator[Finding]:
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import InvalidRequirement, Requirement
 
-    python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", "ok", python)
+    yield Finding("Python", "ok", ".".join(map(str, sys.version_info[:3])))
     try:
         needed = {
             entry.name: entry.specifier for entry in map(Requirement, requires("toolformer") or ())
@@ -100,15 +93,16 @@ def _packages() -> Iterator[Finding]:
         yield Finding("toolformer", "missing", "the project is not installed", INSTALL)
     for name in _PACKAGES:
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
             yield Finding(name, "missing", "not installed", INSTALL)
             continue
         wanted = needed.get(name)
-        if wanted is None or wanted.contains(found, prereleases=True):
-            yield Finding(name, "ok", found)
+        if wanted is None or wanted.contains(installed, prereleases=True):
+            yield Finding(name, "ok", installed)
         else:
-            yield Finding(name, "warning", f"{found}; the project is made for {wanted}", INSTALL)
+            detail = f"{installed}; the project is made for {wanted}"
+            yield Finding(name, "warning", detail, INSTALL)
 
 
 def _object_store(home: Home, address: str) -> Finding:
@@ -128,9 +122,8 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
         return validated(preset_values("laptop"), origin="preset laptop"), finding
-    place = f"from {file}" if file.exists() else f"; {file} is written at first use"
-    detail = f"preset {settings.preset} {place}".replace(" ;", ";")
-    return settings, Finding("settings", "ok", detail)
+    place = f" from {file}" if file.exists() else f"; {file} is written at first use"
+    return settings, Finding("settings", "ok", f"preset {settings.preset}{place}")
 
 
 def _java() -> Iterator[Finding]:
@@ -158,7 +151,6 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
 
     for tool_name in settings.tools.names:
         name = f"tool {tool_name}"
-        own = settings.tools.of(tool_name)
         try:
             tool = create_tool(
                 tool_name,
@@ -174,7 +166,8 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)
         else:
-            note = "" if own.is_enabled else " (switched off in the settings)"
+            is_enabled = settings.tools.of(tool_name).is_enabled
+            note = "" if is_enabled else " (switched off in the settings)"
             yield Finding(name, "ok", f"{tool.description.rstrip('.')}{note}")
 
 

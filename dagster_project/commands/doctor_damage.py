@@ -18,7 +18,6 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     """Look for damaged files; what cannot be read is a finding too.
 
     Args:
-        home: the home.
         settings: they name models outside the home.
         is_full: read everything to its end; else compare names and sizes, and read slices up to
             128 MiB.

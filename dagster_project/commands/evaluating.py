@@ -1,7 +1,6 @@
 """`toolformer evaluate`: measure models, and print scores and differences with intervals."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +15,7 @@ from dagster_project.partitions import evaluation_key, register_evaluations
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance, run_job
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
-from dagster_project.settings.sections import BASE, Settings, merged
+from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.evaluated_models import (
     check_model_name,
     name_of_model,
@@ -30,10 +29,10 @@ _JOB = "evaluate"
 STUDIES = {"k": "study_call_top_k", "tools": "study_tools", "sizes": "study_model_sizes"}
 
 
-def list_benchmarks(options: RunOptions) -> None:
+def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
     """Print every benchmark, and what it reads or needs."""
     evaluation = options.load_settings(Home.find()).evaluation
-    own = {name: each.path for name, each in evaluation.questions.items()}
+    own = {name: questions.path for name, questions in evaluation.questions.items()}
     files = {**evaluation.files, **evaluation.texts, **own}
     rows = []
     for name in evaluation.known_benchmarks:
@@ -43,24 +42,17 @@ def list_benchmarks(options: RunOptions) -> None:
         is_there = file is None or Path(file).exists()
         questions = (file or needed) if is_there else f"missing: {file}"
         rows.append({"benchmark": name, "runs": is_run, "questions": questions})
-    console.frame(pl.DataFrame(rows))
+    console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
 def evaluate_models(
-    options: RunOptions,
-    *,
-    benchmarks: Sequence[str],
-    models: Sequence[str],
-    items: int | None = None,
-    on_ray: bool = False,
+    options: RunOptions, *, models: Sequence[str] = (), on_ray: bool = False
 ) -> None:
-    """Measure models by benchmarks, and print what came of it.
+    """Measure models by the benchmarks of the settings, and print what came of it.
 
     Args:
         options: of the command.
-        benchmarks: instead of those of the settings, where there are any.
         models: by name; where there are none, base and the one that `training.variant` says.
-        items: most items of each benchmark.
         on_ray: on a Ray cluster.
 
     Raises:
@@ -68,11 +60,6 @@ def evaluate_models(
         ToolformerError: there is no such model.
     """
     home = Home.find()
-    chosen = {"benchmarks": list(benchmarks)} if benchmarks else {}
-    chosen |= {} if items is None else {"items": items}
-    if chosen:
-        overrides = merged(options.overrides, {"evaluation": chosen})
-        options = replace(options, overrides=overrides)
     settings = options.load_settings(home)
     named = tuple(models) or (BASE, name_of_variant(settings.training.variant))
     for name in named:
@@ -97,11 +84,7 @@ def evaluate_models(
 
 
 def run_study(options: RunOptions, *, name: str) -> None:
-    """Run one of the paper's studies, and print the scores that it rests on.
-
-    Args:
-        options: of the command.
-        name: one of `STUDIES`.
+    """Run one of `STUDIES`, and print the scores that it rests on.
 
     Raises:
         RunFailedError: a benchmark could not be measured; the others are.

@@ -26,7 +26,6 @@ def explain(
 
     Args:
         call_id: enough of its beginning to tell it from others.
-        options: of the command.
         with_model: compute the losses again.
         as_json: print the row of `explained_call.sql`, with `recomputation` (or null) and
             `not_recomputed`, the reason why not (or null), in place of tables.
@@ -43,7 +42,7 @@ def explain(
         why_not = "it has no losses"
     elif with_model:
         try:
-            recomputation, why_not = recompute(call, options, home, warehouse), None
+            recomputation, why_not = recompute(call, options, home), None
         except CannotRecomputeError as error:
             why_not = str(error)
     if output is not None:

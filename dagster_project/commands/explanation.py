@@ -9,9 +9,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.commands.recomputation import OtherResult, Recomputation, stored_other_result
+from dagster_project.commands.recomputation import Recomputation
 from dagster_project.report.page import rendered
 from toolformer.filtering import FilterReason
+from toolformer.forward.precision import FLOAT32
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 
@@ -25,6 +26,17 @@ _CONTEXT = 240
 _PAGE_COLUMNS = 110
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
 _PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
+_PRUNED = "the reduction cannot reach scoring.lowest_threshold, so further losses were left out"
+_DECISIONS = {
+    FilterReason.KEPT: "the reduction reaches the threshold",
+    FilterReason.BELOW_THRESHOLD: "the reduction does not reach the threshold",
+    FilterReason.BELOW_CONTRAST: "it helps too little more than the result of another call",
+    FilterReason.NO_SWAPPED_RESULT: "no other call has another result to compare with",
+    FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD: _PRUNED,
+    FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: _PRUNED,
+    FilterReason.NOT_FINITE: "a loss is not a finite number",
+    FilterReason.NO_TEXT_AFTER_POSITION: "no text follows the call",
+}
 
 
 def explanation_of(
@@ -48,7 +60,7 @@ def explanation_of(
         facts.add_row(label, Text(value))
     yield facts
     if recomputation is not None:
-        yield from _tokens_of(recomputation)
+        yield from _tokens_of(call, recomputation)
 
 
 def page_of_call(
@@ -76,21 +88,19 @@ def _texts_with_gains(
     call: Mapping[str, Any], recomputation: Recomputation
 ) -> Iterator[RenderableType]:
     """The call in its text, the tokens behind it coloured: with its result, and with another."""
-    losses, other, gains = recomputation.losses, recomputation.other, recomputation.gains
-    tokens = recomputation.tokens
+    losses, tokens = recomputation.losses, recomputation.tokens
     note = "Green: a token that is likelier with the result than without it; red: less likely"
-    shown = [(call["result"], list(gains), losses.loss_with_result, note)]
-    if other is not None:
+    shown = [(call["result"], list(recomputation.gains), losses.loss_with_result, note)]
+    if call["swapped_result"] is not None:
         other_gains = [
-            gain + token.weight * (token.with_swapped_result - token.with_result)
-            for token, gain in zip(tokens, gains, strict=True)
-            if token.with_swapped_result is not None
+            gain + token.weight * ((token.with_swapped_result or 0.0) - token.with_result)
+            for token, gain in zip(tokens, recomputation.gains, strict=True)
         ]
         note = "The same with the result of another call"
-        shown.append((other.result, other_gains, losses.loss_with_swapped_result, note))
-    most = max((abs(gain) for _, of_tokens, _, _ in shown for gain in of_tokens), default=0.0)
-    for result, of_tokens, loss, note in shown:
-        styles = (_shade(gain, most) for gain in of_tokens)
+        shown.append((call["swapped_result"], other_gains, losses.loss_with_swapped_result, note))
+    largest = max((abs(gain) for _, gains, _, _ in shown for gain in gains), default=0.0)
+    for result, gains, loss, note in shown:
+        styles = (_shade(gain, largest) for gain in gains)
         coloured = Text.assemble(*zip((token.text for token in tokens), styles, strict=True))
         yield Text.assemble(*_in_its_text(call, result, coloured))
         yield Text(f"{note}. Loss {_number(loss)} nats.\n", style="dim")
@@ -101,31 +111,52 @@ def _in_its_text(
 ) -> Iterator[str | Text | tuple[str, str]]:
     """The parts of the text with the call, the tokens behind it as they are given."""
     before, after = _context(call)
-    before_arrow, from_arrow = _written(call, result)
     if tokens:
         # A token can be a part of a character, which the text does not have.
         is_whole = after.startswith(tokens.plain)
         after = after.removeprefix(tokens.plain) if is_whole else " …"
     yield before
-    yield before_arrow, "bold cyan"
-    yield from_arrow, "bold magenta"
+    if call["arguments"] is None:
+        # A sample that is no call.
+        yield f" [{call['sample_text']}", "bold cyan"
+    else:
+        parsed = ToolCall(call["tool"], call["arguments"])
+        if result is None:
+            yield format_call(parsed, empty_result_keeps_arrow=False), "bold cyan"
+        else:
+            written, arrow, answer = format_call(parsed, result).partition(" -> ")
+            yield written, "bold cyan"
+            yield arrow + answer, "bold magenta"
     yield tokens
     yield after
 
 
-def _shade(gain: float, most: float) -> str:
+def _context(call: Mapping[str, Any]) -> tuple[str, str]:
+    """The text around a call; a word that the cut goes through is left out."""
+    if call["text"] is None:
+        return "(the text is not stored) ", ""
+    offset = call["character_offset"]
+    before, after = call["text"][:offset], call["text"][offset:]
+    if len(before) > _CONTEXT:
+        before = "… " + before[-_CONTEXT:].partition(" ")[2]
+    if len(after) > _CONTEXT:
+        after = after[:_CONTEXT].rpartition(" ")[0] + " …"
+    return before, after
+
+
+def _shade(gain: float, largest: float) -> str:
     """The style of a token: the stronger its colour, the more it counts."""
     if abs(gain) < _TELLING:
         return ""
-    end, share = _HELPED_MOST if gain > 0 else _HURT_MOST, abs(gain) / most
+    end, share = _HELPED_MOST if gain > 0 else _HURT_MOST, abs(gain) / largest
     mixed = (round(a + share * (b - a)) for a, b in zip(_NEUTRAL, end, strict=True))
     return f"black on rgb({','.join(map(str, mixed))})"
 
 
-def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
-    place = _PLACES[recomputation.placement]
+def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterator[RenderableType]:
     table = Table(
-        title=f"log p of the tokens behind the call, in nats, with the call {place}",
+        title="log p of the tokens behind the call, in nats, with the call "
+        f"{_PLACES[recomputation.placement]}",
         title_justify="left",
         title_style="bold",
         show_footer=True,
@@ -136,7 +167,7 @@ def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
         losses.loss_call_without_result,
         losses.loss_with_result,
         losses.loss_with_swapped_result,
-        recomputation.decision.loss_reduction,
+        sum(recomputation.gains),
     )
     footers = ("weighted loss", "", *map(_number, sums))
     for column, footer in zip(_COLUMNS, footers, strict=True):
@@ -152,18 +183,15 @@ def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
         # Quoted, so that spaces and line breaks are seen.
         cells = (json.dumps(token.text, ensure_ascii=False), *map(_number, numbers), f"{gain:+.3f}")
         colour = _HELPED if gain > 0 else _HURT
-        style = colour if abs(gain) >= _TELLING else ""
-        table.add_row(*map(Text, cells), style=style)
+        table.add_row(*map(Text, cells), style=colour if abs(gain) >= _TELLING else "")
     yield Text()
     yield table
-    if recomputation.other is not None:
-        yield Text(f"other result: {_other_result(recomputation.other)}")
     yield Text("gain: weight times how much the result raises log p; together L⁻ - L⁺.")
-    yield Text(f"Model: {recomputation.model}, {recomputation.precision}.")
-    colour = _HELPED if recomputation.is_same_decision else _HURT
-    decision = recomputation.decision
-    verdict = _in_words(decision.is_kept, decision.reason)
-    yield Text(f"{verdict}. {recomputation.remark}", style=colour)
+    yield Text(f"Model: {recomputation.model}, {FLOAT32}.")
+    yield Text(
+        f"These losses differ from the stored ones, which are of {call['precision']}, by up to "
+        f"{recomputation.largest_difference:.4f} nats."
+    )
 
 
 def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -200,97 +228,44 @@ def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     runs = {stage: call[f"{stage}_run"] for stage in ("sampling", "execution", "decision")}
     yield "runs", ", ".join(f"{stage} {run}" for stage, run in runs.items() if run) or "not stored"
     if call["is_kept"] is not None:
-        losses = {
-            "L(ε)": call["loss_without_call"],
-            "L(e(c, ε))": call["loss_call_without_result"],
-            "L(e(c, r))": call["loss_with_result"],
-        }
-        values = (f"{name} = {_number(loss) or 'not needed'}" for name, loss in losses.items())
-        yield "losses", f"{', '.join(values)} nats ({call['precision']})"
-        other, own = stored_other_result(call), call["loss_with_result"]
-        if other is not None:
-            value = _other_result(other)
-            if other.loss is not None and own is not None:
-                direction = "lower" if other.loss >= own else "higher"
-                value += f": loss {other.loss:.3f}; with the own result it is "
-                value += f"{direction} by {abs(other.loss - own):.3f}"
-            yield "other result", value
+        yield from _losses_of(call)
+
+
+def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    losses = {
+        "L(ε)": call["loss_without_call"],
+        "L(e(c, ε))": call["loss_call_without_result"],
+        "L(e(c, r))": call["loss_with_result"],
+    }
+    values = (f"{name} = {_number(loss) or 'not needed'}" for name, loss in losses.items())
+    yield "losses", f"{', '.join(values)} nats ({call['precision']})"
+    reduction = _number(call["loss_reduction"]) or "not known"
+    yield "reduction", f"{reduction} nats; the threshold is {call['filtering_threshold']:g}"
+    if call["swapped_result"] is not None:
+        loss = _number(call["loss_with_swapped_result"])
+        yield (
+            "other result",
+            f"{call['swapped_result']} (of {call['swapped_call_id']}): loss {loss}",
+        )
+    if call["contrast"] is not None:
+        threshold = call["contrast_threshold"]
+        wanted = "" if threshold is None else f"; the threshold is {threshold:g}"
+        yield "contrast", f"{call['contrast']:.3f} nats less than with the other result{wanted}"
 
 
 def status_of(call: Mapping[str, Any]) -> str:
-    """How far a call came and why no further; of a scored call the decision as a sentence."""
+    """How far a call came and why no further; of a scored call the decision in words."""
     reason = call["execution_reason"] or call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""
     if call["is_kept"] is not None:
-        return f"{_in_words(call['is_kept'], call['decision_reason'])}: {_decision_of(call)}"
+        decision = call["decision_reason"]
+        named = "kept" if call["is_kept"] else f"dropped ({decision.replace('_', ' ')})"
+        return f"{named}: {_DECISIONS[FilterReason(decision)]}"
     if call["status"] == "dropped":
         return f"dropped after sampling{because}"
     if call["execution_status"] is None:
         return "sampled, not executed yet"
     return f"execution failed{because}" if call["result"] is None else "executed, not scored yet"
-
-
-def _decision_of(call: Mapping[str, Any]) -> str:
-    reduction = call["loss_reduction"]
-    lowers = f"the result lowers the loss by {reduction or 0:.3f}"
-    if reduction is not None and reduction < 0:
-        lowers = f"the result raises the loss by {-reduction:.3f}"
-    reaches = f"{lowers}, and the threshold is {call['filtering_threshold']:g}"
-    contrast = ""
-    if call["contrast"] is not None and call["contrast_threshold"] is not None:
-        contrast = (
-            f"; that is {call['contrast']:.3f} more than another call's result lowers it, and "
-            f"{call['contrast_threshold']:g} more is asked for"
-        )
-    pruned = (
-        f"the reduction cannot reach {call['lowest_threshold']:g}, so further losses were left out"
-    )
-    match FilterReason(call["decision_reason"]):
-        case FilterReason.KEPT | FilterReason.BELOW_THRESHOLD | FilterReason.BELOW_CONTRAST:
-            return reaches + contrast
-        case FilterReason.NO_SWAPPED_RESULT:
-            return f"{reaches}; but no other call has another result to compare with"
-        case FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD:
-            return f"the loss without a call is {call['loss_without_call']:.3f}: {pruned}"
-        case FilterReason.BOUND_BELOW_LOWEST_THRESHOLD:
-            return f"against the text without a call {lowers}: {pruned}"
-        case FilterReason.NOT_FINITE:
-            return "a loss is not a finite number"
-        case FilterReason.NO_TEXT_AFTER_POSITION:
-            return "no text follows the call"
-
-
-def _written(call: Mapping[str, Any], result: str | None) -> tuple[str, str]:
-    """The call as it is written, up to its arrow and from there on; a sample that is no call."""
-    if call["arguments"] is None:
-        return f" [{call['sample_text']}", ""
-    parsed = ToolCall(call["tool"], call["arguments"])
-    if result is None:
-        return format_call(parsed, empty_result_keeps_arrow=False), ""
-    before, arrow, answer = format_call(parsed, result).partition(" -> ")
-    return before, arrow + answer
-
-
-def _context(call: Mapping[str, Any]) -> tuple[str, str]:
-    """The text around a call; a word that the cut goes through is left out."""
-    if call["text"] is None:
-        return "(the text is not stored) ", ""
-    offset = call["character_offset"]
-    before, after = call["text"][:offset], call["text"][offset:]
-    if len(before) > _CONTEXT:
-        before = "… " + before[-_CONTEXT:].partition(" ")[2]
-    if len(after) > _CONTEXT:
-        after = after[:_CONTEXT].rpartition(" ")[0] + " …"
-    return before, after
-
-
-def _other_result(other: OtherResult) -> str:
-    remark = "" if other.loss is not None else "; its loss is not stored"
-    return f"{other.result} (of {other.call_id}{remark})"
-
-
-def _in_words(is_kept: bool, reason: str) -> str:
-    return "kept" if is_kept else f"dropped ({reason.replace('_', ' ')})"
 
 
 def _number(value: float | None) -> str:

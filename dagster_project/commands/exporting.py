@@ -1,16 +1,15 @@
 """`toolformer export`: C* and its calls as files that other programs read."""
 
+import glob
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ExportFormat
-from dagster_project.commands.export_target import checked_target, refusals_told
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
@@ -27,62 +26,20 @@ from toolformer.exports.records import (
     text_record,
     tool_schema,
 )
-from toolformer.ground.whole_files import replacing, replacing_folder
+from toolformer.ground.whole_files import remove_abandoned, replacing, replacing_folder
 from tools.errors import ToolError
+from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
 _OF_EXPORT = {CARD_FILE, "data"}
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A round of annotation of a home.
-
-    Attributes:
-        home, warehouse: where it is.
-        round: its number.
-    """
-
-    home: Home
-    warehouse: Warehouse
-    round: int
-
-    @cached_property
-    def settings(self) -> Settings:
-        """Of the round; the plain ones where toolformer.yaml has no such round any more."""
-        of_round = RunOptions(overrides={"sampling": {"round": self.round}})
-        try:
-            return of_round.load_settings(self.home)
-        except SettingsError:
-            return RunOptions().load_settings(self.home)
-
-    def tool_schemas(self) -> list[dict[str, Any]]:
-        """The tools with kept calls, as the home describes them."""
-        return [
-            tool_schema(
-                row["tool"],
-                self._description(row["tool"]),
-                has_input=row["has_arguments"],
-                needs_input=row["needs_arguments"],
-            )
-            for row in self.warehouse.ask("exported_tools", round=self.round).to_dicts()
-        ]
-
-    def _description(self, tool: str) -> str:
-        try:
-            return open_tool(self.settings, self.home, tool).description
-        except ToolError:
-            # Its calls are there, and the tool is not registered any more.
-            return f"The tool {tool}."
-
-
 def write_export(
-    form: ExportFormat, output: Path, *, round_number: int | None, is_forced: bool
+    form: ExportFormat, home: Home, output: Path, *, round_number: int | None, is_forced: bool
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
     Args:
-        form: what to write.
         output: the file; of a dataset the folder.
         round_number: of annotation; by default the newest with kept calls, in a database all.
         is_forced: replace an earlier export.
@@ -90,17 +47,126 @@ def write_export(
     Raises:
         ExportError: there is nothing to export, or no place for it.
     """
-    home = Home.find()
-    of_folder = _OF_EXPORT if form == "dataset" else None
-    target = checked_target(output, home, is_forced=is_forced, folder_of=of_folder)
+    folder_of = _OF_EXPORT if form == "dataset" else None
+    target = _checked_target(output, home, is_forced=is_forced, folder_of=folder_of)
     warehouse = open_warehouse(home)
-    with refusals_told(output):
+    with _refusals_told(output):
         if form == "duckdb":
-            told = _write_database(warehouse, target, round_number)
+            number = "All rounds" if round_number is None else f"Round {round_number}"
+            written = _write_database(warehouse, target, round_number)
         else:
-            source = _Source(home, warehouse, _round_with_calls(warehouse, round_number))
-            told = f"Round {source.round}: {_WRITERS[form](source, target)}"
-    console.say(f"{told}, in {output}.")
+            chosen = _round_with_calls(warehouse, round_number)
+            number = f"Round {chosen}"
+            written = _write_round(form, home, warehouse, target, chosen)
+    console.say(f"{number}: {written}, in {output}.")
+
+
+def _write_round(
+    form: ExportFormat, home: Home, warehouse: Warehouse, target: Path, round_number: int
+) -> str:
+    """Write a format that has one round; what was written."""
+    write_lines = partial(_write_lines, warehouse, target, round_number)
+    if form == "text":
+        return f"{write_lines('exported_texts', text_record):,} texts"
+    settings = _settings_of_round(home, round_number)
+    if form == "dataset":
+        with replacing_folder(target) as folder:
+            rows = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
+        return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
+    tools = [
+        tool_schema(
+            row["tool"],
+            _description(row["tool"], settings, home),
+            has_input=row["has_arguments"],
+            needs_input=row["needs_arguments"],
+        )
+        for row in warehouse.ask("exported_tools", round=round_number).to_dicts()
+    ]
+    if form == "sft":
+        count = write_lines("exported_texts", partial(chat_record, tools=tools))
+        return f"{count:,} conversations"
+    count = write_lines("exported_pairs", partial(pair_record, tools=tools))
+    return f"{count:,} pairs of a kept and a dropped call"
+
+
+def _settings_of_round(home: Home, round_number: int) -> Settings:
+    """Of the round; the plain ones where toolformer.yaml has no such round any more."""
+    try:
+        return RunOptions(overrides={"sampling": {"round": round_number}}).load_settings(home)
+    except SettingsError:
+        return RunOptions().load_settings(home)
+
+
+def _description(tool: str, settings: Settings, home: Home) -> str:
+    try:
+        return open_tool(settings, home, tool).description
+    except ToolError:
+        # Its calls are there, and the tool is not registered any more.
+        return f"The tool {tool}."
+
+
+def _checked_target(
+    output: Path,
+    home: Home,
+    *,
+    is_forced: bool,
+    folder_of: Collection[str] | None = None,
+) -> Path:
+    """The place to write to, free of what killed exports to it left half written.
+
+    Args:
+        is_forced: replace an earlier export.
+        folder_of: names of what an earlier export has in its folder; None for a file.
+
+    Raises:
+        ExportError: there is no place for it.
+    """
+    target = output.expanduser().absolute()
+    is_folder = folder_of is not None
+    places = (home.root.resolve(), home.machine.resolve())
+    if any(target.resolve().is_relative_to(place) for place in places):
+        raise ExportError(
+            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
+            "itself. Choose a place outside of it."
+        )
+    remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
+    is_empty = is_folder and target.is_dir() and not any(target.iterdir())
+    if is_empty or not target.exists():
+        return target
+    if not is_forced:
+        raise ExportError(
+            f"'{target}' is there already. Choose another place, or replace it with --force."
+        )
+    if target.is_dir() != is_folder:
+        there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
+        raise ExportError(
+            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
+        )
+    others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
+    if others:
+        raise ExportError(
+            f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
+            "earlier exports only. Choose another place."
+        )
+    return target
+
+
+@contextmanager
+def _refusals_told(output: Path) -> Iterator[None]:
+    """Tell what the disk refuses while `output` is written.
+
+    Raises:
+        ExportError: it refused.
+    """
+    try:
+        yield
+    except WarehouseError:
+        raise
+    except OSError as error:
+        raise ExportError(
+            f"Cannot write '{output}': {error}. Nothing is left of it. Check the free space and "
+            "the permissions of its folder, or choose another place, and run the same again."
+        ) from error
 
 
 def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
@@ -135,34 +201,16 @@ def _write_database(warehouse: Warehouse, target: Path, round_number: int | None
                 "There are no documents yet. Run `toolformer build` first, or set TOOLFORMER_HOME "
                 "to a home that was built."
             )
-    of_round = "All rounds" if round_number is None else f"Round {round_number}"
-    return f"{of_round}: {len(rows)} tables with {sum(rows.values()):,} rows"
+    return f"{len(rows)} tables with {sum(rows.values()):,} rows"
 
 
-def _write_dataset(source: _Source, target: Path) -> str:
-    with replacing_folder(target) as folder:
-        rows = write_dataset_folder(
-            folder, source.warehouse, source.settings, round_number=source.round
-        )
-    return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
-
-
-def _write_texts(source: _Source, target: Path) -> str:
-    return f"{_write_lines(source, target, 'exported_texts', text_record):,} texts"
-
-
-def _write_chats(source: _Source, target: Path) -> str:
-    record = partial(chat_record, tools=source.tool_schemas())
-    return f"{_write_lines(source, target, 'exported_texts', record):,} conversations"
-
-
-def _write_pairs(source: _Source, target: Path) -> str:
-    record = partial(pair_record, tools=source.tool_schemas())
-    count = _write_lines(source, target, "exported_pairs", record)
-    return f"{count:,} pairs of a kept and a dropped call"
-
-
-def _write_lines(source: _Source, target: Path, query: str, record: Callable[[Row], Record]) -> int:
+def _write_lines(
+    warehouse: Warehouse,
+    target: Path,
+    round_number: int,
+    query: str,
+    record: Callable[[Row], Record],
+) -> int:
     """Write JSON lines; how many.
 
     Raises:
@@ -171,7 +219,7 @@ def _write_lines(source: _Source, target: Path, query: str, record: Callable[[Ro
     count = 0
     with (
         replacing(target) as temporary,
-        source.warehouse.stream(query, round=source.round) as batches,
+        warehouse.stream(query, round=round_number) as batches,
     ):
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for batch in batches:
@@ -180,16 +228,8 @@ def _write_lines(source: _Source, target: Path, query: str, record: Callable[[Ro
                 count += batch.num_rows
         if not count:
             raise ExportError(
-                f"In round {source.round} no position has both a kept and a dropped call of one "
+                f"In round {round_number} no position has both a kept and a dropped call of one "
                 "tool. Pairs need several samples per position: raise tools.*.calls_per_position "
                 "(m in the paper) and run `toolformer build`."
             )
     return count
-
-
-_WRITERS: dict[ExportFormat, Callable[[_Source, Path], str]] = {
-    "dataset": _write_dataset,
-    "sft": _write_chats,
-    "preference": _write_pairs,
-    "text": _write_texts,
-}

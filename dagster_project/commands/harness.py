@@ -1,4 +1,4 @@
-"""`toolformer lm-eval`: tasks of lm-evaluation-harness without and with live calls."""
+"""`toolformer evaluate lm-eval`: tasks of lm-evaluation-harness without and with live calls."""
 
 import datetime
 import json
@@ -16,9 +16,8 @@ from dagster_project.commands.completing import LiveModel, given_date, live_mode
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
-from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from toolformer.decoding.completions import Completion
-from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError
 from toolformer.ground.whole_files import write_whole
 from toolformer_lm_eval.answers import Answers, Generation
@@ -29,21 +28,6 @@ from tools.registry import check_tool_name
 
 OFF, ON = "tools off", "tools on"
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Tasks:
-    """What the harness runs.
-
-    Attributes:
-        names: of tasks that let the model write.
-        include_path: folder with task files of one's own; None for none.
-        limit: most items of each task; None for all.
-    """
-
-    names: Sequence[str]
-    include_path: Path | None = None
-    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +57,9 @@ class Continuation:
         with_calls: bool,
         without_calls: Answers | None = None,
     ) -> list[Completion]:
-        """Continue prompts in one batch.
+        """Continue prompts, all in the same way, in one batch.
 
         Args:
-            prompts: all that are to be continued in the same way.
-            way: how.
-            with_calls: whether tools may be called.
             without_calls: the answers to the same prompts with calls disabled, where they are
                 known; what is the same up to the first call is not decoded again.
 
@@ -88,20 +69,12 @@ class Continuation:
         known = None
         if without_calls is not None:
             known = [without_calls.completions[prompt, way] for prompt in prompts]
-        live, dates = self.live, [self.today] * len(prompts)
-        tools = live_tools(live.toolbox, live.settings, prompts, dates)
-        return complete(
-            live.load(),
+        return self.live.complete(
             prompts,
-            parameters=decoding_parameters(
-                live.settings,
-                tuple(live.toolbox.tools) if with_calls else (),
-                max_new_tokens=way.max_new_tokens,
-                least_call_probability=live.least_call_probability,
-                blocked_tools=self.blocked_tools,
+            self.today,
+            self.live.parameters(
+                way.max_new_tokens, with_calls=with_calls, blocked_tools=self.blocked_tools
             ),
-            run_calls=tools.run_calls,
-            parse_arguments=tools.parse_arguments,
             prompt_ids=self._fitting(prompts, way),
             stop_texts=way.until,
             without_calls=known,
@@ -110,10 +83,7 @@ class Continuation:
 
     def _fitting(self, prompts: Sequence[str], way: Generation) -> list[list[int]]:
         model = self.live.load()
-        parameters = decoding_parameters(
-            self.live.settings, tuple(self.live.toolbox.tools), max_new_tokens=way.max_new_tokens
-        )
-        max_tokens = longest_prompt_tokens(model, parameters)
+        max_tokens = longest_prompt_tokens(model, self.live.parameters(way.max_new_tokens))
         if max_tokens < 1:
             raise SequenceTooLongError(
                 f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "
@@ -128,14 +98,16 @@ class Continuation:
 
 
 def compare_on_tasks(
-    tasks: Tasks,
+    tasks: Sequence[str],
     options: RunOptions,
     *,
-    with_calls: bool,
-    model_name: str | None,
-    today: str | None,
-    blocked_tools: Sequence[str],
-    output: Path | None,
+    include_path: Path | None = None,
+    limit: int | None = None,
+    with_calls: bool = True,
+    model_name: str | None = None,
+    today: str | None = None,
+    blocked_tools: Sequence[str] = (),
+    output: Path | None = None,
 ) -> None:
     """Run tasks with calls disabled, and enabled, and print both results side by side."""
     check_installed()
@@ -145,7 +117,7 @@ def compare_on_tasks(
     for name in blocked_tools:
         check_tool_name(name, targets=settings.tools.targets)
     # Before the model, which may have to be converted first.
-    manager = open_tasks(tasks.names, tasks.include_path)
+    manager = open_tasks(tasks, include_path)
     with live_model(options, settings, home, model_name=model_name) as live:
         # Only now: they need what is checked above.
         from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
@@ -169,9 +141,9 @@ def compare_on_tasks(
                 # No cache of the harness: its keys do not name the model.
                 results = evaluate(
                     HarnessModel(answers),
-                    tasks=list(tasks.names),
+                    tasks=list(tasks),
                     task_manager=manager,
-                    limit=tasks.limit,
+                    limit=limit,
                     bootstrap_iters=0,
                 )
                 modes[mode] = Outcome(results or {}, answers)
@@ -186,7 +158,7 @@ def compare_on_tasks(
         report = {
             "model": str(live.directory),
             "model_identity": model_identity(live.directory),
-            "limit": tasks.limit,
+            "limit": limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),
                 "least_call_probability": live.least_call_probability,

@@ -1,7 +1,7 @@
 """What the flags of a command change for one run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dagster_project.settings.settings_file import (
     write_settings_file,
 )
 from dagster_project.settings.yaml_text import YAML_ERRORS, loaded
+from toolformer.training.variants import CALLS
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class RunOptions:
         force: bool = False,
         tools: Sequence[str] = (),
         variant: str | None = None,
+        benchmarks: Sequence[str] = (),
+        items: int | None = None,
     ) -> "RunOptions":
         """From the command line's flags.
 
@@ -65,9 +68,18 @@ class RunOptions:
             for part in reversed(name.split(".")):
                 nested = {part: nested}
             overrides = merged(overrides, with_absolute_paths(nested, Path.cwd()))
+        evaluation = {"benchmarks": list(benchmarks)} if benchmarks else {}
+        evaluation |= {} if items is None else {"items": items}
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
+        if evaluation:
+            overrides = merged(overrides, {"evaluation": evaluation})
         return cls(preset, overrides, force, tuple(tools))
+
+    def in_round(self, number: int, variant: str = CALLS) -> "RunOptions":
+        """The same for a round; by default its model of the calls, which annotates the next."""
+        changes = {"sampling": {"round": number}, "training": {"variant": variant}}
+        return replace(self, overrides=merged(self.overrides, changes))
 
     def load_settings(self, home: Home) -> Settings:
         """The settings of this run; the settings file is written at first use."""

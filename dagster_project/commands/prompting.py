@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,6 @@ def compare_prompts(
     too, so the seconds are mostly the model's.
 
     Args:
-        tool_name: whose prompts.
         prompts: `default`, `short`, or files.
         options: of the command; `tools` names the tool.
         texts: how many windows of texts that the tool preselects, from the first shard that is not
@@ -92,16 +92,34 @@ def compare_prompts(
         with dagster_instance(home) as instance:
             prepare(options, home, settings, instance)
     check_usable(tool, tool_name)
-    comparison = _Comparison.of(tool, settings, home, texts)
+    annotator = Annotator.of(settings, home)
+    # Loaded before the seconds of the first prompt are counted.
+    tokenizer = annotator.load(process_holder(), settings, home).tokenizer
+    preselected = islice(_preselected(tool, settings, home), texts)
+    documents = {document.document_id: document for document in preselected}
+    windows = windows_of(
+        documents,
+        tokenizer,
+        window_tokens=settings.corpus.window_tokens,
+        most=settings.corpus.max_windows_per_text,
+    )
+    comparison = _Comparison(
+        tool, settings, home, annotator, documents, list(islice(windows, texts))
+    )
+    if not comparison.windows:
+        raise ToolformerError(
+            f"{tool.name} preselects no text of the shards that are not held out, so there is "
+            "nothing to compare prompts on. Add texts that it suits (`toolformer ingest`)."
+        )
     with console.progress_bars():
         rows = [comparison.row(name, prompt) for name, prompt in read.items()]
     console.frame(pl.DataFrame(rows))
     few = f" (there are no {texts})" if len(comparison.windows) < texts else ""
-    of_tool = settings.tools.of(tool_name)
+    own = settings.tools.of(tool_name)
     console.say(
-        f"{tool_name} on {len(comparison.windows)} texts{few}: k = {of_tool.positions_per_text}, "
-        f"m = {of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Kept share: of "
-        "the scored calls. Chance share: of the same calls with the results of others."
+        f"{tool_name} on {len(comparison.windows)} texts{few}: k = {own.positions_per_text}, m = "
+        f"{own.calls_per_position}, τ_f = {own.filtering_threshold:g}. Kept share: of the scored "
+        "calls. Chance share: of the same calls with the results of others."
     )
     if settings.sampling.proposals == "calls" and tool.makes_proposals:
         console.say(
@@ -122,30 +140,6 @@ class _Comparison:
     documents: Mapping[str, Document]
     windows: Sequence[Window]
 
-    @classmethod
-    def of(cls, tool: Tool, settings: Settings, home: Home, texts: int) -> "_Comparison":
-        annotator = Annotator.of(settings, home)
-        # Loaded before the seconds of the first prompt are counted.
-        tokenizer = annotator.load(process_holder(), settings, home).tokenizer
-        documents: dict[str, Document] = {}
-        windows: list[Window] = []
-        for document in _preselected(tool, settings, home):
-            documents[document.document_id] = document
-            windows += windows_of(
-                {document.document_id: document},
-                tokenizer,
-                window_tokens=settings.corpus.window_tokens,
-                most=settings.corpus.max_windows_per_text,
-            )
-            if len(windows) >= texts:
-                break
-        if not windows:
-            raise ToolformerError(
-                f"{tool.name} preselects no text of the shards that are not held out, so there is "
-                "nothing to compare prompts on. Add texts that it suits (`toolformer ingest`)."
-            )
-        return cls(tool, settings, home, annotator, documents, windows[:texts])
-
     def row(self, name: str, prompt: str) -> dict[str, Any]:
         """What one prompt comes to."""
         began = time.monotonic()
@@ -163,15 +157,14 @@ class _Comparison:
             candidates = [sample for sample in samples if sample.status == "parsed"]
             calls = self._executed(name, candidates)
             losses = self._losses(name, calls, Path(scratch))
-        of_tool = self.settings.tools.of(self.tool.name)
+        tool_settings = self.settings.tools.of(self.tool.name)
         decided = partial(
             decide,
-            filtering_threshold=of_tool.filtering_threshold,
+            filtering_threshold=tool_settings.filtering_threshold,
             baseline=losses_wanted(self.settings).baseline,
         )
-        kept = sum(
-            decided(loss, contrast_threshold=of_tool.contrast_threshold).is_kept for loss in losses
-        )
+        contrast = tool_settings.contrast_threshold
+        kept = sum(decided(loss, contrast_threshold=contrast).is_kept for loss in losses)
         swapped = [
             dataclasses.replace(loss, loss_with_result=loss.loss_with_swapped_result)
             for loss in losses

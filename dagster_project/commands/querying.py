@@ -1,7 +1,4 @@
-"""`toolformer sql`: take a query from the command line, standard input or a file; show its rows.
-
-Does not parse the command line.
-"""
+"""`toolformer sql`: take a query from the command line, standard input or a file; show its rows."""
 
 import sys
 from pathlib import Path
@@ -15,12 +12,10 @@ _STANDARD_INPUT = "-"
 
 
 def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
-    """Run one query and print its rows.
+    """Run one query and print its rows as a table, `json` or `csv`.
 
     Args:
         query: the statement; `-`, or None without a file, stands for standard input.
-        file: has the statement.
-        output: `table`, `json` or `csv`.
 
     Raises:
         QueryError: there is no query or there are two, it is no text, or the warehouse refuses it.
@@ -30,24 +25,18 @@ def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
 
 
 def _statement(query: str | None, file: Path | None) -> str:
-    if query is not None and file is not None:
+    if file is None and query is not None and query != _STANDARD_INPUT:
+        return query
+    if file is not None and query is not None:
         raise QueryError(
             f"There are two queries: one on the command line and {str(file)!r}. Expected one. "
             "Leave one of them out."
         )
-    if file is not None:
-        return _text(file)
-    if query == _STANDARD_INPUT or (query is None and not sys.stdin.isatty()):
-        return _text(None)
-    if query is None:
+    if file is None and query is None and sys.stdin.isatty():
         raise QueryError(
             "There is no query. Expected one such as `toolformer sql 'select * from call_funnel'`, "
             "a file (`--file QUERY.sql`), or one that is piped in (`toolformer sql - < QUERY.sql`)."
         )
-    return query
-
-
-def _text(file: Path | None) -> str:
     name = "The standard input" if file is None else f"The file {str(file)!r}"
     try:
         content = sys.stdin.buffer.read() if file is None else file.read_bytes()

@@ -1,39 +1,47 @@
-"""`toolformer recipe small`: from texts to a table that says whether the tools help.
+"""`toolformer recipe`: from texts to a table that says what the calls gain.
 
-Rounds of annotation, the controls, and the evaluation, each by the command that a user would type.
-The numbers stand in the preset of the recipe.
+A recipe is a preset and a list of commands, each run in a process of its own so that memory is
+given back between them. The numbers stand in the preset.
 """
 
 import io
-from collections.abc import Mapping
-from functools import partial
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
 from dagster_project.commands import console
-from dagster_project.commands.evaluating import evaluate_models
-from dagster_project.commands.reporting import make_report
-from dagster_project.commands.rounds import options_of_round, run_rounds, train_if_needed
-from dagster_project.commands.steps import Step, run_steps
+from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
+from dagster_project.report.verdicts import verdicts_of
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
+from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY, SUMS
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
-from dagster_project.settings.settings_file import load_settings
+from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.settings.yaml_text import read_yaml
 from dagster_project.wiring.evaluated_models import name_of_model
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.variants import PLAIN, SHUFFLED
 
+DEMO = "demo"
+_REPORT = ("report",)
 _CONTROLS = (PLAIN, SHUFFLED)
 _PASSAGES = "wiki_passages"
 _HEADER = (
     "# What `toolformer recipe {preset}` works on. The preset has everything else, and what\n"
     "# stands here wins over it. Run the command without flags to go on with this file as it is.\n"
 )
+_NEXT = """\
+  make ui                                             the same in Dagster
+  toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="
+  toolformer serve                                    a page, and OpenAI's API
+  toolformer sql "select * from kept_examples"        all kept calls
+  toolformer ingest FILE …                            your own texts (in another home)"""
 
 
 class _Source(NamedTuple):
@@ -74,9 +82,9 @@ _BENCHMARKS = {
 
 
 def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed: int) -> None:
-    """Annotate in rounds, train the model and its controls, measure all, and print the tables.
+    """Run the commands of a recipe in turn, up to the first that fails, and say what came of it.
 
-    What is up to date is not done again, so a command that was killed goes on where it was.
+    What is up to date is not done again, so a recipe that was killed goes on where it was.
 
     Args:
         preset: the recipe's.
@@ -87,47 +95,60 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
 
     Raises:
         SettingsError: a text file is missing, or the home has other settings.
-        RunFailedError: a stage failed. What was finished stays.
+        SystemExit: a command failed, and said why. What was finished stays.
     """
+    began = time.monotonic()
     home = Home.find()
     if texts is not None:
         _write_settings(home.settings_file, preset, texts, benchmarks, seed)
-    last = _rounds_of(home, preset)
-    run_rounds(until=None, dry_run=False)
-    options = options_of_round(last)
-    evaluate = partial(evaluate_models, options, benchmarks=())
-    run_steps(
-        [
-            *(Step(f"Control: {name}", partial(_train, home, last, name)) for name in _CONTROLS),
-            Step("Evaluation", partial(evaluate, models=(BASE, FINETUNED, *_CONTROLS))),
-            Step(
-                "What the calls gain, in percentage points",
-                partial(_show, home, options.load_settings(home)),
-            ),
-            Step("Kept calls against chance", partial(make_report, None)),
-        ]
-    )
-
-
-def _train(home: Home, last_round: int, variant: str) -> None:
-    options = options_of_round(last_round, variant)
-    train_if_needed(options, options.load_settings(home), home)
-
-
-def _rounds_of(home: Home, preset: str) -> int:
-    """How many rounds the settings of a home list.
-
-    Raises:
-        SettingsError: they list none, or no texts.
-    """
+    elif preset == DEMO:
+        write_settings_file(home.settings_file, preset=preset)
     settings = load_settings(home.settings_file)
-    if not settings.corpus.sources or not settings.rounds:
+    if settings.preset != preset or not settings.corpus.sources:
+        flags = "" if preset == DEMO else " --texts FOLDER"
         raise SettingsError(
-            f"{home.settings_file} lists {'no rounds' if settings.corpus.sources else 'no texts'}, "
-            f"so there is nothing to do. Run `toolformer recipe {preset} --texts FOLDER` in an "
-            f"empty home, or set `preset: {preset}` and corpus.sources there."
+            f"{home.settings_file} is not set up for this recipe: its preset is "
+            f"{settings.preset!r}, and it lists {len(settings.corpus.sources)} sources. Expected "
+            f"preset {preset!r} and sources of texts. Run `toolformer recipe {preset}{flags}` with "
+            "TOOLFORMER_HOME set to an empty folder."
         )
-    return len(settings.rounds)
+    for step in _steps(settings):
+        console.heading(f"$ toolformer {' '.join(step)}")
+        # The others' tables are too many: `toolformer stats` and `evaluate` print them again.
+        if code := run_command(*step, is_shown=step == _REPORT):
+            console.error("This step failed. The same command goes on from here.")
+            sys.exit(code)
+    last_round = {"sampling": {"round": max(1, len(settings.rounds))}}
+    _show_gains(home, load_settings(home.settings_file, overrides=last_round))
+    console.heading(
+        f"Done in {time.monotonic() - began:.0f} s. Everything is in {home.root}. Next:"
+    )
+    console.say(_NEXT)
+
+
+def run_command(*arguments: str, is_shown: bool) -> int:
+    """Run `toolformer` in a process of its own; its exit code.
+
+    Progress and errors are shown in any case, its tables where `is_shown`.
+    """
+    flags = ("-q",) if console.is_quiet() else ()
+    command = [sys.executable, "-m", "dagster_project.cli", *flags, *arguments]
+    output = None if is_shown else subprocess.DEVNULL
+    return subprocess.run(command, stdout=output, check=False).returncode
+
+
+def _steps(settings: Settings) -> list[Sequence[str]]:
+    """The commands of a recipe: one with rounds has controls, too."""
+    if not settings.rounds:
+        return [("build",), ("train",), ("evaluate",), _REPORT]
+    last = len(settings.rounds)
+    in_last = ("--set", f"sampling.round={last}")
+    return [
+        ("build", "--rounds", str(last)),
+        *(("train", "--variant", control, *in_last) for control in _CONTROLS),
+        ("evaluate", "--models", ",".join((BASE, FINETUNED, *_CONTROLS)), *in_last),
+        _REPORT,
+    ]
 
 
 def _write_settings(
@@ -153,7 +174,9 @@ def _write_settings(
     }
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, _HEADER.format(preset=preset) + _yaml(values))
+        text = io.StringIO()
+        YAML().dump(values, text)
+        write_whole(file, _HEADER.format(preset=preset) + text.getvalue())
     elif read_yaml(file) != values:
         raise SettingsError(
             f"{file} has other settings than these flags give. Run `toolformer recipe {preset}` "
@@ -162,22 +185,22 @@ def _write_settings(
 
 
 def _text_file(folder: Path, name: str) -> Path:
-    found = sorted(folder.expanduser().absolute().glob(f"{name}.*"))
-    if len(found) != 1:
-        needed = "; ".join(f"{each}: {source.columns}" for each, source in _SOURCES.items())
+    files = sorted(folder.expanduser().absolute().glob(f"{name}.*"))
+    if len(files) != 1:
+        needed = "; ".join(f"{other}: {source.columns}" for other, source in _SOURCES.items())
         raise SettingsError(
-            f"{folder} has {len(found)} files {name}.*, expected one. The recipe reads three files "
+            f"{folder} has {len(files)} files {name}.*, expected one. The recipe reads three files "
             f"of JSON lines or Parquet, with these columns: {needed}."
         )
-    return found[0]
+    return files[0]
 
 
 def _evaluation(folder: Path | None) -> dict[str, Any]:
     files: dict[str, str] = {}
     if folder is not None:
         for name, beginning in _BENCHMARKS.items():
-            found = sorted(folder.expanduser().absolute().rglob(f"{beginning}*.json*"))
-            files |= {name: str(found[0])} if found else {}
+            matching = sorted(folder.expanduser().absolute().rglob(f"{beginning}*.json*"))
+            files |= {name: str(matching[0])} if matching else {}
         if not files:
             raise SettingsError(
                 f"There is no file of a benchmark in {folder}. Expected names that begin with one "
@@ -187,25 +210,31 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
     return {"benchmarks": [PERPLEXITY, DATESET, *files], "files": files}
 
 
-def _yaml(values: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    writer = YAML(typ="safe")
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
-    writer.dump(values, text)
-    return text.getvalue()
-
-
-def _show(home: Home, settings: Settings) -> None:
+def _show_gains(home: Home, settings: Settings) -> None:
+    """Print what calls gain, what they cost in perplexity, and which texts were kept out."""
     store = open_warehouse(home)
+    show_examples(store, verdicts_of(store), per_tool=3)
     model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, *_CONTROLS))
-    console.frame(store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled))
-    console.say(
-        "`plain` was trained on the same texts without calls, `shuffled` with exchanged results. "
-        "Differences are paired; low and high are the 95 % interval."
-    )
+    gains = store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled)
+    console.heading("What the calls gain, in percentage points")
+    console.frame(gains)
+    console.say("Differences are paired; low and high are the 95 % interval.")
+    if settings.rounds:
+        console.say(
+            "`plain` was trained on the same texts without calls, `shuffled` with exchanged "
+            "results."
+        )
+        console.heading("Texts that were kept out of training")
+        console.frame(store.view("training_exclusion_summary"))
     console.heading("Perplexity of texts that nothing was trained on, calls disabled")
     models = [BASE, plain, shuffled, model]
     console.frame(store.ask("perplexity_by_source", models=models, plain=plain))
-    console.heading("Texts that were kept out of training")
-    console.frame(store.view("training_exclusion_summary"))
+    for row in gains.filter(benchmark=SUMS).iter_rows(named=True):
+        right, before = (
+            round(row["items"] * row[name] / 100) for name in ("score", "score_of_other")
+        )
+        console.say(
+            f"Of {row['items']} sums in sentences that it was not trained on, the finetuned model "
+            f"gets {before} right without calls and {right} with calls (p = {row['p_value']:.1g}, "
+            "McNemar's exact test)."
+        )

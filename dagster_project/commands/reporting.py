@@ -38,7 +38,6 @@ def show_statistics(
 
     Args:
         warehouse: of the home, or limited to some of its shards.
-        settings: in force.
         tally: of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
     """

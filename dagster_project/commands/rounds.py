@@ -1,5 +1,6 @@
-"""`toolformer rounds`: the rounds that toolformer.yaml lists, each built and trained in turn."""
+"""`toolformer build --rounds N`: rounds of annotation, each built and trained in turn."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import polars as pl
@@ -11,99 +12,74 @@ from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
-from dagster_project.commands.steps import Step, run_steps
 from dagster_project.commands.training import train_model
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import FINETUNED, Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.training.variants import CALLS
+from toolformer.errors import ToolformerError
 
 
-def run_rounds(*, until: int | None, dry_run: bool) -> None:
+def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool = False) -> None:
     """Build and train round after round, and print what came of each.
 
     What is up to date is not done again, so a command that was killed goes on where it was.
 
     Args:
-        until: the last round; by default the last that is listed.
+        options: of the command.
+        until: the last round.
         dry_run: only say what would be done, as far as it can be told.
+        on_ray: on a Ray cluster.
 
     Raises:
         SettingsError: the settings of a round are not valid, or it is not listed.
         RunFailedError: a round failed, or keeps too few calls to train on. Earlier rounds stay.
     """
     home = Home.find()
-    rounds = _settings_of_rounds(home, until)
+    rounds = _settings_of_rounds(options, home, until)
     if dry_run:
-        _show_plans(home, rounds)
+        _show_plans(options, home, rounds)
         return
-    steps = [
-        Step(
-            f"Round {number} of {len(rounds)}",
-            partial(_run_round, number, settings, home),
-            f"Commands for this round alone need `--set sampling.round={number}`. "
-            "`toolformer rounds` goes on from here.",
-        )
-        for number, settings in rounds.items()
-    ]
-    run_steps([*steps, Step("Rounds", partial(_show_results, home, rounds))])
+    for number, settings in rounds.items():
+        console.heading(f"Round {number} of {until}")
+        in_round = options.in_round(number)
+        try:
+            build_dataset(in_round, shards=(), dry_run=False, on_ray=on_ray)
+            if _is_done(settings, home) and not options.force:
+                console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
+            else:
+                train_model(in_round, on_ray=on_ray)
+        except (RunFailedError, ToolformerError) as error:
+            raise RunFailedError(
+                f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "
+                f"sampling.round={number}`. The same command goes on from here."
+            ) from error
+    console.heading("Rounds")
+    _show_results(home, rounds)
 
 
-def _run_round(number: int, settings: Settings, home: Home) -> None:
-    options = options_of_round(number)
-    build_dataset(options, shards=(), dry_run=False)
-    train_if_needed(options, settings, home)
+def _is_done(settings: Settings, home: Home) -> bool:
+    """Whether training would do nothing; it is not asked, since it makes its texts first."""
+    directory = finetuned_model_directory(settings, home)
+    return is_finetuned(Workspace(settings, home)) and is_calibrated(directory)
 
 
-def options_of_round(number: int, variant: str = CALLS) -> RunOptions:
-    """What a run of a round changes; whichever variant the file names.
-
-    By default that of the calls, whose model annotates the next round.
-    """
-    return RunOptions(overrides={"sampling": {"round": number}, "training": {"variant": variant}})
-
-
-def train_if_needed(options: RunOptions, settings: Settings, home: Home) -> None:
-    """Train and calibrate a model, unless both are done.
-
-    Args:
-        options: of the run.
-        settings: with these options.
-        home: has the model.
-
-    Raises:
-        RunFailedError: the training failed, or there are too few texts.
-    """
-    if _work_on_model(settings, home) is None:
-        console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
-    else:
-        train_model(options)
-
-
-def _work_on_model(settings: Settings, home: Home) -> str | None:
-    """What is still to be done to the model that the settings describe; None for nothing."""
-    if not is_finetuned(Workspace(settings, home)):
-        return "trained"
-    is_done = is_calibrated(finetuned_model_directory(settings, home))
-    return None if is_done else "calibrated"
-
-
-def _settings_of_rounds(home: Home, until: int | None) -> dict[int, Settings]:
+def _settings_of_rounds(options: RunOptions, home: Home, until: int) -> Mapping[int, Settings]:
     """The settings of each round up to the last one; a file without `rounds` has one."""
-    listed = max(1, len(load_settings(home.settings_file).rounds))
-    last = until or listed
-    if last > listed:
+    # `RunOptions.load_settings` would write the file, and a dry run writes nothing.
+    load = partial(load_settings, home.settings_file, preset=options.preset)
+    listed = max(1, len(load(overrides=options.overrides).rounds))
+    if until > listed:
         raise SettingsError(
-            f"--until {last} is beyond round {listed}, the last in {home.settings_file}. Add an "
+            f"--rounds {until} is beyond round {listed}, the last in {home.settings_file}. Add an "
             "entry to `rounds` there for each round; {} changes nothing but who annotates."
         )
     rounds = {}
-    for number in range(1, last + 1):
-        options = options_of_round(number)
-        settings = load_settings(home.settings_file, overrides=options.overrides)
+    for number in range(1, until + 1):
+        settings = load(overrides=options.in_round(number).overrides)
         if settings.training_rounds[0] != number:
             raise SettingsError(
                 f"{home.settings_file}, round {number}: training.rounds is "
@@ -115,8 +91,8 @@ def _settings_of_rounds(home: Home, until: int | None) -> dict[int, Settings]:
     return rounds
 
 
-def _show_plans(home: Home, rounds: dict[int, Settings]) -> None:
-    is_trained = False
+def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings]) -> None:
+    is_trained = True
     for number, settings in rounds.items():
         console.heading(f"Round {number} of {len(rounds)}")
         if settings.sampling.annotator == FINETUNED and not is_trained:
@@ -124,16 +100,17 @@ def _show_plans(home: Home, rounds: dict[int, Settings]) -> None:
                 f"The model of round {number - 1} annotates it. What is to be done is known once "
                 "that is trained."
             )
-        elif show_plan(options_of_round(number), home, ()):
-            is_trained = False
-            console.say("Then its model would be trained on what is kept.")
-        else:
-            work = _work_on_model(settings, home)
-            is_trained = work != "trained"
-            console.say(f"Its model would be {work}." if work else "Its model is up to date.")
+            continue
+        does_anything = show_plan(options.in_round(number), home, ())
+        # A model that only lacks its calibration annotates as it is.
+        is_trained = not does_anything and is_finetuned(Workspace(settings, home))
+        is_done = is_trained and _is_done(settings, home)
+        console.say(
+            "Its model is up to date." if is_done else "Its model would be trained on the calls."
+        )
 
 
-def _show_results(home: Home, rounds: dict[int, Settings]) -> None:
+def _show_results(home: Home, rounds: Mapping[int, Settings]) -> None:
     trained = []
     for number, settings in rounds.items():
         record = record_of(finetuned_model_directory(settings, home))

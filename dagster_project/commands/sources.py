@@ -34,7 +34,7 @@ from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
 from warehouse.warehouse import Warehouse
 
 
-def list_sources() -> None:
+def list_sources(*, as_json: bool) -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
@@ -52,7 +52,7 @@ def list_sources() -> None:
         {"source": name, "shards": shards[name], "records": records[name], "state": state}
         for name, state in states.items()
     ]
-    console.frame(pl.DataFrame(rows))
+    console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
 def _state(source: Source, settings: Settings) -> str:
@@ -129,8 +129,6 @@ def tell_about_sources(
     """Say which sources could not be used, and which are not listed any more.
 
     Args:
-        home: has the manifest.
-        settings: of the run.
         rejected: sources that could not be used, by path, with the error.
 
     Returns:

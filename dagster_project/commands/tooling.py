@@ -1,7 +1,4 @@
-"""`toolformer tools list`, `try` and `check`: what tools there are, and how one behaves.
-
-Does not parse the command line.
-"""
+"""`toolformer tools list`, `try` and `check`: what tools there are, and how one behaves."""
 
 from dagster_project.commands import console
 from dagster_project.commands.checking import try_rules, try_rules_apart
@@ -21,7 +18,7 @@ from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
 
 
-def list_tools() -> None:
+def list_tools(*, as_json: bool) -> None:
     """Print the tools with their origin, their settings and whether they can run."""
     import polars as pl
 
@@ -30,33 +27,31 @@ def list_tools() -> None:
     toolbox = open_toolbox(settings, home)
     rows = []
     for name in settings.tools.names:
-        of_tool = settings.tools.of(name)
+        tool_settings = settings.tools.of(name)
         can_run = "available" if settings.execution.replay is None else "replayed"
         state = can_run if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
         rows.append(
             {
                 "tool": name,
                 "state": state,
-                "τ_s": of_tool.sampling_threshold,
-                "k": of_tool.positions_per_text,
-                "m": of_tool.calls_per_position,
-                "τ_f": of_tool.filtering_threshold,
-                "prompt": of_tool.prompt or ("its own" if is_plugin(name) else "built in"),
+                "τ_s": tool_settings.sampling_threshold,
+                "k": tool_settings.positions_per_text,
+                "m": tool_settings.calls_per_position,
+                "τ_f": tool_settings.filtering_threshold,
+                "prompt": tool_settings.prompt or ("its own" if is_plugin(name) else "built in"),
                 "origin": origin_of(name, targets=settings.tools.targets),
             }
         )
-    console.frame(pl.DataFrame(rows))
+    console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
 def try_tool(
     name: str, text: str, options: RunOptions, *, today: str | None, url: str | None
 ) -> bool:
-    """Make one call and print it.
+    """Make one call of a tool and print it.
 
     Args:
-        name: the tool.
         text: what stands between the brackets.
-        options: of the command.
         today: date of the text around the call; by default the present day.
         url: its address; with one, the Calendar answers as while building, else as in `complete`.
 

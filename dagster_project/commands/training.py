@@ -17,7 +17,6 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
     """Make the training set, say what is planned, finetune the model on it, and calibrate it.
 
     Args:
-        options: of the command.
         dry_run: only up to what is planned.
         on_ray: on a Ray cluster, whose run says what is planned.
     """

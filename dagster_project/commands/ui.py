@@ -17,11 +17,7 @@ _WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run until interrupted.
-
-    Args:
-        arguments: further options of `dagster dev`, such as `-p 3001`.
-    """
+    """Run until interrupted, with further options of `dagster dev`, such as `-p 3001`."""
     from dagster._cli import dev
 
     # Where a script starts this in the background, SIGINT is ignored, and Dagster would ignore

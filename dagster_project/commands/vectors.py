@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dagster_project.commands import console
 from dagster_project.commands.vector_kinds import KINDS, CaseError
 from toolformer.errors import ToolformerError
 from tools.errors import ToolError
@@ -39,6 +40,16 @@ class VectorOutcome(NamedTuple):
     id: str
     is_passed: bool
     detail: str
+
+
+def check_file(file: Path) -> bool:
+    """Run every case of a file, and print those that failed; whether all passed."""
+    outcomes = list(run_vectors(file))
+    failed = [outcome for outcome in outcomes if not outcome.is_passed]
+    for outcome in failed:
+        console.say(f"{outcome.group} {outcome.id}: {outcome.detail}")
+    console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    return not failed and bool(outcomes)
 
 
 def run_vectors(file: Path) -> Iterator[VectorOutcome]:

@@ -11,15 +11,7 @@ from warehouse.warehouse import Warehouse
 
 
 def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
-    """Write the report of a home, whole or not at all.
-
-    Args:
-        file: where to; one that is there is replaced.
-        store: the warehouse of the home.
-        settings: in force.
-
-    Returns:
-        What it shows.
+    """Write the report of a home, whole or not at all; what it shows.
 
     Raises:
         OSError: the file system refused.
@@ -36,12 +28,7 @@ def page_of(contents: Contents) -> str:
 
 
 def rendered(template: str, **values: object) -> str:
-    """A page of this folder's templates, with the look of the report inside.
-
-    Args:
-        template: name of the file.
-        values: that it shows.
-    """
+    """A page of this folder's templates, with the look of the report inside."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -1,6 +1,5 @@
 """The texts of the report with their calls, in the form that the page's script reads."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -103,7 +102,6 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 def _for_html(value: object) -> str:
     """JSON in which no text of a stranger can end the element that it stands in."""
-    content = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for mark in "<>&\u2028\u2029":
-        content = content.replace(mark, f"\\u{ord(mark):04x}")
-    return content
+    from jinja2.utils import htmlsafe_json_dumps
+
+    return str(htmlsafe_json_dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -59,11 +59,10 @@ def examples_above_chance(
     result, and by how much decides which come first.
 
     Args:
-        store: the warehouse.
         verdicts: on the tools that examples are wanted of.
         per_tool: at most so many of each tool and round, and at most ten.
     """
-    above = [(each.round, each.tool) for each in verdicts if each.found.is_above_chance]
+    above = [(row.round, row.tool) for row in verdicts if row.found.is_above_chance]
     return store.best_examples(above, per_tool=per_tool)
 
 

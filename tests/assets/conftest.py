@@ -86,18 +86,19 @@ class PipelineHome:
         with self.entered():
             train_model(RunOptions(None, overrides or {}, force))
 
-    def rounds(self, *, until: int | None = None) -> None:
+    def rounds(self, *, until: int) -> None:
+        from dagster_project.commands.options import RunOptions
         from dagster_project.commands.rounds import run_rounds
 
         with self.entered():
-            run_rounds(until=until, dry_run=False)
+            run_rounds(RunOptions(), until=until, dry_run=False)
 
     def evaluate(self, *benchmarks: str) -> None:
         from dagster_project.commands.evaluating import evaluate_models
         from dagster_project.commands.options import RunOptions
 
         with self.entered():
-            evaluate_models(RunOptions(), benchmarks=benchmarks, models=())
+            evaluate_models(RunOptions.of(None, None, benchmarks=benchmarks))
 
     def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
         """The rows of a table as two equal builds have them, in their stored order."""

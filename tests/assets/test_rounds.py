@@ -71,7 +71,7 @@ def test_two_rounds_end_to_end(
     of_first, checkpoint = slices_of_rounds(home), weights(home, 1)
 
     # The second round stands beside the first, of which nothing is made again.
-    home.rounds()
+    home.rounds(until=2)
     assert weights(home, 1) == checkpoint
     after = slices_of_rounds(home)
     assert {name: after[name] for name in of_first} == of_first
@@ -118,7 +118,7 @@ def test_two_rounds_end_to_end(
     slices, runs = home.slice_states(), home.run_ids("build_dataset")
     capsys.readouterr()
     with loading_no_model():
-        home.rounds()
+        home.rounds(until=2)
         told = capsys.readouterr().out
         home.train(overrides=SECOND)
     for line in ("2 shards are up to date; nothing to do.", "Its model is up to date"):

@@ -15,6 +15,7 @@ from signal import SIGINT, raise_signal
 import pytest
 from ruamel.yaml import YAML
 
+from dagster_project.cli import PANELS
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
@@ -80,39 +81,28 @@ def rows(home: Path) -> None:
 # Help
 
 
-def test_without_a_command_the_help_is_shown(run):
+def test_the_help_has_the_commands_in_four_panels(run):
     outcome = run()
     assert "check-vectors" in outcome.out + outcome.err
     help_text = run("--help")
     assert help_text.code == 0
-    for command in (
-        "doctor",
-        "ingest",
-        "build",
-        "train",
-        "rounds",
-        "evaluate",
-        "study",
-        "lm-eval",
-        "complete",
-        "explain",
-        "sql",
-        "stats",
-        "tools",
-        "sources",
-        "prompts",
-        "check-vectors",
-    ):
-        assert command in help_text.out
-        assert run(command, "--help").code == 0
+    names = [name for panel, names in PANELS.items() for name in (f"─ {panel} ", *names)]
+    places = [help_text.out.index(name if "─" in name else f"│ {name} ") for name in names]
+    assert places == sorted(places)
+    assert help_text.out.count("─ ") == 1 + len(PANELS)
 
 
-def test_h_is_short_for_help_everywhere(run):
-    for command in ("", "build", "sql", "tools", "tools try", "sources list", "prompts compare"):
+def test_h_is_short_for_help_everywhere_and_q_and_v_stand_behind_every_command(run):
+    groups = ("evaluate lm-eval", "tools try", "sources list", "prompts compare", "cluster sweep")
+    for command in ("", *(name for names in PANELS.values() for name in names), *groups):
         short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
         assert short.code == 0
         assert short.out == long.out
         assert "Usage" in short.out
+        assert "--quiet" in short.out
+        assert "--verbose" in short.out
+    outcome = run("-q", "tools", "try", "Calculator", "6 * 7", "-v")
+    assert (outcome.code, outcome.out) == (0, "[Calculator(6 * 7) -> 42]\n")
 
 
 def test_the_version_is_told(run):
@@ -122,17 +112,22 @@ def test_the_version_is_told(run):
 
 
 def test_of_a_benchmark_that_comes_with_the_project_no_file_is_asked_for(run):
-    listed = run("evaluate", "--list").out.splitlines()
-    (line,) = (line for line in listed if "unseen-tool" in line)
-    assert "embedded" in line
-    assert "yes" not in line
+    listed = json.loads(run("evaluate", "--list", "--json").out)
+    (row,) = (row for row in listed if row["benchmark"] == "unseen-tool")
+    assert (row["questions"], row["runs"]) == ("embedded", "")
+    assert "unseen-tool" in run("evaluate", "--list").out
 
 
 def test_an_unknown_command_or_option_is_a_usage_error(run):
     for arguments in (
         ["bild"],
         ["build", "--sharts", "x"],
-        ["sql", "select 1", "--format", "xml"],
+        ["rounds"],
+        ["evaluate", "--study", "depth"],
+        ["evaluate", "--study", "k", "--models", "base"],
+        ["evaluate", "--limit", "3", "lm-eval", "--tasks", "nq_open"],
+        ["export", "text"],
+        ["export", "delta", "--force"],
         ["ingest", "x", "--format", "xml"],
         ["ingest", "x", "--shard-size", "0"],
     ):
@@ -209,14 +204,12 @@ def test_a_tool_that_cannot_run_is_an_error_where_it_is_named(run, home: Path):
 
 
 def test_tools_are_listed_with_their_settings_and_state(run):
-    outcome = run("tools", "list")
+    outcome = run("tools", "list", "--json")
     assert outcome.code == 0
-    lines = outcome.out.splitlines()
-    for name in TOOL_NAMES:
-        (line,) = [each for each in lines if each.startswith(f"│ {name} ")]
-        assert ("available" in line) or ("unavailable" in line)
-    (calculator,) = [each for each in lines if each.startswith("│ Calculator ")]
-    assert "unavailable" not in calculator
+    states = {row["tool"]: row["state"] for row in json.loads(outcome.out)}
+    assert set(states) == set(TOOL_NAMES)
+    assert states["Calculator"] == "available"
+    assert all("available" in state for state in states.values())
 
 
 # Sources
@@ -268,17 +261,6 @@ def interrupted(code: str, *arguments: str) -> tuple[int, str]:
 
 def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Path, texts: Path):
     assert interrupted(INTERRUPTED_IN_A_STAGE, str(texts)) == (130, INTERRUPTED)
-
-
-def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(run, home: Path):
-    outcome = run("build", "--dry-run", "--tools", "Calculator")
-    assert outcome.code == 0
-    assert "These sources would be cut into shards first:" in outcome.out
-    assert "starter-texts" in outcome.out
-    assert "The plan below is for the shards that are there now." in outcome.out
-    assert "The embedded model would be converted first" in outcome.out
-    assert "index" not in outcome.out
-    assert not home.exists()
 
 
 @pytest.mark.parametrize("state", ["new", "new and shared", "killed at first use", "partly built"])
@@ -455,14 +437,14 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None):
     table = run("sql", query)
     assert table.code == 0
     assert "400 / 1400" in table.out
-    (record,) = json.loads(run("sql", query, "--format", "json").out)
+    (record,) = json.loads(run("sql", query, "--json").out)
     assert record == {
         "tool": "Calculator",
         "arguments": "400 / 1400",
         "nothing": None,
         "half": 1.5,
     }
-    header, line = csv.reader(io.StringIO(run("sql", query, "--format", "csv").out))
+    header, line = csv.reader(io.StringIO(run("sql", query, "--csv").out))
     assert header == ["tool", "arguments", "nothing", "half"]
     assert line == ["Calculator", "400 / 1400", "", "1.5"]
 
@@ -477,15 +459,15 @@ def test_a_query_loads_no_library_of_frames(rows: None):
 
 
 def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
-    (record,) = json.loads(run("sql", "from documents", "--format", "json").out)
+    (record,) = json.loads(run("sql", "from documents", "--json").out)
     assert record["published_on"] == "2020-05-04"
-    (record,) = json.loads(run("sql", "from augmented_texts", "--format", "json").out)
+    (record,) = json.loads(run("sql", "from augmented_texts", "--json").out)
     assert record["calls"][0]["tool"] == "Calculator"
 
 
-@pytest.mark.parametrize("form", ["table", "json", "csv"])
-def test_dates_without_end_are_printed(run, rows: None, form: str):
-    printed = run("sql", "select timestamp 'infinity' as t, 'nan'::float as n", "--format", form)
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_dates_without_end_are_printed(run, rows: None, form: tuple[str, ...]):
+    printed = run("sql", "select timestamp 'infinity' as t, 'nan'::float as n", *form)
     assert printed.code == 0
     assert "infinity" in printed.out
     assert "NaN" not in printed.out
@@ -497,7 +479,7 @@ def test_a_query_may_begin_with_comments(run, rows: None):
         "--\nselect tool from candidate_calls -- the end",
         "/* The tools. */ select tool from candidate_calls where 'é;' <> ';' ; ;\n-- the end;\n",
     ):
-        assert json.loads(run("sql", query, "--format", "json").out) == [{"tool": "Calculator"}]
+        assert json.loads(run("sql", query, "--json").out) == [{"tool": "Calculator"}]
     assert run("sql", "-- only a comment").is_one_paragraph_naming("nothing")
 
 
@@ -505,11 +487,11 @@ def test_a_query_comes_from_standard_input_or_a_file(run, rows: None, tmp_path: 
     query = b"\xef\xbb\xbf-- The tools.\nselect tool from candidate_calls;\n"
     file = tmp_path / "tools.sql"
     file.write_bytes(query)
-    from_file = run("sql", "--file", str(file), "--format", "csv")
+    from_file = run("sql", "--file", str(file), "--csv")
     assert from_file.out.split() == ["tool", "Calculator"]
     for arguments in (["sql", "-"], ["sql"]):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(query)))
-        assert run(*arguments, "--format", "csv").out == from_file.out
+        assert run(*arguments, "--csv").out == from_file.out
 
 
 def test_a_query_that_is_missing_or_no_text_is_named(run, rows: None, tmp_path: Path, monkeypatch):

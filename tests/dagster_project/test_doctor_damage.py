@@ -25,7 +25,6 @@ from tests.dagster_project.test_doctor import filled_warehouse, finding, truncat
 from toolformer.errors import DamagedModelError
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
-from toolformer.sources.manifest import manifest_path
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
@@ -229,31 +228,6 @@ def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
     assert tree(model) == before
     with pytest.raises(DamagedModelError, match="Restore these files"):
         check_undamaged(model, home)
-
-
-@pytest.mark.parametrize("content", ["{", "\xff", '{"version": 1}', "folder", "null byte"])
-def test_a_broken_manifest_does_not_stop_the_examination(home, content):
-    path = manifest_path(home.sources)
-    written = path.read_text()
-    path.unlink()
-    if content == "folder":
-        path.mkdir()
-    elif content == "null byte":
-        path.write_text(written.replace("shard-00000", "\\u0000"))
-    else:
-        path.write_bytes(content.encode("latin-1"))
-    flip(home.root / EMBEDDED / "config.json", 1)
-    assert str(home.root / EMBEDDED / "config.json") in damaged(home)[0].files
-
-
-@pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes"])
-def test_a_file_where_a_folder_belongs_does_not_stop_it(home, name):
-    shutil.rmtree(home.root / name, ignore_errors=True)
-    (home.root / name).write_text("not a folder")
-    for path in (home.passage_index, home.root / FINETUNED):
-        if path.is_dir():
-            truncate(next(each for each in path.iterdir() if each.suffix == ".json"))
-    assert len(damaged(home)) <= 3
 
 
 def test_slices_of_any_size_are_read_in_full(home, monkeypatch):

@@ -425,21 +425,6 @@ def test_delta_logs_need_rows(warehouse: Warehouse, run, home: Path):
     assert list(home.rglob("_delta_log")) == []
 
 
-@pytest.mark.parametrize("option", [("--output", "x"), ("--round", "1"), ("--force",)])
-def test_delta_logs_have_their_place(built: Warehouse, run, home: Path, option: tuple[str, ...]):
-    outcome = run("export", "delta", *option)
-    assert outcome.code == 2
-    assert "Leave out" in outcome.err
-    assert list(home.rglob("_delta_log")) == []
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_other_formats_ask_for_a_place(built: Warehouse, run, form: str):
-    outcome = run("export", form)
-    assert outcome.code == 2
-    assert "--output" in outcome.err
-
-
 @pytest.mark.parametrize("is_on", [True, False])
 def test_a_build_ends_with_the_logs_where_that_is_switched_on(
     built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool

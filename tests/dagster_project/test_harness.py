@@ -111,9 +111,6 @@ def test_a_model_without_a_calibrated_value_makes_calls_only_where_rank_alone_is
     options = RunOptions(
         overrides={"decoding": {"least_call_probability": least}}, tools=("Calculator",)
     )
-    unused = {"model_name": None, "today": None, "output": None}
-    harness.compare_on_tasks(
-        harness.Tasks(["sums"]), options, with_calls=True, blocked_tools=(), **unused
-    )
+    harness.compare_on_tasks(["sums"], options)
     assert texts == [": many", " [Calculator(6 * 7) -> 42] 42" if is_called else ": many"]
     assert ("No call opens" in caplog.text) != is_called

@@ -1,4 +1,4 @@
-"""What `precision: auto` was measured to be: written once, read by all, shown, measured anew."""
+"""What `precision: auto` was measured to be: written once, read by all, shown."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.doctor import examine, measure
+from dagster_project.commands.doctor import examine
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring import precision as records
@@ -20,7 +20,6 @@ from dagster_project.wiring.precision import (
     settled_precision,
     training_precision,
 )
-from tests.dagster_project.command_line import run_command
 from tests.fakes import tiny_model
 from toolformer.forward import precision
 from toolformer.forward.precision import PrecisionChoice
@@ -219,26 +218,4 @@ def test_doctor_says_what_is_computed_in_and_why(home: Home, model: Path):
     for part in ("float32: 612 tokens/s, bfloat16 340", "on cpu", precision.name_of_device("cpu")):
         assert part in told
     home.settings_file.write_text(f"language_model: {{path: {model}, precision: bfloat16}}\n")
-    assert details(home)["precision of annotation"].startswith("bfloat16: language_model.precision")
-
-
-def test_doctor_measures_anew(home: Home, model: Path, monkeypatch, capsys):
-    home.root.mkdir()
-    home.settings_file.write_text(f"language_model: {{path: {model}, device: cpu}}\n")
-    settle(home, model, PrecisionChoice("bfloat16", 1.0, 2.0))
-    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
-    outcome = run_command(capsys, "doctor", "--measure", "--json")
-    assert outcome.code == 0
-    found = [each["detail"] for each in json.loads(outcome.out) if each["name"] == "measured"]
-    recorded = list(recorded_precisions(home))
-    assert found == [each.told for each in recorded]
-    assert [each.purpose for each in recorded] == ["annotation", "training"]
-    assert recorded[0].choice.float32 != 1.0
-
-
-def test_doctor_measures_nothing_where_the_settings_are_not_valid(home: Home):
-    home.root.mkdir()
-    home.settings_file.write_text("language_model: {precision: float8}\n")
-    (finding,) = measure(home)
-    assert finding.status == "missing"
-    assert not home.precisions.exists()
+    assert details(home)["precision of annotation"] == "bfloat16, as the settings say"

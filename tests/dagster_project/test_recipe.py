@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assets.run import Workspace
 from dagster_project.cli import main
-from dagster_project.commands import console, recipe, rounds
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands import console, recipe
 from dagster_project.home import Home
 from dagster_project.settings.settings_file import load_settings
 from tests.warehouse.rows import frame
@@ -17,44 +15,26 @@ from warehouse.warehouse import Warehouse
 ROUND_2 = ("base", "plain-round-2", "shuffled-round-2", "finetuned-round-2")
 
 
-class Stages:
-    """What the recipe runs, by name, instead of running it."""
+class Commands:
+    """What the recipe runs instead of running it."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.done: list[str] = []
-        self.trained: set[str] = set()
-        self.is_calibrated = True
+        self.failing = ""
 
-    def rounds(self, *, until: int | None, dry_run: bool) -> None:
-        assert (until, dry_run) == (None, False)
-        self.done.append("rounds")
-
-    def train(self, options: RunOptions) -> None:
-        settings = options.load_settings(self.home)
-        assert settings.sampling.round == 2
-        self.done.append(f"train {settings.training.variant}")
-
-    def is_trained(self, workspace: Workspace) -> bool:
-        return workspace.settings.training.variant in self.trained
-
-    def evaluate(
-        self, options: RunOptions, *, benchmarks: tuple[str, ...], models: tuple[str, ...]
-    ) -> None:
-        assert (options.load_settings(self.home).sampling.round, benchmarks) == (2, ())
-        self.done.append(f"evaluate {' '.join(models)}")
+    def run(self, *arguments: str, is_shown: bool) -> int:
+        assert is_shown == (arguments == ("report",))
+        self.done.append(" ".join(arguments))
+        return 3 if arguments[0] == self.failing else 0
 
 
 @pytest.fixture
-def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     home = Home(tmp_path / "home")
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
-    made = Stages(home)
-    monkeypatch.setattr(recipe, "run_rounds", made.rounds)
-    monkeypatch.setattr(rounds, "train_model", made.train)
-    monkeypatch.setattr(rounds, "is_finetuned", made.is_trained)
-    monkeypatch.setattr(rounds, "is_calibrated", lambda _directory: made.is_calibrated)
-    monkeypatch.setattr(recipe, "evaluate_models", made.evaluate)
+    made = Commands(home)
+    monkeypatch.setattr(recipe, "run_command", made.run)
     return made
 
 
@@ -69,25 +49,27 @@ def texts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run_command(*arguments: object) -> tuple[int, str, str]:
+    def run_command(*arguments: object, name: str = "small") -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exited:
-            main(["recipe", "small", *map(str, arguments)])
+            main(["recipe", name, *map(str, arguments)])
         return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
 
     return run_command
 
 
-def test_rounds_then_controls_then_the_evaluation_of_all(stages: Stages, texts: Path, run):
-    stages.trained = {"plain"}
+def test_rounds_then_controls_then_the_evaluation_of_all(commands: Commands, texts: Path, run):
     code, out, err = run("--texts", texts, "--seed", 3)
     assert (code, err) == (0, "")
-    assert stages.done == [
-        "rounds",
-        "train shuffled",
-        "evaluate base finetuned plain shuffled",
+    in_last = "--set sampling.round=2"
+    assert commands.done == [
+        "build --rounds 2",
+        f"train --variant plain {in_last}",
+        f"train --variant shuffled {in_last}",
+        f"evaluate --models base,finetuned,plain,shuffled {in_last}",
+        "report",
     ]
-    assert out.count("Its model is up to date") == 1
-    settings = load_settings(stages.home.settings_file)
+    assert "$ toolformer build --rounds 2" in out
+    settings = load_settings(commands.home.settings_file)
     assert (settings.preset, settings.sampling.seed, settings.training.seed) == ("small", 3, 3)
     problems, documents, passages = settings.corpus.sources
     assert [each.tools for each in settings.corpus.sources] == [
@@ -105,35 +87,41 @@ def test_rounds_then_controls_then_the_evaluation_of_all(stages: Stages, texts: 
     assert settings.evaluation.benchmarks == ("perplexity", "dateset")
 
 
-def test_a_control_without_its_calibration_is_calibrated(stages: Stages, texts: Path, run):
-    stages.trained, stages.is_calibrated = {"plain", "shuffled"}, False
-    assert run("--texts", texts)[0] == 0
-    assert stages.done[1:3] == ["train plain", "train shuffled"]
+def test_the_demo_has_no_rounds_and_a_step_that_fails_ends_it(commands: Commands, run):
+    commands.failing = "train"
+    code, _, err = run(name="demo")
+    assert code == 3
+    assert "goes on from here" in err
+    assert commands.done == ["build", "train"]
+    assert load_settings(commands.home.settings_file).preset == "demo"
+    commands.failing, commands.done = "", []
+    assert run(name="demo")[0] == 0
+    assert commands.done == ["build", "train", "evaluate", "report"]
 
 
-def test_the_same_command_goes_on_and_another_is_refused(stages: Stages, texts: Path, run):
+def test_the_same_command_goes_on_and_another_is_refused(commands: Commands, texts: Path, run):
     assert run("--texts", texts)[0] == 0
-    written = stages.home.settings_file.read_text()
+    written = commands.home.settings_file.read_text()
     assert run("--texts", texts)[0] == 0
     assert run()[0] == 0
     code, _, err = run("--texts", texts, "--seed", 1)
     assert code == 1
     assert "has other settings than these flags give" in err
-    assert stages.home.settings_file.read_text() == written
+    assert commands.home.settings_file.read_text() == written
     # What a person changed there stands.
-    stages.home.settings_file.write_text(written.replace("seed: 0", "seed: 5"))
+    commands.home.settings_file.write_text(written.replace("seed: 0", "seed: 5"))
     assert run()[0] == 0
     assert run("--texts", texts)[0] == 1
 
 
-def test_benchmarks_are_found_below_their_folder(stages: Stages, texts: Path, tmp_path, run):
+def test_benchmarks_are_found_below_their_folder(commands: Commands, texts: Path, tmp_path, run):
     folder = tmp_path / "benchmarks"
     for name in ("math/svamp.jsonl", "lama/lama_trex.jsonl.gz", "qa/nq_open_dev.jsonl", "x.json"):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert run("--texts", texts, "--benchmarks", folder)[0] == 0
-    evaluation = load_settings(stages.home.settings_file).evaluation
+    evaluation = load_settings(commands.home.settings_file).evaluation
     assert evaluation.files == {
         "svamp": str(folder / "math/svamp.jsonl"),
         "lama-trex": str(folder / "lama/lama_trex.jsonl.gz"),
@@ -143,16 +131,16 @@ def test_benchmarks_are_found_below_their_folder(stages: Stages, texts: Path, tm
 
 
 def test_what_is_missing_is_told_before_anything_is_written(
-    stages: Stages, texts: Path, tmp_path, run
+    commands: Commands, texts: Path, tmp_path, run
 ):
     def refused(message: str, *arguments: object) -> None:
         code, _, err = run(*arguments)
         assert code == 1
         assert message in err
-        assert stages.done == []
-        assert not stages.home.settings_file.exists()
+        assert commands.done == []
+        assert not commands.home.settings_file.exists()
 
-    refused("lists no texts, so there is nothing to do. Run `toolformer recipe small --texts")
+    refused("is not set up for this recipe: its preset is 'laptop', and it lists 0 sources")
     (tmp_path / "empty").mkdir()
     refused(
         "There is no file of a benchmark in",
@@ -165,18 +153,20 @@ def test_what_is_missing_is_told_before_anything_is_written(
     refused("web_docs: text, url", "--texts", texts)
 
 
-def test_settings_without_rounds_are_refused(stages: Stages, run):
-    stages.home.root.mkdir()
-    stages.home.settings_file.write_text("preset: laptop\ncorpus: {sources: [{path: a.jsonl}]}\n")
-    code, _, err = run()
-    assert code == 1
-    assert "lists no rounds" in err
+def test_a_home_of_another_preset_is_refused(commands: Commands, run):
+    commands.home.root.mkdir()
+    commands.home.settings_file.write_text("preset: laptop\ncorpus: {sources: [{path: a.jsonl}]}\n")
+    for name in ("demo", "small"):
+        code, _, err = run(name=name)
+        assert code == 1
+        assert "its preset is 'laptop'" in " ".join(err.split())
+    assert commands.done == []
 
 
 def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
-    stages: Stages, texts: Path, run, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, texts: Path, run, monkeypatch: pytest.MonkeyPatch
 ):
-    store = Warehouse(stages.home.warehouse, stages.home.database)
+    store = Warehouse(commands.home.warehouse, commands.home.database)
     store.prepare()
     _, plain, shuffled, model = ROUND_2
 
@@ -208,7 +198,7 @@ def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
     shown = []
     monkeypatch.setattr(console, "frame", shown.append)
     assert run("--texts", texts)[0] == 0
-    gains, perplexity, exclusions = shown
+    gains, exclusions, perplexity = shown
     assert gains.select("benchmark", "against", "share_with_call", "score", "score_of_other").rows(
         named=False
     ) == [

