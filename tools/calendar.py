@@ -7,11 +7,13 @@ gives. The wall clock is never read; whoever wants the real day passes a clock i
 import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from toolformer.ground.day_names import MONTHS, WEEKDAYS
 from tools.base import Tool, with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.errors import CallSyntaxError, ToolCallError
 from tools.proposing.dates import propose_dates
 from tools.protocol import Document, Preselection, Proposal
 
@@ -47,11 +49,11 @@ class Calendar(Tool):
         self,
         *,
         date_source: Literal["url", "published_on"] = "url",
-        latest_date: datetime.date | str | None = None,
+        latest_date: Annotated[datetime.date | None, Field(strict=False)] = None,
         today: Callable[[], datetime.date] | None = None,
     ) -> None:
         self.date_source = date_source
-        self.latest_date = None if latest_date is None else _as_date(latest_date)
+        self.latest_date = latest_date
         self.today = today
         self.version = f"1 date_source={self.date_source} latest_date={self.latest_date}"
 
@@ -155,20 +157,6 @@ def render_date(date: datetime.date) -> str:
 
 def _parts(date: datetime.date) -> tuple[str, str, str]:
     return WEEKDAYS[date.weekday()], MONTHS[date.month - 1], str(date.year)
-
-
-def _as_date(value: object) -> datetime.date:
-    """Read the value of a date setting, which configuration files give as text or as a date."""
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if isinstance(value, datetime.date):
-        return value
-    try:
-        return datetime.date.fromisoformat(str(value))
-    except ValueError as error:
-        raise ToolSettingsError(
-            f"Calendar: latest_date is {value!r}. Expected a date such as '2024-05-03'."
-        ) from error
 
 
 def _path_parts(url: str) -> list[str]:

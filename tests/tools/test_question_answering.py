@@ -11,10 +11,10 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.protocol import Document, Proposal
-from tools.question_answering import LONGEST_QUESTION, QA
+from tools.question_answering import QA
 from tools.registry import create_tool
 from tools.retrieval.passages import Passage, stored_passage
-from tools.retrieval.retrieval_tool import Answer
+from tools.retrieval.retrieval_tool import LONGEST_QUERY, Answer
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.result_cache import ResultCache
@@ -183,7 +183,7 @@ def test_questions_are_normalised(written, question):
         ("", "empty_arguments"),
         ('""', "empty_arguments"),
         ("\x00", "empty_arguments"),
-        ("a" * (LONGEST_QUESTION + 1), "too_long"),
+        ("a" * (LONGEST_QUERY + 1), "too_long"),
         ("a -> b", "arrow_in_arguments"),
         ("a]", "bracket_in_arguments"),
     ],

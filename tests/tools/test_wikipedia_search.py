@@ -21,10 +21,11 @@ from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.retrieval_tool import LONGEST_QUERY
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
 from tools.running.text_overlap import LeakCheck
-from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
+from tools.wikipedia_search import WikiSearch, cut_words, format_snippet
 
 CANAL = Passage(
     "Suez_Canal#0001", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
@@ -209,12 +210,6 @@ def test_damaged_index_is_unavailable_with_the_remedy(tmp_path):
     with pytest.raises(ToolUnavailableError, match="is damaged: segments_1 has 0 bytes") as caught:
         WikiSearch(directory).call("otter", ASKING)
     assert "the next build makes it again" in caught.value.remedy
-
-
-@pytest.mark.java
-def test_search_leaves_no_stand_in_for_the_encoders_behind(index_directory):
-    WikiSearch(index_directory).call("otter", ASKING)
-    assert "pyserini.encode" not in sys.modules
 
 
 def test_own_article_never_answers():

