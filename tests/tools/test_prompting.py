@@ -53,21 +53,11 @@ def test_what_editors_add_to_a_file_is_forgiven(tmp_path):
     assert load_prompt("Calculator", file) == GOOD
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(PromptError, match=r"nowhere\.txt does not exist"):
-        load_prompt("Calculator", tmp_path / "nowhere.txt")
-
-
-def test_a_folder_is_no_prompt(tmp_path):
-    with pytest.raises(PromptError, match="cannot be read"):
-        load_prompt("Calculator", tmp_path)
-
-
-def test_a_file_in_another_encoding_is_named(tmp_path):
-    file = tmp_path / "latin.txt"
-    file.write_bytes(GOOD.replace("sum", "s\xe4m").encode("latin-1"))
-    with pytest.raises(PromptError, match=r"latin\.txt is not UTF-8"):
-        load_prompt("Calculator", file)
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(GOOD.replace("sum", "s\xe4m").encode("latin-1"))
+    for file in (tmp_path / "nowhere.txt", tmp_path, tmp_path / "latin.txt"):
+        with pytest.raises(PromptError, match=f"cannot be read from {file}"):
+            load_prompt("Calculator", file)
 
 
 def test_a_tool_without_a_prompt_is_an_error():
@@ -174,5 +164,5 @@ def test_the_short_calls_of_the_calculator_stand_right_behind_an_equals_sign():
 
 
 def test_a_tool_from_outside_has_no_short_prompt():
-    with pytest.raises(PromptError, match=r"Echo has no short prompt.*Calculator, Calendar, MT"):
+    with pytest.raises(PromptError, match="Echo has no short prompt"):
         load_short_prompt("Echo")

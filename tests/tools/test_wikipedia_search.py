@@ -407,7 +407,7 @@ def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, mon
     monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolUnavailableError) as caught:
         tool.check_available()
-    assert caught.value.remedy == "Run `pip install --no-deps pyserini pyjnius`"
+    assert caught.value.remedy == "Run `pip install --force-reinstall --no-deps pyserini pyjnius`"
 
 
 def test_check_does_not_start_java(tmp_path):

@@ -88,20 +88,17 @@ def pyserini_jar() -> Path:
         MissingDependencyError: When pyserini, pyjnius or the jar is missing.
     """
     pyserini = importlib.util.find_spec("pyserini")
-    if pyserini is None or importlib.util.find_spec("jnius") is None:
-        raise MissingDependencyError(
-            "Wikipedia search needs the packages pyserini and pyjnius, which are not both "
-            "installed. Run `pip install --no-deps pyserini pyjnius`."
-        )
-    folders = [
-        Path(folder) / "resources/jars" for folder in pyserini.submodule_search_locations or ()
+    folders = (pyserini.submodule_search_locations if pyserini else None) or ()
+    jars = [
+        jar
+        for folder in folders
+        for jar in Path(folder, "resources/jars").glob("anserini-*-fatjar.jar")
     ]
-    jars = [jar for folder in folders for jar in folder.glob("anserini-*-fatjar.jar")]
-    if not jars:
+    if not jars or importlib.util.find_spec("jnius") is None:
         raise MissingDependencyError(
-            "The installed pyserini has no anserini-*-fatjar.jar in "
-            f"{', '.join(map(str, folders))}. Run "
-            "`pip install --force-reinstall --no-deps pyserini`."
+            "Wikipedia search needs the packages pyserini, with its anserini-*-fatjar.jar, and "
+            "pyjnius, which are not both installed. Run "
+            "`pip install --force-reinstall --no-deps pyserini pyjnius`."
         )
     return max(jars)
 

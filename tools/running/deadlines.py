@@ -8,11 +8,12 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from pydantic import PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
@@ -45,28 +46,22 @@ GIVEN_UP = "given_up"
 MOST_DEADLINES_PER_BATCH = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What calls may take.
 
     Attributes:
-        deadline_seconds: Longest time of one call, its repetitions included; above 0.
-        batch_size: Most calls per batch, at least 1.
-        attempts: How often a call is made that fails for a reason that may pass, at least 1.
+        deadline_seconds: Longest time of one call, its repetitions included.
+        batch_size: Most calls per batch.
+        attempts: How often a call is made that fails for a reason that may pass.
+
+    Raises:
+        ValueError: When one is not above 0.
     """
 
-    deadline_seconds: float
-    batch_size: int = 256
-    attempts: int = 3
-
-    def __post_init__(self) -> None:
-        if not self.deadline_seconds > 0:
-            raise ValueError(
-                f"deadline_seconds is {self.deadline_seconds!r}. Expected a time above 0."
-            )
-        for name in ("batch_size", "attempts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}. Expected at least 1.")
+    deadline_seconds: PositiveFloat
+    batch_size: PositiveInt = 256
+    attempts: PositiveInt = 3
 
 
 _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
@@ -79,6 +74,7 @@ class Calls(Generic[RequestT]):
         call: Makes one call; raises where there is no answer.
         call_batch: Makes several, in order, errors among the answers; None where calls are made
             one by one.
+        check: What is kept of an answer; a TypeError where it is none.
         prepare: Loads what calls need; done once, before the first call, without a deadline.
         limits: What they may take; the size of batches is the caller's business.
         failures: Calls in a row without an answer, by tool; counted on. None to begin with none.
@@ -90,6 +86,7 @@ class Calls(Generic[RequestT]):
         call: Callable[[RequestT], Any],
         *,
         call_batch: Callable[[list[RequestT]], list[Any]] | None = None,
+        check: Callable[[Any], Any] = lambda answer: answer,
         prepare: Callable[[], None] = lambda: None,
         limits: Limits,
         failures: Counter[str] | None = None,
@@ -97,6 +94,7 @@ class Calls(Generic[RequestT]):
         self._name = name
         self._call = call
         self._call_batch = call_batch
+        self._check = check
         self._prepare = prepare
         self._is_prepared = False
         self._deadline_seconds = limits.deadline_seconds
@@ -201,10 +199,13 @@ class Calls(Generic[RequestT]):
             return ToolResult(None, reason, seconds, is_lasting, message=message)
         if isinstance(answer, ConnectionError):
             return ToolResult(None, "transient_error", seconds, is_lasting=False)
-        if isinstance(answer, BaseException) or answer is None:
-            self._report_once(answer)
-            return ToolResult(None, "tool_error", seconds, is_lasting=False)
-        return ToolResult(answer, None, seconds)
+        if not isinstance(answer, BaseException):
+            try:
+                return ToolResult(self._check(answer), None, seconds)
+            except TypeError as error:
+                answer = error
+        self._report_once(answer)
+        return ToolResult(None, "tool_error", seconds, is_lasting=False)
 
     def _count(self, *, is_failure: bool) -> None:
         """Count failures in a row, and give the tool up when they are too many."""

@@ -131,9 +131,10 @@ def _call_all(
 ) -> list[ToolResult]:
     calls = Calls[_Request](
         tool.name,
-        lambda request: checked_answer(tool.call(*request)),
+        lambda request: tool.call(*request),
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
-        call_batch=_batch_method(tool),
+        call_batch=tool.call_batch if tool.has_batches else None,
+        check=checked_answer,
         prepare=tool.prepare,
         limits=replace(
             limits,
@@ -144,7 +145,7 @@ def _call_all(
     )
     dependencies = cache and _cache_keys(tool, [document for _, document in requests])
     if cache is None or dependencies is None:
-        return _in_batches(calls, requests, limits.batch_size, progress)
+        return _make(calls, requests, limits.batch_size, progress)
 
     # Once: a version may read files, and a tool in its own process is asked.
     version = tool.version
@@ -152,7 +153,7 @@ def _call_all(
         outcome_key(tool.name, version, "call", arguments, *dependency)
         for (arguments, _), dependency in zip(requests, dependencies, strict=True)
     ]
-    return _with_cache(cache, keys, list(requests), calls, limits.batch_size, progress)
+    return _make(calls, requests, limits.batch_size, progress, cache=cache, keys=keys)
 
 
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
@@ -199,7 +200,7 @@ def _run_step(
         limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
     calls = Calls[Any](
         f"{tool.name} ({step.replace('_', ' ')})",
-        lambda item: _one(work([item])),
+        lambda item: work([item])[0],
         call_batch=work,
         # What is prepared is the reader.
         prepare=tool.prepare if step == "read" else lambda: None,
@@ -207,55 +208,52 @@ def _run_step(
         failures=failures,
     )
     if cache is None or not is_kept:
-        return _in_batches(calls, inputs, limits.batch_size, progress)
+        return _make(calls, inputs, limits.batch_size, progress)
     version = tool.version
     keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-    return _with_cache(cache, keys, inputs, calls, limits.batch_size, progress)
-
-
-def _in_batches(
-    calls: Calls[Any], requests: Sequence[Any], batch_size: int, progress: _Progress
-) -> list[ToolResult]:
-    progress(0, len(requests))
-    outcomes: list[ToolResult] = []
-    for start in range(0, len(requests), batch_size):
-        outcomes += calls.make(requests[start : start + batch_size])
-        progress(len(outcomes), len(requests))
-    return outcomes
+    return _make(calls, inputs, limits.batch_size, progress, cache=cache, keys=keys)
 
 
 def _no_progress(done: int, total: int) -> None:
     """Show nothing."""
 
 
-def _with_cache(
-    cache: ResultCache,
-    keys: Sequence[str],
-    requests: Sequence[Any],
+def _make(
     calls: Calls[Any],
+    requests: Sequence[Any],
     batch_size: int,
     progress: _Progress,
+    *,
+    cache: ResultCache | None = None,
+    keys: Sequence[str] = (),
 ) -> list[ToolResult]:
-    """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
+    """Make calls in batches; with a cache only those that it lacks, each distinct one once.
+
+    Args:
+        keys: One for each request, with a cache.
+    """
+    if cache is None:
+        keys = [str(number) for number in range(len(requests))]
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
     distinct = list(dict.fromkeys(keys))
-    first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    found = dict(zip(distinct, cache.get(distinct), strict=True))
-    missing = [key for key in distinct if found[key] is None]
+    kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
+    found = {
+        key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
+    }
+    missing = [key for key in distinct if key not in found]
     progress(0, len(missing))
-    # A run that is killed has kept the batches before.
     for start in range(0, len(missing), batch_size):
         batch = missing[start : start + batch_size]
         made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
-        cache.keep(made)
         found.update(made)
+        if cache is not None:
+            # A run that is killed has kept the batches before.
+            cache.keep(made)
         progress(start + len(batch), len(missing))
-    outcomes = []
-    for place, key in enumerate(keys):
-        outcome = found[key]
-        assert outcome is not None
-        is_repeated = place != first[key]
-        outcomes.append(replace(outcome, seconds=0.0, from_cache=True) if is_repeated else outcome)
-    return outcomes
+    return [
+        found[key] if number == first[key] else replace(found[key], seconds=0.0, from_cache=True)
+        for number, key in enumerate(keys)
+    ]
 
 
 def _cleaned(outcome: ToolResult) -> ToolResult:
@@ -263,32 +261,3 @@ def _cleaned(outcome: ToolResult) -> ToolResult:
         return outcome
     cleaned = clean_result(outcome.result) or None
     return replace(outcome, result=cleaned, reason="empty_result" if cleaned is None else None)
-
-
-def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
-    if not tool.has_batches:
-        return None
-
-    def call_batch(requests: list[_Request]) -> list[Any]:
-        answers: Any = tool.call_batch(requests)
-        return (
-            [_text_or_error(answer) for answer in answers] if isinstance(answers, list) else answers
-        )
-
-    return call_batch
-
-
-def _one(answers: list[Any]) -> Any:
-    (answer,) = answers
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
-
-
-def _text_or_error(answer: object) -> object:
-    if isinstance(answer, BaseException):
-        return answer
-    try:
-        return checked_answer(answer)
-    except TypeError as error:
-        return error
