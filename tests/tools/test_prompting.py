@@ -28,7 +28,7 @@ Output:"""
 @pytest.mark.parametrize("name", TOOL_NAMES)
 def test_each_tool_has_a_prompt_that_keeps_the_copy_rule(name):
     prompt = load_prompt(name)
-    assert prompt.count("\nInput: ") == DEMONSTRATIONS[name] + 1
+    assert len(demonstrations_of(prompt)) == DEMONSTRATIONS[name]
     assert prompt.endswith("\n\nInput: {text}\nOutput:")
     assert f'"[{name}(' in prompt.splitlines()[0]
 
@@ -39,12 +39,6 @@ def test_filling_changes_the_slot_alone(name):
     text = "Braces {text} and {0} and 100% \\1 stay."
     filled = fill_prompt(prompt, text)
     assert filled == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
-
-
-def test_a_file_of_the_users_own_is_read(tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_text(GOOD, encoding="utf-8")
-    assert load_prompt("Calculator", file) == GOOD
 
 
 def test_what_editors_add_to_a_file_is_forgiven(tmp_path):
@@ -132,13 +126,6 @@ def test_a_drafted_prompt_demonstrates_the_examples():
 def test_examples_that_cannot_be_shown_are_refused(examples, message):
     with pytest.raises(PromptError, match=message):
         draft_prompt("Add", "Adds.", examples)
-
-
-@pytest.mark.parametrize("name", TOOL_NAMES)
-def test_the_demonstrations_of_each_prompt_have_calls(name):
-    shown = demonstrations_of(load_prompt(name))
-    assert len(shown) == DEMONSTRATIONS[name]
-    assert all(call.startswith(f"{name}(") for _, calls in shown for call in calls)
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)

@@ -17,7 +17,6 @@ from tools.errors import (
 )
 from tools.plugins.contract import check_contract
 from tools.plugins.function_tool import FunctionTool
-from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.plugins.trial import Trial
 from tools.prompting import draft_prompt, load_prompt
 from tools.protocol import Preselection, Proposal
@@ -99,13 +98,6 @@ def test_a_function_tool_keeps_the_contract():
         return tool
 
     assert failed(create, name="double") == {}
-
-
-def test_garbage_is_of_many_kinds():
-    assert len(NASTY_ARGUMENTS) >= 100
-    assert len(set(NASTY_ARGUMENTS)) == len(NASTY_ARGUMENTS)
-    assert {"", "->", "[]", "\x00", "\ud800", "9**9**9**9"} <= set(NASTY_ARGUMENTS)
-    assert max(map(len, NASTY_ARGUMENTS)) > 5_000
 
 
 class OtherName(Echo):
@@ -199,11 +191,6 @@ class Beyond(Echo):
         return [Proposal(len(document.text))]
 
 
-class Unnamed(Echo):
-    def proposals(self, document):
-        return [0]
-
-
 class Hanging(Echo):
     def call(self, arguments, document):
         if arguments == "tomorrow":
@@ -223,11 +210,6 @@ class Exiting(Echo):
         if arguments == "exit()":
             sys.exit(5)
         return arguments
-
-
-class NoText(Echo):
-    def call(self, arguments, document):
-        return None if arguments == "null" else arguments
 
 
 class BadReason(Echo):
@@ -264,18 +246,6 @@ class Backwards(Echo):
 class Short(Echo):
     def call_batch(self, requests):
         return super().call_batch(requests)[1:]
-
-
-class NoneForErrors(Echo):
-    def call(self, arguments, document):
-        if arguments == "null":
-            raise ToolCallError("nothing", "Nothing.")
-        return arguments
-
-    def call_batch(self, requests):
-        return [
-            None if isinstance(each, Exception) else each for each in super().call_batch(requests)
-        ]
 
 
 class NeverEmpty(Echo):
@@ -328,17 +298,14 @@ class ForgetfulPreselection(Echo):
         (PickyPreselection, "texts are preselected"),
         (NoPreselection, "texts are preselected"),
         (Beyond, "proposals lie in their texts"),
-        (Unnamed, "proposals lie in their texts"),
         pytest.param(Hanging, "answers within the deadline", marks=pytest.mark.slow),
         (Crashing, "fails with the right error"),
         (Exiting, "fails with the right error"),
-        (NoText, "fails with the right error"),
         (BadReason, "fails with the right error"),
         (Counting, "gives the same answer again"),
         (Numbered, "gives the same answer again"),
         (Backwards, "a batch gives what single calls give"),
         (Short, "a batch gives what single calls give"),
-        (NoneForErrors, "a batch gives what single calls give"),
         (NeverEmpty, "a batch gives what single calls give"),
         (Bracketed, "answers survive cleaning"),
         (Empty, "answers survive cleaning"),

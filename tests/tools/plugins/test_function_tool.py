@@ -1,18 +1,14 @@
 """Tools made of typed functions and of JSON schemas."""
 
 import enum
-import pickle
 from decimal import Decimal
 from typing import Annotated, Literal, Optional
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field, ImportString
 
 from tools.errors import (
     CallSyntaxError,
-    PromptError,
     ToolCallError,
     ToolDiedError,
     ToolSettingsError,
@@ -22,8 +18,6 @@ from tools.plugins.parameters import parameters_of_schema
 from tools.plugins.typed_arguments import Parameter
 from tools.prompting import load_prompt
 from tools.protocol import Document
-from tools.running.deadlines import Limits
-from tools.running.execution import execute_calls
 
 DOCUMENT = Document("d", "a text")
 
@@ -94,12 +88,6 @@ def test_the_prompt_is_drafted_from_the_description_and_examples():
     assert '"[paint(colour, times, strength, glossy, shade, tool, name, place)]"' in prompt
     assert "Input: It became red.\nOutput: It became [paint(red)] red.\n" in prompt
     assert made_of(paint).prompt is None
-
-
-def test_an_example_must_be_a_line_with_a_call_of_the_tool():
-    for examples in (EXAMPLES[:2], [*EXAMPLES, "no call"], [*EXAMPLES, "a [Other(x)] x"]):
-        with pytest.raises(PromptError):
-            made_of(paint, examples=examples)
 
 
 def test_name_description_and_version_can_be_given():
@@ -277,31 +265,6 @@ def test_a_name_that_cannot_be_written_in_calls_is_refused():
     with pytest.raises(ToolSettingsError, match="give it another with `name=`"):
         made_of(lambda: "x", description="Answers.")
     assert made_of(lambda: "x", description="Answers.", name="Answer").name == "Answer"
-
-
-def test_a_tool_of_a_function_of_a_module_can_be_pickled():
-    tool = pickle.loads(pickle.dumps(made_of(paint, examples=EXAMPLES)))
-    assert tool.call("red", DOCUMENT) == made_of(paint).call("red", DOCUMENT)
-
-
-def test_it_runs_like_other_tools():
-    requests = [(text, DOCUMENT) for text in ("red", "blue, 2")]
-    results = execute_calls(made_of(paint), requests, limits=Limits(5))
-    assert [result.result for result in results] == [
-        "red 1 0.5 False Shade.LIGHT brush None None",
-        "blue 2 0.5 False Shade.LIGHT brush None None",
-    ]
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_parsed_or_refused(text):
-    tool = made_of(paint)
-    try:
-        arguments = tool.parse_arguments(text)
-    except CallSyntaxError:
-        return
-    assert tool.parse_arguments(arguments) == arguments
-    assert tool.call(arguments, DOCUMENT)
 
 
 WEATHER = {

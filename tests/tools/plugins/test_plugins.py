@@ -23,7 +23,6 @@ from tools.registry import (
     check_tool_name,
     check_usable,
     create_tool,
-    is_plugin,
     origin_of,
     tool_names,
 )
@@ -69,11 +68,6 @@ def test_listing_tools_imports_none_of_them(outside):
     subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {code}"], check=True
     )
-
-
-def test_only_the_tools_of_this_project_are_no_plugins(outside):
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    assert [name for name in tool_names() if is_plugin(name)] == ["Echo"]
 
 
 def test_an_unknown_name_is_compared_with_plugins_too(outside):
@@ -205,11 +199,6 @@ def test_a_tool_that_is_ready_is_taken_as_it_is_and_has_no_settings(outside):
     assert create_tool("Echo", targets=targets).call("a", DOCUMENT) == "a a a"
     with pytest.raises(ToolSettingsError, match="is a tool that is ready"):
         create_tool("Echo", {"times": 2}, targets=targets)
-
-
-def test_a_class_inside_a_class_is_found(outside):
-    outside.module("echo_module", f"{ECHO}\nclass Box:\n    Inner = Echo\n")
-    assert create_tool("Echo", targets={"Echo": "echo_module:Box.Inner"}).name == "Echo"
 
 
 class Careless(Tool):
