@@ -134,12 +134,7 @@ class MachineTranslation(Tool):
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Translate several phrases: those of one language together, each distinct one once.
-
-        Returns:
-            One entry per request, in the same order: the translation, or the error of that call,
-            with a reason as in `call`.
-        """
+        """Translate several phrases: those of one language together, each distinct one once."""
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
         for phrase in dict.fromkeys(arguments for arguments, _ in requests):

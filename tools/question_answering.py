@@ -36,9 +36,6 @@ class QA(RetrievalTool):
         least_probability: Answers that the reader finds less probable are not given, 0 to 1.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
             copy when the call's own text contains them.
-
-    Raises:
-        ToolSettingsError: When a setting is out of range.
     """
 
     name = "QA"

@@ -151,7 +151,7 @@ def parse_arguments(tool: Tool, text: str) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where in a user's own file an error was raised, as `my_tools.py:12 in call`.
+    """Where in a user's own file an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
     Returns:
         The innermost such frame; where all are those of packages, the innermost of these that is
@@ -161,7 +161,7 @@ def place_of(error: BaseException) -> str:
     others = [frame for frame in frames if not frame.filename.startswith((_NOT_OWN[0], "<"))]
     own = [frame for frame in others if not frame.filename.startswith(_NOT_OWN)]
     for frame in reversed(own or others):
-        return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
 
 
@@ -180,11 +180,10 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
         ) from error
     # Foreign code may raise anything, and a module may even call sys.exit.
     except (Exception, SystemExit) as error:
-        place = place_of(error)
+        message = " ".join(str(error).split())
         raise ToolUnavailableError(
             tool_name,
-            f"{what} failed with {type(error).__name__}: {' '.join(str(error).split())}"
-            + (f" ({place})" if place else ""),
+            f"{what} failed with {type(error).__name__}: {message}{place_of(error)}",
             "Correct the tool, or leave it out of the selected tools",
         ) from error
 

@@ -78,7 +78,7 @@ class TrialOutcome:
             return cls(reason="timeout", is_late=True)
         if isinstance(answer, BaseException):
             wrong = f"{type(answer).__name__}: {answer}"
-            return cls(wrong=wrong, place=in_brackets(place_of(answer)))
+            return cls(wrong=wrong, place=place_of(answer))
         return cls(wrong=f"{type(answer).__name__} {answer!r}")
 
     def __repr__(self) -> str:
@@ -261,12 +261,7 @@ class Trial:
 
 def told(error: BaseException) -> str:
     """An error in a message, with the place in the user's own file."""
-    return f"{type(error).__name__}: {shortened(str(error))}{in_brackets(place_of(error))}"
-
-
-def in_brackets(place: str) -> str:
-    """A place as an insertion; nothing where it is not known."""
-    return f" ({place})" if place else ""
+    return f"{type(error).__name__}: {shortened(str(error))}{place_of(error)}"
 
 
 def shortened(value: object) -> str:

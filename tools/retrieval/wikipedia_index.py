@@ -35,15 +35,12 @@ def build_index(
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index in a folder beside `directory` and rename it into place.
-
-    One process builds at a time; another one waits, and finds the work done where its
-    fingerprint is the same.
+    """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
-        fingerprint: Identifies passages and settings; stored, and returned by
-            `index_information`. Index files differ between runs even for equal passages.
+        fingerprint: Identifies passages and settings; index files differ between runs even for
+            equal passages.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
@@ -77,12 +74,7 @@ def build_index(
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:
-    """Read what is known about an index, without Java.
-
-    Returns:
-        At least `fingerprint` and `passages`; also the analysis, the versions and the time of
-        building. None where there is no complete index in this form.
-    """
+    """What `build_index` stored about an index, as `read_information`."""
     return read_information(directory, index_format=INDEX_FORMAT)
 
 

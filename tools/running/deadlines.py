@@ -199,7 +199,7 @@ class Calls(Generic[RequestT]):
             return ToolResult(None, reason, seconds, is_lasting, message=message)
         if isinstance(answer, ConnectionError):
             return ToolResult(None, "transient_error", seconds, is_lasting=False)
-        if not isinstance(answer, BaseException):
+        if answer is not None and not isinstance(answer, BaseException):
             try:
                 return ToolResult(self._check(answer), None, seconds)
             except TypeError as error:
@@ -231,16 +231,14 @@ class Calls(Generic[RequestT]):
         if kind in self._reported:
             return
         self._reported.add(kind)
-        if isinstance(answer, ToolBugError):
-            # Without the stack, which leads to the other process and no further.
-            _LOGGER.warning("A call failed by an error in the tool's code. %s", answer)
-            return
+        # The stack of an error in the tool's own code leads to its process and no further.
+        has_stack = not isinstance(answer, ToolBugError)
         _LOGGER.warning(
             "%s gave %s instead of an answer: %s",
             self._name,
             type(answer).__name__,
             answer,
-            exc_info=answer if isinstance(answer, BaseException) else None,
+            exc_info=answer if has_stack and isinstance(answer, BaseException) else None,
         )
 
 
