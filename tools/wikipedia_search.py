@@ -7,7 +7,6 @@ article, and passages that it repeats, are passed over.
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -123,7 +122,7 @@ class WikiSearch(RetrievalTool):
         self, query: str, passages: Sequence[StoredPassage], document: Document
     ) -> list[StoredPassage]:
         """Return the best passage that is not the asking text's own; at most one."""
-        text = _asking_text(document, self.overlap_share)
+        text = AskingText(document, self.overlap_share)
         for stored in passages:
             passage = _passage(stored)
             # Also the part that is shown: a long passage may be copied there alone.
@@ -157,12 +156,6 @@ class WikiSearch(RetrievalTool):
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
-
-
-@lru_cache(maxsize=64)
-def _asking_text(document: Document, overlap_share: float) -> AskingText:
-    """The asking text made ready once for its calls, which come one after the other."""
-    return AskingText(document, overlap_share)
 
 
 def _passage(stored: StoredPassage) -> Passage:

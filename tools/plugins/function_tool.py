@@ -4,7 +4,6 @@ The function is called with values of the right types; what it raises for want o
 about the call.
 """
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -123,7 +122,8 @@ class FunctionTool(Tool):
             name=name or shown,
             description=description,
             parameters=parameters_of_function(function, shown),
-            function=functools.partial(_call_typed, function),
+            # It gets values of the types that it names, such as members of an Enum.
+            function=validate_call(function),
             version=version or _source_version(function, shown),
             examples=examples,
             needs_network=needs_network,
@@ -159,17 +159,6 @@ class FunctionTool(Tool):
         if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         return _number_text(answer) if isinstance(answer, float) else str(answer)
-
-
-# Kept, because pydantic reads all annotations for it.
-@functools.lru_cache(maxsize=256)
-def _validated(function: Callable[..., object]) -> Callable[..., object]:
-    return validate_call(function)
-
-
-def _call_typed(function: Callable[..., object], /, **values: object) -> object:
-    """Call a function with values of the types that it names, such as members of an Enum."""
-    return _validated(function)(**values)
 
 
 def _number_text(number: float) -> str:

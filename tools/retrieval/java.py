@@ -183,16 +183,9 @@ def _quiet_loggers() -> tuple[Any, ...]:
 
 
 def _major(version: str) -> int:
-    """Return the major version.
-
-    Example:
-        >>> _major("21.0.8"), _major("1.8.0_392"), _major("22-ea"), _major("")
-        (21, 8, 22, 0)
-    """
-    numbers = [int(number) for number in re.findall(r"[0-9]+", version)]
-    if numbers[:1] == [1] and len(numbers) > 1:
-        return numbers[1]
-    return numbers[0] if numbers else 0
+    """The first number of a version; 0 where there is none, 1 for Java 8 and older."""
+    match = re.match("[0-9]+", version)
+    return int(match.group()) if match else 0
 
 
 def _version_of(home: Path) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -31,8 +31,6 @@ from tools.protocol import LONGEST_MESSAGE, ToolResult
 from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
-
-RequestT = TypeVar("RequestT")
 
 # Errors after which no call of the tool can work.
 WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
@@ -67,7 +65,7 @@ class Limits:
 _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
 
 
-class Calls(Generic[RequestT]):
+class Calls:
     """Makes the calls of one tool; failures become reasons. For one thread.
 
     Args:
@@ -83,9 +81,9 @@ class Calls(Generic[RequestT]):
     def __init__(
         self,
         name: str,
-        call: Callable[[RequestT], Any],
+        call: Callable[[Any], Any],
         *,
-        call_batch: Callable[[list[RequestT]], list[Any]] | None = None,
+        call_batch: Callable[[list[Any]], list[Any]] | None = None,
         check: Callable[[Any], Any] = lambda answer: answer,
         prepare: Callable[[], None] = lambda: None,
         limits: Limits,
@@ -107,7 +105,7 @@ class Calls(Generic[RequestT]):
             reraise=True,
         )
 
-    def make(self, requests: Sequence[RequestT]) -> list[ToolResult]:
+    def make(self, requests: Sequence[Any]) -> list[ToolResult]:
         """Make calls, as one batch where the tool has a method for batches.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
@@ -133,7 +131,7 @@ class Calls(Generic[RequestT]):
         return self._make_batch(self._call_batch, list(requests))
 
     def _make_batch(
-        self, call_batch: Callable[[list[RequestT]], list[Any]], batch: list[RequestT]
+        self, call_batch: Callable[[list[Any]], list[Any]], batch: list[Any]
     ) -> list[ToolResult]:
         deadlines = min(len(batch), MOST_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(
@@ -161,7 +159,7 @@ class Calls(Generic[RequestT]):
             outcomes[place] = outcome
         return outcomes
 
-    def _make_singly(self, requests: Sequence[RequestT]) -> list[ToolResult]:
+    def _make_singly(self, requests: Sequence[Any]) -> list[ToolResult]:
         outcomes = []
         for request in requests:
             if self._is_given_up:

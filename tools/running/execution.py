@@ -129,7 +129,7 @@ def _call_all(
     progress: _Progress,
     failures: Counter[str] | None,
 ) -> list[ToolResult]:
-    calls = Calls[_Request](
+    calls = Calls(
         tool.name,
         lambda request: tool.call(*request),
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
@@ -198,7 +198,7 @@ def _run_step(
         progress = _no_progress
     else:
         limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
-    calls = Calls[Any](
+    calls = Calls(
         f"{tool.name} ({step.replace('_', ' ')})",
         lambda item: work([item])[0],
         call_batch=work,
@@ -219,7 +219,7 @@ def _no_progress(done: int, total: int) -> None:
 
 
 def _make(
-    calls: Calls[Any],
+    calls: Calls,
     requests: Sequence[Any],
     batch_size: int,
     progress: _Progress,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.translation.program import Finished, OutputTooLongError, run_program
+from tools.errors import TranslationFailedError
+from tools.translation.apertium import Finished, run_program
 
 LIMITS = {"timeout_seconds": 20.0, "most_bytes": 10_000_000}
 
@@ -71,7 +72,7 @@ def test_a_program_that_closes_its_outputs_and_goes_on_is_ended():
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_program_that_writes_without_end_is_ended(stream):
     code = f"import sys\nwhile True: sys.{stream}.write('x' * 65536)"
-    with pytest.raises(OutputTooLongError, match="more than 1,000,000 bytes"):
+    with pytest.raises(TranslationFailedError, match="more than 1,000,000 bytes"):
         run_program(python(code), timeout_seconds=20.0, most_bytes=1_000_000)
 
 
