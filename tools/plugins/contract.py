@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tools.errors import ToolUnavailableError
 from tools.plugins import contract_rules
-from tools.plugins.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
+from tools.plugins.trial import BrokenRuleError, NotTriedError, Trial, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> Contr
         return ContractFinding(rule, "passed", try_rule(trial))
     except BrokenRuleError as error:
         return ContractFinding(rule, "failed", str(error))
-    except (NotTriedError, *CANNOT_RUN) as error:
+    # A tool that cannot run here has not broken its word.
+    except (NotTriedError, ToolUnavailableError) as error:
         return ContractFinding(rule, "skipped", str(error))
     # Foreign code may raise anything, from a property for example.
     except Exception as error:  # noqa: BLE001

@@ -10,7 +10,6 @@ from tools.errors import CallSyntaxError, PromptError, ToolUnavailableError
 from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.plugins.plugins import check_described
 from tools.plugins.trial import (
-    CANNOT_RUN,
     BrokenRuleError,
     NotTriedError,
     Trial,
@@ -103,7 +102,7 @@ def garbage_is_refused(trial: Trial) -> str:
         except CallSyntaxError as error:
             _check_reason(error.reason, text)
             refused += 1
-        except CANNOT_RUN:
+        except ToolUnavailableError:
             raise
         except TimeoutError as error:
             raise BrokenRuleError(

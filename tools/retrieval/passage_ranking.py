@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tools.errors import MissingDependencyError, ToolDiedError, ToolUnavailableError
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
-from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
+from tools.retrieval.java import find_java, pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, StoredPassage, passage_from_raw, stored_passage
 from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
@@ -76,11 +76,8 @@ class PassageRanker:
             raise ToolUnavailableError(
                 _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
             )
-        try:
-            pyserini_jar()
-            find_java()
-        except MissingDependencyError as error:
-            raise _unavailable(error) from error
+        pyserini_jar()
+        find_java()
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """Rank passages by BM25.
@@ -162,11 +159,11 @@ class PassageRanker:
         fingerprint = self.fingerprint()
         if self._searcher is not None and self._searcher_fingerprint == fingerprint:
             # In a forked child this raises, where searching would wait for ever.
-            self._start_java()
+            start_jvm(pyserini_jar())
             return self._searcher
         self.check_available()
         check_files(self.directory, _TOOL_NAME)
-        self._start_java()
+        start_jvm(pyserini_jar())
         from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
@@ -182,18 +179,6 @@ class PassageRanker:
             self._searcher.close()
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
         return searcher
-
-    def _start_java(self) -> None:
-        try:
-            start_jvm(pyserini_jar())
-        except (JvmError, MissingDependencyError) as error:
-            raise _unavailable(error) from error
-
-
-def _unavailable(error: Exception) -> ToolUnavailableError:
-    """Split a message into problem and remedy, its last sentence."""
-    problem, _, remedy = str(error).removesuffix(".").rpartition(". ")
-    return ToolUnavailableError(_TOOL_NAME, problem, remedy)
 
 
 def _query_text(query: str) -> str:

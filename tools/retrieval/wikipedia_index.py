@@ -45,7 +45,7 @@ def build_index(
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
             when `directory` holds something else than an index of ours.
-        MissingDependencyError: When pyserini or Java is missing.
+        ToolUnavailableError: When pyserini or Java is missing.
         OSError: When the folder cannot be written.
     """
     directory = Path(directory).absolute()

@@ -19,7 +19,6 @@ from tenacity.wait import wait_exponential_jitter
 
 from tools.errors import (
     CallSyntaxError,
-    MissingDependencyError,
     ToolBugError,
     ToolCallError,
     ToolDiedError,
@@ -33,7 +32,7 @@ from tools.syntax import clean_result
 _LOGGER = logging.getLogger(__name__)
 
 # Errors after which no call of the tool can work.
-WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
+WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 # After this many calls in a row without any answer, those that follow are not made: a server that
 # is down would otherwise cost the deadline of thousands of calls.
 MOST_FAILURES_IN_A_ROW = 20
@@ -121,7 +120,6 @@ class Calls:
         Raises:
             ToolDiedError: When the tool says that it stopped working.
             ToolUnavailableError: When the tool finds that it cannot run at all.
-            MissingDependencyError: When the tool lacks a package.
         """
         if requests and not self._is_prepared:
             self._prepare()

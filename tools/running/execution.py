@@ -54,7 +54,6 @@ def execute_calls(
     Raises:
         ToolDiedError: When the tool says that it stopped working.
         ToolUnavailableError: When the tool finds that it cannot run at all.
-        MissingDependencyError: When the tool lacks a package.
 
     Example:
         >>> from tools.calculator import Calculator

