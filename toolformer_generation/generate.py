@@ -104,7 +104,7 @@ def toolformer_generate(
         ToolformerError: the model's calibration is damaged.
         ModelNotFoundError: the tokenizer cannot be found, or the engine cannot read the model.
         SequenceTooLongError: a prompt leaves no room for its continuation.
-        ToolUnavailableError, MissingDependencyError: a tool cannot run here.
+        ToolUnavailableError: a tool cannot run here.
 
     Paper: §2 (inference), §4.2 (top k, at most one call for each input).
     """

@@ -66,7 +66,7 @@ def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     Raises:
         UnservedGenerationError: one is no tool, has a name that cannot be called, or has the name
             of another.
-        ToolUnavailableError, MissingDependencyError: one cannot run here.
+        ToolUnavailableError: one cannot run here.
     """
     by_name: dict[str, Tool] = {}
     for tool in tools:

@@ -58,9 +58,6 @@ class Tool(ABC):
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.
 
-        Args:
-            text: Arguments as the model wrote them, without enclosing quotes.
-
         Raises:
             CallSyntaxError: With reason `empty_arguments`, `arrow_in_arguments` or
                 `bracket_in_arguments`.
@@ -84,11 +81,7 @@ class Tool(ABC):
 
     @abstractmethod
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one call.
-
-        Args:
-            arguments: Normalised by `parse_arguments`.
-        """
+        """Answer one call; its arguments are normalised by `parse_arguments`."""
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
         """Answer several calls one after the other."""

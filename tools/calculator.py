@@ -93,7 +93,7 @@ class Calculator(Tool):
             >>> Calculator().call("(5 + 1) * 3", Document("example", ""))
             '18'
         """
-        return format_number(self._evaluate(self._parse(arguments)))
+        return format_number(self._evaluate(arguments))
 
     def preselect(self, document: Document) -> Preselection:
         """Apply the number rules of the paper's appendix A to a text."""
@@ -105,13 +105,13 @@ class Calculator(Tool):
 
     def _computes(self, expression: str) -> bool:
         try:
-            self._evaluate(self._parse(expression))
+            self._evaluate(expression)
         except ToolCallError:
             return False
         return True
 
-    def _parse(self, text: str) -> "_Expression":
-        """Check an expression character by character, then parse it to a syntax tree."""
+    def _evaluate(self, text: str) -> Fraction:
+        """Check an expression character by character, parse it, and walk its syntax tree."""
         expression = " ".join(text.split())
         if not expression:
             raise ToolCallError("empty", "The expression is empty. Expected a sum such as '6 * 7'.")
@@ -131,19 +131,11 @@ class Calculator(Tool):
             raise self._too_deep()
         expression = _LEADING_ZEROS.sub("", _COMMA_IN_NUMBER.sub("", expression))
         try:
-            tree = ast.parse(expression, mode="eval")
+            return self._value(ast.parse(expression, mode="eval").body, expression, signs=0)
         except SyntaxError as error:
             raise _syntax_error(f"The expression {text!r} cannot be read") from error
         except (RecursionError, MemoryError) as error:
             # What Python's parser raises on nesting that it cannot hold.
-            raise self._too_deep() from error
-        return _Expression(expression, tree.body)
-
-    def _evaluate(self, expression: "_Expression") -> Fraction:
-        """Walk the syntax tree."""
-        try:
-            return self._value(expression.root, expression.text, signs=0)
-        except RecursionError as error:
             raise self._too_deep() from error
 
     def _value(self, node: ast.expr, text: str, *, signs: int) -> Fraction:
@@ -179,16 +171,6 @@ class Calculator(Tool):
             f"The expression is nested too deeply. Expected at most {self.max_depth} levels of "
             "brackets or signs in a row.",
         )
-
-
-class _Expression:
-    """A checked expression: its text and the root of its syntax tree."""
-
-    __slots__ = ("root", "text")
-
-    def __init__(self, text: str, root: ast.expr) -> None:
-        self.text = text
-        self.root = root
 
 
 def format_number(value: Fraction) -> str:

@@ -6,13 +6,14 @@ gives. The wall clock is never read; whoever wants the real day passes a clock i
 
 import datetime
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from toolformer.ground.day_names import MONTHS, WEEKDAYS
 from tools.base import Tool, with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.proposing.dates import propose_dates
+from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection, Proposal
 
 _FIRST_YEAR = 1995
@@ -21,6 +22,16 @@ _YEAR = re.compile(r"[0-9]{4}")
 _MONTH_OR_DAY = re.compile(r"[0-9]{2}")
 _DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
 _DATE_WITHOUT_HYPHENS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+_ANY_WEEKDAY = "|".join(WEEKDAYS)
+# May and March are words of their own, so they need a day or a year beside them.
+_ANY_MONTH = "|".join(month for month in MONTHS if month not in ("March", "May"))
+_DAY = r"[0-3]?[0-9](?:st|nd|rd|th)?"
+_SAYS_DAY = re.compile(
+    rf"\b(?:(?:{_ANY_WEEKDAY})s?|{_ANY_MONTH}"
+    rf"|(?:May|March)(?=,? {_DAY}\b|,? (?:19|20)[0-9]{{2}}\b)|(?<=[0-9] )(?:May|March)"
+    r"|[Tt]oday|[Yy]esterday|[Tt]omorrow)\b"
+    r"|(?<![\w$€£¥#.,/-])(?:19|20)[0-9]{2}(?![\w%/-]|[.,][0-9])"
+)
 
 
 class Calendar(Tool):
@@ -47,11 +58,11 @@ class Calendar(Tool):
         self,
         *,
         date_source: Literal["url", "published_on"] = "url",
-        latest_date: datetime.date | str | None = None,
+        latest_date: Annotated[datetime.date | None, Field(strict=False)] = None,
         today: Callable[[], datetime.date] | None = None,
     ) -> None:
         self.date_source = date_source
-        self.latest_date = None if latest_date is None else _as_date(latest_date)
+        self.latest_date = latest_date
         self.today = today
         self.version = f"1 date_source={self.date_source} latest_date={self.latest_date}"
 
@@ -153,22 +164,26 @@ def render_date(date: datetime.date) -> str:
     return f"Today is {weekday}, {month} {date.day}, {year}."
 
 
+def propose_dates(text: str, words: Container[str] | None = None) -> list[Proposal]:
+    """Propose calls without arguments in front of words that say a day.
+
+    Args:
+        words: Only in front of these, such as "Friday", "May" and "2024"; None for all.
+
+    Example:
+        >>> text = "It may rain on Sunday, 4 May 2025, or tomorrow; 1,999 tickets are sold."
+        >>> [text[each.offset :].split()[0] for each in propose_dates(text)]
+        ['Sunday,', 'May', '2025,', 'tomorrow;']
+    """
+    return [
+        Proposal(match.start(), "")
+        for match in _SAYS_DAY.finditer(text)
+        if words is None or match.group() in words
+    ]
+
+
 def _parts(date: datetime.date) -> tuple[str, str, str]:
     return WEEKDAYS[date.weekday()], MONTHS[date.month - 1], str(date.year)
-
-
-def _as_date(value: object) -> datetime.date:
-    """Read the value of a date setting, which configuration files give as text or as a date."""
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if isinstance(value, datetime.date):
-        return value
-    try:
-        return datetime.date.fromisoformat(str(value))
-    except ValueError as error:
-        raise ToolSettingsError(
-            f"Calendar: latest_date is {value!r}. Expected a date such as '2024-05-03'."
-        ) from error
 
 
 def _path_parts(url: str) -> list[str]:

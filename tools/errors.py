@@ -48,10 +48,6 @@ class TransientToolError(ToolError, ConnectionError):
     """A call failed for a reason that may pass; it is made again, a few times."""
 
 
-class MissingDependencyError(ToolError, ImportError):
-    """A tool needs a package that is not installed."""
-
-
 class ToolDiedError(ToolError, RuntimeError):
     """A tool stopped working during a run; no result of it may be published."""
 

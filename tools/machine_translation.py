@@ -4,6 +4,7 @@ NLLB-200 where its weights are given, else Apertium where it is installed, else 
 translators are in `tools.translation`. The language of a phrase is found by fastText.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,7 +21,7 @@ from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
 from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
-from tools.translation.nllb import NllbOptions, NllbTranslator
+from tools.translation.nllb import NllbTranslator
 from tools.translation.preselection import preselect_by_language
 
 # Translations kept in memory; models ask for the same phrase again and again.
@@ -67,7 +68,8 @@ class MachineTranslation(Tool):
         foreign_confidence: Annotated[float, Field(ge=0, le=1)] = 0.8,
         chunk_tokens: PositiveInt = 10,
     ) -> None:
-        self.model_directory = _as_directory(model_directory)
+        directory = os.path.expanduser(model_directory)  # noqa: PTH111
+        self.model_directory = Path(directory) if directory else None
         if self.model_directory is None and backend == "nllb":
             raise ToolSettingsError(
                 "MT: backend is 'nllb'. Expected a directory in model_directory beside it."
@@ -75,12 +77,22 @@ class MachineTranslation(Tool):
         if backend == "auto":
             backend = "apertium" if self.model_directory is None else "nllb"
         self.backend = backend
-        self.nllb_options = NllbOptions(beam_size, max_new_tokens, batch_size, device, precision)
-        self.timeout_seconds = float(timeout_seconds)
         self.max_characters = max_characters
         self.foreign_confidence = float(foreign_confidence)
         self.chunk_tokens = chunk_tokens
-        self._translator = self._make_translator()
+        self._translator = (
+            ApertiumTranslator(self.name, timeout_seconds=timeout_seconds)
+            if self.model_directory is None or backend == "apertium"
+            else NllbTranslator(
+                self.name,
+                self.model_directory,
+                beam_size=beam_size,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+                device=device,
+                precision=precision,
+            )
+        )
         # Of the preselection; which phrases can be asked for depends on no setting.
         self.sampling_version = (
             f"1 foreign_confidence={self.foreign_confidence:g} chunk_tokens={self.chunk_tokens}"
@@ -122,12 +134,7 @@ class MachineTranslation(Tool):
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Translate several phrases: those of one language together, each distinct one once.
-
-        Returns:
-            One entry per request, in the same order: the translation, or the error of that call,
-            with a reason as in `call`.
-        """
+        """Translate several phrases: those of one language together, each distinct one once."""
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
         for phrase in dict.fromkeys(arguments for arguments, _ in requests):
@@ -195,11 +202,6 @@ class MachineTranslation(Tool):
         """Check that something can translate, without loading it."""
         self._translator.check_available()
 
-    def _make_translator(self) -> ApertiumTranslator | NllbTranslator:
-        if self.model_directory is None or self.backend == "apertium":
-            return ApertiumTranslator(self.name, timeout_seconds=self.timeout_seconds)
-        return NllbTranslator(self.name, self.model_directory, self.nllb_options)
-
     def _language_of(self, phrase: str) -> str:
         """Return fastText's code of the language of a phrase that can be translated."""
         if len(phrase) > self.max_characters:
@@ -261,14 +263,3 @@ def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
 def _comparable(text: str) -> str:
     """Return a text as it is compared: without case, with single spaces."""
     return " ".join(text.casefold().split())
-
-
-def _as_directory(value: str | Path) -> Path | None:
-    """Read the value of a directory setting; empty text is none."""
-    try:
-        return Path(value).expanduser() if str(value) else None
-    # What `~somebody` gives where there is nobody of that name.
-    except RuntimeError as error:
-        raise ToolSettingsError(
-            f"MT: model_directory is '{value}'. Expected a directory: {error}"
-        ) from error

@@ -15,7 +15,6 @@ import hashlib
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
 
 from tools.protocol import Document, Preselection
 
@@ -29,14 +28,6 @@ _NUMBER_AFTER_EQUALS = re.compile(
 )
 _WINDOW_TOKENS = 100
 _MOST_DIGITS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """A number in a text: its digits, and the index of its token."""
-
-    digits: str
-    token: int
 
 
 def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) -> Preselection:
@@ -67,16 +58,16 @@ def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) ->
     return Preselection(is_selected=False, reason="three_numbers_not_sampled")
 
 
-def _find_numbers(text: str) -> list[_Number]:
-    """Find the numbers of a text, in order."""
+def _find_numbers(text: str) -> list[tuple[str, int]]:
+    """Find the numbers of a text, in order: the digits of each, and the index of its token."""
     return [
-        _Number(match.group().replace(",", ""), token)
+        (match.group().replace(",", ""), token)
         for token, match in enumerate(_TOKEN.finditer(text))
         if match.lastgroup == "number"
     ]
 
 
-def _holds_computed_number(numbers: list[_Number]) -> bool:
+def _holds_computed_number(numbers: list[tuple[str, int]]) -> bool:
     """Tell whether three different occurrences a, b, c in one window satisfy a ∘ b = c.
 
     Equality is tested after rounding to two decimals, with ∘ one of + - * / and the pair in both
@@ -84,13 +75,13 @@ def _holds_computed_number(numbers: list[_Number]) -> bool:
     looked at once, and its results are looked up among the numbers of the text.
     """
     # Serial numbers and digits of π are nobody's result, and would make the integers long.
-    numbers = [number for number in numbers if len(number.digits) <= _MOST_DIGITS]
-    decimals = max((len(number.digits.partition(".")[2]) for number in numbers), default=0)
+    numbers = [(digits, token) for digits, token in numbers if len(digits) <= _MOST_DIGITS]
+    decimals = max((len(digits.partition(".")[2]) for digits, _ in numbers), default=0)
     # All values as integers, `scale` to the unit, `per_cent` to a hundredth: exact and fast.
     scale = 10 ** max(decimals, 2)
     per_cent = scale // 100
-    values = [_scaled(number.digits, scale) for number in numbers]
-    tokens = [number.token for number in numbers]
+    values = [_scaled(digits, scale) for digits, _ in numbers]
+    tokens = [token for _, token in numbers]
 
     places: dict[int, list[int]] = defaultdict(list)
     for index, value in enumerate(values):

@@ -52,13 +52,11 @@ def load_short_prompt(tool_name: str) -> str:
     Raises:
         PromptError: When the tool has none, being from outside.
     """
-    folder = resources.files("tools.prompts").joinpath(SHORT)
-    file = folder.joinpath(f"{tool_name}.txt")
+    file = resources.files("tools.prompts").joinpath(SHORT, f"{tool_name}.txt")
     if not file.is_file():
-        known = sorted(each.name.removesuffix(".txt") for each in folder.iterdir())
         raise PromptError(
-            f"{tool_name} has no short prompt; these tools have one: {', '.join(known)}. Leave "
-            "`prompt` out for the tool's own, or name a file."
+            f"{tool_name} has no short prompt; the tools of this project have one. Leave `prompt` "
+            "out for the tool's own, or name a file."
         )
     return load_prompt(tool_name, own=file)
 
@@ -66,21 +64,11 @@ def load_short_prompt(tool_name: str) -> str:
 def _read(file: Traversable, tool_name: str, source: str) -> str:
     try:
         return file.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
+    except (OSError, UnicodeError) as error:
         raise PromptError(
-            f"The prompt of {tool_name} is not there: {source} does not exist. Expected a text "
-            "file with an instruction and demonstrations; name one in the tool's settings, or give "
-            "the tool's class a `prompt`."
-        ) from error
-    except OSError as error:
-        raise PromptError(
-            f"The prompt of {tool_name} cannot be read from {source}: {error}. Expected a "
-            "readable text file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"The prompt of {tool_name} in {source} is not UTF-8: byte {error.start} is invalid. "
-            "Save the file as UTF-8."
+            f"The prompt of {tool_name} cannot be read from {source}: {error}. Expected a text "
+            "file in UTF-8 with an instruction and demonstrations; name one in the tool's "
+            "settings, or give the tool's class a `prompt`."
         ) from error
 
 

@@ -61,9 +61,7 @@ class ToolResult:
 class Preselection:
     """Whether a text is worth annotating with a tool, and why (paper, appendix A).
 
-    Attributes:
-        is_selected: Whether calls are sampled for the text.
-        reason: Short snake_case word, present in both cases.
+    The reason is a short snake_case word, present in both cases.
     """
 
     is_selected: bool

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, SkipValidation
 
 from tools.base import with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
+from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
 from tools.retrieval.retrieval_tool import (
@@ -23,9 +23,6 @@ from tools.retrieval.retrieval_tool import (
     StoredPassage,
 )
 from tools.running.text_overlap import AskingText
-from tools.syntax import single_line, strip_quotes
-
-LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text
 
 
 class QA(RetrievalTool):
@@ -39,15 +36,9 @@ class QA(RetrievalTool):
         least_probability: Answers that the reader finds less probable are not given, 0 to 1.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
             copy when the call's own text contains them.
-
-    Raises:
-        ToolSettingsError: When a setting is out of range.
     """
 
     name = "QA"
-    # Which questions can be asked depends on no setting.
-    sampling_version = "1"
-    proposals_version = "1"
     # Seconds each on a processor, and a batch has at most 20 deadlines.
     readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
@@ -83,21 +74,6 @@ class QA(RetrievalTool):
             f"least_probability={self.least_probability:g} overlap_share={self.overlap_share:g} "
             f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
         )
-
-    def parse_arguments(self, text: str) -> str:
-        """Normalise a question: quotes, control characters and white space.
-
-        Raises:
-            CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
-        """
-        question = super().parse_arguments(strip_quotes(single_line(text)))
-        if len(question) > LONGEST_QUESTION:
-            raise CallSyntaxError(
-                "too_long",
-                f"The question {question[:40]!r}… has {len(question)} characters. Expected at "
-                f"most {LONGEST_QUESTION}.",
-            )
-        return question
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
         """Propose names, years and numbers; the question is the model's."""
@@ -137,15 +113,13 @@ class QA(RetrievalTool):
         """Answer questions from their passages.
 
         Returns:
-            One entry per request: the answer, or a `ToolCallError` with reason `no_result` where
-            there are no passages and `unsure` where the reader is.
+            One entry per request: the answer, or a `ToolCallError` with reason `unsure`.
         """
-        with_passages = [request for request in requests if request[1]]
         with _named_errors():
-            answers = iter(self.reader.read(with_passages) if with_passages else ())
+            answers = self.reader.read(requests)
         return [
-            self._answer(question, next(answers)) if passages else _no_result(question)
-            for question, passages in requests
+            self._answer(question, answer)
+            for (question, _), answer in zip(requests, answers, strict=True)
         ]
 
     def check_available(self) -> None:
@@ -164,14 +138,6 @@ class QA(RetrievalTool):
             f"an answer with a probability of {self.least_probability:g} or more "
             "(least_probability).",
         )
-
-
-def _no_result(question: str) -> ToolCallError:
-    return ToolCallError(
-        "no_result",
-        f"Question answering found no passage for {question[:60]!r} outside the call's own text. "
-        "Expected words that occur in another article.",
-    )
 
 
 @contextmanager

@@ -116,7 +116,6 @@ def check_usable(tool: Tool, name: str) -> None:
     Raises:
         ToolUnavailableError: When the tool cannot run, or comes from outside and does not say of
             itself what it should.
-        MissingDependencyError: When it lacks a package.
     """
     if not is_plugin(name):
         tool.check_available()

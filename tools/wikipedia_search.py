@@ -7,26 +7,23 @@ article, and passages that it repeats, are passed over.
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from tools.base import with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError
+from tools.errors import ToolCallError
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage
+from tools.retrieval.retrieval_tool import LONGEST_QUERY, RetrievalTool, Retriever, StoredPassage
 from tools.retrieval.sentences import best_sentences
 from tools.running.text_overlap import AskingText
-from tools.syntax import clean_result, single_line, strip_quotes
-
-LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text
+from tools.syntax import clean_result
 
 _DEEPER = 10
 _PROPOSED_WORDS = 10
@@ -56,9 +53,6 @@ class WikiSearch(RetrievalTool):
 
     name = "WikiSearch"
     description = "Finds the Wikipedia passage that matches a search term best."
-    # Which terms can be searched depends on no setting.
-    sampling_version = "1"
-    proposals_version = "1"
     # Writing a passage down costs less than looking the answer up.
     keeps_readings = False
 
@@ -99,21 +93,6 @@ class WikiSearch(RetrievalTool):
             f"retriever=({self.retriever.version()})"
         )
 
-    def parse_arguments(self, text: str) -> str:
-        """Normalise a search term: quotes, control characters and white space.
-
-        Raises:
-            CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
-        """
-        query = super().parse_arguments(strip_quotes(single_line(text)))
-        if len(query) > LONGEST_QUERY:
-            raise CallSyntaxError(
-                "too_long",
-                f"The search term {query[:40]!r}… has {len(query)} characters. Expected at most "
-                f"{LONGEST_QUERY}.",
-            )
-        return query
-
     def proposals(self, document: Document) -> Sequence[Proposal]:
         """Propose names, years and numbers; the search term is title and ten words in front."""
         return [
@@ -143,7 +122,7 @@ class WikiSearch(RetrievalTool):
         self, query: str, passages: Sequence[StoredPassage], document: Document
     ) -> list[StoredPassage]:
         """Return the best passage that is not the asking text's own; at most one."""
-        text = _asking_text(document, self.overlap_share)
+        text = AskingText(document, self.overlap_share)
         for stored in passages:
             passage = _passage(stored)
             # Also the part that is shown: a long passage may be copied there alone.
@@ -177,12 +156,6 @@ class WikiSearch(RetrievalTool):
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
-
-
-@lru_cache(maxsize=64)
-def _asking_text(document: Document, overlap_share: float) -> AskingText:
-    """The asking text made ready once for its calls, which come one after the other."""
-    return AskingText(document, overlap_share)
 
 
 def _passage(stored: StoredPassage) -> Passage:

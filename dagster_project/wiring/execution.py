@@ -41,7 +41,7 @@ def answered_calls(
 
     Raises:
         MissingAnswerError: in a replay, an answer is missing.
-        ToolDiedError, ToolUnavailableError, MissingDependencyError: see `execute_calls`.
+        ToolDiedError, ToolUnavailableError: see `execute_calls`.
     """
     if isinstance(tool, ReplayedTool):
         # Cut and checked when they were given.

@@ -15,7 +15,6 @@ from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.retriever import open_retriever, searches_vectors
 from tools.base import Tool
 from tools.errors import (
-    MissingDependencyError,
     PromptError,
     ReplayError,
     ToolError,
@@ -200,7 +199,7 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     """
     if isinstance(error, ReplayError):
         return False
-    if isinstance(error, ToolUnavailableError | MissingDependencyError):
+    if isinstance(error, ToolUnavailableError):
         return True
     of_tool = settings.tools.of(name)
     is_users_own = bool(of_tool.prompt if isinstance(error, PromptError) else of_tool.options)

@@ -122,7 +122,8 @@ def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> s
     tool = open_tool(settings, home, "MT", holder=holder)
     assert isinstance(tool, MachineTranslation)
     assert isinstance(tool._translator, NllbTranslator)
-    return tool._translator.device()
+    device = tool._translator._device
+    return device() if callable(device) else device
 
 
 def test_the_models_of_tools_go_to_the_device_that_the_run_holds(

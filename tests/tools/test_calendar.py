@@ -1,16 +1,14 @@
 """The calendar and dates in URLs."""
 
 import datetime
-import email.utils
 import json
-import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.calendar import Calendar, date_in_url, render_date
+from tools.calendar import Calendar, date_in_url
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document
 
@@ -76,26 +74,10 @@ def test_other_urls_have_no_date(url):
     assert date_in_url(url, LATEST) is None
 
 
-@given(dates)
-def test_all_forms_of_a_date_are_read_alike(date):
-    for form in ("%Y/%m/%d", "%Y-%m-%d", "%Y%m%d"):
-        # strftime leaves years below 1000 unpadded; there are none here.
-        assert date_in_url(f"https://example.org/a/{date.strftime(form)}/b", LATEST) == date
-
-
 @given(st.text() | st.from_regex(r"(/?[0-9]{2,8}[-/]?){1,6}"))
 def test_no_url_is_an_error_or_gives_a_date_out_of_bounds(url):
     date = date_in_url(url, LATEST)
     assert date is None or datetime.date(1995, 1, 1) <= date <= LATEST
-
-
-@given(dates)
-def test_the_sentence_names_the_weekday_of_its_date(date):
-    # As in e-mail headers: "Fri, 03 May 2024 …", in English on every machine.
-    noon = datetime.datetime.combine(date, datetime.time(12), datetime.UTC)
-    weekday, day, month, year, *_ = email.utils.format_datetime(noon).replace(",", "").split()
-    pattern = rf"Today is {weekday}[a-z]*day, {month}[a-z]* {int(day)}, {year}\."
-    assert re.fullmatch(pattern, render_date(date))
 
 
 def test_the_url_decides_by_default_and_the_given_date_when_told():
@@ -139,11 +121,6 @@ def test_the_clock_serves_only_documents_without_a_date():
 def test_texts_with_a_date_are_selected(source, document, reason):
     chosen = Calendar(date_source=source).preselect(document)
     assert (chosen.is_selected, chosen.reason) == (not reason.startswith("no_"), reason)
-
-
-def test_a_clock_selects_no_text():
-    calendar = Calendar(today=lambda: MAY_3)
-    assert not calendar.preselect(Document("d", "")).is_selected
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])

@@ -28,7 +28,7 @@ Output:"""
 @pytest.mark.parametrize("name", TOOL_NAMES)
 def test_each_tool_has_a_prompt_that_keeps_the_copy_rule(name):
     prompt = load_prompt(name)
-    assert prompt.count("\nInput: ") == DEMONSTRATIONS[name] + 1
+    assert len(demonstrations_of(prompt)) == DEMONSTRATIONS[name]
     assert prompt.endswith("\n\nInput: {text}\nOutput:")
     assert f'"[{name}(' in prompt.splitlines()[0]
 
@@ -41,33 +41,17 @@ def test_filling_changes_the_slot_alone(name):
     assert filled == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
 
 
-def test_a_file_of_the_users_own_is_read(tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_text(GOOD, encoding="utf-8")
-    assert load_prompt("Calculator", file) == GOOD
-
-
 def test_what_editors_add_to_a_file_is_forgiven(tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() + b"\r\n")
     assert load_prompt("Calculator", file) == GOOD
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(PromptError, match=r"nowhere\.txt does not exist"):
-        load_prompt("Calculator", tmp_path / "nowhere.txt")
-
-
-def test_a_folder_is_no_prompt(tmp_path):
-    with pytest.raises(PromptError, match="cannot be read"):
-        load_prompt("Calculator", tmp_path)
-
-
-def test_a_file_in_another_encoding_is_named(tmp_path):
-    file = tmp_path / "latin.txt"
-    file.write_bytes(GOOD.replace("sum", "s\xe4m").encode("latin-1"))
-    with pytest.raises(PromptError, match=r"latin\.txt is not UTF-8"):
-        load_prompt("Calculator", file)
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(GOOD.replace("sum", "s\xe4m").encode("latin-1"))
+    for file in (tmp_path / "nowhere.txt", tmp_path, tmp_path / "latin.txt"):
+        with pytest.raises(PromptError, match=f"cannot be read from {file}"):
+            load_prompt("Calculator", file)
 
 
 def test_a_tool_without_a_prompt_is_an_error():
@@ -145,13 +129,6 @@ def test_examples_that_cannot_be_shown_are_refused(examples, message):
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)
-def test_the_demonstrations_of_each_prompt_have_calls(name):
-    shown = demonstrations_of(load_prompt(name))
-    assert len(shown) == DEMONSTRATIONS[name]
-    assert all(call.startswith(f"{name}(") for _, calls in shown for call in calls)
-
-
-@pytest.mark.parametrize("name", TOOL_NAMES)
 def test_each_tool_has_a_short_prompt_with_four_calls_that_it_takes(name):
     prompt = load_short_prompt(name)
     assert f'"[{name}(' in prompt.splitlines()[0]
@@ -174,5 +151,5 @@ def test_the_short_calls_of_the_calculator_stand_right_behind_an_equals_sign():
 
 
 def test_a_tool_from_outside_has_no_short_prompt():
-    with pytest.raises(PromptError, match=r"Echo has no short prompt.*Calculator, Calendar, MT"):
+    with pytest.raises(PromptError, match="Echo has no short prompt"):
         load_short_prompt("Echo")

@@ -1,17 +1,14 @@
 """The tool QA: three steps, none of which looks at another request."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tools.errors import (
-    CallSyntaxError,
     ToolCallError,
     ToolSettingsError,
     ToolUnavailableError,
 )
 from tools.protocol import Document, Proposal
-from tools.question_answering import LONGEST_QUESTION, QA
+from tools.question_answering import QA
 from tools.registry import create_tool
 from tools.retrieval.passages import Passage, stored_passage
 from tools.retrieval.retrieval_tool import Answer
@@ -143,70 +140,6 @@ def test_equal_questions_are_looked_up_once_and_each_text_gets_its_own_passages(
     answers = tool.call_batch([("When?", ASKING), ("When?", own), ("Who?", ASKING)])
     assert answers == ["The", "Otters", "The"]
     assert tool.retriever.queries == ["When?", "Who?"]
-
-
-def test_a_batch_gives_what_single_calls_give():
-    requests = [("When?", ASKING), ("nothing", ASKING), ("Who?", Document("o", "", title="otter"))]
-    together = qa(CANAL, OTTER).call_batch(requests)
-    for request, answer in zip(requests, together, strict=True):
-        (alone,) = qa(CANAL, OTTER).call_batch([request])
-        assert str(alone) == str(answer)
-
-
-def test_a_stored_passage_has_all_its_fields():
-    assert stored_passage(RIVER, 1.5) == {
-        "passage_id": "River#0",
-        "title": "River",
-        "section": "",
-        "text": "A river flows to the sea.",
-        "url": "",
-        "score": 1.5,
-    }
-
-
-@pytest.mark.parametrize(
-    ("written", "question"),
-    [
-        ('"Who built it?"', "Who built it?"),
-        ("“Who built it?”", "Who built it?"),
-        ("  Who\tbuilt\n it? ", "Who built it?"),
-        ("Who\x00built\x1f it?", "Who built it?"),
-    ],
-)
-def test_questions_are_normalised(written, question):
-    assert qa(CANAL).parse_arguments(written) == question
-
-
-@pytest.mark.parametrize(
-    ("written", "reason"),
-    [
-        ("", "empty_arguments"),
-        ('""', "empty_arguments"),
-        ("\x00", "empty_arguments"),
-        ("a" * (LONGEST_QUESTION + 1), "too_long"),
-        ("a -> b", "arrow_in_arguments"),
-        ("a]", "bracket_in_arguments"),
-    ],
-)
-def test_what_is_no_question_is_refused_with_a_reason(written, reason):
-    with pytest.raises(CallSyntaxError) as caught:
-        qa(CANAL).parse_arguments(written)
-    assert caught.value.reason == reason
-
-
-@given(st.text(max_size=400))
-def test_no_text_is_too_strange_to_be_asked(text):
-    tool = qa(CANAL, OTTER)
-    try:
-        question = tool.parse_arguments(text)
-    except CallSyntaxError:
-        return
-    assert question == " ".join(question.split())
-    (answer,) = tool.call_batch([(question, ASKING)])
-    if "?" in question:
-        assert answer == "The"
-    else:
-        assert isinstance(answer, ToolCallError)
 
 
 def test_markers_in_an_answer_do_not_reach_a_text():

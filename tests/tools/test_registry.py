@@ -5,28 +5,12 @@ import sys
 
 import pytest
 
-import tools
-from tools.calculator import Calculator
 from tools.errors import ToolSettingsError, UnknownToolError
 from tools.registry import TOOL_NAMES, check_tool_name, create_tool
 
 
 def test_the_five_tools_of_the_paper_are_registered():
     assert TOOL_NAMES == ("QA", "Calculator", "WikiSearch", "MT", "Calendar")
-
-
-def test_settings_reach_the_constructor():
-    tool = create_tool("Calculator", {"max_characters": 7})
-    assert isinstance(tool, Calculator)
-    assert tool.max_characters == 7
-
-
-@pytest.mark.parametrize("name", ["Calculator", "MT", "Calendar"])
-def test_a_created_tool_describes_itself(name):
-    tool = create_tool(name)
-    assert tool.name == name
-    assert tool.version
-    assert tool.description.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +84,3 @@ def test_the_registry_imports_no_tool():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == 0
-
-
-def test_the_package_is_ours():
-    assert "site-packages" not in str(tools.__file__)

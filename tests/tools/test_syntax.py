@@ -11,7 +11,6 @@ from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import (
     CALL_OPEN,
-    call_pieces,
     check_arguments,
     clean_result,
     format_call,
@@ -87,20 +86,11 @@ def test_merge_vector(case):
     assert remove_calls(merged, calls) == "".join(tokens)
 
 
-def test_pieces_of_a_call_with_result():
-    pieces = call_pieces(ToolCall("QA", "Who?"), "Bea")
-    assert pieces == [" [", "QA(", "Who?", ")", " ->", " Bea", "]"]
-
-
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_call_without_result_keeps_the_arrow_unless_told_otherwise(nothing):
     call = ToolCall("QA", "Who?")
     assert format_call(call, nothing) == " [QA(Who?) ->]"
     assert format_call(call, nothing, empty_result_keeps_arrow=False) == " [QA(Who?)]"
-
-
-def test_empty_arguments_make_no_piece():
-    assert call_pieces(ToolCall("Calendar", ""), None) == [" [", "Calendar(", ")", " ->", "]"]
 
 
 @given(tool_names, valid_arguments())
@@ -207,12 +197,6 @@ def test_markers_in_results_are_replaced(text, cleaned):
 def test_removing_inserted_calls_restores_the_text(case):
     text, calls = case
     assert remove_calls(insert_calls(text, calls), calls) == text
-
-
-@given(text_with_calls())
-def test_insertion_adds_exactly_the_calls(case):
-    text, calls = case
-    assert len(insert_calls(text, calls)) == len(text) + sum(len(call) for _, call in calls)
 
 
 @pytest.mark.parametrize("offset", [-1, 4])

@@ -4,13 +4,12 @@ A rule returns what it tried, raises BrokenRuleError when the tool does not keep
 NotTriedError when there is nothing to try it on.
 """
 
-import pickle
 import re
 
-from tools.errors import CallSyntaxError, PromptError
+from tools.errors import CallSyntaxError, PromptError, ToolUnavailableError
 from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.plugins import check_described
 from tools.plugins.trial import (
-    CANNOT_RUN,
     BrokenRuleError,
     NotTriedError,
     Trial,
@@ -26,7 +25,6 @@ from tools.syntax import (
     check_arguments,
     clean_result,
     format_call,
-    is_tool_name,
     parse_sample,
 )
 
@@ -34,35 +32,18 @@ _REASON = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def describes_itself(trial: Trial) -> str:
-    """Name, version and description are there, and the name can be written in calls."""
-    values = {key: getattr(trial.tool, key, None) for key in ("name", "version", "description")}
-    for key, value in values.items():
-        if not isinstance(value, str) or not value.strip():
-            raise BrokenRuleError(f"{key} is {value!r}. Expected a text.")
-    if trial.tool.name != trial.name or not is_tool_name(trial.name):
-        raise BrokenRuleError(
-            f"It calls itself {trial.tool.name!r}. Expected {trial.name!r}, in ASCII letters, "
-            "digits and '_'."
-        )
-    return f"version {shortened(trial.tool.version)}"
-
-
-def settings_can_be_pickled(trial: Trial) -> str:
-    """A copy of the settings in another process makes the same tool."""
+    """Name, version and description are there, and the version follows from the settings."""
     try:
-        copied = pickle.loads(pickle.dumps(trial.settings))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise BrokenRuleError(
-            f"{trial.settings!r} cannot be pickled: {error}. Expected texts, numbers, truth "
-            "values and lists of them."
-        ) from error
-    version = trial.create(copied).version
+        check_described(trial.tool, trial.name)
+    except ToolUnavailableError as error:
+        raise BrokenRuleError(f"{error.reason}. {error.remedy}.") from error
+    version = trial.create(trial.settings).version
     if version != trial.tool.version:
         raise BrokenRuleError(
             f"Made again, its version is {shortened(version)} and not "
             f"{shortened(trial.tool.version)}. Expected one that follows from the settings."
         )
-    return f"{len(trial.settings)} settings"
+    return f"version {shortened(version)}"
 
 
 def prompt_is_usable(trial: Trial) -> str:
@@ -121,7 +102,7 @@ def garbage_is_refused(trial: Trial) -> str:
         except CallSyntaxError as error:
             _check_reason(error.reason, text)
             refused += 1
-        except CANNOT_RUN:
+        except ToolUnavailableError:
             raise
         except TimeoutError as error:
             raise BrokenRuleError(

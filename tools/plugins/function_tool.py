@@ -1,14 +1,12 @@
-"""Tools made of what others have already: a typed Python function, or a function's JSON schema.
+"""A tool made of a Python function that others have already.
 
 The function is called with values of the right types; what it raises for want of an answer is data
-about the call. Does not check more of a JSON schema than types, choices and limits, and does not
-import what an annotation does not name.
+about the call.
 """
 
-import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from pydantic import validate_call
@@ -16,7 +14,7 @@ from pydantic import validate_call
 from toolformer.ground.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.parameters import parameters_of_function, parameters_of_schema
+from tools.plugins.parameters import parameters_of_function
 from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
@@ -29,12 +27,13 @@ _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
 
 class FunctionTool(Tool):
-    """A tool that calls a function; `from_function` and `from_json_schema` make one.
+    """A tool that calls a function; `from_function` makes one of a typed function.
 
     Args:
         name: As written in calls.
         description: One sentence for people and for the drafted prompt.
-        parameters: What a call takes, required ones first.
+        parameters: What a call takes, required ones first; `parameters_of_schema` reads them from a
+            JSON schema.
         function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
             most twelve digits, and no point where it is whole; other values are as `str` writes
             them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
@@ -123,62 +122,9 @@ class FunctionTool(Tool):
             name=name or shown,
             description=description,
             parameters=parameters_of_function(function, shown),
-            function=functools.partial(_call_typed, function),
+            # It gets values of the types that it names, such as members of an Enum.
+            function=validate_call(function),
             version=version or _source_version(function, shown),
-            examples=examples,
-            needs_network=needs_network,
-        )
-
-    @classmethod
-    def from_json_schema(
-        cls,
-        schema: Mapping[str, object],
-        *,
-        call: Callable[..., object],
-        version: str,
-        examples: Sequence[str] = (),
-        name: str | None = None,
-        needs_network: bool = False,
-    ) -> Self:
-        """Make a tool of a function's JSON schema in OpenAI's form.
-
-        Args:
-            schema: With `name`, `description` and `parameters`, or with these below `function`.
-                Of a parameter count type, enum, const, default, the limits of numbers, and what
-                it refers to below `$defs`. An optional parameter of a type that cannot be written
-                in calls (array, object) is left out.
-            call: Gets the values as keyword arguments.
-
-        Raises:
-            ToolSettingsError: When the schema lacks something, or a required parameter cannot be
-                written in calls.
-            PromptError: When an example cannot be used.
-
-        Example:
-            >>> schema = {
-            ...     "name": "double",
-            ...     "description": "Doubles a number.",
-            ...     "parameters": {"type": "object", "properties": {"x": {"type": "number"}},
-            ...                    "required": ["x"]},
-            ... }
-            >>> tool = FunctionTool.from_json_schema(schema, call=lambda x: 2 * x, version="1")
-            >>> tool.call("21", Document("d", ""))
-            '42'
-        """
-        inner = schema.get("function", schema)
-        if not isinstance(inner, Mapping):
-            raise ToolSettingsError(f"The schema has the function {inner!r}. Expected an object.")
-        for key in ("name", "description"):
-            if not isinstance(inner.get(key), str) or not inner[key].strip():
-                raise ToolSettingsError(
-                    f"The schema of a function has the {key} {inner.get(key)!r}. Expected a text."
-                )
-        return cls(
-            name=name or inner["name"],
-            description=inner["description"],
-            parameters=parameters_of_schema(inner.get("parameters") or {}, inner["name"]),
-            function=call,
-            version=version,
             examples=examples,
             needs_network=needs_network,
         )
@@ -213,17 +159,6 @@ class FunctionTool(Tool):
         if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         return _number_text(answer) if isinstance(answer, float) else str(answer)
-
-
-# Kept, because pydantic reads all annotations for it.
-@functools.lru_cache(maxsize=256)
-def _validated(function: Callable[..., object]) -> Callable[..., object]:
-    return validate_call(function)
-
-
-def _call_typed(function: Callable[..., object], /, **values: object) -> object:
-    """Call a function with values of the types that it names, such as members of an Enum."""
-    return _validated(function)(**values)
 
 
 def _number_text(number: float) -> str:

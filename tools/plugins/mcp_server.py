@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TextIO, TypeVar, cast
 
-from tools.errors import MissingDependencyError, ToolError
+from tools.errors import ToolError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -38,22 +38,17 @@ class McpConnection:
         environment: Variables beside the few that the client library passes on.
 
     Raises:
-        MissingDependencyError: When `mcp` is not installed.
+        ImportError: When `mcp` is not installed.
         ServerLostError: When the server is not ready in time, or ends instead.
     """
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
     ) -> None:
-        try:
-            # `anyio` comes with `mcp`.
-            import mcp  # noqa: F401  # pyright: ignore[reportMissingImports]
-            from anyio.from_thread import start_blocking_portal
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The client library for MCP servers is not installed: {error}. Install it with "
-                "`pip install 'mcp>=2.3,<3'`."
-            ) from error
+        # `anyio` comes with `mcp`.
+        import mcp  # noqa: F401  # pyright: ignore[reportMissingImports]
+        from anyio.from_thread import start_blocking_portal
+
         self._command = list(command)
         self._environment = dict(environment)
         # What the server writes to its error output, to be quoted when it fails.

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 
 from toolformer.ground.digests import hex_digest
 from tools.errors import (
-    MissingDependencyError,
     ToolCallError,
     ToolSettingsError,
     ToolTimeoutError,
@@ -79,7 +78,7 @@ class McpTool(FunctionTool):
             connection = self._connected()
             found = connection.find_tool(tool, seconds=seconds)
             parameters = parameters_of_schema(found.input_schema, tool)
-        except MissingDependencyError as error:
+        except ImportError as error:
             raise ToolUnavailableError(
                 name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
             ) from error

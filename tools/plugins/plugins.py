@@ -5,7 +5,6 @@ Finding imports nothing. What a foreign module raises makes its tool unavailable
 run.
 """
 
-import importlib
 import importlib.metadata
 import pkgutil
 import re
@@ -106,20 +105,8 @@ def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
     """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
-    module_name, _, attributes = plugin.target.partition(":")
-    with foreign_code(plugin.name, f"the import of {module_name}"):
-        try:
-            importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise _missing_module(plugin, module_name, error) from error
-    try:
+    with foreign_code(plugin.name, f"the import of {plugin.target} ({plugin.origin})"):
         found = pkgutil.resolve_name(plugin.target)
-    except AttributeError as error:
-        raise ToolUnavailableError(
-            plugin.name,
-            f"the module {module_name} has no {attributes!r}",
-            f"Correct its target {plugin.target!r} ({plugin.origin})",
-        ) from error
     if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
         return found
     raise ToolUnavailableError(
@@ -164,7 +151,7 @@ def parse_arguments(tool: Tool, text: str) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where in a user's own file an error was raised, as `my_tools.py:12 in call`.
+    """Where in a user's own file an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
     Returns:
         The innermost such frame; where all are those of packages, the innermost of these that is
@@ -174,7 +161,7 @@ def place_of(error: BaseException) -> str:
     others = [frame for frame in frames if not frame.filename.startswith((_NOT_OWN[0], "<"))]
     own = [frame for frame in others if not frame.filename.startswith(_NOT_OWN)]
     for frame in reversed(own or others):
-        return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
 
 
@@ -187,15 +174,16 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ToolUnavailableError(
-            tool_name, f"{what} failed: {error}", "Install what is missing"
+            tool_name,
+            f"{what} failed: {error}",
+            "Install what is missing, or put the folder of its file into PYTHONPATH",
         ) from error
     # Foreign code may raise anything, and a module may even call sys.exit.
     except (Exception, SystemExit) as error:
-        place = place_of(error)
+        message = " ".join(str(error).split())
         raise ToolUnavailableError(
             tool_name,
-            f"{what} failed with {type(error).__name__}: {' '.join(str(error).split())}"
-            + (f" ({place})" if place else ""),
+            f"{what} failed with {type(error).__name__}: {message}{place_of(error)}",
             "Correct the tool, or leave it out of the selected tools",
         ) from error
 
@@ -229,20 +217,3 @@ def _installed_plugins(path: tuple[str, ...]) -> tuple[Plugin, ...]:  # noqa: AR
         origin = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else "a package"
         plugins.append(Plugin(entry.name, target, origin))
     return tuple(sorted(plugins, key=lambda plugin: (plugin.name, plugin.target)))
-
-
-def _missing_module(
-    plugin: Plugin, module_name: str, error: ModuleNotFoundError
-) -> ToolUnavailableError:
-    missing = error.name or module_name
-    if module_name == missing or module_name.startswith(f"{missing}."):
-        return ToolUnavailableError(
-            plugin.name,
-            f"there is no module {missing!r} for its target {plugin.target!r} ({plugin.origin})",
-            "Install the package that has it, or put the folder of its file into PYTHONPATH",
-        )
-    return ToolUnavailableError(
-        plugin.name,
-        f"{module_name} needs the module {missing!r}, which is not installed",
-        f"Install the package that has it, for example with `pip install {missing}`",
-    )

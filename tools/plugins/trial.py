@@ -14,7 +14,6 @@ from typing import TypeVar
 from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
-    MissingDependencyError,
     PromptError,
     ToolCallError,
     ToolError,
@@ -32,9 +31,6 @@ _Value = TypeVar("_Value")
 _DATE = datetime.date(2024, 5, 3)
 _URL = "https://example.org/2024/05/03/story.html"
 _MOST_TIMEOUTS = 3
-
-# A tool that cannot run here has not broken its word.
-CANNOT_RUN = (ToolUnavailableError, MissingDependencyError)
 
 
 class BrokenRuleError(Exception):
@@ -78,7 +74,7 @@ class TrialOutcome:
             return cls(reason="timeout", is_late=True)
         if isinstance(answer, BaseException):
             wrong = f"{type(answer).__name__}: {answer}"
-            return cls(wrong=wrong, place=in_brackets(place_of(answer)))
+            return cls(wrong=wrong, place=place_of(answer))
         return cls(wrong=f"{type(answer).__name__} {answer!r}")
 
     def __repr__(self) -> str:
@@ -183,7 +179,7 @@ class Trial:
         """Why the tool cannot run here."""
         try:
             self.tool.check_available()
-        except CANNOT_RUN as error:
+        except ToolUnavailableError as error:
             return str(error)
         return None
 
@@ -202,7 +198,7 @@ class Trial:
         """Normalised arguments; what `garbage_is_refused` complains about is no call here."""
         try:
             arguments: object = self.timed(lambda: self.tool.parse_arguments(text))
-        except (CallSyntaxError, *CANNOT_RUN):
+        except (CallSyntaxError, ToolUnavailableError):
             raise
         except Exception as error:
             raise CallSyntaxError("parse_error", f"It raises {type(error).__name__}.") from error
@@ -261,12 +257,7 @@ class Trial:
 
 def told(error: BaseException) -> str:
     """An error in a message, with the place in the user's own file."""
-    return f"{type(error).__name__}: {shortened(str(error))}{in_brackets(place_of(error))}"
-
-
-def in_brackets(place: str) -> str:
-    """A place as an insertion; nothing where it is not known."""
-    return f" ({place})" if place else ""
+    return f"{type(error).__name__}: {shortened(str(error))}{place_of(error)}"
 
 
 def shortened(value: object) -> str:

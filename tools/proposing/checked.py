@@ -17,33 +17,26 @@ def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
         ToolBugError: When one is no proposal, or lies outside the text, or when there are more than
             the text has characters.
     """
-    most = len(document.text)
-    found = list(islice(tool.proposals(document), most + 1))
-    for each in found:
-        if not isinstance(each, Proposal):
-            raise _wrong(tool, document, f"{each!r}", "instances of tools.protocol.Proposal")
-        if type(each.offset) is not int or not 0 <= each.offset < len(document.text):
-            raise _wrong(
-                tool,
-                document,
-                f"the offset {each.offset!r}",
-                f"0 to {len(document.text) - 1}: offsets count characters of the text, and name "
-                "the one that a call stands in front of"
-                if document.text
-                else "no proposal in an empty text",
-            )
-        if each.arguments is not None and not isinstance(each.arguments, str):
-            raise _wrong(tool, document, f"the arguments {each.arguments!r}", "text, or None")
-    if len(found) > most:
-        raise _wrong(
-            tool, document, f"more than {most} places", "at most one for each character of the text"
+    length = len(document.text)
+    # One more than can be right.
+    found = list(islice(tool.proposals(document), length + 1))
+    wrong = [proposal for proposal in found if not _is_in_text(proposal, length)]
+    if wrong or len(found) > length:
+        proposed = repr(wrong[0]) if wrong else f"more than {length} places"
+        raise ToolBugError(
+            f"{tool.name}.proposals",
+            f"The tool {tool.name} proposes {proposed} in the document {document.document_id!r} of "
+            f"{length} characters. Expected instances of tools.protocol.Proposal, at most one for "
+            "each character: the offset, from 0, is that of the character that a call stands in "
+            "front of; the arguments are text, or None. Correct its method `proposals`.",
         )
-    return sorted(found, key=lambda each: each.offset)
+    return sorted(found, key=lambda proposal: proposal.offset)
 
 
-def _wrong(tool: Tool, document: Document, what: str, expected: str) -> ToolBugError:
-    return ToolBugError(
-        f"{tool.name}.proposals",
-        f"The tool {tool.name} proposes {what} in the document {document.document_id!r}. Expected "
-        f"{expected}. Correct its method `proposals`.",
+def _is_in_text(proposal: object, length: int) -> bool:
+    return (
+        isinstance(proposal, Proposal)
+        and type(proposal.offset) is int
+        and 0 <= proposal.offset < length
+        and (proposal.arguments is None or isinstance(proposal.arguments, str))
     )

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 from tools.protocol import Proposal
 from tools.translation.identification import guess_language
-from tools.translation.languages import ENGLISH
 
 _PART = re.compile(r"[^.!?…:;()\[\]\"“”„«»‹›‘—–|]+")
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
@@ -89,7 +88,7 @@ def _is_foreign(words: Sequence[re.Match[str]], foreign_confidence: float) -> bo
     if len(words) < _FEWEST_WORDS or 2 * small < len(words) or re.search(_OTHER_LETTER, part):
         return False
     guess = guess_language(part)
-    return guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence
+    return guess is not None and guess.is_foreign(foreign_confidence)
 
 
 def _place_behind(text: str, end: int) -> int | None:

@@ -79,7 +79,7 @@ def _check_replaceable(directory: Path) -> None:
 def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Iterator[Path | None]:
     """Build an index while no other process does; the lock is a file beside it.
 
-    What an earlier index was stays until the block is left without an error.
+    An earlier index stays until the block is left without an error.
 
     Yields:
         An empty folder for the index; None where another process was waited for, and what it built

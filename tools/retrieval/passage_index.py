@@ -72,15 +72,11 @@ def build_passage_index(
     wikipedia_index: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index in a folder beside `directory` and rename it into place.
-
-    One process builds at a time; another one waits, and finds the work done where its fingerprint
-    is the same.
+    """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
 
     Args:
         passages: What to index, read once; the id of each is its running number.
-        fingerprint: Identifies passages and encoder; stored, and returned by
-            `passage_index_information`.
+        fingerprint: Identifies passages and encoder.
         wikipedia_index: The fingerprint of the index that holds the same passages.
 
     Raises:
@@ -120,12 +116,7 @@ def build_passage_index(
 
 
 def passage_index_information(directory: Path) -> dict[str, Any] | None:
-    """Read what is known about an index of dense vectors, without FAISS.
-
-    Returns:
-        At least `fingerprint` and `passages`; also the encoder, the kind of the FAISS index and the
-        time of building. None where there is no complete index in this form.
-    """
+    """What `build_passage_index` stored about an index, as `read_information`."""
     return read_information(directory, index_format=PASSAGE_INDEX_FORMAT)
 
 

@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from tools.base import Tool
-from tools.errors import ToolCallError
+from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, ToolResult
 from tools.retrieval.passages import StoredPassage
+from tools.syntax import single_line, strip_quotes
+
+LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
 
 # Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
 # the step itself, which takes several inputs and gives an answer or an error for each.
@@ -92,8 +95,26 @@ class RetrievalTool(Tool):
         readings_per_batch: Most requests that are read together: what a batch has, is kept.
     """
 
+    # Which queries can be asked depends on no setting.
+    sampling_version = "1"
+    proposals_version = "1"
     keeps_readings: bool = True
     readings_per_batch: int = 256
+
+    def parse_arguments(self, text: str) -> str:
+        """Normalise a query: quotes, control characters and white space.
+
+        Raises:
+            CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
+        """
+        query = super().parse_arguments(strip_quotes(single_line(text)))
+        if len(query) > LONGEST_QUERY:
+            raise CallSyntaxError(
+                "too_long",
+                f"The query {query[:40]!r}… of {self.name} has {len(query)} characters. Expected "
+                f"at most {LONGEST_QUERY}.",
+            )
+        return query
 
     @abstractmethod
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:

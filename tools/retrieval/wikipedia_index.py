@@ -18,7 +18,7 @@ from tools.retrieval.index_folder import (
     sole_builder,
     write_information,
 )
-from tools.retrieval.java import JavaHome, pyserini_jar, start_jvm
+from tools.retrieval.java import pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, raw_document
 
 INDEX_FORMAT = 1
@@ -35,20 +35,17 @@ def build_index(
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index in a folder beside `directory` and rename it into place.
-
-    One process builds at a time; another one waits, and finds the work done where its
-    fingerprint is the same.
+    """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
-        fingerprint: Identifies passages and settings; stored, and returned by
-            `index_information`. Index files differ between runs even for equal passages.
+        fingerprint: Identifies passages and settings; index files differ between runs even for
+            equal passages.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
             when `directory` holds something else than an index of ours.
-        MissingDependencyError: When pyserini or Java is missing.
+        ToolUnavailableError: When pyserini or Java is missing.
         OSError: When the folder cannot be written.
     """
     directory = Path(directory).absolute()
@@ -59,17 +56,25 @@ def build_index(
         started = time.perf_counter()
         java = start_jvm(jar)
         count = _write_lucene_files(passages, folder, progress)
-        seconds = time.perf_counter() - started
-        _write_information(folder, fingerprint, count, seconds, java, jar)
+        information = {
+            "format": INDEX_FORMAT,
+            "fingerprint": fingerprint,
+            "passages": count,
+            "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+            "seconds": round(time.perf_counter() - started, 3),
+            "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
+            "searched": "title, section and text",
+            "versions": {
+                "pyserini": importlib.metadata.version("pyserini"),
+                "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
+                "java": java.version,
+            },
+        }
+        write_information(folder, information)
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:
-    """Read what is known about an index, without Java.
-
-    Returns:
-        At least `fingerprint` and `passages`; also the analysis, the versions and the time of
-        building. None where there is no complete index in this form.
-    """
+    """What `build_index` stored about an index, as `read_information`."""
     return read_information(directory, index_format=INDEX_FORMAT)
 
 
@@ -77,29 +82,27 @@ def _write_lucene_files(
     passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
 ) -> int:
     """Index the passages into `folder`; return how many there were."""
-    from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
-    from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
+    from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
-    arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
-    arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
-    count = 0
+    arguments = [
+        *("-input", "", "-collection", "JsonCollection", "-index", str(folder)),
+        *("-generator", "DefaultLuceneDocumentGenerator", "-storeRaw"),
+        *("-memoryBuffer", str(_MEMORY_BUFFER_MB), "-threads", str(_INDEXING_THREADS)),
+    ]
+    count = written = 0
     try:
-        indexer = LuceneIndexer(args=arguments, threads=_INDEXING_THREADS)
+        indexer = autoclass("io.anserini.index.SimpleIndexer")(arguments)
         with contextlib.closing(indexer):
             iterator = iter(passages)
             while batch := list(islice(iterator, _BATCH_SIZE)):
-                # `add_batch_raw` hides how many documents Lucene took.
-                taken = indexer.object.addRawDocuments([raw_document(item) for item in batch])
-                if taken != len(batch):
-                    raise IndexBuildError(
-                        f"Lucene took {taken} of {len(batch)} passages, the first of which is "
-                        f"{batch[0].passage_id!r}. Expected all: check free disk space, and the "
-                        "messages of Lucene above."
-                    )
+                indexer.addRawDocuments([raw_document(item) for item in batch])
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-        written = int(LuceneIndexReader(str(folder)).stats()["documents"]) if count else 0
+        if count:
+            searcher = autoclass("io.anserini.search.SimpleSearcher")(str(folder))
+            with contextlib.closing(searcher):
+                written = searcher.get_total_num_docs()
     except JavaException as error:
         raise IndexBuildError(
             f"Lucene could not write the index in {folder.parent} after {count} passages: "
@@ -117,23 +120,3 @@ def _write_lucene_files(
             "check free disk space, then build the index again."
         )
     return count
-
-
-def _write_information(
-    folder: Path, fingerprint: str, count: int, seconds: float, java: JavaHome, jar: Path
-) -> None:
-    information = {
-        "format": INDEX_FORMAT,
-        "fingerprint": fingerprint,
-        "passages": count,
-        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        "seconds": round(seconds, 3),
-        "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
-        "searched": "title, section and text",
-        "versions": {
-            "pyserini": importlib.metadata.version("pyserini"),
-            "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
-            "java": java.version,
-        },
-    }
-    write_information(folder, information)

@@ -8,17 +8,17 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from pydantic import PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
 from tools.errors import (
     CallSyntaxError,
-    MissingDependencyError,
     ToolBugError,
     ToolCallError,
     ToolDiedError,
@@ -31,10 +31,8 @@ from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
-RequestT = TypeVar("RequestT")
-
 # Errors after which no call of the tool can work.
-WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
+WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 # After this many calls in a row without any answer, those that follow are not made: a server that
 # is down would otherwise cost the deadline of thousands of calls.
 MOST_FAILURES_IN_A_ROW = 20
@@ -45,40 +43,35 @@ GIVEN_UP = "given_up"
 MOST_DEADLINES_PER_BATCH = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What calls may take.
 
     Attributes:
-        deadline_seconds: Longest time of one call, its repetitions included; above 0.
-        batch_size: Most calls per batch, at least 1.
-        attempts: How often a call is made that fails for a reason that may pass, at least 1.
+        deadline_seconds: Longest time of one call, its repetitions included.
+        batch_size: Most calls per batch.
+        attempts: How often a call is made that fails for a reason that may pass.
+
+    Raises:
+        ValueError: When one is not above 0.
     """
 
-    deadline_seconds: float
-    batch_size: int = 256
-    attempts: int = 3
-
-    def __post_init__(self) -> None:
-        if not self.deadline_seconds > 0:
-            raise ValueError(
-                f"deadline_seconds is {self.deadline_seconds!r}. Expected a time above 0."
-            )
-        for name in ("batch_size", "attempts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}. Expected at least 1.")
+    deadline_seconds: PositiveFloat
+    batch_size: PositiveInt = 256
+    attempts: PositiveInt = 3
 
 
 _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
 
 
-class Calls(Generic[RequestT]):
+class Calls:
     """Makes the calls of one tool; failures become reasons. For one thread.
 
     Args:
         call: Makes one call; raises where there is no answer.
         call_batch: Makes several, in order, errors among the answers; None where calls are made
             one by one.
+        check: What is kept of an answer; a TypeError where it is none.
         prepare: Loads what calls need; done once, before the first call, without a deadline.
         limits: What they may take; the size of batches is the caller's business.
         failures: Calls in a row without an answer, by tool; counted on. None to begin with none.
@@ -87,9 +80,10 @@ class Calls(Generic[RequestT]):
     def __init__(
         self,
         name: str,
-        call: Callable[[RequestT], Any],
+        call: Callable[[Any], Any],
         *,
-        call_batch: Callable[[list[RequestT]], list[Any]] | None = None,
+        call_batch: Callable[[list[Any]], list[Any]] | None = None,
+        check: Callable[[Any], Any] = lambda answer: answer,
         prepare: Callable[[], None] = lambda: None,
         limits: Limits,
         failures: Counter[str] | None = None,
@@ -97,6 +91,7 @@ class Calls(Generic[RequestT]):
         self._name = name
         self._call = call
         self._call_batch = call_batch
+        self._check = check
         self._prepare = prepare
         self._is_prepared = False
         self._deadline_seconds = limits.deadline_seconds
@@ -109,7 +104,7 @@ class Calls(Generic[RequestT]):
             reraise=True,
         )
 
-    def make(self, requests: Sequence[RequestT]) -> list[ToolResult]:
+    def make(self, requests: Sequence[Any]) -> list[ToolResult]:
         """Make calls, as one batch where the tool has a method for batches.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
@@ -125,7 +120,6 @@ class Calls(Generic[RequestT]):
         Raises:
             ToolDiedError: When the tool says that it stopped working.
             ToolUnavailableError: When the tool finds that it cannot run at all.
-            MissingDependencyError: When the tool lacks a package.
         """
         if requests and not self._is_prepared:
             self._prepare()
@@ -135,7 +129,7 @@ class Calls(Generic[RequestT]):
         return self._make_batch(self._call_batch, list(requests))
 
     def _make_batch(
-        self, call_batch: Callable[[list[RequestT]], list[Any]], batch: list[RequestT]
+        self, call_batch: Callable[[list[Any]], list[Any]], batch: list[Any]
     ) -> list[ToolResult]:
         deadlines = min(len(batch), MOST_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(
@@ -163,7 +157,7 @@ class Calls(Generic[RequestT]):
             outcomes[place] = outcome
         return outcomes
 
-    def _make_singly(self, requests: Sequence[RequestT]) -> list[ToolResult]:
+    def _make_singly(self, requests: Sequence[Any]) -> list[ToolResult]:
         outcomes = []
         for request in requests:
             if self._is_given_up:
@@ -201,10 +195,13 @@ class Calls(Generic[RequestT]):
             return ToolResult(None, reason, seconds, is_lasting, message=message)
         if isinstance(answer, ConnectionError):
             return ToolResult(None, "transient_error", seconds, is_lasting=False)
-        if isinstance(answer, BaseException) or answer is None:
-            self._report_once(answer)
-            return ToolResult(None, "tool_error", seconds, is_lasting=False)
-        return ToolResult(answer, None, seconds)
+        if answer is not None and not isinstance(answer, BaseException):
+            try:
+                return ToolResult(self._check(answer), None, seconds)
+            except TypeError as error:
+                answer = error
+        self._report_once(answer)
+        return ToolResult(None, "tool_error", seconds, is_lasting=False)
 
     def _count(self, *, is_failure: bool) -> None:
         """Count failures in a row, and give the tool up when they are too many."""
@@ -230,16 +227,14 @@ class Calls(Generic[RequestT]):
         if kind in self._reported:
             return
         self._reported.add(kind)
-        if isinstance(answer, ToolBugError):
-            # Without the stack, which leads to the other process and no further.
-            _LOGGER.warning("A call failed by an error in the tool's code. %s", answer)
-            return
+        # The stack of an error in the tool's own code leads to its process and no further.
+        has_stack = not isinstance(answer, ToolBugError)
         _LOGGER.warning(
             "%s gave %s instead of an answer: %s",
             self._name,
             type(answer).__name__,
             answer,
-            exc_info=answer if isinstance(answer, BaseException) else None,
+            exc_info=answer if has_stack and isinstance(answer, BaseException) else None,
         )
 
 

@@ -4,8 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tools.base import Tool
@@ -54,7 +53,6 @@ def execute_calls(
     Raises:
         ToolDiedError: When the tool says that it stopped working.
         ToolUnavailableError: When the tool finds that it cannot run at all.
-        MissingDependencyError: When the tool lacks a package.
 
     Example:
         >>> from tools.calculator import Calculator
@@ -63,13 +61,11 @@ def execute_calls(
         >>> [(result.result, result.reason) for result in results]
         [('42', None), (None, 'division_by_zero')]
     """
-    progress = progress or _no_progress
+    run = _Run(tool, limits, cache, progress or _no_progress, failures)
     if isinstance(tool, RetrievalTool):
-        outcomes = answer_from_passages(
-            tool, requests, partial(_run_step, tool, limits, cache, progress, failures)
-        )
+        outcomes = answer_from_passages(tool, requests, run.run_step)
     else:
-        outcomes = _call_all(tool, requests, limits, cache, progress, failures)
+        outcomes = run.call_all(requests)
     return [_cleaned(outcome) for outcome in outcomes]
 
 
@@ -121,38 +117,110 @@ def call_runner(
     return run
 
 
-def _call_all(
-    tool: Tool,
-    requests: Sequence[_Request],
-    limits: Limits,
-    cache: ResultCache | None,
-    progress: _Progress,
-    failures: Counter[str] | None,
-) -> list[ToolResult]:
-    calls = Calls[_Request](
-        tool.name,
-        lambda request: checked_answer(tool.call(*request)),
-        # The default is a loop. Looping outside of it gives every call a deadline of its own.
-        call_batch=_batch_method(tool),
-        prepare=tool.prepare,
-        limits=replace(
-            limits,
-            # A tool in its own process keeps the deadline itself, and may have to start it first.
-            deadline_seconds=limits.deadline_seconds + tool.start_seconds,
-        ),
-        failures=failures,
-    )
-    dependencies = cache and _cache_keys(tool, [document for _, document in requests])
-    if cache is None or dependencies is None:
-        return _in_batches(calls, requests, limits.batch_size, progress)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The calls of one tool, as `execute_calls` was asked to make them."""
 
-    # Once: a version may read files, and a tool in its own process is asked.
-    version = tool.version
-    keys = [
-        outcome_key(tool.name, version, "call", arguments, *dependency)
-        for (arguments, _), dependency in zip(requests, dependencies, strict=True)
-    ]
-    return _with_cache(cache, keys, list(requests), calls, limits.batch_size, progress)
+    tool: Tool
+    limits: Limits
+    cache: ResultCache | None
+    progress: _Progress
+    failures: Counter[str] | None
+
+    def call_all(self, requests: Sequence[_Request]) -> list[ToolResult]:
+        """Make calls of a tool that has no steps."""
+        tool = self.tool
+        calls = Calls(
+            tool.name,
+            lambda request: tool.call(*request),
+            # The default is a loop. Looping outside of it gives every call a deadline of its own.
+            call_batch=tool.call_batch if tool.has_batches else None,
+            check=checked_answer,
+            prepare=tool.prepare,
+            limits=replace(
+                self.limits,
+                # A tool in its own process keeps the deadline itself, and may have to start first.
+                deadline_seconds=self.limits.deadline_seconds + tool.start_seconds,
+            ),
+            failures=self.failures,
+        )
+        dependencies = self.cache and _cache_keys(tool, [document for _, document in requests])
+        if dependencies is None:
+            return self._make(calls, requests)
+        # Once: a version may read files, and a tool in its own process is asked.
+        version = tool.version
+        keys = [
+            outcome_key(tool.name, version, "call", arguments, *dependency)
+            for (arguments, _), dependency in zip(requests, dependencies, strict=True)
+        ]
+        return self._make(calls, requests, keys)
+
+    def run_step(
+        self,
+        step: str,
+        inputs: list[Any],
+        is_kept: bool,
+        work: Callable[[list[Any]], list[Any]],
+    ) -> list[ToolResult]:
+        """Run one step of a retrieval tool, in batches under a deadline."""
+        tool = self.tool
+        assert isinstance(tool, RetrievalTool)
+        if step == "read":
+            size = min(self.limits.batch_size, tool.readings_per_batch)
+            run = replace(self, limits=replace(self.limits, batch_size=size))
+        else:
+            # The others take a moment.
+            run = replace(self, progress=_no_progress)
+        calls = Calls(
+            f"{tool.name} ({step.replace('_', ' ')})",
+            lambda item: work([item])[0],
+            call_batch=work,
+            # What is prepared is the reader.
+            prepare=tool.prepare if step == "read" else lambda: None,
+            limits=self.limits,
+            failures=self.failures,
+        )
+        keys = None
+        if self.cache is not None and is_kept:
+            version = tool.version
+            keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
+        return run._make(calls, inputs, keys)
+
+    def _make(
+        self, calls: Calls, requests: Sequence[Any], keys: Sequence[str] | None = None
+    ) -> list[ToolResult]:
+        """Make calls in batches.
+
+        Args:
+            keys: Of the requests in the cache: only those that it lacks are made, each distinct
+                one once. None to make every call.
+        """
+        cache = None if keys is None else self.cache
+        keys = keys or [str(number) for number in range(len(requests))]
+        first = {key: number for number, key in reversed(list(enumerate(keys)))}
+        distinct = list(dict.fromkeys(keys))
+        kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
+        found = {
+            key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
+        }
+        missing = [key for key in distinct if key not in found]
+        self.progress(0, len(missing))
+        size = self.limits.batch_size
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
+            outcomes = calls.make([requests[first[key]] for key in batch])
+            made = dict(zip(batch, outcomes, strict=True))
+            found.update(made)
+            if cache is not None:
+                # A run that is killed has kept the batches before.
+                cache.keep(made)
+            self.progress(start + len(batch), len(missing))
+        return [
+            found[key]
+            if number == first[key]
+            else replace(found[key], seconds=0.0, from_cache=True)
+            for number, key in enumerate(keys)
+        ]
 
 
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
@@ -180,82 +248,8 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
     return wanted if len(wanted) == len(keys) else None
 
 
-def _run_step(
-    tool: RetrievalTool,
-    limits: Limits,
-    cache: ResultCache | None,
-    progress: _Progress,
-    failures: Counter[str] | None,
-    step: str,
-    inputs: list[Any],
-    is_kept: bool,
-    work: Callable[[list[Any]], list[Any]],
-) -> list[ToolResult]:
-    """Run one step of a retrieval tool, in batches under a deadline."""
-    if step != "read":
-        # The others take a moment.
-        progress = _no_progress
-    else:
-        limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
-    calls = Calls[Any](
-        f"{tool.name} ({step.replace('_', ' ')})",
-        lambda item: _one(work([item])),
-        call_batch=work,
-        # What is prepared is the reader.
-        prepare=tool.prepare if step == "read" else lambda: None,
-        limits=limits,
-        failures=failures,
-    )
-    if cache is None or not is_kept:
-        return _in_batches(calls, inputs, limits.batch_size, progress)
-    version = tool.version
-    keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-    return _with_cache(cache, keys, inputs, calls, limits.batch_size, progress)
-
-
-def _in_batches(
-    calls: Calls[Any], requests: Sequence[Any], batch_size: int, progress: _Progress
-) -> list[ToolResult]:
-    progress(0, len(requests))
-    outcomes: list[ToolResult] = []
-    for start in range(0, len(requests), batch_size):
-        outcomes += calls.make(requests[start : start + batch_size])
-        progress(len(outcomes), len(requests))
-    return outcomes
-
-
 def _no_progress(done: int, total: int) -> None:
     """Show nothing."""
-
-
-def _with_cache(
-    cache: ResultCache,
-    keys: Sequence[str],
-    requests: Sequence[Any],
-    calls: Calls[Any],
-    batch_size: int,
-    progress: _Progress,
-) -> list[ToolResult]:
-    """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
-    distinct = list(dict.fromkeys(keys))
-    first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    found = dict(zip(distinct, cache.get(distinct), strict=True))
-    missing = [key for key in distinct if found[key] is None]
-    progress(0, len(missing))
-    # A run that is killed has kept the batches before.
-    for start in range(0, len(missing), batch_size):
-        batch = missing[start : start + batch_size]
-        made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
-        cache.keep(made)
-        found.update(made)
-        progress(start + len(batch), len(missing))
-    outcomes = []
-    for place, key in enumerate(keys):
-        outcome = found[key]
-        assert outcome is not None
-        is_repeated = place != first[key]
-        outcomes.append(replace(outcome, seconds=0.0, from_cache=True) if is_repeated else outcome)
-    return outcomes
 
 
 def _cleaned(outcome: ToolResult) -> ToolResult:
@@ -263,32 +257,3 @@ def _cleaned(outcome: ToolResult) -> ToolResult:
         return outcome
     cleaned = clean_result(outcome.result) or None
     return replace(outcome, result=cleaned, reason="empty_result" if cleaned is None else None)
-
-
-def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
-    if not tool.has_batches:
-        return None
-
-    def call_batch(requests: list[_Request]) -> list[Any]:
-        answers: Any = tool.call_batch(requests)
-        return (
-            [_text_or_error(answer) for answer in answers] if isinstance(answers, list) else answers
-        )
-
-    return call_batch
-
-
-def _one(answers: list[Any]) -> Any:
-    (answer,) = answers
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
-
-
-def _text_or_error(answer: object) -> object:
-    if isinstance(answer, BaseException):
-        return answer
-    try:
-        return checked_answer(answer)
-    except TypeError as error:
-        return error

@@ -65,10 +65,7 @@ class IsolatedTool(Tool):
     The worker is started at first use, and anew after it was killed or died.
 
     Args:
-        name: What the tool is registered as.
-        target: `module:name` of a class or of a tool.
-        options: Keyword arguments for it.
-        deadline_seconds: Longest time of one call.
+        target: `module:name` of a class, which is made with the options, or of a tool.
         memory_bytes: Most memory that the worker may map, and each process that it starts.
         environment: Names of variables that the tool gets of our environment, an API key say,
             beside the usual few such as PATH and HOME.

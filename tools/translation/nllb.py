@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +30,36 @@ _MOST_LISTED = 200
 _SECONDS_AT_EXIT = 60
 
 
-@dataclass(frozen=True, slots=True)
-class NllbOptions:
-    """How translations are decoded.
-
-    Attributes:
-        beam_size: Hypotheses kept while searching; 1 is greedy decoding.
-        max_new_tokens: Longest translation; a longer one ends there.
-    """
-
-    beam_size: int
-    max_new_tokens: int
-    batch_size: int
-    device: str | Callable[[], str]
-    precision: str
-
-
 class NllbTranslator:
     """A model of the NLLB-200 family in a local directory.
 
     Args:
         directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
+        beam_size: Hypotheses kept while searching; 1 is greedy decoding.
+        max_new_tokens: Longest translation; a longer one ends there.
+        batch_size: Most texts that `translate` takes.
+        device: Where the model is loaded; a function is asked then, since a run may wait for its
+            device.
     """
 
-    def __init__(self, tool_name: str, directory: Path, options: NllbOptions) -> None:
+    def __init__(
+        self,
+        tool_name: str,
+        directory: Path,
+        *,
+        beam_size: int,
+        max_new_tokens: int,
+        batch_size: int,
+        device: str | Callable[[], str],
+        precision: str,
+    ) -> None:
         self.tool_name = tool_name
         self.directory = directory
-        self.options = options
+        self.texts_at_once = batch_size
+        self._beam_size = beam_size
+        self._max_new_tokens = max_new_tokens
+        self._device = device
+        self._precision = precision
         self._tokenizer: Any = None
         self._model: Any = None
         # A call that exceeds its deadline is left behind in its thread, and the tokenizer has the
@@ -67,22 +69,16 @@ class NllbTranslator:
         # process. The lock is taken at exit, and no further batch begins.
         weakref.finalize(self, self._lock.acquire, timeout=_SECONDS_AT_EXIT)
 
-    @property
-    def texts_at_once(self) -> int:
-        """Most texts that `translate` takes."""
-        return self.options.batch_size
-
     def identity(self) -> str:
         """Name the model and the decoding; the device does not belong to it."""
-        options = self.options
         model = "none"
         if self.directory.is_dir():
             with suppress(OSError):
                 model = model_identity(self.directory)
         return (
             f"model={model} "
-            f"beam_size={options.beam_size} max_new_tokens={options.max_new_tokens} "
-            f"precision={options.precision}"
+            f"beam_size={self._beam_size} max_new_tokens={self._max_new_tokens} "
+            f"precision={self._precision}"
         )
 
     def check_available(self) -> None:
@@ -131,8 +127,7 @@ class NllbTranslator:
                 return [unsupported_language(language, "this NLLB model") for _ in texts]
             self._tokenizer.src_lang = source
             # A text that spells a special token is translated like any other.
-            fed = self._tokenizer(list(texts), split_special_tokens=True)
-            encoded = [list(ids) for ids in fed["input_ids"]]
+            encoded = self._tokenizer([*texts], split_special_tokens=True)["input_ids"]
             limit = self._model.config.max_position_embeddings
             fitting = [place for place, ids in enumerate(encoded) if len(ids) <= limit]
             answers: list[str | ToolCallError] = [
@@ -150,11 +145,6 @@ class NllbTranslator:
                     ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
                 ).strip()
             return answers
-
-    def device(self) -> str:
-        """Where the model is loaded; to be asked then, since a run may wait for its device."""
-        device = self.options.device
-        return device() if callable(device) else device
 
     def _load_once(self) -> None:
         """Load tokenizer and model on first use."""
@@ -175,10 +165,9 @@ class NllbTranslator:
         import torch
         from transformers import M2M100ForConditionalGeneration
 
-        options = self.options
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
             self.directory,
-            dtype=getattr(torch, options.precision),
+            dtype=getattr(torch, self._precision),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -191,7 +180,7 @@ class NllbTranslator:
         vocabulary, known = len(self._tokenizer), model.config.vocab_size
         if vocabulary > known:
             raise ValueError(f"the tokenizer has {vocabulary} tokens, the model {known}")
-        device = self.device()
+        device = self._device() if callable(self._device) else self._device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).eval()
@@ -202,7 +191,7 @@ class NllbTranslator:
         from torch.nn.utils.rnn import pad_sequence
         from transformers import GenerationConfig
 
-        config, options = self._model.config, self.options
+        config = self._model.config
         rows = [torch.tensor(ids) for ids in inputs]
         padded = pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id)
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
@@ -212,8 +201,8 @@ class NllbTranslator:
                 attention_mask=mask.to(self._model.device),
                 generation_config=GenerationConfig(
                     do_sample=False,
-                    num_beams=options.beam_size,
-                    max_new_tokens=options.max_new_tokens,
+                    num_beams=self._beam_size,
+                    max_new_tokens=self._max_new_tokens,
                     forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(NLLB_ENGLISH),
                     decoder_start_token_id=config.decoder_start_token_id,
                     bos_token_id=config.bos_token_id,

@@ -42,7 +42,7 @@ def preselect_by_language(
         foreign = [
             place
             for place, guess in enumerate(guesses, start=1)
-            if _is_foreign(guess, foreign_confidence)
+            if guess is not None and guess.is_foreign(foreign_confidence)
         ]
         if foreign and _stands_between_english(foreign, chunks, guesses):
             return Preselection(is_selected=True, reason="foreign_text_between_english")
@@ -63,10 +63,6 @@ def _chunks(paragraph: str, chunk_tokens: int) -> list[str]:
         for start in range(0, len(words), chunk_tokens)
     )
     return [chunk for chunk in chunks if any(map(str.isalpha, chunk))]
-
-
-def _is_foreign(guess: Guess | None, foreign_confidence: float) -> bool:
-    return guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence
 
 
 def _stands_between_english(

@@ -17,7 +17,6 @@ from tools.errors import (
 )
 from tools.plugins.contract import check_contract
 from tools.plugins.function_tool import FunctionTool
-from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.plugins.trial import Trial
 from tools.prompting import draft_prompt, load_prompt
 from tools.protocol import Preselection, Proposal
@@ -75,7 +74,7 @@ def test_the_built_in_tools_keep_the_contract(name):
     of_home = {"QA": {"retriever": FixedRetriever(CANAL), "reader": FirstWordReader()}}
     found = findings(lambda given: create_tool(name, {**of_home.get(name, {}), **given}), name=name)
     assert [each for each in found if each.status == "failed"] == []
-    assert len(found) == 15
+    assert len(found) == 14
 
 
 def test_a_good_tool_keeps_every_rule_and_without_settings_there_is_nothing_to_change():
@@ -99,13 +98,6 @@ def test_a_function_tool_keeps_the_contract():
         return tool
 
     assert failed(create, name="double") == {}
-
-
-def test_garbage_is_of_many_kinds():
-    assert len(NASTY_ARGUMENTS) >= 100
-    assert len(set(NASTY_ARGUMENTS)) == len(NASTY_ARGUMENTS)
-    assert {"", "->", "[]", "\x00", "\ud800", "9**9**9**9"} <= set(NASTY_ARGUMENTS)
-    assert max(map(len, NASTY_ARGUMENTS)) > 5_000
 
 
 class OtherName(Echo):
@@ -199,11 +191,6 @@ class Beyond(Echo):
         return [Proposal(len(document.text))]
 
 
-class Unnamed(Echo):
-    def proposals(self, document):
-        return [0]
-
-
 class Hanging(Echo):
     def call(self, arguments, document):
         if arguments == "tomorrow":
@@ -223,11 +210,6 @@ class Exiting(Echo):
         if arguments == "exit()":
             sys.exit(5)
         return arguments
-
-
-class NoText(Echo):
-    def call(self, arguments, document):
-        return None if arguments == "null" else arguments
 
 
 class BadReason(Echo):
@@ -266,18 +248,6 @@ class Short(Echo):
         return super().call_batch(requests)[1:]
 
 
-class NoneForErrors(Echo):
-    def call(self, arguments, document):
-        if arguments == "null":
-            raise ToolCallError("nothing", "Nothing.")
-        return arguments
-
-    def call_batch(self, requests):
-        return [
-            None if isinstance(each, Exception) else each for each in super().call_batch(requests)
-        ]
-
-
 class NeverEmpty(Echo):
     def call_batch(self, requests):
         return super().call_batch(requests) or ["nothing"]
@@ -314,7 +284,7 @@ class ForgetfulPreselection(Echo):
     [
         (OtherName, "describes itself"),
         (NoVersion, "describes itself"),
-        (RandomVersion, "settings can be pickled"),
+        (RandomVersion, "describes itself"),
         (NoPrompt, "prompt has the form and copies its texts"),
         (ChangedText, "prompt has the form and copies its texts"),
         (RefusesItsDemonstrations, "demonstrations are calls"),
@@ -328,17 +298,14 @@ class ForgetfulPreselection(Echo):
         (PickyPreselection, "texts are preselected"),
         (NoPreselection, "texts are preselected"),
         (Beyond, "proposals lie in their texts"),
-        (Unnamed, "proposals lie in their texts"),
         pytest.param(Hanging, "answers within the deadline", marks=pytest.mark.slow),
         (Crashing, "fails with the right error"),
         (Exiting, "fails with the right error"),
-        (NoText, "fails with the right error"),
         (BadReason, "fails with the right error"),
         (Counting, "gives the same answer again"),
         (Numbered, "gives the same answer again"),
         (Backwards, "a batch gives what single calls give"),
         (Short, "a batch gives what single calls give"),
-        (NoneForErrors, "a batch gives what single calls give"),
         (NeverEmpty, "a batch gives what single calls give"),
         (Bracketed, "answers survive cleaning"),
         (Empty, "answers survive cleaning"),
@@ -349,16 +316,7 @@ class ForgetfulPreselection(Echo):
 def test_a_broken_tool_fails_at_its_rule(tool_class, rule):
     found = failed(made(tool_class), deadline=0.5)
     assert rule in found
-    assert any(word in found[rule] for word in ("Expected", "Make them", "Name "))
-
-
-def test_settings_that_cannot_be_pickled_are_found():
-    class Locked(Echo):
-        def __init__(self, lock):
-            self.lock = lock
-
-    found = failed(made(Locked), {"lock": threading.Lock()})
-    assert "cannot be pickled" in found["settings can be pickled"]
+    assert any(word in found[rule] for word in ("Expected", "Make ", "Name ", "Give ", "Register "))
 
 
 def test_a_tool_that_cannot_run_here_is_skipped_and_says_why():

@@ -1,18 +1,14 @@
 """Tools made of typed functions and of JSON schemas."""
 
 import enum
-import pickle
 from decimal import Decimal
 from typing import Annotated, Literal, Optional
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field, ImportString
 
 from tools.errors import (
     CallSyntaxError,
-    PromptError,
     ToolCallError,
     ToolDiedError,
     ToolSettingsError,
@@ -22,8 +18,6 @@ from tools.plugins.parameters import parameters_of_schema
 from tools.plugins.typed_arguments import Parameter
 from tools.prompting import load_prompt
 from tools.protocol import Document
-from tools.running.deadlines import Limits
-from tools.running.execution import execute_calls
 
 DOCUMENT = Document("d", "a text")
 
@@ -94,12 +88,6 @@ def test_the_prompt_is_drafted_from_the_description_and_examples():
     assert '"[paint(colour, times, strength, glossy, shade, tool, name, place)]"' in prompt
     assert "Input: It became red.\nOutput: It became [paint(red)] red.\n" in prompt
     assert made_of(paint).prompt is None
-
-
-def test_an_example_must_be_a_line_with_a_call_of_the_tool():
-    for examples in (EXAMPLES[:2], [*EXAMPLES, "no call"], [*EXAMPLES, "a [Other(x)] x"]):
-        with pytest.raises(PromptError):
-            made_of(paint, examples=examples)
 
 
 def test_name_description_and_version_can_be_given():
@@ -279,73 +267,35 @@ def test_a_name_that_cannot_be_written_in_calls_is_refused():
     assert made_of(lambda: "x", description="Answers.", name="Answer").name == "Answer"
 
 
-def test_a_tool_of_a_function_of_a_module_can_be_pickled():
-    tool = pickle.loads(pickle.dumps(made_of(paint, examples=EXAMPLES)))
-    assert tool.call("red", DOCUMENT) == made_of(paint).call("red", DOCUMENT)
-
-
-def test_it_runs_like_other_tools():
-    requests = [(text, DOCUMENT) for text in ("red", "blue, 2")]
-    results = execute_calls(made_of(paint), requests, limits=Limits(5))
-    assert [result.result for result in results] == [
-        "red 1 0.5 False Shade.LIGHT brush None None",
-        "blue 2 0.5 False Shade.LIGHT brush None None",
-    ]
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_parsed_or_refused(text):
-    tool = made_of(paint)
-    try:
-        arguments = tool.parse_arguments(text)
-    except CallSyntaxError:
-        return
-    assert tool.parse_arguments(arguments) == arguments
-    assert tool.call(arguments, DOCUMENT)
-
-
 WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Says how the weather is.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
-                "tags": {"type": "array", "items": {"type": "string"}},
-                "city": {"type": "string", "description": "Name of a city."},
-                "days": {"type": ["integer", "null"], "minimum": 1, "maximum": 14},
-                "from": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
-            },
-            "required": ["city"],
-        },
+    "type": "object",
+    "properties": {
+        "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "city": {"type": "string", "description": "Name of a city."},
+        "days": {"type": ["integer", "null"], "minimum": 1, "maximum": 14},
+        "from": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
     },
+    "required": ["city"],
 }
 
 
-def weather(**values):
-    return ", ".join(f"{name}={value!r}" for name, value in values.items())
-
-
-def of_schema(schema, **options):
-    return FunctionTool.from_json_schema(schema, call=weather, version="1", **options)
-
-
 def test_a_json_schema_becomes_a_tool():
-    tool = of_schema(WEATHER)
-    assert (tool.name, tool.description) == ("weather", "Says how the weather is.")
+    tool = FunctionTool(
+        name="weather",
+        description="Says how the weather is.",
+        parameters=parameters_of_schema(WEATHER, "weather"),
+        function=lambda **values: ", ".join(f"{name}={value!r}" for name, value in values.items()),
+        version="1",
+    )
     assert [parameter.name for parameter in tool.parameters] == ["city", "unit", "days", "from"]
     assert tool.parse_arguments("Oslo, C, 07") == "Oslo, days=7"
     assert tool.call("Oslo, F, 7, from='May, 3'", DOCUMENT) == (
         "city='Oslo', unit='F', days=7, from='May, 3'"
     )
     assert tool.call("Oslo", DOCUMENT) == "city='Oslo'"
-
-
-def test_the_limits_of_a_schema_hold():
     with pytest.raises(CallSyntaxError, match=r"days is '15'.*a whole number.*or equal to 14"):
-        of_schema(WEATHER).parse_arguments("Oslo, C, 15")
+        tool.parse_arguments("Oslo, C, 15")
 
 
 def test_the_limits_in_the_annotations_of_a_function_hold():
@@ -377,34 +327,22 @@ def test_a_definition_that_a_schema_refers_to_is_read():
     ]
 
 
-def test_the_inner_part_of_a_schema_is_enough():
-    assert of_schema(WEATHER["function"], name="Weather").name == "Weather"
-
-
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("schema", "message"),
     [
-        ({"name": ""}, "the name ''"),
-        ({"description": None}, "the description None"),
-        ({"name": "get-weather"}, "cannot be called by this name"),
-        ({"parameters": "none"}, "Expected a JSON schema"),
+        ("none", "Expected a JSON schema"),
         (
-            {"parameters": {"properties": {"x": {"type": "array"}}, "required": ["x"]}},
+            {"properties": {"x": {"type": "array"}}, "required": ["x"]},
             "cannot be written in a call",
         ),
     ],
 )
-def test_a_schema_that_cannot_be_used_is_refused(changes, message):
+def test_a_schema_that_cannot_be_used_is_refused(schema, message):
     with pytest.raises(ToolSettingsError, match=message):
-        of_schema({**WEATHER["function"], **changes})
-
-
-def test_a_schema_without_properties_takes_no_arguments():
-    assert parameters_of_schema({"type": "object"}, "x") == []
-    tool = of_schema({"name": "now", "description": "Says what time it is."})
-    assert not tool.takes_arguments
+        parameters_of_schema(schema, "x")
 
 
 def test_a_constant_is_a_choice_of_one():
     (parameter,) = parameters_of_schema({"properties": {"x": {"const": 5}}}, "x")
     assert parameter == Parameter("x", Literal[5], is_required=False)
+    assert parameters_of_schema({"type": "object"}, "x") == []

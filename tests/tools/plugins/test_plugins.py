@@ -23,7 +23,6 @@ from tools.registry import (
     check_tool_name,
     check_usable,
     create_tool,
-    is_plugin,
     origin_of,
     tool_names,
 )
@@ -69,11 +68,6 @@ def test_listing_tools_imports_none_of_them(outside):
     subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {code}"], check=True
     )
-
-
-def test_only_the_tools_of_this_project_are_no_plugins(outside):
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    assert [name for name in tool_names() if is_plugin(name)] == ["Echo"]
 
 
 def test_an_unknown_name_is_compared_with_plugins_too(outside):
@@ -127,16 +121,12 @@ def test_two_packages_may_register_the_same_tool(outside):
 @pytest.mark.parametrize(
     ("source", "reason", "remedy"),
     [
-        (
-            "import nowhere_at_all",
-            "needs the module 'nowhere_at_all'",
-            "pip install nowhere_at_all",
-        ),
+        ("import nowhere_at_all", "No module named 'nowhere_at_all'", "Install"),
         ("from tools.base import Nothing", "cannot import name 'Nothing'", "Install"),
         ("1 / 0", "ZeroDivisionError: division by zero", "Correct the tool"),
         ("def broken(:", "SyntaxError", "Correct the tool"),
         ("import sys\nsys.exit('gone')", "SystemExit: gone", "Correct the tool"),
-        ("x = 1", "has no 'Echo'", "Correct its target"),
+        ("x = 1", "has no attribute 'Echo'", "Correct the tool"),
         ("def Echo(): pass", "is function 'Echo', not a tool", "FunctionTool"),
         ("class Echo: pass", "not a tool", "Derive the class from"),
         ("Echo = 5", "is int 5, not a tool", "Derive the class from"),
@@ -152,7 +142,7 @@ def test_a_module_that_cannot_be_used_makes_its_tool_unavailable(outside, source
 
 
 def test_a_module_that_is_not_there_says_where_to_put_it():
-    with pytest.raises(ToolUnavailableError, match=r"no module 'nowhere'.*PYTHONPATH"):
+    with pytest.raises(ToolUnavailableError, match=r"No module named 'nowhere'.*PYTHONPATH"):
         create_tool("Echo", targets={"Echo": "nowhere.deep:Echo"})
 
 
@@ -209,11 +199,6 @@ def test_a_tool_that_is_ready_is_taken_as_it_is_and_has_no_settings(outside):
     assert create_tool("Echo", targets=targets).call("a", DOCUMENT) == "a a a"
     with pytest.raises(ToolSettingsError, match="is a tool that is ready"):
         create_tool("Echo", {"times": 2}, targets=targets)
-
-
-def test_a_class_inside_a_class_is_found(outside):
-    outside.module("echo_module", f"{ECHO}\nclass Box:\n    Inner = Echo\n")
-    assert create_tool("Echo", targets={"Echo": "echo_module:Box.Inner"}).name == "Echo"
 
 
 class Careless(Tool):

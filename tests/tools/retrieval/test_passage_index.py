@@ -2,12 +2,10 @@
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
 from tools.errors import ToolUnavailableError
@@ -92,40 +90,6 @@ def test_more_passages_than_there_are_can_be_asked_for(built):
     assert len(near(built, "violin", depth=500)[1]) == 50
 
 
-def test_a_second_builder_waits_and_finds_the_work_done(tmp_path):
-    directory = build(tmp_path / "index", 10)
-
-    def never():
-        raise AssertionError("the passages were read")
-        yield
-
-    finished = threading.Event()
-
-    def build_again() -> None:
-        build_passage_index(never(), directory, ENCODER, fingerprint="x", wikipedia_index="w")
-        finished.set()
-
-    with FileLock(tmp_path / "index.lock"):
-        second = threading.Thread(target=build_again)
-        second.start()
-        second.join(timeout=0.3)
-        assert second.is_alive()
-    second.join(timeout=30)
-    assert finished.is_set()
-
-
-def test_a_build_that_is_stopped_leaves_no_index_and_no_folder(tmp_path):
-    def stopped():
-        yield from passages(3)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build_passage_index(
-            stopped(), tmp_path / "index", ENCODER, fingerprint="x", wikipedia_index="w"
-        )
-    assert {entry.name for entry in tmp_path.iterdir()} <= {"index.lock"}
-
-
 def test_an_index_built_anew_is_opened_again(tmp_path):
     vectors = vectors_of(build(tmp_path / "index", 10, "old"))
     assert vectors.fingerprint() == "old"
@@ -157,13 +121,6 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
 def test_no_passages_are_an_error(tmp_path):
     with pytest.raises(IndexBuildError, match="no passages"):
         build(tmp_path / "index", 0)
-
-
-def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
-    (tmp_path / "index").mkdir()
-    (tmp_path / "index" / "letter.txt").touch()
-    with pytest.raises(IndexBuildError, match="is not replaced"):
-        build(tmp_path / "index")
 
 
 def test_a_missing_index_is_unavailable_with_a_remedy(tmp_path):

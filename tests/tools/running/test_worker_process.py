@@ -150,6 +150,6 @@ def test_an_error_names_the_line_of_the_users_own_file(make, caplog):
     with caplog.at_level(logging.WARNING):
         results = execute_calls(tool, [("bug", DOCUMENT)] * 5, limits=Limits(10.0))
     assert {result.reason for result in results} == {"tool_error"}
-    (record,) = [each for each in caplog.records if "in the tool's code" in each.message]
+    (record,) = [each for each in caplog.records if "ToolBugError" in each.message]
     assert "in stumble)" in record.message
     assert record.exc_info is None
