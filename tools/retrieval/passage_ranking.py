@@ -1,13 +1,16 @@
-"""Ranks the passages of a Lucene index by BM25, with the Java library inside pyserini.
+"""Ranks the passages of a Lucene index by BM25, through pyserini.
 
-Java is started at the first ranking, never before.
+Imports pyserini and starts Java at the first ranking, never before.
 """
 
 import hashlib
+import importlib
+import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tools.errors import ToolDiedError, ToolUnavailableError
@@ -106,21 +109,18 @@ class PassageRanker:
         with _LUCENE:
             searcher = self._open()
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
-                documents = searcher.batch_get_docs(_java_list(passage_ids), self._threads)
+                documents = searcher.batch_doc([*passage_ids], self._threads)
                 return {
-                    entry.getKey(): self._passage(entry.getValue().get("raw"), entry.getKey())
-                    for entry in documents.entrySet().toArray()
+                    name: self._passage(document.raw(), name)
+                    for name, document in documents.items()
                 }
 
     def _search(
         self, searcher: Any, texts: list[str], depth: int
     ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
-            # Queries are their own ids.
-            names = _java_list(texts)
-            found = searcher.batch_search(names, names, depth, self._threads)
-            hits = {entry.getKey(): entry.getValue() for entry in found.entrySet().toArray()}
-            return {text: self._hits(hits.get(text) or ()) for text in texts}
+            found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
+            return {text: self._hits(found.get(text) or ()) for text in texts}
 
     @contextmanager
     def _lucene_errors(self, work: str) -> Iterator[None]:
@@ -164,11 +164,12 @@ class PassageRanker:
         self.check_available()
         check_files(self.directory, _TOOL_NAME)
         start_jvm(pyserini_jar())
-        from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
+        searcher_class = _import_searcher()
+        from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
-            searcher = autoclass("io.anserini.search.SimpleSearcher")(str(self.directory))
-            searcher.set_bm25(float(self._k1), float(self._b))
+            searcher = searcher_class(str(self.directory))
+            searcher.set_bm25(self._k1, self._b)
         except JavaException as error:
             raise ToolUnavailableError(
                 _TOOL_NAME,
@@ -190,10 +191,37 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].removeprefix("JVM exception occurred: ")
 
 
-def _java_list(texts: Collection[str]) -> Any:
-    from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
+class _NoEncoders(ModuleType):
+    """Stands in for `pyserini.encode`: every name is an empty class."""
 
-    java_list = autoclass("java.util.ArrayList")()
-    for text in texts:
-        java_list.add(text)
-    return java_list
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+@contextmanager
+def _without_encoders() -> Iterator[None]:
+    """Keep pyserini's neural encoders out while its BM25 searcher is imported.
+
+    pyserini 1.6 imports them all beside BM25: seconds of torch and transformers, packages that
+    are not installed here, and a client of a paid service that fails without credentials.
+    The stand-in is removed afterwards, so that `import pyserini.encode` gives the real module;
+    only pyserini's impact searcher, imported here, keeps the empty classes. Remove this when
+    `import pyserini.search.lucene` no longer imports `pyserini.encode`.
+    """
+    name = "pyserini.encode"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = _NoEncoders(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _import_searcher() -> Any:
+    """Import pyserini's BM25 searcher; Java must be running."""
+    with _without_encoders():
+        return importlib.import_module("pyserini.search.lucene").LuceneSearcher

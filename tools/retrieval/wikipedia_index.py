@@ -82,27 +82,29 @@ def _write_lucene_files(
     passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
 ) -> int:
     """Index the passages into `folder`; return how many there were."""
-    from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
+    from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
+    from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
 
-    arguments = [
-        *("-input", "", "-collection", "JsonCollection", "-index", str(folder)),
-        *("-generator", "DefaultLuceneDocumentGenerator", "-storeRaw"),
-        *("-memoryBuffer", str(_MEMORY_BUFFER_MB), "-threads", str(_INDEXING_THREADS)),
-    ]
-    count = written = 0
+    arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
+    arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
+    count = 0
     try:
-        indexer = autoclass("io.anserini.index.SimpleIndexer")(arguments)
+        indexer = LuceneIndexer(args=arguments, threads=_INDEXING_THREADS)
         with contextlib.closing(indexer):
             iterator = iter(passages)
             while batch := list(islice(iterator, _BATCH_SIZE)):
-                indexer.addRawDocuments([raw_document(item) for item in batch])
+                # `add_batch_raw` hides how many documents Lucene took.
+                taken = indexer.object.addRawDocuments([raw_document(item) for item in batch])
+                if taken != len(batch):
+                    raise IndexBuildError(
+                        f"Lucene took {taken} of {len(batch)} passages, the first of which is "
+                        f"{batch[0].passage_id!r}. Expected all: check free disk space, and the "
+                        "messages of Lucene above."
+                    )
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-        if count:
-            searcher = autoclass("io.anserini.search.SimpleSearcher")(str(folder))
-            with contextlib.closing(searcher):
-                written = searcher.get_total_num_docs()
+        written = int(LuceneIndexReader(str(folder)).stats()["documents"]) if count else 0
     except JavaException as error:
         raise IndexBuildError(
             f"Lucene could not write the index in {folder.parent} after {count} passages: "
