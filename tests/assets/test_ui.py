@@ -21,7 +21,7 @@ from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+pytestmark = [pytest.mark.java, pytest.mark.slow]
 
 # As the UI sends it from its dialog for launching a backfill of assets.
 NODES = """
