@@ -1,14 +1,20 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.outside import Outside
+
+if TYPE_CHECKING:
+    from dagster_project.home import Home
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -29,6 +35,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def fuzz_strings(pytestconfig: pytest.Config) -> int:
     return pytestconfig.getoption("--fuzz-strings")
+
+
+@pytest.fixture(scope="session")
+def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What new homes begin with; made by the first test that needs it."""
+    return tmp_path_factory.mktemp("first")
+
+
+@pytest.fixture(autouse=True)
+def _new_homes_are_copies(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_home: Path
+) -> None:
+    """A new home takes zero-row slices and Dagster's databases from the first one.
+
+    They are the same everywhere, and writing them takes half a second. What the code does about
+    them itself, it does all the same, and finds them there. Tests of the warehouse write them.
+    """
+    slices = sys.modules.get("warehouse.slices")
+    if slices and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
+        copied = partial(_with_empty_slice, first_home / "warehouse", slices.ensure_empty_slice)
+        monkeypatch.setattr(slices, "ensure_empty_slice", copied)
+    if run_job := sys.modules.get("dagster_project.runs.run_job"):
+        begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
+        monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
+
+
+def _with_empty_slice(
+    first: Path, write: Callable[[Path, str], None], folder: Path, table: str
+) -> None:
+    if not (folder / table).exists():
+        write(first, table)
+        shutil.copytree(first / table, folder / table, dirs_exist_ok=True)
+    write(folder, table)
+
+
+def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home") -> None:
+    import dagster as dg
+
+    if not first.exists():
+        first.mkdir()
+        shutil.copy(REPOSITORY / "dagster.yaml", first)
+        dg.DagsterInstance.from_config(str(first)).dispose()
+    if not home.dagster.exists():
+        shutil.copytree(first, home.dagster, ignore=shutil.ignore_patterns("dagster.yaml"))
+    prepare(home)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,14 @@ def tiny_model(
     return LanguageModel(model, tokenizer, name="tiny")
 
 
+def save_tiny_model(folder: Path, **options: Any) -> Path:
+    """Save what `tiny_model` makes with these options as a model directory; the folder again."""
+    model = tiny_model(**options)
+    model.model.save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
 def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> LanguageModel:
     """A tiny network that knows the lessons by heart."""
     model = tiny_model(seed=1, splits_opening=splits_opening)
@@ -102,6 +110,27 @@ def save_taught_model(folder: Path, lessons: Sequence[str]) -> Path:
     taught.model.save_pretrained(folder)
     taught.tokenizer.backend.pad_token = END
     taught.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+def save_calling_model(folder: Path) -> Path:
+    """Save a random model that likes digits, signs and brackets; the folder again.
+
+    What it writes are often calls that the tools can answer, so that calls are kept and every stage
+    of a build has rows. Dimension 0 of every embedding is large, so it is nearly the same in every
+    hidden state, and column 0 of the head adds a constant to the score of each token.
+    """
+    tiny = tiny_model(context_length=2048)
+    tokenizer, network = tiny.tokenizer.backend, tiny.model
+    liked = {**dict.fromkeys("0123456789", 5.0), **dict.fromkeys("+-*", 5.0), ")": 6.0, " [": 3.0}
+    with torch.no_grad():
+        network.model.embed_tokens.weight[:, 0] = 8.0
+        network.lm_head.weight[:, 0] = 0.0
+        for text, weight in liked.items():
+            (token,) = tokenizer.encode(text, add_special_tokens=False)
+            network.lm_head.weight[token, 0] = weight
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

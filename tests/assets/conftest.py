@@ -1,8 +1,10 @@
-"""Small homes with the real embedded model: two shards of three short texts."""
+"""Small homes: two shards of three short texts, and a tiny model that writes calls.
+
+The model that comes with the project builds real documents in `test_all_tools`.
+"""
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,12 @@ from ruamel.yaml import YAML
 from dagster_project.home import Home
 from dagster_project.plots import files as plots
 from dagster_project.settings.sections import merged
+from tests.fakes import save_calling_model
+from tests.faults.home import generated_articles, generated_texts
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 SHARDS = ("shard-00000", "shard-00001")
-_WORDS = 60
 TOOLS = ("WikiSearch", "Calendar", "Calculator")
 # What two equal builds may differ in (besides `stage_costs`).
 VOLATILE = ("duration_ms", "from_cache")
@@ -147,56 +150,32 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def _real_documents(folder: Path) -> Iterator[dict]:
-    """Short dated documents with numbers; posts from one mould would be left out of training."""
-    import gzip
-
-    seen: set[str] = set()
-    with gzip.open(folder / "text" / "web_docs.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            text = record["text"]
-            if not 150 < len(text) < 600 or len(re.findall(r"\d+", text)) < 4:
-                continue
-            words = text.split()
-            stretches = {" ".join(words[start : start + 6]) for start in range(len(words) - 5)}
-            has_date = re.search(r"/\d{4}/\d\d/\d\d/", record["url"] or "")
-            if has_date and seen.isdisjoint(stretches):
-                seen |= stretches
-                # Windows are what a build costs; most texts have one, some two.
-                yield {**record, "text": " ".join(words[:_WORDS])}
-
-
-def _starter_texts() -> Iterator[dict]:
-    from importlib.resources import files
-
-    lines = files("toolformer").joinpath("starter_texts/starter_texts.jsonl").read_text("utf-8")
-    yield from map(json.loads, lines.splitlines())
-
-
 @pytest.fixture(scope="session")
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six short dated texts with numbers: real ones where a folder with them is given."""
-    folder = os.environ.get("TOOLFORMER_TEST_DATA")
-    records = _real_documents(Path(folder)) if folder else _starter_texts()
-    file = tmp_path_factory.mktemp("corpus") / "texts.jsonl"
-    lines = [json.dumps(record) for record, _ in zip(records, range(6), strict=False)]
-    assert len(lines) == 6
-    file.write_text("\n".join(lines) + "\n")
+    """Six short dated texts with sums."""
+    return _written(tmp_path_factory.mktemp("corpus") / "texts.jsonl", generated_texts(0, 6))
+
+
+def _written(file: Path, records: Sequence[Mapping[str, str]]) -> Path:
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
     return file
 
 
 @pytest.fixture(scope="session")
-def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str, Any]:
+def calling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_calling_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def small_settings(model: Path, corpus: Path) -> dict[str, Any]:
     """A tiny build: k = m = 2, short windows and calls, a low threshold, so that calls are kept."""
     tool = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
     return {
         "preset": "laptop",
         # Named, so that nothing is measured and all machines make the same rows.
-        "language_model": {"path": str(embedded_model_path), "precision": "float32"},
+        "language_model": {"path": str(model), "precision": "float32"},
         "training": {"precision": "float32"},
         "corpus": {
-            "sources": [{"path": str(corpus_file), "shard_size": 3}],
+            "sources": [{"path": str(corpus), "shard_size": 3}],
             "window_tokens": 96,
             "held_out_every": 2,
         },
@@ -209,10 +188,19 @@ def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str,
             "Calculator": {**tool, "options": {"weak_share": 1.0}},
             # Can run where Apertium is installed, and nowhere else.
             "MT": {"is_enabled": False},
-            # It has a test of its own: reading takes the model's time at every build.
+            # `test_all_tools` builds with it: reading takes the model's time at every build.
             "QA": {**tool, "is_enabled": False},
         },
     }
+
+
+@pytest.fixture(scope="session")
+def pipeline_settings(corpus_file: Path, calling_model: Path) -> dict[str, Any]:
+    settings = small_settings(calling_model, corpus_file)
+    # Its tokens are bytes, and the prompts that come with the tools are long.
+    short = {name: {"prompt": "short", "sampling_threshold": 0.0} for name in TOOLS}
+    articles = _written(corpus_file.with_name("articles.jsonl"), generated_articles(0))
+    return merged(settings, {"tools": short, "wikipedia_index": {"source": str(articles)}})
 
 
 MakeHome = Callable[..., PipelineHome]
@@ -240,24 +228,18 @@ def built_home(
 
 
 def _copied(original: PipelineHome, root: Path) -> PipelineHome:
-    # Hard links for the index, which nothing changes: it is most of the bytes.
-    shutil.copytree(original.home.root, root, ignore=shutil.ignore_patterns("locks", "indexes"))
-    if (original.home.root / "indexes").exists():
-        shutil.copytree(original.home.root / "indexes", root / "indexes", copy_function=os.link)
+    shutil.copytree(original.home.root, root, ignore=shutil.ignore_patterns("locks"))
     return PipelineHome(root)
 
 
 @pytest.fixture
-def copy_of(tmp_path: Path) -> Iterator[MakeHome]:
+def copy_of(tmp_path: Path) -> MakeHome:
     """Makes this test's own copy of a home."""
 
     def copy(original: PipelineHome, name: str = "home") -> PipelineHome:
         return _copied(original, tmp_path / name)
 
-    yield copy
-    # Finetuned models are half a gigabyte, and pytest keeps the folders of three runs.
-    for models in tmp_path.glob("*/models"):
-        shutil.rmtree(models)
+    return copy
 
 
 @pytest.fixture

@@ -123,14 +123,13 @@ def test_the_demonstrations_of_the_document_are_right(my_tools, outside):
             assert given.split()[0] == answer
 
 
-@pytest.mark.model
 @pytest.mark.java
 @pytest.mark.slow
 def test_a_build_with_the_tool_samples_executes_and_filters_its_calls(
     my_tools, prepared_home: PipelineHome, copy_of: MakeHome
 ):
     home = copy_of(prepared_home)
-    section = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
+    section = {"sampling_threshold": 0.0, "positions_per_text": 2, "calls_per_position": 2}
     home.change_settings(merged(SECTION, {"tools": {"UnitConverter": section}}))
     shards = SHARDS[:1]
     home.build(tools=["UnitConverter"], shards=shards)

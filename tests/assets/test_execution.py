@@ -12,7 +12,7 @@ import pytest
 
 from assets.tool_threads import done_together
 from tests.conftest import REPOSITORY
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
 from tools.errors import ToolDiedError
 
 # In a process of its own: here others have imported transformers already.
@@ -91,9 +91,7 @@ def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
 
 @pytest.mark.slow
 def test_a_first_stage_that_is_execution_imports_before_its_threads_start(tmp_path: Path):
-    model = tiny_model()
-    model.model.save_pretrained(tmp_path / "model")
-    model.tokenizer.backend.save_pretrained(tmp_path / "model")
+    save_tiny_model(tmp_path / "model")
     done = subprocess.run(
         [sys.executable, "-c", FIRST_IS_EXECUTION, str(tmp_path / "model")],
         env={**os.environ, "TOOLFORMER_HOME": str(tmp_path / "home")},

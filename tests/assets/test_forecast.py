@@ -1,4 +1,4 @@
-"""What a build is said to do, against what it does: with the embedded model."""
+"""What a build is said to do, against what it does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.settings.settings_file import load_settings
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 
-pytestmark = [pytest.mark.model, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 PLANNED = PIPELINE.names
 # The stage of `stage_costs` in which the model makes the slices of a table.

@@ -15,7 +15,7 @@ import pytest
 
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, frame
 from toolformer.sources.manifest import Manifest, ShardEntry
@@ -40,9 +40,10 @@ SETTINGS: dict[str, Any] = {
     },
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2},
 }
+Steps = list[tuple[str, tuple[str | None, str | None]]]
 # Assets and the shards of the two processes. From the last stage to the first, so that each works
 # on rows that were there before.
-STEPS = [
+STEPS: Steps = [
     ("evaluation_results", ("dateset|finetuned", "dateset|finetuned")),
     ("finetuned_model", ("calls", "calls")),
     ("training_set", (None, None)),
@@ -52,9 +53,13 @@ STEPS = [
     ("scored_calls", (SHARDS[0], SHARDS[0])),
     ("executed_calls", (SHARDS[0], SHARDS[0])),
 ]
+# For which the device is taken before the lock of the output.
+ON_DEVICE = [STEPS[0], STEPS[1], ("scored_calls", (SHARDS[0], SHARDS[0]))]
 
 
-def materialise(number: int, own: int, root: str, model: str, start: Any, said: Any) -> None:
+def materialise(
+    number: int, own: int, root: str, model: str, start: Any, said: Any, steps: Steps
+) -> None:
     """What a process does; it waits before each step, so that both ask together."""
     os.environ["TOOLFORMER_HOME"] = root
     import dagster as dg
@@ -76,7 +81,7 @@ def materialise(number: int, own: int, root: str, model: str, start: Any, said: 
     with dg.DagsterInstance.ephemeral() as instance:
         register_shards(instance, list(SHARDS))
         register_evaluations(instance, EvaluationSettings())
-        for step, (asset, shards) in enumerate(STEPS):
+        for step, (asset, shards) in enumerate(steps):
             start.wait(timeout=100)
             result = dg.materialize(
                 [definitions().get_assets_def(asset)],
@@ -110,11 +115,7 @@ def _counted(of_processes: list[set[str]]) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model(context_length=1024)
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=1024)
 
 
 @pytest.fixture
@@ -157,28 +158,33 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
     return home
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_two_processes_make_every_output_once(home: Home, model_directory: Path, devices: int):
+@pytest.mark.parametrize(("devices", "steps"), [(1, ON_DEVICE), (2, STEPS)])
+def test_two_processes_make_every_output_once(
+    home: Home, model_directory: Path, devices: int, steps: Steps
+):
     context = multiprocessing.get_context("spawn")
     start, said = context.Barrier(2), context.Queue()
     processes = [
         context.Process(
             target=materialise,
-            args=(number, number % devices, str(home.root), str(model_directory), start, said),
+            args=(
+                *(number, number % devices, str(home.root), str(model_directory)),
+                *(start, said, steps),
+            ),
         )
         for number in range(2)
     ]
     for process in processes:
         process.start()
-    states: list[list[set[str]]] = [[] for _ in STEPS]
-    for _ in range(2 * len(STEPS)):
+    states: list[list[set[str]]] = [[] for _ in steps]
+    for _ in range(2 * len(steps)):
         step, of_step = said.get(timeout=100)
         states[step].append(of_step)
     for process in processes:
         process.join(timeout=60)
     # Two slices, one for each mode; which process makes which is a matter of moments.
     assert sorted(_counted(states.pop(0)).items()) == [("done", 2), ("up to date", 2)]
-    for (asset, shards), of_step in zip(STEPS[1:], states, strict=True):
+    for (asset, shards), of_step in zip(steps[1:], states, strict=True):
         is_same_output = len(set(shards)) == 1
         expected = [{"done"}, {"up to date"}] if is_same_output else [{"done"}, {"done"}]
         assert (asset, sorted(of_step, key=str)) == (asset, expected)

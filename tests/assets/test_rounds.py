@@ -11,7 +11,7 @@ from assets.pipeline import PIPELINE
 from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
 from toolformer.forward.language_model import LanguageModel
 
-pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+pytestmark = [pytest.mark.java, pytest.mark.slow]
 
 PER_TOOL = ("document_selection", *(stage.name for stage in PIPELINE if stage.per == "tool"))
 TRAINING = {
@@ -86,7 +86,7 @@ def test_two_rounds_end_to_end(
 
     # Another model sampled it, without the prompt, and scored it.
     models = rows(home, "select distinct round, model from stage_costs where model is not null")
-    assert sorted(models) == [(1, "smollm2-135m-instruct"), (2, "toolformer")]
+    assert sorted(models) == [(1, "tiny"), (2, "toolformer")]
     per_candidate = "select round, sum(tokens_fed) / sum(candidates) from stage_costs"
     fed = dict(rows(home, f"{per_candidate} where stage = 'sampling' group by all"))
     assert fed[2] < fed[1] / 2

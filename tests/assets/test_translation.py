@@ -31,7 +31,7 @@ def comparable(text: str) -> str:
 
 
 @pytest.fixture
-def home(tmp_path, pipeline_settings) -> PipelineHome:
+def home(tmp_path, pipeline_settings, embedded_model_path) -> PipelineHome:
     texts = tmp_path / "texts.jsonl"
     texts.write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in (*[QUOTATION] * 4, PLAIN))
@@ -41,6 +41,7 @@ def home(tmp_path, pipeline_settings) -> PipelineHome:
         merged(
             pipeline_settings,
             {
+                "language_model": {"path": str(embedded_model_path)},
                 # The same text several times: few samples are phrases of the text at all.
                 "corpus": {"sources": [{"path": str(texts), "shard_size": 5}]},
                 "tools": {
@@ -59,7 +60,6 @@ def home(tmp_path, pipeline_settings) -> PipelineHome:
             },
         )
     )
-    made.prepare()
     return made
 
 

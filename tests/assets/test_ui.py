@@ -21,7 +21,7 @@ from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+pytestmark = [pytest.mark.java, pytest.mark.slow]
 
 # As the UI sends it from its dialog for launching a backfill of assets.
 NODES = """
@@ -33,6 +33,15 @@ query Nodes {
     repository { location { name } }
   }
 }
+"""
+# It looks for backfills every half a minute, and no setting changes that.
+IMPATIENT_DAEMON = """
+import sys
+
+if "dagster._daemon" in sys.orig_argv:
+    import dagster._daemon.controller
+
+    dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
 """
 
 
@@ -62,14 +71,16 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def browser(home: PipelineHome, log: Path) -> Iterator[Browser]:
+def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
     port = free_port()
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT_DAEMON)
+    modules = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     dagster = Path(sys.executable).with_name("dagster")
     with log.open("w") as output:
         server = subprocess.Popen(
             [dagster, "dev", "-w", "workspace.yaml", "-p", str(port)],
             cwd=REPOSITORY,
-            env=home.environment(),
+            env={**home.environment(), "PYTHONPATH": modules},
             stdout=output,
             stderr=output,
             start_new_session=True,

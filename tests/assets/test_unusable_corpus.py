@@ -8,7 +8,7 @@ import pytest
 from tests.assets.conftest import PipelineHome
 from toolformer.errors import ToolformerError
 
-pytestmark = [pytest.mark.model, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_build_fails_where_no_record_is_usable_and_names_the_reasons(

@@ -6,7 +6,7 @@ import pytest
 from assets.execution import DONE_BUT_GIVEN_UP
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 
-pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+pytestmark = [pytest.mark.java, pytest.mark.slow]
 
 MODULE = '''
 import os, time, zlib
@@ -58,7 +58,7 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
                     "class": "wild_tool:Wild",
                     "options": {"down": str(down)},
                     "sampling_threshold": 0.0,
-                    "positions_per_text": 4,
+                    "positions_per_text": 2,
                     "calls_per_position": 3,
                     "filtering_threshold": 0.0,
                 }

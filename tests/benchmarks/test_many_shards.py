@@ -1,17 +1,24 @@
 """The home of many shards is one that a build has finished."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from benchmarks import many_shards
 from dagster_project.home import Home
 from toolformer.sources.manifest import Manifest
 
 
-def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(tmp_path: Path):
+def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Processes take seconds to begin.
+    monkeypatch.setattr(many_shards, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
     home = Home(tmp_path)
-    many_shards.grow(home, 1)
-    many_shards.grow(home, 3)
+    many_shards.grow(home, 1, calls=20)
+    many_shards.grow(home, 3, calls=20)
     assert [entry.key for entry in Manifest.load(home.sources).active_shards] == [
         "shard-00000",
         "shard-00001",

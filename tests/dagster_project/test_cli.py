@@ -19,7 +19,7 @@ from dagster_project.cli import PANELS
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
-from tests.fakes import save_taught_model
+from tests.fakes import save_taught_model, save_tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
@@ -410,20 +410,20 @@ def test_training_and_evaluating_too_early_say_what_comes_first(run, home: Path,
     assert run("train").is_one_paragraph_naming("no augmented texts", "toolformer build")
 
 
-@pytest.mark.model
 @pytest.mark.slow
 def test_settings_that_do_not_fit_the_context_are_named_with_what_would(
-    run, home: Path, texts: Path, embedded_model_path: Path
+    run, home: Path, texts: Path, tmp_path: Path
 ):
+    model = save_tiny_model(tmp_path / "model", context_length=2048)
     write_settings(
         home,
         {
             "corpus": {"sources": [{"path": str(texts)}], "window_tokens": 5000},
-            "language_model": {"path": str(embedded_model_path), "precision": "float32"},
+            "language_model": {"path": str(model), "precision": "float32"},
+            "tools": {"Calculator": {"prompt": "short", "options": {"weak_share": 1}}},
         },
     )
-    every_text = "tools.Calculator.options.weak_share=1"
-    outcome = run("build", "--tools", "Calculator", "--set", every_text)
+    outcome = run("build", "--tools", "Calculator")
     assert outcome.code == 1
     assert "corpus.window_tokens to at most" in outcome.err
     assert "Traceback" not in outcome.err

@@ -161,7 +161,15 @@ def test_the_run_lists_the_new_source_and_cuts_it(home: Home):
     assert Manifest.load(home.sources).active_shards[:1] == first
 
 
-def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(home: Home):
+def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    from dagster_project.settings.sections import EMBEDDED_SOURCES
+
+    # Whole it has hundreds of shards.
+    short = tuple(source.model_copy(update={"limit": 4}) for source in EMBEDDED_SOURCES)
+    for module in ("assets.corpus", "assets.source_list"):
+        monkeypatch.setattr(f"{module}.EMBEDDED_SOURCES", short)
     assert prepare(home, []).success
     assert listed_sources(home.settings_file) == []
     embedded = set(sources_with_shards(home))

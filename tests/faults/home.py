@@ -66,16 +66,18 @@ class Ingredients:
     @classmethod
     def make(cls, folder: Path, *, seed: int) -> "Ingredients":
         """Make them in a folder."""
+        from tests.fakes import save_calling_model
+
         folder.mkdir(parents=True)
         texts = folder / "texts.jsonl"
         texts.write_text(_lines(generated_texts(seed, _TEXTS_PER_SHARD * len(SHARDS))))
         articles = folder / "articles.jsonl"
-        articles.write_text(_lines(_articles(seed)))
+        articles.write_text(_lines(generated_articles(seed)))
         prompts = {}
         for tool, prompt in _PROMPTS.items():
             prompts[tool] = folder / f"{tool}.txt"
             prompts[tool].write_text(prompt)
-        save_model(folder / "model")
+        save_calling_model(folder / "model")
         return cls(folder / "model", texts, articles, prompts)
 
 
@@ -215,7 +217,8 @@ def generated_texts(seed: int, count: int) -> list[dict[str, str]]:
     return texts
 
 
-def _articles(seed: int) -> list[dict[str, str]]:
+def generated_articles(seed: int) -> list[dict[str, str]]:
+    """What a search index is made of."""
     return [
         {"title": f"Article {number}", "text": each["text"]}
         for number, each in enumerate(generated_texts(seed + 1, 6))
@@ -224,26 +227,3 @@ def _articles(seed: int) -> list[dict[str, str]]:
 
 def _lines(records: Sequence[Mapping[str, str]]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def save_model(folder: Path) -> None:
-    """Save a random model that likes digits, signs and brackets.
-
-    Dimension 0 of every embedding is large, so it is nearly the same in every hidden state, and
-    column 0 of the head adds a constant to the score of each token.
-    """
-    import torch
-
-    from tests.fakes import tiny_model
-
-    tiny = tiny_model(context_length=1024)
-    tokenizer, network = tiny.tokenizer.backend, tiny.model
-    liked = {**dict.fromkeys("0123456789", 5.0), **dict.fromkeys("+-*", 5.0), ")": 6.0, " [": 3.0}
-    with torch.no_grad():
-        network.model.embed_tokens.weight[:, 0] = 8.0
-        network.lm_head.weight[:, 0] = 0.0
-        for text, weight in liked.items():
-            (token,) = tokenizer.encode(text, add_special_tokens=False)
-            network.lm_head.weight[token, 0] = weight
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -18,9 +18,9 @@ from toolformer.sampling import sample_shard
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-TEXTS = 8
+TEXTS = 5
 PARAMETERS = sampling_parameters(
-    positions_per_text=5, calls_per_position=5, max_new_tokens=16, seed=3
+    positions_per_text=4, calls_per_position=4, max_new_tokens=16, seed=3
 )
 PROMPT = (
     "Add calls to a calculator.\n\n"
@@ -85,9 +85,9 @@ def first_other_token(row: SampledCall, draws, others) -> tuple[list[int], float
 def test_samples_are_equal_in_other_batches_but_for_rounding(embedded_model, windows, tmp_path):
     with literal.recorded_draws() as draws:
         together = sample(embedded_model, windows, tmp_path / "a", windows_per_batch=TEXTS)
-    assert len(together) == TEXTS * 5 * 5
+    assert len(together) == TEXTS * 4 * 4
     texts = {window.document_id: window.text for window in windows}
-    for count in (1, 3):
+    for count in (1, 2):
         with literal.recorded_draws() as others:
             rows = sample(embedded_model, windows, tmp_path / str(count), windows_per_batch=count)
         # Measured are 99 of 100 and more on processors with AVX-512, 98 with AVX2.

@@ -17,7 +17,7 @@ from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
 from tests.corpora import cut_corpus
-from tests.fakes import byte_tokenizer, tiny_model
+from tests.fakes import byte_tokenizer, save_tiny_model
 from tests.warehouse.rows import CALL, frame
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
@@ -50,9 +50,7 @@ class ContextHome:
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
         self.file = root / "problems.jsonl"
         self.file.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
-        model = tiny_model()
-        model.model.save_pretrained(root / "model")
-        model.tokenizer.backend.save_pretrained(root / "model")
+        save_tiny_model(root / "model")
         columns = {"text_column": "solution", "context_column": "question"}
         self.overrides: dict[str, Any] = {
             "language_model": {"path": str(root / "model"), "device": "cpu"},

@@ -16,7 +16,7 @@ from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
@@ -140,9 +140,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.fixture
 def tokenizer(home: Home) -> None:
     """The model directory of the settings has the tokenizer of bytes."""
-    model = tiny_model()
-    model.model.save_pretrained(home.folder / "model")
-    model.tokenizer.backend.save_pretrained(home.folder / "model")
+    save_tiny_model(home.folder / "model")
 
 
 def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
