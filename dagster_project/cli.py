@@ -244,6 +244,7 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -258,6 +259,7 @@ def complete(
         show_trace=trace,
         model_name=model,
         today=today,
+        max_new_tokens=max_new_tokens,
     )
 
 

@@ -43,7 +43,7 @@ class LiveModel:
 
     def parameters(
         self,
-        max_new_tokens: int | None = None,
+        max_new_tokens: int | None,
         *,
         with_calls: bool = True,
         blocked_tools: Sequence[str] = (),
@@ -121,6 +121,7 @@ def complete_text(
     show_trace: bool,
     model_name: str | None,
     today: str | None,
+    max_new_tokens: int | None,
 ) -> None:
     """Continue a text with live calls and print it, with every token where that is wanted."""
     import polars as pl
@@ -129,7 +130,7 @@ def complete_text(
     settings = options.load_settings(home)
     date = given_date(today)
     with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
-        (completion,) = live.complete([text], date, live.parameters())
+        (completion,) = live.complete([text], date, live.parameters(max_new_tokens))
     console.say(text + completion.text)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")

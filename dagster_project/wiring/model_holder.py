@@ -158,21 +158,12 @@ class ModelHolder:
             self._model = self._loaded_from = self._copy = None
             gc.collect()
 
-    def measure(self, directory: Path, settings: Settings, home: Home) -> MeasuredPrecision:
-        """Measure anew what `precision: auto` is for the model of a directory; see `doctor`."""
-        with self._turn:
-            device = self.hold_device(settings, home)
-            self.drop_model()
-            return self._measured(directory, settings, home, device, is_anew=True)
-
     def _measured(
         self,
         directory: Path,
         settings: Settings,
         home: Home,
         device: str,
-        *,
-        is_anew: bool = False,
     ) -> MeasuredPrecision:
         def measure() -> PrecisionChoice:
             self.drop_model()
@@ -187,7 +178,7 @@ class ModelHolder:
 
         # Before anything else reads its files.
         check_undamaged(directory, home)
-        return settled_precision(ANNOTATION, directory, device, home, measure, is_anew=is_anew)
+        return settled_precision(ANNOTATION, directory, device, home, measure)
 
     def _loaded(
         self, directory: Path, settings: Settings, home: Home, device: str, precision: str

@@ -77,8 +77,6 @@ def settled_precision(
     device: str,
     home: Home,
     measure: Callable[[], PrecisionChoice],
-    *,
-    is_anew: bool = False,
 ) -> MeasuredPrecision:
     """What was measured before, or is now; of several processes one measures, and all agree.
 
@@ -87,7 +85,7 @@ def settled_precision(
     model = kind_of_model(directory)
     file = _file(purpose, model, device, home)
     with home.output_lock(f"precision.{file.stem}"):
-        record = None if is_anew else _read(home.open(file))
+        record = _read(home.open(file))
         if record is None:
             record = MeasuredPrecision(
                 purpose=purpose,
@@ -128,7 +126,7 @@ def training_precision(settings: Settings, base: Path, device: str, home: Home) 
 
 
 def settled_training_precision(
-    settings: Settings, base: Path, device: str, home: Home, *, is_anew: bool = False
+    settings: Settings, base: Path, device: str, home: Home
 ) -> MeasuredPrecision:
     """What `training.precision: auto` is; arguments as for `training_precision`."""
     from toolformer.training.training_precision import training_choice
@@ -141,7 +139,7 @@ def settled_training_precision(
         lora_rank=settings.training.lora_rank,
     )
     purpose = purpose_of_training(settings)
-    return settled_precision(purpose, base, device, home, measure, is_anew=is_anew)
+    return settled_precision(purpose, base, device, home, measure)
 
 
 def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:

@@ -1,5 +1,6 @@
 """Scoring and deciding on one shard with a tiny model, in two precisions."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -245,7 +246,8 @@ def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, c
 def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
     """Record what `precision: auto` was measured to be."""
     choice = PrecisionChoice(precision, 100.0, 200.0)
-    settled_precision(ANNOTATION, model_directory, "cpu", home.home, lambda: choice, is_anew=True)
+    shutil.rmtree(home.home.precisions, ignore_errors=True)
+    settled_precision(ANNOTATION, model_directory, "cpu", home.home, lambda: choice)
 
 
 def test_another_choice_of_auto_makes_nothing_stale(

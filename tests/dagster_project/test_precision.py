@@ -1,6 +1,7 @@
 """What `precision: auto` was measured to be: written once, read by all, shown."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,14 +119,6 @@ def test_a_damaged_record_is_measured_again(home: Home, model: Path, content: st
     assert json.loads(file.read_text())["choice"]["precision"] == "bfloat16"
 
 
-def test_measuring_anew_changes_the_choice(home: Home, model: Path):
-    settle(home, model)
-    settle(home, model, IN_BFLOAT16, is_anew=True)
-    record = recorded_precision(ANNOTATION, model, "cpu", home)
-    assert record is not None
-    assert record.choice == IN_BFLOAT16
-
-
 # The model itself
 
 
@@ -162,7 +155,8 @@ def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
 
 def test_a_later_process_loads_what_was_chosen(home: Home, model: Path, holder):
     for choice in (IN_BFLOAT16, IN_FLOAT32):
-        settle(home, model, choice, is_anew=True)
+        shutil.rmtree(home.precisions, ignore_errors=True)
+        settle(home, model, choice)
         later = holder()
         loaded = later.load(model, settings_of(model), home)
         assert (loaded.precision, loaded.choice) == (choice.precision, choice)

@@ -1,6 +1,7 @@
 """The model and its controls, really trained: a tiny model, a handful of texts."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -123,7 +124,8 @@ def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
 ):
     def choose(precision: str) -> None:
         choice = PrecisionChoice(precision, 100.0, 200.0)
-        settled_precision("training", base, "cpu", home, lambda: choice, is_anew=True)
+        shutil.rmtree(home.precisions, ignore_errors=True)
+        settled_precision("training", base, "cpu", home, lambda: choice)
 
     choose("bfloat16")
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
