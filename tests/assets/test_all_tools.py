@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from dagster_project.wiring import reader
 from tests.assets.conftest import PipelineHome, small_settings
 
 SHARD = "shard-00000"
 _WORDS = 60
+_ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
+_TRAINING = {"steps": 1, "least_texts": 1, "batch_size": 2, "max_tokens": 96}
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 
@@ -46,7 +50,9 @@ def starter_texts() -> Iterator[dict]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, embedded_model_path: Path) -> PipelineHome:
+def home(
+    tmp_path: Path, embedded_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> PipelineHome:
     """Three documents, real ones where a folder with them is given."""
     folder = os.environ.get("TOOLFORMER_TEST_DATA")
     records = list(islice(real_documents(Path(folder)) if folder else starter_texts(), 3))
@@ -57,14 +63,15 @@ def home(tmp_path: Path, embedded_model_path: Path) -> PipelineHome:
     made.write_settings(small_settings(embedded_model_path, corpus))
     # As the preset has it: every tool that can run here. MT is on where Apertium is installed.
     tools = {name: {"is_enabled": True, "calls_per_position": 1} for name in ("QA", "MT")}
+    made.change_settings({"tools": tools})
     # Reading would take a minute.
-    reading = {"passage_words": 40, "answer_words": 3, "beam_width": 4}
-    made.change_settings({"tools": tools, "question_answering": reading})
+    short = replace(reader._READING, passage_words=40, answer_words=3, beam_width=4)
+    monkeypatch.setattr(reader, "_READING", short)
     return made
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_default_tools_build_real_documents_together_and_again_without_a_model(
+def test_default_tools_build_real_documents_together_and_the_model_that_learned_goes_on(
     home: PipelineHome, request: pytest.FixtureRequest
 ):
     home.build(shards=[SHARD])
@@ -84,6 +91,16 @@ def test_default_tools_build_real_documents_together_and_again_without_a_model(
     assert "language-model" in answers["tool_version"][0]
     scored = home.rows("filtered_calls", shards=[SHARD])
     assert {"QA", "WikiSearch"} <= set(scored["tool"])
+
+    # Finetuned on what was kept, it answers questions and annotates the next round.
+    home.change_settings({"training": _TRAINING, "evaluation": {"dateset_items": 2}})
+    home.train()
+    home.evaluate("dateset")
+    answered = home.warehouse.query("select distinct model, mode from evaluation_results")
+    assert {("finetuned", "disabled"), ("finetuned", "enabled")} <= set(answered.rows())
+    home.build(shards=[SHARD], tools=["Calendar"], overrides=_ROUND_2)
+    annotators = home.warehouse.query("select distinct round, model from stage_costs")
+    assert {(1, "smollm2-135m-instruct"), (2, "toolformer")} <= set(annotators.rows())
 
     request.getfixturevalue("no_model")
     slices = home.slice_states()

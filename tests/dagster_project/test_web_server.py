@@ -365,7 +365,7 @@ def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session):
     assert json.loads(ask(f"{address}/graphql", query, own_page)[1]) == nothing
 
     # From the UI's own page a setting that nobody defined is refused before the launch …
-    misspelt = launch.replace(b'"others"', b'"Evil"')
+    misspelt = launch.replace(b'"tools"', b'"toolz"')
     status, text = ask(f"{address}/graphql", misspelt, own_page)
     refusal = {"data": {"launchRun": {"__typename": "RunConfigValidationInvalid"}}}
     assert json.loads(text) == refusal
