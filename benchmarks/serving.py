@@ -212,7 +212,7 @@ def _clients(options: argparse.Namespace) -> dict[str, Any]:
 
 def _ask(url: str, prompt: str) -> tuple[float, int]:
     """Seconds to the first piece of a stream, and the tokens of the text."""
-    import httpx
+    import requests
 
     body = {
         "prompt": prompt,
@@ -221,10 +221,10 @@ def _ask(url: str, prompt: str) -> tuple[float, int]:
         "stream_options": {"include_usage": True},
     }
     began, first, tokens = time.perf_counter(), 0.0, 0
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=600) as answer:
+    with requests.post(f"{url}/v1/completions", json=body, stream=True, timeout=600) as answer:
         answer.raise_for_status()
-        for line in answer.iter_lines():
-            if not line.startswith("data: {"):
+        for line in answer.iter_lines(chunk_size=1):
+            if not line.startswith(b"data: {"):
                 continue
             first = first or time.perf_counter() - began
             tokens = (json.loads(line[6:]).get("usage") or {}).get("completion_tokens", tokens)
