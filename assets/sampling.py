@@ -104,12 +104,12 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
 
 
 def _is_annotated(partition: Partition) -> bool:
-    return partition.settings.corpus.is_annotated(partition.entry.source, partition.tool_name)
+    return partition.settings.is_annotated(partition.entry.source, partition.tool_name)
 
 
 def _preselection(partition: Partition, document: Document) -> Preselection:
     if not _is_annotated(partition):
-        return Preselection(is_selected=False, reason="other_tools_for_source")
+        return Preselection(is_selected=False, reason="left_to_other_tools")
     return partition.tool.preselect(document)
 
 
@@ -149,7 +149,7 @@ CANDIDATE_CALLS = ShardStage(
         PROMPT,
         Part("tool_version", _sampling_version, ("tools.*.options", "tools.*.class")),
         Part("proposals", _proposals, ("sampling.proposals",)),
-        Part("is_annotated", _is_annotated, ("corpus.sources",)),
+        Part("is_annotated", _is_annotated, ("corpus.sources", "sampling.tools")),
     ),
     settings=(
         "language_model.precision",

@@ -237,7 +237,7 @@ def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Documen
     """The texts of the shards that are trained on, as far as the tool annotates them."""
     warehouse = open_warehouse(home)
     for entry in Manifest.load(home.sources).active_shards:
-        if entry.is_held_out or not settings.corpus.is_annotated(entry.source, tool.name):
+        if entry.is_held_out or not settings.is_annotated(entry.source, tool.name):
             continue
         for document in documents_in(warehouse, entry.key).values():
             if tool.preselect(document).is_selected:

@@ -36,9 +36,10 @@ class QuestionFileSettings(Section):
     context: str | None = Field(None, description="column with a text that the question is about")
     date: str | None = Field(None, description="column with what the Calendar takes for today")
     prompt: str = Field(QUESTION_PROMPT, description="with {question}, and {context} if there is")
-    scoring: Literal["words", "number"] = Field(
+    scoring: Literal["words", "number", "last-number"] = Field(
         "words",
-        description="words: an answer is among the first words; number: the first number is one",
+        description="words: an answer is among the first words; number: the number behind the "
+        "first =, or else the first one, is an answer; last-number: the last one is",
     )
     first_words: int = Field(20, ge=1, description="how many words are looked at")
     blocked_tools: tuple[str, ...] = Field((), description="tools that must not be called")

@@ -130,12 +130,10 @@ _SMALL: dict[str, Any] = {
     "rounds": (
         {"sampling": {"shards": 9, "proposals": "calls"}},
         {
-            "sampling": {"shards": 15, "uses_prompt": False},
+            # The others' calls of a second round are kept no more often than by chance.
+            "sampling": {"shards": 15, "uses_prompt": False, "tools": ["Calculator"]},
             # The paper's: a model that knows calls gives few places more, and the right ones.
-            "tools": {
-                name: {"sampling_threshold": 0.05}
-                for name in ("Calculator", "Calendar", "WikiSearch")
-            },
+            "tools": {"Calculator": {"sampling_threshold": 0.05}},
             "scoring": {"placement": "inline"},
             "training": {"rounds": [1, 2]},
         },

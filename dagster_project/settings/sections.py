@@ -115,14 +115,6 @@ class CorpusSettings(Section):
         10, ge=0, description="every n-th shard is held out from training; 0 for none"
     )
 
-    def is_annotated(self, source: str, tool_name: str) -> bool:
-        """Whether a tool annotates a source, given the normal form of its path."""
-        return all(
-            each.tools is None or tool_name in each.tools
-            for each in self.sources
-            if normalised_path(each.path) == source
-        )
-
 
 class SamplingSettings(Section):
     """Sampling of candidate calls (paper §2). The paper gives no temperature, length or seed."""
@@ -156,6 +148,11 @@ class SamplingSettings(Section):
     uses_prompt: bool = Field(
         True,
         description="show the tool's few-shot prompt while sampling; a Toolformer does without",
+    )
+    tools: tuple[str, ...] | None = Field(
+        None,
+        description="only these annotate, where a round is for some of the tools; null: all that "
+        "are enabled",
     )
     shards: int | None = Field(
         None,
@@ -339,13 +336,17 @@ class Settings(Section):
     costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
 
     @model_validator(mode="after")
-    def _tools_of_sources_are_known(self) -> "Settings":
-        for number, source in enumerate(self.corpus.sources):
-            # The names of tools are only looked for where a source has some.
-            if source.tools and (unknown := sorted({*source.tools} - {*self.tools.names})):
+    def _annotating_tools_are_known(self) -> "Settings":
+        chosen: dict[tuple[str | int, ...], tuple[str, ...] | None] = {
+            ("corpus", "sources", number, "tools"): source.tools
+            for number, source in enumerate(self.corpus.sources)
+        }
+        for path, names in {**chosen, ("sampling", "tools"): self.sampling.tools}.items():
+            # The names of tools are only looked for where some are given.
+            if names and (unknown := sorted({*names} - {*self.tools.names})):
                 raise _invalid(
-                    ("corpus", "sources", number, "tools"),
-                    source.tools,
+                    path,
+                    names,
                     f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}",
                 )
         return self
@@ -367,6 +368,15 @@ class Settings(Section):
     def training_rounds(self) -> tuple[int, ...]:
         """The rounds of annotation that are trained on, the newest first."""
         return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
+
+    def is_annotated(self, source: str, tool_name: str) -> bool:
+        """Whether a tool annotates a source in this round, given the normal form of its path."""
+        of_source = (
+            each.tools for each in self.corpus.sources if normalised_path(each.path) == source
+        )
+        return all(
+            names is None or tool_name in names for names in (self.sampling.tools, *of_source)
+        )
 
 
 def _invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:

@@ -123,7 +123,7 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     build_dataset(options, shards=["shard-00000"], dry_run=False)
     store = open_warehouse(home)
     selection = store.read_slices("document_selection", "shard-00000")
-    assert selection["reason"].to_list() == ["other_tools_for_source"] * 3
+    assert selection["reason"].to_list() == ["left_to_other_tools"] * 3
     assert store.read_slices("candidate_calls", "shard-00000").is_empty()
 
 

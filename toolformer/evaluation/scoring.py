@@ -93,6 +93,23 @@ def score_numbers(prediction: str, gold: Sequence[str]) -> bool:
     return any(score_math(prediction, float(number)) for number in gold)
 
 
+def score_last_number(prediction: str, gold: Sequence[str]) -> bool:
+    """Tell whether the last number of an output equals one of the answers to within 1e-4.
+
+    For solutions in several steps, each of which has a number; not from the paper, whose rule takes
+    the first.
+
+    Example:
+        >>> score_last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.", ["72"])
+        True
+    """
+    numbers = _NUMBER.findall(_without_currency_signs(prediction).replace(_MINUS_SIGN, "-"))
+    return bool(numbers) and any(
+        abs(float(numbers[-1].replace(",", "")) - float(number)) <= NUMBER_TOLERANCE
+        for number in gold
+    )
+
+
 def answered_number(text: str) -> float | None:
     """Find the number that counts as the answer; None where the text has none.
 

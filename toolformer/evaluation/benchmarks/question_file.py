@@ -9,10 +9,11 @@ from toolformer.evaluation.benchmarks.benchmark import StopRule
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
-from toolformer.evaluation.scoring import contains_answer, score_numbers
+from toolformer.evaluation.scoring import contains_answer, score_last_number, score_numbers
 from toolformer.ground.digests import hex_digest
 
-Scoring = Literal["words", "number"]
+Scoring = Literal["words", "number", "last-number"]
+_NUMBER_RULES = {"number": score_numbers, "last-number": score_last_number}
 
 
 class QuestionFile(QuestionBenchmark):
@@ -47,16 +48,12 @@ class QuestionFile(QuestionBenchmark):
         self._question, self._answers = question, answers
         self._context, self._date = context, date
         self.prompt_template, self._scoring = prompt, scoring
-        self.rule = (
-            score_numbers
-            if scoring == "number"
-            else partial(contains_answer, first_words=first_words)
-        )
+        self.rule = _NUMBER_RULES.get(scoring, partial(contains_answer, first_words=first_words))
         made_of = (question, answers, context, date, prompt, scoring, first_words)
         self.version = f"1-{hex_digest(*made_of, size=8)}"
 
     def _asked(self, row: Row) -> Asked:
-        is_number = self._scoring == "number"
+        is_number = self._scoring in _NUMBER_RULES
         date = self._date
         return Asked(
             row.text(self._question),

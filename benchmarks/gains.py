@@ -1,0 +1,182 @@
+"""What calls gain: preset `small` with its controls, and how the gain grows with worked problems.
+
+Makes the tables and the plot of docs/results.md. Each command goes on where it was stopped.
+
+    python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
+    python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
+
+DATA is searched for the files of the recipe's texts and for those of the benchmarks.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from benchmarks.build import run_command
+from benchmarks.machine import machine, versions
+from dagster_project.home import Home
+from dagster_project.settings.presets import PRESETS
+from warehouse.query import run_query
+
+_MATHS = ("asdiv", "svamp", "mawps")
+# How the files of these benchmarks begin.
+_BEGINNINGS = {"lama-squad": "lama_squad", "triviaqa": "triviaqa"}
+_STEPS = "worked-steps"
+# The last problems of the file. Those that are annotated are the first.
+_HELD_OUT_PROBLEMS = 1000
+_SHARD = 50
+_PAIRED = "select * from evaluation_difference order by all"
+_SCORES = "select * from evaluation_summary order by all"
+_CALLS = "select * from call_statistics order by all"
+_COSTS = """
+select round, stage, sum(seconds) as seconds, sum(tokens_fed) as tokens_fed
+from stage_costs group by all order by all
+"""
+
+
+def main() -> None:
+    """Run one of the two measurements and write its figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("measurement", choices=("preset", "growth"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
+    options = parser.parse_args()
+    home = Home(options.work / f"{options.measurement}-{options.seed}")
+    home.root.mkdir(parents=True, exist_ok=True)
+    if options.measurement == "preset":
+        _measure_preset(home, options.data, options.seed)
+    else:
+        _measure_growth(home, options.data, options.seed, sorted(options.problems))
+
+
+def _measure_preset(home: Home, data: Path, seed: int) -> None:
+    settings = _settings(home, data, seed, _problems(data, 600), (*_MATHS, *_BEGINNINGS))
+    passages = str(_file(data, "wiki_passages"))
+    for path, tool in ((str(_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
+        source = {"path": path, "limit": 600, "shard_size": 100, "tools": [tool]}
+        settings["corpus"]["sources"].append(source)
+    settings["wikipedia_index"] = {"source": passages}
+    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *_MATHS, *_BEGINNINGS, _STEPS]
+    _write_settings(home, settings)
+    run_command(home.root, "recipe", "small")
+    _write_figures(home, "figures.json")
+
+
+def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None:
+    """Round 1 annotates the first 150 problems, round 2 the first `size`, for each size in turn."""
+    # Every eighth shard is held out.
+    problems = _problems(data, sizes[-1] * 8 // 7 + 2 * _SHARD)
+    settings = _settings(home, data, seed, problems, _MATHS)
+    settings["tools"] = {name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")}
+    # The cap is there for the balance of several tools.
+    settings["training"] |= {"max_texts_per_tool": 25_000, "evaluate_every": 60}
+    first, second = PRESETS["small"][1]["rounds"]
+    settings["rounds"] = [
+        {**first, "sampling": {**first["sampling"], "shards": min(sizes[0], 150) // _SHARD}},
+        second,
+    ]
+    settings["evaluation"]["benchmarks"] = [*_MATHS, _STEPS]
+    _write_settings(home, settings)
+    run_command(home.root, "build", "--rounds", "1")
+    for size in sizes:
+        model = home.root / "sizes" / f"problems-{size}"
+        in_round = ("--set", "sampling.round=2", "--set", f"sampling.shards={size // _SHARD}")
+        if not model.exists():
+            run_command(home.root, "build", *in_round)
+            run_command(home.root, "train", *in_round)
+            shutil.copytree(home.finetuned_model(2), model.with_suffix(".part"))
+            model.with_suffix(".part").rename(model)
+        named = ("--set", f"evaluation.models.{model.name}={model}")
+        run_command(home.root, "evaluate", "--models", model.name, *named, *in_round)
+        _write_figures(home, f"figures-{size}.json")
+
+
+def _file(data: Path, beginning: str) -> Path:
+    """The file below a folder whose name begins so."""
+    found = sorted(data.rglob(f"{beginning}*.json*"))
+    if not found:
+        raise SystemExit(f"There is no file {beginning}*.json* below {data}. Pass another --data.")
+    return found[0]
+
+
+def _problems(data: Path, limit: int) -> dict[str, Any]:
+    return {
+        "path": str(_file(data, "worked_problems")),
+        "text_column": "solution",
+        "context_column": "question",
+        "limit": limit,
+        "shard_size": _SHARD,
+        "tools": ["Calculator"],
+    }
+
+
+def _settings(
+    home: Home, data: Path, seed: int, problems: dict[str, Any], benchmarks: tuple[str, ...]
+) -> dict[str, Any]:
+    questions = home.root / "worked_steps.jsonl"
+    _write_problems_in_steps(_file(data, "worked_problems"), questions)
+    files = {name: str(_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
+    in_steps = {
+        "path": str(questions),
+        "prompt": "{question}\n",
+        "scoring": "last-number",
+        "max_new_tokens": 120,
+    }
+    return {
+        "preset": "small",
+        "corpus": {"sources": [problems]},
+        "sampling": {"seed": seed},
+        "training": {"seed": seed},
+        "evaluation": {"files": files, "questions": {_STEPS: in_steps}},
+    }
+
+
+def _write_problems_in_steps(source: Path, file: Path) -> None:
+    """The last problems whose solution has more than one step; what is right is its last number."""
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        problems = [json.loads(line) for line in lines][-_HELD_OUT_PROBLEMS:]
+    rows = []
+    for problem in problems:
+        answer = re.search(r"The answer is (-?[\d.,]*\d)\.?$", problem["text"])
+        if answer and problem["solution"].count("=") > 1:
+            number = answer[1].replace(",", "")
+            rows.append({"id": problem["id"], "question": problem["question"], "answers": number})
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _write_settings(home: Home, settings: dict[str, Any]) -> None:
+    if not home.settings_file.exists():
+        with home.settings_file.open("w", encoding="utf-8") as file:
+            YAML().dump(settings, file)
+
+
+def _write_figures(home: Home, name: str) -> None:
+    figures: dict[str, Any] = {
+        "machine": machine(),
+        "versions": versions(),
+        "measured_at": time.strftime("%Y-%m-%d"),
+    }
+    for key, statement in (
+        ("scores", _SCORES),
+        ("paired", _PAIRED),
+        ("calls", _CALLS),
+        ("costs", _COSTS),
+    ):
+        figures[key] = run_query(home.warehouse, statement).to_dicts()
+    text = json.dumps(figures, indent=1, default=str)
+    (home.root / name).write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
