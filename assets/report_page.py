@@ -28,7 +28,9 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         run = Run(context)
         file = run.home.report
         contents = write_report(file, run.warehouse, run.settings)
-    above_chance = [each for each in contents.verdicts if each.found.is_above_chance]
+    above_chance = [
+        verdict for verdict in contents.verdicts if verdict.against_chance.is_above_chance
+    ]
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(ADDRESS),
@@ -37,7 +39,8 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "tools": len(contents.verdicts),
             "verdicts": dg.MetadataValue.md(
                 "\n".join(
-                    f"- **{verdict.of}**: {verdict.found.sentence}" for verdict in contents.verdicts
+                    f"- **{verdict.of}**: {verdict.against_chance.sentence}"
+                    for verdict in contents.verdicts
                 )
                 or "*No call was scored yet.*"
             ),

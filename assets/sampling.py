@@ -35,8 +35,8 @@ def sample_calls(work: PartitionRun) -> Made:
     """
     partition, settings = work.partition, work.settings
     texts: Mapping[str, Document] = work.shared
-    selection = {key: _preselection(partition, each) for key, each in texts.items()}
-    selected = {key: each for key, each in texts.items() if selection[key].is_selected}
+    selection = {key: _preselection(partition, document) for key, document in texts.items()}
+    selected = {key: document for key, document in texts.items() if selection[key].is_selected}
     if partition.prompt is not None:
         _keep_prompt(work.run.warehouse, partition.prompt)
     model = work.run.load_annotator()

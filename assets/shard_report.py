@@ -86,12 +86,12 @@ class ShardRows:
 
     def metadata_sum(self, table: str, name: str) -> int:
         """The sum of a number that stands in the metadata of the shard's outputs."""
-        found = (
-            self.warehouse.partition_metadata(table, self.entry.key, each.name) or {}
-            for each in self.warehouse.partitions(table, self.entry.key)
-            if split_round(each.name)[0] == self.settings.sampling.round
+        stored = (
+            self.warehouse.partition_metadata(table, self.entry.key, partition.name) or {}
+            for partition in self.warehouse.partitions(table, self.entry.key)
+            if split_round(partition.name)[0] == self.settings.sampling.round
         )
-        return sum(int(metadata.get(name, 0)) for metadata in found)
+        return sum(int(metadata.get(name, 0)) for metadata in stored)
 
     def costs(self, stage_name: str) -> dict[str, float]:
         """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""

@@ -73,7 +73,9 @@ class PartitionRun:
         """What the stage makes once per shard."""
         pipeline = self.run.pipeline
         versions = (
-            each.version for each in self.wanted.inputs if not pipeline.is_per_tool(each.table)
+            stage_input.version
+            for stage_input in self.wanted.inputs
+            if not pipeline.is_per_tool(stage_input.table)
         )
         return self._shared(tuple(versions))
 
@@ -90,9 +92,9 @@ class PartitionRun:
                 "Add it to `reads`."
             )
         frames = [
-            self.run.warehouse.read_partition(table, each.shard, each.partition_name)
-            for each in self.wanted.inputs
-            if each.table == table
+            self.run.warehouse.read_partition(table, stage_input.shard, stage_input.partition_name)
+            for stage_input in self.wanted.inputs
+            if stage_input.table == table
         ]
         return pl.concat([typed_frame(table, []), *frames])
 

@@ -51,27 +51,30 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         reasons = store.view("drop_reasons", round_number=number)
         reductions = store.view("loss_reductions", round_number=number)
         costs = cost_of_tools(store, loaded).filter(round=number)
-        verdicts = [each for each in verdicts_of(store) if each.round == number]
+        verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]
         examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
-        thresholds = {each.tool: each.filtering_threshold for each in verdicts}
+        thresholds = {verdict.tool: verdict.filtering_threshold for verdict in verdicts}
         plots = {
             "funnel plot": funnel_plot(funnel),
             "loss reductions": loss_reduction_histogram(reductions, thresholds),
             "kept calls by threshold": threshold_plot(sweep),
         }
-        kept, of_all = (int(statistics[name].sum()) for name in ("kept", "scored"))
+        kept, scored = (int(statistics[name].sum()) for name in ("kept", "scored"))
         return dg.MaterializeResult(
             metadata={
                 # Numbers first: Dagster plots them over the runs.
                 "round": number,
                 "candidates": int(statistics["candidates"].sum()),
                 "kept": kept,
-                **({"kept share": round(kept / of_all, 4)} if of_all else {}),
+                **({"kept share": round(kept / scored, 4)} if scored else {}),
                 **_chance_share(verdicts),
                 "tokens fed": int(statistics["tokens_fed"].sum()),
                 "seconds of computing": round(float(statistics["seconds"].sum()), 1),
                 **_money(costs),
-                **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
+                **{
+                    f"verdict: {verdict.tool}": verdict.against_chance.sentence
+                    for verdict in verdicts
+                },
                 **plot_links(run.home, "call_statistics", plots),
                 # Dagster shows about 500 pixels of a table: few columns, counts first.
                 "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
@@ -92,8 +95,8 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """Of the calls with swapped results, all tools together, the share that would be kept."""
-    calls = sum(each.found.chance_scored for each in verdicts)
-    kept = sum(each.found.chance_kept for each in verdicts)
+    calls = sum(verdict.against_chance.chance_scored for verdict in verdicts)
+    kept = sum(verdict.against_chance.chance_kept for verdict in verdicts)
     return {"chance share": round(kept / calls, 4)} if calls else {}
 
 

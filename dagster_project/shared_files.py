@@ -151,7 +151,7 @@ def seed(home: Home) -> tuple[int, int]:
     files = mirrored_files(objects.url, home.root, home.copies)
     partitions = MirroredStore(objects, home.warehouse, files)
     # What an interrupted seed has put there is this home's own.
-    if partitions.has_foreign() or files.has_foreign():
+    if partitions.has_uncopied() or files.has_uncopied():
         raise StoreError(
             f"The object store {home.store!r} has something already. Expected an empty prefix: "
             "two corpora do not become one. Name another prefix, or use this store with an empty "

@@ -83,17 +83,17 @@ class KeptAgainstChance:
         """
         if not self.scored:
             return "no call was scored"
-        told = f"{_percent(self.kept / self.scored)} of {self.scored:,} calls kept"
+        text = f"{_percent(self.kept / self.scored)} of {self.scored:,} calls kept"
         if not self.chance_scored:
-            return f"{told}; the chance level was not measured (scoring.chance_calls)"
+            return f"{text}; the chance level was not measured (scoring.chance_calls)"
         by_chance = _percent(self.chance_kept / self.chance_scored)
-        told += f", {by_chance} of {self.chance_scored:,} by chance"
+        text += f", {by_chance} of {self.chance_scored:,} by chance"
         share = self.explained_share
         if share is None:
-            return told
+            return text
         if not self.is_above_chance:
-            return f"{told}: not told apart from chance"
-        return f"{told}: above chance, which explains {_percent(share)} of them"
+            return f"{text}: not told apart from chance"
+        return f"{text}: above chance, which explains {_percent(share)} of them"
 
 
 def _percent(share: float) -> str:

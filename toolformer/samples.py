@@ -141,8 +141,8 @@ def branch_uniforms(
     count: int,
 ) -> np.ndarray:
     """The random numbers of one branch: its own, whatever else is sampled beside it."""
-    of_branch = digest(seed, document_id, window, tool_name, position, sample_index)
-    key = int.from_bytes(of_branch, "little")
+    branch_digest = digest(seed, document_id, window, tool_name, position, sample_index)
+    key = int.from_bytes(branch_digest, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 

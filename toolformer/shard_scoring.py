@@ -175,8 +175,8 @@ class ShardScoring:
         )
         second = others.second_of([swapped[key] for key in sample])
         lucky = {
-            key: each
-            for key, each in second.items()
+            key: scored
+            for key, scored in second.items()
             if wanted.is_reached(
                 replace(own.scores[key].losses, loss_with_result=with_swapped[key])
             )
@@ -248,7 +248,7 @@ class ShardScoring:
             scorer = scorer_for(self._load_in(FLOAT32), self._windows, self._parameters)
         meter = CostMeter(scorer.model, checkpoint=checkpoint)
         losses = scorer.score_results(
-            [each.call for each in swapped.values()],
+            [swapped_call.call for swapped_call in swapped.values()],
             checkpoint=checkpoint,
             progress=self._progress("swapped_results", tool_name),
         )

@@ -103,7 +103,7 @@ class Served:
                 "worked out. Leave out one of them.",
                 param="echo",
             )
-        toolbox = self._asked_tools(body)
+        toolbox = self._requested_tools(body)
         given = body.min_call_probability
         parameters = decoding_parameters(
             self.settings,
@@ -146,7 +146,7 @@ class Served:
         name = call.lstrip(" [").partition("(")[0]
         return name if name in self.toolbox.tools else "unknown"
 
-    def _asked_tools(self, body: CompletionBody) -> Toolbox:
+    def _requested_tools(self, body: CompletionBody) -> Toolbox:
         known, unavailable = self.toolbox.tools, self.toolbox.unavailable
         if body.tools is None:
             return self.toolbox

@@ -61,11 +61,11 @@ class ReplayError(ToolError, ValueError):
 
 
 class ToolBugError(ToolError, RuntimeError):
-    """A tool raised what no tool should, at a `place` in its own code."""
+    """A tool raised what no tool should, at a `location` in its own code."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(place, message)
-        self.place = place
+    def __init__(self, location: str, message: str) -> None:
+        super().__init__(location, message)
+        self.location = location
         self.message = message
 
     def __str__(self) -> str:

@@ -131,10 +131,10 @@ class QA(RetrievalTool):
     def _answer(self, question: str, answer: Answer | None) -> str | ToolCallError:
         if answer is not None and answer.probability >= self.min_probability:
             return answer.text
-        found = "no answer" if answer is None else f"at best {answer.text!r}"
+        best = "no answer" if answer is None else f"at best {answer.text!r}"
         return ToolCallError(
             "unsure",
-            f"Question answering is not sure about {question[:60]!r}: it found {found}. Expected "
+            f"Question answering is not sure about {question[:60]!r}: it found {best}. Expected "
             f"an answer with a probability of {self.min_probability:g} or more "
             "(min_probability).",
         )

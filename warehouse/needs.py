@@ -84,9 +84,9 @@ def needs_of(sql: str) -> Needs:
     while waiting:
         inside = _relations_of_view(waiting.pop())
         rows |= inside & frozenset(tables())
-        found = (inside & _VIEWS) - views
-        views |= found
-        waiting += found
+        unread = (inside & _VIEWS) - views
+        views |= unread
+        waiting += unread
     footers = frozenset(tables()) if METADATA_VIEW in words else frozenset()
     footers |= {COUNTS[name] for name in views if name in COUNTS}
     return Needs(rows, footers - rows, views)

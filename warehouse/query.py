@@ -190,9 +190,9 @@ def _without_semicolons(sql: str) -> str:
     import duckdb
 
     text = bytearray(sql.encode())
-    for place, _ in duckdb.tokenize(sql):
-        if text[place] == ord(";"):
-            text[place] = ord(" ")
+    for offset, _ in duckdb.tokenize(sql):
+        if text[offset] == ord(";"):
+            text[offset] = ord(" ")
     return text.decode()
 
 

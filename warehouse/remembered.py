@@ -49,7 +49,7 @@ def remembered_counts(
         names.difference_update(known["file_name"])
         if not names:
             return known
-    missing = ", ".join(sql_literal(str(folder / each)) for each in sorted(names))
+    missing = ", ".join(sql_literal(str(folder / name)) for name in sorted(names))
     read = connection.sql(
         f"select substring(file_name, {len(str(folder)) + 2}) as file_name, counted "
         f"from ({lists_in_footers(name, f'parquet_kv_metadata([{missing}])')})"

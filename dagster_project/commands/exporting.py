@@ -50,7 +50,7 @@ def write_export(
     folder_of = _OF_EXPORT if form == "dataset" else None
     target = _checked_target(output, home, is_forced=is_forced, folder_of=folder_of)
     warehouse = open_warehouse(home)
-    with _refusals_told(output):
+    with _explained_refusals(output):
         if form == "duckdb":
             number = "All rounds" if round_number is None else f"Round {round_number}"
             written = _write_database(warehouse, target, round_number)
@@ -124,7 +124,7 @@ def _checked_target(
     target = output.expanduser().absolute()
     is_folder = folder_of is not None
     places = (home.root.resolve(), home.machine.resolve())
-    if any(target.resolve().is_relative_to(place) for place in places):
+    if any(target.resolve().is_relative_to(folder) for folder in places):
         raise ExportError(
             f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
             "itself. Choose a place outside of it."
@@ -152,7 +152,7 @@ def _checked_target(
 
 
 @contextmanager
-def _refusals_told(output: Path) -> Iterator[None]:
+def _explained_refusals(output: Path) -> Iterator[None]:
     """Tell what the disk refuses while `output` is written.
 
     Raises:

@@ -220,10 +220,10 @@ class _Comparison:
             wanted=dataclasses.replace(losses_wanted(self.settings), is_every_call_sampled=True),
             progress=lambda stage, _: self._progress(name, stage.replace("_", " ")),
         )
-        found = scoring.score(
+        scored = scoring.score(
             self.tool.name, calls, lambda stage, _: Checkpoint(scratch / stage, fingerprint="")
         )
-        return [score.losses for score in found.scores.values()]
+        return [score.losses for score in scored.scores.values()]
 
     def _model(self, precision: str | None = None) -> "LanguageModel":
         # Asked anew each time: a tool may have taken the place of the model.

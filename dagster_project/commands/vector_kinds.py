@@ -57,7 +57,7 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
     if t is None or tokens_left is not None:
         raise CaseError("expected one of the inputs 't' and 'tokens_left'")
     weights = token_weights(max(t) + 1)
-    chosen = [weights[place] for place in t]
+    chosen = [weights[index] for index in t]
     return {
         # Before they are divided by their sum, the first of them is 1.
         "unnormalised": [weight / weights[0] for weight in chosen],
@@ -67,9 +67,9 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
 
 
 def _filter(**inputs: Any) -> Values:
-    found = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
-    del found["reason"]
-    return {**found, "L_minus": min(found["L_empty"], found["L_call_only"])}
+    decision = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
+    del decision["reason"]
+    return {**decision, "L_minus": min(decision["L_empty"], decision["L_call_only"])}
 
 
 def _filtered(

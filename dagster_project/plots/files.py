@@ -37,15 +37,15 @@ def plot_links(
     Returns:
         A link to each, and the folder that they are in; nothing where there are no plots.
     """
-    place = "/".join(filter(None, (asset, partition)))
+    folder = "/".join(filter(None, (asset, partition)))
     links: dict[str, dg.MetadataValue] = {}
     for name, figure in figures.items():
         content = png_of(figure)
         words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         file = f"{words}-{digest_of_bytes(content, size=4).hex()}.png"
-        with replacing(home.plots / place / file) as temporary:
+        with replacing(home.plots / folder / file) as temporary:
             temporary.write_bytes(content)
-        links[name] = dg.MetadataValue.url(f"{ADDRESS}/{place}/{file}")
+        links[name] = dg.MetadataValue.url(f"{ADDRESS}/{folder}/{file}")
     if links:
-        links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / place))
+        links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / folder))
     return links

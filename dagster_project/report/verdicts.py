@@ -22,7 +22,7 @@ class Verdict:
     tool: str
     round: int
     filtering_threshold: float
-    found: KeptAgainstChance
+    against_chance: KeptAgainstChance
 
     @property
     def of(self) -> str:
@@ -62,7 +62,7 @@ def examples_above_chance(
         verdicts: on the tools that examples are wanted of.
         per_tool: at most so many of each tool and round, and at most ten.
     """
-    above = [(row.round, row.tool) for row in verdicts if row.found.is_above_chance]
+    above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
     return store.best_examples(above, per_tool=per_tool)
 
 

@@ -148,9 +148,9 @@ class BuildPlan:
             stage, partition, self.warehouse, besides=self.toolbox.tools.keys()
         )
         return {
-            (each.table, name): each.fingerprint
+            (stored.table, name): stored.fingerprint
             for name, partitions in merged.items()
-            for each in partitions
+            for stored in partitions
         }
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:

@@ -102,7 +102,7 @@ def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
         if isinstance(entry, BenchmarkItem):
             items.append(entry)
         else:
-            left_out.append(f"{entry.place}: {entry.reason}")
+            left_out.append(f"{entry.location}: {entry.reason}")
     if not items:
         first = f" The first row: {left_out[0]}." if left_out else ""
         raise ToolformerError(

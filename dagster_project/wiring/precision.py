@@ -48,11 +48,11 @@ class MeasuredPrecision:
     choice: PrecisionChoice
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was chosen, and why, in a line."""
         return (
-            f"{self.purpose} of {self.model} on {self.device} in {self.choice.told}; measured on "
-            f"{self.measured_on}, {self.measured_at}"
+            f"{self.purpose} of {self.model} on {self.device} in {self.choice.summary}; measured "
+            f"on {self.measured_on}, {self.measured_at}"
         )
 
 
@@ -91,7 +91,7 @@ def settled_precision(
                 purpose=purpose,
                 model=model,
                 device=_kind(device),
-                measured_on=_told_machine(device),
+                measured_on=_machine_description(device),
                 measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
                 choice=measure(),
             )
@@ -100,7 +100,7 @@ def settled_precision(
             home.publish(file)
             # The slower copy is gone, and other processes may share the device.
             release_memory()
-    tell_once(record.told)
+    tell_once(record.summary)
     return record
 
 
@@ -155,7 +155,7 @@ def tell_once(line: str) -> None:
     _LOGGER.info(line)
 
 
-def _told_machine(device: str) -> str:
+def _machine_description(device: str) -> str:
     """The processor and its threads, or the GPU."""
     if device.startswith("cuda"):
         return name_of_device(device)

@@ -201,8 +201,10 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
         return False
     if isinstance(error, ToolUnavailableError):
         return True
-    of_tool = settings.tools.of(name)
-    is_users_own = bool(of_tool.prompt if isinstance(error, PromptError) else of_tool.options)
+    tool_settings = settings.tools.of(name)
+    is_users_own = bool(
+        tool_settings.prompt if isinstance(error, PromptError) else tool_settings.options
+    )
     return is_plugin(name) and not is_users_own
 
 

@@ -150,7 +150,7 @@ def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
     assert min(record.choice.float32 or 0, record.choice.bfloat16 or 0) > 0
     assert first.load(model, settings_of(model), home) is loaded
     assert first.loads == 2
-    assert caplog.text.count(record.told) == 1
+    assert caplog.text.count(record.summary) == 1
 
 
 def test_a_later_process_loads_what_was_chosen(home: Home, model: Path, holder):

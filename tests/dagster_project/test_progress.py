@@ -12,10 +12,10 @@ class Recorder:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int | None]] = []
+        self.summary: list[tuple[int, int | None]] = []
 
     def __call__(self, stage: str, detail: str) -> ProgressCallback:
-        return lambda done, total: self.told.append((done, total))
+        return lambda done, total: self.summary.append((done, total))
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.none() | st.integers(0, 99))))
@@ -25,8 +25,8 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
         report = progress_of("work", LOG)
         for done, total in steps:
             report(done, total)
-    assert [done for done, _ in recorder.told] == [done for done, _ in steps]
-    for (done, shown), (_, total) in zip(recorder.told, steps, strict=True):
+    assert [done for done, _ in recorder.summary] == [done for done, _ in steps]
+    for (done, shown), (_, total) in zip(recorder.summary, steps, strict=True):
         assert shown is None if total is None else shown == max(done, total)
 
 

@@ -8,7 +8,7 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
-from dagster_project.commands.errors import errors_told
+from dagster_project.commands.errors import explained_errors
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance, failure_of
 
@@ -19,7 +19,7 @@ def open_instance(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setattr(dg.DagsterInstance, "from_ref", fail)
-    with errors_told(), dagster_instance(Home(tmp_path)):
+    with explained_errors(), dagster_instance(Home(tmp_path)):
         pytest.fail("there is no instance")
 
 

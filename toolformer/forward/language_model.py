@@ -365,7 +365,7 @@ class LanguageModel:
         places = range(length)
         return [
             self.bos_id,
-            *((7919 * length + 104729 * place) % vocabulary for place in places),
+            *((7919 * length + 104729 * position) % vocabulary for position in places),
         ]
 
     def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:

@@ -140,18 +140,18 @@ class RowCache:
         )
         joined._lengths = [length for cache in caches for length in cache._lengths]
 
-        def side_by_side(states: Sequence[torch.Tensor]) -> torch.Tensor:
-            return torch.cat([pad(each, (0, 0, 0, width - each.shape[2])) for each in states])
+        def concatenated(states: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([pad(state, (0, 0, 0, width - state.shape[2])) for state in states])
 
         layers: Any = zip(*(cache._cache.layers for cache in caches), strict=True)
         with torch.inference_mode():
             joined._cache = DynamicCache(
                 [
                     (
-                        side_by_side([one.keys for one in of_caches]),
-                        side_by_side([one.values for one in of_caches]),
+                        concatenated([one.keys for one in layer_caches]),
+                        concatenated([one.values for one in layer_caches]),
                     )
-                    for of_caches in layers
+                    for layer_caches in layers
                 ]
             )
         return joined

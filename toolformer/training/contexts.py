@@ -50,7 +50,7 @@ def window_in_context(
         return window
     ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
     in_front = tokenizer.decode(ids)
-    behind = (None if place is None else len(in_front) + place for place in window.offsets)
+    behind = (None if offset is None else len(in_front) + offset for offset in window.offsets)
     return replace(
         window,
         start=window.start - len(in_front),

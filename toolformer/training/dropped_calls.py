@@ -19,12 +19,12 @@ class DroppedCalls:
     Attributes:
         calls: of each text that has some, at most one per position, from left to right.
         wanted: of each tool the number of kept calls.
-        found: of each of these tools how many dropped calls there are for them, at most as many.
+        counts: of each of these tools the number of dropped calls, at most as many.
     """
 
     calls: Mapping[TextKey, tuple[KeptCall, ...]]
     wanted: Mapping[str, int]
-    found: Mapping[str, int]
+    counts: Mapping[str, int]
 
 
 def choose_dropped_calls(
@@ -49,14 +49,14 @@ def choose_dropped_calls(
     chosen: dict[TextKey, dict[int, KeptCall]] = {}
     for tool in sorted(wanted, key=lambda tool: (available[tool] / wanted[tool], tool)):
         _choose(tool, texts, dropped, chosen, wanted[tool], seed)
-    found = Counter(call.tool for calls in chosen.values() for call in calls.values())
+    counts = Counter(call.tool for calls in chosen.values() for call in calls.values())
     return DroppedCalls(
         calls={
             key: tuple(calls[position] for position in sorted(calls))
             for key, calls in chosen.items()
         },
         wanted=dict(wanted),
-        found={tool: found[tool] for tool in wanted},
+        counts={tool: counts[tool] for tool in wanted},
     )
 
 

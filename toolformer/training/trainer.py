@@ -302,7 +302,7 @@ def micro_batches(
     """
     own = sorted(longest_first(lengths)[process::processes])
     batches = plan_batches([lengths[row] for row in own], token_budget=token_budget)
-    return [[own[place] for place in batch] for batch in batches]
+    return [[own[index] for index in batch] for batch in batches]
 
 
 def _not_finite(step: int, name: str, value: float) -> TrainingError:

@@ -66,7 +66,7 @@ def add_gradient(
     import torch
     from torch.nn.functional import cross_entropy
 
-    of_tokens = torch.tensor(
+    token_weights = torch.tensor(
         [weight for row in rows for weight in weights.of(row)], device=model.device
     )
 
@@ -76,7 +76,7 @@ def add_gradient(
             hidden, targets = _fed(model, [row.ids for row in rows])
         loss = 0.0
         gradients: list[torch.Tensor] = []
-        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, of_tokens):
+        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, token_weights):
             leaf = piece.detach().requires_grad_()
             with _autocast(model, precision):
                 logits = model.logits(leaf)
@@ -136,17 +136,17 @@ def _fed(
     fed = torch.full((len(rows), width), model.bos_id)
     targets = torch.zeros((len(rows), width), dtype=torch.long)
     is_token = torch.zeros((len(rows), width), dtype=torch.bool)
-    for place, row in enumerate(rows):
-        targets[place, : len(row)] = torch.tensor(row)
-        is_token[place, : len(row)] = True
+    for index, row in enumerate(rows):
+        targets[index, : len(row)] = torch.tensor(row)
+        is_token[index, : len(row)] = True
     fed[:, 1:] = torch.where(is_token[:, 1:], targets[:, :-1], model.bos_id)
     is_token = is_token.to(model.device)
     hidden = model.hidden_states(fed.to(model.device))
     return hidden[is_token], targets.to(model.device)[is_token]
 
 
-def _pieces(*of_tokens: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
-    return list(zip(*(each.split(LOGIT_ROWS) for each in of_tokens), strict=True))
+def _pieces(*tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+    return list(zip(*(token.split(LOGIT_ROWS) for token in tensors), strict=True))
 
 
 def _autocast(model: LanguageModel, precision: str) -> Any:

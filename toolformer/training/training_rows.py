@@ -48,7 +48,7 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
         range(2, 4)
     """
     lengths = [len(segment.ids) for segment in segments]
-    calls = [place for place, segment in enumerate(segments) if segment.asked is not None]
+    calls = [index for index, segment in enumerate(segments) if segment.request_length is not None]
     start, end = 0, _end(lengths, 0, max_tokens)
     # A call at the very end has no text behind it.
     if calls and calls[0] >= end - 1:
@@ -60,8 +60,8 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
             # The call right before this token did not fit.
             start += 1
         end = _end(lengths, start, max_tokens)
-    before = start - sum(place < start for place in calls)
-    within = sum(start <= place < end for place in calls)
+    before = start - sum(index < start for index in calls)
+    within = sum(start <= index < end for index in calls)
     return range(before, before + end - start - within)
 
 
@@ -90,26 +90,29 @@ def training_row(
     position = 0
     for segment in segments:
         is_kept = position in tokens
-        position += segment.asked is None
+        position += segment.request_length is None
         if not is_kept:
             continue
         if len(ids) + len(segment.ids) > max_tokens:
             break
         ids += segment.ids
-        if segment.asked is None:
+        if segment.request_length is None:
             kinds.append(TEXT)
         else:
-            kinds += bytes([CALL] * segment.asked + [RESULT] * (len(segment.ids) - segment.asked))
+            kinds += bytes(
+                [CALL] * segment.request_length
+                + [RESULT] * (len(segment.ids) - segment.request_length)
+            )
     return TrainingRow(array("i", ids), bytes(kinds))
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
     """The first segment that does not fit any more into a row that begins at `start`."""
     tokens = 0
-    for place in range(start, len(lengths)):
-        tokens += lengths[place]
+    for index in range(start, len(lengths)):
+        tokens += lengths[index]
         if tokens > max_tokens:
-            return place
+            return index
     return len(lengths)
 
 
@@ -139,7 +142,7 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
         Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an
         undisturbed one.
     """
-    places = (divmod(place, rows) for place in range((step - 1) * batch_size, step * batch_size))
+    places = (divmod(number, rows) for number in range((step - 1) * batch_size, step * batch_size))
     return [_epoch_order(rows, epoch, seed)[index] for epoch, index in places]
 
 

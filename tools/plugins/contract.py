@@ -11,7 +11,7 @@ from typing import Literal
 
 from tools.errors import ToolUnavailableError
 from tools.plugins import contract_rules
-from tools.plugins.trial import BrokenRuleError, NotTriedError, Trial, told
+from tools.plugins.trial import BrokenRuleError, NotTriedError, Trial, error_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +58,4 @@ def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> Contr
         return ContractFinding(rule, "skipped", str(error))
     # Foreign code may raise anything, from a property for example.
     except Exception as error:  # noqa: BLE001
-        return ContractFinding(rule, "failed", f"It raises {told(error)}.")
+        return ContractFinding(rule, "failed", f"It raises {error_text(error)}.")

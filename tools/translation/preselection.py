@@ -40,8 +40,8 @@ def preselect_by_language(
             continue
         guesses = [guess_language(chunk) for chunk in chunks[1:-1]]
         foreign = [
-            place
-            for place, guess in enumerate(guesses, start=1)
+            index
+            for index, guess in enumerate(guesses, start=1)
             if guess is not None and guess.is_foreign(foreign_confidence)
         ]
         if foreign and _stands_between_english(foreign, chunks, guesses):
@@ -76,8 +76,8 @@ def _stands_between_english(
     """
     all_guesses = [guess_language(chunks[0]), *guesses, guess_language(chunks[-1])]
     english = [
-        place
-        for place, guess in enumerate(all_guesses)
+        index
+        for index, guess in enumerate(all_guesses)
         if guess is not None and guess.language == ENGLISH
     ]
-    return bool(english) and any(english[0] < place < english[-1] for place in foreign)
+    return bool(english) and any(english[0] < index < english[-1] for index in foreign)

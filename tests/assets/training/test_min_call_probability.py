@@ -209,7 +209,7 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     assert said["state"] == "done"
     assert said["tools"] == "Calculator, Calendar"
     assert said["minimum call probability"] == chosen.min_call_probability
-    assert chosen.told in (directory / "README.md").read_text()
+    assert chosen.summary in (directory / "README.md").read_text()
     # The Calendar has the date of each text, not the one that decoding presumes.
     assert "date_source=url" in chosen.made_from[PARTS]
     # How it is decoded makes it no other model, and nothing is made twice.

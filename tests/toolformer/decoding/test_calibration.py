@@ -161,7 +161,7 @@ def test_the_choice_gains_most_and_loses_least(texts, least, score):
     assert chosen.min_call_probability == least
     assert chosen.chosen is not None
     assert chosen.chosen.score == score
-    assert "No value gains" not in chosen.told
+    assert "No value gains" not in chosen.summary
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts
     assert best == chosen.curve[-1]
     assert best == CurvePoint(best.threshold, 0, 0, 0, 0, 0)
     assert all(each.probability < best.threshold for text in texts for each in text.openings)
-    assert "No value gains anything" in chosen.told
+    assert "No value gains anything" in chosen.summary
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
     assert read_min_call_probability(tmp_path) == chosen
     assert chosen.chosen == CurvePoint(0.4, 1.0, 0.0, 8, 0, 8)
-    assert chosen.told == (
+    assert chosen.summary == (
         "Minimum call probability: 0.4, at which a call opens in 8 of 8 development texts with "
         "calls (8 at the place of a kept one) and in 0 of 1 without; the mean gain is 1.0000 nats "
         "with and 0.0000 without."

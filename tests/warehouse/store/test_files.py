@@ -47,7 +47,7 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
 def test_what_is_not_published_has_no_copy(machines: tuple[Machine, Machine]) -> None:
     one, _ = machines
     assert not one.files.bring(one.root / "index")
-    assert not one.files.has_foreign()
+    assert not one.files.has_uncopied()
 
 
 def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine, Machine]) -> None:
@@ -59,7 +59,7 @@ def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine,
     with pytest.raises(StoreConflictError, match=r"'files/m.json'.*written by another machine"):
         two.files.publish(mine)
     assert two.files.is_newer(mine)
-    assert two.files.has_foreign()
+    assert two.files.has_uncopied()
     assert two.files.bring(mine)
     assert mine.read_text() == "1"
     assert not two.files.is_newer(mine)

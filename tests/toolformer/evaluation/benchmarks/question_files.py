@@ -28,5 +28,7 @@ def items_of(benchmark) -> list[BenchmarkItem]:
 def left_out_of(benchmark) -> dict[str, str]:
     """Reason by place."""
     return {
-        entry.place: entry.reason for entry in benchmark.items() if isinstance(entry, LeftOutItem)
+        entry.location: entry.reason
+        for entry in benchmark.items()
+        if isinstance(entry, LeftOutItem)
     }
