@@ -1,4 +1,4 @@
-"""The report as an asset: one page about everything that was built."""
+"""The report as an asset: one page about all that was built."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""What an asset works with: settings, home, warehouse, tools and model of a Dagster run."""
+"""A Dagster run as an asset sees it: settings, home, warehouse, tools and model."""
 
 from functools import cached_property
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sources of a home that the program lists, and how one comes to them."""
+"""The list of sources that the program keeps for a home, and how sources are added."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
-"""What goes wrong without being a bug, and its words.
+"""Errors that are no bugs, and their messages.
 
-Does not load Dagster: a command that only reads begins without it.
+Imported without Dagster, which commands that only read do not load.
 """
 
 import errno

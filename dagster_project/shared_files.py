@@ -1,7 +1,7 @@
 """What machines share without a shared folder: the home's files, by way of an object store.
 
-Where `TOOLFORMER_STORE` names none, the home is the shared folder itself and nothing is done here.
-Each file is brought where it is opened (`Home.open`); here is what commands do before and after.
+Without `TOOLFORMER_STORE` the home itself is the shared folder and nothing is done here. Files are
+fetched when they are opened (`Home.open`); this module is what commands do before and after.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """Which requests a web server refuses because a page of another site may have sent them.
 
-Any page that a browser shows can send requests to the loopback address, and with a name that it
-lets point there (DNS rebinding) even read the answers. Does not tell people apart, and does not
-answer.
+Any page that a browser shows can send requests to the loopback address, and with a host name that
+points there (DNS rebinding) even read the answers. The guard is no login: it does not tell people
+apart.
 """
 
 from collections.abc import Mapping

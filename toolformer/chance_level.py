@@ -1,8 +1,8 @@
 """How often a call would be kept by luck: the same call with the result of another one.
 
-Some results lower the loss whatever they say: any digits help at the start of a text, say. The
-share of calls that would be kept with a swapped result tells how far a threshold separates. Not in
-the paper.
+Some results lower the loss whatever they say; at the start of a text, for example, any digits do.
+The share of calls that would be kept with a swapped result shows how well a threshold separates.
+The paper has no such measure.
 """
 
 import math

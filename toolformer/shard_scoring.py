@@ -5,8 +5,8 @@
           ─▶ L_i⁺ with the result of another call, of what reaches it and of the chance sample
           ─▶ the same with a third call's result, of the chance sample where a contrast compares
 
-Knows no filtering threshold; `warehouse/queries/filtered_calls.sql` decides. Loads a model when it
-first needs one.
+Filtering thresholds play no part here; `warehouse/queries/filtered_calls.sql` decides. A model is
+loaded when it is first needed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Calls with swapped results: each gets the result of another call of its tool and shard.
 
 What such a result does to the loss is what any result would do. A contrast compares a call with
-it, and the chance level counts the calls that would be kept with it. Chooses the results; does not
-score.
+it, and the chance level counts the calls that would be kept with it. This module only chooses the
+results.
 """
 
 import dataclasses

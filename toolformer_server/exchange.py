@@ -1,4 +1,4 @@
-"""One `POST /v1/completions`: its texts go into the batch, and what comes of them to the client."""
+"""One `POST /v1/completions`: its texts go into the batch, and the completions to the client."""
 
 import asyncio
 import contextlib

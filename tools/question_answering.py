@@ -1,8 +1,8 @@
 """QA: a short answer to a question, found in passages (paper, section 3: Atlas).
 
 A retriever ranks passages, the text's own are passed over, and a reader looks for the answer in
-the best of the rest. Does not rank and does not read: both are handed over, because a reader needs
-a model and this package knows none.
+the best of the rest. Both are handed over, because a reader needs a model and this package has
+none.
 """
 
 from collections.abc import Iterator, Sequence

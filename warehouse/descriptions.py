@@ -1,7 +1,7 @@
 """What tables, views and their columns mean, put beside them in a database.
 
 Tables are described by `schema.sql`, counts and statistics views by the comment on top of their
-file. Does not create tables or views.
+file.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Where partitions lie on disk and how they may be named.
 
 `<folder>/<table>/shard=<shard>/<partition>@<version>.parquet` (`versions.py`); a file being written
-stands there too and ends in `.tmp`. Other files are nobody's rows, whatever they are called.
+stands there too and ends in `.tmp`. Other files are ignored.
 A zero-row partition under `shard=none` lets a view exist over a table without rows.
 """
 

@@ -1,7 +1,4 @@
-"""What a statement reads: rows of tables, footers of their partitions, and views over these.
-
-Does not read anything itself but the SQL of the views.
-"""
+"""What a statement reads: rows of tables, footers of their partitions, and views over these."""
 
 import functools
 import re

@@ -1,7 +1,7 @@
 """Writes and reads whole partitions; a partition appears at once, as a new version of it.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
-before anything on disk changes. Does not join or aggregate: that is SQL, see `query.py`.
+before anything on disk changes. Queries are in `query.py`.
 """
 
 import io

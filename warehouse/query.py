@@ -1,7 +1,7 @@
 """Runs one reading statement over the views.
 
 The versions of the partitions are chosen once, before the statement runs, so each partition is read
-as it was at one moment. Of foreign statements only a single select is accepted, and the connection
+as it was at one moment. Of a user's statements only a single select is accepted, and the connection
 sees no file outside the warehouse and no network.
 """
 

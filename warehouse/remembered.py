@@ -3,7 +3,7 @@
     .counts/<name>    a digest of what follows, and a Parquet file: file_name, counted
 
 A version of a partition never changes, so its counts hold for good. What is lost or damaged is read
-from the footers again. Does not know what is counted.
+from the footers again.
 """
 
 import io

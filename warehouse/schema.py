@@ -1,7 +1,7 @@
 """Reads `schema.sql`: tables, columns with types and descriptions, keys.
 
-Does not import DuckDB, so the descriptions cost nothing where only metadata is wanted; the test
-suite compares what is read here with what DuckDB makes of the same file.
+Without DuckDB, so that descriptions alone load fast; the tests compare the result with what DuckDB
+makes of the same file.
 """
 
 import difflib

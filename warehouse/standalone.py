@@ -1,7 +1,7 @@
 """Copies the warehouse into one DuckDB file that needs no other: tables with rows, and the views.
 
-Does not choose where the file lies, and does not copy constraints: the rows met them when their
-partitions were written, and keys would be held in memory.
+Constraints are not copied: the rows met them when their partitions were written, and keys would be
+held in memory.
 """
 
 import shutil

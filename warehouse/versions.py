@@ -8,7 +8,6 @@ times, and overwriting it would let one query mix old and new rows. The digest i
 bytes, so a bit that was flipped on the disk is noticed before anything is decoded.
 Two writers that do not exclude each other can take the same number: then the name that sorts last
 is the partition, for every reader.
-Does not know tables or rows.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The rules that tools keep, tried out: here, or in a process of its own, which a tool may end."""
+"""Tries the rules that tools keep: in this process, or in another one, which a tool may end."""
 
 import faulthandler
 import multiprocessing

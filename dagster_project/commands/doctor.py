@@ -1,6 +1,6 @@
-"""Looks at what is available on this machine and in a home, and says how to get what is missing.
+"""Checks what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything.
+Reads only; no model is loaded and no Java started.
 """
 
 import sys

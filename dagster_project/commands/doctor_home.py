@@ -1,4 +1,4 @@
-"""Looks at what a home should have: locks, models, indexes, the manifest of the corpus."""
+"""Checks what a home should have: locks, models, indexes, the manifest of the corpus."""
 
 from collections.abc import Iterator
 from pathlib import Path

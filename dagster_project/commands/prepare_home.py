@@ -1,7 +1,4 @@
-"""`make ui`: a home that has never been prepared is prepared before the UI opens.
-
-Does not start the UI.
-"""
+"""`make ui`: prepares a new home before the UI opens."""
 
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare

@@ -1,6 +1,6 @@
-"""`toolformer prompts compare`: what prompts of a tool come to on the same few texts.
+"""`toolformer prompts compare`: samples and filters the same few texts with several prompts.
 
-Stores nothing: what the stages of a build compute is computed here for some windows, and counted.
+It computes what the stages of a build compute, for some windows, and stores nothing.
 """
 
 import dataclasses

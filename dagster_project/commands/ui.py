@@ -1,7 +1,4 @@
-"""`make ui`: what `dagster dev` starts (code, daemon, web server), with the web server guarded.
-
-Does not prepare the home; `prepare_home` does.
-"""
+"""`make ui`: what `dagster dev` starts (code, daemon, web server), with the web server guarded."""
 
 import signal
 import sys

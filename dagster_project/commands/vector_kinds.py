@@ -1,7 +1,7 @@
-"""The kinds of test vectors, and the function of the pipeline that each of them tries.
+"""The kinds of test vectors, and the function of the pipeline that each of them tests.
 
-A function takes the inputs of a case by name, and returns the value found for each expected one.
-The kinds from `window` on try rules that the paper does not have.
+A function takes the inputs of a case by name and returns a value for each expected one. The kinds
+from `window` on test rules of our own.
 """
 
 import datetime

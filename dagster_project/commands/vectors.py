@@ -1,7 +1,6 @@
-"""`toolformer check-vectors`: numbers worked out beforehand, tried on the pipeline's functions.
+"""`toolformer check-vectors`: compares the pipeline's functions with numbers worked out beforehand.
 
-Nothing is skipped: a case of an unknown kind, with an unknown field or without an expected one
-has failed.
+A case of an unknown kind, with an unknown field or without an expected one fails.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Dagster's web server, with report and plots, behind a guard: only its own pages may ask it.
 
-Dagster asks nobody who they are, and a run executes what its configuration says: who may open the
-port may do all.
+Dagster has no login, and a run executes what its configuration says: whoever can open the port can
+do everything.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Plots as files of the home, and the links that open them.
 
-Dagster folds away an image inside of Markdown; a link is seen. `make ui` answers it. Any other
-server of Dagster knows no such address, so the folder is named too.
+Dagster's UI hides images in Markdown but shows links. `make ui` serves them; another web server of
+Dagster does not, so the folder is named too.
 """
 
 import re

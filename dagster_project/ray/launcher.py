@@ -1,7 +1,7 @@
-"""Runs as Ray jobs: dagster-ray's launcher, with what a trial of faults found missing.
+"""Runs as Ray jobs: dagster-ray's launcher, with fixes that fault tests showed to be needed.
 
-Named in `dagster.yaml`; `deploy/ray/dagster.yaml` is a whole one. Used by Dagster's daemon, which
-launches runs and asks after them.
+`dagster.yaml` names it (`deploy/ray/dagster.yaml` is an example), and Dagster's daemon uses it to
+launch and monitor runs.
 """
 
 import logging

@@ -2,9 +2,9 @@
 
     python -m dagster_project.ray.run api execute_run '<arguments>'
 
-Where a node or the head of Ray is gone, Dagster fails the run and starts it anew elsewhere, and
-nobody ends the old process: it was seen to go on computing for as long as it had work. So it asks
-Dagster now and then whether it is still wanted.
+When a node or the head of Ray is lost, Dagster fails the run and starts it again elsewhere, but
+nobody ends the old process, which would go on computing. So the process asks Dagster now and then
+whether its run is still current.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """`toolformer.yaml`: the settings of a home, written with comments at first use.
 
-Every setting stands there as a commented line with the preset's value, so that the file shows what
-can be set and a change of the preset still reaches what was not touched.
+Every setting is a commented line with the preset's value, so the file shows what can be set, and
+another preset still applies to all settings that the user did not change.
 """
 
 import datetime

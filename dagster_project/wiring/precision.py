@@ -1,7 +1,7 @@
-"""What `precision: auto` is: measured at the first use, then read from `precision/` in the home.
+"""What `precision: auto` means: measured at the first use, then read from `precision/` in the home.
 
-One file for each kind of work, of model and of device. A model and what was finetuned from it share
-one, since they are compared; so do the machines that share the home.
+There is one file per kind of work, model and device. A model and those finetuned from it share one,
+since they are compared; so do the machines that share the home.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """What question answering finds passages with: BM25, dense vectors, or both (paper §3, Atlas).
 
-Opens no index: each is opened at the first question.
+Each index is opened at the first question.
 """
 
 from collections.abc import Collection

@@ -5,8 +5,7 @@
     row 1:  0 1 . .       2             3 . .        numbers: positions; dots: never seen
 
 Every feed appends one stretch of keys to all rows; what a row does not use of it, or has forgotten,
-is hidden by the mask. So nothing is cropped, and rows of one batch need not agree in length. Does
-not choose tokens.
+is hidden by the mask. So nothing is cropped, and rows of one batch need not agree in length.
 """
 
 from collections.abc import Sequence

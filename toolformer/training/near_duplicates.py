@@ -1,7 +1,7 @@
 """Texts that are nearly the same, by the word sequences that they share.
 
-MinHash finds the candidates, and each is compared word for word, so the threshold means what it
-says. Does not find paraphrases or translations.
+MinHash finds the candidates, and each is compared word for word, so the threshold is exact.
+Paraphrases and translations are not found.
 """
 
 from functools import lru_cache

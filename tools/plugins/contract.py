@@ -1,8 +1,7 @@
 """What every tool promises, tried out: the contract test behind `toolformer tools check`.
 
 Each rule is one finding. A rule that cannot be tried, because the tool cannot run here or has
-nothing to try it on, is skipped and says so. The rules themselves are in `contract_rules`; this
-module does not know what they ask.
+nothing to try it on, is skipped and says so. The rules are in `contract_rules`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

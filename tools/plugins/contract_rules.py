@@ -112,7 +112,7 @@ def garbage_is_refused(trial: Trial) -> str:
         # Foreign code may raise anything; this is what the rule is about.
         except Exception as error:
             raise BrokenRuleError(
-                f"Parsing {shortened(text)} raises {error_text(error)}. Expected a CallSyntaxError, "
+                f"Parsing {shortened(text)} raises {error_text(error)}. Expected a CallSyntaxError "
                 "or the arguments."
             ) from error
         else:

@@ -1,7 +1,7 @@
 """Tools from outside this project: finding them, importing them, and saying what is wrong with one.
 
 A tool is registered by an entry point of a package that is installed, or by a line of the settings.
-Finding imports nothing. What a foreign module raises makes its tool unavailable and never ends a
+Finding imports nothing. An error in a plugin's module makes its tool unavailable and never ends a
 run.
 """
 

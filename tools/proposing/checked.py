@@ -1,4 +1,4 @@
-"""What a tool proposes in a text, checked. Does not know any rule."""
+"""Checks what a tool proposes in a text."""
 
 from itertools import islice
 

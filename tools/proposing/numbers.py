@@ -1,7 +1,7 @@
 """Numbers of a text that can be worked out: behind `=`, and behind words such as "in total".
 
-A number that begins another expression (`= 20 + 31`) is no result. Does not work anything out: the
-caller says which expressions compute.
+A number that begins another expression (`= 20 + 31`) is no result. The caller says which
+expressions can be computed.
 """
 
 import re

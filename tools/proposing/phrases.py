@@ -2,8 +2,7 @@
 
 A call stands behind the phrase that it translates (spec §3.4), so the place is in front of what
 follows: the word behind "means" or the like where there is one near, else whatever comes next. A
-phrase in another language is found between punctuation only, so that its edges are sure. Does not
-translate.
+phrase in another language is found between punctuation only, so that its edges are sure.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Ranks the passages of a Lucene index by BM25, through pyserini.
 
-Imports pyserini and starts Java at the first ranking, never before.
+Pyserini is imported and Java started at the first ranking.
 """
 
 import hashlib

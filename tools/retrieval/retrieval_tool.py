@@ -1,12 +1,11 @@
 """Tools that answer from passages: look up, pass over the text's own, read.
 
     look up    query                -> ranked passages       the same for every text
-    select     query, passages,     -> foreign passages      what the text itself holds is no answer
+    select     query, passages,     -> other passages        what the text itself holds is no answer
                document
     read       query, passages      -> answer
 
-The first and the last step may be dear and are worth keeping; what stands between is worked out for
-each text.
+The first and the last step may be expensive and are cached; the second is done for each text.
 """
 
 import json

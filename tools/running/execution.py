@@ -1,4 +1,4 @@
-"""Executing the calls of one tool (paper, section 2); none of them is able to end a run."""
+"""Executing the calls of one tool (paper, section 2); no failing call ends a run."""
 
 import json
 import logging

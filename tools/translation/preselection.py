@@ -1,7 +1,7 @@
 """Which texts are worth annotating with translations (paper, appendix A; spec §3.4).
 
 A text is taken if one of its paragraphs has a chunk of ten tokens in another language, with English
-text before and after it. Does not translate.
+text before and after it.
 
 The paper does not say what a token is. Here it is what stands between white space, and a paragraph
 is a line, as in CCNet. "English text" is a chunk whose likeliest language is English, however

@@ -1,10 +1,10 @@
 """An object store below a URL: files that never change, found by listing their names.
 
     <table>/shard=<shard>/<partition>@<number>-<digest>.parquet    as in the folder of a warehouse
-    <table>/shard=<shard>/<partition>@<number>                     says whose the number is
-    <table>/shard=<shard>/retired                              hides what lies beside it
-    files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
-    objects/<first two digits>/<digest>     the bytes of a file
+    <table>/shard=<shard>/<partition>@<number>    says whose the number is
+    <table>/shard=<shard>/retired                 hides what lies beside it
+    files/<path>@<number>                         {"files": {"<name within>": "<BLAKE2b digest>"}}
+    objects/<first two digits>/<digest>           the bytes of a file
 
 A name is written once: whoever comes second with `put_new` is refused. A store that does not check
 that loses what others wrote, so it is recognised and refused.

@@ -26,7 +26,7 @@ def items_of(benchmark) -> list[BenchmarkItem]:
 
 
 def left_out_of(benchmark) -> dict[str, str]:
-    """Reason by place."""
+    """Reason by location."""
     return {
         entry.location: entry.reason
         for entry in benchmark.items()
