@@ -198,7 +198,6 @@ CANDIDATE_CALLS = ShardStage(
         "sampling.is_constrained",
         "sampling.windows_per_batch",
         "sampling.round",
-        "sampling.is_chained",
     ),
     share=texts_of_shard,
     compute=sample_calls,

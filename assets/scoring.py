@@ -156,7 +156,6 @@ SCORED_CALLS = ShardStage(
         "language_model.precision",
         "corpus.window_tokens",
         "sampling.seed",
-        "sampling.is_chained",
         "scoring.empty_result_keeps_arrow",
         "scoring.placement",
         "scoring.baseline",

@@ -179,7 +179,9 @@ class ShardStage(Stage):
     def all_settings(self) -> tuple[str, ...]:
         """The settings that its rows depend on, those behind its parts included."""
         behind_parts = (path for part in self.parts for path in part.settings)
-        return tuple(dict.fromkeys((*self.settings, *behind_parts)))
+        # Whether there is an input of the round before.
+        chained = ("sampling.is_chained",) if self.reads_round_before else ()
+        return tuple(dict.fromkeys((*self.settings, *behind_parts, *chained)))
 
     @property
     def description(self) -> str:

@@ -4,6 +4,7 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
+    python -m benchmarks.gains chained --data DATA --work FOLDER --seed 0 --problems 600
 
 DATA is searched for the files of the recipe's texts and for those of the benchmarks.
 """
@@ -25,7 +26,7 @@ from dagster_project.home import Home
 from dagster_project.settings.presets import PRESETS
 from warehouse.query import run_query
 
-_MATHS = ("asdiv", "svamp", "mawps")
+MATHS = ("asdiv", "svamp", "mawps")
 # How the files of these benchmarks begin.
 _BEGINNINGS = {"lama-squad": "lama_squad", "triviaqa": "triviaqa"}
 _STEPS = "worked-steps"
@@ -46,28 +47,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("measurement", choices=("preset", "growth"))
+    parser.add_argument("measurement", choices=("preset", "growth", "chained"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
     options = parser.parse_args()
-    home = Home(options.work / f"{options.measurement}-{options.seed}")
+    sizes = sorted(options.problems)
+    kind = "preset" if options.measurement == "preset" else "growth"
+    home = Home(options.work / f"{kind}-{options.seed}")
     home.root.mkdir(parents=True, exist_ok=True)
     if options.measurement == "preset":
         _measure_preset(home, options.data, options.seed)
+    elif options.measurement == "growth":
+        _measure_growth(home, options.data, options.seed, sizes)
     else:
-        _measure_growth(home, options.data, options.seed, sorted(options.problems))
+        _measure_chained(home, sizes[-1])
 
 
 def _measure_preset(home: Home, data: Path, seed: int) -> None:
-    settings = _settings(home, data, seed, _problems(data, 600), (*_MATHS, *_BEGINNINGS))
-    passages = str(_file(data, "wiki_passages"))
-    for path, tool in ((str(_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
+    settings = _settings(home, data, seed, _problems(data, 600), (*MATHS, *_BEGINNINGS))
+    passages = str(data_file(data, "wiki_passages"))
+    for path, tool in ((str(data_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
         source = {"path": path, "limit": 600, "shard_size": 100, "tools": [tool]}
         settings["corpus"]["sources"].append(source)
     settings["wikipedia_index"] = {"source": passages}
-    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *_MATHS, *_BEGINNINGS, _STEPS]
+    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *MATHS, *_BEGINNINGS, _STEPS]
     _write_settings(home, settings)
     run_command(home.root, "recipe", "small")
     _write_figures(home, "figures.json")
@@ -77,7 +82,7 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     """Round 1 annotates the first 150 problems, round 2 the first `size`, for each size in turn."""
     # Every eighth shard is held out.
     problems = _problems(data, sizes[-1] * 8 // 7 + 2 * _SHARD)
-    settings = _settings(home, data, seed, problems, _MATHS)
+    settings = _settings(home, data, seed, problems, MATHS)
     settings["tools"] = {name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")}
     # The cap is there for the balance of several tools.
     settings["training"] |= {"max_texts_per_tool": 25_000, "evaluate_every": 60}
@@ -85,8 +90,13 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     settings["rounds"] = [
         {**first, "sampling": {**first["sampling"], "shards": min(sizes[0], 150) // _SHARD}},
         second,
+        {
+            **second,
+            "sampling": {**second["sampling"], "is_chained": True},
+            "training": {"rounds": [1, 2, 3]},
+        },
     ]
-    settings["evaluation"]["benchmarks"] = [*_MATHS, _STEPS]
+    settings["evaluation"]["benchmarks"] = [*MATHS, _STEPS]
     _write_settings(home, settings)
     run_command(home.root, "build", "--rounds", "1")
     for size in sizes:
@@ -102,7 +112,25 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
         _write_figures(home, f"figures-{size}.json")
 
 
-def _file(data: Path, beginning: str) -> Path:
+def _measure_chained(home: Home, size: int) -> None:
+    """Round 3 offers the texts of C* of the home's growth for calls behind their first one.
+
+    The model of the home's last size annotates, with at most three calls an answer beside one.
+    """
+    in_round = ("--set", "sampling.round=3", "--set", f"sampling.shards={size // _SHARD}")
+    run_command(home.root, "build", *in_round)
+    run_command(home.root, "train", *in_round)
+    for calls in (1, 3):
+        model = home.root / "sizes" / f"chained-{size}-{calls}-calls"
+        if not model.exists():
+            shutil.copytree(home.finetuned_model(3), model)
+        named = ("--set", f"evaluation.models.{model.name}={model}")
+        most = ("--set", f"decoding.max_calls={calls}")
+        run_command(home.root, "evaluate", "--models", model.name, *named, *most, *in_round)
+    _write_figures(home, f"figures-chained-{size}.json")
+
+
+def data_file(data: Path, beginning: str) -> Path:
     """The file below a folder whose name begins so."""
     found = sorted(data.rglob(f"{beginning}*.json*"))
     if not found:
@@ -112,7 +140,7 @@ def _file(data: Path, beginning: str) -> Path:
 
 def _problems(data: Path, limit: int) -> dict[str, Any]:
     return {
-        "path": str(_file(data, "worked_problems")),
+        "path": str(data_file(data, "worked_problems")),
         "text_column": "solution",
         "context_column": "question",
         "limit": limit,
@@ -125,8 +153,8 @@ def _settings(
     home: Home, data: Path, seed: int, problems: dict[str, Any], benchmarks: tuple[str, ...]
 ) -> dict[str, Any]:
     questions = home.root / "worked_steps.jsonl"
-    _write_problems_in_steps(_file(data, "worked_problems"), questions)
-    files = {name: str(_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
+    _write_problems_in_steps(data_file(data, "worked_problems"), questions)
+    files = {name: str(data_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
     in_steps = {
         "path": str(questions),
         "prompt": "{question}\n",
