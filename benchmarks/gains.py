@@ -24,6 +24,7 @@ from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
 from dagster_project.home import Home
 from dagster_project.settings.presets import PRESETS
+from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.query import run_query
 
 MATHS = ("asdiv", "svamp", "mawps")
@@ -33,13 +34,27 @@ _STEPS = "worked-steps"
 # The last problems of the file. Those that are annotated are the first.
 _HELD_OUT_PROBLEMS = 1000
 _SHARD = 50
-_PAIRED = "select * from evaluation_difference order by all"
-_SCORES = "select * from evaluation_summary order by all"
-_CALLS = "select * from call_statistics order by all"
-_COSTS = """
-select round, stage, sum(seconds) as seconds, sum(tokens_fed) as tokens_fed
-from stage_costs group by all order by all
-"""
+_STATEMENTS = {
+    "scores": "select * from evaluation_summary order by all",
+    # Of a model that calls: against itself without calls, and against its controls.
+    "gains": """
+        select * exclude (mode, other_mode) from evaluation_difference
+        where mode = 'enabled' and (
+            model = other_model and other_mode = 'disabled'
+            or regexp_matches(model, '^finetuned') and (
+                regexp_matches(other_model, '^plain') and other_mode = 'disabled'
+                or regexp_matches(other_model, '^shuffled') and other_mode = 'enabled'
+            )
+        ) order by all
+    """,
+    "calls": "select * from call_statistics order by all",
+    "thresholds": "select * from threshold_sweep order by all",
+    "exclusions": "select * from training_exclusion_summary order by all",
+    "costs": """
+        select round, tool, stage, sum(seconds) as seconds, sum(tokens_fed) as tokens_fed
+        from stage_costs group by all order by all
+    """,
+}
 
 
 def main() -> None:
@@ -195,13 +210,13 @@ def _write_figures(home: Home, name: str) -> None:
         "versions": versions(),
         "measured_at": time.strftime("%Y-%m-%d"),
     }
-    for key, statement in (
-        ("scores", _SCORES),
-        ("paired", _PAIRED),
-        ("calls", _CALLS),
-        ("costs", _COSTS),
-    ):
+    for key, statement in _STATEMENTS.items():
         figures[key] = run_query(home.warehouse, statement).to_dicts()
+    models = sorted({row["model"] for row in figures["scores"] if row["benchmark"] == "perplexity"})
+    if plain := [model for model in models if model.startswith("plain")]:
+        store = open_warehouse(home)
+        perplexity = store.ask("perplexity_by_source", models=models, plain=plain[0])
+        figures["perplexity"] = perplexity.to_dicts()
     text = json.dumps(figures, indent=1, default=str)
     (home.root / name).write_text(f"{text}\n", encoding="utf-8")
 
