@@ -13,6 +13,7 @@ import argparse
 import gzip
 import json
 import re
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -118,13 +119,25 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
         model = home.root / "sizes" / f"problems-{size}"
         in_round = ("--set", "sampling.round=2", "--set", f"sampling.shards={size // _SHARD}")
         if not model.exists():
-            run_command(home.root, "build", *in_round)
-            run_command(home.root, "train", *in_round)
+            _run_counted(home, f"build {size}", "build", *in_round)
+            _run_counted(home, f"train {size}", "train", *in_round)
             shutil.copytree(home.finetuned_model(2), model.with_suffix(".part"))
             model.with_suffix(".part").rename(model)
         named = ("--set", f"evaluation.models.{model.name}={model}")
         run_command(home.root, "evaluate", "--models", model.name, *named, *in_round)
         _write_figures(home, f"figures-{size}.json")
+
+
+def _run_counted(home: Home, name: str, *arguments: str) -> None:
+    """Run a command and add its processor seconds to those of earlier runs under this name."""
+    file = home.root / "processor-seconds.json"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_command(home.root, *arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    seconds[name] = round(seconds.get(name, 0) + spent, 1)
+    file.write_text(json.dumps(seconds, indent=1) + "\n", encoding="utf-8")
 
 
 def _measure_chained(home: Home, size: int) -> None:
@@ -133,8 +146,8 @@ def _measure_chained(home: Home, size: int) -> None:
     The model of the home's last size annotates, with at most three calls an answer beside one.
     """
     in_round = ("--set", "sampling.round=3", "--set", f"sampling.shards={size // _SHARD}")
-    run_command(home.root, "build", *in_round)
-    run_command(home.root, "train", *in_round)
+    _run_counted(home, f"build chained {size}", "build", *in_round)
+    _run_counted(home, f"train chained {size}", "train", *in_round)
     for calls in (1, 3):
         model = home.root / "sizes" / f"chained-{size}-{calls}-calls"
         if not model.exists():
@@ -212,6 +225,9 @@ def _write_figures(home: Home, name: str) -> None:
     }
     for key, statement in _STATEMENTS.items():
         figures[key] = run_query(home.warehouse, statement).to_dicts()
+    spent = home.root / "processor-seconds.json"
+    if spent.exists():
+        figures["processor_seconds"] = json.loads(spent.read_text("utf-8"))
     models = sorted({row["model"] for row in figures["scores"] if row["benchmark"] == "perplexity"})
     if plain := [model for model in models if model.startswith("plain")]:
         store = open_warehouse(home)
