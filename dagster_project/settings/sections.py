@@ -159,6 +159,11 @@ class SamplingSettings(Section):
         None,
         description="tools that annotate in this round; null: all that are enabled",
     )
+    is_chained: bool = Field(
+        False,
+        description="annotate the texts that have a call of the round before: the first one stays "
+        "in the text with its result, and further calls are sampled behind it; not in the paper",
+    )
     shards: int | None = Field(
         None,
         ge=1,
@@ -175,6 +180,16 @@ class SamplingSettings(Section):
                 "sampling.round to 2 or more, or annotator to base or a model directory"
             )
         return annotator
+
+    @field_validator("is_chained")
+    @classmethod
+    def _chain_has_earlier_round(cls, is_chained: bool, info: ValidationInfo) -> bool:
+        if is_chained and info.data.get("round") == 1:
+            raise ValueError(
+                "round 1 has no round before it whose calls stand in its texts; set sampling.round "
+                "to 2 or more, or write it into a later entry of `rounds`"
+            )
+        return is_chained
 
     @field_validator("uses_prompt")
     @classmethod
