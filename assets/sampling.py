@@ -67,7 +67,7 @@ def sample_calls(work: PartitionRun) -> Made:
     )
     windows = cut
     if settings.sampling.is_chained:
-        offered = [each for each in cut if (each.document_id, each.index) in first_calls]
+        offered = [window for window in cut if (window.document_id, window.index) in first_calls]
         windows = list(with_first_calls(offered, first_calls, model.tokenizer))
     samples = sampled_calls(
         model,

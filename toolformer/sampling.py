@@ -328,13 +328,13 @@ def _choose(
         _ChosenPosition(
             row,
             position,
-            of_row[position],
+            row_probabilities[position],
             node_of[row, position],
             proposed[row].get(position) if proposed else None,
         )
-        for row, of_row in enumerate(probabilities)
+        for row, row_probabilities in enumerate(probabilities)
         for position in choose_positions(
-            of_row,
+            row_probabilities,
             sampling_threshold=parameters.sampling_threshold,
             positions_per_text=parameters.positions_per_text,
             is_allowed=allowed[row],

@@ -121,7 +121,7 @@ class BuildPlan:
                 before = self.pipeline.of_round_before(stage, partition, self.warehouse)
                 inputs = {
                     **self._of_other_tools(stage, partition),
-                    **{address: found.fingerprint for address, found in before.items()},
+                    **{address: stored.fingerprint for address, stored in before.items()},
                     **made,
                 }
                 fingerprint = self.pipeline.fingerprint(stage, partition, inputs)

@@ -97,6 +97,6 @@ def likeliest_spans(
         beginnings = [beam.beginning for beam in likeliest]
         if beginnings:
             states = keys.feed(
-                [each.parent for each in likeliest], [[each.token] for each in likeliest]
+                [beam.parent for beam in likeliest], [[beam.token] for beam in likeliest]
             )
     return answers

@@ -195,10 +195,10 @@ def answer_from_passages(
         run_step,
     )
     outcomes = [
-        each
-        if each.reason is not None
+        selected_result
+        if selected_result.reason is not None
         else ToolResult(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
-        for each, looked_up in zip(chosen, first_results, strict=True)
+        for selected_result, looked_up in zip(chosen, first_results, strict=True)
     ]
     for index, reading in zip(answered, readings, strict=True):
         outcomes[index] = replace(
