@@ -48,7 +48,7 @@ class Pipeline:
         for stage in stages:
             check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
             if stage.name in self._stages:
-                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
+                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
             check_outputs(stage)
             earlier = [DOCUMENTS, *self._stages]
             check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)

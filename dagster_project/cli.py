@@ -399,13 +399,15 @@ def export(
 
     if form != "delta":
         if output is None:
-            raise typer.BadParameter(f"{form} needs a place to write to.", param_hint="--output")
+            raise typer.BadParameter(
+                f"{form} needs a file or folder to write to.", param_hint="--output"
+            )
         from dagster_project.commands.exporting import write_export
 
         write_export(form, Home.find(), output, round_number=round_number, is_forced=force)
     elif output is not None or round_number is not None or force:
         raise typer.BadParameter(
-            "delta is written beside the rows of all rounds and replaces nothing. Leave out "
+            "delta logs are written beside the rows of all rounds. Leave out "
             "--output, --round and --force."
         )
     else:

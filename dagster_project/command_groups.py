@@ -61,7 +61,7 @@ def evaluate(
     if context.invoked_subcommand is not None:
         if given := [name for name, value in context.params.items() if value and value != "here"]:
             raise typer.BadParameter(
-                f"These options are of the benchmarks: {', '.join(given)}. Those of "
+                f"These options belong to the benchmarks: {', '.join(given)}. Those of "
                 f"{context.invoked_subcommand} stand behind it."
             )
         return
@@ -242,4 +242,4 @@ def cluster_sweep() -> None:
     from warehouse.store.sweep import sweep
 
     removed, freed = sweep(shared_store(Home.find()))
-    console.say(f"Removed {removed} objects of {freed / 2**20:.1f} MiB that nothing names.")
+    console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")

@@ -153,8 +153,8 @@ def seed(home: Home) -> tuple[int, int]:
     # What an interrupted seed has put there is this home's own.
     if partitions.has_uncopied() or files.has_uncopied():
         raise StoreError(
-            f"The object store {home.store!r} has something already. Expected an empty prefix: "
-            "two corpora do not become one. Name another prefix, or use this store with an empty "
+            f"The object store {home.store!r} is not empty. Expected an empty prefix, since two "
+            "corpora cannot be merged. Name another prefix, or use this store with an empty "
             "TOOLFORMER_HOME, which becomes a copy of it."
         )
     published = partitions.publish_all()

@@ -126,8 +126,8 @@ def _checked_target(
     places = (home.root.resolve(), home.machine.resolve())
     if any(target.resolve().is_relative_to(folder) for folder in places):
         raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
-            "itself. Choose a place outside of it."
+            f"'{target}' lies in the home '{home.root}', whose files toolformer itself writes and "
+            "removes. Choose a folder outside of it."
         )
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
     is_empty = is_folder and target.is_dir() and not any(target.iterdir())
@@ -135,18 +135,18 @@ def _checked_target(
         return target
     if not is_forced:
         raise ExportError(
-            f"'{target}' is there already. Choose another place, or replace it with --force."
+            f"'{target}' is there already. Choose another path, or replace it with --force."
         )
     if target.is_dir() != is_folder:
         there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
         raise ExportError(
-            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
+            f"'{target}' is {there}, and this format is {wanted}. Choose another path."
         )
     others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
     if others:
         raise ExportError(
             f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
-            "earlier exports only. Choose another place."
+            "earlier exports only. Choose another path."
         )
     return target
 

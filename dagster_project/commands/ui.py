@@ -44,7 +44,8 @@ def guarded(command: Sequence[str]) -> list[str]:
         case [_, "-m", "dagster._daemon", *_]:
             return list(command)
     raise RuntimeError(
-        f"This Dagster starts {' '.join(command[:4])} …, which is not known here. Expected the web "
+        f"This Dagster starts {' '.join(command[:4])} …, which toolformer does not know. Expected "
+        "the web "
         "server as `-m dagster_webserver`; install the version of Dagster that requirements.lock "
         "names."
     )

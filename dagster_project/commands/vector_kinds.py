@@ -175,7 +175,7 @@ def _kept_call(
 
 def _trigger(ranked_tokens: Sequence[str], k: int, calls_so_far: int, disabled: bool) -> Values:
     if not isinstance(disabled, bool):
-        raise CaseError(f"disabled is {disabled!r}, neither true nor false")
+        raise CaseError(f"disabled is {disabled!r}; expected true or false")
     token = next_emission(
         ranked_tokens,
         open_token=CALL_OPEN,

@@ -191,7 +191,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
             try:
                 self.fail_runs_without_job()
             except unreadable() as error:
-                _LOGGER.warning("Runs that wait for a place were not looked at: %s", error)
+                _LOGGER.warning("Runs that wait for a free place could not be checked: %s", error)
 
     def fail_runs_without_job(self) -> None:
         """Fail runs that have not begun and whose Ray job is gone, at the second look.

@@ -42,7 +42,7 @@ def watch(
         try:
             why = why_over(instance, run_id)
         except unreadable() as error:
-            _LOGGER.warning("Dagster's records cannot be read, the run goes on: %s", error)
+            _LOGGER.warning("Dagster's records cannot be read; the run continues: %s", error)
             continue
         if why is not None and was_over:
             end_at_once(why)

@@ -176,7 +176,7 @@ class SamplingSettings(Section):
     def _has_earlier_round(cls, annotator: str, info: ValidationInfo) -> str:
         if annotator == FINETUNED and info.data.get("round") == 1:
             raise ValueError(
-                "round 1 has no round before it whose finetuned model could annotate; set "
+                "no round before round 1 has a finetuned model that could annotate; set "
                 "sampling.round to 2 or more, or annotator to base or a model directory"
             )
         return annotator

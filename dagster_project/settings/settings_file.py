@@ -103,8 +103,8 @@ def load_settings(
     overrides = dict(with_absolute_paths(overrides or {}, file.parent))
     if "preset" in overrides:
         raise SettingsError(
-            "The settings of this run: `preset` is none that can be overridden, since it names the "
-            "values of the others. Use --preset, or `preset` beside the Launchpad's overrides."
+            "The settings of this run: `preset` cannot be overridden, since all other values "
+            "depend on it. Use --preset, or `preset` beside the Launchpad's overrides."
         )
     _refuse_code(overrides)
     if round_values:
@@ -187,8 +187,8 @@ def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file:
     if number > entries:
         raise SettingsError(
             f"sampling.round is {number}, but `rounds` in {file} has {entries} "
-            f"{'entry' if entries == 1 else 'entries'}. Expected one for each round: add it there; "
-            "{} changes nothing but who annotates."
+            f"{'entry' if entries == 1 else 'entries'}. Expected one entry per round: add it "
+            f"there; {{}} changes only the annotator."
         )
     return number
 

@@ -61,8 +61,8 @@ class Toolbox:
         further = {tool.name: tool for tool in tools}
         for name in further.keys() & self.tools.keys():
             raise ToolRegistrationError(
-                f"A benchmark brings a tool {name!r} along, and a tool of yours has that name. "
-                "Name yours differently, or leave the benchmark out."
+                f"A benchmark brings a tool {name!r} along, and a tool of yours has the same "
+                "name. Rename yours, or leave the benchmark out."
             )
         return replace(self, tools={**self.tools, **further})
 

@@ -83,7 +83,7 @@ def test_rows_that_cannot_be_asked_are_named_and_the_others_are_asked(svamp: Pat
 def test_a_file_without_a_usable_row_is_refused(svamp: Path):
     svamp.write_text(json.dumps({"question": "How many?", "answer": "many"}) + "\n")
     settings = settings_with(files={"svamp": str(svamp)})
-    with pytest.raises(ToolformerError, match=r"'svamp' holds no item. The first row: svamp.jsonl"):
+    with pytest.raises(ToolformerError, match=r"'svamp' has no items. The first row: svamp.jsonl"):
         items_of(configured_benchmark("svamp", settings))
 
 

@@ -232,5 +232,5 @@ def test_the_unseen_tool_is_offered_where_it_is_shown_and_nowhere_else(benchmark
 
 def test_a_tool_of_ones_own_does_not_pass_for_the_unseen_one():
     unseen = UnseenTool(Locker(seed=0), seed=0)
-    with pytest.raises(ToolRegistrationError, match="Name yours differently"):
+    with pytest.raises(ToolRegistrationError, match="Rename yours"):
         Questions(unseen, Toolbox({"Locker": Locker(seed=0)}, {}, {}), Settings())
