@@ -40,7 +40,7 @@ class Output(ABC):
     @property
     @abstractmethod
     def lock(self) -> FileLock:
-        """Of two processes one makes the output, and the other finds it made."""
+        """Make the output once: of two processes, the second finds it made."""
 
     @abstractmethod
     def wanted(self) -> Wanted:

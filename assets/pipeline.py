@@ -239,7 +239,7 @@ class Pipeline:
 
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:
-    """In how long windows the candidates among these partitions were sampled, as JSON."""
+    """The window length with which the candidates among these were sampled, as JSON."""
     sampled = (partition for partition in partitions if partition.table == CANDIDATE_CALLS.name)
     return next((candidates.parts.get("corpus.window_tokens") for candidates in sampled), None)
 

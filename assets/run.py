@@ -87,7 +87,7 @@ class Run(Workspace):
 
     @property
     def holder(self) -> ModelHolder:
-        """Of the models of this process."""
+        """The holder of this process's models."""
         resource: LanguageModelResource = self.context.resources.language_model
         return resource.holder()
 

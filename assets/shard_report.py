@@ -55,7 +55,7 @@ class ShardReport:
         self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
 
     def metadata(self) -> dict[str, Any]:
-        """As Dagster metadata of one partition."""
+        """The report as Dagster metadata of one partition."""
         metadata: dict[str, Any] = {"dagster/partition_row_count": self.rows}
         if self.outputs:
             metadata["partitions"] = dg.MetadataValue.md(_state_table(self.outputs))

@@ -56,7 +56,7 @@ class PartitionRun:
 
     @property
     def settings(self) -> Settings:
-        """Of the run."""
+        """The settings of the run."""
         return self.run.settings
 
     @property
@@ -232,7 +232,7 @@ class ShardRun(Run):
 
     @cached_property
     def base_tokenizer(self) -> Tokenizer:
-        """Of the base model."""
+        """The tokenizer of the base model."""
         return load_tokenizer(self.base_model)
 
     def checkpoint_folder(self, address: Address) -> Path:

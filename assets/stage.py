@@ -293,7 +293,7 @@ def check_outputs(stage: ShardStage) -> None:
 
 
 def always(_partition: Partition) -> bool:
-    """Of a stage whose every output needs the device."""
+    """True, for stages whose every output needs the device."""
     return True
 
 

@@ -94,7 +94,7 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 
 def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Of the calls with swapped results, all tools together, the share that would be kept."""
+    """The share of all tools' calls with swapped results that would be kept."""
     calls = sum(verdict.against_chance.chance_scored for verdict in verdicts)
     kept = sum(verdict.against_chance.chance_kept for verdict in verdicts)
     return {"chance share": round(kept / calls, 4)} if calls else {}

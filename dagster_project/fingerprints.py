@@ -26,7 +26,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, parts: Mapping[str, object]) -> "Fingerprint":
-        """Of these parts: anything that JSON or `str` can write."""
+        """A fingerprint of these parts: anything that JSON or `str` can write."""
         return cls(
             {name: json.dumps(part, sort_keys=True, default=str) for name, part in parts.items()}
         )

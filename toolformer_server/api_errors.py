@@ -32,7 +32,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
-        """As JSON."""
+        """The error as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {
             "error": {
@@ -45,7 +45,7 @@ class ApiError(Exception):
 
     @property
     def response(self) -> JSONResponse:
-        """As an answer; where it may pass, with the seconds after which to ask again."""
+        """The response; with `Retry-After` where the error is temporary."""
         headers = {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else None
         return JSONResponse(self.body, self.status, headers)
 

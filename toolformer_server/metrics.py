@@ -46,5 +46,5 @@ class Metrics:
             Gauge(f"toolformer_{name}", description, registry=registry).set_function(count)
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """All metrics in Prometheus's format."""
         return generate_latest(self._registry)

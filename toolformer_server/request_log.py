@@ -21,7 +21,7 @@ class JsonLines(logging.Formatter):
     """A record as one line; `extra={"fields": {…}}` of a logging call become fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As JSON."""
+        """The entry as JSON."""
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -70,7 +70,7 @@ class RequestRecord:
 
     @property
     def usage(self) -> dict[str, int]:
-        """As OpenAI counts; the tokens of calls and results are among those of the completion."""
+        """Token counts as in OpenAI's API; those of calls and results count as completion."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self._completion_tokens,

@@ -52,7 +52,7 @@ class Served:
 
     @property
     def description(self) -> dict[str, Any]:
-        """As OpenAI describes a model, and what it does with calls."""
+        """The model as OpenAI's API describes one, and what it does with calls."""
         decoding = self.settings.decoding
         return {
             "id": self.name,

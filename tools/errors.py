@@ -126,7 +126,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 
 class MissingAnswerError(ToolUnavailableError):
-    """In a replay, an answer is missing; `reason` says to which call."""
+    """An answer is missing in a replay; `reason` names the call."""
 
     def __str__(self) -> str:
         return f"No answer of {self.tool_name}: {self.reason}. {self.remedy}."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Files = Mapping[str, Sequence[Path]]
-"""Of each table the versions that are read."""
+"""The versions to read, by table."""
 
 
 def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:

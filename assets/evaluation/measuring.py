@@ -146,7 +146,7 @@ class Measuring:
         return answers
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
-        """In a random order that stays, so that the first ones and each part are fair samples."""
+        """The items in a fixed random order, so that every part is a fair sample."""
         items, left_out = items_of(benchmark)
         for row in left_out[:_NAMED]:
             self.run.log.warning(f"{benchmark.name} leaves out {row}")

@@ -90,7 +90,7 @@ def _write_round(
 
 
 def _settings_of_round(home: Home, round_number: int) -> Settings:
-    """Of the round; the plain ones where toolformer.yaml has no such round any more."""
+    """The settings of the round; the plain ones where toolformer.yaml no longer has the round."""
     try:
         return RunOptions(overrides={"sampling": {"round": round_number}}).load_settings(home)
     except SettingsError:

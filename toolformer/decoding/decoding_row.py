@@ -45,7 +45,7 @@ class NextTokens:
     call_log_probability: float
 
     def log_probability(self, token: int) -> float:
-        """Of a token, in nats."""
+        """The log-probability of a token, in nats."""
         if token in self.ranked:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])

@@ -27,7 +27,7 @@ _ENTERING_TOKENS = 2048
 
 
 class QueueFullError(ToolformerError):
-    """As many texts wait as may."""
+    """The queue of waiting texts is full."""
 
 
 class BatchClosedError(ToolformerError):

@@ -103,7 +103,7 @@ def _contents(name: str, rows: int, columns: Mapping[str, str]) -> str:
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:
-    """As a hub names it; `other` where there are several, or words instead of a name."""
+    """The licence as a hub names it; `other` for several, or for words instead of a name."""
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
     return named if _LICENCE.fullmatch(named) else "other"

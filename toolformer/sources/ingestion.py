@@ -48,7 +48,7 @@ class StoredTexts:
 
     @property
     def all_keys(self) -> set[str]:
-        """Of the shards that texts were ever stored of, as far as they are kept."""
+        """Keys of all shards with stored texts, the retired ones included."""
         return {*self.keys, *self.retired}
 
 

@@ -35,7 +35,7 @@ class LossWeights:
         return [by_kind[kind] for kind in row.kinds]
 
     def total(self, rows: Sequence[TrainingRow]) -> float:
-        """Of all tokens of some rows."""
+        """The sum of the weights of all tokens of some rows."""
         by_kind = (self.text, self.call, self.result)
         return sum(row.kinds.count(kind) * by_kind[kind] for row in rows for kind in range(3))
 
