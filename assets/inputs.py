@@ -31,10 +31,10 @@ class Input:
 
     Attributes:
         table, shard, partition_name: which.
-        fingerprint: of it.
+        fingerprint: its fingerprint.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, and theirs, by name.
-        parts: of the fingerprint, as JSON.
+        parts: parts of the fingerprint, as JSON.
     """
 
     table: str
@@ -56,7 +56,7 @@ class Wanted:
     """An output as it would be made now.
 
     Attributes:
-        fingerprint: of the output.
+        fingerprint: fingerprint of the output.
         inputs: what is read for it.
     """
 

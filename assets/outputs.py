@@ -124,11 +124,11 @@ class Made:
     """A partition that was made.
 
     Attributes:
-        rows: of its table.
+        rows: rows of its table.
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
         beside: rows of other tables that belong to them, by table.
-        costs: of making them.
+        costs: what making them cost.
     """
 
     rows: pl.DataFrame

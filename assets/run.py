@@ -52,11 +52,11 @@ class Run(Workspace):
     """The run of an asset.
 
     Args:
-        variant: of the finetuned model, which wins over the setting.
+        variant: variant of the finetuned model, which wins over the setting.
 
     Attributes:
-        context: of Dagster, with the resources that are asked for.
-        log: of the run.
+        context: context of the Dagster run, with the resources that are asked for.
+        log: log of the run.
         force: whether outputs are made though they are up to date.
 
     Raises:

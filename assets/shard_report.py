@@ -26,7 +26,7 @@ class ShardReport:
 
     Attributes:
         outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
-        rows: of the stage's table.
+        rows: rows of the stage's table.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
         preview: a few rows.
     """

@@ -42,7 +42,7 @@ class PartitionRun:
     """One output being made.
 
     Attributes:
-        run: of the stage.
+        run: run of the stage.
         partition: the output.
         wanted: what it is made of.
         address: table, shard and name of its partition.

@@ -29,7 +29,7 @@ def new_sources(
 
     Args:
         settings: with what is listed.
-        paths: of the sources; relative ones are looked up from `folder`, which is absolute.
+        paths: paths of the sources; relative ones are looked up from `folder`, which is absolute.
         reading: how they are read, as an entry of `corpus.sources` says it.
 
     Raises:

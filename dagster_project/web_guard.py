@@ -17,7 +17,7 @@ def wrong_host(scope: Scope, *, bound_to: str) -> str | None:
     """Why the name that the client asked for is not one of the server's; None where it is.
 
     Args:
-        scope: of a request or a WebSocket.
+        scope: scope of a request or a WebSocket.
         bound_to: the address or name that the server was told to bind to.
     """
     host = _host(scope)

@@ -54,11 +54,11 @@ def sample_branches(
     """Sample all branches to their end; they are filled in place.
 
     Args:
-        keys: of the texts; of no use afterwards.
+        keys: keys of the texts; of no use afterwards.
         groups: per chosen position the branches that start there.
         parents: the node of `keys` that each position continues, ascending.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
-        temperature: of the sampling distribution; 1 is the model's own.
+        temperature: temperature of the sampling distribution; 1 is the model's own.
         is_finished: whether the texts of the tokens that were sampled so far close the call, or
             can no longer become one.
 

@@ -54,7 +54,7 @@ def proposed_positions(
     the position is that of the token with the blank, whether the word begins in it or not.
 
     Args:
-        proposals: of the text that the window is cut from, by their offsets.
+        proposals: proposals of the text that the window is cut from, by their offsets.
         start: character offset of the window in that text.
         offsets: for each position the character offset within `text` at which a call would stand,
             None where the token begins inside a character; shape `(n,)`.

@@ -47,7 +47,7 @@ def needs_second_look(
     finite are no decision of float32 either.
 
     Args:
-        losses: of the first pass, pruned at `lowest_threshold - MARGIN`.
+        losses: losses of the first pass, pruned at `lowest_threshold - MARGIN`.
         lowest_threshold: that anybody can ask for, in nats.
     """
     threshold = lowest_threshold - MARGIN

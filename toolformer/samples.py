@@ -220,7 +220,8 @@ def drop_misplaced(
     Args:
         samples: parsed or not; only parsed ones are looked at.
         windows: all that the samples stand in.
-        check_place: of the tool that is called, see `Tool.check_place`; raises CallSyntaxError.
+        check_place: the method of the tool that is called, see `Tool.check_place`; raises
+            CallSyntaxError.
 
     Returns:
         The samples in the same order; a misplaced one has status `dropped` and the tool's reason.

@@ -199,7 +199,7 @@ def sample_shard(
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
         prompt: the tool's few-shot prompt; None to leave it out.
-        windows: of the shard's preselected texts.
+        windows: windows of the shard's preselected texts.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 
@@ -269,8 +269,8 @@ class _ChosenPosition:
     """A position that gets calls.
 
     Attributes:
-        node: of the branch keys behind which its calls go on.
-        arguments: of the call that the tool proposes there; None where calls are sampled.
+        node: node of the branch keys behind which its calls go on.
+        arguments: arguments of the call that the tool proposes there; None where calls are sampled.
     """
 
     row: int

@@ -43,7 +43,7 @@ class LossesWanted:
     Attributes:
         lowest_threshold: no threshold in nats that decides on the calls is lower.
         chance_calls: most calls of the chance sample.
-        seed: of the sample, and of the choice of swapped results.
+        seed: seed of the sample, and of the choice of swapped results.
         is_rescored: a bfloat16 model's calls that come near the lowest threshold or above it are
             scored again in float32.
         baseline: what a call with its result has to be better than.
@@ -78,7 +78,7 @@ class CallScore:
 
     Attributes:
         losses: with its own result, and with that of another call where it was needed.
-        precision: of the model that gave them.
+        precision: precision of the model that gave them.
         is_in_chance_sample: whether it is also looked at with a swapped result in place of its own.
         swapped_call_id: call whose result the swapped one is.
         second_swapped_call_id: call whose result a contrast of the swapped one compares with.
@@ -99,7 +99,7 @@ class ToolScores:
 
     Attributes:
         scores: by call.
-        costs: of the passes that were made for them.
+        costs: costs of the passes that were made for them.
         geometry: the batches of the first pass.
     """
 

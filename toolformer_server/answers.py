@@ -17,7 +17,7 @@ class Choice:
     """One continued prompt, piece by piece.
 
     Args:
-        index: of the prompt.
+        index: index of the prompt.
         prompt: the prompt.
         body: the request.
     """

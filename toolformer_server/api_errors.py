@@ -15,7 +15,7 @@ class ApiError(Exception):
     """What a client is told instead of an answer.
 
     Args:
-        status: of HTTP.
+        status: status code of HTTP.
         message: what was wrong, what was expected, what to do.
         param: the field of the request that it is about.
         code: a word for programs.

@@ -51,7 +51,7 @@ class RequestRecord:
         request_id: stands in the log and in the answer.
         has_left: whether the client left.
         further: fields of the log that only some requests have.
-        prompt_tokens: of all its prompts.
+        prompt_tokens: length of all its prompts.
     """
 
     metrics: Metrics
@@ -81,7 +81,7 @@ class RequestRecord:
         """Count what a batch gave.
 
         Args:
-            piece: of a text.
+            piece: piece of a text.
             tool_of: the tool that the text of a call names.
         """
         if self._first_token_seconds is None:

@@ -28,10 +28,10 @@ class Served:
     Attributes:
         name: its id.
         batch: decodes it.
-        settings: of the server.
+        settings: settings of the server.
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that the opening of a call must have.
-        context_length: of the model, in tokens.
+        context_length: context length of the model, in tokens.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """

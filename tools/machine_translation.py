@@ -39,8 +39,8 @@ class MachineTranslation(Tool):
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
         batch_size: Phrases that NLLB translates together; does not change what they become.
-        device: Of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one when the
-            model is loaded.
+        device: Device of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one
+            when the model is loaded.
         precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
         timeout_seconds: Longest time of one run of Apertium.
         max_characters: Longest phrase, in characters.

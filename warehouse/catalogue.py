@@ -39,7 +39,7 @@ class Source:
     """Where the partitions of a table are read from, each as the SQL behind `from`.
 
     Attributes:
-        rows: of the partitions.
+        rows: rows of the partitions.
         metadata: what their footers hold, by `file_name`, `key` and `value`.
     """
 

@@ -36,8 +36,8 @@ def parse_view_description(text: str) -> ViewDescription:
     r"""Reads the comment on top of a view's SQL.
 
     Args:
-        text: Of the view. Behind the line `-- Columns:` each column has a line of its own, and a
-            long description goes on in lines that are indented further.
+        text: Text of the view. Behind the line `-- Columns:` each column has a line of its own, and
+            a long description goes on in lines that are indented further.
 
     Raises:
         SchemaError: A line behind `-- Columns:` has another form, or a column stands there twice.

@@ -35,7 +35,7 @@ class Needs:
     Attributes:
         rows: tables whose rows are read.
         footers: tables of whose partitions only the footers are read.
-        views: of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
+        views: names of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
     """
 
     rows: frozenset[str]

@@ -59,7 +59,7 @@ class Answers(Measured):
     Attributes:
         questions: asks them; one for all modes of the part.
         mode: how the model is used.
-        items: of the part.
+        items: items of the part.
         count: how many of these this run asks, from the first on.
     """
 

@@ -70,7 +70,7 @@ class Measuring:
         """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
-            name: of the benchmark.
+            name: name of the benchmark.
             model: which.
             modes: how it is used; a text has one mode, calls disabled.
         """

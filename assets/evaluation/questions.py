@@ -46,7 +46,7 @@ class Questions:
         Args:
             model: the same one each time.
             mode: how it is used.
-            items: of the benchmark; each has a row.
+            items: items of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.
             progress: told answers done and answers in all.
 

@@ -61,7 +61,7 @@ def questions_fingerprint(
         questions: digest of the items and of how they are asked and scored.
         items: how many they are.
         mode: how the model is used.
-        settings: of the run.
+        settings: settings of the run.
         model: its identity.
         blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.

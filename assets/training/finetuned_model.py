@@ -93,7 +93,7 @@ class ModelOutput(Output):
     """An output in the directory of a finetuned model.
 
     Attributes:
-        directory: of the model.
+        directory: directory of the model.
     """
 
     directory: Path

@@ -23,7 +23,7 @@ class PlannedTraining:
     """What a run will train on, and in how many steps.
 
     Attributes:
-        rows: of the variant.
+        rows: rows of the variant.
         development: texts for the development perplexity, as token ids.
         batch_size: rows of a step.
         steps: optimiser steps.

@@ -52,7 +52,8 @@ class TrainingInputs:
     Attributes:
         built: C* by round and shard, the newest round first.
         held_out: documents of the held-out shards.
-        documents: of the shards of C*, where plain windows are drawn from them; else none.
+        documents: documents of the shards of C*, where plain windows are drawn from them; else
+            none.
         calls: what C* was merged from.
         benchmarks: texts that are measured on.
         missing: shards without augmented texts, each with its round.

@@ -28,9 +28,9 @@ class LiveModel:
     """A model of a home and its tools, for a command that decodes.
 
     Attributes:
-        settings: of the run.
+        settings: settings of the run.
         toolbox: opened for decoding.
-        directory: of the model.
+        directory: directory of the model.
         min_call_probability: that the opening of a call must have.
         load: gives the model; the first time it takes long.
     """

@@ -41,7 +41,8 @@ def write_export(
 
     Args:
         output: the file; of a dataset the folder.
-        round_number: of annotation; by default the newest with kept calls, in a database all.
+        round_number: number of the round of annotation; by default the newest with kept calls, in a
+            database all.
         is_forced: replace an earlier export.
 
     Raises:

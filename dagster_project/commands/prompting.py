@@ -66,7 +66,7 @@ def compare_prompts(
 
     Args:
         prompts: `default`, `short`, or files.
-        options: of the command; `tools` names the tool.
+        options: options of the command; `tools` names the tool.
         texts: how many windows of texts that the tool preselects, from the first shard that is not
             held out on.
 

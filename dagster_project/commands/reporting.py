@@ -37,8 +37,8 @@ def show_statistics(
     """Print the statistics views; the round of annotation only where there are several.
 
     Args:
-        warehouse: of the home, or limited to some of its shards.
-        tally: of the records of these shards.
+        warehouse: warehouse of the home, or limited to some of its shards.
+        tally: tally of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
     """
     if tally.rejected:

@@ -29,7 +29,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
     What is up to date is not done again, so a command that was killed goes on where it was.
 
     Args:
-        options: of the command.
+        options: options of the command.
         until: the last round.
         dry_run: only say what would be done, as far as it can be told.
         on_ray: on a Ray cluster.

@@ -37,7 +37,7 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
         frame: benchmark, comparison, difference, low, high (percentage points, with the 95 %
             interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
             the order of their first rows.
-        title: of the figure.
+        title: title of the figure.
     """
     if frame.is_empty():
         return no_data(title)

@@ -33,7 +33,7 @@ def shown_texts(rows: pl.DataFrame, *, max_per_tool: int, max_bytes: int) -> Sho
     """As many texts as the page has room for, in the order of the draw.
 
     Args:
-        rows: of the query `annotated_texts`, one for each call.
+        rows: rows of the query `annotated_texts`, one for each call.
         max_per_tool: texts that were drawn of each tool and round at most.
         max_bytes: what their JSON may take.
     """

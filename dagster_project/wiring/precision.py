@@ -63,7 +63,7 @@ def recorded_precision(
 
     Args:
         purpose: see `MeasuredPrecision`.
-        directory: of the model.
+        directory: directory of the model.
         device: a resolved device.
         home: has the records.
     """
@@ -113,7 +113,7 @@ def training_precision(settings: Settings, base: Path, device: str, home: Home) 
     """The precision that training computes in: named, measured before, or measured now.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         base: directory of the model to begin with.
         device: that is held.
         home: has the records.

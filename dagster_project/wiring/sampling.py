@@ -43,7 +43,7 @@ def proposed_calls(
     Args:
         tool: whose calls.
         documents: by id, those that the tool selected.
-        windows: of these documents.
+        windows: windows of these documents.
         kind: `sampling.proposals`.
 
     Raises:

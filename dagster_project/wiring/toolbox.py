@@ -81,8 +81,8 @@ def open_toolbox(
         settings, home: of the run.
         named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
-        holder: of the model that runs beside the tools, by default the process's own: a tool's
-            model is held there too, since a device has one holder.
+        holder: holder of the model that runs beside the tools, by default the process's own: a
+            tool's model is held there too, since a device has one holder.
 
     Raises:
         UnknownToolError: a name is misspelt.

@@ -264,7 +264,7 @@ def min_call_probability(directory: Path | None, given: float | None) -> float:
     """The minimum probability with which a model opens calls; whoever decodes asks here.
 
     Args:
-        directory: of the model; None where it was not loaded from one.
+        directory: directory of the model; None where it was not loaded from one.
         given: what the user set. 0 leaves k alone to decide, as in the paper; None stands for the
             calibrated value.
 

@@ -32,10 +32,10 @@ class NextTokens:
     Attributes:
         logits: shape `(vocabulary,)`.
         ranked: the likeliest tokens, best first.
-        log_probabilities: of these, in nats.
+        log_probabilities: log-probabilities of these, in nats.
         call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
             first of them.
-        call_log_probability: of the same token, in nats.
+        call_log_probability: log-probability of the same token, in nats.
     """
 
     logits: "torch.Tensor"
@@ -59,7 +59,7 @@ class Opening:
         before: what the model expected in place of the first token.
         length: tokens that the model had seen before it.
         fed: how many tokens of the opening are fed or about to be.
-        log_probability: of these, in nats.
+        log_probability: log-probability of these, in nats.
     """
 
     before: NextTokens

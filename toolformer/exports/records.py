@@ -84,7 +84,7 @@ def tool_schema(
     """A tool as a JSON schema, as `get_json_schema` of transformers writes one.
 
     Args:
-        name: of the tool, as written in calls.
+        name: name of the tool, as written in calls.
         description: one sentence.
         has_input: whether anything can stand between the brackets of its calls.
         needs_input: whether something always does.

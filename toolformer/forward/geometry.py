@@ -68,7 +68,7 @@ def choose_windows_per_batch(
     Args:
         branches_per_window: `k · m`.
         window_tokens: most tokens of a window.
-        prompt_tokens: of the few-shot prompt.
+        prompt_tokens: length of the few-shot prompt.
         max_new_tokens: longest call.
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
@@ -123,10 +123,10 @@ def feed_in_batches(
     `is_regrouped` then says so for the partition.
 
     Args:
-        size: of a batch, when the partition is begun.
+        size: size of a batch, when the partition is begun.
         end_of_batch: first row and size to the row behind the batch; at least one row.
         compute: first row and row behind the last to a result that JSON can hold.
-        label: of the steps, unique within the partition.
+        label: label of the steps, unique within the partition.
 
     Yields:
         First row, row behind the last, result.

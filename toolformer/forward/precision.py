@@ -80,7 +80,7 @@ def measured_choice(
     Args:
         passes: by precision, as far as the device computes in it: does a pass over about so many
             tokens, and returns its tokens a second. May raise where memory does not hold it.
-        fewest_tokens: of a pass; as many times as many where the device is fast.
+        fewest_tokens: minimum tokens of a pass; a fast device gets a multiple of it.
     """
     speeds: dict[str, float] = {}
     able = dict(passes)

@@ -74,7 +74,7 @@ class ReadTexts:
 
         Args:
             starts: at least one.
-            tokens: of each continuation, at least one; padded to the longest.
+            tokens: tokens of each continuation, at least one; padded to the longest.
 
         Returns:
             Hidden states behind all tokens, shape `(continuations, longest, hidden)`; those behind

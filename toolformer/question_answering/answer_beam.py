@@ -59,7 +59,7 @@ def likeliest_spans(
 
     Args:
         trees: the candidates of each passage.
-        keys: of the passages; a start behind each.
+        keys: keys of the passages; a start behind each.
         states: behind each passage, shape `(passages, hidden)`.
         width: beginnings that are followed in each passage, at each token.
         min_probability: beginnings that are less probable are not followed.

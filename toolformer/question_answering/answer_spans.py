@@ -79,7 +79,7 @@ def span_tree(spans: Sequence[str], tokens: Iterable[Sequence[int]]) -> SpanNode
 
     Args:
         spans: Distinct.
-        tokens: Of each span, at least one.
+        tokens: Tokens of each span, at least one.
     """
     root = SpanNode()
     for span, span_tokens in zip(spans, tokens, strict=True):

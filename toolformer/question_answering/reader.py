@@ -221,8 +221,8 @@ class _Question:
         ids: Tokens of the question.
         ids_before_answer: These, and what stands before the answer.
         texts: What is shown of each passage.
-        candidates: Of each passage the tree of the answers that it holds.
-        scores: Of each passage the natural logarithm of the retriever's weight.
+        candidates: The tree of possible answers, by passage.
+        scores: The natural logarithm of the retriever's weight, by passage.
         tokens: What reading it feeds and keeps; each passage has a copy of the prompt's keys.
     """
 

@@ -17,7 +17,7 @@ class DroppedCalls:
     """The calls at random of a training set.
 
     Attributes:
-        calls: of each text that has some, at most one per position, from left to right.
+        calls: calls of each text that has some, at most one per position, from left to right.
         wanted: of each tool the number of kept calls.
         counts: of each of these tools the number of dropped calls, at most as many.
     """
@@ -42,7 +42,7 @@ def choose_dropped_calls(
     Args:
         texts: to train on.
         dropped: calls of these texts that the filter dropped; several may stand at one position.
-        seed: of the choice.
+        seed: seed of the choice.
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)
     available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))

@@ -35,7 +35,7 @@ def model_card(
     """The card.
 
     Args:
-        name: of the model.
+        name: name of the model.
         record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.

@@ -29,7 +29,7 @@ class Similar(NamedTuple):
     """A text that another one is like.
 
     Attributes:
-        key: of the text, as it was given to `find_or_add`.
+        key: key of the text, as it was given to `find_or_add`.
         similarity: shared word sequences of both, divided by all that either has; at most 1.
     """
 

@@ -20,9 +20,9 @@ class LossWeights:
     """How much a token of each kind counts in the loss; the paper's are all 1.
 
     Attributes:
-        text: of the text's tokens.
-        call: of a call's tokens up to its arrow, which the model writes itself.
-        result: of the result's and of the bracket behind it, which a tool writes.
+        text: weight of the text's tokens.
+        call: weight of a call's tokens up to its arrow, which the model writes itself.
+        result: weight of the result's tokens and of the bracket behind it, which a tool writes.
     """
 
     text: float
@@ -54,9 +54,9 @@ def add_gradient(
     Args:
         model: with float32 weights.
         rows: fed as one, each with a beginning-of-sequence token in front.
-        weights: of the tokens.
-        batch_weight: of all tokens of the whole batch together. The parts of a batch add up to
-            its mean loss per unit of weight, however it is divided.
+        weights: weights of the tokens.
+        batch_weight: weight of all tokens of the whole batch together. The parts of a batch add up
+            to its mean loss per unit of weight, however it is divided.
         precision: `float32` or `bfloat16`.
         with_weights: runs the forward pass, with the weights that this process holds parts of.
 

@@ -19,8 +19,8 @@ class TrainingRow:
     Attributes:
         ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
             the memory, in each process that trains.
-        kinds: of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result and
-            the bracket behind it, which are never generated).
+        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result
+            and the bracket behind it, which are never generated).
     """
 
     ids: Sequence[int]
@@ -35,8 +35,9 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     is where a model learns what the result is good for) and half for the text before it.
 
     Args:
-        segments: of the text with its calls.
-        max_tokens: of the row, calls included, without the beginning-of-sequence token.
+        segments: segments of the text with its calls.
+        max_tokens: maximum length of the row, calls included, without the beginning-of-sequence
+            token.
 
     Returns:
         Positions of the text's tokens, counted without calls; None where no call fits together
@@ -71,11 +72,11 @@ def training_row(
     """The row of some tokens of a text, with the calls that stand in front of one of them.
 
     Args:
-        segments: of the text with its calls.
+        segments: segments of the text with its calls.
         tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
-        max_tokens: of the row, without the beginning-of-sequence token.
+        max_tokens: maximum length of the row, without the beginning-of-sequence token.
         context: tokens in front of the text, of the same kind as its own.
 
     Example:
@@ -136,7 +137,7 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
         rows: number of rows, at least 1.
         batch_size: rows of a step.
         step: number of the step, from 1.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an

@@ -37,7 +37,7 @@ class VariantRows:
     """What one variant is trained on.
 
     Attributes:
-        rows: of the texts that have one, in their order; the same texts for every variant.
+        rows: rows of the texts that have one, in their order; the same texts for every variant.
         calls: how many calls of each tool stand in them.
         texts_without_row: texts of which no kept call fits into a row.
     """
@@ -63,11 +63,11 @@ def variant_rows(
     its text has none, since the text does not go on from there.
 
     Args:
-        tokenizer: of the model that is trained.
+        tokenizer: tokenizer of the model that is trained.
         texts: those of C*.
         variant: one of `VARIANTS`.
-        max_tokens: of a row, the beginning-of-sequence token included.
-        seed: of the exchange of results.
+        max_tokens: maximum length of a row, the beginning-of-sequence token included.
+        seed: seed of the exchange of results.
 
     Raises:
         ValueError: there is no such variant.

@@ -51,10 +51,10 @@ class TrialOutcome:
 
     Attributes:
         answer: What it answered.
-        reason: Of a call without an answer.
+        reason: Reason of a call without an answer.
         wrong: What it raised or returned instead of either.
         is_late: Whether the deadline passed.
-        place: Of what it raised, as an insertion; tells no outcomes apart.
+        location: Where its error was raised, as an insertion; not compared.
     """
 
     answer: str | None = None

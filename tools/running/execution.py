@@ -192,8 +192,8 @@ class _Run:
         """Make calls in batches.
 
         Args:
-            keys: Of the requests in the cache: only those that it lacks are made, each distinct
-                one once. None to make every call.
+            keys: Keys of the requests in the cache: only those that it lacks are made, each
+                distinct one once. None to make every call.
         """
         cache = None if keys is None else self.cache
         keys = keys or [str(number) for number in range(len(requests))]

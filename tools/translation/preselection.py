@@ -71,8 +71,8 @@ def _stands_between_english(
     """Tell whether English chunks stand in front of one of the foreign chunks and behind it.
 
     Args:
-        guesses: Of all but the first and the last chunk, which are looked at only here: most
-            paragraphs have nothing foreign between them.
+        guesses: Guesses of all but the first and the last chunk, which are looked at only here:
+            most paragraphs have nothing foreign between them.
     """
     all_guesses = [guess_language(chunks[0]), *guesses, guess_language(chunks[-1])]
     english = [

@@ -59,7 +59,7 @@ class PartitionStore:
     What is read lies in that folder in any case.
 
     Args:
-        folder: of the warehouse.
+        folder: folder of the warehouse.
     """
 
     def __init__(self, folder: Path):
@@ -148,8 +148,8 @@ class MirroredStore(PartitionStore):
 
     Args:
         store: where they are published.
-        folder: of the warehouse.
-        files: of the same store, with copies in the folder or above it.
+        folder: folder of the warehouse.
+        files: files of the same store, with copies in the folder or above it.
     """
 
     def __init__(self, store: ObjectStore, folder: Path, files: "MirroredFiles"):
