@@ -52,15 +52,13 @@ class ApiError(Exception):
 
 def closing() -> ApiError:
     """The server is about to end."""
-    return ApiError(
-        503, "The server is closing. Ask again when it has been started anew.", code="closing"
-    )
+    return ApiError(503, "The server is closing. Try again when it has restarted.", code="closing")
 
 
 def internal(request_id: str) -> ApiError:
     """A bug, whose traceback is in the log."""
     return ApiError(
         500,
-        f"The server failed at this request. Its log says more of the request {request_id}.",
+        f"The server failed on this request. Its log has the details of request {request_id}.",
         code="internal_error",
     )

@@ -100,7 +100,7 @@ class Served:
             raise ApiError(
                 400,
                 "echo and logprobs together ask for probabilities of the prompt, which are not "
-                "worked out. Leave out one of them.",
+                "computed. Leave out one of them.",
                 param="echo",
             )
         toolbox = self._requested_tools(body)

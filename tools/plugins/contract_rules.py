@@ -222,7 +222,9 @@ def batch_equals_single(trial: Trial) -> str:
                 f"{shortened(batched)}. Expected the same, in the order of the calls."
             )
     if trial.guarded(lambda: trial.tool.call_batch([]), "an empty batch") != []:
-        raise BrokenRuleError("An empty batch gives something. Expected an empty list.")
+        raise BrokenRuleError(
+            "An empty batch gives a result that is not empty. Expected an empty list."
+        )
     return what
 
 

@@ -74,6 +74,6 @@ def _check_prompt(prompt: str, *, with_context: bool) -> None:
     if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
         places = " and ".join(f"{{{name}}}" for name in sorted(expected))
         raise ValueError(
-            f"The prompt {prompt!r} has other places to fill than {places}. Correct them, name the "
+            f"The prompt {prompt!r} has other fields to fill than {places}. Correct them, name the "
             "column of the context, or write other braces twice."
         )
