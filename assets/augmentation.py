@@ -85,8 +85,16 @@ def augment_texts(work: PartitionRun) -> Made:
 def report_texts(rows: ShardRows, report: ShardReport) -> None:
     """How many texts of a shard have calls, and the first of these."""
     texts = rows.of("augmented_texts")
-    report.count({"texts with calls": texts.height})
-    report.count({"calls": int(texts["calls"].list.len().sum())})
+    kept = int(rows.of("filtered_calls")["is_kept"].sum())
+    merged = int(texts["calls"].list.len().sum())
+    report.count_flow(
+        {
+            "kept calls in": kept,
+            "merged": merged,
+            "dropped": kept - merged,
+            "texts with calls": texts.height,
+        }
+    )
     report.preview = texts.select(
         pl.col("text"),
         pl.col("calls").list.len().alias("calls"),

@@ -31,7 +31,8 @@ def report_decisions(rows: ShardRows, report: ShardReport) -> None:
     """How many calls of a shard are kept, and those that help most."""
     decided = rows.of("filtered_calls")
     kept = decided.filter("is_kept")
-    report.count({"scored": decided.height, "kept": kept.height})
+    dropped = decided.height - kept.height
+    report.count_flow({"calls in": decided.height, "kept": kept.height, "dropped": dropped})
     if decided.height:
         report.count({"kept share": round(kept.height / decided.height, 4)})
     report.count_reasons("dropped", decided.filter(~pl.col("is_kept")))

@@ -7,6 +7,7 @@ from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report
+from dagster_project.report.verdicts import verdicts_markdown
 
 REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 
@@ -35,12 +36,7 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "file": dg.MetadataValue.path(str(file)),
             "tools above chance": len(above_chance),
             "tools": len(contents.verdicts),
-            "verdicts": dg.MetadataValue.md(
-                "\n".join(
-                    f"- **{verdict.of}**: {verdict.found.sentence}" for verdict in contents.verdicts
-                )
-                or "*No call was scored yet.*"
-            ),
+            "verdicts": dg.MetadataValue.md(verdicts_markdown(contents.verdicts)),
             "texts shown": contents.texts.texts,
             "bytes": file.stat().st_size,
         }
