@@ -22,8 +22,8 @@ REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
 
-    The link opens it where this UI is the one that `make ui` starts. The file needs no network and
-    can be passed on; `toolformer report` writes it wherever you say.
+    **[Open the report](/toolformer/report)**, where this UI is the one that `make ui` starts. The
+    file needs no network and can be passed on; `toolformer report` writes it wherever you say.
     """
     with expected_errors():
         run = Run(context)
