@@ -11,8 +11,8 @@ from assets.stage import PER_TOOL, ShardStage
 def decide_calls(work: PartitionRun) -> Made:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
-    The [report](/toolformer/report) shows calls in their texts. So does, of kept calls, `toolformer
-    sql "select text_before, call, text_after from kept_examples"`.
+    The [report](/toolformer/report) shows calls in their texts. So does, of kept calls,
+    `toolformer sql "select text_before, call, text_after from kept_examples"`.
 
     One SQL statement over `scored_calls`, so that another filtering or contrast threshold needs no
     model.
