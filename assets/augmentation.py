@@ -94,14 +94,11 @@ def augment_texts(work: PartitionRun) -> Made:
 def report_texts(rows: ShardRows, report: ShardReport) -> None:
     """How many texts of a shard have calls, and the first of these."""
     texts = rows.of("augmented_texts")
-    kept = int(rows.of("filtered_calls")["is_kept"].sum())
-    merged = int(texts["calls"].list.len().sum())
     report.count_flow(
         {
-            "kept calls in": kept,
-            "merged": merged,
-            "dropped": kept - merged,
+            "kept calls in": int(rows.of("filtered_calls")["is_kept"].sum()),
             "texts with calls": texts.height,
+            "calls in texts": int(texts["calls"].list.len().sum()),
         }
     )
     report.preview = texts.select(
