@@ -124,9 +124,15 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     """How many samples of a shard can be read as calls, and why others cannot."""
     samples = rows.of("candidate_calls")
     parsed = samples.filter(pl.col("status") == "parsed")
+    report.count_flow(
+        {
+            "texts in": rows.of("documents").height,
+            "samples": samples.height,
+            "candidates": parsed.height,
+            "dropped": samples.height - parsed.height,
+        }
+    )
     report.count({CUT_OFF: rows.metadata_sum("candidate_calls", CUT_OFF)})
-    report.count({"documents": rows.of("documents").height})
-    report.count({"samples": samples.height, "candidates": parsed.height})
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(rows.costs("sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))

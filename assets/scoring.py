@@ -89,11 +89,11 @@ def score_calls(work: PartitionRun) -> Made:
 def report_losses(rows: ShardRows, report: ShardReport) -> None:
     """How many calls of a shard were scored how, and at what cost."""
     scored = rows.of("scored_calls")
-    report.count(
+    report.count_flow(
         {
-            "scored": scored.height,
+            "calls in": scored.height,
             "scored in float32": scored.filter(pl.col("precision") == "float32").height,
-            "chance sample": scored.filter("is_in_chance_sample").height,
+            "in the chance sample": scored.filter("is_in_chance_sample").height,
         }
     )
     report.count(rows.costs("scoring"))

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.outputs import DONE
+from assets.outputs import DONE, UP_TO_DATE
 from dagster_project.metadata import table_markdown
 from dagster_project.settings.sections import Settings
 from toolformer.sources.manifest import ShardEntry
@@ -28,18 +28,25 @@ class ShardReport:
         outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
         rows: rows of the stage's table.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
+        flow: what went in and what became of it, in words.
         preview: a few rows.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     counts: dict[str, float] = field(default_factory=dict)
+    flow: str = ""
     preview: pl.DataFrame | None = None
 
     def count(self, numbers: Mapping[str, float]) -> None:
         """Add numbers to the counts."""
         for name, number in numbers.items():
             self.counts[name] = self.counts.get(name, 0) + number
+
+    def count_flow(self, numbers: Mapping[str, int]) -> None:
+        """Add what went in and what became of it, which the log says too."""
+        self.count(numbers)
+        self.flow = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
     def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
         """Add how many rows met a fate for each reason, the commonest first."""
@@ -53,6 +60,13 @@ class ShardReport:
     def preview_each_tool(self, rows: pl.DataFrame) -> None:
         """Take the first rows of each tool for the preview."""
         self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
+
+    def line(self, seconds: float) -> str:
+        """What the log of the run says of the shard, which took so long."""
+        states = self.outputs.values()
+        is_made = any(state.startswith(DONE) for state in states)
+        state = UP_TO_DATE if UP_TO_DATE in states and not is_made else ""
+        return ", ".join(filter(None, (state, self.flow, f"{seconds:.1f} s")))
 
     def metadata(self) -> dict[str, Any]:
         """The report as Dagster metadata of one partition."""

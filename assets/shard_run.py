@@ -206,11 +206,12 @@ class ShardRun(Run):
             try:
                 self._make_shard(key, report)
             except EXPECTED_ERRORS as error:
-                self.context.log.error(f"{key}: {error}")
+                self.context.log.error(f"{self.stage.name} {key}: {error}")
                 failures[key] = error
                 continue
-            metadata = report.metadata()
-            metadata["seconds"] = round(time.monotonic() - shard_began, 2)
+            seconds = time.monotonic() - shard_began
+            self.context.log.info(f"{self.stage.name} {key}: {report.line(seconds)}")
+            metadata = {**report.metadata(), "seconds": round(seconds, 2)}
             self.context.add_asset_metadata(metadata, partition_key=key)
         self.holder.drop_copy()
         if failures:

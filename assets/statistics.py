@@ -1,6 +1,7 @@
 """What was sampled, what was kept and why not: the views, with plots (paper, table 2)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -19,8 +20,10 @@ from dagster_project.report.verdicts import (
     Verdict,
     cost_of_tools,
     examples_above_chance,
+    verdicts_markdown,
     verdicts_of,
 )
+from toolformer.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")
@@ -59,22 +62,16 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "loss reductions": loss_reduction_histogram(reductions, thresholds),
             "kept calls by threshold": threshold_plot(sweep),
         }
-        kept, scored = (int(statistics[name].sum()) for name in ("kept", "scored"))
         return dg.MaterializeResult(
             metadata={
-                # Numbers first: Dagster plots them over the runs.
+                **_results(verdicts),
+                # Numbers next: Dagster plots them over the runs.
                 "round": number,
                 "candidates": int(statistics["candidates"].sum()),
-                "kept": kept,
-                **({"kept share": round(kept / scored, 4)} if scored else {}),
-                **_chance_share(verdicts),
+                "kept": int(statistics["kept"].sum()),
                 "tokens fed": int(statistics["tokens_fed"].sum()),
                 "seconds of computing": round(float(statistics["seconds"].sum()), 1),
                 **_money(costs),
-                **{
-                    f"verdict: {verdict.tool}": verdict.against_chance.sentence
-                    for verdict in verdicts
-                },
                 **plot_links(run.home, "call_statistics", plots),
                 # Dagster shows about 500 pixels of a table: few columns, counts first.
                 "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
@@ -93,11 +90,22 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         )
 
 
-def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """The share of all tools' calls with swapped results that would be kept."""
-    calls = sum(verdict.against_chance.chance_scored for verdict in verdicts)
-    kept = sum(verdict.against_chance.chance_kept for verdict in verdicts)
-    return {"chance share": round(kept / calls, 4)} if calls else {}
+def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Shares and verdict of all tools in three rows, then the shares of each as numbers."""
+    shares = {
+        "kept share": [(verdict.tool, verdict.against_chance.kept_share) for verdict in verdicts],
+        "chance share": [
+            (verdict.tool, verdict.against_chance.chance_share) for verdict in verdicts
+        ],
+    }
+    rows, numbers = {}, {}
+    for name, tools in shares.items():
+        known = {tool: share for tool, share in tools if share is not None}
+        texts = (f"{tool} {percent(share)}" for tool, share in known.items())
+        rows[name] = ", ".join(texts) or "not measured"
+        numbers |= {f"{name}: {tool}": round(share, 4) for tool, share in known.items()}
+    verdict = dg.MetadataValue.md(verdicts_markdown(verdicts))
+    return {**rows, "verdict": verdict, **numbers}
 
 
 def _money(costs: pl.DataFrame) -> dict[str, float]:

@@ -141,7 +141,7 @@ def progress_bars() -> Iterator[None]:
         return
     if not _ERR.is_terminal:
         lines = LogReporter(
-            lambda line: _ERR.print(escape(line), soft_wrap=True), each_piece=False, seconds=120
+            lambda line: _ERR.print(escape(line), soft_wrap=True), names_stages=True, seconds=120
         )
         with shown_by(lines):
             yield

@@ -50,6 +50,12 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
     ]
 
 
+def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
+    """The verdicts as a list."""
+    lines = [f"- **{each.of}**: {each.found.sentence}" for each in verdicts]
+    return "\n".join(lines) or "*No call was scored yet.*"
+
+
 def examples_above_chance(
     store: Warehouse, verdicts: Iterable[Verdict], *, per_tool: int
 ) -> pl.DataFrame:

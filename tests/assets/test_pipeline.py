@@ -280,3 +280,11 @@ def test_the_tables_of_the_documents_are_those_of_the_declarations(
         path.write_text(f"{before}{start}{table}{end}{behind}")
         return
     assert stored == table, f"set {UPDATE}=1 to store a new table"
+
+
+def test_the_log_says_what_went_in_and_what_became_of_it():
+    report = ShardReport(outputs={"Calculator": "done", "Calendar": "up to date"})
+    report.count_flow({"calls in": 1180, "kept": 27, "dropped": 1153})
+    assert report.line(0.42) == "1,180 calls in, 27 kept, 1,153 dropped, 0.4 s"
+    report.outputs = {"all": "up to date", "calls of Calculator": "merged"}
+    assert report.line(0.0).startswith("up to date, 1,180 calls in")

@@ -26,7 +26,6 @@ def test_assets_with_a_table_are_these():
         **{name: name for name in SPECS if SPECS[name].group_name == "build_dataset"},
         "training_set": "training_texts",
         "evaluation_results": "evaluation_results",
-        "evaluation_report": "score_intervals",
     } == TABLES
 
 

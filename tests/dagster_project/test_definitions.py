@@ -18,6 +18,7 @@ from assets.corpus import corpus_manifest
 from assets.pipeline import PIPELINE
 from dagster_project.definitions import definitions
 from dagster_project.partitions import SHARDS
+from dagster_project.report import ADDRESS
 from tests.conftest import REPOSITORY
 from toolformer.sources.manifest import shard_key
 
@@ -77,6 +78,11 @@ def test_the_graph_is_the_stored_one():
     if os.environ.get(UPDATE):
         GRAPH_FILE.write_text(json.dumps(graph(), indent=2) + "\n")
     assert graph() == json.loads(GRAPH_FILE.read_text()), f"set {UPDATE}=1 to store a new graph"
+
+
+def test_links_in_descriptions_open_the_report():
+    for name in ("report", "filtered_calls"):
+        assert f"]({ADDRESS})" in (specs()[name].description or "")
 
 
 def test_every_asset_has_group_kinds_code_version_and_description():

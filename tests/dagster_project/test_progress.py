@@ -36,9 +36,7 @@ def test_lines_say_how_much_is_left_where_that_is_known():
         report = progress_of("work", LOG, detail="piece 1")
         for done, total in ((0, 4), (4, 4), (5, 4), (6, None)):
             report(done, total)
-    # The first before any step is done, since that may take long.
     assert lines == [
-        "work: piece 1",
         "work: piece 1: 4 of 4, about 0 s left",
         "work: piece 1: 5 of 5, about 0 s left",
         "work: piece 1: 6",
@@ -47,7 +45,7 @@ def test_lines_say_how_much_is_left_where_that_is_known():
 
 def test_a_command_without_a_screen_shows_a_line_for_each_stage():
     lines: list[str] = []
-    with shown_by(LogReporter(lines.append, each_piece=False, seconds=60)):
+    with shown_by(LogReporter(lines.append, names_stages=True, seconds=60)):
         for stage in ("sampling", "scoring"):
             for piece in ("shard 1", "shard 2"):
                 progress_of(stage, LOG, detail=piece)(1, 1)
