@@ -42,9 +42,9 @@ def settings_page() -> str:
 
 `$TOOLFORMER_HOME/toolformer.yaml` sets them, `--set PATH=VALUE` for one command, and `overrides` \
 in the Launchpad for one run. Defaults are the paper's values where it has them. A preset names \
-only what differs: `laptop` from the defaults, `demo` and `small` from `laptop`. The last column names the stages \
-whose rows depend on the setting: after a change the next build makes these again, then what \
-follows from them. `toolformer build --dry-run` says which that are in your home."""
+only what differs: `laptop` from the defaults, `demo` and `small` from `laptop`. The last column \
+names the stages whose rows depend on the setting: after a change the next build makes these \
+again, then what follows from them. `toolformer build --dry-run` says which in your home."""
     parts = [head, *_sections(Settings, "")]
     for title, section in _ENTRIES.items():
         rows = [
