@@ -131,7 +131,8 @@ def _tool_defaults(name: str) -> str:
     if name not in ToolSettings.model_fields:
         return _default_of(PluginSettings.model_fields[name])
     general = getattr(ToolSettings(), name)  # pyright: ignore[reportCallIssue]
-    own = {tool: getattr(ToolsSettings().of(tool), name) for tool in ToolsSettings.model_fields}
+    tools = Settings().tools
+    own = {tool: getattr(tools.of(tool), name) for tool in ToolsSettings.model_fields}
     return _grouped({"": general} | {t: value for t, value in own.items() if value != general})
 
 
@@ -143,23 +144,16 @@ def _in_presets(names: list[str]) -> str:
             of_tools = changes.get("tools", {})
             values = {tool: of[names[2]] for tool, of in of_tools.items() if names[2] in of}
         else:
-            value: Any = changes
-            for name in names:
-                value = value.get(name) if isinstance(value, Mapping) else None
-            stands_there = value is not None or _is_set_to_null(changes, names)
-            values = {"": value} if stands_there else {}
+            *outer, last = names
+            section: Any = changes
+            for name in outer:
+                section = section.get(name, {})
+            values = {"": section[last]} if last in section else {}
         if names == ["rounds"] and values:
             parts.append(f"{preset}: {len(values[''])} rounds")
         elif values:
             parts.append(f"{preset}: {_grouped(values)}")
     return "; ".join(parts)
-
-
-def _is_set_to_null(changes: Mapping[str, Any], names: list[str]) -> bool:
-    *outer, last = names
-    for name in outer:
-        changes = changes.get(name, {})
-    return last in changes
 
 
 def _grouped(values: Mapping[str, Any]) -> str:
