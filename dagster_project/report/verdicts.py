@@ -52,7 +52,7 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
 
 def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
     """The verdicts as a list."""
-    lines = [f"- **{each.of}**: {each.found.sentence}" for each in verdicts]
+    lines = [f"- **{verdict.of}**: {verdict.against_chance.sentence}" for verdict in verdicts]
     return "\n".join(lines) or "*No call was scored yet.*"
 
 

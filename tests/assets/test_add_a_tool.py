@@ -83,7 +83,7 @@ def test_the_proposals_of_the_document_stand_in_front_of_lengths(outside):
 @pytest.mark.slow
 def test_what_the_document_prints_is_what_is_printed(run, my_tools):
     shown = [block for block in blocks("console") if block.startswith("$ toolformer tools ")]
-    assert len(shown) >= 2
+    assert shown
     for block in shown:
         for session in block.split("$ toolformer ")[1:]:
             command, _, printed = session.partition("\n")

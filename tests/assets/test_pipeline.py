@@ -35,11 +35,11 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
-    effects_table,
     stages_of,
     stages_table,
 )
 from tests.conftest import REPOSITORY
+from tests.reference import PAGES
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.registry import create_tool
@@ -263,23 +263,14 @@ def test_every_path_that_a_stage_names_leads_to_a_setting():
             assert any(each == path or each.startswith(f"{path}.") for each in setting_paths())
 
 
-@pytest.mark.parametrize(
-    ("file", "name", "table"),
-    [
-        ("ARCHITECTURE.md", "stages", stages_table()),
-        ("docs/what-a-setting-changes.md", "settings", effects_table()),
-    ],
-)
-def test_the_tables_of_the_documents_are_those_of_the_declarations(
-    file: str, name: str, table: str
-):
-    path = REPOSITORY / file
-    before, start, rest = path.read_text().partition(f"<!-- {name} -->\n")
-    stored, end, behind = rest.partition(f"\n<!-- end of {name} -->")
+def test_the_table_of_stages_is_that_of_the_declarations():
+    path = REPOSITORY / "ARCHITECTURE.md"
+    before, start, rest = path.read_text().partition("<!-- stages -->\n")
+    stored, end, behind = rest.partition("\n<!-- end of stages -->")
     if os.environ.get(UPDATE):
-        path.write_text(f"{before}{start}{table}{end}{behind}")
+        path.write_text(f"{before}{start}{stages_table()}{end}{behind}")
         return
-    assert stored == table, f"set {UPDATE}=1 to store a new table"
+    assert stored == stages_table(), f"set {UPDATE}=1 to store a new table"
 
 
 def test_the_log_says_what_went_in_and_what_became_of_it():
@@ -288,3 +279,12 @@ def test_the_log_says_what_went_in_and_what_became_of_it():
     assert report.line(0.42) == "1,180 calls in, 27 kept, 1,153 dropped, 0.4 s"
     report.outputs = {"all": "up to date", "calls of Calculator": "merged"}
     assert report.line(0.0).startswith("up to date, 1,180 calls in")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_reference_is_what_it_describes(name: str):
+    path = REPOSITORY / "docs" / "reference" / name
+    if os.environ.get(UPDATE):
+        path.write_text(PAGES[name](), "utf-8")
+        return
+    assert path.read_text("utf-8") == PAGES[name](), f"set {UPDATE}=1 to write the page anew"
