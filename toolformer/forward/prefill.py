@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, Start
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
 from toolformer.forward.windows import Window
 
@@ -95,14 +95,13 @@ class ReadTexts:
         cache = DynamicCache(
             [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]
         )
-        mask = causal_mask(width, shared, model).repeat(len(tokens), 1, 1, 1)
-        is_hidden = torch.arange(shared)[None] >= visible[:, None]
-        mask[..., :shared].masked_fill_(
-            is_hidden[:, None, None].to(model.device), torch.finfo(mask.dtype).min
-        )
+        # Of its text a row sees what stands before its continuation; of that, what was fed before.
+        of_text = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
+        fed_before = torch.ones((width, width), dtype=torch.bool).tril().expand(len(tokens), -1, -1)
+        can_see = torch.cat([of_text, fed_before], dim=-1)
         return model.hidden_states(
             input_ids.to(model.device),
             cache=cache,
-            attention_mask=mask,
+            attention_mask=additive_mask(can_see[:, None], model),
             position_ids=(visible[:, None] + torch.arange(width)).to(model.device),
         )
