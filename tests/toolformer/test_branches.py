@@ -3,8 +3,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
@@ -134,23 +132,6 @@ def test_a_branch_does_not_depend_on_its_neighbours(each_model):
         )
 
 
-def test_forced_tokens_are_fed_once_per_position_and_the_last_sampled_one_never(llama):
-    forced = len(OF_ONE_TEXT) * len(llama.tokenizer.encode_pieces(FORCED))
-    for max_new_tokens in (1, 4):
-        texts, groups = read_texts(llama, TEXTS[:1]), branch_groups(OF_ONE_TEXT)
-        before = llama.tokens_fed
-        sample(
-            llama,
-            texts,
-            groups,
-            OF_ONE_TEXT,
-            max_new_tokens=max_new_tokens,
-            stop_rule=StopAfter(100),
-        )
-        sampled = nodes_fed(groups, last_step=max_new_tokens - 1)
-        assert llama.tokens_fed - before == forced + sampled
-
-
 def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
     texts, groups = read_texts(each_model), branch_groups()
     for group in groups:
@@ -213,43 +194,6 @@ def test_finished_branches_are_not_fed_any_further(llama):
     assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
 
 
-def test_no_branches_feed_nothing(llama):
-    texts = read_texts(llama)
-    before = llama.tokens_fed
-    sample_branches(
-        llama,
-        texts.branch_keys([texts.start(0, 0)]),
-        [],
-        parents=[],
-        forced_ids=[5],
-        max_new_tokens=3,
-        temperature=1.0,
-        is_finished=StopAfter(3).is_finished,
-    )
-    assert llama.tokens_fed == before
-
-
-def test_branches_can_be_long(each_model):
-    texts, groups = read_texts(each_model), branch_groups(per_position=2, count=40)
-    sample(each_model, texts, groups, max_new_tokens=40)
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        for branch in group:
-            assert len(branch.tokens) == 40
-            expected = literal.branch_log_probability(
-                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
-            )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-3)
-
-
-def test_the_stop_rule_sees_the_texts_of_the_tokens(llama):
-    texts = read_texts(llama)
-    groups = branch_groups()
-    sample(llama, texts, groups, max_new_tokens=3)
-    for group in groups:
-        for branch in group:
-            assert branch.token_texts == [llama.tokenizer.decode([t]) for t in branch.tokens]
-
-
 def literal_token(logits: torch.Tensor, uniform: float, temperature: float) -> int:
     """Where the number falls when the probabilities are laid side by side, tail in id order."""
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
@@ -278,21 +222,6 @@ def test_sampling_inverts_the_cumulative_distribution(vocabulary, temperature):
     assert log_probabilities == pytest.approx(
         [float(own[row, token]) for row, token in enumerate(tokens)], abs=1e-5
     )
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 2**16), uniform=st.floats(0, 1, exclude_max=True, width=32))
-def test_a_number_of_the_tail_draws_a_token_of_the_tail(seed, uniform):
-    logits = torch.randn(1, 600, generator=torch.Generator().manual_seed(seed)) * 0.3
-    probabilities = torch.softmax(logits[0].double(), dim=-1)
-    ranked = probabilities.argsort(descending=True).tolist()
-    head = float(probabilities[ranked[:256]].sum())
-    inside = head + (1 - head) * (0.001 + 0.998 * uniform)
-    (token,), _ = sample_tokens(logits, np.array([inside]), rows=[0], temperature=1.0)
-    assert token in ranked[256:]
-    before = sum(float(probabilities[other]) for other in ranked[256:] if other < token)
-    begin, end = head + before, head + before + float(probabilities[token])
-    assert begin - 1e-6 <= inside <= end + 1e-6
 
 
 @pytest.mark.parametrize("vocabulary", [5, 256, 700])

@@ -8,7 +8,7 @@ from tests import literal
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, score
 from toolformer.call_scorer import ScoringParameters
-from toolformer.calls import CallFormat, call_ids, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.explanation import CallExplanation, ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -94,32 +94,6 @@ def test_each_token_is_the_literal_one(each_model, each_windows, is_inline):
 
 def _ids(model, call, result) -> list[int]:
     return call_ids(model.tokenizer, call, result, call_format=CallFormat())
-
-
-def test_the_tokens_are_those_of_the_text_with_the_weights_of_the_form(llama, tokenizer):
-    windows = windows_of(tokenizer, *TEXTS)
-    call = ScoredCall("one", ("document-0", 0), 47, QUESTION, "here")
-    found = explain(llama, windows, call, PAPERS_FORM)
-    assert "".join(token.text for token in found.tokens) == TEXTS[0][47:]
-    assert [token.weight for token in found.tokens] == list(PAPERS_FORM.weights)
-    assert {token.with_swapped_result for token in found.tokens} == {None}
-    assert found.losses.loss_with_swapped_result is None
-
-
-def test_separator_and_arrow_are_written_as_they_were_scored(llama, tokenizer, tmp_path):
-    windows = windows_of(tokenizer, *TEXTS)
-    call_format = CallFormat(empty_result_keeps_arrow=False, separator=" ")
-    (call,) = (each for each in CALLS if each.position == 23)
-    scored = score(llama, windows, tmp_path / "a", [call], call_format=call_format)
-    found = explain(llama, windows, call, PAPERS_FORM, call_format=call_format)
-    assert dataclasses.astuple(found.losses) == pytest.approx(
-        dataclasses.astuple(scored[call.call_id]), abs=1e-4
-    )
-    ids = list(windows[0].ids)
-    z = prefix_ids(llama.tokenizer, call.call, None, call_format=call_format)
-    assert found.losses.loss_call_without_result == pytest.approx(
-        literal.prefix_loss(llama, z, ids, 23), abs=1e-4
-    )
 
 
 @pytest.mark.parametrize("form", [PAPERS_FORM, LossForm(Placement.INLINE)])

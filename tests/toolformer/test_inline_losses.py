@@ -10,7 +10,6 @@ from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, assert_c
 from toolformer import inline_losses
 from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
-from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.prefill import ReadTexts
@@ -143,37 +142,6 @@ def test_the_swapped_result_of_a_call_is_scored_at_its_place(llama, windows, tmp
             literal.WEIGHTS,
         )
         assert losses[call.call_id] == pytest.approx(expected, abs=1e-4)
-
-
-def test_pruning_changes_no_decision_and_one_baseline_needs_two_losses(llama, windows, tmp_path):
-    full = score(llama, windows, tmp_path / "full", form=PAPERS_WINDOW)
-    for baseline in Baseline:
-        for threshold in (0.0, 0.5, 1.5):
-            pruned = score(
-                llama,
-                windows,
-                tmp_path / f"{baseline}-{threshold}",
-                full_losses=False,
-                pruning_threshold=threshold,
-                form=PAPERS_WINDOW,
-                baseline=baseline,
-            )
-            for call_id, losses in full.items():
-                decisions = [
-                    decide(each, filtering_threshold=threshold, baseline=baseline)
-                    for each in (losses, pruned[call_id])
-                ]
-                assert decisions[0].is_kept == decisions[1].is_kept
-            if baseline is Baseline.WITHOUT_CALL:
-                assert {each.loss_call_without_result for each in pruned.values()} == {None}
-
-
-def test_a_call_behind_the_last_token_has_no_loss(llama, windows, tmp_path):
-    behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
-    scored = score(llama, windows, tmp_path / "a", [behind], form=PAPERS_WINDOW)["behind"]
-    assert (scored.loss_without_call, scored.loss_with_result, scored.tokens_used) == (0.0, 0.0, 0)
-    decision = decide(scored, filtering_threshold=0.0)
-    assert decision.reason == FilterReason.NO_TEXT_AFTER_POSITION
 
 
 def test_interrupted_scoring_goes_on_and_memory_that_runs_out_halves_the_texts(

@@ -109,17 +109,6 @@ def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path):
         assert got.tokens_used == min(5, len(each_windows[document].ids) - position)
 
 
-def test_token_losses_equal_the_literal_ones_at_both_ends(each_model, each_windows):
-    ids = [list(window.ids) for window in each_windows]
-    for of_text, text in zip(token_losses(each_model, ids), ids, strict=True):
-        assert len(of_text) == len(text)
-        for place in (0, len(text) - 1):
-            scores = literal.next_token_log_probabilities(
-                each_model, [each_model.bos_id, *text[:place]]
-            )
-            assert of_text[place] == pytest.approx(-float(scores[text[place]]), abs=1e-4)
-
-
 def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path):
     scored = score(each_model, each_windows, tmp_path / "a")
     one_by_one = score(each_model, each_windows, tmp_path / "b", token_budget=1)
@@ -128,11 +117,6 @@ def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_pa
     )
     assert_close(scored, one_by_one, 1e-5)
     assert_close(scored, backwards, 1e-5)
-
-
-def test_scoring_again_is_bit_equal(each_model, each_windows, tmp_path):
-    scored = score(each_model, each_windows, tmp_path / "a")
-    assert score(each_model, each_windows, tmp_path / "b") == scored
 
 
 def test_batches_of_text_losses_do_not_depend_on_who_asks(llama, windows):
@@ -164,18 +148,6 @@ def test_asking_for_one_text_feeds_the_whole_batch_that_it_belongs_to(llama, win
     assert fed == [[23, 5, 1]] * 3
 
 
-def test_each_text_is_fed_once_for_all_its_positions_and_tools(llama, windows, tmp_path):
-    text_losses = TextLosses(llama, windows, token_budget=1)
-    before = llama.tokens_fed
-    for _ in range(2):
-        for window in windows:
-            text_losses.token_losses((window.document_id, window.index))
-    assert llama.tokens_fed - before == sum(len(window.ids) for window in windows)
-    before = llama.tokens_fed
-    score(llama, windows, tmp_path / "a", [], text_losses=text_losses)
-    assert llama.tokens_fed == before
-
-
 def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     llama, windows, tmp_path
 ):
@@ -203,21 +175,6 @@ def test_memory_that_ran_out_for_the_texts_alone_marks_the_slice(
     monkeypatch.setattr(text_losses_module, "token_losses", no_two_texts)
     score(llama, windows, tmp_path / "b")
     assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
-
-
-def test_calls_that_differ_in_the_result_alone_share_the_call_without_it(llama, windows, tmp_path):
-    rivals = [
-        ScoredCall(str(number), ("document-0", 0), 22, QUESTION, result)
-        for number, result in enumerate(["here", "there", "here"])
-    ]
-    told = []
-    scored = score(
-        llama, windows, tmp_path / "a", rivals, progress=lambda *counts: told.append(counts)
-    )
-    assert told[-1] == (3, 3)
-    assert len({of_call.loss_call_without_result for of_call in scored.values()}) == 1
-    assert scored["0"] == scored["2"]
-    assert scored["0"].loss_with_result != scored["1"].loss_with_result
 
 
 @pytest.mark.parametrize(
@@ -356,20 +313,6 @@ def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows,
     assert (again, third_cost) == (undisturbed, 0)
 
 
-def test_progress_never_goes_back(llama, windows, tmp_path):
-    told = []
-    score(
-        llama,
-        windows,
-        tmp_path / "a",
-        token_budget=60,
-        progress=lambda *counts: told.append(counts),
-    )
-    done, total = zip(*told, strict=True)
-    assert list(done) == sorted(done)
-    assert list(total) == sorted(total)
-
-
 def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp_path):
     class Broken:
         is_regrouped = False
@@ -390,7 +333,3 @@ def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp
         )
         decisions = [decide(of_call, filtering_threshold=0.5) for of_call in scored.values()]
         assert {decision.reason for decision in decisions} == {FilterReason.NOT_FINITE}
-
-
-def test_no_calls_have_no_losses(llama, windows, tmp_path):
-    assert score(llama, windows, tmp_path / "a", []) == {}

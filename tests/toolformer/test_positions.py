@@ -37,20 +37,6 @@ def test_chosen_are_the_most_probable_ones_above_the_threshold(probabilities, th
             assert (probabilities[position], left_out) > (probabilities[left_out], position)
 
 
-@given(
-    pairs=st.lists(st.tuples(st.floats(0, 1), st.booleans())),
-    count=st.integers(1, 5),
-)
-def test_positions_that_are_not_allowed_take_no_places(pairs, count):
-    probabilities = [probability for probability, _ in pairs]
-    allowed = [is_allowed for _, is_allowed in pairs]
-    chosen = choose_positions(
-        probabilities, sampling_threshold=0.1, positions_per_text=count, is_allowed=allowed
-    )
-    silenced = [p if is_allowed else 0.0 for p, is_allowed in pairs]
-    assert chosen == choose_positions(silenced, sampling_threshold=0.1, positions_per_text=count)
-
-
 @pytest.mark.parametrize("probability", [0.05, math.nan])
 def test_exactly_the_threshold_and_nan_are_not_above_it(probability):
     chosen = choose_positions([probability], sampling_threshold=0.05, positions_per_text=5)

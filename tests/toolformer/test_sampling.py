@@ -29,7 +29,6 @@ from toolformer.sampling import (
     sample_calls,
     sample_shard,
 )
-from tools.errors import CallSyntaxError
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
@@ -255,13 +254,6 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
     ]
 
 
-def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
-    rows = call(llama, windows, EVERYWHERE, takes_arguments=False)
-    last = len(windows[0].ids) - 1
-    places = {(row.document_id, row.position) for row in rows}
-    assert {("document-0", 0), ("document-0", last)} <= places
-
-
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
     prefix = len(encode("Calls.\nIn:"))
@@ -279,24 +271,6 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
     assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
 
 
-def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
-    before = llama.tokens_fed
-    call(llama, windows, EVERYWHERE, takes_arguments=False)
-    first_pass = llama.tokens_fed - before
-    before = llama.tokens_fed
-    assert call(llama, windows, dataclasses.replace(PARAMETERS, sampling_threshold=1.0)) == []
-    assert llama.tokens_fed - before == first_pass
-
-
-def test_a_text_without_allowed_positions_gets_no_calls(llama, tokenizer):
-    windows = windows_of(tokenizer, "[[[", "Rain.")
-    rows = call(llama, windows)
-    assert {row.document_id for row in rows} == {"document-1"}
-    before = llama.tokens_fed
-    assert call(llama, windows[:1]) == []
-    assert llama.tokens_fed > before
-
-
 def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(tokenizer):
     (window,) = windows_of(tokenizer, "é  [a] [")
     allowed = allowed_positions(window)
@@ -309,45 +283,6 @@ def test_a_forced_call_without_arguments_is_settled_without_sampling(llama, wind
     assert {row.sample_text for row in rows} == {"QA()]"}
     assert [row.sample_index for row in rows] == [0] * 9
     assert {(row.arguments, row.status) for row in rows} == {("", "parsed")}
-
-
-def test_a_free_call_without_arguments_is_sampled(llama, windows):
-    rows = call(
-        llama, windows, dataclasses.replace(PARAMETERS, is_constrained=False), takes_arguments=False
-    )
-    assert len(rows) == 18
-    assert {row.sample_text for row in rows} != {"QA()]"}
-
-
-def test_rows_are_ordered_by_window_position_and_sample(llama, windows):
-    rows = call(llama, windows)
-    keys = [(row.document_id, row.window, row.position, row.sample_index) for row in rows]
-    assert keys == sorted(keys)
-    assert len(set(keys)) == len(keys) == 18
-    for row in rows:
-        (window,) = [w for w in windows if w.document_id == row.document_id]
-        assert row.character_offset == window.offsets[row.position]
-
-
-def test_windows_of_one_text_are_told_apart(llama, tokenizer):
-    text = "Six times seven is 42. " * 3
-    windows = windows_of(tokenizer, text, window_tokens=24)
-    rows = call(llama, windows)
-    assert {row.window for row in rows} == {window.index for window in windows}
-    for row in rows:
-        window = windows[row.window]
-        assert row.character_offset == window.start + window.offsets[row.position]
-
-
-def test_arguments_are_those_the_tool_makes_of_them(llama, windows):
-    def refuse(arguments):
-        raise CallSyntaxError("never", "Never.")
-
-    parsed = call(llama, windows, parse=lambda arguments: "same")
-    refused = call(llama, windows, parse=refuse)
-    assert [row.sample_text for row in parsed] == [row.sample_text for row in refused]
-    settled = call(llama, windows, takes_arguments=False, parse=refuse)
-    assert {(row.status, row.reason) for row in settled} == {("dropped", "invalid_arguments")}
 
 
 @given(
@@ -370,12 +305,6 @@ def test_the_window_size_named_in_the_error_fits(prefix, window, new, context):
     else:
         copies = 1 if prefix.prompt is None else 2
         assert prefix.length + copies * window + new < context
-
-
-def test_a_text_without_a_prompt_is_counted_once():
-    check_context(PromptPrefix(None, 0, ()), 1024, 64, 2048)
-    with pytest.raises(SequenceTooLongError):
-        check_context(PromptPrefix(SplitPrompt.of(PROMPT), 1, ()), 1024, 64, 2048)
 
 
 def shard(model, windows, folder, *, progress=lambda done, total: None, per_batch=2, **changes):
@@ -453,21 +382,6 @@ def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows
     assert llama.tokens_fed == before
 
 
-def test_proposals_of_a_shard_follow_their_windows(llama, windows, tmp_path):
-    proposed = [{12: "a"}, {0: "b"}, {3: "c"}]
-    rows = shard(llama, windows, tmp_path / "a", proposed=proposed)
-    assert [(row.document_id, row.position, row.arguments) for row in rows] == [
-        ("document-0", 12, "a"),
-        ("document-1", 0, "b"),
-        ("document-2", 3, "c"),
-    ]
-    assert shard(llama, windows, tmp_path / "a", proposed=proposed) == rows
-
-
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):
     with pytest.raises(SequenceTooLongError, match=rf"takes {CONTEXT_LENGTH}.*at most \d+"):
         shard(llama, windows, tmp_path / "a", window_tokens=300)
-
-
-def test_a_shard_without_windows_has_no_rows(llama, tmp_path):
-    assert shard(llama, [], tmp_path / "a") == []

@@ -92,13 +92,6 @@ def test_what_reaches_the_lowest_threshold_is_of_float32_and_has_a_swapped_loss(
     assert [cost.stage for cost in found.costs] == ["scoring", "rescoring", "swapped_results"]
 
 
-def test_without_a_second_look_all_is_of_one_precision(tmp_path):
-    wanted = LossesWanted(lowest_threshold=0.0, chance_calls=6, seed=0, is_rescored=False)
-    found = scored(tmp_path, wanted=wanted)
-    assert {score.precision for score in found.scores.values()} == {"bfloat16"}
-    assert [cost.stage for cost in found.costs] == ["scoring", "swapped_results"]
-
-
 def test_no_calls_load_no_model(tmp_path):
     scoring = ShardScoring(
         load_in=lambda name: pytest.fail("a model was loaded"),
@@ -108,9 +101,3 @@ def test_no_calls_load_no_model(tmp_path):
         progress=lambda stage, tool: lambda done, total: None,
     )
     assert scoring.score("Calculator", [], lambda *_: pytest.fail("kept")) == ToolScores({})
-
-
-def test_a_tool_that_always_says_the_same_has_no_sample(tmp_path):
-    found = scored(tmp_path, calls_with(["7"] * 12), precision="float32")
-    assert not any(score.is_in_chance_sample for score in found.scores.values())
-    assert {score.swapped_call_id for score in found.scores.values()} == {None}

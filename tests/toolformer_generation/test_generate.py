@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import weakref
 
 import pytest
@@ -23,7 +22,7 @@ from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.decoding.decoder import complete
-from toolformer.errors import ModelNotFoundError, SequenceTooLongError
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
@@ -31,7 +30,6 @@ from toolformer_generation import toolformer_generate
 from tools.base import Tool
 from tools.calculator import Calculator
 from tools.calendar import Calendar
-from tools.errors import ToolCallError
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -177,16 +175,6 @@ def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
     assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
 
 
-def test_calls_of_a_batch_have_their_results_and_one_is_taken_back(model, tokenizer):
-    output = generate(model, tokenizer, list(PROMPTS), all_tools())
-    texts = [text.replace(END, "") for text in tokenizer.batch_decode(output)]
-    assert texts[:3] == list(LESSONS[:3])
-    assert texts[3].startswith("Ask my friend [Friend(me) -> (me) to yes]")
-    assert "[" not in texts[4]
-    (undone,) = decoded(model, tokenizer, [PROMPTS[4]], all_tools())[0].undone_calls
-    assert undone == (" [7", "not_a_call")
-
-
 @pytest.mark.parametrize("name", ["gpt2", "gptj", "gpt_neox", "granite", "llama_split"])
 def test_tokens_of_other_architectures_are_those_of_the_decoder(name):
     theirs = ARCHITECTURES[name]()
@@ -261,23 +249,6 @@ def test_start_that_the_tokenizer_puts_in_front_changes_nothing_behind_the_promp
     assert (output[:, : at + 1] == starting.convert_tokens_to_ids(start)).any(dim=1).all()
 
 
-def test_start_token_that_the_user_wrote_is_no_second_one(model, tokenizer):
-    bare = generate(model, tokenizer, PROMPTS[0], all_tools())
-    started = generate(model, tokenizer, START + PROMPTS[0], all_tools())
-    assert started[0].tolist() == [0, *bare[0].tolist()]
-
-
-def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
-    output = model.generate(custom_generate=toolformer_generate, max_new_tokens=5)
-    (completion,) = decoded(model, tokenizer, [""], max_new_tokens=5)
-    assert output.tolist() == [[0, *completion.token_ids]]
-
-
-def test_prompt_that_leaves_no_room_is_named(model, tokenizer):
-    with pytest.raises(SequenceTooLongError, match="Prompt 1 has 400 tokens"):
-        generate(model, tokenizer, ["a", "a" * 400], all_tools())
-
-
 # --- what generate is told ----------------------------------------------------------------------
 
 
@@ -296,48 +267,11 @@ def test_text_ends_at_the_given_eos_and_is_padded_with_the_given_token(model, to
     assert END in third.rstrip("#")
 
 
-def test_settings_of_a_generation_config_object_are_taken(model, tokenizer):
-    config = model.generation_config
-    config.max_new_tokens = 1
-    config.pad_token_id = tokenizer.pad_token_id
-    inputs = tokenizer(PROMPTS[0], return_tensors="pt")
-    output = model.generate(
-        **inputs, generation_config=config, custom_generate=toolformer_generate,
-        tools=[Calculator()], call_top_k=1,
-    )  # fmt: skip
-    assert tokenizer.decode(output[0]) == "6 times 7 is [Calculator(6 * 7) -> 42] "
-
-
-def test_sequences_come_in_an_object_where_one_is_asked_for(model, tokenizer):
-    plain = generate(model, tokenizer, list(PROMPTS), all_tools())
-    output = generate(model, tokenizer, list(PROMPTS), all_tools(), return_dict_in_generate=True)
-    assert output.sequences.tolist() == plain.tolist()
-
-
-@pytest.mark.parametrize("changes", [{"call_top_k": 0}, {"max_calls": 0}, {"tools": None}])
-def test_calls_can_be_switched_off(model, tokenizer, changes):
-    off = generate(model, tokenizer, PROMPTS[0], **{"tools": all_tools(), **changes})
-    assert "[" not in tokenizer.decode(off[0])
-
-
 def test_limits_of_calls_and_results_are_taken(model, tokenizer):
     cut = generate(model, tokenizer, PROMPTS[2], all_tools(), max_result_tokens=8)
     assert "-> Today is]" in tokenizer.decode(cut[0])
     undone = generate(model, tokenizer, PROMPTS[0], all_tools(), max_call_tokens=5)
     assert "[" not in tokenizer.decode(undone[0])
-
-
-def test_call_without_an_answer_in_time_is_taken_back(model, tokenizer):
-    class Slow(Calculator):
-        def call(self, arguments, document):
-            time.sleep(5)
-            raise ToolCallError("never", "never")
-
-    started = time.monotonic()
-    output = generate(model, tokenizer, PROMPTS[0], [Slow()], deadline_seconds=0.1)
-    assert time.monotonic() - started < 5
-    plain = generate(model, tokenizer, PROMPTS[0])
-    assert output.tolist() == plain.tolist()
 
 
 def test_calendar_answers_with_the_given_day_or_the_present_one(model, tokenizer):
@@ -383,13 +317,6 @@ def test_model_that_came_from_no_directory_needs_a_tokenizer(model, tokenizer):
         generate(model, tokenizer, PROMPTS[0])
     output = generate(model, tokenizer, PROMPTS[0], all_tools(), processing_class=tokenizer)
     assert tokenizer.decode(output[0]) == LESSONS[0] + END
-
-
-def test_directory_without_a_tokenizer_is_named(model, tokenizer, tmp_path):
-    model.save_pretrained(tmp_path / "bare")
-    bare = AutoModelForCausalLM.from_pretrained(tmp_path / "bare")
-    with pytest.raises(ModelNotFoundError, match="bare' cannot be loaded"):
-        generate(bare, tokenizer, PROMPTS[0])
 
 
 def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_path):

@@ -112,11 +112,6 @@ def test_what_decoding_with_calls_cannot_do_is_named(model, changes, named):
     assert named in str(refused.value)
 
 
-def test_an_assistant_model_is_refused(model, taught_directory):
-    with pytest.raises(UnservedGenerationError, match="assistant_model"):
-        generate(model, assistant_model=type(model).from_pretrained(taught_directory))
-
-
 def test_criteria_other_than_the_configured_ones_are_refused_though_of_the_same_kind(model):
     from transformers.generation import EosTokenCriteria, MaxLengthCriteria
 
@@ -136,23 +131,11 @@ def test_several_outcomes_are_refused(model):
         generate(model, max_new_tokens=4)
 
 
-def test_stop_strings_and_misspelt_arguments_are_refused_by_transformers(model):
-    with pytest.raises(ValueError, match="stop strings"):
-        generate(model, stop_strings=["."])
-    with pytest.raises(ValueError, match="call_topk"):
-        generate(model, call_topk=3)
-
-
 def test_model_in_training_mode_is_refused_and_left_as_it_is(model):
     model.train()
     with pytest.raises(UnservedGenerationError, match=r"call model\.eval\(\)"):
         generate(model)
     assert model.training
-
-
-def test_tool_that_cannot_run_here_is_named_before_anything_is_decoded(model):
-    with pytest.raises(ToolUnavailableError, match="it has left"):
-        generate(model, tools=[Calculator(), Away()])
 
 
 def test_what_transformers_prepares_itself_is_served(model):

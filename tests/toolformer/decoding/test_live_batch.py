@@ -230,17 +230,6 @@ def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(started, taught
     released.set()
 
 
-def test_a_free_place_needs_none_in_the_queue(started, taught):
-    batch = started(taught, max_active=2, max_waiting=0)
-    released = threading.Event()
-    hold = {"run_call": lambda call: str(released.wait(20)), "call_top_k": 1}
-    batch.submit(request(PROMPTS[0], **hold), Listener())
-    batch.submit(request(PROMPTS[0], **hold), Listener())
-    with pytest.raises(QueueFullError, match="at most 0"):
-        batch.submit(request(PROMPTS[0]), Listener())
-    released.set()
-
-
 def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, taught):
     batch = started(taught)
     listener, late = Listener(), Listener()

@@ -48,13 +48,6 @@ def rows(start, end):
     return list(range(start, end))
 
 
-def test_every_row_is_fed_once_in_order(tmp_path):
-    taken = []
-    assert feed(tmp_path, rows, taken=taken) == rows(0, 10)
-    assert taken == [(0, 4), (4, 8), (8, 10)]
-    assert not is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -120,10 +113,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
         feed(tmp_path, broken)
 
 
-def test_no_rows_feed_nothing(tmp_path):
-    assert feed(tmp_path, rows, count=0) == []
-
-
 @pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])
 def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, windows):
     assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
@@ -164,19 +153,3 @@ def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
     assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
     assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
     assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
-
-
-def test_a_row_too_large_to_halve_says_what_to_do():
-    def never(rows):
-        raise MemoryError
-
-    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
-        feed_in_halves([1, 2], never)
-
-
-def test_keys_of_long_windows_bound_a_batch_on_a_processor():
-    model = tiny_model()
-    short = windows_per_batch(model, branches_per_window=6)
-    # The tiny model's keys take a few hundred bytes a token.
-    long = windows_per_batch(model, branches_per_window=6, window_tokens=100_000)
-    assert 1 <= long < short

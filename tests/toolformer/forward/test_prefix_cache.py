@@ -16,16 +16,6 @@ def test_a_split_prompt_says_what_the_prompt_says(before, after, text):
     assert not split.prefix.endswith(" ")
 
 
-def test_the_space_before_the_slot_belongs_to_the_text():
-    split = SplitPrompt.of(PROMPT)
-    assert (split.prefix, split.before_text) == ("Add calls.\nInput:", " ")
-    assert split.text_part("Rain.") == " Rain.\nOutput:"
-
-
-def test_a_text_that_looks_like_a_slot_is_left_as_it_is():
-    assert SplitPrompt.of("In: {text}\nOutput:").text_part("{text}") == " {text}\nOutput:"
-
-
 def test_states_behind_the_prefix_equal_those_of_feeding_all(each_model):
     prefix = compute_prompt_prefix(each_model, PROMPT)
     assert prefix.prompt is not None

@@ -19,7 +19,6 @@ from toolformer.question_answering.reader import (
     best_answer,
     passage_weights,
 )
-from tools.errors import ToolDiedError
 
 PASSAGES = [
     {"title": "Otter", "text": "Otters swim in rivers.", "score": -0.5},
@@ -139,15 +138,6 @@ def test_questions_that_memory_does_not_hold_together_are_read_apart(model, monk
     assert groups[:3] == [2, 1, 1]
 
 
-def test_memory_that_does_not_hold_one_question_says_what_to_lower(model, monkeypatch):
-    def out_of_memory(model, questions, parameters):
-        raise MemoryError
-
-    monkeypatch.setattr("toolformer.question_answering.reader._read", out_of_memory)
-    with pytest.raises(ToolDiedError, match=r"Lower tools\.QA\.options\.passages"):
-        read_answer(model, QUESTION, PASSAGES, EVERYTHING)
-
-
 def test_the_model_is_loaded_at_the_first_question_and_not_before():
     loads = []
 
@@ -162,16 +152,6 @@ def test_the_model_is_loaded_at_the_first_question_and_not_before():
     assert loads == []
     reader.read([(QUESTION, PASSAGES[:1])])
     assert loads == [1]
-
-
-def test_passages_without_a_candidate_give_no_answer(model):
-    nothing = [{"title": "", "text": "of the and who swims", "score": 0.0}]
-    assert read_answer(model, QUESTION, nothing, EVERYTHING) is None
-
-
-def test_one_passage_without_a_candidate_leaves_the_others(model):
-    mixed = [{"title": "", "text": "of the", "score": 0.0}, PASSAGES[0]]
-    assert read_answer(model, QUESTION, mixed, EVERYTHING) is not None
 
 
 def test_improbable_beginnings_are_not_followed(model):

@@ -93,10 +93,3 @@ def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
     assert next(articles).title == "Café"
     with pytest.raises(SourceError, match="ends in the middle of a frame"):
         next(articles)
-
-
-def test_a_file_that_went_meanwhile_is_named(tmp_path):
-    file = written(tmp_path / "a.jsonl", PLAIN)
-    (tmp_path / "a.jsonl").unlink()
-    with pytest.raises(SourceError, match=r"a\.jsonl.*No such file"):
-        next(read_articles(file))

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.errors import TrainingError
@@ -138,12 +137,6 @@ finetune(
     wait_until_ended(workers)
 
 
-def test_what_a_worker_has_to_tell_reaches_the_caller(train, tmp_path):
-    with pytest.raises(TrainingError, match=r"at step \d+ is nan.*learning_rate"):
-        train(steps=20, learning_rate=1e30)
-    assert not list((tmp_path / "tuned-state").glob("*.tmp"))
-
-
 def test_an_interrupted_call_ends_the_processes(train):
     workers = []
 
@@ -181,21 +174,3 @@ class EndingWeights(LossWeights):
 def test_a_process_that_fails_is_named_with_the_reason(train, kind, expected):
     with pytest.raises(TrainingError, match=expected):
         train(loss_weights=kind(text=1.0, call=1.0, result=1.0))
-
-
-def test_more_processes_than_graphics_devices_are_refused(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TrainingError, match=r"processes is 2, but there are 1 CUDA devices"):
-        finetune(
-            base,
-            tmp_path / "tuned",
-            ROWS,
-            DEVELOPMENT,
-            parameters=SETTINGS,
-            bos_token=None,
-            resume_folder=tmp_path / "state",
-            fingerprint="f1",
-            facts={},
-            report=lambda _: None,
-            device="cuda",
-        )

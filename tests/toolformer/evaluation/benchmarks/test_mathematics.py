@@ -84,18 +84,6 @@ def test_a_number_of_asdiv_may_have_commas_and_a_unit(tmp_path, answer, number):
     assert [item.gold for item in items[1:]] == ([(number,)] if number else [])
 
 
-def test_a_problem_without_its_parts_is_rejected(tmp_path):
-    more = (
-        '<Problem ID="a"><Body>A coin.</Body><Answer>1</Answer></Problem>',
-        '<Problem ID="b"><Body>A coin.</Body><Question>How?</Question></Problem>',
-    )
-    reasons = left_out_of(asdiv(tmp_path, *more))
-    assert [reason.partition(" is missing")[0] for reason in reasons.values()] == [
-        "column 'Question'",
-        "column 'Answer'",
-    ]
-
-
 def test_the_array_of_svamp_is_read(tmp_path):
     benchmark = Svamp(write_json(tmp_path / "SVAMP.json", [svamp_row(9.0)], indent=2))
     assert items_of(benchmark) == [

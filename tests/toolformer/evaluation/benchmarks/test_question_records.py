@@ -14,7 +14,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
 )
 from toolformer.evaluation.benchmarks import question_records
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
-from toolformer.evaluation.benchmarks.mathematics import Asdiv, Svamp
+from toolformer.evaluation.benchmarks.mathematics import Asdiv
 from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
 
 ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
@@ -48,12 +48,6 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
     row = json.dumps(ROWS[0])
     file.write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n\r\n{row}".encode())
     assert [item.item_id for item in items_of(NaturalQuestions(file))] == ["nq-1", "nq-3"]
-
-
-@pytest.mark.parametrize("data", ["x", ["x"]])
-def test_a_column_named_as_the_list_of_a_document_does_not_matter(tmp_path, data):
-    rows = [{**row, "data": data} for row in ROWS]
-    assert len(items_of(NaturalQuestions(write_lines(tmp_path / "nq.jsonl", *rows)))) == 3
 
 
 def test_reading_goes_on_after_a_bad_line(tmp_path):
@@ -122,24 +116,6 @@ def test_ids_that_occur_twice_are_told_apart(tmp_path):
     assert [item.item_id for item in items] == ["a", "a#2", "a#2#2", "a#3", "7"]
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(BenchmarkFileError, match=r"'nq'.*Correct the path"):
-        list(NaturalQuestions(tmp_path / "nq.jsonl").items())
-
-
-def test_a_folder_in_place_of_a_file_is_named(tmp_path):
-    with pytest.raises(BenchmarkFileError, match="expected a file, no folder"):
-        list(NaturalQuestions(tmp_path).items())
-
-
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"", mtime=0)])
-def test_an_empty_file_is_named(tmp_path, content):
-    file = tmp_path / ("nq.jsonl.gz" if content[:1] == b"\x1f" else "nq.jsonl")
-    file.write_bytes(content)
-    with pytest.raises(BenchmarkFileError, match="is empty; expected JSON lines"):
-        list(NaturalQuestions(file).items())
-
-
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -169,12 +145,6 @@ def test_a_truncated_file_gives_what_stands_before_and_then_an_error(tmp_path):
     with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
         read.extend(iter(lambda: next(entries), None))
     assert len(read) > 1_000
-
-
-def test_a_file_that_is_not_compressed_as_named_is_an_error(tmp_path):
-    file = write_lines(tmp_path / "nq.jsonl.gz", *ROWS)
-    with pytest.raises(BenchmarkFileError, match="with the suffix of its compression"):
-        list(NaturalQuestions(file).items())
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
@@ -213,19 +183,3 @@ def test_xml_in_an_encoding_that_cannot_be_read_is_an_error(tmp_path, encoding):
     file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n<x></x>')
     with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
         list(Asdiv(file).items())
-
-
-def test_xml_of_something_else_has_no_rows(tmp_path):
-    file = tmp_path / "asdiv.xml"
-    file.write_text("<html><body>Not found</body></html>")
-    with pytest.raises(BenchmarkFileError, match="no known format of 'asdiv'"):
-        list(Asdiv(file).items())
-
-
-def test_another_benchmark_than_named_is_told_from_its_columns(tmp_path):
-    file = write_lines(tmp_path / "nq.jsonl", *ROWS)
-    benchmark = Svamp(file)
-    # Its lines have a question too, but no number.
-    assert set(left_out_of(benchmark).values()) == {
-        "column 'answer' is ['Ada', 'Ada Lund']; expected a number"
-    }

@@ -35,17 +35,6 @@ def test_the_lines_of_templama_are_read(tmp_path):
     ]
 
 
-def test_years_of_one_fact_differ_in_date_but_not_in_prompt(tmp_path):
-    items = items_of(TempLama(write_lines(tmp_path / "t.json", fact("2012"), fact("2013"))))
-    assert len({item.prompt for item in items}) == 1
-    assert [item.current_date.year for item in items] == [2012, 2013]
-
-
-def test_a_query_with_its_gap_before_the_end_is_left_out(tmp_path):
-    file = write_lines(tmp_path / "t.json", fact(), fact(query="_X_ is the head of Turin."))
-    assert left_out_of(TempLama(file)) == {"t.json, row 2": "mask_not_last"}
-
-
 @pytest.mark.parametrize("date", [None, "in May", "20120101x", "12", True])
 def test_a_query_without_a_year_is_rejected(tmp_path, date):
     file = write_lines(tmp_path / "t.json", fact(), fact(date=date))
