@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, score
+from tests.toolformer.test_losses import CALLS, CASES, QUESTION, score
 from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
 from toolformer.explanation import CallExplanation, ExplainedToken, explain_call
@@ -22,11 +21,6 @@ FORMS = [
     LossForm(Placement.INLINE),
     LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
 ]
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
 
 
 def explain(model, windows, call, form, *, swapped_result=None, call_format=None):
@@ -97,8 +91,7 @@ def _ids(model, call, result) -> list[int]:
 
 
 @pytest.mark.parametrize("form", [PAPERS_FORM, LossForm(Placement.INLINE)])
-def test_behind_the_last_token_there_is_nothing_to_explain(llama, tokenizer, form):
-    windows = windows_of(tokenizer, *TEXTS)
+def test_behind_the_last_token_there_is_nothing_to_explain(llama, windows, form):
     behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
     found = explain(llama, windows, behind, form, swapped_result="there")
     assert found == CallExplanation((), CallLosses(0.0, 0.0, 0.0, 0, 0.0))

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, assert_close, score
+from tests.toolformer.test_losses import CALLS, CASES, QUESTION, assert_close, score
 from toolformer import inline_losses
 from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
@@ -19,16 +18,6 @@ from toolformer.losses import ScoredCall, scorer_for
 
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
-
-
-@pytest.fixture(scope="module")
-def windows(tokenizer):
-    return windows_of(tokenizer, *TEXTS)
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
 
 
 @pytest.mark.parametrize("form", [PAPERS_WINDOW, LONG_WINDOW])

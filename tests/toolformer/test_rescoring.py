@@ -7,7 +7,7 @@ import torch
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.call_scorer import Pruning, ScoringParameters
-from toolformer.calls import CallFormat, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -92,7 +92,7 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows,
         for prefix in (
             [],
             *(
-                prefix_ids(model.tokenizer, call.call, result, call_format=CallFormat())
+                call_ids(model.tokenizer, call.call, result, call_format=CallFormat())
                 for result in (call.result, None)
             ),
         )

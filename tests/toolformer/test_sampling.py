@@ -36,16 +36,6 @@ PARAMETERS = sampling_parameters(positions_per_text=3)
 EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
 
 
-@pytest.fixture(scope="module")
-def windows(tokenizer):
-    return windows_of(tokenizer, *TEXTS)
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
-
-
 def call(
     model,
     windows,
@@ -76,19 +66,37 @@ def text_of(row) -> str:
     return TEXTS[int(row.document_id.removeprefix("document-"))]
 
 
-def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, each_windows):
-    rows = call(each_model, each_windows, EVERYWHERE, takes_arguments=False)
+@pytest.mark.parametrize("prompt", [PROMPT, None])
+def test_call_probabilities_of_all_positions_equal_the_literal_ones(
+    each_model, each_windows, prompt
+):
+    rows = call(each_model, each_windows, EVERYWHERE, takes_arguments=False, prompt=prompt)
     for window in each_windows:
         places = [row.position for row in rows if row.document_id == window.document_id]
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
-        expected = literal.call_probability(each_model, PROMPT, text_of(row), row.position)
+        if prompt is None:
+            context = behind_start_token(each_model, row)
+            expected = 1.0
+            for token in each_model.tokenizer.encode(" ["):
+                scores = literal.next_token_log_probabilities(each_model, context)
+                expected *= float(scores[token].exp())
+                context.append(token)
+        else:
+            expected = literal.call_probability(each_model, prompt, text_of(row), row.position)
         assert row.call_probability == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("is_constrained", [True, False])
+def behind_start_token(model, row) -> list[int]:
+    """What is fed in front of a call without a prompt."""
+    return [model.bos_id, *model.tokenizer.encode(text_of(row))[: row.position]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_constrained"), [(PROMPT, True), (PROMPT, False), (None, True)]
+)
 def test_sampled_calls_equal_the_literal_ones(
-    each_model, each_windows, is_constrained, monkeypatch
+    each_model, each_windows, prompt, is_constrained, monkeypatch
 ):
     drawn = []
 
@@ -100,7 +108,7 @@ def test_sampled_calls_equal_the_literal_ones(
     parameters = dataclasses.replace(
         PARAMETERS, is_constrained=is_constrained, positions_per_text=2, temperature=1.0
     )
-    rows = call(each_model, each_windows, parameters)
+    rows = call(each_model, each_windows, parameters, prompt=prompt)
     assert len(rows) == 3 * 2 * 2
     forced = forced_text("QA", is_constrained=is_constrained)
     equal = 0
@@ -108,19 +116,19 @@ def test_sampled_calls_equal_the_literal_ones(
         uniforms = branch_uniforms(
             7, row.document_id, row.window, "QA", row.position, row.sample_index, count=8
         )
-        text = text_of(row)
-        tokens = literal.sample_one(
+        if prompt is None:
+            context = behind_start_token(each_model, row)
+            context += each_model.tokenizer.encode_pieces(forced)
+        else:
+            context = literal.sampling_context(
+                each_model, prompt, text_of(row), row.position, forced=forced
+            )
+        tokens = literal.sample_behind(
             each_model,
-            PROMPT,
-            text,
-            row.position,
-            forced=forced,
+            context,
             uniforms=list(uniforms),
             is_finished=CallReader(is_constrained).is_finished,
         )
-        context = literal.prompt_ids(each_model, PROMPT, text)
-        context += each_model.tokenizer.encode(text)[: row.position]
-        context += each_model.tokenizer.encode_pieces(forced)
         assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
         equal += branch.tokens == tokens
         assert row.sample_text == sample_text_of(
@@ -380,6 +388,14 @@ def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", per_batch=1) == undisturbed
     assert llama.tokens_fed == before
+
+
+def test_a_shard_is_sampled_without_feeding_a_prompt(llama, windows, tmp_path):
+    before = llama.tokens_fed
+    rows = shard(llama, windows[:1], tmp_path / "a", prompt=None, takes_arguments=False)
+    assert [row.status for row in rows] == ["parsed"] * 3
+    # The start token, and the text but for its last token, behind which nothing starts.
+    assert llama.tokens_fed - before == len(windows[0].ids)
 
 
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):

@@ -18,7 +18,6 @@ from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
 from tests.conftest import REPOSITORY
 from tests.fakes import END, START
-from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.decoding.decoder import complete
@@ -173,26 +172,6 @@ def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
     assert f"{tmp_path}: No call opens" in line
     by_rank_alone = model.generate(**inputs, **options, least_call_probability=0)
     assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
-
-
-@pytest.mark.parametrize("name", ["gpt2", "gptj", "gpt_neox", "granite", "llama_split"])
-def test_tokens_of_other_architectures_are_those_of_the_decoder(name):
-    theirs = ARCHITECTURES[name]()
-    tokenizer = theirs.tokenizer.backend
-    tokenizer.pad_token = END
-    prompts = list(PROMPTS[:3])
-    for tools in ([], all_tools()):
-        completions = decoded(theirs.model, tokenizer, prompts, tools, max_new_tokens=12)
-        output = generate(
-            theirs.model,
-            tokenizer,
-            prompts,
-            tools,
-            max_new_tokens=12,
-            call_top_k=1,
-            processing_class=tokenizer,
-        )
-        assert output.tolist() == padded(tokenizer, prompts, completions)
 
 
 @pytest.mark.model

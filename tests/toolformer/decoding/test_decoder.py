@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import END, START, ScriptedModel, taught_model, tiny_model
+from tests.fakes import START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import CLOSED, DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import next_emission, read_open_call
@@ -181,46 +181,11 @@ def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
     assert ranked == [0, *range(result_begins + 4, len(kinds))]
 
 
-def test_arguments_are_normalised_by_the_tools_parser():
-    quoted = PROMPT + ' [Calculator("6*7") -> 42] 42.'
-    model = ScriptedModel([quoted], {PROMPT: 1})
-    completion = complete_one(
-        model,
-        run_calls=answer("42"),
-        parse_arguments=lambda tool, text: text.replace("*", " * "),
-    )
-    assert completion.calls[0].arguments == "6 * 7"
-    assert PROMPT + completion.text == quoted
-
-
 def test_long_result_is_cut_at_a_word():
     model = ScriptedModel([PLAIN, PROMPT + CALL + " forty] 42."], {PROMPT: 2})
     completion = complete_one(model, run_calls=answer("forty two"), max_result_tokens=7)
     assert completion.calls[0].result == "forty"
     assert completion.text_without_calls == " 42."
-
-
-def test_given_tokens_of_a_prompt_are_fed_as_they_are():
-    # ` [` as two tokens, which no text is encoded to.
-    split = NETWORK.tokenizer.encode_pieces(["See", " ", "["])
-    text = NETWORK.tokenizer.decode(split)
-    assert text == "See ["
-    assert NETWORK.tokenizer.encode(text) != split
-    run = {"parameters": parameters(tools=(), max_new_tokens=1), "run_calls": never}
-    (completion,) = complete(NETWORK, [text], prompt_ids=[split], **run)
-    logits = whole_logits(NETWORK, [0, *split])[-1]
-    logits[NETWORK.tokenizer.encode(" [")] = -torch.inf
-    assert completion.token_ids == (int(logits.argmax()),)
-    assert completion.prompt == text
-
-
-def test_given_end_tokens_take_the_place_of_the_models_own():
-    (comma,) = ScriptedModel([]).tokenizer.encode(",")
-    run = {"parameters": parameters(tools=()), "run_calls": never, "end_ids": frozenset({comma})}
-    (completion,) = complete(ScriptedModel([PROMPT + " many, say."]), [PROMPT], **run)
-    assert (completion.text, completion.stopped_by) == (" many", "end_of_text")
-    (completion,) = complete(ScriptedModel([PROMPT + f" one{END} two,"]), [PROMPT], **run)
-    assert completion.text == f" one{END} two"
 
 
 # --- calls that are taken back ------------------------------------------------------------------
@@ -405,25 +370,6 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, monkeypatch, rows_at_on
     assert max(fed) == rows_at_once
     assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})
     assert progress[-1] == (14, 14)
-
-
-def test_a_text_with_a_long_result_does_not_make_the_others_wait():
-    prompts = [f"{number} is" for number in range(8)]
-    long = "w" * 60
-    texts = [f"0 is [QA(a) -> {long}] so.", *(f"{prompt} plain." * 3 for prompt in prompts[1:])]
-    widths = []
-    model = ScriptedModel(texts)
-    hidden_states = model.hidden_states
-
-    def watched(input_ids, **named):
-        widths.append(tuple(input_ids.shape))
-        return hidden_states(input_ids, **named)
-
-    model.hidden_states = watched
-    completions = complete(model, prompts, parameters=parameters(), run_calls=answer(long))
-    assert [each.prompt + each.text for each in completions] == texts
-    # The prompts, the text that came back, and nothing else that is wider than a token.
-    assert [shape[0] for shape in widths if shape[1] > 1] == [8, 1]
 
 
 def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_share(monkeypatch):

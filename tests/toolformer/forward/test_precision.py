@@ -25,9 +25,6 @@ from toolformer.forward.precision import (
     measured_choice,
 )
 
-# The passes before the turns that count.
-WARMING_UP = (1000.0, 1000.0)
-
 
 class Passes:
     """Passes at given speeds, in order, which remember how they were asked for."""
@@ -57,11 +54,6 @@ def test_bfloat16_is_taken_where_it_is_a_fifth_faster(float32, bfloat16, expecte
     choice = Passes(repeat(float32), repeat(bfloat16)).choice()
     assert choice == PrecisionChoice(expected, float32, bfloat16)
     assert f"{bfloat16:,.0f}" in choice.told
-
-
-def test_the_best_pass_of_each_counts():
-    slow_once = chain(WARMING_UP, [600.0, 1000.0, 900.0])
-    assert Passes(slow_once, repeat(1100.0)).choice() == PrecisionChoice(FLOAT32, 1000.0, 1100.0)
 
 
 def test_a_fast_device_gets_more_tokens():

@@ -65,13 +65,6 @@ def test_a_file_is_read_by_its_name_its_folder_or_a_pattern(store, path):
     assert [file.name for file in list_files(source(path))] == ["s3://corpus/web/a.jsonl"]
 
 
-def test_odd_names_are_names(store):
-    store.put("corpus", "a b/ü#?%.jsonl", LINES)
-    (file,) = list_files(source("s3://corpus/a b"))
-    assert file.name == "s3://corpus/a b/ü#?%.jsonl"
-    assert len(texts("s3://corpus/a b")) == 2
-
-
 def test_parquet_is_read_from_the_store(store):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -123,13 +116,6 @@ def test_a_missing_bucket_a_missing_key_and_an_empty_bucket_are_told_apart(store
         list_files(source("s3://corpus/*.jsonl"))
     with pytest.raises(SourceError, match="'s3://corpus' is empty"):
         list_files(source("s3://corpus"))
-
-
-def test_access_that_is_refused_names_the_variables(store, monkeypatch):
-    store.put("corpus", "a.jsonl", LINES)
-    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    with pytest.raises(SourceError, match=r"refuses access to the bucket 'corpus'.*AWS_ACCESS_KEY"):
-        list_files(source("s3://corpus/a.jsonl"))
 
 
 def test_missing_credentials_are_named(store, monkeypatch):

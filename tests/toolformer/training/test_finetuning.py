@@ -13,43 +13,10 @@ from toolformer.errors import (
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
 from toolformer.training import trainer
-from toolformer.training.finetuning import StepReport, finetune
 from toolformer.training.training_loss import LossWeights
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def run(base, tmp_path):
-    """Finetune with few words; gives the result and the reports."""
-
-    def run(
-        name="tuned", rows=ROWS, development=DEVELOPMENT, model=base, stop_at=None, **changes
-    ) -> tuple:
-        reports: list[StepReport] = []
-
-        def report(step: StepReport) -> None:
-            reports.append(step)
-            if step.step == stop_at:
-                raise KeyboardInterrupt
-
-        result = finetune(
-            model,
-            tmp_path / name,
-            rows,
-            development,
-            parameters=replace(PARAMETERS, **changes),
-            bos_token=None,
-            resume_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            facts={"calls": 5},
-            report=report,
-            device="cpu",
-        )
-        return result, reports
-
-    return run
 
 
 def token_losses(folder, rows) -> list[float]:

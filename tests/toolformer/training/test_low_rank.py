@@ -2,15 +2,15 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, weights
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, weights
 from toolformer.forward.language_model import LanguageModel
-from toolformer.training.finetuning import finetune
 
 pytestmark = pytest.mark.slow
 
@@ -19,31 +19,8 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 @pytest.fixture
-def run(base, tmp_path):
-    def run(name="tuned", stop_at=None, **changes):
-        reports = []
-
-        def report(step):
-            reports.append(step)
-            if step.step == stop_at:
-                raise KeyboardInterrupt
-
-        result = finetune(
-            base,
-            tmp_path / name,
-            ROWS,
-            DEVELOPMENT,
-            parameters=replace(SETTINGS, **changes),
-            bos_token=None,
-            resume_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            facts={},
-            report=report,
-            device="cpu",
-        )
-        return result, reports
-
-    return run
+def run(run):
+    return partial(run, parameters=SETTINGS)
 
 
 @pytest.mark.skipif(find_spec("peft") is None, reason="needs the package peft")
