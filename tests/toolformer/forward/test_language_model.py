@@ -88,6 +88,9 @@ def test_logits_of_a_bfloat16_model_are_float32(tiny_directory):
         assert model.logits(model.hidden_states(torch.tensor([[1, 2]]))).dtype == torch.float32
 
 
+QUANTIZED = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+
+
 def set_config(directory, **changes):
     file = directory / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
@@ -136,7 +139,7 @@ def changed_tokenizer(directory, change):
         (set_config, {"num_hidden_layers": 0}, "num_hidden_layers"),
         (set_config, {"intermediate_size": 48}, "mlp"),
         (set_config, {"pad_token_id": 9999}, "Padding_idx"),
-        (set_config, {"quantization_config": {"quant_method": "bitsandbytes"}}, "quantization"),
+        (set_config, {"quantization_config": QUANTIZED}, "quantization_config"),
     ],
 )
 def test_a_directory_that_cannot_be_used_is_refused(directory, damage, argument, named):

@@ -234,7 +234,7 @@ def test_text_column_within_the_first_hundred_records_is_enough(source_of, write
     ("name", "content", "settings"),
     [
         *((name, b"", {}) for name in ("a.jsonl", "a.jsonl.gz", "a.txt", "a.xml", "a.parquet")),
-        ("a.json", b'[\n {"text": "one"}\n]', {}),
+        ("a.json", b'[\n {\n  "text": "one"\n }\n]', {}),
         ("a.jsonl", b'{"text": "one"}\n' * 200, {"context_column": "question"}),
         ("a.txt", b"text", {"context_column": "question"}),
         ("a.docx", b"text", {}),

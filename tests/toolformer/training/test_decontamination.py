@@ -33,6 +33,13 @@ def test_case_punctuation_and_line_breaks_make_no_difference(index):
     assert overlap(index, changed) == "lighthouses"
 
 
+def test_twelve_shared_words_are_not_enough_and_thirteen_are():
+    index = NgramIndex()
+    index.add("numbers", words(40))
+    assert overlap(index, f"so {words(12)} so") is None
+    assert overlap(index, f"so {words(13)} so") == "numbers"
+
+
 def test_the_first_shared_words_are_told_as_they_are_compared():
     index = NgramIndex(n=2)
     index.add("letters", "a b c d")
@@ -71,6 +78,13 @@ def test_a_question_of_common_words_or_one_word_is_found_as_a_whole_only(questio
     assert overlap(index, f"Then: {question}") is None
 
 
+def test_a_part_of_a_short_question_is_no_overlap():
+    index = NgramIndex()
+    index.add_question("questions", "Who painted The Night Watch?")
+    assert overlap(index, f"The Night Watch was painted by someone who {words(20)}") is None
+    assert overlap(index, "Then: who painted The Night") is None
+
+
 def test_the_set_of_the_first_shared_words_is_named():
     index = NgramIndex(n=2)
     index.add("first", "alpha beta")
@@ -78,6 +92,14 @@ def test_the_set_of_the_first_shared_words_is_named():
     index.add("third", "alpha beta")
     assert overlap(index, "gamma delta, alpha beta") == "second"
     assert overlap(index, "alpha beta, gamma delta") == "first"
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "… – !?"])
+def test_a_text_without_words_overlaps_with_nothing(empty):
+    index = NgramIndex()
+    index.add("nothing", empty)
+    assert len(index) == 0
+    assert overlap(index, empty) is None
 
 
 def test_composed_and_decomposed_letters_are_the_same():
