@@ -80,17 +80,21 @@ def nodes_fed(groups, *, last_step: int) -> int:
     )
 
 
+def assert_literal(model, groups) -> None:
+    for (text, position), group in zip(PLACES, groups, strict=True):
+        for branch in group:
+            expected = literal.branch_log_probability(
+                model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
+            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+
+
 def test_log_probabilities_equal_teacher_forced_ones(each_model):
     texts = read_texts(each_model)
     groups = branch_groups()
     sample(each_model, texts, groups, stop_rule=CallReader(is_constrained=True))
     assert len({tuple(branch.tokens) for group in groups for branch in group}) > len(PLACES)
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        for branch in group:
-            expected = literal.branch_log_probability(
-                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
-            )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+    assert_literal(each_model, groups)
 
 
 def test_sampled_tokens_equal_those_of_sampling_one_by_one(each_model):
@@ -144,12 +148,7 @@ def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
         assert group[0].tokens == first.tokens
         assert len({tuple(branch.tokens[:4]) for branch in group}) == 1
     assert any(len({tuple(branch.tokens) for branch in group}) == 3 for group in groups)
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        for branch in group:
-            expected = literal.branch_log_probability(
-                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
-            )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+    assert_literal(each_model, groups)
     # One node per position for the first four tokens, whatever the number of branches.
     assert nodes_fed(groups, last_step=4) == 4 * len(PLACES)
 
@@ -161,13 +160,8 @@ def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
         # The first and the last of a position stay one node for long, with others between them.
         group[-1].uniforms[:5] = group[0].uniforms[:5]
     sample(llama, texts, groups)
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        assert group[0].tokens[:5] == group[-1].tokens[:5]
-        for branch in group:
-            expected = literal.branch_log_probability(
-                llama, PROMPT, TEXTS[text], position, FORCED, branch.tokens
-            )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+    assert all(group[0].tokens[:5] == group[-1].tokens[:5] for group in groups)
+    assert_literal(llama, groups)
 
 
 def test_finished_branches_are_not_fed_any_further(llama):

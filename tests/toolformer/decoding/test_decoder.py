@@ -181,13 +181,6 @@ def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
     assert ranked == [0, *range(result_begins + 4, len(kinds))]
 
 
-def test_long_result_is_cut_at_a_word():
-    model = ScriptedModel([PLAIN, PROMPT + CALL + " forty] 42."], {PROMPT: 2})
-    completion = complete_one(model, run_calls=answer("forty two"), max_result_tokens=7)
-    assert completion.calls[0].result == "forty"
-    assert completion.text_without_calls == " 42."
-
-
 # --- calls that are taken back ------------------------------------------------------------------
 
 

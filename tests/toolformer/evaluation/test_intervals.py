@@ -54,12 +54,6 @@ def perplexity(losses, tokens):
 # Accuracy of one model
 
 
-def test_no_right_answer_of_fifty_may_still_be_seven_percent():
-    interval = score_interval([0] * 50, [1] * 50, metric="accuracy", seed=0)
-    assert (interval.score, interval.low) == (0.0, 0.0)
-    assert interval.high == pytest.approx(0.07135, abs=5e-6)
-
-
 def test_the_bounds_of_accuracy_are_those_of_wilsons_formula():
     interval = score_interval([1] * 30 + [0] * 70, [1] * 100, metric="accuracy", seed=0)
     z = 1.959964
@@ -111,10 +105,6 @@ def test_the_multinomial_draw_is_the_bootstrap_over_items(better, worse, same):
     # A difference is a multiple of 1/40, and the two may fall on neighbouring ones.
     assert result.low == pytest.approx(low, abs=1 / 40 + 1e-9)
     assert result.high == pytest.approx(high, abs=1 / 40 + 1e-9)
-
-
-def test_a_single_item_that_differs_is_no_evidence():
-    assert compared([1], [0], [1]) == PairedDifference(1, 1, 0, 1.0, 1.0, 1.0, 1.0)
 
 
 # Differences of perplexity
