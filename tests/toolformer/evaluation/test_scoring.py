@@ -13,22 +13,10 @@ from toolformer.evaluation.scoring import (
     score_qa,
 )
 
-SCORERS = {
-    "score_lama": score_lama,
-    "score_math": score_math,
-    "score_qa": score_qa,
-    "score_mlqa": score_mlqa,
-}
 WORD_LIMITS = [(score_lama, 5), (score_mlqa, 10), (score_qa, 20)]
 
 plain_words = st.text(alphabet="abcdefgh", min_size=1, max_size=6)
 edges = st.text(alphabet=".,;:!?\"'()[]-–…«»“”$", max_size=3)
-
-
-def test_scoring_vectors(vectors):
-    for vector in vectors["scoring"]:
-        found = SCORERS[vector["kind"]](**vector["inputs"])
-        assert found is vector["expected"]["correct"], vector["id"]
 
 
 @pytest.mark.parametrize(
