@@ -18,7 +18,6 @@ from toolformer.samples import (
     sample_text_of,
 )
 from tools.errors import CallSyntaxError
-from tools.syntax import parse_sample
 
 PARAMETERS = sampling_parameters()
 PIECES = st.lists(
@@ -54,22 +53,6 @@ def test_the_end_of_a_call_is_its_first_mark(pieces, is_constrained):
         depth = 1 + inner.count("(") - inner.count(")")
         assert depth > 0
         assert "[" not in inner
-
-
-@given(pieces=PIECES)
-def test_a_constrained_sample_is_a_call_only_if_it_closes_its_own_bracket(pieces):
-    sampled = "".join(pieces)
-    text = sample_text_of(sampled, "QA", is_constrained=True)
-    assert text.startswith("QA(")
-    try:
-        arguments = parse_sample(text, "QA")
-    except CallSyntaxError:
-        return
-    before_bracket = text[: text.index("]")]
-    # Either the brackets balance, or the model itself wrote the `]`.
-    is_balanced = before_bracket.count("(") == before_bracket.count(")")
-    assert is_balanced or "]" in sampled.partition("\n")[0]
-    assert arguments in sampled
 
 
 @pytest.mark.parametrize(

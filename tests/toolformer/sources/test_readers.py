@@ -5,7 +5,6 @@ import os
 import unicodedata
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 
 import pyarrow
@@ -319,14 +318,3 @@ def test_real_web_documents_all_parse(test_data: Path):
             if letter in "\t\n\r" or unicodedata.category(letter) != "Cc"
         )
         assert document.published_on == date.fromisoformat(record["date"])
-
-
-def test_real_worked_problems_have_their_questions_as_context(test_data: Path):
-    path = test_data / "text/worked_problems.jsonl.gz"
-    columns = {"text_column": "solution", "context_column": "question"}
-    documents = parsed(Source(str(path), shard_size=500, limit=100, **columns))
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = [json.loads(line) for line in islice(file, 100)]
-    for document, record in zip(documents, records, strict=True):
-        assert isinstance(document, ParsedDocument)
-        assert (document.context, document.text) == (record["question"], record["solution"])
