@@ -188,6 +188,18 @@ def test_finished_branches_are_not_fed_any_further(llama):
     assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
 
 
+def test_branches_can_be_long(each_model):
+    texts, groups = read_texts(each_model), branch_groups(per_position=2, count=40)
+    sample(each_model, texts, groups, max_new_tokens=40)
+    for (text, position), group in zip(PLACES, groups, strict=True):
+        for branch in group:
+            assert len(branch.tokens) == 40
+            expected = literal.branch_log_probability(
+                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
+            assert branch.log_probability == pytest.approx(expected, abs=1e-3)
+
+
 def literal_token(logits: torch.Tensor, uniform: float, temperature: float) -> int:
     """Where the number falls when the probabilities are laid side by side, tail in id order."""
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)

@@ -279,6 +279,15 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
     assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
 
 
+def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
+    before = llama.tokens_fed
+    call(llama, windows, EVERYWHERE, takes_arguments=False)
+    first_pass = llama.tokens_fed - before
+    before = llama.tokens_fed
+    assert call(llama, windows, dataclasses.replace(PARAMETERS, sampling_threshold=1.0)) == []
+    assert llama.tokens_fed - before == first_pass
+
+
 def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(tokenizer):
     (window,) = windows_of(tokenizer, "é  [a] [")
     allowed = allowed_positions(window)

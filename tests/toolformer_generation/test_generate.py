@@ -228,6 +228,18 @@ def test_start_that_the_tokenizer_puts_in_front_changes_nothing_behind_the_promp
     assert (output[:, : at + 1] == starting.convert_tokens_to_ids(start)).any(dim=1).all()
 
 
+def test_start_token_that_the_user_wrote_is_no_second_one(model, tokenizer):
+    bare = generate(model, tokenizer, PROMPTS[0], all_tools())
+    started = generate(model, tokenizer, START + PROMPTS[0], all_tools())
+    assert started[0].tolist() == [0, *bare[0].tolist()]
+
+
+def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
+    output = model.generate(custom_generate=toolformer_generate, max_new_tokens=5)
+    (completion,) = decoded(model, tokenizer, [""], max_new_tokens=5)
+    assert output.tolist() == [[0, *completion.token_ids]]
+
+
 # --- what generate is told ----------------------------------------------------------------------
 
 
@@ -246,11 +258,42 @@ def test_text_ends_at_the_given_eos_and_is_padded_with_the_given_token(model, to
     assert END in third.rstrip("#")
 
 
+def test_settings_of_a_generation_config_object_are_taken(model, tokenizer):
+    config = model.generation_config
+    config.max_new_tokens = 1
+    config.pad_token_id = tokenizer.pad_token_id
+    inputs = tokenizer(PROMPTS[0], return_tensors="pt")
+    output = model.generate(
+        **inputs, generation_config=config, custom_generate=toolformer_generate,
+        tools=[Calculator()], call_top_k=1,
+    )  # fmt: skip
+    assert tokenizer.decode(output[0]) == "6 times 7 is [Calculator(6 * 7) -> 42] "
+
+
+def test_sequences_come_in_an_object_where_one_is_asked_for(model, tokenizer):
+    plain = generate(model, tokenizer, list(PROMPTS), all_tools())
+    output = generate(model, tokenizer, list(PROMPTS), all_tools(), return_dict_in_generate=True)
+    assert output.sequences.tolist() == plain.tolist()
+
+
 def test_limits_of_calls_and_results_are_taken(model, tokenizer):
     cut = generate(model, tokenizer, PROMPTS[2], all_tools(), max_result_tokens=8)
     assert "-> Today is]" in tokenizer.decode(cut[0])
     undone = generate(model, tokenizer, PROMPTS[0], all_tools(), max_call_tokens=5)
     assert "[" not in tokenizer.decode(undone[0])
+
+
+def test_call_without_an_answer_in_time_is_taken_back(model, tokenizer):
+    class Slow(Calculator):
+        def call(self, arguments, document):
+            time.sleep(5)
+            raise ToolCallError("never", "never")
+
+    started = time.monotonic()
+    output = generate(model, tokenizer, PROMPTS[0], [Slow()], deadline_seconds=0.1)
+    assert time.monotonic() - started < 5
+    plain = generate(model, tokenizer, PROMPTS[0])
+    assert output.tolist() == plain.tolist()
 
 
 def test_calendar_answers_with_the_given_day_or_the_present_one(model, tokenizer):

@@ -111,6 +111,11 @@ def test_the_counts_are_those_of_the_paper(items):
     assert set(Counter(combination(item) for item in items).values()) == {200}
 
 
+def test_ids_and_pairs_of_question_and_date_are_unique(items):
+    assert len({item.item_id for item in items}) == len(items)
+    assert len({(question(item), item.current_date) for item in items}) == len(items)
+
+
 def test_current_dates_come_from_the_fixed_range_and_number_at_most_500(items):
     dates = {item.current_date for item in items}
     assert len(dates) <= 500

@@ -34,6 +34,10 @@ def test_text_is_the_papers_inline_form():
     assert record == {**IDS, "text": "A [Calculator(400 / 1400) -> 0.29] b."}
 
 
+def test_text_has_its_context_in_front_as_in_training():
+    assert text_record(row("A.", call(1), context="Why?"))["text"].startswith("Why?\nA [Calc")
+
+
 def test_a_chat_writes_calls_and_writes_on():
     assert chat_messages("A b.", [KeptCall(**call(1))], None) == [
         {"role": "user", "content": INSTRUCTION},
@@ -50,6 +54,12 @@ def test_a_chat_writes_calls_and_writes_on():
         {"role": "tool", "name": "Calculator", "content": "0.29"},
         {"role": "assistant", "content": " b."},
     ]
+
+
+def test_the_context_of_a_text_is_what_the_user_says():
+    record = chat_record(row("A b.", call(1), context="Why?"), [CALCULATOR])
+    assert record["messages"][0] == {"role": "user", "content": "Why?"}
+    assert record["tools"] == [CALCULATOR]
 
 
 @given(text=st.text(min_size=1), offsets=st.lists(st.integers(0, 50), unique=True, max_size=4))

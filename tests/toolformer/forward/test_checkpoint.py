@@ -11,6 +11,16 @@ def never():
     raise AssertionError("a finished step was computed again")
 
 
+def test_a_finished_step_is_not_computed_again(tmp_path):
+    assert Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: [1.5, "x"]) == [
+        1.5,
+        "x",
+    ]
+    again = Checkpoint(tmp_path / "stage", fingerprint="a")
+    assert again.resumed_steps == 1
+    assert again.step("one", never) == [1.5, "x"]
+
+
 def test_the_first_answer_of_a_step_is_what_a_later_one_reads(tmp_path):
     checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
     # JSON has no tuples and no number keys: both times the same, or a resumed stage differs.

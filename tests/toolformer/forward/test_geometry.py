@@ -153,3 +153,19 @@ def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
     assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
     assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
     assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
+
+
+def test_a_row_too_large_to_halve_says_what_to_do():
+    def never(rows):
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+        feed_in_halves([1, 2], never)
+
+
+def test_keys_of_long_windows_bound_a_batch_on_a_processor():
+    model = tiny_model()
+    short = windows_per_batch(model, branches_per_window=6)
+    # The tiny model's keys take a few hundred bytes a token.
+    long = windows_per_batch(model, branches_per_window=6, window_tokens=100_000)
+    assert 1 <= long < short

@@ -17,7 +17,7 @@ from transformers import (
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, resolve_device
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.tokenization import Tokenizer
 
@@ -233,3 +233,10 @@ def test_without_the_usual_token_the_tokenizers_own_is_taken(llama, bos, eos, ex
     tokenizer = renamed_start(llama)
     tokenizer.backend.bos_token, tokenizer.backend.eos_token = bos, eos
     assert LanguageModel(llama.model, tokenizer, name="own").bos_id == expected
+
+
+@pytest.mark.parametrize(("is_available", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_a_graphics_card_is_used_where_there_is_one(monkeypatch, is_available, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
+    assert resolve_device("auto") == expected
+    assert resolve_device("cuda:3") == "cuda:3"

@@ -117,6 +117,11 @@ def test_a_file_that_fails_while_it_is_looked_at_is_a_source_error(remote, step)
         file_identity(file)
 
 
+def test_a_remote_file_that_is_not_there_is_told_from_a_network_that_fails(remote):
+    with pytest.raises(SourceNotFoundError, match=r"gs://corpus/b\.jsonl"):
+        list_files(source("gs://corpus/b.jsonl"))
+
+
 def test_a_driver_that_does_not_answer_is_not_waited_for(monkeypatch):
     async def wait(*_, **__) -> None:
         await asyncio.sleep(20)

@@ -200,6 +200,15 @@ def test_an_unusable_source_stops_no_other_and_loses_nothing(folder, source_of, 
     assert (kept(folder, result), keys(result.added)) == (["shard-00000"], ["shard-00001"])
 
 
+def test_a_file_may_belong_to_one_source_only(folder, source_of, write_jsonl, tmp_path):
+    path = write_jsonl("a.jsonl", texts(3))
+    result = update(folder, source_of(path), source_of(tmp_path / "*.jsonl"))
+    assert "also belongs to source" in str(result.rejected_sources[str(tmp_path / "*.jsonl")])
+    result = update(folder, source_of(path), source_of(path, limit=1))
+    assert "listed twice" in str(result.rejected_sources[str(path)])
+    assert len(Manifest.load(folder).active_shards) == 1
+
+
 def test_every_nth_shard_is_held_out_for_good(folder, source_of, write_jsonl):
     path = write_jsonl("a.jsonl", texts(15))
     update(folder, source_of(path), held_out_every=2)

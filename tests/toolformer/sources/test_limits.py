@@ -17,6 +17,7 @@ from tests.toolformer.sources.test_readers import outcomes
 from toolformer.sources import compression, readers
 from toolformer.sources.compression import decompressed
 from toolformer.sources.readers import read_raw_records
+from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import is_costly
 
@@ -75,6 +76,12 @@ def test_blank_lines_take_next_to_no_time(tmp_path, source_of):
     assert outcomes(limited) == ["Text 0.", "decompression_limit"]
 
 
+def test_pages_before_damage_in_the_same_chunk_are_read(tmp_path, source_of):
+    page = page_xml("A", "word " * 50)
+    (tmp_path / "a.xml").write_text(DUMP_HEAD + page * 3 + "<page></wrong>")
+    assert outcomes(source_of(tmp_path / "a.xml"))[3:] == ["damaged_source"]
+
+
 def test_the_last_revision_of_a_page_counts(tmp_path, source_of):
     page = page_xml("A", "old " * 50)
     second = "<revision><text>" + "new " * 50 + "</text></revision></page>"
@@ -96,3 +103,20 @@ def test_the_last_revision_of_a_page_counts(tmp_path, source_of):
 )
 def test_markup_that_would_take_minutes_is_known(markup):
     assert is_costly(markup)
+
+
+def test_long_but_regular_markup_is_parsed():
+    table = (
+        "{|\n" + "|-\n| [[a|b]] || {{c|d|}} <br> [http://a.org b]<ref name=x />\n" * 5_000 + "|}"
+    )
+    assert not is_costly(table)
+    assert not is_costly("<br>" * 5_000)
+
+
+def test_a_title_without_end_is_none(source_of, write_jsonl):
+    from tests.toolformer.sources.test_readers import parsed
+
+    path = write_jsonl("a.jsonl", [{"text": "x", "title": "t" * 20_000, "url": "u"}])
+    (document,) = parsed(source_of(path))
+    assert isinstance(document, ParsedDocument)
+    assert (document.title, document.url) == (None, "u")

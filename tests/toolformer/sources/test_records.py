@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import pytest
@@ -24,6 +25,22 @@ LINES = source_of_lines()
 def parse_line(line: str, source: Source = LINES) -> ParsedDocument | Rejection:
     (parsed,) = parse_record(RawRecord("texts.jsonl", 7, line), source)
     return parsed
+
+
+def test_all_fields_of_a_record_are_taken():
+    line = json.dumps(
+        {"text": "Hi.", "url": " https://a.org/1 ", "date": "2013-09-18", "title": "T"}
+    )
+    assert parse_line(line) == ParsedDocument(
+        document_id=document_id("texts.jsonl", 7),
+        text="Hi.",
+        context=None,
+        title="T",
+        url="https://a.org/1",
+        published_on=datetime.date(2013, 9, 18),
+        source="texts.jsonl",
+        source_offset=7,
+    )
 
 
 def test_columns_can_have_other_names_or_be_switched_off():

@@ -103,6 +103,11 @@ def test_of_the_answers_of_servers_plain_text_is_read_and_others_say_why_not(arc
     assert (rejections[0].source_offset, rejections[0].excerpt) == (4, URL)
 
 
+def test_long_texts_are_rejected_and_reading_goes_on(archive):
+    content = record("conversion", b"a" * 700_000) + record("conversion", b"a" * 10) + FIRST
+    assert outcomes(archive(content, maximum_text_bytes=9)) == ["too_long", "too_long", "Été 0.\n"]
+
+
 @pytest.mark.parametrize(
     ("cut", "reason"), [(1, "truncated_source"), (9, "truncated_source"), (60, "damaged_source")]
 )

@@ -195,6 +195,13 @@ def test_a_full_disk_is_named_and_the_state_before_it_is_gone_on_with(run, tmp_p
     assert run(**settings)[1] == undisturbed
 
 
+def test_a_state_is_made_of_safetensors_and_json_alone(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    files = {path.name for path in (tmp_path / "tuned-state").rglob("*") if path.is_file()}
+    assert {path.rpartition(".")[2] for path in files} == {"safetensors", "json", "fingerprint"}
+
+
 def test_the_output_is_a_model_with_its_record(run, tmp_path):
     result, reports = run(steps=2)
     model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
@@ -208,6 +215,20 @@ def test_the_output_is_a_model_with_its_record(run, tmp_path):
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_an_earlier_finetuned_model_is_replaced(run, tmp_path):
+    run(steps=1)
+    run(steps=2)
+    assert json.loads((tmp_path / "tuned" / "toolformer.json").read_text())["result"]["steps"] == 2
+
+
+def test_the_global_random_numbers_are_left_as_they_were(run):
+    import torch
+
+    before = torch.get_rng_state()
+    run(steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
@@ -271,3 +292,10 @@ def test_a_folder_that_is_no_finetuned_model_is_not_overwritten(run, tmp_path):
     with pytest.raises(TrainingError, match="is not overwritten"):
         run()
     assert (tmp_path / "tuned" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_state_folder_keeps_files_that_are_not_of_the_run(run, tmp_path):
+    (tmp_path / "tuned-state").mkdir()
+    (tmp_path / "tuned-state" / "thesis.txt").write_text("years of work")
+    run()
+    assert (tmp_path / "tuned-state" / "thesis.txt").read_text() == "years of work"

@@ -1,6 +1,7 @@
 """Two processes that train together give what one gives, however they divide the model."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
@@ -266,6 +267,10 @@ def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session)
     assert session.steps("freed") == session.steps("checkpointed-fsdp")
     # Half a state would fill the disk until the next run.
     assert not list((session.folder / "full-state").glob(".*.tmp"))
+
+
+def test_a_loss_that_is_no_number_ends_both(session):
+    assert re.search(r"at step \d+ is nan", session.error("diverging"))
 
 
 @pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")

@@ -109,6 +109,11 @@ def test_a_batch_goes_on_into_the_next_epoch():
     assert sorted(stream[:4]) == sorted(stream[4:8]) == sorted(stream[8:12]) == [0, 1, 2, 3]
 
 
+def test_another_seed_gives_another_order():
+    orders = {tuple(batch_rows(20, batch_size=20, step=1, seed=seed)) for seed in range(5)}
+    assert len(orders) == 5
+
+
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 8), st.integers(1, 100))
 def test_processes_share_rows_evenly_and_within_the_budget(lengths, processes, budget):
     plans = [micro_batches(lengths, process, processes, budget) for process in range(processes)]

@@ -109,6 +109,13 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
     ]
 
 
+def test_a_context_that_is_a_short_held_out_text_is_found():
+    texts = [text("a", "QA", context="Why?"), text("b", "QA", context="Why not?")]
+    chosen = build(texts, of=sieve(("questions", "Why?")))
+    assert [each.document_id for each in chosen.train] == ["b"]
+    assert left_out(chosen) == {"shares_ngram_with_questions": 1}
+
+
 def test_a_copy_of_a_contaminated_text_is_contaminated_too():
     """No row says that a text stayed which did not."""
     texts = [text(name, "QA", words=f"a  riddle{space}") for name, space in (("a", ""), ("b", " "))]
@@ -154,6 +161,16 @@ def test_a_clean_text_is_not_left_out_for_a_contaminated_near_duplicate():
     assert [each.document_id for each in chosen.train] == ["b"]
 
 
+def test_no_tool_has_more_texts_of_its_own_than_the_cap():
+    texts = [text(f"d{number}", "WikiSearch") for number in range(30)]
+    texts += [text(f"e{number}", "Calculator") for number in range(4)]
+    chosen = build(texts, cap=10)
+    tools = [tool for each in chosen.train for tool in each.tools]
+    assert tools.count("WikiSearch") == 10
+    assert tools.count("Calculator") == 4
+    assert left_out(chosen) == {"over_cap": 20}
+
+
 def test_a_text_over_the_cap_for_one_tool_stays_while_another_of_its_tools_has_room():
     common = [text(f"d{number}", "WikiSearch") for number in range(5)]
     shared = [text(f"s{number}", "WikiSearch", "Calculator") for number in range(8)]
@@ -161,6 +178,15 @@ def test_a_text_over_the_cap_for_one_tool_stays_while_another_of_its_tools_has_r
         chosen = build(common + shared, cap=8, seed=seed)
         # The Calculator never reaches its cap before the last shared text.
         assert {each.document_id for each in shared} <= {e.document_id for e in chosen.train}
+
+
+def test_two_calls_of_a_tool_in_one_text_count_once():
+    assert len(build([text("a", "QA", "QA"), text("b", "QA", "QA")], cap=2).train) == 2
+
+
+def test_another_seed_chooses_other_texts_under_the_cap():
+    texts = [text(f"d{number}", "QA") for number in range(40)]
+    assert build(texts, cap=10, seed=1).train != build(texts, cap=10, seed=2).train
 
 
 def test_all_windows_of_a_document_stay_on_one_side():
@@ -192,6 +218,11 @@ def test_the_development_side_depends_neither_on_the_cap_nor_on_the_seed():
 def test_two_documents_give_one_for_each_side(share):
     chosen = build([text("a", "QA"), text("b", "QA")], share=share)
     assert (len(chosen.train), len(chosen.development)) == (1, 1)
+
+
+def test_a_single_document_is_trained_on():
+    chosen = build([text("a", "QA")], share=0.9)
+    assert (len(chosen.train), len(chosen.development)) == (1, 0)
 
 
 corpora = st.lists(

@@ -134,3 +134,12 @@ def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, 
         commonest = max(Counter(own).values(), default=0)
         same = sum(map(str.__eq__, own, others))
         assert same == max(0, 2 * commonest - len(own))
+
+
+def test_another_seed_exchanges_otherwise():
+    texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
+    exchanged = {
+        tuple(calls[0].result for calls in calls_of_variant(texts, SHUFFLED, seed=seed))
+        for seed in range(5)
+    }
+    assert len(exchanged) == 5

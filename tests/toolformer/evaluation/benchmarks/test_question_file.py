@@ -10,6 +10,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
 from toolformer.evaluation.benchmarks.benchmark import (
     BenchmarkFileError,
     BenchmarkItem,
+    StopRule,
 )
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 
@@ -39,6 +40,11 @@ def test_columns_prompt_and_date_are_the_users(tmp_path):
             current_date=datetime.date(2014, 3, 30),
         )
     ]
+
+
+def test_tools_and_stop_rule_are_the_users(tmp_path):
+    benchmark = doors(tmp_path, blocked_tools=("QA",), max_new_tokens=5, stop_texts=("\n\n",))
+    assert (benchmark.blocked_tools, benchmark.stop_rule) == (("QA",), StopRule(5, ("\n\n",)))
 
 
 def test_words_are_counted_as_wanted(tmp_path):
