@@ -137,8 +137,6 @@ def test_a_call_behind_the_last_token_has_no_loss(llama, windows, tmp_path):
     behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
     scored = score(llama, windows, tmp_path / "a", [behind], form=PAPERS_WINDOW)["behind"]
     assert (scored.loss_without_call, scored.loss_with_result, scored.tokens_used) == (0.0, 0.0, 0)
-    decision = decide(scored, filtering_threshold=0.0)
-    assert decision.reason == FilterReason.NO_TEXT_AFTER_POSITION
 
 
 def test_interrupted_scoring_goes_on_and_memory_that_runs_out_halves_the_texts(

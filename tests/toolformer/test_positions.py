@@ -24,12 +24,28 @@ def test_vectors(vectors):
         assert positions == case["expected"]["positions"], case["id"]
 
 
-@given(probabilities=PROBABILITIES, threshold=st.floats(0, 1), count=st.integers(0, 8))
-def test_chosen_are_the_most_probable_ones_above_the_threshold(probabilities, threshold, count):
-    chosen = choose_positions(probabilities, sampling_threshold=threshold, positions_per_text=count)
+@given(
+    probabilities=PROBABILITIES,
+    threshold=st.floats(0, 1),
+    count=st.integers(0, 8),
+    forbidden=st.sets(st.integers(0, 8)),
+)
+def test_chosen_are_the_most_probable_allowed_ones_above_the_threshold(
+    probabilities, threshold, count, forbidden
+):
+    chosen = choose_positions(
+        probabilities,
+        sampling_threshold=threshold,
+        positions_per_text=count,
+        is_allowed=[position not in forbidden for position in range(len(probabilities))],
+    )
     assert chosen == sorted(set(chosen))
-    assert all(probabilities[position] > threshold for position in chosen)
-    above = [p for p, probability in enumerate(probabilities) if probability > threshold]
+    above = [
+        position
+        for position, probability in enumerate(probabilities)
+        if probability > threshold and position not in forbidden
+    ]
+    assert set(chosen) <= set(above)
     assert len(chosen) == min(count, len(above))
     for left_out in set(above) - set(chosen):
         for position in chosen:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import weakref
 
 import pytest
@@ -29,6 +30,7 @@ from toolformer_generation import toolformer_generate
 from tools.base import Tool
 from tools.calculator import Calculator
 from tools.calendar import Calendar
+from tools.errors import ToolCallError
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
