@@ -97,31 +97,6 @@ def test_log_probabilities_equal_teacher_forced_ones(each_model):
     assert_literal(each_model, groups)
 
 
-def test_sampled_tokens_equal_those_of_sampling_one_by_one(each_model):
-    texts = read_texts(each_model)
-    groups = branch_groups(per_position=2)
-    reader = CallReader(is_constrained=True)
-    sample(each_model, texts, groups, stop_rule=reader)
-    forced = each_model.tokenizer.encode_pieces(FORCED)
-    equal = 0
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        context = literal.prompt_ids(each_model, PROMPT, TEXTS[text])
-        context += each_model.tokenizer.encode(TEXTS[text])[:position] + forced
-        for branch in group:
-            expected = literal.sample_one(
-                each_model,
-                PROMPT,
-                TEXTS[text],
-                position,
-                forced=FORCED,
-                uniforms=list(branch.uniforms),
-                is_finished=reader.is_finished,
-            )
-            assert literal.is_same_or_tie(each_model, context, expected, branch.tokens)
-            equal += expected == branch.tokens
-    assert equal >= 2 * len(PLACES) - 2
-
-
 def test_a_branch_does_not_depend_on_its_neighbours(each_model):
     texts = read_texts(each_model)
     together = branch_groups()

@@ -7,14 +7,13 @@ import pytest
 from tests import literal
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, assert_close, score
 from toolformer import inline_losses
-from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, scorer_for
+from toolformer.losses import ScoredCall
 
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
@@ -111,26 +110,6 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     expected = text + 3 * (with_result + 4) + with_result + 2 + 2 * (without + 4) + without + 2
     assert len(windows[0].ids) == 52
     assert llama.tokens_fed - before == expected
-
-
-def test_the_swapped_result_of_a_call_is_scored_at_its_place(llama, windows, tmp_path):
-    calls = [dataclasses.replace(call, result="elsewhere") for call in CALLS]
-    by_key = {(window.document_id, window.index): window for window in windows}
-    parameters = ScoringParameters(CallFormat(), PAPERS_WINDOW, 60)
-    losses = scorer_for(llama, by_key, parameters).score_results(
-        calls,
-        checkpoint=Checkpoint(tmp_path / "a", fingerprint="x"),
-        progress=lambda *_: None,
-    )
-    for call, (document, position, tool_call, _) in zip(CALLS, CASES, strict=True):
-        expected = literal.inline_loss(
-            llama,
-            _ids(llama, tool_call, "elsewhere"),
-            list(windows[document].ids),
-            position,
-            literal.WEIGHTS,
-        )
-        assert losses[call.call_id] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_call_behind_the_last_token_has_no_loss(llama, windows, tmp_path):

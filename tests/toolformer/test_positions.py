@@ -96,23 +96,3 @@ def test_a_place_inside_a_character_takes_the_token_that_begins_it():
         found = proposed_positions([Proposal(offset)], start=0, text=text, offsets=window.offsets)
         assert found == {position: None}
     assert proposed_positions([Proposal(0)], start=0, text="x", offsets=[None]) == {}
-
-
-def test_windows_of_a_text_share_its_proposals_out():
-    text = "1 + 1 = 2 and 2 + 2 = 4, as 8 - 4 = 4."
-    windows = list(split_into_windows("d", text, byte_tokenizer(), window_tokens=12))
-    assert len(windows) > 3
-    proposals = [Proposal(offset) for offset in range(len(text))]
-    of_windows = [
-        proposed_positions(proposals, start=w.start, text=w.text, offsets=w.offsets)
-        for w in windows
-    ]
-    offsets = {
-        window.start + (window.offsets[position] or 0)
-        for window, found in zip(windows, of_windows, strict=True)
-        for position in found
-    }
-    # One place for a blank and the character behind it.
-    behind_blank = {n for n in range(1, len(text)) if text[n - 1] == " "}
-    begins_window = {window.start for window in windows}
-    assert offsets == set(range(len(text))) - behind_blank | (behind_blank & begins_window)

@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from toolformer.evaluation.benchmarks.lama import (
     LamaGoogleRe,
     LamaSquad,
     LamaTrex,
+    TempLama,
     text_before_gap,
 )
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
@@ -121,3 +123,31 @@ def test_a_folder_without_its_files_is_named(tmp_path):
     (tmp_path / "readme.txt").write_text(json.dumps({}))
     with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
         list(LamaTrex(tmp_path).items())
+
+
+def fact(year="2012", query="Ada Lund plays for _X_.", **changes):
+    return {
+        "query": query,
+        "answer": [{"wikidata_id": "Q1", "name": "Turin"}, {"wikidata_id": "Q2", "name": "Rome"}],
+        "date": year,
+        "id": f"Q9_P54_{year}",
+        "relation": "P54",
+        **changes,
+    }
+
+
+def test_the_lines_of_templama_are_read(tmp_path):
+    assert items_of(TempLama(write_lines(tmp_path / "test.json", fact()))) == [
+        BenchmarkItem(
+            "Q9_P54_2012",
+            f"{PROMPT}Ada Lund plays for",
+            ("Turin", "Rome"),
+            current_date=datetime.date(2012, 7, 1),
+            group="P54",
+        )
+    ]
+
+
+def test_answers_as_texts_are_read(tmp_path):
+    row = {key: value for key, value in fact(answers=["Turin"]).items() if key != "answer"}
+    assert items_of(TempLama(write_lines(tmp_path / "t.json", row)))[0].gold == ("Turin",)
