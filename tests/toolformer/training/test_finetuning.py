@@ -248,7 +248,13 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
         ({"development": []}, "development_share"),
         ({"rows": [row([60])]}, "token 60"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
-        ({"rows": [*ROWS, row([5], [6])], "loss_weights": LossWeights(0.0, 1.0, 1.0)}, "1 of 5"),
+        (
+            {
+                "rows": [*ROWS, row([5], [6])],
+                "loss_weights": LossWeights(text=0.0, call=1.0, result=1.0),
+            },
+            "1 of 5",
+        ),
         ({"name": "file/tuned"}, "written"),
     ],
 )
