@@ -62,7 +62,7 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
         fixed = ["evaluate", "lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
         fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
-        fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.least_call_probability=0"]
+        fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.min_call_probability=0"]
         with pytest.raises(SystemExit) as exited:
             main([*fixed, *arguments])
         return exited.value.code, *capsys.readouterr()

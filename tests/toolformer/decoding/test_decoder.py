@@ -295,7 +295,7 @@ def test_too_long_prompt_is_named():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_new_tokens", 0), *(("least_call_probability", v) for v in (-0.1, 1.1, math.nan))],
+    [("max_new_tokens", 0), *(("min_call_probability", v) for v in (-0.1, 1.1, math.nan))],
 )
 def test_parameters_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match="expected"):
@@ -398,7 +398,7 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
 def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, monkeypatch):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
     run = {
-        "parameters": parameters(call_top_k=top_k, least_call_probability=least, max_new_tokens=30),
+        "parameters": parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30),
         "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
     }
     expected = complete(pupil, prompts, **run)
@@ -548,7 +548,7 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
                 prompt,
                 run_calls=lambda requests: ["1"],
                 call_top_k=top_k,
-                least_call_probability=least,
+                min_call_probability=least,
                 max_new_tokens=20,
             )
             kinds = [step.kind for step in completion.trace]

@@ -57,7 +57,7 @@ def directory(tmp_path_factory) -> Path:
 
 
 def reader(directory: Path, **changes) -> FusionInDecoderReader:
-    settings = {"most_tokens": 64, "answer_tokens": 5, **changes}
+    settings = {"max_tokens": 64, "answer_tokens": 5, **changes}
     return FusionInDecoderReader(
         directory, device=lambda: "cpu", identity=lambda: "tiny", **settings
     )

@@ -27,7 +27,7 @@ PASSAGES = [
 ]
 QUESTION = "who swims?"
 EVERYTHING = ReadingParameters(
-    passage_words=50, answer_words=2, beam_width=10_000, least_probability=0.0, question_weight=0.5
+    passage_words=50, answer_words=2, beam_width=10_000, min_probability=0.0, question_weight=0.5
 )
 
 
@@ -58,7 +58,7 @@ def literal_answer(model, question, passages, parameters):
             context = [*context, token]
         context = context + encode("\nAnswer:")
         found = {}
-        for span in answer_spans(text, question, most_words=parameters.answer_words):
+        for span in answer_spans(text, question, max_words=parameters.answer_words):
             log, row = 0.0, context
             for token in encode(f" {span}"):
                 log += float(next_token_log_probabilities(model, row)[token])
@@ -90,7 +90,7 @@ def test_the_answer_is_the_likeliest_span_of_all_passages(model):
 def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
     expected = literal_answer(model, QUESTION, PASSAGES[:1], EVERYTHING)
     narrow = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=2, least_probability=0.0, question_weight=0.5
+        passage_words=50, answer_words=2, beam_width=2, min_probability=0.0, question_weight=0.5
     )
     answer = read_answer(model, QUESTION, PASSAGES[:1], narrow)
     assert answer is not None
@@ -156,7 +156,7 @@ def test_the_model_is_loaded_at_the_first_question_and_not_before():
 
 def test_improbable_beginnings_are_not_followed(model):
     cut = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=9, least_probability=0.9, question_weight=0.5
+        passage_words=50, answer_words=2, beam_width=9, min_probability=0.9, question_weight=0.5
     )
     assert read_answer(model, QUESTION, PASSAGES, cut) is None
 
