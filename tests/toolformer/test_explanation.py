@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from tests import literal
+from tests.toolformer import test_losses
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, score
 from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
@@ -15,6 +16,8 @@ from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import weighted_loss, window_weights
 from toolformer.losses import ScoredCall, scorer_for
 
+# Of which the fixtures make windows.
+TEXTS = test_losses.TEXTS
 FORMS = [
     PAPERS_FORM,
     LossForm(weights=window_weights(7, are_linear=False)),

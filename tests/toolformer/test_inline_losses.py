@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from tests import literal
+from tests.toolformer import test_losses
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, assert_close, score
 from toolformer import inline_losses
 from toolformer.calls import CallFormat, call_ids
@@ -15,6 +16,8 @@ from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
 
+# Of which the fixtures make windows.
+TEXTS = test_losses.TEXTS
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
 
