@@ -3,6 +3,8 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from tests.toolformer.training.tiny import BOS, DEVELOPMENT, IDS, PARAMETERS, ROWS, row, weights
 from toolformer.errors import (
@@ -21,9 +23,6 @@ pytestmark = pytest.mark.slow
 
 def token_losses(folder, rows) -> list[float]:
     """-log p of every token, one row at a time, from the whole model."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     model = AutoModelForCausalLM.from_pretrained(folder)
     losses = []
     for ids in rows:
@@ -46,8 +45,6 @@ def test_the_loss_is_the_mean_over_all_tokens_of_the_batch_calls_included(run, b
 
 
 def test_accumulation_gives_the_weights_of_one_big_batch(run, tmp_path):
-    import torch
-
     # No clipping, which would hide a wrong scale of the gradient.
     run("parts", micro_batch_tokens=1, clip_norm=1e9, steps=3)
     run("whole", micro_batch_tokens=1000, clip_norm=1e9, steps=3)
@@ -57,9 +54,6 @@ def test_accumulation_gives_the_weights_of_one_big_batch(run, tmp_path):
 
 
 def test_one_step_moves_the_weights_as_adam_on_the_mean_loss_does(run, base, tmp_path):
-    import torch
-    from transformers import AutoModelForCausalLM
-
     run(steps=1, clip_norm=0.5)
     model = AutoModelForCausalLM.from_pretrained(base)
     total = sum(map(len, IDS))
@@ -128,8 +122,6 @@ def test_the_earlier_of_two_equal_checkpoints_wins(run):
 
 @pytest.mark.parametrize("stop_at", [3, 7, 8, 11])
 def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path, stop_at):
-    import torch
-
     settings = {"steps": 11, "save_every": 4, "evaluate_every": 2, "batch_size": 3}
     undisturbed, all_reports = run("undisturbed", **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -143,8 +135,6 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path
 
 
 def test_a_resumed_run_does_only_the_steps_that_are_left(run, monkeypatch):
-    from toolformer.training import trainer
-
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=5, steps=6, save_every=4)
     fed = []
@@ -224,16 +214,12 @@ def test_an_earlier_finetuned_model_is_replaced(run, tmp_path):
 
 
 def test_the_global_random_numbers_are_left_as_they_were(run):
-    import torch
-
     before = torch.get_rng_state()
     run(steps=2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
-    import torch
-
     _, reports = run(steps=2, precision="bfloat16")
     exact = mean(token_losses(base, IDS))
     assert reports[0].loss == pytest.approx(exact, rel=2e-2)
@@ -270,8 +256,6 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(run):
 
 
 def test_memory_that_runs_out_names_the_remedies_and_keeps_the_steps(run, monkeypatch):
-    import torch
-
     _, undisturbed = run("undisturbed", steps=4, save_every=1)
     gradients_left = 3
     add_gradient = trainer.add_gradient
