@@ -12,6 +12,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
+from toolformer.sources import compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import detect_format, list_files
 from toolformer.sources.readers import read_raw_records
@@ -273,8 +274,6 @@ def test_a_source_that_is_not_there_is_named(tmp_path, source_of, write_jsonl, p
 
 
 def test_a_disk_error_is_not_taken_for_the_end_of_the_file(source_of, write_jsonl, monkeypatch):
-    from toolformer.sources import compression
-
     def fail(self, size=0):
         raise OSError(5, "Input/output error")
 
