@@ -11,7 +11,7 @@ single calls, and `toolformer.losses` for a shard of them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.calls import CallFormat, call_ids, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
@@ -88,8 +88,7 @@ def explain_call(
     """
 
     def ids_of(result: str | None) -> list[int]:
-        write = call_ids if form.placement is Placement.INLINE else prefix_ids
-        return write(model.tokenizer, call.call, result, call_format=call_format)
+        return call_ids(model.tokenizer, call.call, result, call_format=call_format)
 
     texts = [[], ids_of(None), ids_of(call.result)]
     if swapped_result is not None:

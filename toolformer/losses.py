@@ -24,7 +24,7 @@ from toolformer.call_scorer import (
     ScoringPass,
     pruned_losses,
 )
-from toolformer.calls import prefix_ids
+from toolformer.calls import call_ids
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.windows import Window
@@ -132,7 +132,7 @@ class PrefixScorer(CallScorer):
         index_of = {key: index for index, key in enumerate(positions)}
         rows = [
             _Row(
-                prefix_ids(self.model.tokenizer, call, result, call_format=self.call_format),
+                call_ids(self.model.tokenizer, call, result, call_format=self.call_format),
                 self.windows[window].ids[: max(row_positions) + len(self.weights)],
                 sorted(row_positions),
             )

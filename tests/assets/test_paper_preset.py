@@ -33,7 +33,7 @@ def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
     assert told.form == LossForm(Placement.PREFIX, weights)
     assert losses_wanted(paper).baseline == Baseline.MINIMUM
-    assert told.call_format == CallFormat(empty_result_keeps_arrow=True, separator="")
+    assert told.call_format == CallFormat(empty_result_keeps_arrow=True)
 
 
 @pytest.mark.parametrize("name", [*TOOL_NAMES, "others"])

@@ -49,15 +49,6 @@ def test_what_one_text_lacks_another_gets_also_one_without_calls():
     assert control.counts == {"QA": 2}
 
 
-def test_where_there_are_too_few_all_are_taken_and_the_rest_is_told():
-    texts = [text("a", "QA", "QA", "MT")]
-    pool = {TextKey("a", 0): [dropped("1", "QA", 4)]}
-    control = choose_dropped_calls(texts, pool, seed=1)
-    assert [each.call_id for each in control.calls[TextKey("a", 0)]] == ["1"]
-    assert control.wanted == {"QA": 2, "MT": 1}
-    assert control.counts == {"QA": 1, "MT": 0}
-
-
 def test_the_tool_with_the_fewest_calls_gets_its_places():
     """For every seed: by chance it would lose its only place in half of the cases."""
     texts = [text("a", "Calculator", "WikiSearch")]
@@ -71,16 +62,6 @@ def test_the_tool_with_the_fewest_calls_gets_its_places():
         control = choose_dropped_calls(texts, pool, seed=seed)
         names = [each.call_id for each in control.calls[TextKey("a", 0)]]
         assert names == ["rare", "common 4"]
-
-
-def test_calls_of_a_tool_without_kept_calls_and_of_other_texts_are_left():
-    pool = {
-        TextKey("a", 0): [dropped("1", "MT", 4)],
-        TextKey("z", 0): [dropped("2", "QA", 4)],
-    }
-    control = choose_dropped_calls([text("a", "QA")], pool, seed=1)
-    assert dict(control.calls) == {}
-    assert control.counts == {"QA": 0}
 
 
 TOOLS = st.sampled_from(["QA", "Calculator", "MT"])
