@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
@@ -78,30 +77,14 @@ def slices(warehouse: Warehouse, table: str = "documents") -> list[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_listed_files_have_the_rows_and_the_columns_of_the_log(filled: Warehouse, table: str):
-    assert refresh_delta_log(filled.folder, table) == (1, 0)
-    files = [str(filled.folder / table / path) for path in listed(filled, table)]
-    rows = duckdb.read_parquet(files, hive_partitioning=False).pl()
-    assert rows.equals(filled.read_slice(table, *SLICES[table]), null_equal=True)
-    [metadata] = [each["metaData"] for each in actions(filled, table)[0] if "metaData" in each]
-    fields = json.loads(metadata["schemaString"])["fields"]
-    assert [field["name"] for field in fields] == list(table_schema(table).column_names)
-    assert metadata["partitionColumns"] == []
-
-
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("has_rows", [True, False], ids=["rows", "no rows"])
-def test_polars_reads_every_column_once_with_its_type(
-    warehouse: Warehouse, table: str, has_rows: bool
-):
+def test_polars_reads_every_column_once_with_its_type(warehouse: Warehouse, table: str):
     pytest.importorskip("deltalake", reason=REASON)
-    if has_rows:
-        fill(warehouse)
-    refresh_delta_log(warehouse.folder, table)
-    rows = pl.scan_delta(str(warehouse.folder / table)).collect()
-    assert rows.schema == table_schema(table).polars_schema
-    wanted = warehouse.read_slice(table, *SLICES[table]) if has_rows else rows.clear()
-    assert rows.equals(wanted, null_equal=True)
+    for fill_in in (lambda _: None, fill):
+        fill_in(warehouse)
+        refresh_delta_log(warehouse.folder, table)
+        rows = pl.scan_delta(str(warehouse.folder / table)).collect()
+        assert rows.schema == table_schema(table).polars_schema
+    assert rows.equals(warehouse.read_slice(table, *SLICES[table]), null_equal=True)
 
 
 def test_a_replaced_slice_is_read_and_the_old_one_is_not(filled: Warehouse):
@@ -223,5 +206,5 @@ def test_a_log_that_is_not_ours_is_told(filled: Warehouse, damage: str):
 
 def test_a_disk_that_refuses_is_told(filled: Warehouse):
     log_of(filled).write_text("in the way")
-    with pytest.raises(StorageError, match="Check the permissions"):
+    with pytest.raises(StorageError, match="permissions"):
         refresh_delta_log(filled.folder, "documents")
