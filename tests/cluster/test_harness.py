@@ -22,7 +22,7 @@ ADDRESS = ("documents", SHARD, "all")
 def test_what_nobody_published_was_made_again_or_is_torn_is_noticed(tmp_path: Path):
     def publish() -> Path:
         warehouse = FaultyHome(tmp_path).warehouse
-        warehouse.replace_slice(*ADDRESS, frame("documents"), metadata={"fingerprint": "x"})
+        warehouse.replace_partition(*ADDRESS, frame("documents"), metadata={"fingerprint": "x"})
         *_, (_, path) = sorted(versions(tmp_path))
         return path
 

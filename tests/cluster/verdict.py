@@ -1,7 +1,7 @@
-"""What is wrong in the end: rows beside those of one machine, slices that nobody made, torn files.
+"""What is wrong in the end: rows unlike those of one machine, partitions not made once, torn files.
 
-The store logs how often a version of a slice was put there. What a stage stores on the way to its
-slice is left out: a kill in between leaves that for whoever makes the slice.
+The store logs how often a version of a partition was put there. What a stage stores on the way to
+its partition is left out: a kill in between leaves that for whoever makes the partition.
 """
 
 import os
@@ -13,7 +13,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.observed import Address, published, status_of, versions
 from tests.cluster.scenario import Course
 from tests.cluster.store import STORE
-from tests.faults.comparison import damage_of_rows, slices_of
+from tests.faults.comparison import damage_of_rows, partitions_of
 from tests.faults.home import FaultyHome
 from warehouse.schema import tables
 from warehouse.versions import is_intact
@@ -24,7 +24,7 @@ _STORED_ON_THE_WAY = ("document_selection", "rejected_records", "stage_costs")
 def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:
     """Look at everything once all has ended."""
     home = _seen_by_a_newcomer(made)
-    found, expected = (slices_of(FaultyHome(each)) for each in (home, reference))
+    found, expected = (partitions_of(FaultyHome(each)) for each in (home, reference))
     return [
         *_vacuous(course, made, home),
         *damage_of_rows(found, expected).remarks,
@@ -39,7 +39,7 @@ def _seen_by_a_newcomer(made: Cluster) -> Path:
 
     root = made.folder / "newcomer"
     os.environ.update(made.store.environment)
-    store = Home(root, root / "cache", STORE).slice_store()
+    store = Home(root, root / "cache", STORE).partition_store()
     assert store is not None
     store.record_layout()
     store.bring(tables())
@@ -47,7 +47,7 @@ def _seen_by_a_newcomer(made: Cluster) -> Path:
 
 
 def not_made_once(published: Collection[Address], home: Path) -> list[str]:
-    """Slices of a home that nobody published, or that count as made again.
+    """Partitions of a home that nobody published, or that count as made again.
 
     Two machines may make the same at a time; then the second one's is refused and has no number.
     """

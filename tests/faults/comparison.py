@@ -1,6 +1,6 @@
 """What a fault has done to a home: its rows beside those of the undisturbed one, and what is left.
 
-Rows are compared by table, shard and slice, in the order of their key, bit for bit. Left out:
+Rows are compared by table, shard and partition, in the order of their key, bit for bit. Left out:
 
 - `executed_calls.duration_ms`, `stage_costs.seconds`: times.
 - `executed_calls.from_cache`: a call that was answered before the fault comes from the cache.
@@ -46,14 +46,14 @@ class Damage:
         self.remarks += [f"{name}: {remark}" if name else remark for remark in other.remarks]
 
 
-def slices_of(home: FaultyHome) -> dict[Address, "pl.DataFrame"]:
-    """The rows of every slice, by table, shard and slice, without what depends on the process."""
+def partitions_of(home: FaultyHome) -> dict[Address, "pl.DataFrame"]:
+    """The rows of every partition, without what depends on the process."""
     from warehouse.schema import table_schema, tables
 
     found = {}
     for table in tables():
-        for info in home.warehouse.slices(table):
-            rows = home.warehouse.read_slice(table, info.shard, info.name)
+        for info in home.warehouse.partitions(table):
+            rows = home.warehouse.read_partition(table, info.shard, info.name)
             rows = rows.sort(table_schema(table).primary_key)
             found[table, info.shard, info.name] = rows.drop(PROCESS_DEPENDENT.get(table, ()))
     return found
@@ -65,17 +65,17 @@ def damage_of_rows(
     """Rows that are missing, twice there, or other ones."""
     damage = Damage()
     for address in sorted({*found, *expected}):
-        place = f"slice {'/'.join(address)}"
+        place = f"partition {'/'.join(address)}"
         if address not in found:
             damage.add(Damage(lost=expected[address].height, remarks=["is missing"]), place)
         elif address not in expected:
             damage.add(Damage(wrong=found[address].height, remarks=["is one too many"]), place)
         elif not found[address].equals(expected[address], null_equal=True):
-            damage.add(_damage_of_slice(address[0], found[address], expected[address]), place)
+            damage.add(_damage_of_partition(address[0], found[address], expected[address]), place)
     return damage
 
 
-def _damage_of_slice(table: str, found: "pl.DataFrame", expected: "pl.DataFrame") -> Damage:
+def _damage_of_partition(table: str, found: "pl.DataFrame", expected: "pl.DataFrame") -> Damage:
     from warehouse.schema import table_schema
 
     key = [name for name in table_schema(table).primary_key if name in expected.columns]
@@ -91,7 +91,7 @@ def _damage_of_slice(table: str, found: "pl.DataFrame", expected: "pl.DataFrame"
 
 
 def damage_of_files(home: FaultyHome, expected: FaultyHome) -> Damage:
-    """Files that are no slices: manifest, settings, weights of models."""
+    """Files that are no partitions: manifest, settings, weights of models."""
     found, wanted = _files(home), _files(expected)
     differing = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
     return Damage(wrong=len(differing), remarks=[f"{name} differs" for name in differing[:5]])
@@ -187,7 +187,7 @@ def unfinished_runs(home: FaultyHome) -> int:
 
 def damage_of(home: FaultyHome, expected: FaultyHome) -> Damage:
     """Everything that can be told from outside once all commands have ended."""
-    damage = damage_of_rows(slices_of(home), slices_of(expected))
+    damage = damage_of_rows(partitions_of(home), partitions_of(expected))
     damage.add(damage_of_files(home, expected))
     damage.add(damage_of_leftovers(home))
     return damage

@@ -1,6 +1,6 @@
 """Single flipped bits: noticed with an error of ours, or without consequence.
 
-Slices are read in this process, hundreds of flips in seconds. Of the other files each kind is
+Partitions are read in this process, hundreds of flips in seconds. Of the other files each kind is
 flipped a few times in a copy of the home, and commands that must read it are run again.
 """
 
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults.comparison import Damage, damage_of_leftovers, damage_of_rows, slices_of
+from tests.faults.comparison import Damage, damage_of_leftovers, damage_of_rows, partitions_of
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import FaultyHome
 from tests.faults.injection import drawn
@@ -25,11 +25,11 @@ from warehouse.schema import tables
 if TYPE_CHECKING:
     import polars as pl
 
-    from warehouse.layout import SliceInfo
+    from warehouse.layout import PartitionInfo
     from warehouse.warehouse import Warehouse
 
-_FLIPS_OF_SLICES = 400
-_FEW_FLIPS_OF_SLICES = 60
+_FLIPS_OF_PARTITIONS = 400
+_FEW_FLIPS_OF_PARTITIONS = 60
 _FULL_CHECK = ("doctor", "--full", "--json")
 _QUICK_CHECK = ("doctor", "--json")
 
@@ -54,7 +54,7 @@ _MAY_CHANGE = ("settings", "base model")
 
 def flip_bits(workshop: Workshop) -> list[Outcome]:
     """Flip, read, compare."""
-    outcomes = [_flip_slices(workshop)]
+    outcomes = [_flip_partitions(workshop)]
     if not workshop.is_short:
         tries = [
             Try(f"flip: {kind}", str(number), partial(_flip_file, workshop, kind, number))
@@ -78,15 +78,15 @@ def flip(file: Path, chance: random.Random) -> str:
     return f"bit {bit} of byte {place}"
 
 
-def _flip_slices(workshop: Workshop) -> Outcome:
-    """Through both ways that rows are read: one slice, and a query."""
-    outcome = Outcome("flip: slices")
-    chance = workshop.chance("flip slices")
+def _flip_partitions(workshop: Workshop) -> Outcome:
+    """Through both ways that rows are read: one partition, and a query."""
+    outcome = Outcome("flip: partitions")
+    chance = workshop.chance("flip partitions")
     warehouse = workshop.finished.copy(workshop.place("flips")).warehouse
-    listed = [slices for table in tables() if (slices := warehouse.slices(table))]
+    listed = [partitions for table in tables() if (partitions := warehouse.partitions(table))]
     noticed = 0
-    for number in range(_FEW_FLIPS_OF_SLICES if workshop.is_short else _FLIPS_OF_SLICES):
-        # Tables in turn, and of each any slice: some have a slice or two, others dozens.
+    for number in range(_FEW_FLIPS_OF_PARTITIONS if workshop.is_short else _FLIPS_OF_PARTITIONS):
+        # Tables in turn, and of each any partition: some have a partition or two, others dozens.
         info = chance.choice(listed[number % len(listed)])
         before = rows_read(warehouse, info)
         original = info.path.read_bytes()
@@ -101,11 +101,11 @@ def _flip_slices(workshop: Workshop) -> Outcome:
 
 
 def rows_read(
-    warehouse: "Warehouse", info: "SliceInfo"
+    warehouse: "Warehouse", info: "PartitionInfo"
 ) -> dict[str, "pl.DataFrame | BaseException"]:
     """What each way of reading gives, or raises, whatever that is: native code panics too."""
     readings: dict[str, Callable[[], pl.DataFrame]] = {
-        "read": lambda: warehouse.read_slice(info.table, info.shard, info.name),
+        "read": lambda: warehouse.read_partition(info.table, info.shard, info.name),
         "query": lambda: warehouse.query(f"select * from {info.table} order by all"),
     }
     found: dict[str, pl.DataFrame | BaseException] = {}
@@ -117,9 +117,9 @@ def rows_read(
 
 
 def damage_of_reading(
-    warehouse: "Warehouse", info: "SliceInfo", before: Mapping[str, object]
+    warehouse: "Warehouse", info: "PartitionInfo", before: Mapping[str, object]
 ) -> tuple[Damage, bool]:
-    """Read a flipped slice; the damage, and whether an error noticed the flip."""
+    """Read a flipped partition; the damage, and whether an error noticed the flip."""
     import polars as pl
 
     from warehouse.errors import WarehouseError
@@ -205,7 +205,7 @@ def _flip_checkpoints(workshop: Workshop, number: int) -> Damage:
     if done.has_traceback:
         damage.remarks.append(f"killed at {event}, {len(files)} flips: {done.last_words}")
     if not done.code:
-        other = damage_of_rows(slices_of(home), slices_of(stage.after))
+        other = damage_of_rows(partitions_of(home), partitions_of(stage.after))
         damage.add(other, f"killed at {event}, {len(files)} flips")
         damage.add(damage_of_leftovers(home))
     return damage

@@ -37,7 +37,7 @@ def _forget(workshop: Workshop) -> Damage:
 
 @contextmanager
 def _nothing_is_made(home: FaultyHome, damage: Damage) -> Iterator[None]:
-    """Slices and models that were made again meanwhile are damage."""
+    """Partitions and models that were made again meanwhile are damage."""
     before = _files(home)
     yield
     if made := sorted({*_files(home)} - {*before}):
@@ -45,7 +45,7 @@ def _nothing_is_made(home: FaultyHome, damage: Damage) -> Iterator[None]:
 
 
 def _files(home: FaultyHome) -> Iterator[tuple[str, int, int]]:
-    """Which file each slice and each model is: one that was made anew is another."""
+    """Which file each partition and each model is: one that was made anew is another."""
     found = [*home.home.warehouse.rglob("*.parquet"), *home.home.models.rglob("*.safetensors")]
     for path in found:
         state = path.stat()

@@ -14,8 +14,8 @@ from tests.faults.comparison import (
     Damage,
     damage_of_leftovers,
     damage_of_rows,
+    partitions_of,
     processes_of,
-    slices_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.flips import damage_of_reading, rows_read
@@ -83,14 +83,14 @@ def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
         home = FaultyHome(tmp_path / name)
         stored = frame("documents", *rows)
         metadata = {"fingerprint": fingerprint}
-        home.warehouse.replace_slice("documents", SHARD, "all", stored, metadata=metadata)
+        home.warehouse.replace_partition("documents", SHARD, "all", stored, metadata=metadata)
         return home
 
     return make
 
 
 def test_rows_that_are_lost_doubled_new_or_changed_are_counted(make_home):
-    expected = slices_of(make_home("home", ROWS))
+    expected = partitions_of(make_home("home", ROWS))
     ((address, rows),) = expected.items()
     changed = rows.with_columns(title=pl.lit("other"))
     new = rows[:1].with_columns(document_id=pl.lit("d"))
@@ -117,13 +117,13 @@ def test_other_rows_under_a_known_fingerprint_are_wrong(make_home):
 
 def test_rows_that_changed_silently_are_seen_by_both_readers(make_home):
     home = make_home("home", ROWS)
-    (info,) = home.warehouse.slices("documents")
+    (info,) = home.warehouse.partitions("documents")
     before = rows_read(home.warehouse, info)
     make_home("home", [*ROWS[1:], {"document_id": "a", "text": "other"}])
     damage, was_noticed = damage_of_reading(home.warehouse, info, before)
     assert (damage.wrong, was_noticed) == (2, False)
-    (info,) = home.warehouse.slices("documents")
-    info.path.write_bytes(b"no slice")
+    (info,) = home.warehouse.partitions("documents")
+    info.path.write_bytes(b"no partition")
     damage, was_noticed = damage_of_reading(home.warehouse, info, before)
     assert (bool(damage), was_noticed) == (False, True)
 

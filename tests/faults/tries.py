@@ -12,7 +12,7 @@ from tests.faults.home import Done, FaultyHome
 from tests.faults.undisturbed import Stage
 
 AT_ONCE = 2
-_MOST_REMARKS = 12
+_MAX_REMARKS = 12
 
 
 @dataclass(slots=True)
@@ -91,8 +91,8 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     table = Table("fault", "tried", *counted, "s", "remark", show_lines=True)
     for each in outcomes:
         told = [*each.damage.remarks, *each.notes]
-        if len(told) > _MOST_REMARKS:
-            told[_MOST_REMARKS:] = [f"… and {len(told) - _MOST_REMARKS} more"]
+        if len(told) > _MAX_REMARKS:
+            told[_MAX_REMARKS:] = [f"… and {len(told) - _MAX_REMARKS} more"]
         counts = [str(getattr(each.damage, name)) for name in counted]
         row = (each.fault, str(each.tried), *counts, f"{each.seconds:.0f}", "\n".join(told))
         table.add_row(*map(escape, row))

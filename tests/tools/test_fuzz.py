@@ -67,11 +67,11 @@ def question_answering(model):
             passage_words=120,
             answer_words=1,
             beam_width=8,
-            least_probability=0.0,
+            min_probability=0.0,
             question_weight=0.5,
         ),
     )
-    return QA(EveryPassage(), reader, passages=2, least_probability=0.0)
+    return QA(EveryPassage(), reader, passages=2, min_probability=0.0)
 
 
 def outcomes_of(tool, count=COUNT):

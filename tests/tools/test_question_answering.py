@@ -108,9 +108,9 @@ def test_the_reader_is_prepared_before_it_reads_and_not_where_answers_are_kept(t
 
 
 def test_an_improbable_answer_is_not_given():
-    assert qa(CANAL, probability=0.2, least_probability=0.2).call("When?", ASKING) == "The"
+    assert qa(CANAL, probability=0.2, min_probability=0.2).call("When?", ASKING) == "The"
     with pytest.raises(ToolCallError) as caught:
-        qa(CANAL, probability=0.19, least_probability=0.2).call("When?", ASKING)
+        qa(CANAL, probability=0.19, min_probability=0.2).call("When?", ASKING)
     assert caught.value.reason == "unsure"
 
 

@@ -6,28 +6,28 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import SHARD, frame
-from warehouse.errors import DamagedSliceError
+from warehouse.errors import DamagedPartitionError
 from warehouse.warehouse import Warehouse
 
 
 @pytest.fixture
-def slice_file(warehouse: Warehouse) -> Path:
+def partition_file(warehouse: Warehouse) -> Path:
     rows = frame("documents", *({"document_id": f"d{n}", "url": str(n * n)} for n in range(500)))
-    warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
-    [info] = warehouse.slices("documents")
+    warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
+    [info] = warehouse.partitions("documents")
     return info.path
 
 
-def read_the_slice(warehouse: Warehouse) -> object:
-    return warehouse.read_slice("documents", SHARD, "all")
+def read_the_partition(warehouse: Warehouse) -> object:
+    return warehouse.read_partition("documents", SHARD, "all")
 
 
 READINGS = {
-    "slice": read_the_slice,
-    "shard": lambda warehouse: warehouse.read_slices("documents", SHARD),
+    "partition": read_the_partition,
+    "shard": lambda warehouse: warehouse.read_partitions("documents", SHARD),
     "query": lambda warehouse: warehouse.query("select max(url) as u, max(text) from documents"),
     "view": lambda warehouse: warehouse.query("select * from call_funnel"),
-    "metadata": lambda warehouse: warehouse.slice_metadata("documents", SHARD, "all"),
+    "metadata": lambda warehouse: warehouse.partition_metadata("documents", SHARD, "all"),
 }
 # With the readings that need not look at what is damaged.
 DAMAGES = {
@@ -45,19 +45,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_slice_is_named_whatever_reads_it(
-    warehouse: Warehouse, slice_file: Path, name: str
+def test_a_damaged_partition_is_named_whatever_reads_it(
+    warehouse: Warehouse, partition_file: Path, name: str
 ) -> None:
     damage, may_pass = DAMAGES[name]
     if damage is None:
-        slice_file.unlink()
-        slice_file.mkdir()
+        partition_file.unlink()
+        partition_file.mkdir()
     else:
-        slice_file.write_bytes(damage(slice_file.read_bytes()))
+        partition_file.write_bytes(damage(partition_file.read_bytes()))
     for reading in READINGS.keys() - {*may_pass}:
-        with pytest.raises(DamagedSliceError, match=slice_file.name):
+        with pytest.raises(DamagedPartitionError, match=partition_file.name):
             READINGS[reading](warehouse)
-    assert warehouse.damaged_slices() == [slice_file]
+    assert warehouse.damaged_partitions() == [partition_file]
     # Other tables are readable beside it.
     assert warehouse.query("select * from candidate_calls").height == 0
 
@@ -65,50 +65,54 @@ def test_a_damaged_slice_is_named_whatever_reads_it(
 def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse) -> None:
     rows = frame("candidate_calls", {"call_id": "a"}, {"call_id": "b"})
     metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata=metadata)
-    [info] = warehouse.slices("candidate_calls")
+    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata=metadata)
+    [info] = warehouse.partitions("candidate_calls")
     content = info.path.read_bytes()
     for bit in random.Random(5).sample(range(8 * len(content)), 400):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
         info.path.write_bytes(flipped)
-        with pytest.raises(DamagedSliceError):
-            warehouse.read_slice("candidate_calls", SHARD, "Calculator")
+        with pytest.raises(DamagedPartitionError):
+            warehouse.read_partition("candidate_calls", SHARD, "Calculator")
         # Without the rows only what is asked for is looked at.
-        with suppress(DamagedSliceError):
-            assert warehouse.slice_metadata("candidate_calls", SHARD, "Calculator") == metadata
-        assert warehouse.damaged_slices(["candidate_calls"]) == [info.path]
+        with suppress(DamagedPartitionError):
+            assert warehouse.partition_metadata("candidate_calls", SHARD, "Calculator") == metadata
+        assert warehouse.damaged_partitions(["candidate_calls"]) == [info.path]
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "a@b.parquet"])
-def test_foreign_file_is_no_slice(warehouse: Warehouse, slice_file: Path, name: str) -> None:
-    foreign = slice_file.with_name(name)
+def test_foreign_file_is_no_partition(
+    warehouse: Warehouse, partition_file: Path, name: str
+) -> None:
+    foreign = partition_file.with_name(name)
     rows = frame("documents", {"document_id": "foreign"})
     rows.write_parquet(foreign)
     warehouse.prepare()
     assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [500]
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         assert connection.execute("select count(*) from documents").fetchall() == [(500,)]
-    assert [info.path for info in warehouse.slices("documents")] == [slice_file]
-    assert warehouse.damaged_slices() == []
+    assert [info.path for info in warehouse.partitions("documents")] == [partition_file]
+    assert warehouse.damaged_partitions() == []
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
-def test_damaged_zero_row_slice_is_made_again(warehouse: Warehouse, *, is_prepared: bool) -> None:
+def test_damaged_zero_row_partition_is_made_again(
+    warehouse: Warehouse, *, is_prepared: bool
+) -> None:
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
-    assert warehouse.damaged_slices() == [empty]
+    assert warehouse.damaged_partitions() == [empty]
     if is_prepared:
         warehouse.prepare()
     assert warehouse.query("select * from documents").height == 0
 
 
-def test_prepare_names_a_damaged_slice_only_when_it_has_to_read_it(
-    warehouse: Warehouse, slice_file: Path
+def test_prepare_names_a_damaged_partition_only_when_it_has_to_read_it(
+    warehouse: Warehouse, partition_file: Path
 ) -> None:
     warehouse.prepare()
-    slice_file.write_bytes(b"")
+    partition_file.write_bytes(b"")
     warehouse.prepare()
     warehouse.database_file.unlink()
-    with pytest.raises(DamagedSliceError, match=slice_file.name):
+    with pytest.raises(DamagedPartitionError, match=partition_file.name):
         warehouse.prepare()

@@ -8,7 +8,7 @@ import pytest
 from tests.warehouse.rows import SHARD, TEXT, frame
 from warehouse import query
 from warehouse.counting import COUNTS
-from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import tables, view_name
 from warehouse.warehouse import Warehouse
@@ -44,7 +44,7 @@ def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_qu
     warehouse: Warehouse,
 ) -> None:
     rows = frame("augmented_texts", {"window": 3})
-    warehouse.replace_slice("augmented_texts", SHARD, "all", rows, metadata={})
+    warehouse.replace_partition("augmented_texts", SHARD, "all", rows, metadata={})
     for table, schema in tables().items():
         names = [view_name(column) for column in schema.column_names]
         found = warehouse.query(f"select {', '.join(names)} from {table}")
@@ -55,7 +55,7 @@ def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_qu
 
 def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
     rows = frame("documents", {"shard": "00012"})
-    warehouse.replace_slice("documents", "00012", "all", rows, metadata={})
+    warehouse.replace_partition("documents", "00012", "all", rows, metadata={})
     assert warehouse.query("select shard from documents")["shard"].to_list() == ["00012"]
 
 
@@ -136,7 +136,7 @@ def test_statistics_of_calls_read_no_rows():
 
 
 @pytest.mark.parametrize("disturbances", [0, 2, 9])
-def test_a_query_is_repeated_three_times_while_slices_are_moved_away(
+def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, disturbances: int
 ) -> None:
     attempt, attempts = query._selection, []
@@ -146,25 +146,25 @@ def test_a_query_is_repeated_three_times_while_slices_are_moved_away(
         if len(attempts) <= disturbances:
             warehouse.retire_shard(SHARD)
             rows = frame("documents", {"title": f"title {len(attempts)}"})
-            warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
+            warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
             raise duckdb.IOException("gone")
         if not disturbances:
             raise duckdb.OutOfMemoryException("too large")
         return attempt(*arguments)
 
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     monkeypatch.setattr(query, "_selection", disturbed)
     if disturbances == 2:
         assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
     else:
-        with pytest.raises(SlicesChangingError if disturbances else QueryError):
+        with pytest.raises(PartitionsChangingError if disturbances else QueryError):
             warehouse.query("select * from documents")
     assert len(attempts) == {0: 1, 2: 3, 9: 4}[disturbances]
 
 
 def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse) -> None:
     warehouse.prepare()
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         names = {name for (name,) in connection.execute("show tables").fetchall()}
         assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS}
@@ -195,7 +195,7 @@ def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
         inode = warehouse.database_file.stat().st_ino
         warehouse.prepare()
         assert warehouse.database_file.stat().st_ino != inode
-        warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+        warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
         assert reader.communicate("go\n")[0] == "[(1,)]\n"
 
 

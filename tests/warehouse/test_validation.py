@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import CALL, SAMPLED, SHARD, SLICES, TEXT, frame, remove_slice
-from warehouse.errors import SliceNameError, SliceValidationError, UnknownTableError
+from tests.warehouse.rows import CALL, PARTITIONS, SAMPLED, SHARD, TEXT, frame, remove_partition
+from warehouse.errors import PartitionNameError, PartitionValidationError, UnknownTableError
 from warehouse.warehouse import Warehouse
 
 
@@ -13,17 +13,17 @@ def files(warehouse: Warehouse) -> dict[Path, bytes]:
 
 
 def write(warehouse: Warehouse, table: str, rows: pl.DataFrame) -> None:
-    warehouse.replace_slice(table, *SLICES[table], rows, metadata={})
+    warehouse.replace_partition(table, *PARTITIONS[table], rows, metadata={})
 
 
-@pytest.mark.parametrize("table", SLICES)
+@pytest.mark.parametrize("table", PARTITIONS)
 def test_correct_rows_are_accepted_and_read_back_equal(
     shared_warehouse: Warehouse, table: str
 ) -> None:
     rows = frame(table)
     write(shared_warehouse, table, rows)
-    assert shared_warehouse.read_slice(table, *SLICES[table]).equals(rows)
-    remove_slice(shared_warehouse, table, *SLICES[table])
+    assert shared_warehouse.read_partition(table, *PARTITIONS[table]).equals(rows)
+    remove_partition(shared_warehouse, table, *PARTITIONS[table])
 
 
 SAMPLED_LOSSES = {
@@ -68,7 +68,7 @@ def test_rare_but_right_rows_are_accepted(
     shared_warehouse: Warehouse, table: str, change: dict[str, object]
 ) -> None:
     write(shared_warehouse, table, frame(table, change))
-    remove_slice(shared_warehouse, table, *SLICES[table])
+    remove_partition(shared_warehouse, table, *PARTITIONS[table])
 
 
 REFUSED = [
@@ -167,7 +167,7 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
     shared_warehouse: Warehouse, table: str, change: dict[str, object], words: list[str]
 ) -> None:
     before = files(shared_warehouse)
-    with pytest.raises(SliceValidationError) as caught:
+    with pytest.raises(PartitionValidationError) as caught:
         write(shared_warehouse, table, frame(table, change))
     for word in [table, *words]:
         assert word in str(caught.value)
@@ -175,15 +175,15 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
 
 
 def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse) -> None:
-    with pytest.raises(SliceValidationError, match=r"share the key \(document_id\).*'d1'"):
+    with pytest.raises(PartitionValidationError, match=r"share the key \(document_id\).*'d1'"):
         write(shared_warehouse, "documents", frame("documents", {}, {"text": "Another."}))
 
 
 def test_columns_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
     rows = frame("documents")
     write(shared_warehouse, "documents", rows.select(reversed(rows.columns)))
-    assert shared_warehouse.read_slice("documents", SHARD, "all").equals(rows)
-    remove_slice(shared_warehouse, "documents", SHARD, "all")
+    assert shared_warehouse.read_partition("documents", SHARD, "all").equals(rows)
+    remove_partition(shared_warehouse, "documents", SHARD, "all")
 
 
 def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
@@ -191,8 +191,8 @@ def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Ware
     turned = rows.with_columns(calls=pl.Series([[dict(reversed(CALL.items()))]]))
     assert turned.schema["calls"] != rows.schema["calls"]
     write(shared_warehouse, "augmented_texts", turned)
-    assert shared_warehouse.read_slice("augmented_texts", SHARD, "all").equals(rows)
-    remove_slice(shared_warehouse, "augmented_texts", SHARD, "all")
+    assert shared_warehouse.read_partition("augmented_texts", SHARD, "all").equals(rows)
+    remove_partition(shared_warehouse, "augmented_texts", SHARD, "all")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_value_is_never_converted_in_silence(
     shared_warehouse: Warehouse, table: str, column: str, values: list[object]
 ) -> None:
     rows = frame(table).with_columns(pl.Series(column, values))
-    with pytest.raises(SliceValidationError, match=rf"'{column}' of table '{table}'"):
+    with pytest.raises(PartitionValidationError, match=rf"'{column}' of table '{table}'"):
         write(shared_warehouse, table, rows)
 
 
@@ -220,11 +220,11 @@ def test_a_frame_lacks_and_has_no_column_but_those_of_the_table(
 ) -> None:
     rows = frame("evaluation_results")
     write(shared_warehouse, "evaluation_results", rows.drop("gold", "score_weight"))
-    stored = shared_warehouse.read_slice("evaluation_results", "all", "dateset.base")
+    stored = shared_warehouse.read_partition("evaluation_results", "all", "dateset.base")
     assert stored.select("gold", "score_weight").row(0) == (None, 1.0)
-    remove_slice(shared_warehouse, "evaluation_results", "all", "dateset.base")
+    remove_partition(shared_warehouse, "evaluation_results", "all", "dateset.base")
     for wrong in (rows.drop("metric"), rows.rename({"gold": "golden"})):
-        with pytest.raises(SliceValidationError, match="column"):
+        with pytest.raises(PartitionValidationError, match="column"):
             write(shared_warehouse, "evaluation_results", wrong)
 
 
@@ -241,5 +241,5 @@ def test_names_that_cannot_be_paths_or_tables_are_refused(
     shared_warehouse: Warehouse, table: str, shard: str, name: str
 ) -> None:
     rows = frame("documents" if table == "document" else table)
-    with pytest.raises((SliceNameError, UnknownTableError)):
-        shared_warehouse.replace_slice(table, shard, name, rows, metadata={})
+    with pytest.raises((PartitionNameError, UnknownTableError)):
+        shared_warehouse.replace_partition(table, shard, name, rows, metadata={})

@@ -60,7 +60,7 @@ def directory(tmp_path_factory) -> Path:
 
 
 def encoder(directory: Path, **changes) -> TextEncoder:
-    settings = {"similarity": "dot", "most_tokens": 64, "device": lambda: "cpu", **changes}
+    settings = {"similarity": "dot", "max_tokens": 64, "device": lambda: "cpu", **changes}
     return TextEncoder(directory, **settings)
 
 
@@ -77,7 +77,7 @@ def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory):
 
 
 def test_long_texts_are_cut(directory):
-    made = encoder(directory, most_tokens=5)
+    made = encoder(directory, max_tokens=5)
     assert np.array_equal(made.encode(["river " * 3]), made.encode(["river " * 300]))
 
 
