@@ -1,25 +1,19 @@
 """The calculator and the rules for texts worth annotating with it."""
 
-import json
 import operator
 import time
 from fractions import Fraction
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.calculator import Calculator
-from tools.errors import ToolCallError, ToolError
+from tools.errors import ToolCallError
 from tools.number_rules import preselect_by_numbers
 from tools.protocol import Document
 
-VECTORS = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
-)
-CASES = [case for case in VECTORS["tools"] if case["kind"] == "calculator"]
 NOWHERE = Document("d", "")
 
 
@@ -38,16 +32,6 @@ def selection(text: str, *, weak_share: float = 0.0, seed: int = 0, document_id:
     expected = chosen.reason in {"computed_number", "after_equals", "three_numbers_sampled"}
     assert chosen.is_selected == expected
     return chosen.reason
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_calculator_vector(case):
-    tool = Calculator()
-    try:
-        result = tool.call(tool.parse_arguments(case["inputs"]["args"]), NOWHERE)
-    except ToolError:
-        result = None
-    assert result == case["expected"]["result"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The calendar and dates in URLs."""
 
 import datetime
-import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,21 +10,8 @@ from tools.calendar import Calendar, date_in_url
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document
 
-VECTORS = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
-)
-CASES = [case for case in VECTORS["tools"] if case["kind"] == "calendar"]
 MAY_3 = datetime.date(2024, 5, 3)
 LATEST = datetime.date(2024, 12, 31)
-
-dates = st.dates(datetime.date(1995, 1, 1), LATEST)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_calendar_vector(case):
-    date = datetime.date.fromisoformat(case["inputs"]["date"])
-    document = Document("d", "", published_on=date)
-    assert Calendar(date_source="published_on").call("", document) == case["expected"]["result"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,5 @@
 """The text form of calls."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +15,6 @@ from tools.syntax import (
     parse_sample,
     remove_calls,
     strip_quotes,
-)
-
-VECTORS = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
 )
 
 SYNTAX_REASONS = {
@@ -63,27 +56,6 @@ def parsed(sample):
         return parse_sample(sample, "QA"), None
     except CallSyntaxError as error:
         return None, error.reason
-
-
-@pytest.mark.parametrize("case", VECTORS["merge"], ids=lambda case: case["id"])
-def test_merge_vector(case):
-    """The competition for one position is the engine's; here its winner is inserted."""
-    tokens = case["inputs"]["tokens"]
-    best = {}
-    for call in case["inputs"]["calls"]:
-        position = call["position"]
-        if position not in best or call["diff"] > best[position]["diff"]:
-            best[position] = call
-    calls = [
-        (
-            len("".join(tokens[:position])),
-            format_call(ToolCall(call["tool"], call["args"]), clean_result(call["result"])),
-        )
-        for position, call in best.items()
-    ]
-    merged = insert_calls("".join(tokens), calls)
-    assert merged == case["expected"]["text"]
-    assert remove_calls(merged, calls) == "".join(tokens)
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

@@ -154,6 +154,11 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     assert found.row(1) == (0.5, 2, 2)
 
 
+def test_a_threshold_of_ones_own_between_hundredths_is_refused(random_rows: Warehouse):
+    with pytest.raises(QueryError, match="multiples"):
+        random_rows.query("from kept_at(0.755)")
+
+
 def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
     told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
     for row in told:
@@ -271,17 +276,3 @@ def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(war
     best = warehouse.best_examples([(1, "Calculator")], per_tool=1)
     assert best["loss_reduction"].to_list() == [0.9]
     assert warehouse.best_examples([(2, "Calculator"), (1, "Calendar")], per_tool=3).is_empty()
-
-
-@pytest.mark.parametrize("threshold", [0.75, -0.2])
-def test_a_threshold_of_ones_own_is_counted(random_rows: Warehouse, threshold: float):
-    told = random_rows.query(f"from kept_at({threshold})")
-    rows = random_rows.query(
-        "select tool, round, count(*) as calls from filtered_calls "
-        "where reason in ('kept', 'below_threshold') and reaches(loss_reduction, $threshold) "
-        "group by all order by round, tool",
-        {"threshold": threshold},
-    )
-    assert told.select("tool", "round", "kept_calls").rows() == rows.rows()
-    with pytest.raises(QueryError, match="multiples"):
-        random_rows.query("from kept_at(0.755)")

