@@ -9,7 +9,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from toolformer.ground.whole_files import beside
-from warehouse.errors import PartitionNotFoundError, PartitionValidationError
+from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
 from warehouse.store import partition_store
 from warehouse.warehouse import Warehouse
@@ -76,16 +76,6 @@ def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -
         "WikiSearch",
     ]
     assert warehouse.partitions("candidate_calls", "shard-00001") == []
-
-
-def test_old_partition_survives_a_refused_one(warehouse: Warehouse) -> None:
-    write_documents(warehouse, TEXT)
-    with pytest.raises(PartitionValidationError):
-        warehouse.replace_partition(
-            "documents", SHARD, "all", frame("documents", {"text": None}), metadata={}
-        )
-    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
-    assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
 
 
 DISK_FULL = """
