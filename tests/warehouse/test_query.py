@@ -53,6 +53,24 @@ def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_qu
     assert both.rows() == [(3, 3)]
 
 
+def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
+    rows = frame("training_texts")
+    warehouse.replace_partition("training_texts", "all", "all", rows, metadata={})
+    assert warehouse.query("select shard from training_texts")["shard"].to_list() == [SHARD]
+
+
+def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(tmp_path / "home" / "warehouse", tmp_path / "home" / "warehouse.duckdb")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert warehouse.query("select * from call_funnel").height == 0
+    warehouse.query("select count(*) as n from range(200000) order by n")
+    assert list(here.iterdir()) == []
+
+
 def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
     rows = frame("documents", {"shard": "00012"})
     warehouse.replace_partition("documents", "00012", "all", rows, metadata={})
