@@ -26,7 +26,6 @@ from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
@@ -143,14 +142,6 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
     return made
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object, **_settings: object) -> None:
-        pytest.fail("a model was loaded")
-
-    monkeypatch.setattr(LanguageModel, "load", refuse)
-
-
 def exact_losses(
     folder: Path, results: Mapping[str, str], form: LossForm = PAPERS_FORM
 ) -> dict[str, CallLosses]:
@@ -234,13 +225,6 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
     assert kept(rows) == set(expected["call_id"])
     assert home.metadata("scored_calls") == scored
     assert rows["loss_with_result"].sort().equals(before["loss_with_result"].sort())
-
-
-@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
-def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
-    home.run(0.0, **changes)
-    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
-    assert "rescoring" not in home.costs()
 
 
 def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
@@ -374,9 +358,3 @@ def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(
     assert row["chance_calls"] == 10
     assert row["chance_share"] == pytest.approx(sum(by_chance.values()) / 10)
     assert row["scored_calls"] == len(CALLS)
-
-
-def test_no_chance_sample_is_made_where_none_is_asked_for(home: ScoredHome):
-    home.run(1.0, precision="float32", chance_calls=0)
-    assert not home.rows()["is_in_chance_sample"].any()
-    assert home.rows()["is_kept_by_chance"].null_count() == len(CALLS)

@@ -200,14 +200,6 @@ def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_i
     assert {each.table for each in wanted.inputs} == set(MERGING.reads)
 
 
-def test_plan_and_run_give_a_stage_the_same_tools_and_model():
-    toolbox = Toolbox({TOOL: create_tool(TOOL)}, {TOOL: None}, {})
-    for stage in PIPELINE:
-        for partition in stage.partitions(validated({}, origin="test"), ENTRIES[0], toolbox, "m"):
-            assert bool(partition.toolbox.tools) == (stage.per == PER_TOOL)
-            assert bool(partition.annotator) == stage.uses_annotator
-
-
 def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     blind = dataclasses.replace(TOY, reads=("documents",))
     result = materialise(Pipeline([*PIPELINE, blind]), TOY.name)

@@ -10,15 +10,11 @@ from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.runs.indexes import planned_indexes
 from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
 from dagster_project.settings.sections import Settings, validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-
-WEIGHTS = "weights/l2_supercat_256.safetensors"
 
 
 def test_the_pages_that_are_left_out_of_an_index_are_told(
@@ -110,21 +106,3 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     assert built == ["passages"]
     prepared("bm25", "QA")
     assert built == ["passages"] * 2
-
-
-def test_a_damaged_encoder_names_the_package_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    monkeypatch.setattr("tools.retrieval.word_vectors._DIGESTS", {WEIGHTS: "0" * 32})
-    (tmp_path / "articles.jsonl").write_text('{"title": "Otter", "text": "Otters swim."}\n')
-    overrides = {"wikipedia_index": {"source": str(tmp_path / "articles.jsonl")}}
-    options = RunOptions(overrides=overrides, tools=("QA",))
-    (planned,) = planned_indexes(["QA"], options.load_settings(Home.find()), Home.find())[1:]
-    assert not planned.can_be_built
-    with (
-        dagster_instance(Home.find()) as instance,
-        pytest.raises(RunFailedError, match=r"pip install .*wordllama=="),
-    ):
-        run_job(instance, "prepare", resources=options.resources(), assets=["passage_index"])

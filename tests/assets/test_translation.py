@@ -6,10 +6,8 @@ import polars as pl
 import pytest
 
 from dagster_project.settings.sections import merged
-from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from tests.assets.conftest import SHARDS, PipelineHome
 from tests.tools.translation.conftest import make_nllb
-from tools.calendar import Calendar
-from tools.errors import CallSyntaxError
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
@@ -93,32 +91,3 @@ def test_only_phrases_in_front_of_the_call_are_translated(home: PipelineHome):
     assert set(executed["call_id"]) == set(parsed["call_id"])
     assert set(executed["reason"].drop_nulls()) <= {"already_english", "unsupported_language"}
     assert "backend=nllb" in executed["tool_version"][0]
-
-
-def test_any_tool_may_refuse_a_place_and_such_calls_go_no_further(
-    prepared_home: PipelineHome, copy_of: MakeHome, monkeypatch: pytest.MonkeyPatch
-):
-    seen: list[tuple[str, str]] = []
-
-    def refuse_the_first_of_a_window(self, arguments, *, before, after):
-        is_first = before + after not in {"".join(each) for each in seen}
-        seen.append((before, after))
-        if is_first:
-            raise CallSyntaxError("too_early", "Expected another call in front of this one.")
-
-    monkeypatch.setattr(Calendar, "check_place", refuse_the_first_of_a_window)
-    home = copy_of(prepared_home)
-    home.build(shards=[SHARD], tools=["Calendar"])
-    candidates = home.rows("candidate_calls", shards=[SHARD])
-    texts = "\n\n".join(home.rows("documents", shards=[SHARD])["text"])
-    assert all(before + after in texts for before, after in seen)
-
-    refused = candidates.filter(pl.col("reason") == "too_early")
-    assert refused.height == candidates.select("document_id", "window").n_unique()
-    assert set(refused["status"]) == {"dropped"}
-    parsed = candidates.filter(pl.col("status") == "parsed")
-    assert parsed.height == len(seen) - refused.height > 0
-    executed = home.rows("executed_calls", shards=[SHARD])
-    assert set(executed["call_id"]) == set(parsed["call_id"])
-    reasons = home.warehouse.query("select tool, stage, reason, rows from drop_reasons")
-    assert ("Calendar", "sampling", "too_early", refused.height) in reasons.rows()

@@ -112,12 +112,6 @@ def test_a_gpu_has_one_lock_whatever_number_a_process_sees_it_under(home, monkey
         home.device_lock(device_identity("cuda")).acquire(timeout=0)
 
 
-def test_processes_on_a_processor_share_the_one_device(home, holders):
-    settings = Settings.model_validate({"language_model": {"device": "cpu"}})
-    assert holders[0].hold_devices(2, settings, home) == "cpu"
-    assert holders[0].hold_device(settings, home) == "cpu"
-
-
 def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> str:
     tool = open_tool(settings, home, "MT", holder=holder)
     assert isinstance(tool, MachineTranslation)

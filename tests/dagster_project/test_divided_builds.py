@@ -89,13 +89,6 @@ def test_the_others_go_on_behind_the_stage_in_which_one_failed(
     assert runs.started[1:] == [PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:]))]
 
 
-def test_nothing_goes_on_behind_the_last_stage(home: Home, monkeypatch: pytest.MonkeyPatch):
-    runs = Runs(bad=KEYS[1], stage="augmented_texts")
-    with pytest.raises(RunFailedError, match="shard-00001 is bad"):
-        build(runs, home, monkeypatch, KEYS)
-    assert len(runs.started) == 1
-
-
 def test_only_the_stages_run_that_have_something_to_make(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):

@@ -15,8 +15,6 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.commands.building import build_dataset
-from dagster_project.commands.explaining import find_call
-from dagster_project.commands.explanation import page_of_call, status_of
 from dagster_project.commands.options import RunOptions
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
@@ -24,7 +22,6 @@ from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame
-from toolformer.filtering import FilterReason
 from toolformer.ground.digests import hex_digest
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
@@ -219,22 +216,6 @@ def test_the_page_of_a_call_is_what_the_terminal_shows_with_its_tokens_coloured(
     assert not re.findall(r"(?:src|href)\s*=|<script|@import|url\(", page)
 
 
-def test_the_page_of_a_call_says_what_is_missing_and_shows_a_strangers_text_as_text(
-    explained: Explained, tmp_path: Path, no_model: None
-):
-    call_id = explained.calls("is_kept")["call_id"][0]
-    strange = "</p><script>alert(1)</script>"
-    changes = {"text": strange, "character_offset": len(strange), "title": strange}
-    call = {**find_call(explained.warehouse, call_id), **changes}
-    page = page_of_call(call, None, "--no-model was given")
-    assert "not computed again: --no-model was given" in page
-    assert "<script" not in page
-    assert html.escape(strange) in page
-    code, _, err = explained(call_id, "--no-model", "--output", str(tmp_path))
-    assert code == 1
-    assert "Expected a file in a folder that may be written" in " ".join(err.split())
-
-
 def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
     row = explained.calls("is_kept").row(0, named=True)
     provenance = explained.fields(row["call_id"], "--no-model")
@@ -257,29 +238,6 @@ def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(explained: Ex
     assert code == 1
     assert "The ids of several calls begin with ''" in err
     assert ", …" in err
-
-
-def test_a_call_that_is_not_there_is_told_with_a_query_that_lists_calls(
-    explained: Explained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    code, _, err = explained("nonsense")
-    assert code == 1
-    assert "no call whose id begins with 'nonsense'" in err
-    assert "from kept_examples" in err
-    code, _, err = Explained(Home(tmp_path / "nowhere"), capsys)("nonsense")
-    assert code == 1
-    assert "no calls were sampled yet. Run `toolformer build`" in " ".join(err.split())
-
-
-def test_without_a_model_only_what_is_stored_is_told(explained: Explained, no_model: None):
-    call_id = explained.calls("is_kept")["call_id"][0]
-    code, out, _ = explained(call_id, "--no-model")
-    assert code == 0
-    assert "kept: the reduction reaches" in out
-    assert "weighted loss" not in out
-    fields = explained.fields(call_id, "--no-model")
-    assert fields["recomputation"] is None
-    assert fields["not_recomputed"] == "--no-model was given"
 
 
 @pytest.mark.parametrize(
@@ -345,10 +303,3 @@ def test_the_result_of_another_call_is_explained_where_it_was_scored(explained: 
     other = explained.calls("swapped_call_id is null").row(0, named=True)
     again = explained.fields(other["call_id"])["recomputation"]
     assert again["tokens"][0]["with_swapped_result"] is None
-
-
-@pytest.mark.parametrize("reason", FilterReason)
-def test_every_decision_is_told_in_words(reason: FilterReason):
-    row = {"reason": None, "execution_reason": None, "decision_reason": reason.value}
-    told = status_of({**row, "is_kept": reason is FilterReason.KEPT})
-    assert told.split(":")[0] in ("kept", f"dropped ({reason.value.replace('_', ' ')})")

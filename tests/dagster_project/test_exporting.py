@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.commands import building, export_formats
+from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
@@ -256,22 +256,6 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
         assert part in card
 
 
-def test_a_dataset_is_loaded_by_its_card(
-    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    folder = tmp_path / "dataset"
-    assert run("export", "dataset", "--output", folder).code == 0
-    cache = str(tmp_path / "cache")
-    texts = datasets.load_dataset(str(folder), split="train", cache_dir=cache)
-    stored = built.query(
-        'select * exclude ("window") from augmented_texts order by document_id'
-    ).to_dicts()
-    assert [{name: row[name] for name in stored[0]} for row in texts] == stored
-    kept = datasets.load_dataset(str(folder), "kept_calls", split="train", cache_dir=cache)
-    assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
-
-
 @pytest.mark.parametrize("form", ["sft", "preference", "text"])
 def test_lines_are_loaded_as_they_were_written(built: Warehouse, run, tmp_path: Path, form: str):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
@@ -326,12 +310,6 @@ def test_an_empty_home_is_told(home: Path, run, tmp_path: Path, form: str):
     assert not (tmp_path / "export").exists()
 
 
-def test_a_home_that_kept_nothing_is_told(warehouse: Warehouse, run, tmp_path: Path):
-    store_calls(warehouse, "Calculator", [{"is_kept": False, "reason": "below_threshold"}])
-    outcome = run("export", "sft", "--output", tmp_path / "export")
-    assert "Round 1 has no text with a kept call: 0 of 1 scored calls were kept." in outcome.err
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_path: Path, form: str):
     target = tmp_path / "export"
@@ -341,11 +319,6 @@ def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_pat
     assert "is there already" in outcome.err
     assert run("export", form, "--output", target, "--force").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
-
-
-def test_an_empty_folder_is_filled_with_a_dataset(built: Warehouse, run, tmp_path: Path):
-    (tmp_path / "export").mkdir()
-    assert run("export", "dataset", "--output", tmp_path / "export").code == 0
 
 
 def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Path):
@@ -419,12 +392,6 @@ def newest_files_of_log(home: Path, table: str) -> list[str]:
     return [str(folder / each["path"]) for each in added if each]
 
 
-def test_delta_logs_need_rows(warehouse: Warehouse, run, home: Path):
-    outcome = run("export", "delta")
-    assert outcome.is_one_paragraph_naming(str(home), "no rows yet", "toolformer build")
-    assert list(home.rglob("_delta_log")) == []
-
-
 @pytest.mark.parametrize("is_on", [True, False])
 def test_a_build_ends_with_the_logs_where_that_is_switched_on(
     built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool
@@ -441,14 +408,3 @@ def test_a_build_ends_with_the_logs_where_that_is_switched_on(
     with dagster_instance(found) as instance, pytest.raises(RunFailedError, match="shard-00007"):
         building._build(instance, options, found, settings, [], on_ray=False)
     assert bool(list(home.rglob("_delta_log"))) == is_on
-
-
-def test_the_help_names_every_field(built: Warehouse, run, tmp_path: Path):
-    names = set()
-    for form in ("sft", "preference", "text"):
-        run("export", form, "--output", tmp_path / form)
-        names |= set(lines_of(tmp_path / form)[0])
-    run("export", "dataset", "--output", tmp_path / "dataset")
-    for part in ("augmented_texts", "kept_calls"):
-        names |= set(pl.scan_parquet(tmp_path / "dataset" / "data" / part / "*").collect_schema())
-    assert names <= set(re.findall(r"\w+", export_formats.HELP))

@@ -1,7 +1,6 @@
 """What is taken out of the inbox, and when."""
 
 import json
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +9,7 @@ import pytest
 from dagster_project.definitions import definitions
 from dagster_project.home import Home
 from dagster_project.sensors import entries_of, inbox
-from dagster_project.settings.settings_file import listed_sources, load_settings
+from dagster_project.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest
 
 
@@ -74,13 +73,6 @@ def test_a_file_that_is_still_written_is_not_taken(home: Home):
     assert look() == [str(file)]
 
 
-def test_a_write_of_the_same_length_counts_as_a_change(home: Home):
-    file = put(home, "news.jsonl")
-    before = entries_of(home.inbox)
-    os.utime(file, ns=(0, 0))
-    assert entries_of(home.inbox) != before
-
-
 def test_a_file_that_changes_later_is_taken_again(home: Home):
     look = Looks()
     file = put(home, "news.jsonl")
@@ -112,20 +104,6 @@ def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home):
     assert look() == []
     assert "The format of" in look.said
     assert "more.docx" in look.said
-
-
-def test_an_entry_that_is_gone_is_forgotten(home: Home):
-    look = Looks()
-    file = put(home, "news.jsonl")
-    state = file.stat()
-    look()
-    assert look() == [str(file)]
-    file.unlink()
-    look()
-    put(home, "news.jsonl")
-    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    look()
-    assert look() == [str(file)]
 
 
 def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:
@@ -188,10 +166,3 @@ def test_a_source_that_cannot_be_read_is_taken_out_of_the_settings_again(home: H
     assert (texts.asset_key.to_user_string(), texts.partition) == ("documents", "shard-00000")
     assert list(made.metadata["rejected sources"].value) == [str(bad)]
     assert made.metadata["dagster/row_count"].value == 1
-
-
-def test_a_new_source_leaves_the_settings_as_they_are(home: Home):
-    home.settings_file.write_text("# Mine.\npreset: demo  # for now\n")
-    assert prepare(home, [str(put(home, "news.jsonl"))]).success
-    assert home.settings_file.read_text() == "# Mine.\npreset: demo  # for now\n"
-    assert load_settings(home.settings_file).corpus.sources[0].path.endswith("news.jsonl")

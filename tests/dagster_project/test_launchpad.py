@@ -94,12 +94,6 @@ def test_a_mistake_is_refused_before_the_launch(overrides: dict, said: str):
     assert said in message
 
 
-def test_a_preset_is_one_of_the_presets():
-    (message,) = refusals(preset="papr")
-    assert "preset not in enum type preset got papr" in message
-    assert not refusals(preset="paper")
-
-
 @pytest.mark.parametrize(
     "overrides",
     [

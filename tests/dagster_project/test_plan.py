@@ -11,8 +11,6 @@ from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.pipeline import PIPELINE
 from assets.stage import Partition, ShardStage
-from assets.training.benchmark_texts import benchmark_texts
-from assets.training.training_inputs import TRAINING_SET
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated
@@ -32,7 +30,6 @@ from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
 ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
-OTHER = ShardEntry("shard-00001", "texts.jsonl", 2, 2, "e" * 32, False)
 STAGES = list(PIPELINE.names)
 
 
@@ -147,12 +144,6 @@ def test_a_forced_build_does_everything(built: Warehouse):
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
     assert len(planned) == 1 + 4 * 2
     assert {each.reason for each in planned} == {"forced"}
-
-
-def test_only_shards_that_are_asked_for_are_planned(built: Warehouse):
-    assert plan_of(built, toolbox=toolbox_of(*BOTH), entries=()) == []
-    planned = plan_of(built, toolbox=toolbox_of(*BOTH), entries=(ENTRY, OTHER))
-    assert {each.shard for each in planned} == {OTHER.key}
 
 
 @pytest.mark.parametrize("setting", ["filtering_threshold", "contrast_threshold"])
@@ -383,17 +374,6 @@ def test_a_mode_depends_on_what_it_reads_alone(changes: dict, concerned: set[str
     assert found == concerned
 
 
-def test_the_number_of_questions_is_no_part_of_the_training_set():
-    def of(changes: dict) -> Fingerprint:
-        settings = settings_with(changes)
-        benchmarks = {name: each.made_of for name, each in benchmark_texts(settings).items()}
-        return TRAINING_SET.fingerprint(settings, {"benchmarks": benchmarks})
-
-    stored = of({}).metadata()
-    assert of({"evaluation": {"dateset_items": 7}}).difference(stored) is None
-    assert of({"evaluation": {"seed": 7}}).difference(stored) == "changed: benchmarks"
-
-
 def test_another_prompt_samples_that_tool_again(built: Warehouse):
     toolbox = toolbox_of(*BOTH)
     prompts = {**toolbox.prompts, "Calendar": "Another {text}\nOutput:"}
@@ -490,13 +470,3 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
     measured(2, 190)
     assert expected(LATER) == (190, 2.0)
     assert expected({}) == (1900, 2.0)
-
-
-def test_a_change_of_code_changes_the_fingerprint():
-    stage, calendar = PIPELINE["filtered_calls"], create_tool("Calendar")
-    before = fingerprint_of(stage, settings_with(), calendar)
-    after = fingerprint_of(dataclasses.replace(stage, version="5"), settings_with(), calendar)
-    assert after.digest != before.digest
-    assert after.difference(before.metadata()) == "changed: code version"
-    assert before.difference(None) == "missing"
-    assert before.difference(before.metadata()) is None

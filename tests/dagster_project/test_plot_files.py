@@ -63,11 +63,6 @@ def test_a_later_run_or_another_partition_changes_no_earlier_plot(home: Home, se
     assert len(list(home.plots.rglob("*"))) == 4 + len(("stage", "a", "b"))
 
 
-def test_without_plots_there_is_no_folder(home: Home):
-    assert plot_links(home, "stage", {}) == {}
-    assert not home.plots.exists()
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,8 +81,3 @@ def test_nothing_but_files_of_the_plots_is_served(path: str, home: Home, server:
     (home.plots / "link").symlink_to(home.root)
     answer = server.get(f"/toolformer/plots/{path}")
     assert (answer.status_code, answer.text) == (404, "Not Found")
-
-
-def test_a_home_without_plots_has_an_answer_too(home: Home, server: TestClient):
-    assert server.get("/toolformer/plots/stage/a.png").status_code == 404
-    assert server.get("/runs").text == "page of Dagster"

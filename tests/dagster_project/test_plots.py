@@ -1,8 +1,6 @@
 """Every figure of the UI and the report, drawn."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import partial
 from xml.etree import ElementTree
@@ -10,7 +8,6 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
 from dagster_project.plots.figures import (
@@ -19,7 +16,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
     training_curve,
 )
-from dagster_project.plots.style import FAINT, GRID, TEXT, png_of, svg_of
+from dagster_project.plots.style import FAINT, GRID, TEXT, svg_of
 from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
@@ -193,46 +190,6 @@ def test_any_numbers_give_a_picture(plot, frame):
     assert_not_clipped(picture(plot(frame)))
 
 
-@pytest.mark.parametrize(
-    ("plot", "few", "many"),
-    [
-        (gains, differences(BENCHMARKS[:3]), differences(BENCHMARKS)),
-        (model_size_plot, by_size(["nq"]), by_size(BENCHMARKS[:7])),
-    ],
-)
-def test_more_rows_get_more_room(plot, few, many):
-    assert picture(plot(few)).shape[0] < picture(plot(many), tallest=2000).shape[0]
-
-
-def texts_of(plot, frame) -> list[str]:
-    """What a plot writes, title and note included."""
-    figure = plot(frame)
-    # Ticks get their labels as they are drawn.
-    png_of(figure)
-    return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
-
-
-@pytest.mark.parametrize(
-    ("plot", "frame", "expected"),
-    [
-        (gains, ONE_ROW[gains], {"nq", "+3.2 (0.4 to 6.1)", "n = 9,500", "percentage points"}),
-        (gains, differences(["nq"], difference=-0.04, low=-1.0), {"+0.0 (−1.0 to 6.1)"}),
-        (gains, THIRTY_ROWS[gains], {*BENCHMARKS[:10], "on − off", "on − plain", "on − base"}),
-        (
-            model_size_plot,
-            by_size(["LAMA"]),
-            {"LAMA", "small (135M)", "base (1.7B)", "finetuned (1.7B)", "calls off", "calls on"},
-        ),
-    ],
-)
-def test_labels(plot, frame, expected):
-    assert expected <= set(texts_of(plot, frame))
-
-
-def test_one_comparison_needs_no_legend():
-    assert "on − off" not in texts_of(gains, ONE_ROW[gains])
-
-
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
     drawing = svg_of(threshold_plot(sweep(["QA", "MT"])), "thresholds")
     root = ElementTree.fromstring(drawing)
@@ -246,18 +203,3 @@ def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
     assert svg_of(threshold_plot(sweep(["QA", "MT"])), "another name") != drawing
     # One panel alone is named by the page.
     assert "QA" not in svg_of(threshold_plot(sweep(["QA"])), "thresholds")
-
-
-@pytest.mark.parametrize(
-    ("code", "absent"),
-    [
-        ("", ("matplotlib", "torch")),
-        ("figures.threshold_plot(polars.DataFrame({'tool': []}))", ("matplotlib.pyplot",)),
-    ],
-)
-def test_the_plots_import_matplotlib_late_and_leave_no_state_of_pyplot(code, absent):
-    code = (
-        "import sys, polars; from dagster_project.plots import evaluation_figures, figures;"
-        f"{code}\nassert not {set(absent)} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

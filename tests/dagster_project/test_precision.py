@@ -1,7 +1,6 @@
 """What `precision: auto` was measured to be: written once, read by all, shown."""
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,25 +150,6 @@ def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
     assert first.load(model, settings_of(model), home) is loaded
     assert first.loads == 2
     assert caplog.text.count(record.told) == 1
-
-
-def test_a_later_process_loads_what_was_chosen(home: Home, model: Path, holder):
-    for choice in (IN_BFLOAT16, IN_FLOAT32):
-        shutil.rmtree(home.precisions, ignore_errors=True)
-        settle(home, model, choice)
-        later = holder()
-        loaded = later.load(model, settings_of(model), home)
-        assert (loaded.precision, loaded.choice) == (choice.precision, choice)
-        assert later.loads == 1
-
-
-def test_a_named_precision_is_taken_whatever_was_measured(home: Home, model: Path, holder):
-    settle(home, model, IN_BFLOAT16)
-    process = holder()
-    named = process.load(model, settings_of(model, precision="float32"), home)
-    assert (named.precision, named.choice) == ("float32", None)
-    asked = process.load(model, settings_of(model), home, precision="float32")
-    assert asked is named
 
 
 def test_the_copy_in_the_other_precision_stands_beside_the_model(home: Home, model: Path, holder):

@@ -43,12 +43,3 @@ def test_lines_say_how_much_is_left_where_that_is_known():
         "work: piece 1: 5 of 5, about 0 s left",
         "work: piece 1: 6",
     ]
-
-
-def test_a_command_without_a_screen_shows_a_line_for_each_stage():
-    lines: list[str] = []
-    with shown_by(LogReporter(lines.append, each_piece=False, seconds=60)):
-        for stage in ("sampling", "scoring"):
-            for piece in ("shard 1", "shard 2"):
-                progress_of(stage, LOG, detail=piece)(1, 1)
-    assert lines == ["sampling", "scoring"]

@@ -153,16 +153,6 @@ def test_what_is_missing_is_told_before_anything_is_written(
     refused("web_docs: text, url", "--texts", texts)
 
 
-def test_a_home_of_another_preset_is_refused(commands: Commands, run):
-    commands.home.root.mkdir()
-    commands.home.settings_file.write_text("preset: laptop\ncorpus: {sources: [{path: a.jsonl}]}\n")
-    for name in ("demo", "small"):
-        code, _, err = run(name=name)
-        assert code == 1
-        assert "its preset is 'laptop'" in " ".join(err.split())
-    assert commands.done == []
-
-
 def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
     commands: Commands, texts: Path, run, monkeypatch: pytest.MonkeyPatch
 ):

@@ -288,17 +288,6 @@ def test_a_tool_that_has_no_answers_is_unavailable_and_its_index_is_not_built(
     assert "WikiSearch is left out" in outcome.out
 
 
-def test_tools_of_a_replay_are_listed_as_such(home: BuiltHome, capsys):
-    assert run_command(capsys, "tools", "list").out.count("replayed") == 3
-
-
-def test_a_folder_that_is_no_home_is_one_paragraph(home: BuiltHome, tmp_path: Path, capsys):
-    home.write({"execution": {"replay": str(tmp_path / "nothing")}})
-    for command in (["build", "--dry-run"], ["tools", "list"]):
-        outcome = run_command(capsys, *command)
-        assert outcome.is_one_paragraph_naming("which is no home", str(tmp_path / "nothing"))
-
-
 def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: BuiltHome):
     rows = built.warehouse.read_slice("executed_calls", SHARD, "Server").with_columns(
         shard=pl.lit("shard-00001")

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from dagster_project.commands.web_server import with_own_pages
 from dagster_project.report import ADDRESS
-from dagster_project.report.contents import contents_of, table_of
+from dagster_project.report.contents import contents_of
 from dagster_project.report.page import page_of, write_report
 from dagster_project.report.texts import shown_texts
 from dagster_project.settings.sections import Settings, validated
@@ -93,13 +93,6 @@ def test_costs_are_told_in_money_where_there_is_a_price(store):
     assert (row["money"], row["money per candidate"], row["money per kept"]) == ("5", "2.5", "5")
 
 
-def test_an_empty_home_gives_a_page_that_says_what_to_run(store):
-    page = page_of(contents_of(store, Settings()))
-    assert "toolformer build" in page
-    assert data_of(page) == []
-    assert "<svg" not in page
-
-
 def test_the_page_asks_for_nothing_from_outside(store):
     fill(store)
     page = page_of(contents_of(store, Settings()))
@@ -145,12 +138,6 @@ def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
     half = shown_texts(rows, most_per_tool=9, most_bytes=len(whole.content) // 2)
     assert (half.texts, half.of_texts) == (4, 9)
     assert json.loads(half.content) == json.loads(whole.content)[:4]
-
-
-def test_cells_are_short():
-    shown = table_of(pl.DataFrame({"kept_share": [0.123456, None], "tokens": [1234567, 0]}))
-    assert shown.columns == ["kept share", "tokens"]
-    assert shown.rows == [["0.1235", "1,234,567"], ["–", "0"]]
 
 
 def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):

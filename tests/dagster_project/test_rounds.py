@@ -117,16 +117,6 @@ def test_each_round_is_built_and_trained_behind_the_one_before(project: Project,
     assert out.index("Round 1 of 3") < out.index("Round 3 of 3") < out.index("Rounds")
 
 
-def test_what_is_trained_is_not_trained_again(project: Project, run):
-    assert run("--rounds", "2")[0] == 0
-    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
-    project.done.clear()
-    code, out, _ = run("--rounds", "3")
-    assert code == 0
-    assert project.done == ["build 1", "build 2", "build 3", "train calls 3"]
-    assert out.count("Its model is up to date") == 2
-
-
 @pytest.mark.parametrize("left", [None, "{}"], ids=["lost", "damaged"])
 def test_a_model_without_its_calibration_is_handed_to_training(project: Project, run, left):
     assert run("--rounds", "2")[0] == 0
@@ -153,15 +143,6 @@ def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project,
     assert project.done == ["build 1", "train calls 1", "build 2"]
     assert err.startswith("Error: Round 2 of 3: The training set has 1 texts")
     assert "`--set sampling.round=2`" in err
-
-
-def test_without_a_list_there_is_one_round(project: Project, run):
-    project.home.settings_file.write_text("preset: laptop\n")
-    assert run("--rounds", "1")[0] == 0
-    assert project.done == ["build 1", "train calls 1"]
-    code, _, err = run("--rounds", "2")
-    assert code == 1
-    assert "--rounds 2 is beyond round 1, the last in" in err
 
 
 def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):

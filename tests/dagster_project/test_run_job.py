@@ -43,13 +43,6 @@ def test_damaged_records_of_dagster_say_what_to_do(
     assert "Move the folder aside" in message
 
 
-def test_other_errors_of_the_records_are_shown_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    with pytest.raises(OperationalError, match="no such table"):
-        open_instance("no such table: runs", tmp_path, monkeypatch)
-
-
 def test_a_lost_run_says_what_dagster_says_of_its_end():
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.add_run(dg.DagsterRun("build_dataset", make_new_run_id()))

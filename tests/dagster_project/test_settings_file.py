@@ -55,11 +55,6 @@ def test_without_the_comment_signs_the_file_says_the_same(file: Path, preset: st
     assert set(values) == set(Settings.model_fields)
 
 
-def test_without_a_file_the_laptop_preset_holds(file: Path):
-    assert load_settings(file).preset == "laptop"
-    assert not file.exists()
-
-
 def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
     write_settings_file(file, preset="demo")
     file.write_text("preset: demo\nsampling:\n  seed: 3\n  temperature: 0.5\n")
@@ -71,21 +66,6 @@ def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
     assert other.preset == "paper"
     assert other.sampling.seed == 3
     assert other.training.steps is None
-
-
-def test_an_empty_section_is_the_presets(file: Path):
-    file.parent.mkdir()
-    file.write_text("preset: laptop\nsampling:\n")
-    assert load_settings(file) == validated(preset_values("laptop"), origin="x")
-
-
-def test_a_preset_that_does_not_exist_is_named(file: Path):
-    with pytest.raises(SettingsError, match=r"no preset 'lptop'.*paper, laptop, demo"):
-        load_settings(file, preset="lptop")
-    file.parent.mkdir()
-    file.write_text("preset: 7\n")
-    with pytest.raises(SettingsError, match="no preset '7'"):
-        load_settings(file)
 
 
 @pytest.mark.parametrize(
@@ -107,18 +87,6 @@ def test_a_broken_file_is_named_with_its_path(file: Path, content: bytes, messag
         load_settings(file)
     assert str(file) in str(raised.value)
     assert file.read_bytes() == content
-
-
-def test_the_preset_is_none_of_the_overrides(file: Path):
-    with pytest.raises(SettingsError, match=r"`preset` is none .* Use --preset"):
-        load_settings(file, overrides={"preset": "paper"})
-
-
-def test_a_mistake_in_an_override_is_not_blamed_on_the_file(file: Path):
-    write_settings_file(file, preset="laptop")
-    with pytest.raises(SettingsError, match="settings of this run") as raised:
-        load_settings(file, overrides={"samplin": {"seed": 1}})
-    assert str(file) not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -271,14 +239,6 @@ def test_sources_of_both_files_make_the_corpus(file: Path):
     assert file.read_bytes() == written
 
 
-def test_an_embedded_source_that_both_files_list_counts_once(file: Path):
-    file.parent.mkdir()
-    file.write_text("corpus: {sources: [{path: starter-texts}]}")
-    write_added_sources(file, [SourceSettings.model_validate({"path": "starter-texts"})])
-    assert [source.path for source in load_settings(file).corpus.sources] == ["starter-texts"]
-    assert sources_of_user(file) == ["starter-texts"]
-
-
 @pytest.mark.parametrize("content", ["", "sources: {}", "- path: /a", "sources: [{pth: /a}]"])
 def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content: str):
     write_settings_file(file, preset="laptop")
@@ -355,12 +315,6 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
     assert {of_round(scheduled, number).sampling.temperature for number in (1, 2, 3)} == {0.5}
 
 
-def test_the_round_of_the_file_has_its_entry_too(scheduled: Path):
-    scheduled.write_text(ROUNDS.replace("{temperature: 0.5}", "{temperature: 0.5, round: 2}"))
-    assert load_settings(scheduled) == of_round(scheduled, 2)
-    assert of_round(scheduled, 1).tools.Calculator.filtering_threshold == 0.1
-
-
 def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled: Path):
     changes = {"Calculator": {"positions_per_text": 9}}
     settings = of_round(scheduled, 2, sampling={"annotator": "/models/mine"}, tools=changes)
@@ -371,15 +325,6 @@ def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled:
     assert load_settings(scheduled, overrides={"sampling": {"round": "2"}}) == of_round(
         scheduled, 2
     )
-
-
-def test_without_a_list_of_rounds_the_settings_are_as_they_are(file: Path):
-    file.parent.mkdir()
-    file.write_text("preset: laptop\nrounds:\n")
-    plain = load_settings(file)
-    assert plain == validated(preset_values("laptop"), origin="x")
-    later = of_round(file, 3)
-    assert later.sampling.model_copy(update={"round": 1}) == plain.sampling
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from dagster_project.settings.settings_file import (
 )
 from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
-from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import ShardNotFoundError
@@ -298,21 +297,6 @@ def test_a_source_whose_file_changed_keeps_what_is_the_same(run, home: Home, wri
     assert texts_on_disk(home) == before
 
 
-def test_each_partition_of_texts_is_reported_with_its_numbers(run, home: Home, tmp_path: Path):
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"text": "A text."}\n{"text": " "}\n{\n')
-    assert run("ingest", str(file), "--shard-size", "2")[0] == 0
-    with dagster_instance(home) as instance:
-        events = instance.fetch_materializations(dg.AssetKey("documents"), limit=10).records
-        found = {event.partition_key: event.asset_materialization for event in events}
-    assert set(found) == {"shard-00000", "shard-00001"}
-    numbers = {name: value.value for name, value in found["shard-00000"].metadata.items()}
-    assert numbers["dagster/partition_row_count"] == 1
-    assert (numbers["records"], numbers["documents"], numbers["rejected records"]) == (2, 1, 1)
-    assert numbers["rejected: empty_text"] == 1
-    assert "A text." in numbers["preview"]
-
-
 def test_ingests_at_once_lose_nothing(home: Home, write):
     write_settings_file(home.settings_file, preset="laptop")
     empty = write("empty.jsonl", 1)
@@ -335,37 +319,6 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
-def test_an_ingest_with_a_number_out_of_bounds_names_it(run, home: Home, tmp_path: Path):
-    code, _, err = run("ingest", str(tmp_path / "a.jsonl"), "--limit", str(10**400))
-    assert code == 1
-    assert "corpus.sources.0.limit" in err
-    assert "Traceback" not in err
-    assert listed_sources(home.settings_file) == []
-
-
-def test_an_ingest_ends_with_what_is_usable_and_what_is_not(run, home: Home, tmp_path: Path):
-    file = tmp_path / "a.jsonl"
-    lines = ['{"text": "A text."}', '{"text": " "}', "{", '{"text": ""}', '{"text": 3}']
-    file.write_text("\n".join(lines) + "\n")
-    code, out, _ = run("ingest", str(file), "--shard-size", "2")
-    assert code == 0
-    assert out.splitlines()[-1] == (
-        "5 records read, 1 usable, 4 rejected: empty_text 2, invalid_json 1, text_not_a_string 1."
-    )
-    # The second time nothing is read.
-    code, out, _ = run("ingest", str(file))
-    assert (code, "records read" in out) == (0, False)
-
-
-def test_redirects_of_a_dump_are_told_when_it_is_ingested(run, home: Home, tmp_path: Path):
-    file = tmp_path / "frwiki.xml"
-    pages = page_xml("Été", "mot " * 50) + page_xml("Estivale", "#REDIRECT", redirect="Été")
-    file.write_text(DUMP_HEAD + pages + page_xml("Aide", "mot", namespace=12) + "</mediawiki>")
-    code, out, _ = run("ingest", str(file))
-    assert code == 0
-    assert "3 records read, 1 usable, 2 rejected: not_an_article 1, redirect 1." in out
-
-
 def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     run, home: Home, write, tmp_path: Path
 ):
@@ -382,16 +335,6 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
         (shard,) = active(home)
         assert registered(home) == {shard}
     assert Manifest.load(home.sources).entry(shard).source == str(a)
-
-
-def test_rejected_records_are_told_beside_the_statistics(run, home: Home):
-    store = warehouse(home)
-    store.prepare()
-    store.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
-    assert "records read" not in run("stats")[1]
-    rejected = frame("rejected_records", {"reason": "too_long", "source_offset": 7})
-    store.replace_slice("rejected_records", "shard-00000", "all", rejected, metadata={})
-    assert run("stats")[1].startswith("2 records read, 1 usable, 1 rejected: too_long 1 (")
 
 
 def test_a_failing_ingest_leaves_the_list_as_it_was(run, home: Home, write, monkeypatch):
@@ -522,31 +465,6 @@ def test_a_build_of_few_shards_annotates_as_many_of_each_source(
     assert run(*few)[0] == 0
     of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
     assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
-
-
-def test_an_index_that_cannot_be_built_is_told_with_the_reason(
-    home: Home, write, monkeypatch, capsys
-):
-    genuine = building.run_job
-
-    def fail(*arguments: object, assets: list[str], **settings: object) -> None:
-        if assets != ["corpus_manifest"]:
-            raise RunFailedError("the dump is not there")
-        genuine(*arguments, assets=assets, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(building, "run_job", fail)
-    home.root.mkdir()
-    home.settings_file.write_text(f"corpus:\n  sources:\n  - path: {write('a.jsonl', 2)}\n")
-    options = RunOptions()
-    with dagster_instance(home) as instance:
-        building.prepare(options, home, options.load_settings(home), instance)
-    assert "the dump is not there" in capsys.readouterr().out
-    named = RunOptions(tools=("WikiSearch",))
-    with (
-        dagster_instance(home) as instance,
-        pytest.raises(RunFailedError, match="the dump is not there"),
-    ):
-        building.prepare(named, home, named.load_settings(home), instance)
 
 
 @pytest.mark.parametrize("tools", [(), ("--tools", "Calendar"), ("--tools", "WikiSearch")])

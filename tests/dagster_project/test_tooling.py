@@ -73,23 +73,6 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         assert run("try", *arguments) == (0, f"{printed}\n", "")
 
 
-def test_without_a_date_the_calendar_has_the_present_day(run):
-    code, out, _ = run("try", "Calendar")
-    assert code == 0
-    assert out.startswith("[Calendar() -> Today is ")
-
-
-def test_a_call_without_a_result_says_why_and_fails(run):
-    code, out, _ = run("try", "Calculator", "1 / 0")
-    assert (code, out) == (1, "[Calculator(1 / 0) ->] has no result: division_by_zero\n")
-    code, out, _ = run("try", "Calculator", "a[0]")
-    assert code == 1
-    assert out.startswith("no call of Calculator (bracket_in_arguments): ")
-    code, out, _ = run("try", "Calculator", "")
-    assert code == 1
-    assert "empty_arguments" in out
-
-
 def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
     (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
@@ -159,28 +142,3 @@ def test_the_built_in_tools_pass_the_check(run, name):
     assert code == 0, (out, err)
     assert " 0 failed, " in out.splitlines()[-1]
     assert "garbage is refused" in out
-
-
-def test_a_good_tool_from_outside_passes_the_check(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
-    outside.module("echo_module")
-    code, out, _ = run("check", "Echo")
-    assert code == 0
-    assert out.splitlines()[-1] == "13 passed, 0 failed, 1 skipped"
-
-
-def test_a_broken_tool_fails_the_check_and_says_at_which_rule(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
-    outside.module("echo_module", ECHO.replace("[arguments] *", "[f'[{arguments}]'] *"))
-    code, out, _ = run("check", "Echo")
-    assert code == 1
-    assert out.splitlines()[-1] == "12 passed, 1 failed, 1 skipped"
-    assert "failed  answers survive cleaning: The answer '[" in out
-
-
-def test_the_prompt_of_the_settings_is_the_one_that_is_checked(run, tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_text("Add.\n\nInput: One.\nOutput: [Calculator(1)] 1.\n\nInput: {text}\nOutput:")
-    code, out, _ = run("check", "Calculator", "--set", f"tools.Calculator.prompt={file}")
-    assert code == 1
-    assert "changes its text" in " ".join(out.split())

@@ -154,11 +154,3 @@ def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
     assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4), 5 items"
     assert rows["paper: Toolformer"] == "29.4"
     assert next(iter(rows)) == "base, disabled"
-
-
-def test_a_table_without_scores_is_none():
-    table = pl.DataFrame(
-        schema=dict.fromkeys(("family", "benchmark", "source", "model", "mode"), pl.String)
-        | dict.fromkeys(("score", "low", "high", "items"), pl.Float64)
-    )
-    assert paper_tables(table) == {}

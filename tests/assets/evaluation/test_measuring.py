@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assets.evaluation import measuring
-from assets.evaluation.measured import DONE_BUT_FAILED, TABLE, Answers
+from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
 from dagster_project.fingerprints import PARTS
 from dagster_project.home import Home
@@ -184,15 +184,6 @@ def test_a_run_of_fewer_items_asks_the_first_and_takes_none_away(measure):
     assert scores(work) == every
 
 
-def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measure):
-    tool = Sum()
-    tool.down_for = {f"{n} + 0" for n in range(QUESTIONS)}
-    measure(tool=tool)
-    work, _ = measure(items=1)
-    assert len(scores(work)) == 2 * QUESTIONS
-    assert sum(score == 1.0 for score in scores(work).values()) == QUESTIONS + 2
-
-
 def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(measure):
     measure()
     work, _ = measure(modes=[DISABLED, enabled(10, 0.2)], items=1)
@@ -233,21 +224,6 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
     assert len(rows) == len(set(rows))
 
 
-def test_items_whose_tool_was_down_are_asked_again(measure):
-    tool = Sum()
-    tool.is_down = True
-    work, _ = measure(tool=tool)
-    assert work.states["own with base"][DONE_BUT_FAILED] == 3
-    failed = {key for key, score in scores(work).items() if score is None}
-    assert {mode for _, mode in failed} == {"enabled"}
-    assert work.left_out("own", BASE_MODEL) == {"tool_failed": QUESTIONS}
-    work, asked = measure()
-    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
-    assert work.left_out("own", BASE_MODEL) == {}
-    assert set(scores(work).values()) == {1.0}
-    assert asked
-
-
 def test_items_whose_tool_failed_are_asked_again_and_no_others(measure):
     tool = Sum()
     # One of the two items of a part, in two parts.
@@ -268,15 +244,6 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
         work, _ = measure()
         assert work.states == {"own with base": {state: 6}}
         assert work.left_out("own", BASE_MODEL) == left_out
-
-
-def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, caplog):
-    file.write_text(file.read_text() + '{"question": "Who?"}\n' * 7)
-    with caplog.at_level(logging.WARNING):
-        work, _ = measure()
-    assert work.left_out("own", BASE_MODEL) == {"rows of the file": 7}
-    assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
-    assert caplog.messages[-1] == "own leaves out 2 more rows."
 
 
 def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Path):

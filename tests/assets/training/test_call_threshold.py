@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 import pytest
 import torch
@@ -31,7 +30,6 @@ from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
 from tools.model_identity import model_identity
 from tools.protocol import ToolCall
-from tools.registry import TOOL_NAMES
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -167,12 +165,6 @@ def test_texts_stand_behind_the_context_that_training_puts_in_front(home: Home):
     assert sum(bool(text.call_positions) for text in texts) == len(WITH_CALLS)
 
 
-def test_a_text_whose_document_is_gone_is_left_out(home: Home):
-    store_documents(Warehouse(home.warehouse, home.database), [*WITH_CALLS[1:], PLAIN])
-    names = {text.window.document_id for text in texts_of(home)}
-    assert names == {*WITH_CALLS[1:], PLAIN}
-
-
 def test_a_text_that_is_no_window_of_its_document_any_more_is_named(home: Home):
     store_documents(Warehouse(home.warehouse, home.database), WITH_CALLS, text=f"Ah. {TEXT}")
     with pytest.raises(ToolformerError, match="is not the one that was annotated"):
@@ -243,13 +235,6 @@ def fingerprint_of(changes: dict, **tool_versions: str) -> str:
     return CALL_THRESHOLD.fingerprint(settings, {"tool_versions": versions}).digest
 
 
-def test_without_any_tool_nothing_is_chosen(home: Home):
-    off = {name: {"is_enabled": False} for name in TOOL_NAMES}
-    said = calibrated(home, tool_names=(), tools=off)
-    assert said["least call probability"] == "none"
-    assert "none of the tools can run here" in said["reason"]
-
-
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):
     said = calibrated(home, "plain")
     assert said["least call probability"] == "none"
@@ -257,10 +242,3 @@ def test_a_control_without_calls_has_no_value_and_says_so(home: Home):
     chosen = read_call_threshold(home.finetuned_model(1, "plain"))
     assert chosen is not None
     assert chosen.least_call_probability is None
-
-
-def test_without_a_model_the_command_that_trains_one_is_named(home: Home):
-    (home.finetuned_model(1) / "model.safetensors").unlink()
-    with pytest.raises(dg.Failure) as failed:
-        calibrated(home)
-    assert "`toolformer train --variant calls`" in str(failed.value.description)

@@ -145,10 +145,3 @@ def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
     assert "--force" in str(told.description)
     assert not home.finetuned_model(1).exists()
     assert metadata_of(train(base, "calls", least_texts=3, force=True))["state"] == "done"
-
-
-def test_a_card_that_is_gone_is_written_again(home: Home, base: Path):
-    written = metadata_of(train(base, "calls"))["model card"]
-    (home.finetuned_model(1) / "README.md").unlink()
-    again = metadata_of(train(base, "calls"))
-    assert (again["state"], again["model card"]) == ("up to date", written)

@@ -175,14 +175,6 @@ def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):
     assert max(gains) > 0.5
 
 
-def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
-    said = "a red boat came in with the tide again"
-    document = Document("boat", f"Said is {said}. The boat a red boat came in.")
-    texts = [text_of(pupil, document, start=document.text.index("The boat"))]
-    found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
-    assert any(opening.gain for opening in found[0].openings)
-
-
 def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
     class Down(Search):
         def call(self, arguments: str, document: Document) -> str:

@@ -250,15 +250,6 @@ def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
     assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
 
 
-def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
-    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
-    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
-    home.write({"a": sentence(1)})
-    assert home.train_on()["random control: Calculator"] == "1 of 1"
-    (calls,) = home.texts()["dropped_calls"].to_list()
-    assert [call["call_id"] for call in calls] == ["a pruned"]
-
-
 def test_a_dropped_call_stands_where_its_window_begins(home: Home):
     home.add_call("a dropped", "a", decided=DROPPED, position=9, character_offset=109)
     home.write({"a": sentence(1)})
@@ -328,21 +319,6 @@ def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
 
 
 @pytest.mark.usefixtures("tokenizer")
-def test_fewer_plain_windows_than_asked_for_are_told(home: Home):
-    home.write(WITH, without_calls=WITHOUT)
-    assert home.train_on(plain_share=0.7)["plain texts"] == "8 of 14"
-
-
-@pytest.mark.usefixtures("tokenizer")
-def test_without_a_share_there_are_no_plain_windows_and_no_model_is_looked_for(home: Home):
-    home.write(WITH, without_calls=WITHOUT)
-    for file in (home.folder / "model").iterdir():
-        file.unlink()
-    metadata = home.train_on()
-    assert (metadata["train texts"], "plain texts" in metadata) == (6, False)
-
-
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.put_documents(HELD_OUT, {"h": sentence(90)})
     bad = {"p copy": f"{sentence(1)} ", "p held out": f"Well: {sentence(90)}"}
@@ -353,15 +329,6 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
         ("p copy", "duplicate_text", 0),
         ("p held out", "shares_ngram", 0),
     ]
-
-
-@pytest.mark.usefixtures("tokenizer")
-def test_dropped_calls_may_stand_in_plain_windows(home: Home):
-    home.add_call("p0 dropped", "p0", decided=DROPPED, position=9)
-    home.write(WITH, without_calls=WITHOUT)
-    assert home.train_on(plain_share=0.9)["random control: Calculator"] == "1 of 6"
-    row = home.texts().row(by_predicate=pl.col("document_id") == "p0", named=True)
-    assert [call["call_id"] for call in row["dropped_calls"]] == ["p0 dropped"]
 
 
 @pytest.mark.usefixtures("tokenizer")

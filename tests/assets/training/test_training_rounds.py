@@ -18,7 +18,6 @@ from dagster_project.wiring.evaluated_models import name_of_model, name_of_varia
 from tests.assets.training.conftest import metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.training.finetuning import StepReport
-from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -166,21 +165,6 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     assert are_there() == [False, True]
     assert home.slice_version("training_texts", "all", "all") == stored
     assert trained == ["toolformer", "toolformer-round-2"]
-
-
-def test_a_control_is_a_model_of_its_own(trained: list[str], tmp_path: Path):
-    for variant in VARIANTS:
-        assert finetune(tmp_path, number=1, variant=variant)["variant"] == variant
-    assert trained == [
-        "toolformer",
-        "toolformer-plain",
-        "toolformer-shuffled",
-        "toolformer-random",
-    ]
-    for variant in VARIANTS:
-        assert finetune(tmp_path, number=1, variant=variant)["state"] == "up to date"
-    assert finetune(tmp_path, number=2, variant="plain")["state"] == "done"
-    assert trained[-1] == "toolformer-plain-round-2"
 
 
 def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):

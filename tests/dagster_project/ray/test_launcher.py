@@ -151,16 +151,6 @@ def test_a_head_that_came_back_has_its_grace_time_anew(
         clock.now += 50
 
 
-def test_a_silence_long_ago_does_not_count(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head, clock: Clock
-):
-    run = add_run(instance, STARTED)
-    head.answer = GONE
-    for _ in range(2):
-        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
-        clock.now += 3600
-
-
 def test_a_job_that_a_new_head_does_not_know_is_failed_at_once(
     instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
 ):
@@ -282,13 +272,3 @@ def test_what_the_launchpad_changes_decides_about_gpus(
 
 def test_a_run_is_not_resumed_beside_its_old_process(launcher: WatchedRayRunLauncher):
     assert not launcher.supports_resume_run
-
-
-def test_a_head_that_is_gone_cannot_stop_a_run_and_says_what_will(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
-):
-    run = add_run(instance, STARTED)
-    head.answer = GONE
-    assert not launcher.terminate(run.run_id)
-    told = [event.message for event in instance.all_logs(run.run_id)]
-    assert any("ends by itself" in message for message in told)

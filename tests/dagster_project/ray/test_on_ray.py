@@ -199,15 +199,6 @@ def test_assets_without_partitions_are_a_backfill_of_all_there_is(
     assert "partitionNames" not in cluster.launched[0]
 
 
-def test_how_far_the_backfill_is_is_told_when_it_changes(cluster: Cluster, told: list[str]):
-    cluster.events = [lambda: cluster.make(), *[lambda: None] * 3, cluster.end]
-    run(cluster, told)
-    assert told[1:] == [
-        "On Ray: 0 of 1 partitions of assets made.",
-        "On Ray: 1 of 1 partitions of assets made.",
-    ]
-
-
 def test_training_asks_for_its_gpus_before_it_is_queued(cluster: Cluster, told: list[str]):
     values = {"language_model": {"device": "cuda"}, "training": {"processes": 4}}
     cluster.events = [cluster.end]
@@ -270,53 +261,6 @@ def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[
     assert run(cluster, told) == []
 
 
-def test_a_run_lost_for_good_says_what_dagster_says(cluster: Cluster, told: list[str]):
-    def lose() -> None:
-        lost = cluster.run(dg.DagsterRunStatus.STARTED)
-        cluster.instance.report_run_failed(lost, "The node was lost.")
-        cluster.end(BulkActionStatus.COMPLETED_FAILED)
-
-    cluster.events = [lose]
-    (error,) = run(cluster, told)
-    assert "The node was lost." in str(error)
-    assert error.finished_shards == ()
-
-
-def test_a_backfill_that_was_canceled_is_not_waited_for(cluster: Cluster, told: list[str]):
-    def cancel() -> None:
-        cluster.run(dg.DagsterRunStatus.CANCELED)
-        cluster.end(BulkActionStatus.CANCELED)
-
-    cluster.events = [cancel]
-    (error,) = run(cluster, told)
-    assert "backfill1 was canceled" in str(error)
-
-
-def test_a_run_that_was_canceled_alone_is_named(cluster: Cluster, told: list[str]):
-    def cancel() -> None:
-        cluster.run(dg.DagsterRunStatus.CANCELED)
-        cluster.end(BulkActionStatus.COMPLETED_FAILED)
-
-    cluster.events = [cancel]
-    (error,) = run(cluster, told)
-    assert "was canceled" in str(error)
-
-
-def test_a_backfill_that_dagster_cannot_work_on_says_why(cluster: Cluster, told: list[str]):
-    why = SerializableErrorInfo("The code cannot be loaded.\n", [], "DagsterError")
-    cluster.events = [lambda: cluster.end(BulkActionStatus.FAILED, error=why)]
-    (error,) = run(cluster, told)
-    assert str(error) == "The backfill backfill1 failed: The code cannot be loaded."
-
-
-def test_a_backfill_that_ends_without_all_and_without_a_reason_is_a_failure(
-    cluster: Cluster, told: list[str]
-):
-    cluster.events = [lambda: cluster.end(BulkActionStatus.COMPLETED_FAILED)]
-    (error,) = run(cluster, told)
-    assert f"{UI}/runs/b/backfill1" in str(error)
-
-
 def unreadable(*_arguments: object, **_settings: object) -> None:
     raise OperationalError("select", {}, ConnectionResetError())
 
@@ -354,16 +298,6 @@ def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
     assert cluster.seconds == pytest.approx(300, abs=5)
     assert "goes on when the daemon comes back" in str(raised.value)
     assert f"{UI}/runs/b/backfill1" in str(raised.value)
-
-
-def test_records_that_stay_unreadable_end_the_command_too(
-    cluster: Cluster, told: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    cluster.events = [
-        lambda: monkeypatch.setattr(cluster.instance, "get_daemon_heartbeats", unreadable)
-    ]
-    with pytest.raises(ToolformerError, match="cannot be read now"):
-        run(cluster, told)
 
 
 def test_an_interrupt_says_that_the_backfill_goes_on_and_where_to_cancel_it(
