@@ -12,23 +12,7 @@ from dagster_project.wiring.annotator import (
     Annotator,
 )
 from dagster_project.wiring.model_holder import ModelHolder
-from tests.fakes import tiny_model
 from toolformer.errors import ModelNotFoundError, ToolformerError
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model; copied, never changed."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def settings_of(base: Path, annotator: str, *, number: int = 2, **training) -> Settings:

@@ -20,11 +20,6 @@ from tools.translation.nllb import NllbTranslator
 
 
 @pytest.fixture
-def home(tmp_path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
 def holders():
     made = [ModelHolder() for _ in range(3)]
     yield made

@@ -1,7 +1,6 @@
 """How a build is divided into runs, and what follows on one that failed; nothing is run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -44,13 +43,6 @@ class Runs:
             for run in planned
             if self.bad in run.partitions
         ]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    return Home(tmp_path)
 
 
 def build(

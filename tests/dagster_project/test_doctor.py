@@ -17,11 +17,6 @@ from tools.retrieval.passage_index import PASSAGE_INDEX_FORMAT
 from warehouse.warehouse import Warehouse
 
 
-@pytest.fixture
-def home(tmp_path) -> Home:
-    return Home(tmp_path / "home")
-
-
 def finding(home: Home, name: str, *, is_full: bool = False) -> Finding:
     found = [each for each in examine(home, is_full=is_full) if each.name == name]
     assert len(found) == 1, found

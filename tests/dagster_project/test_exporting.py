@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -19,7 +18,6 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
-from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.ground.whole_files import beside
@@ -32,26 +30,6 @@ pytestmark = pytest.mark.slow
 PLAIN = "The mill ground 6 sacks, so 12 in two days."
 ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]} und 3\nEnde'
 FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home"
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return root
-
-
-@pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str]):
-    return partial(run_command, capsys)
-
-
-@pytest.fixture
-def warehouse(home: Path) -> Warehouse:
-    opened = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    opened.prepare()
-    return opened
 
 
 def call(call_id: str, offset: int, **changes: object) -> dict:
@@ -176,21 +154,10 @@ def lines_of(file: Path) -> list[dict]:
 
 
 def inline(warehouse: Warehouse) -> list[str]:
-    texts = warehouse.query(
-        'select * exclude ("window") from augmented_texts order by document_id'
-    ).to_dicts()
+    rows = warehouse.query("from augmented_texts order by document_id").to_dicts()
     return [
-        augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in texts
+        augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in rows
     ]
-
-
-def documented_in_line():
-    """The function that docs/export.md shows."""
-    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^def in_line.*?(?=^```)", text, re.MULTILINE | re.DOTALL)
-    names: dict = {}
-    exec(code, names)
-    return names["in_line"]
 
 
 def test_texts_have_their_calls_in_line(built: Warehouse, run, tmp_path: Path):
@@ -247,7 +214,12 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     texts = pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")
     stored = built.query('select * exclude ("window") from augmented_texts order by document_id')
     assert texts.select(stored.columns).rows() == stored.rows()
-    assert [documented_in_line()(row) for row in texts.to_dicts()] == inline(built)
+    # The function that docs/export.md shows puts the calls into them.
+    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^def in_line.*?(?=^```)", text, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert [names["in_line"](row) for row in texts.to_dicts()] == inline(built)
     kept = pl.read_parquet(folder / "data" / "kept_calls" / "*.parquet")
     merged = dict(kept.select("call_id", "is_merged").iter_rows())
     assert merged == {"a1": True, "a4": True, "b1": False, "b2": True}
@@ -302,7 +274,7 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_empty_home_is_told(home: Path, run, tmp_path: Path, form: str):
+def test_an_empty_home_is_told(run, tmp_path: Path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")
     assert outcome.code == 1
     assert outcome.err.startswith("Error: There are no ")
@@ -335,8 +307,8 @@ def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("place", ["", "warehouse.duckdb", "models/mine"])
-def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Path, place: str):
-    outcome = run("export", "duckdb", "--output", home / place, "--force")
+def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
+    outcome = run("export", "duckdb", "--output", home.root / place, "--force")
     assert outcome.code == 1
     assert "lies in the home" in outcome.err
 
@@ -366,7 +338,7 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: P
 
 
 def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
-    built: Warehouse, run, home: Path
+    built: Warehouse, run, home: Home
 ):
     outcome = run("export", "delta")
     assert outcome.code == 0, outcome.err
@@ -385,8 +357,8 @@ def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
     ]
 
 
-def newest_files_of_log(home: Path, table: str) -> list[str]:
-    folder = home / "warehouse" / table
+def newest_files_of_log(home: Home, table: str) -> list[str]:
+    folder = home.warehouse / table
     newest = max((folder / "_delta_log").glob("*.json"))
     added = [json.loads(line).get("add") for line in newest.read_text().splitlines()]
     return [str(folder / each["path"]) for each in added if each]
@@ -394,7 +366,7 @@ def newest_files_of_log(home: Path, table: str) -> list[str]:
 
 @pytest.mark.parametrize("is_on", [True, False])
 def test_a_build_ends_with_the_logs_where_that_is_switched_on(
-    built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool
+    built: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch, is_on: bool
 ):
     """Also where shards failed, and what they said is told."""
 
@@ -403,8 +375,7 @@ def test_a_build_ends_with_the_logs_where_that_is_switched_on(
 
     monkeypatch.setattr(building, "raise_all", failed)
     options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
-    found = Home.find()
-    settings = options.load_settings(found)
-    with dagster_instance(found) as instance, pytest.raises(RunFailedError, match="shard-00007"):
-        building._build(instance, options, found, settings, [], on_ray=False)
-    assert bool(list(home.rglob("_delta_log"))) == is_on
+    settings = options.load_settings(home)
+    with dagster_instance(home) as instance, pytest.raises(RunFailedError, match="shard-00007"):
+        building._build(instance, options, home, settings, [], on_ray=False)
+    assert bool(list(home.root.rglob("_delta_log"))) == is_on

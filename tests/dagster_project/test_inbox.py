@@ -14,9 +14,9 @@ from toolformer.sources.manifest import Manifest
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    return Home(tmp_path)
+def home(home: Home) -> Home:
+    home.root.mkdir()
+    return home
 
 
 def put(home: Home, name: str, texts: int = 1) -> Path:

@@ -1,7 +1,6 @@
 """The configuration that the Launchpad offers, and what it refuses before a run is launched."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,10 +25,10 @@ tools:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    (tmp_path / "toolformer.yaml").write_text(FILE)
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    return Home(tmp_path)
+def home(home: Home) -> Home:
+    home.root.mkdir()
+    home.settings_file.write_text(FILE)
+    return home
 
 
 def fields() -> dict[str, dg.Field]:

@@ -46,13 +46,6 @@ def toolbox_of(*names: str, **options: float) -> Toolbox:
     )
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    made.prepare()
-    return made
-
-
 def plan_of(
     warehouse: Warehouse,
     settings: Settings | None = None,

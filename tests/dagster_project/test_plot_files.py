@@ -1,7 +1,5 @@
 """Plots as files of a home, and the links to them."""
 
-from pathlib import Path
-
 import pytest
 from matplotlib.figure import Figure
 from starlette.applications import Starlette
@@ -22,12 +20,6 @@ def drawn(title: str) -> Figure:
 def links(home: Home, title: str, partition: str | None = None) -> dict[str, str]:
     shown = plot_links(home, "stage", {"A plot, of τ": drawn(title)}, partition=partition)
     return {name: str(each.value) for name, each in shown.items()}
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    return Home(tmp_path / "home")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Tools from outside in settings, toolbox, plan and doctor."""
 
-from pathlib import Path
-
 import pytest
 
 from dagster_project.commands.doctor import examine
@@ -16,11 +14,6 @@ from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool
 from warehouse.warehouse import Warehouse
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def settings_with(tools: dict, preset: str = "laptop") -> Settings:

@@ -20,7 +20,7 @@ from dagster_project.wiring.precision import (
     settled_precision,
     training_precision,
 )
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
 from toolformer.forward import precision
 from toolformer.forward.precision import PrecisionChoice
 
@@ -28,22 +28,15 @@ IN_FLOAT32 = PrecisionChoice("float32", 612.0, 340.0)
 IN_BFLOAT16 = PrecisionChoice("bfloat16", 100.0, 400.0)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "tiny", seed=0)
-
-
-def saved(folder: Path, *, seed: int) -> Path:
-    made = tiny_model(seed=seed)
-    made.model.save_pretrained(folder)
-    made.tokenizer.backend.save_pretrained(folder)
-    return folder
+@pytest.fixture
+def home(home: Home) -> Home:
+    records.tell_once.cache_clear()
+    return home
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    records.tell_once.cache_clear()
-    return Home(tmp_path / "home")
+def model(tiny: Path) -> Path:
+    return tiny
 
 
 def settings_of(model: Path, **of_model: str) -> Settings:
@@ -94,7 +87,7 @@ def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
 
 def test_a_finetuned_model_shares_the_choice_of_its_base(home: Home, model: Path, tmp_path: Path):
     record = settle(home, model)
-    finetuned = saved(tmp_path / "finetuned", seed=5)
+    finetuned = save_tiny_model(tmp_path / "finetuned", seed=5, context_length=2048)
     assert settled_precision(ANNOTATION, finetuned, "cpu", home, never) == record
 
 

@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 
 from assets.pipeline import PIPELINE
-from dagster_project.cli import main
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
@@ -38,26 +37,6 @@ from warehouse.warehouse import Warehouse
 STAGES = PIPELINE.names
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    root = tmp_path / "home"
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return Home(root)
-
-
-@pytest.fixture
-def run(home: Home, capsys: pytest.CaptureFixture[str]):
-    """Runs a command in this process; gives its exit code, output and errors."""
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(list(arguments))
-        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
-
-    return run_command
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """`toolformer tools list`, `try` and `check`."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from dagster_project.cli import main
+from dagster_project.home import Home
 from tests.outside import ECHO
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -14,26 +13,9 @@ pytestmark = pytest.mark.slow
 ECHO_SECTION = "tools:\n  Echo: {class: 'echo_module:Echo'}\n"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home"
-    root.mkdir()
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return root
-
-
-@pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str]):
-    """Runs a command in this process; gives exit code, output and errors."""
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(["tools", *arguments])
-        captured = capsys.readouterr()
-        return int(exited.value.code or 0), captured.out, captured.err
-
-    return run_command
+def write_settings(home: Home, text: str) -> None:
+    home.root.mkdir(exist_ok=True)
+    home.settings_file.write_text(text)
 
 
 def line_of(out: str, name: str) -> str:
@@ -45,8 +27,8 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     outside.module("echo_module")
     outside.module("broken_module", "1 / 0")
     outside.package("echo-tools", {"Echo": "echo_module:Echo", "Broken": "broken_module:Broken"})
-    (home / "toolformer.yaml").write_text("tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
-    code, out, _ = run("list")
+    write_settings(home, "tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
+    code, out, _ = run("tools", "list")
     assert code == 0
     assert "available" in line_of(out, "Echo")
     assert "unavailable" not in line_of(out, "Echo")
@@ -58,7 +40,7 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
 
 
 def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module")
     for arguments, printed in (
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
@@ -70,24 +52,24 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         ),
         (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
-        assert run("try", *arguments) == (0, f"{printed}\n", "")
+        assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
 
 
 def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
     for command in ("try", "check"):
         for arguments, message in (
             (["Calulator"], "Did you mean 'Calculator'"),
             (["Echo"], "'nowhere'"),
         ):
-            code, _, err = run(command, *arguments)
+            code, _, err = run("tools", command, *arguments)
             assert code == 1
             assert err.startswith("Error: ")
             assert message in err
-    code, _, err = run("try", "QA", "who")
+    code, _, err = run("tools", "try", "QA", "who")
     assert (code, "unavailable" in err) == (1, True)
-    code, _, err = run("try", "Calendar", "--date", "3 May")
+    code, _, err = run("tools", "try", "Calendar", "--date", "3 May")
     assert (code, "is not a date" in err) == (1, True)
 
 
@@ -100,9 +82,9 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
     ],
 )
 def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source, rule, passed):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module", source)
-    code, out, _ = run("check", "Echo")
+    code, out, _ = run("tools", "check", "Echo")
     assert code == 1
     lines = out.splitlines()
     assert lines[passed].startswith(f"failed  {rule}: The process ended (")
@@ -110,18 +92,18 @@ def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source
 
 
 def test_an_error_in_a_tool_is_shown_with_its_place(run, home, outside, caplog):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module", ECHO.replace("return", "1 / 0\n        return"))
-    code, out, _ = run("check", "Echo")
+    code, out, _ = run("tools", "check", "Echo")
     assert code == 1
     assert "gives 'ZeroDivisionError: division by zero' (echo_module.py:24 in call)." in out
-    assert run("try", "Echo", "word")[0] == 1
+    assert run("tools", "try", "Echo", "word")[0] == 1
     assert "ZeroDivisionError: division by zero (echo_module.py:24 in call)" in caplog.text
     outside.module(
         "echo_module",
         ECHO.replace("return", "1 / 0\n        return").replace("self.times = times", "1 / 0"),
     )
-    code, _, err = run("check", "Echo")
+    code, _, err = run("tools", "check", "Echo")
     assert code == 1
     assert "(echo_module.py:20 in __init__)" in err
 
@@ -129,7 +111,7 @@ def test_an_error_in_a_tool_is_shown_with_its_place(run, home, outside, caplog):
 def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
     outside.module("echo_module", "raise RuntimeError('imported')")
     for command in ("try", "check"):
-        code, _, err = run(command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
+        code, _, err = run("tools", command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
         assert code == 1
         assert "tools.Echo.class = 'echo_module:Echo'" in " ".join(err.split())
         assert "toolformer.yaml alone" in " ".join(err.split())
@@ -138,7 +120,7 @@ def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
 
 @pytest.mark.parametrize("name", ["Calculator", "Calendar", "QA", "MT", "WikiSearch"])
 def test_the_built_in_tools_pass_the_check(run, name):
-    code, out, err = run("check", name)
+    code, out, err = run("tools", "check", name)
     assert code == 0, (out, err)
     assert " 0 failed, " in out.splitlines()[-1]
     assert "garbage is refused" in out
