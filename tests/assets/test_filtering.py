@@ -24,12 +24,11 @@ from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
-from toolformer.filtering import Baseline, CallLosses, decide
+from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.loss_weights import window_weights
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, scorer_for
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
@@ -306,37 +305,6 @@ def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: Sc
     assert reasons <= {"no_swapped_result", "bound_below_lowest_threshold"}
     assert "no_swapped_result" in reasons
     assert home.costs()["swapped_results"]["tokens_fed"] == 0
-
-
-INLINE: dict[str, Any] = {"placement": "inline", "window_tokens": 12, "window_weights": "uniform"}
-INLINE_FORM = LossForm(Placement.INLINE, window_weights(12, are_linear=False))
-
-
-def test_calls_at_their_places_are_decided_as_in_float32(home: ScoredHome, tmp_path: Path):
-    baseline = Baseline.WITHOUT_CALL
-    home.run(0.0, contrast=0.1, baseline=baseline.value, **INLINE)
-    rows = home.rows()
-    own = exact_losses(tmp_path / "own", {key: CALLS[key][2] for key in CALLS}, INLINE_FORM)
-    others = dict(
-        rows.filter(pl.col("swapped_call_id").is_not_null())
-        .select("call_id", "swapped_call_id")
-        .iter_rows()
-    )
-    results = {call_id: CALLS[other][2] for call_id, other in others.items()}
-    swapped = exact_losses(tmp_path / "swapped", results, INLINE_FORM)
-    expected = {
-        call_id
-        for call_id in others
-        if decide(own[call_id], filtering_threshold=0.0, baseline=baseline).is_kept
-        and swapped[call_id].loss_with_result - own[call_id].loss_with_result >= 0.1
-    }
-    assert 0 < len(expected) < len(CALLS)
-    assert kept(rows) == expected
-    assert set(rows["baseline"]) == {"without_call"}
-    for row in rows.filter(pl.col("precision") == "float32").iter_rows(named=True):
-        exact = own[row["call_id"]]
-        assert row["loss_without_call"] == pytest.approx(exact.loss_without_call, abs=1e-4)
-        assert row["loss_with_result"] == pytest.approx(exact.loss_with_result, abs=1e-4)
 
 
 def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(

@@ -54,22 +54,6 @@ def test_ours_leaves_out_documents_when_the_time_is_up(small, documents):
     assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 5
 
 
-def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documents):
-    # A random model hardly ever writes a call, so the calls are given.
-    calls = [
-        ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
-        for place in range(8)
-    ]
-    said = []
-    cost = _schedule(small, documents, said)._score_literally(small.tool, documents[:2], calls)
-    # Calls 0 and 4 were scored: rows of 1 + position + 5 text tokens; 18 tokens of the call,
-    # 3 more with the result.
-    rows = [6, 6 + 18, 6 + 21, 10, 10 + 18, 10 + 21]
-    assert cost.tokens_fed == 4 * sum(rows)
-    assert cost.candidates == 8
-    assert small.stock.batch_size == 16
-
-
 def test_figures_hold_what_the_documentation_names(small, costs, documents):
     compared = agreement(
         small.model, small.stock, costs.tool, documents[:2], costs.calls, most_calls=3

@@ -240,14 +240,6 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
 # Shards and models
 
 
-def test_a_round_without_its_annotator_is_named(run, home: Path, texts: Path):
-    corpus = {"sources": [{"path": str(texts)}]}
-    sampling = {"round": 2, "annotator": "elsewhere"}
-    write_settings(home, {"corpus": corpus, "sampling": sampling})
-    outcome = run("build", "--tools", "Calendar")
-    assert outcome.is_one_paragraph_naming("sampling.annotator", f"'{home / 'elsewhere'}'")
-
-
 # The warehouse
 
 
@@ -285,16 +277,6 @@ def test_a_query_may_only_read(run, home: Path, rows: None):
     ):
         assert run("sql", query).is_one_paragraph_naming()
     assert {path: path.read_bytes() for path in home.rglob("*.parquet")} == before
-
-
-def test_statistics_of_an_empty_and_of_a_filled_home(run, home: Path, request):
-    assert run("stats").code == 0
-    request.getfixturevalue("rows")
-    outcome = run("stats")
-    assert outcome.code == 0
-    assert "Calculator" in outcome.out
-    assert "Kept calls above chance, in their text" in outcome.out
-    assert "round" not in outcome.out
 
 
 def test_damage_is_named_and_gone_with_the_file(run, home: Path, rows: None):

@@ -1,10 +1,8 @@
 import json
-import shutil
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from dagster_project.commands import doctor_home
@@ -82,17 +80,6 @@ def test_the_passage_index_is_looked_for_where_a_tool_needs_it(home):
     assert "encoded by wordllama" in finding(home, "passage index").detail
 
 
-def test_an_index_is_described_and_an_incomplete_one_is_to_be_moved_aside(home):
-    home.wikipedia_index.mkdir(parents=True)
-    found = finding(home, "Wikipedia index")
-    assert "no complete index" in found.detail
-    assert found.remedy.startswith("Move ")
-    information = {"format": 1, "fingerprint": "f", "passages": 1234}
-    (home.wikipedia_index / "index.json").write_text(json.dumps(information))
-    assert finding(home, "Wikipedia index").status == "ok"
-    assert "1,234 passages" in finding(home, "Wikipedia index").detail
-
-
 @pytest.mark.parametrize(
     "text", ["preset: lptop", "corpus:\n  shard_sice: 3", "{", "- 1", "preset: [", "\0"]
 )
@@ -103,20 +90,6 @@ def test_settings_that_are_not_valid_are_a_finding_and_the_rest_is_examined(home
     assert found.status == "missing"
     assert str(home.settings_file) in found.remedy
     assert finding(home, "tool Calculator").status == "ok"
-
-
-def test_a_model_directory_without_weights_is_missing(home, tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    home.root.mkdir()
-    home.settings_file.write_text(f"language_model:\n  path: {model}\n")
-    found = finding(home, "language model")
-    assert found.status == "missing"
-    assert "weights" in found.detail
-    for name in ("tokenizer.json", "model.safetensors"):
-        (model / name).touch()
-    assert finding(home, "language model").status == "ok"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 99}', "\xff"])
@@ -163,16 +136,6 @@ def test_a_truncated_slice_is_named_until_it_is_removed(home):
     warehouse = Warehouse(home.warehouse, home.database)
     assert warehouse.query("select * from documents").height == 0
     assert warehouse.query("select * from candidate_calls").height == 1
-
-
-def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_opened(home):
-    filled_warehouse(home)
-    copy = Home(home.root.with_name("copy"))
-    shutil.copytree(home.root, copy.root)
-    shutil.rmtree(home.root)
-    Warehouse(copy.warehouse, copy.database).prepare()
-    with duckdb.connect(copy.database, read_only=True) as connection:
-        assert connection.execute("select count(*) from documents").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes"])

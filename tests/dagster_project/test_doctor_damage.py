@@ -20,7 +20,7 @@ from dagster_project.wiring.model_holder import ModelHolder
 from tests.corpora import cut_corpus
 from tests.dagster_project.test_doctor import finding, truncate
 from toolformer.errors import DamagedModelError
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
+from toolformer.ground.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
@@ -234,21 +234,6 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
         with pytest.raises(DamagedModelError, match=r"model\.safetensors.*Remove "):
             load(path, settings_of(path), home)
     holder.release()
-
-
-def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):
-    path = home.root / FINETUNED
-    read = []
-    monkeypatch.setattr(
-        "dagster_project.wiring.model_damage.damaged_files",
-        lambda *arguments, **options: read.append(damaged_files(*arguments, **options)),
-    )
-    for _ in range(2):
-        check_undamaged(path, home)
-    assert read == [{}]
-    keep_digests(path)
-    check_undamaged(path, home)
-    assert read == [{}, {}]
 
 
 def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):

@@ -229,17 +229,6 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
     assert explained.warehouse.query("select count(*) as n from prompts").item() == 1
 
 
-def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(explained: Explained):
-    ids = explained.calls()["call_id"].to_list()
-    others = ids[1:]
-    length = next(n for n in range(1, 33) if not any(o.startswith(ids[0][:n]) for o in others))
-    assert explained.fields(ids[0][:length], "--no-model")["call_id"] == ids[0]
-    code, _, err = explained("")
-    assert code == 1
-    assert "The ids of several calls begin with ''" in err
-    assert ", …" in err
-
-
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
@@ -293,13 +282,3 @@ def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained
     changed = texts.with_columns(text=pl.lit("Off."))
     warehouse.replace_slice("documents", SHARD, "all", changed, metadata=metadata)
     assert "is not where the call stands" in own_copy.fields(call_id)["not_recomputed"]
-
-
-def test_the_result_of_another_call_is_explained_where_it_was_scored(explained: Explained):
-    scored = explained.calls("swapped_call_id is not null").row(0, named=True)
-    losses = explained.fields(scored["call_id"])["recomputation"]["losses"]
-    stored = scored["loss_with_swapped_result"]
-    assert losses["loss_with_swapped_result"] == pytest.approx(stored, abs=1e-4)
-    other = explained.calls("swapped_call_id is null").row(0, named=True)
-    again = explained.fields(other["call_id"])["recomputation"]
-    assert again["tokens"][0]["with_swapped_result"] is None

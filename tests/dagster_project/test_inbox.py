@@ -73,16 +73,6 @@ def test_a_file_that_is_still_written_is_not_taken(home: Home):
     assert look() == [str(file)]
 
 
-def test_a_file_that_changes_later_is_taken_again(home: Home):
-    look = Looks()
-    file = put(home, "news.jsonl")
-    look()
-    assert look() == [str(file)]
-    put(home, "news.jsonl", 3)
-    assert look() == []
-    assert look() == [str(file)]
-
-
 def test_a_new_file_in_a_folder_is_a_change_of_the_folder(home: Home):
     folder = put(home, "letters/first.txt").parent
     before = entries_of(home.inbox)

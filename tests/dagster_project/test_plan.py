@@ -173,27 +173,6 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     assert calendar[0].reason == f"changed: {reason}"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"placement": "inline"},
-        {"window_tokens": 32},
-        {"window_weights": "uniform"},
-        {"baseline": "without_call"},
-        {"lowest_threshold": 0.05},
-        {"chance_calls": 20},
-        {"token_budget": 999},
-    ],
-)
-def test_what_changes_losses_scores_calls_again(built: Warehouse, changes: dict):
-    settings = settings_with({"scoring": changes})
-    assert reasons(plan_of(built, settings, toolbox_of("Calendar"))) == {
-        ("scored_calls", "Calendar"): f"changed: scoring.{next(iter(changes))}",
-        ("filtered_calls", "Calendar"): "changed: scored calls",
-        ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
-    }
-
-
 def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse):
     changes = {"scoring": {"rescoring": False}}
     assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
@@ -306,16 +285,6 @@ def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out
     assert of(tools=["Calendar", "QA"]) == of()
     assert of(tools=["QA"]).difference(of().metadata()) is not None
     assert of(tools=["QA"]) == of(tools=[])
-
-
-def test_a_limit_of_the_calculator_makes_its_proposals_others():
-    def of(kind: str, **options: int) -> str:
-        settings = settings_with({"sampling": {"proposals": kind}})
-        tool = create_tool("Calculator", options)
-        return sampled(settings, tool).digest
-
-    assert of("calls") != of("calls", max_characters=9)
-    assert of("none") == of("none", max_characters=9)
 
 
 def evaluated(name: str, changes: dict | None = None) -> Fingerprint:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from xml.etree import ElementTree
 
 import polars as pl
@@ -140,7 +139,6 @@ def histogram(frame: pl.DataFrame, filtering_thresholds: Mapping[str, float] | N
 
 
 VALUES = [-50.0, -0.2, 0.0, 0.1, 0.4, 1.2, 60.0]
-ROUGH_VALUES = [0.0, 0.33, 0.34, 2.0, -10.0, -7.0, 9.0, 10.0]
 # A figure with one row, or one of each kind.
 ONE_ROW = {
     gains: differences(["nq"]),
@@ -166,28 +164,6 @@ def test_nothing_is_cut_off_whatever_the_number_of_rows(plot):
         pixels = picture(plot(frame))
         assert_not_clipped(pixels)
         assert (pixels != 255).any()
-
-
-@pytest.mark.parametrize(
-    ("plot", "frame"),
-    [
-        (gains, differences(["nq"], verdict="unclear", difference=0.0, low=0.0, high=0.0)),
-        (gains, differences(["nq"], verdict="worse", difference=-55.5, low=-100.0, high=-10.2)),
-        (model_size_plot, by_size(["nq"], {"tiny": 1, "huge": 10**13})),
-        (model_size_plot, by_size(["nq"]).with_columns(low=pl.col("score") + 1e-12)),
-        (funnel_plot, funnel(TOOL_NAMES, [10**9] * 8)),
-        *(
-            (partial(histogram, filtering_thresholds=in_force), reductions(["QA"], ROUGH_VALUES))
-            for in_force in ({}, *({"QA": value} for value in (0.0, 0.25, 1 / 3, 2.0, 10.0)))
-        ),
-        (training_curve, metrics([8])),
-        (training_curve, metrics(range(5), every=100)),
-        (training_curve, pl.concat([metrics(range(10)), metrics(range(20), run="$b_{")])),
-        (training_curve, metrics(range(4)).with_columns(loss=pl.lit(float("nan")))),
-    ],
-)
-def test_any_numbers_give_a_picture(plot, frame):
-    assert_not_clipped(picture(plot(frame)))
 
 
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.doctor import examine
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring import precision as records
@@ -20,7 +19,6 @@ from dagster_project.wiring.precision import (
     settled_precision,
     training_precision,
 )
-from tests.fakes import save_tiny_model
 from toolformer.forward import precision
 from toolformer.forward.precision import PrecisionChoice
 
@@ -83,12 +81,6 @@ def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
         thread.join(timeout=60)
     assert len(measured) == 1
     assert [each.choice for each in found] == [IN_BFLOAT16] * 2
-
-
-def test_a_finetuned_model_shares_the_choice_of_its_base(home: Home, model: Path, tmp_path: Path):
-    record = settle(home, model)
-    finetuned = save_tiny_model(tmp_path / "finetuned", seed=5, context_length=2048)
-    assert settled_precision(ANNOTATION, finetuned, "cpu", home, never) == record
 
 
 def test_training_and_another_device_have_choices_of_their_own(
@@ -168,21 +160,3 @@ def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
 
 
 # doctor
-
-
-def details(home: Home) -> dict[str, str]:
-    return {each.name: each.detail for each in examine(home)}
-
-
-def test_doctor_says_what_is_computed_in_and_why(home: Home, model: Path):
-    home.root.mkdir()
-    home.settings_file.write_text(f"language_model: {{path: {model}}}\n")
-    found = details(home)
-    for purpose in ("annotation", "training"):
-        assert found[f"precision of {purpose}"] == "auto, measured at the first use"
-    settle(home, model)
-    told = details(home)["precision of annotation"]
-    for part in ("float32: 612 tokens/s, bfloat16 340", "on cpu", precision.name_of_device("cpu")):
-        assert part in told
-    home.settings_file.write_text(f"language_model: {{path: {model}, precision: bfloat16}}\n")
-    assert details(home)["precision of annotation"] == "bfloat16, as the settings say"

@@ -107,22 +107,6 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     assert store.read_slices("candidate_calls", "shard-00000").is_empty()
 
 
-def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, run, tmp_path: Path):
-    (tmp_path / "slotless.txt").write_text("Input: It is [Calendar()] May.\nOutput:")
-    for arguments, message in (
-        (("short", "--tool", "Calender"), "Did you mean 'Calendar'?"),
-        ((str(tmp_path / "nowhere.txt"), "--tool", "Calendar"), "No such file or directory"),
-        ((str(tmp_path / "slotless.txt"), "--tool", "Calendar"), "{text} occurs 0 times"),
-    ):
-        code, _, err = run("prompts", "compare", *arguments)
-        assert code == 1
-        assert message in " ".join(err.split())
-    write_settings(home, f"sampling: {{annotator: {tmp_path}/taught, uses_prompt: false}}")
-    code, _, err = run("prompts", "compare", "short", "--tool", "Calendar")
-    assert code == 1
-    assert "sampling.uses_prompt is false" in err
-
-
 def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: Home):
     def prompt_and_digest(prompt: str | None) -> tuple[str | None, str]:
         settings = validated({"tools": {"Calculator": {"prompt": prompt}}}, origin="test")

@@ -24,7 +24,7 @@ from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import Manifest, ShardEntry
-from tools.errors import MissingAnswerError, ReplayError, ToolUnavailableError
+from tools.errors import MissingAnswerError, ReplayError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round
@@ -226,18 +226,6 @@ def test_every_round_has_its_own_answers(
     home.execute(force=True)
     home.execute(force=True, round_number=2)
     assert home.rows().equals(rows)
-
-
-def test_what_calls_look_like_is_known_without_the_server(home: BuiltHome):
-    toolbox = home.toolbox()
-    assert list(toolbox.tools) == ["Calculator", "Calendar", "Server"]
-    assert toolbox.on_device == frozenset()
-    assert "[Server(two)]" in str(toolbox.prompts["Server"])
-    # Those of the project have their code; that of the server is gone.
-    assert toolbox.tools["Calculator"].parse_arguments("6  * 7") == "6 * 7"
-    assert not toolbox.tools["Calendar"].preselect(Document("d", "x")).is_selected
-    with pytest.raises(ToolUnavailableError, match="Server"):
-        toolbox.tools["Server"].parse_arguments("a")
 
 
 def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(

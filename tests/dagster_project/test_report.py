@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import polars as pl
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -13,7 +12,6 @@ from dagster_project.commands.web_server import with_own_pages
 from dagster_project.report import ADDRESS
 from dagster_project.report.contents import contents_of
 from dagster_project.report.page import page_of, write_report
-from dagster_project.report.texts import shown_texts
 from dagster_project.settings.sections import Settings, validated
 from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.schema import ALL
@@ -109,35 +107,6 @@ def test_a_strangers_text_is_shown_and_does_nothing(store):
     assert "".join(part for part in text["parts"] if isinstance(part, str)) == (
         f"See {STRANGE} and more."
     )
-
-
-def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
-    row = {
-        "window_index": 0,
-        "round": 1,
-        "shard": SHARD,
-        "text": TEXT,
-        "window_offset": 0,
-        "title": None,
-        "url": None,
-        "published_on": None,
-        "place": 1,
-        "call_id": "c",
-        "tool": "Calculator",
-        "arguments": "1",
-        "result": "1",
-        "character_offset": 0,
-        "call_probability": 0.1,
-        "loss_reduction": 1.0,
-        "is_kept": True,
-        "reason": "kept",
-    }
-    rows = pl.DataFrame([row | {"document_id": f"d{number}"} for number in range(9)])
-    whole = shown_texts(rows, most_per_tool=9, most_bytes=10**6)
-    assert (whole.texts, whole.kept_calls, whole.of_texts) == (9, 9, 9)
-    half = shown_texts(rows, most_per_tool=9, most_bytes=len(whole.content) // 2)
-    assert (half.texts, half.of_texts) == (4, 9)
-    assert json.loads(half.content) == json.loads(whole.content)[:4]
 
 
 def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):

@@ -133,14 +133,6 @@ def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project,
     assert "`--set sampling.round=2`" in err
 
 
-def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):
-    assert run("build", "--rounds", "2", "--force", "--set", "training.seed=5")[0] == 0
-    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
-    assert {options.force for options in project.options} == {True}
-    assert {options.overrides["training"]["seed"] for options in project.options} == {5}
-    assert run("build", "--rounds", "2", "--shards", "shard-00000")[0] == 2
-
-
 def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: Project, run):
     for line, message in (
         ("  - {sampling: {temperatur: 1}}\n", "round 4: There is no setting"),

@@ -1,13 +1,10 @@
 """Settings: the paper's numbers, presets, and errors that name the mistake."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from dagster_project.home import home_folder
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, merged, validated
@@ -55,23 +52,6 @@ def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
     for name in TOOL_NAMES:
         least = paper.tools.of(name).filtering_threshold / 2
         assert settings.tools.of(name).filtering_threshold >= least
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_holds_only_what_differs_from_what_it_builds_on(preset: str):
-    base, changes = PRESETS[preset]
-    before = preset_values(base) if base else Settings().model_dump()
-
-    def same(values: dict, old: dict, place: str) -> list[str]:
-        found = []
-        for name, value in values.items():
-            if isinstance(value, dict) and isinstance(old.get(name), dict):
-                found += same(value, old[name], f"{place}{name}.")
-            elif old.get(name) == value:
-                found.append(place + name)
-        return found
-
-    assert same(changes, before, "") == []
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest_known():
@@ -154,13 +134,6 @@ def test_training_takes_the_newest_round_unless_rounds_are_named():
     assert rounds({"sampling": {"round": 3}, "training": {"rounds": [1, 2, 1]}}) == (2, 1)
 
 
-def test_all_mistakes_are_named_at_once():
-    with pytest.raises(SettingsError) as raised:
-        validated({"sampling": {"sed": 1, "temperature": -1}}, origin="x")
-    assert "'sampling.sed'" in str(raised.value)
-    assert "sampling.temperature = -1" in str(raised.value)
-
-
 def test_every_section_refuses_unknown_names():
     def check(section: type[BaseModel]) -> None:
         # Further names are tools from outside; whether there is one is checked.
@@ -184,12 +157,3 @@ def test_changes_win_and_the_rest_stays(base: dict, changes: dict):
             assert result[name] == changes[name]
     assert merged(result, changes) == result
     assert merged(base, {}) == base
-
-
-def test_the_home_is_the_environments_or_data_in_the_repository(monkeypatch, tmp_path):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "x"))
-    assert home_folder() == tmp_path / "x"
-    monkeypatch.setenv("TOOLFORMER_HOME", "~/y")
-    assert home_folder() == Path.home() / "y"
-    monkeypatch.delenv("TOOLFORMER_HOME")
-    assert home_folder() == Path(__file__).parents[2] / "data"

@@ -69,27 +69,6 @@ def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"preset: [", "is not valid YAML"),
-        (b"a: b: c\n", "is not valid YAML"),
-        (b"\xff\xfe\x00", "is not valid YAML"),
-        (b"- 1\n- 2\n", "holds no settings"),
-        (b"laptop\n", "holds no settings"),
-        (b"preset: laptop\npreset: paper\n", "is not valid YAML"),
-        (b"sampling:\n  temperatur: 1\n", "Did you mean 'temperature'"),
-    ],
-)
-def test_a_broken_file_is_named_with_its_path(file: Path, content: bytes, message: str):
-    file.parent.mkdir()
-    file.write_bytes(content)
-    with pytest.raises(SettingsError, match=message) as raised:
-        load_settings(file)
-    assert str(file) in str(raised.value)
-    assert file.read_bytes() == content
-
-
-@pytest.mark.parametrize(
     ("tools", "setting"),
     [
         ({"Echo": {"class": "os:system"}}, "tools.Echo.class = 'os:system'"),
@@ -313,18 +292,6 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
     assert (second.sampling.annotator, second.sampling.uses_prompt) == ("finetuned", False)
     assert of_round(scheduled, 3).sampling.annotator == "/models/other"
     assert {of_round(scheduled, number).sampling.temperature for number in (1, 2, 3)} == {0.5}
-
-
-def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled: Path):
-    changes = {"Calculator": {"positions_per_text": 9}}
-    settings = of_round(scheduled, 2, sampling={"annotator": "/models/mine"}, tools=changes)
-    assert settings.tools.Calculator.positions_per_text == 9
-    assert settings.sampling.annotator == "/models/mine"
-    assert settings.tools.Calendar.filtering_threshold == 0.2
-    # YAML on the command line and JSON in the Launchpad write it in several ways.
-    assert load_settings(scheduled, overrides={"sampling": {"round": "2"}}) == of_round(
-        scheduled, 2
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,23 +13,17 @@ import pytest
 
 from assets.pipeline import PIPELINE
 from dagster_project.commands import building
-from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedSlice
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import (
     listed_sources,
-    load_settings,
     write_settings_file,
 )
-from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
-from toolformer.errors import ToolformerError
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.warehouse import Warehouse
@@ -136,23 +130,6 @@ def test_a_missing_source_costs_nothing_and_is_told(run, home: Home, write):
     assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 
 
-def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, write):
-    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
-    assert run("ingest", str(a))[0] == 0
-    before = active(home)
-    sources_file(home.settings_file).unlink()
-    code, out, _ = run("ingest", str(b))
-    assert code == 0
-    assert f"`toolformer sources remove {a}` removes them" in out
-    assert len(active(home)) == len(before) + 1
-    assert "not listed any more" in run("sources", "list")[1]
-    assert run("sources", "remove", str(a))[0] == 0
-    assert len(active(home)) == 1
-    code, out, _ = run("sources", "remove", str(b))
-    assert (code, active(home)) == (0, [])
-    assert "the next build uses the embedded corpus" in out
-
-
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     run, home: Home, write, monkeypatch: pytest.MonkeyPatch
 ):
@@ -172,20 +149,6 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     home.settings_file.write_text("")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == [str(b)]
-
-
-def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: Home):
-    assert run("ingest", "starter-texts", "--limit", "2")[0] == 0
-    code, _, err = run("sources", "remove", "starter-texts")
-    assert code == 1
-    assert "the only source" in err
-    assert len(active(home)) == 1
-    sources_file(home.settings_file).unlink()
-    code, _, _ = run("sources", "remove", "starter-texts")
-    assert (code, active(home)) == (0, [])
-    settings = load_settings(home.settings_file)
-    assert [source.path for source in settings.corpus.sources] == ["wikipedia-excerpt"]
-    assert settings.corpus.sources[0].shard_size == 10
 
 
 def texts_on_disk(home: Home) -> dict[str, int]:
@@ -316,20 +279,6 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     assert Manifest.load(home.sources).entry(shard).source == str(a)
 
 
-def test_a_failing_ingest_leaves_the_list_as_it_was(run, home: Home, write, monkeypatch):
-    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    assert run("ingest", str(b))[0] == 0
-
-    def edited_meanwhile(*_arguments: object, **_settings: object) -> None:
-        home.settings_file.write_text("sampling:\n  seed: 7\n")
-        raise ToolformerError("no luck")
-
-    monkeypatch.setattr("assets.corpus.update_manifest", edited_meanwhile)
-    assert run("ingest", str(a))[0] == 1
-    assert listed_sources(home.settings_file) == [str(b)]
-    assert load_settings(home.settings_file).sampling.seed == 7
-
-
 def test_partitions_that_another_process_registers_meanwhile_are_no_error(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
@@ -378,21 +327,6 @@ def test_a_build_goes_on_without_a_missing_source(run, home: Home, write, monkey
     assert code == 0
     assert f"sources remove {a}" in out
     assert asked[1] == ["shard-00000", "shard-00001"]
-
-
-def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
-    run, home: Home, write, monkeypatch
-):
-    asked = without_model(monkeypatch)
-    a = write("a.jsonl", 2)
-    assert run("ingest", str(a))[0] == 0
-    home.settings_file.write_text("corpus: {sources: [{path: /no/such.txt}]}\n")
-    code, out, err = run("build", "--tools", "Calendar")
-    assert code == 1
-    assert "There is no source '/no/such.txt'" in out
-    assert err.startswith("Error: Everything else is built")
-    assert "/no/such.txt" in err
-    assert asked == [["shard-00000"]]
 
 
 def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
@@ -444,39 +378,6 @@ def test_a_build_of_few_shards_annotates_as_many_of_each_source(
     assert run(*few)[0] == 0
     of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
     assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
-
-
-@pytest.mark.parametrize("tools", [(), ("--tools", "Calendar"), ("--tools", "WikiSearch")])
-def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
-    code, out, err = run("build", "--dry-run", *tools)
-    assert (code, err) == (0, "")
-    assert "starter-texts, records per shard: " in out
-    assert "wikipedia-excerpt" in out
-    assert "model would be converted" in out
-    assert ("Wikipedia index is missing and would be built" in out) == ("Calendar" not in tools)
-    assert not home.root.exists()
-
-
-def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home, monkeypatch):
-    shards = [f"shard-{number:05d}" for number in range(3)]
-    asked: list[tuple[list[str], object]] = []
-    plan = [PlannedSlice(shard, table, "x", "forced") for shard in shards for table in STAGES]
-
-    def run_job(_instance, _job, *, resources, partitions, assets):
-        assert resources["settings"]["force"] is True
-        asked.append((list(partitions), assets))
-        if len(asked) == 1:
-            raise RunFailedError("damaged", [shards[0], shards[2]], ["candidate_calls"])
-        if len(asked) == 2:
-            raise RunFailedError("no memory", [], ["filtered_calls"])
-
-    monkeypatch.setattr(planned_run, "run_job", run_job)
-    with dagster_instance(home) as instance:
-        instance.add_dynamic_partitions("shard", shards)
-        with pytest.raises(RunFailedError, match="damaged\nno memory"):
-            building._build(instance, RunOptions(force=True), home, Settings(), plan, on_ray=False)
-    rest = STAGES[1:]
-    assert asked == [(shards, STAGES), ([shards[0]], rest), ([shards[2]], rest)]
 
 
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(

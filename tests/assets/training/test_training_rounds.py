@@ -14,7 +14,6 @@ from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from tests.assets.training.conftest import metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.training.finetuning import StepReport
@@ -137,16 +136,6 @@ def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
     }
 
 
-def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
-    first = finetune(tmp_path, number=1)
-    assert (first["round"], first["state"]) == (1, "done")
-    second = finetune(tmp_path, number=2)
-    assert second["directory"] == str(Home(tmp_path).finetuned_model(2))
-    assert trained == ["toolformer", "toolformer-round-2"]
-    for number in (1, 2):
-        assert finetune(tmp_path, number=number)["state"] == "up to date"
-
-
 def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     trained: list[str], home: Warehouse, tmp_path: Path
 ):
@@ -171,12 +160,3 @@ def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str]
     for steps in (5, 6, 5):
         assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
     assert finetune(tmp_path, number=1, steps=5)["state"] == "up to date"
-
-
-def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
-    def name(number: int, variant: str = "calls") -> str:
-        settings = SettingsResource(overrides={"sampling": {"round": number}})
-        return name_of_model(name_of_variant(variant), settings.load())
-
-    assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")
-    assert (name(1, "plain"), name(2, "random")) == ("plain", "random-round-2")
