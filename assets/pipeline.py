@@ -27,9 +27,12 @@ from assets.stage import (
 )
 from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse
 
+# Stands for a tool in the address of what a chained round reads of the round before.
+ROUND_BEFORE = "round before"
 _INDEXES = ["wikipedia_index", "passage_index"]
 
 
@@ -49,6 +52,7 @@ class Pipeline:
             check_outputs(stage)
             earlier = [DOCUMENTS, *self._stages]
             check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
+            check_names(stage.name, "the table", stage.reads_round_before, tables())
             check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
             check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
             self._stages[stage.name] = stage
@@ -89,7 +93,11 @@ class Pipeline:
             stage, partition: the output.
             made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
         """
-        inputs: dict[str, str] = {}
+        inputs = {
+            f"{table} of the {ROUND_BEFORE}": made[table, ROUND_BEFORE]
+            for table in stage.reads_round_before
+            if (table, ROUND_BEFORE) in made
+        }
         for table in self.nearest_inputs(stage):
             if not self.is_per_tool(table):
                 inputs[table] = made[table, ALL]
@@ -124,8 +132,30 @@ class Pipeline:
             for table in stage.reads:
                 name = partition.tool_name if self.is_per_tool(table) else ALL
                 inputs[table, name] = self._input(table, name, partition, warehouse)
+        inputs |= self.of_round_before(stage, partition, warehouse)
         made = {address: each.fingerprint for address, each in inputs.items()}
         return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
+
+    def of_round_before(
+        self, stage: ShardStage, partition: Partition, warehouse: Warehouse
+    ) -> dict[tuple[str, str], Input]:
+        """What an output reads of the round before: nothing where calls are not chained.
+
+        Raises:
+            ToolformerError: the round before has not annotated the shard.
+        """
+        sampling, found = partition.settings.sampling, {}
+        for table in stage.reads_round_before if sampling.is_chained else ():
+            name = name_in_round(sampling.round - 1, ALL)
+            before = look_at(warehouse, table, partition.shard, name)
+            if before is None:
+                raise ToolformerError(
+                    f"Round {sampling.round} is chained (sampling.is_chained), and round "
+                    f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
+                    "first, or give both the same sampling.shards."
+                )
+            found[table, ROUND_BEFORE] = before
+        return found
 
     def merged(
         self,

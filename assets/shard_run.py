@@ -84,7 +84,7 @@ class PartitionRun:
             StageDeclarationError: the declaration of the stage does not name it.
         """
         stage = self.run.stage
-        if table not in stage.reads:
+        if table not in (*stage.reads, *stage.reads_round_before):
             raise StageDeclarationError(
                 f"The stage {stage.name!r} reads {table!r}, which its declaration does not name. "
                 "Add it to `reads`."

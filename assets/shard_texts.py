@@ -5,10 +5,15 @@ from itertools import islice
 
 import polars as pl
 
+from dagster_project.settings.sections import Settings
+from toolformer.augmentation import KeptCall
+from toolformer.chained_calls import window_with_call
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.scored_call import WindowKey
 from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
@@ -53,6 +58,30 @@ def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int
     """How many documents go on behind the last of their windows."""
     ends = {each.document_id: each.start + len(each.text) for each in windows}
     return sum(len(each.text) > ends.get(key, 0) for key, each in documents.items())
+
+
+def first_calls_in(
+    warehouse: Warehouse, shard: str, settings: Settings
+) -> dict[WindowKey, KeptCall]:
+    """The first call of each text of the round before; none where calls are not chained."""
+    sampling = settings.sampling
+    if not sampling.is_chained:
+        return {}
+    name = name_in_round(sampling.round - 1, ALL)
+    frame = warehouse.read_slice("augmented_texts", shard, name)
+    return {
+        (row["document_id"], row["window"]): KeptCall(**row["calls"][0])
+        for row in frame.iter_rows(named=True)
+    }
+
+
+def with_first_calls(
+    windows: Iterable[Window], first_calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer
+) -> Iterator[Window]:
+    """The windows, those that have a first call with it in their tokens."""
+    for window in windows:
+        call = first_calls.get((window.document_id, window.index))
+        yield window if call is None else window_with_call(window, call, tokenizer)
 
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:

@@ -40,7 +40,7 @@ from warehouse.warehouse import Warehouse
 
 CALL_THRESHOLD = Stage(
     name="call_threshold",
-    version="4",
+    version="5",
     settings=(
         "corpus.window_tokens",
         "corpus.max_windows_per_text",
@@ -125,7 +125,7 @@ class Calibration(ModelOutput):
         with_calls = sum(bool(text.call_positions) for text in texts)
         without_calls = len(texts) - with_calls
         # The model is not loaded for nothing.
-        reason = why_too_few(with_calls=with_calls, without_calls=without_calls)
+        reason = why_too_few(with_calls=with_calls)
         reason = reason or (None if self.tools else NO_TOOLS)
         if reason is not None:
             return CallThreshold(None, reason, k, with_calls, without_calls), 0

@@ -118,7 +118,12 @@ class BuildPlan:
         for stage in self.pipeline:
             for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
-                inputs = {**self._of_other_tools(stage, partition), **made}
+                before = self.pipeline.of_round_before(stage, partition, self.warehouse)
+                inputs = {
+                    **self._of_other_tools(stage, partition),
+                    **{address: found.fingerprint for address, found in before.items()},
+                    **made,
+                }
                 fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
                 if stage.reads_indexes and name in self.outdated_tools:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")

@@ -6,7 +6,7 @@ nats, was measured at each place where some t has it. Of all t the one is chosen
 
     score(t) = mean gain of the texts with kept calls + mean gain of the texts without
 
-where a text in which t opens no call gains 0. It gains most where calls help, and loses least where
+where a text in which t opens no call gains 0, and a mean of no texts is 0. It gains most where calls help, and loses least where
 they do not: a call in a text without kept calls counts by the harm that it does there, not by being
 one. A t above all probabilities opens nothing, gains nothing and loses nothing: where no other has
 a larger score, it is chosen. `call_chances` and `call_gains` measure.
@@ -143,16 +143,14 @@ class CallThreshold:
         )
 
 
-def why_too_few(*, with_calls: int, without_calls: int) -> str | None:
-    """Why so many texts of either kind cannot tell thresholds apart; None where they can."""
-    if with_calls < LEAST_TEXTS_WITH_CALLS:
-        return (
-            f"{with_calls} development texts have calls, expected at least "
-            f"{LEAST_TEXTS_WITH_CALLS} to choose by"
-        )
-    if not without_calls:
-        return "no development text is without calls, so nothing shows where none should open"
-    return None
+def why_too_few(*, with_calls: int) -> str | None:
+    """Why so many texts cannot tell thresholds apart; None where they can."""
+    if with_calls >= LEAST_TEXTS_WITH_CALLS:
+        return None
+    return (
+        f"{with_calls} development texts have calls, expected at least {LEAST_TEXTS_WITH_CALLS} to "
+        "choose by"
+    )
 
 
 def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> CallThreshold:
@@ -162,8 +160,8 @@ def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> 
         call_top_k: k that the openings are of.
 
     Returns:
-        The choice; none with fewer than `LEAST_TEXTS_WITH_CALLS` texts with calls, or without
-        others, or where no call could open in any.
+        The choice; none with fewer than `LEAST_TEXTS_WITH_CALLS` texts with calls, or where no
+        call could open in any.
 
     Example:
         >>> helps = MeasuredText([Opening(0.1, 0.0, False), Opening(0.4, 0.5, True)], True)
@@ -174,7 +172,7 @@ def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> 
     with_calls = [text.openings for text in texts if text.has_calls]
     without_calls = [text.openings for text in texts if not text.has_calls]
     curve: tuple[CurvePoint, ...] = ()
-    reason = why_too_few(with_calls=len(with_calls), without_calls=len(without_calls))
+    reason = why_too_few(with_calls=len(with_calls))
     if reason is None:
         curve = _curve(with_calls, without_calls)
         if not curve:
@@ -226,7 +224,7 @@ def _opened(texts: Sequence[Sequence[Opening]], threshold: float) -> list[Openin
 
 def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
     # Exactly rounded: thresholds that open the same calls have the same score.
-    return math.fsum(opening.gain for opening in opened) / texts
+    return math.fsum(opening.gain for opening in opened) / max(texts, 1)
 
 
 def call_threshold_text(chosen: CallThreshold) -> str:

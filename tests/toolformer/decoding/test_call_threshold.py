@@ -187,7 +187,6 @@ def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts
     ("texts", "reason"),
     [
         ([LIKELY] * 7 + [NONE], "7 development texts have calls, expected at least 8"),
-        ([LIKELY] * 8, "no development text is without calls"),
         ([helping()] * 8 + [other()], "nowhere among the 10 likeliest"),
     ],
 )
@@ -196,6 +195,11 @@ def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason)
     assert chosen.least_call_probability is None
     assert reason in str(chosen.reason)
     assert chosen.chosen is None
+
+
+def test_texts_with_calls_alone_can_choose():
+    too_early = helping((0.1, -0.5), (0.4, 1.0))
+    assert choose_call_threshold([too_early] * 8, call_top_k=K).least_call_probability == 0.4
 
 
 def test_what_was_chosen_is_read_back(tmp_path: Path):
