@@ -221,16 +221,12 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
     [
         ({"name": "document_selektion"}, "the table 'document_selektion'.*'document_selection'"),
         ({"reads": ("executed_cals",)}, "earlier stage 'executed_cals'.*'executed_calls'"),
-        ({"reads_indexes": ("wiki_index",)}, "the index 'wiki_index'"),
         (
             {"settings": ("sampling.sed",)},
             "the setting 'sampling.sed'.*mean 'sampling.seed'",
         ),
-        ({"settings": ("tools.Calculater.prompt",)}, "'tools.Calculater.prompt'"),
-        ({"name": "candidate_calls"}, "Two stages are called 'candidate_calls'"),
         ({"per": PER_SHARD}, "names settings of a tool, and has one output per shard"),
         ({"name": "rejected_records"}, "has no column `tool`"),
-        ({"parts": (dataclasses.replace(TOOL_VERSION, settings=("tool",)),)}, "the setting 'tool'"),
     ],
 )
 def test_a_stage_that_names_what_does_not_exist_is_refused(changes: dict, message: str):

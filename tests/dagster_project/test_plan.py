@@ -161,7 +161,18 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse, setting: str
         ({"sampling": {"seed": 5}}, "sampling.seed", "candidate_calls"),
         ({"corpus": {"window_tokens": 100}}, "corpus.window_tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution.max_result_tokens", "executed_calls"),
-        ({"scoring": {"window_tokens": 4}}, "scoring.window_tokens", "scored_calls"),
+        *(
+            ({"scoring": {name: value}}, f"scoring.{name}", "scored_calls")
+            for name, value in (
+                ("placement", "inline"),
+                ("window_tokens", 4),
+                ("window_weights", "uniform"),
+                ("baseline", "without_call"),
+                ("lowest_threshold", 0.05),
+                ("chance_calls", 20),
+                ("token_budget", 999),
+            )
+        ),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(

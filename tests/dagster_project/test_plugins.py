@@ -69,15 +69,11 @@ def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeyp
     ("tools", "message"),
     [
         ({"Calulator": {}}, r"'tools.Calulator'.*Did you mean 'Calculator'.*needs `class:"),
-        ({"Echo": {"filtering_threshold": 1}}, r"no setting 'tools.Echo'.*needs `class:"),
         ({"Echo": {**ECHO_SECTION, "filtering_treshold": 1}}, r"Did you mean 'filtering_thres"),
-        ({"Echo": {**ECHO_SECTION, "clas": "x"}}, r"'tools.Echo.clas'.*Did you mean 'class'"),
-        ({"Echo": {**ECHO_SECTION, "calls_per_position": 0}}, r"tools.Echo.calls_per_position = 0"),
         ({"Calculator": ECHO_SECTION}, "Calculator is built in and cannot be replaced"),
         ({"calculator": ECHO_SECTION}, "the name of the built-in 'Calculator'"),
         ({"my-tool": ECHO_SECTION}, "cannot be called by this name"),
         ({"Echo": {"class": "echo_module"}}, "Expected a module and a class"),
-        ({"others": ECHO_SECTION}, "tools.others.class"),
     ],
 )
 def test_a_mistake_in_the_section_of_a_tool_is_named(tools, message):

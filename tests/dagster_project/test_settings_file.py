@@ -75,8 +75,6 @@ def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
         ({"New": {"class": "os:system"}}, "tools.New.class = 'os:system'"),
         ({"Echo": {"options": {"command": ["sh"]}}}, "tools.Echo.options.command = ['sh']"),
         ({"Echo": {"options": {"environment": {"LD_PRELOAD": "x"}}}}, "options.environment"),
-        ({"Echo": {"options": {"deep": [{"url": "x"}]}}}, "tools.Echo.options.deep"),
-        ({"Echo": {"options": {"times": 2, "module": "os"}}}, "tools.Echo.options.module = 'os'"),
         # What all tools from outside have.
         ({"others": {"options": {"command": ["sh"]}}}, "tools.others.options.command"),
     ],
@@ -229,15 +227,12 @@ def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
+        ("- 1\n- 2\n", None, "holds no settings"),
+        ("sampling:\n  temperatur: 1\n", None, "Did you mean 'temperature'"),
         ("preset: laptop\ncorpus:\n\tshard_size: 7\n", 3, "cannot start any token"),
         ("corpus:\n  shard_size: 7\n\ncorpus:\n  shard_size: 8\n", 4, "duplicate key"),
-        ("corpus:\n  sources: []\n  sources: []\n", 3, "duplicate key"),
-        ("corpus:\n  shard_size: 7\n shard_size: 8\n", 3, "Expected `name: value`"),
-        ("sampling:\n  seed: 'x\n", 3, "end of stream"),
         ("sampling:\n  seed: \x00\n", 2, "no text has"),
         ("[" * 20_000, None, "nested too deeply"),
-        ("- " * 2_000, None, "nested too deeply"),
-        ("sampling: {seed: 2024-99-99}", None, "is not valid YAML"),
         ("sampling: {seed: 0x" + "f" * 5_000 + "}", None, "Exceeds the limit"),
         ("corpus: &a [x, x]\nsampling: [*a, *a]\n", None, "repeats a part"),
     ],
@@ -247,6 +242,8 @@ def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, 
     file.write_text(content)
     with pytest.raises(SettingsError, match=words) as raised:
         load_settings(file)
+    assert str(file) in str(raised.value)
+    assert file.read_text() == content
     assert line is None or f"in line {line}" in str(raised.value)
     assert "<unicode string>" not in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -299,16 +296,11 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
     [
         ("{sampling: {temperatur: 1}}", "round 2: There is no setting 'sampling.temperatur'"),
         ("{tools: {Calculator: {positions_per_text: 0}}}", "round 2: tools.Calculator.positions"),
-        ("{sampling: 5}", "round 2: sampling = 5 is not valid"),
         ("{sampling: {annotator: base, uses_prompt: false}}", "round 2: sampling.uses_prompt"),
-        ("{smpling: {seed: 1}}", "round 2: There is no setting 'smpling'.*'sampling'"),
         ("{rounds: []}", "round 2: rounds cannot be changed here"),
-        ("{preset: paper}", "round 2: preset cannot be changed here"),
         ("{corpus: {window_tokens: 9}, passage_index: {}}", "corpus, passage_index cannot be"),
-        ("{wikipedia_index: {passage_words: 50}}", "round 2: wikipedia_index cannot be changed"),
         ("{sampling: {round: 3}}", "sampling.round = 3, but the place in the list"),
         ("5", "round 2: 5 is no entry of `rounds`"),
-        ("", "round 2: None is no entry of `rounds`"),
     ],
 )
 def test_a_mistake_in_an_entry_is_told_with_its_round_whichever_is_run(

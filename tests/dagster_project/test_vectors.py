@@ -87,28 +87,15 @@ def test_a_difference_above_the_rounding_is_reported_with_both_values(tmp_path):
 @pytest.mark.parametrize(
     ("group", "name", "value"),
     [
-        ("weights", "t", []),
-        ("filter", "position", 99),
         ("filter", "logp_empty", "none"),
-        ("positions", "p_api", [None]),
-        ("trigger", "ranked_tokens", []),
         ("trigger", "disabled", "no"),
         ("merge", "calls", [{"position": 9}]),
-        ("scoring", "gold", []),
         ("tools", "args", 7),
         ("windows", "window_weights", "constant"),
-        ("windows", "window_tokens", 2.5),
         ("forms", "placement", "behind"),
-        ("forms", "baseline", None),
-        ("forms", "position", -1),
         ("decisions", "baseline", "maximum"),
-        ("decisions", "L_plus", None),
-        ("decisions", "tau_c", "none"),
         ("proposals", "proposals", [[1]]),
-        ("openings", "chances", [0.5]),
-        ("openings", "least_call_probability", None),
         ("call_thresholds", "texts", [{"times": 8, "call_positions": [0]}]),
-        ("call_thresholds", "texts", [[]]),
     ],
 )
 def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name, value):
@@ -134,3 +121,17 @@ def test_a_file_without_vectors_is_an_error(tmp_path, content, problem):
     file.write_text(content)
     with pytest.raises(VectorFileError, match=problem):
         list(run_vectors(file))
+
+
+def test_the_command_fails_where_a_vector_does(tmp_path, run):
+    file = tmp_path / "vectors.json"
+    file.write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
+    assert run("check-vectors", file).code == 0
+    changed = copy.deepcopy(VECTORS)
+    case = changed["weights"][0]
+    case["expected"] = dict.fromkeys(case["expected"], 0.123)
+    file.write_text(json.dumps(changed), encoding="utf-8")
+    outcome = run("check-vectors", file)
+    assert outcome.code == 1
+    assert outcome.out.strip().endswith(" passed, 1 failed")
+    assert case["id"] in outcome.out

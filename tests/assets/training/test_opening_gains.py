@@ -109,6 +109,8 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
     tool = Search()
     found, given_up = measured(pupil, tool, tmp_path)
     assert [text.has_calls for text in found] == [True, True, False]
+    # The tool is asked as in annotation: for the document of the text.
+    assert {("boat", BOAT), ("lamp", LAMP)} <= set(tool.asked)
     boat, lamp, note = (text.openings for text in found)
     of_boat, of_lamp = boat[-1], lamp[-1]
     texts = texts_of(pupil)
@@ -143,13 +145,6 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     context = [pupil.bos_id, *pupil.tokenizer.encode("What floats?\nThe boat")]
     expected = literal.next_token_log_probabilities(pupil, context)[token].exp()
     assert opening.probability == pytest.approx(float(expected), rel=1e-3)
-
-
-def test_the_tools_are_asked_as_in_annotation(pupil, tmp_path):
-    tool = Search()
-    measured(pupil, tool, tmp_path)
-    assert ("boat", BOAT) in tool.asked
-    assert ("lamp", LAMP) in tool.asked
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ ORIGIN = RepositoryPythonOrigin(
     "/opt/it's here/python", ModuleCodePointer("dagster_project.definitions", "defs")
 )
 
+OVERRIDES = {"language_model": {"device": "cuda"}}
+LAUNCHPAD = {"resources": {"settings": {"config": {"overrides": OVERRIDES}}}}
+
 
 class Head:
     """Answers as Ray's job server: with the status of every job, or with an error."""
@@ -234,13 +237,13 @@ def test_the_command_survives_a_shell_and_runs_under_the_watch(
 
 
 @pytest.mark.parametrize(
-    ("settings", "tags", "expected"),
+    ("settings", "given", "expected"),
     [
         ("", {}, None),
         ("language_model: {device: cuda}", {}, 1),
-        ("language_model: {device: cuda}", {RAY_TAG: '{"num_cpus": 8}'}, 1),
-        ("language_model: {device: cuda}", {RAY_TAG: '{"num_gpus": 2}'}, 2),
+        ("language_model: {device: cuda}", {"tags": {RAY_TAG: '{"num_gpus": 2}'}}, 2),
         ("language_model: {device: nonsense, misspelt: 1}", {}, None),
+        ("", {"run_config": LAUNCHPAD}, 1),
     ],
 )
 def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
@@ -249,25 +252,16 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     head: Head,
     tmp_path: Path,
     settings: str,
-    tags: dict[str, str],
+    given: dict[str, Any],
     expected: int | None,
 ):
     (tmp_path / "home" / "toolformer.yaml").write_text(settings)
-    run = add_run(instance, tags=tags)
+    run = add_run(instance, **given)
     launch(launcher, run)
     assert head.submitted[0]["entrypoint_num_gpus"] == expected
     shown = instance.get_run_by_id(run.run_id)
     assert shown is not None
     assert (f'"num_gpus": {expected}' in shown.tags.get(RAY_TAG, "")) == (expected is not None)
-
-
-def test_what_the_launchpad_changes_decides_about_gpus(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
-):
-    overrides = {"language_model": {"device": "cuda"}}
-    config = {"resources": {"settings": {"config": {"overrides": overrides}}}}
-    launch(launcher, add_run(instance, run_config=config))
-    assert head.submitted[0]["entrypoint_num_gpus"] == 1
 
 
 def test_a_run_is_not_resumed_beside_its_old_process(launcher: WatchedRayRunLauncher):
