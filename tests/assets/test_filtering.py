@@ -6,21 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.precision import ANNOTATION, settled_precision
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model, tiny_model
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
@@ -62,24 +56,8 @@ class ScoredHome:
             "tools": {TOOL: {"filtering_threshold": threshold, "contrast_threshold": contrast}},
             "scoring": {"lowest_threshold": 0.0, **scoring},
         }
-        with dg.DagsterInstance.ephemeral() as instance:
-            instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
-            result = dg.materialize(
-                [definitions().get_assets_def(name) for name in ("scored_calls", "filtered_calls")],
-                partition_key=SHARD,
-                instance=instance,
-                resources={
-                    "settings": SettingsResource(overrides=overrides),
-                    "warehouse": WarehouseResource(),
-                    "toolbox": ToolboxResource(tools=[TOOL]),
-                    "language_model": LanguageModelResource(),
-                },
-            )
-        return {
-            name: each.value
-            for event in result.get_asset_materialization_events()
-            for name, each in event.materialization.metadata.items()
-        }
+        stages = ("scored_calls", "filtered_calls")
+        return metadata_of(materialise(*stages, overrides=overrides, partition=SHARD, tools=[TOOL]))
 
     def rows(self, table: str = "filtered_calls") -> pl.DataFrame:
         return self.warehouse.read_slice(table, SHARD, TOOL)
@@ -94,11 +72,7 @@ class ScoredHome:
 
 @pytest.fixture(scope="module")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -92,19 +92,6 @@ def test_the_help_has_the_commands_in_four_panels(run):
     assert help_text.out.count("─ ") == 1 + len(PANELS)
 
 
-def test_h_is_short_for_help_everywhere_and_q_and_v_stand_behind_every_command(run):
-    groups = ("evaluate lm-eval", "tools try", "sources list", "prompts compare", "cluster sweep")
-    for command in ("", *(name for names in PANELS.values() for name in names), *groups):
-        short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
-        assert short.code == 0
-        assert short.out == long.out
-        assert "Usage" in short.out
-        assert "--quiet" in short.out
-        assert "--verbose" in short.out
-    outcome = run("-q", "tools", "try", "Calculator", "6 * 7", "-v")
-    assert (outcome.code, outcome.out) == (0, "[Calculator(6 * 7) -> 42]\n")
-
-
 # Settings
 
 

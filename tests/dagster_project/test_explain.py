@@ -20,7 +20,7 @@ from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.digests import hex_digest
 from tools.prompting import load_short_prompt
@@ -58,9 +58,7 @@ def made_home(folder: Path, *, scoring: str = "") -> Home:
     lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
     (folder / "texts.jsonl").write_text("\n".join(lines))
     # A letter is a token, and a prompt has hundreds.
-    model = tiny_model(context_length=2048)
-    model.model.save_pretrained(folder / "model")
-    model.tokenizer.backend.save_pretrained(folder / "model")
+    save_tiny_model(folder / "model", context_length=2048)
     with in_home(home):
         build_dataset(RunOptions.of(None, None, tools=[TOOL]), shards=(), dry_run=False)
     return home

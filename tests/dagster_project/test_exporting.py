@@ -59,92 +59,41 @@ def store_calls(warehouse: Warehouse, tool: str, calls: list[dict], slice_name: 
 @pytest.fixture
 def built(warehouse: Warehouse) -> Warehouse:
     """Two texts, one of them odd; a pair at one position; a call that lost its position."""
-    store(
-        warehouse,
-        "documents",
-        SHARD,
-        "all",
-        {"document_id": "d1", "text": PLAIN},
-        {"document_id": "d2", "text": ODD, "source_offset": 1},
-    )
+    second = {"document_id": "d2", "text": ODD}
+    texts = [{"document_id": "d1", "text": PLAIN}, {**second, "source_offset": 1}]
+    store(warehouse, "documents", SHARD, "all", *texts)
     dropped = {"is_kept": False, "reason": "below_threshold"}
-    at_sum = {"document_id": "d1", "character_offset": 27, "position": 27}
-    store_calls(
-        warehouse,
-        "Calculator",
-        [
-            {**at_sum, "call_id": "a1", "arguments": "2 * 6", "result": "12"},
-            {
-                **at_sum,
-                **dropped,
-                "call_id": "a2",
-                "sample_index": 1,
-                "arguments": "6",
-                "result": "6",
-                "loss_reduction": 0.25,
-            },
-            {
-                **at_sum,
-                **dropped,
-                "call_id": "a3",
-                "sample_index": 2,
-                "arguments": "0 / 6",
-                "result": "0",
-                "loss_reduction": None,
-                "reason": "not_finite",
-            },
-            {
-                "document_id": "d2",
-                "call_id": "a4",
-                "character_offset": 34,
-                "position": 34,
-                "arguments": "1 + 2 „é“",
-                "result": "3 東京 (1)",
-            },
-        ],
-    )
-    store_calls(
-        warehouse,
-        "Calendar",
-        [
-            {
-                **at_sum,
-                "call_id": "b1",
-                "arguments": "",
-                "result": "Today is Monday.",
-                "loss_reduction": 1.0,
-            },
-            {
-                "document_id": "d2",
-                "call_id": "b2",
-                "arguments": "",
-                "character_offset": 3,
-                "position": 3,
-                "result": "Today is Monday.",
-            },
-        ],
-    )
-    store(
-        warehouse,
-        "augmented_texts",
-        SHARD,
-        "all",
-        {
-            "document_id": "d1",
-            "text": PLAIN,
-            "context": "How many\nsacks?",
-            "calls": [call("a1", 27, arguments="2 * 6", result="12")],
-        },
-        {
-            "document_id": "d2",
-            "text": ODD,
-            "calls": [
-                call("b2", 3, tool="Calendar", arguments="", result="Today is Monday."),
-                call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
-            ],
-        },
-    )
-    store(warehouse, "training_texts", "all", "all", {"document_id": "d2", "text": ODD})
+
+    def at(document: str, offset: int, **changes: object) -> dict:
+        place = {"document_id": document, "character_offset": offset, "position": offset}
+        return place | changes
+
+    sums = [
+        at("d1", 27, call_id="a1", arguments="2 * 6", result="12"),
+        at("d1", 27, call_id="a2", arguments="6", result="6", sample_index=1, loss_reduction=0.25)
+        | dropped,
+        at("d1", 27, call_id="a3", arguments="0 / 6", result="0", sample_index=2)
+        | {**dropped, "loss_reduction": None, "reason": "not_finite"},
+        at("d2", 34, call_id="a4", arguments="1 + 2 „é“", result="3 東京 (1)"),
+    ]
+    store_calls(warehouse, "Calculator", sums)
+    monday = {"arguments": "", "result": "Today is Monday."}
+    days = [
+        at("d1", 27, call_id="b1", loss_reduction=1.0, **monday),
+        at("d2", 3, call_id="b2", **monday),
+    ]
+    store_calls(warehouse, "Calendar", days)
+    of_first = [call("a1", 27, arguments="2 * 6", result="12")]
+    of_second = [
+        call("b2", 3, tool="Calendar", **monday),
+        call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
+    ]
+    merged = [
+        {**texts[0], "context": "How many\nsacks?", "calls": of_first},
+        {**second, "calls": of_second},
+    ]
+    store(warehouse, "augmented_texts", SHARD, "all", *merged)
+    store(warehouse, "training_texts", "all", "all", second)
     store(warehouse, "stage_costs", SHARD, "Calculator.sampling", {})
     return warehouse
 
@@ -154,7 +103,9 @@ def lines_of(file: Path) -> list[dict]:
 
 
 def inline(warehouse: Warehouse) -> list[str]:
-    rows = warehouse.query("from augmented_texts order by document_id").to_dicts()
+    rows = warehouse.query(
+        "select text, calls from augmented_texts order by document_id"
+    ).to_dicts()
     return [
         augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in rows
     ]
@@ -228,15 +179,14 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
         assert part in card
 
 
-@pytest.mark.parametrize("form", ["sft", "preference", "text"])
-def test_lines_are_loaded_as_they_were_written(built: Warehouse, run, tmp_path: Path, form: str):
+def test_a_dataset_is_loaded_by_its_card(built: Warehouse, run, tmp_path: Path):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    file = tmp_path / "records.jsonl"
-    assert run("export", form, "--output", file).code == 0
-    loaded = datasets.load_dataset(
-        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert list(loaded) == lines_of(file)
+    folder, cache = str(tmp_path / "dataset"), str(tmp_path / "cache")
+    assert run("export", "dataset", "--output", folder).code == 0
+    texts = datasets.load_dataset(folder, split="train", cache_dir=cache)
+    assert sorted(texts["document_id"]) == ["d1", "d2"]
+    kept = datasets.load_dataset(folder, "kept_calls", split="train", cache_dir=cache)
+    assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
 
 
 def test_a_database_needs_no_other_file(built: Warehouse, run, tmp_path: Path):

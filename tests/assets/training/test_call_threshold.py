@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from assets.run import Workspace
-from assets.training.call_threshold import CALL_THRESHOLD, call_threshold
+from assets.training.call_threshold import CALL_THRESHOLD
 from assets.training.development_texts import DevelopmentText, development_texts
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from tests import literal
-from tests.assets.training.conftest import metadata_of
 from tests.fakes import byte_tokenizer, taught_model
+from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.calls import CallFormat, call_ids
@@ -109,7 +109,8 @@ def calibrated(
         },
         **changes,
     }
-    return metadata_of(call_threshold, overrides, partition=variant, tools=tool_names)
+    made = materialise("call_threshold", overrides=overrides, partition=variant, tools=tool_names)
+    return metadata_of(made)
 
 
 def texts_of(home: Home) -> list[DevelopmentText]:

@@ -14,9 +14,9 @@ from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import save_tiny_model
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
@@ -107,15 +107,7 @@ class Home:
             "training": {"near_duplicate_similarity": None, "development_share": 0, **training},
             "evaluation": {"benchmarks": list(benchmarks)},
         }
-        result = dg.materialize(
-            [training_set.training_set],
-            resources={
-                "settings": SettingsResource(overrides=overrides),
-                "warehouse": WarehouseResource(),
-            },
-        )
-        (event,) = result.get_asset_materialization_events()
-        return {name: each.value for name, each in event.materialization.metadata.items()}
+        return metadata_of(materialise("training_set", overrides=overrides))
 
     def texts(self) -> pl.DataFrame:
         return self.warehouse.read_slice("training_texts", ALL, ALL)

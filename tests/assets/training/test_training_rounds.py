@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from assets.run import Workspace
-from assets.training import finetuned_model, finetuning, training_inputs, training_set
+from assets.training import finetuned_model, finetuning, training_inputs
 from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
-from tests.assets.training.conftest import metadata_of
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.training.finetuning import StepReport
 from warehouse.layout import name_in_round
@@ -46,7 +46,7 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
     """Make the training set; its metadata."""
     overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
-    return metadata_of(training_set.training_set, overrides)
+    return metadata_of(materialise("training_set", overrides=overrides))
 
 
 def calls(warehouse: Warehouse) -> list[tuple[str, str]]:
@@ -123,9 +123,8 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def finetune(tmp_path: Path, *, number: int, steps: int = 5, variant: str = "calls") -> dict:
     train_on(None, newest=number)
-    return metadata_of(
-        finetuning.finetuned_model, overrides_of(tmp_path, number, steps), partition=variant
-    )
+    overrides = overrides_of(tmp_path, number, steps)
+    return metadata_of(materialise("finetuned_model", overrides=overrides, partition=variant))
 
 
 def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
