@@ -24,7 +24,7 @@ def augment_texts(work: PartitionRun) -> Made:
 
     Only calls of the same round of annotation are merged, and at most one per position stays. Calls
     are offsets beside the text; that taking them out gives the text back is checked for every row.
-    A tool whose slices do not belong together, since its calls are being made again, is left out.
+    A tool whose partitions do not belong together (its calls are being made again) is left out.
     """
     warehouse, shard = work.run.warehouse, work.partition.shard
     kept = (
@@ -38,7 +38,7 @@ def augment_texts(work: PartitionRun) -> Made:
             how="inner",
             maintain_order="left",
         )
-        # The order of sampling breaks ties between calls, whatever order the slices are read in.
+        # The order of sampling breaks ties between calls, in whatever order partitions are read.
         .sort("document_id", "window", "position", "tool", "sample_index")
     )
     if kept.is_empty():

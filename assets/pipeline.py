@@ -69,7 +69,7 @@ class Pipeline:
         return tuple(self._stages)
 
     def is_per_tool(self, table: str) -> bool:
-        """Whether a table that stages read has one slice per shard and tool."""
+        """Whether a table that stages read has one partition per shard and tool."""
         return table != DOCUMENTS and self[table].per == PER_TOOL
 
     def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
@@ -125,8 +125,8 @@ class Pipeline:
                 # Else every tool would be left out, and the rows be none.
                 self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
-            for name, slices in merged.items():
-                for each in slices:
+            for name, partitions in merged.items():
+                for each in partitions:
                     inputs[each.table, name if self.is_per_tool(each.table) else ALL] = each
         else:
             for table in stage.reads:
@@ -169,17 +169,17 @@ class Pipeline:
 
         Args:
             stage, partition: the output; a tool is merged that has rows of the nearest table.
-            warehouse: where the slices are.
+            warehouse: where the partitions are.
             besides: tools that are not looked at.
 
         Returns:
-            By tool its slices and those of the shard; and why other tools are left out: theirs do
-            not belong together, until the tool is built again.
+            By tool its partitions and those of the shard; and why other tools are left out: theirs
+            do not belong together, until the tool is built again.
         """
         shard, settings = partition.shard, partition.settings
         round_number = settings.sampling.round
         tables_of_tools = self._tables_of_tools(stage)
-        stored = warehouse.slice_names(tables_of_tools[0], shard, round_number=round_number)
+        stored = warehouse.partition_names(tables_of_tools[0], shard, round_number=round_number)
         names = [name for name in stored if name not in besides]
         of_shard = [
             look_at(warehouse, table, shard, ALL)
@@ -193,17 +193,17 @@ class Pipeline:
                 look_at(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools
             ]
-            slices = tuple(each for each in (*of_shard, *of_tool) if each is not None)
-            mismatch, sampled_in = find_mismatch(slices), _window_tokens(slices)
-            if len(slices) < len(of_shard) + len(of_tool):
-                left_out[name] = "a slice of its calls is missing"
+            partitions = tuple(each for each in (*of_shard, *of_tool) if each is not None)
+            mismatch, sampled_in = find_mismatch(partitions), _window_tokens(partitions)
+            if len(partitions) < len(of_shard) + len(of_tool):
+                left_out[name] = "a partition of its calls is missing"
             elif mismatch is not None:
                 left_out[name] = mismatch
             # Calls that were sampled in other windows stand at other places.
             elif sampled_in not in (None, json.dumps(settings.corpus.window_tokens)):
                 left_out[name] = f"sampled in windows of {sampled_in} tokens"
             else:
-                merged[name] = slices
+                merged[name] = partitions
         return merged, left_out
 
     def _input(
@@ -234,9 +234,9 @@ class Pipeline:
         return {*reads, *(each for read in reads for each in self._made_from(read))}
 
 
-def _window_tokens(slices: Iterable[Input]) -> str | None:
-    """In how long windows the candidates among these slices were sampled, as JSON."""
-    sampled = (each for each in slices if each.table == CANDIDATE_CALLS.name)
+def _window_tokens(partitions: Iterable[Input]) -> str | None:
+    """In how long windows the candidates among these partitions were sampled, as JSON."""
+    sampled = (each for each in partitions if each.table == CANDIDATE_CALLS.name)
     return next((each.parts.get("corpus.window_tokens") for each in sampled), None)
 
 

@@ -38,7 +38,7 @@ def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
 def sample_calls(work: PartitionRun) -> Made:
     """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
 
-    A sample that cannot be read as a call stays, with its reason. One slice per tool and round;
+    A sample that cannot be read as a call stays, with its reason. One partition per tool and round;
     which model a round is annotated by, the settings say (`sampling.annotator`).
     """
     partition, settings = work.partition, work.settings
@@ -62,7 +62,7 @@ def sample_calls(work: PartitionRun) -> Made:
             selected,
             model.tokenizer,
             window_tokens=settings.corpus.window_tokens,
-            most=settings.corpus.max_windows_per_text,
+            max_windows=settings.corpus.max_windows_per_text,
         )
     )
     windows = cut
@@ -115,9 +115,9 @@ def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:
     store the same; their rows are equal.
     """
     digest = hex_digest(prompt)
-    if warehouse.slice_version("prompts", ALL, digest) is None:
+    if warehouse.partition_version("prompts", ALL, digest) is None:
         rows = pl.DataFrame([{"digest": digest, "text": prompt}])
-        warehouse.replace_slice("prompts", ALL, digest, rows, metadata={})
+        warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:

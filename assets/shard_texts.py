@@ -20,7 +20,7 @@ from warehouse.warehouse import Warehouse
 
 def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     """The documents of a shard that has been read, by id."""
-    frame = warehouse.read_slice("documents", shard, ALL)
+    frame = warehouse.read_partition("documents", shard, ALL)
     return {
         row["document_id"]: Document(**{name: row[name] for name in Document.__slots__})
         for row in frame.iter_rows(named=True)
@@ -32,7 +32,7 @@ def contexts_in(warehouse: Warehouse, shard: str) -> dict[TextKey, str]:
 
     They are no part of `Document`: no stage before training sees them.
     """
-    frame = warehouse.read_slice("documents", shard, ALL).drop_nulls("context")
+    frame = warehouse.read_partition("documents", shard, ALL).drop_nulls("context")
     return {
         TextKey(document_id, 0): context
         for document_id, context in frame.select("document_id", "context").iter_rows()
@@ -44,14 +44,14 @@ def windows_of(
     tokenizer: Tokenizer,
     *,
     window_tokens: int,
-    most: int | None = None,
+    max_windows: int | None = None,
 ) -> Iterator[Window]:
-    """The windows of these documents, in order; of each document at most the first `most`."""
+    """The windows of these documents, in order; at most `max_windows` of each document."""
     for document in documents.values():
         windows = split_into_windows(
             document.document_id, document.text, tokenizer, window_tokens=window_tokens
         )
-        yield from islice(windows, most)
+        yield from islice(windows, max_windows)
 
 
 def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
@@ -68,7 +68,7 @@ def first_calls_in(
     if not sampling.is_chained:
         return {}
     name = name_in_round(sampling.round - 1, ALL)
-    frame = warehouse.read_slice("augmented_texts", shard, name)
+    frame = warehouse.read_partition("augmented_texts", shard, name)
     return {
         (row["document_id"], row["window"]): KeptCall(**row["calls"][0])
         for row in frame.iter_rows(named=True)

@@ -285,7 +285,7 @@ class DecodingSettings(Section):
     call_top_k: int = Field(
         10, ge=0, description="a call is opened when it is among the k likeliest tokens; 0 never"
     )
-    least_call_probability: float | None = Field(
+    min_call_probability: float | None = Field(
         0.0,
         ge=0,
         le=1,

@@ -55,9 +55,9 @@ def texts(tmp_path: Path) -> Path:
 def rows(warehouse: Warehouse) -> None:
     """One call, from document to augmented text."""
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
-        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
     for table in ("documents", "augmented_texts"):
-        warehouse.replace_slice(table, SHARD, "all", frame(table), metadata={})
+        warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
 
 
 def test_an_unknown_command_or_option_is_a_usage_error(run):
@@ -181,7 +181,7 @@ def test_a_dry_run_writes_nothing_in_the_home(
         warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
         for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
             metadata = {"fingerprint": "of other settings"}
-            warehouse.replace_slice(table, SHARD, name, frame(table), metadata=metadata)
+            warehouse.replace_partition(table, SHARD, name, frame(table), metadata=metadata)
     before = tree(home)
     outcome = run("build", "--dry-run", "--tools", "Calculator")
     assert outcome.code == 0, outcome.err
@@ -291,6 +291,6 @@ def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so
     assert "[" not in outcome.out
     (line,) = [line for line in caplog.messages if "No call opens" in line]
     assert str(directory) in line
-    by_rank_alone = run(*command, "--set", "decoding.least_call_probability=0")
+    by_rank_alone = run(*command, "--set", "decoding.min_call_probability=0")
     assert lesson in by_rank_alone.out
     assert len([line for line in caplog.messages if "No call opens" in line]) == 1

@@ -174,7 +174,9 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, tabl
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert finding(home, "manifest").status == "ok"
-    texts = Warehouse(home.warehouse, home.database).read_slice("documents", "shard-00000", "all")
+    texts = Warehouse(home.warehouse, home.database).read_partition(
+        "documents", "shard-00000", "all"
+    )
     assert texts["text"].to_list() == ["One day."]
     assert damaged(home) == []
 

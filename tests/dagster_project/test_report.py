@@ -17,7 +17,7 @@ from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-_SLICES = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
+_PARTITIONS = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
 # What a page must never take for its own; 😀 counts twice in a browser.
 STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u2028"
 
@@ -54,8 +54,8 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
         "stage_costs": [{}],
     }
     for table, changes in rows.items():
-        name = _SLICES.get(table, "Calculator")
-        store.replace_slice(table, SHARD, name, frame(table, *changes), metadata={})
+        name = _PARTITIONS.get(table, "Calculator")
+        store.replace_partition(table, SHARD, name, frame(table, *changes), metadata={})
 
 
 def data_of(page: str) -> list[dict]:

@@ -95,7 +95,7 @@ def test_a_difference_above_the_rounding_is_reported_with_both_values(tmp_path):
         ("forms", "placement", "behind"),
         ("decisions", "baseline", "maximum"),
         ("proposals", "proposals", [[1]]),
-        ("call_thresholds", "texts", [{"times": 8, "call_positions": [0]}]),
+        ("min_call_probabilities", "texts", [{"times": 8, "call_positions": [0]}]),
     ],
 )
 def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name, value):
