@@ -10,32 +10,9 @@ from assets.search_index import dump_files, dump_passages
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-
-
-def test_the_pages_that_are_left_out_of_an_index_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    dump = tmp_path / "frwiki.xml"
-    pages = page_xml("Été", "mot " * 50) + page_xml("Estivale", "#REDIRECT", redirect="Été")
-    dump.write_text(DUMP_HEAD + pages + "</mediawiki>")
-    indexed: list[object] = []
-    monkeypatch.setattr(
-        "assets.search_index.build_index", lambda passages, *_, **__: indexed.extend(passages)
-    )
-    options = RunOptions(overrides={"wikipedia_index": {"source": str(dump)}})
-    with dagster_instance(Home.find()) as instance:
-        run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
-        assert pages_read(instance) == "2 records read, 1 usable, 1 rejected: redirect 1"
-        # Where the index is up to date nothing is read.
-        monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
-        run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
-        assert pages_read(instance) is None
-    assert len(indexed) == 1
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 from benchmarks import ours
 from benchmarks.workload import calls_to_score, later_round
-from toolformer.filtering import CallLosses
-from toolformer.loss_form import LossForm, Placement
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 
@@ -42,18 +40,6 @@ def test_a_later_round_feeds_less_than_half_of_the_batched_literal_tokens(small)
     ours.score(small.model, tool, small.documents, calls, full_losses=True)
     small.stock.score(small.documents, calls, form=tool.form)
     assert 2 * (small.model.tokens_fed - sampled) < small.stock.tokens_fed - of_stock
-
-
-def test_needed_work_of_calls_at_places_has_the_text_in_front_of_them_once(small):
-    document = small.documents[0]
-    calls = _calls([document])[:3]
-    losses = dict.fromkeys((call.call_id for call in calls), CallLosses(1.0, 1.0, None, 5))
-    form = LossForm(Placement.INLINE)
-    needed = ours.needed_work(small.model, [document], calls, losses, form=form)
-    # The text alone as above; each call has 21 tokens, and four more predict the text's second to
-    # fifth behind it.
-    assert needed.tokens == (1 + 18) + 3 * (21 + 4)
-    assert needed.logit_rows == 2 * 15
 
 
 def test_candidates_are_distinct_calls_with_a_result_of_their_arguments(small):

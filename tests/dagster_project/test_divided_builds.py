@@ -81,16 +81,6 @@ def test_the_others_go_on_behind_the_stage_in_which_one_failed(
     assert runs.started[1:] == [PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:]))]
 
 
-def test_only_the_stages_run_that_have_something_to_make(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
-    runs = Runs()
-    monkeypatch.setattr(f"{__name__}.STAGES", ("augmented_texts", "filtered_calls"))
-    build(runs, home, monkeypatch, KEYS)
-    stages = ("filtered_calls", "augmented_texts")
-    assert runs.started == [PlannedRun("build_dataset", stages, tuple(KEYS))]
-
-
 def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):

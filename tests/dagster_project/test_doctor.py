@@ -11,7 +11,6 @@ from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import manifest_path
 from tools.registry import TOOL_NAMES
-from tools.retrieval.passage_index import PASSAGE_INDEX_FORMAT
 from warehouse.warehouse import Warehouse
 
 
@@ -55,29 +54,6 @@ def test_what_is_missing_has_a_remedy(home):
         assert each.detail
         assert (each.status == "ok") == (each.remedy == "")
         assert not each.remedy.endswith(".")
-
-
-def test_the_passage_index_is_looked_for_where_a_tool_needs_it(home):
-    home.root.mkdir()
-    home.settings_file.write_text("question_answering: {retriever: bm25}\n")
-    assert "not needed" in finding(home, "passage index").detail
-    home.settings_file.write_text("tools: {QA: {is_enabled: false}}\n")
-    assert "not needed" in finding(home, "passage index").detail
-    home.settings_file.write_text(
-        "tools: {QA: {is_enabled: false}, WikiSearch: {options: {retriever: hybrid}}}\n"
-    )
-    found = finding(home, "passage index")
-    assert found.status == "missing"
-    assert "passage_index" in found.remedy
-    home.settings_file.write_text("preset: paper\n")
-    assert finding(home, "passage index").status == "missing"
-    home.passage_index.mkdir(parents=True)
-    information = {"format": PASSAGE_INDEX_FORMAT, "fingerprint": "f", "passages": 4321}
-    (home.passage_index / "index.json").write_text(
-        json.dumps({**information, "encoder": "wordllama", "encoder_identity": "i"})
-    )
-    assert "4,321 passages" in finding(home, "passage index").detail
-    assert "encoded by wordllama" in finding(home, "passage index").detail
 
 
 @pytest.mark.parametrize(

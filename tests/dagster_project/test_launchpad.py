@@ -91,20 +91,6 @@ def test_a_mistake_is_refused_before_the_launch(overrides: dict, said: str):
     assert said in message
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"tools": {"Calendar": {"filtering_threshold": 0.5, "contrast_threshold": None}}},
-        {"tools": {"Calculator": {"options": {"weak_share": 1, "anything": [{"deep": 1}]}}}},
-        {"training": {"rounds": [1, 2], "loss_weights": {"call": 2}}},
-        {"evaluation": {"files": {"asdiv": "a.jsonl"}, "questions": {"mine": {"prompt": "?"}}}},
-        {"evaluation": {"today": "2024-02-29", "benchmarks": ["dateset"]}},
-    ],
-)
-def test_settings_of_every_kind_are_taken(overrides: dict):
-    assert refusals(overrides=overrides) == []
-
-
 def loaded(resource: dg.ResourceDefinition, **config: Any) -> tuple[SettingsResource, Settings]:
     """What an asset gets in a run with this configuration."""
     got: list[SettingsResource] = []

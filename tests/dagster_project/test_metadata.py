@@ -26,16 +26,6 @@ def test_every_table_has_metadata_that_dagster_takes(table):
     assert all(column.description for column in schema.columns)
 
 
-def test_constraints_of_the_columns_are_shown():
-    schema = column_schema("documents")
-    by_name = {column.name: column for column in schema.columns}
-    assert by_name["document_id"].constraints.unique
-    assert not by_name["document_id"].constraints.nullable
-    assert by_name["url"].constraints.nullable
-    assert by_name["published_on"].type == "date"
-    assert schema.constraints.other == ["primary key (document_id)"]
-
-
 def test_a_key_of_several_columns_makes_none_of_them_unique():
     schema = column_schema("augmented_texts")
     assert not any(column.constraints.unique for column in schema.columns)

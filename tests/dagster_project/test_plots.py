@@ -144,7 +144,7 @@ ONE_ROW = {
     threshold_plot: sweep(["Weather"]),
     training_curve: metrics([7], every=100),
 }
-THIRTY_ROWS = {
+MANY_ROWS = {
     gains: differences(BENCHMARKS[:10], ["on − off", "on − plain", "on − base"]),
     model_size_plot: by_size(["LAMA"], {f"model-{n}": 10**8 + n for n in range(15)}),
     funnel_plot: funnel(TOOL_NAMES),
@@ -156,7 +156,7 @@ THIRTY_ROWS = {
 
 @pytest.mark.parametrize("plot", ONE_ROW, ids=lambda plot: plot.__name__)
 def test_nothing_is_cut_off_whatever_the_number_of_rows(plot):
-    for frame in (ONE_ROW[plot], THIRTY_ROWS[plot], ONE_ROW[plot].clear()):
+    for frame in (ONE_ROW[plot], MANY_ROWS[plot], ONE_ROW[plot].clear()):
         pixels = picture(plot(frame))
         assert_not_clipped(pixels)
         assert (pixels != 255).any()

@@ -13,7 +13,6 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_toolbox
-from tests.dagster_project.command_line import run_command
 from tests.materialising import materialise
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.digests import hex_digest
@@ -238,17 +237,6 @@ def test_answers_under_other_settings_are_refused(home: BuiltHome):
     home.write({"execution": {"leak_share": 0.4}})
     with pytest.raises(ReplayError, match=r"execution.leak_share is 0.4, and was 0.5"):
         home.toolbox()
-
-
-def test_a_tool_that_has_no_answers_is_unavailable_and_its_index_is_not_built(
-    home: BuiltHome, capsys
-):
-    home.write({"tools": {"WikiSearch": {"is_enabled": True}}})
-    assert "has none of its candidate_calls of round 1" in home.toolbox().unavailable["WikiSearch"]
-    outcome = run_command(capsys, "build", "--dry-run")
-    assert outcome.code == 0, outcome.err
-    assert "would be built first" not in outcome.out
-    assert "WikiSearch is left out" in outcome.out
 
 
 def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: BuiltHome):

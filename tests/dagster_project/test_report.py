@@ -12,7 +12,7 @@ from dagster_project.commands.web_server import with_own_pages
 from dagster_project.report import ADDRESS
 from dagster_project.report.contents import contents_of
 from dagster_project.report.page import page_of, write_report
-from dagster_project.settings.sections import Settings, validated
+from dagster_project.settings.sections import Settings
 from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -78,17 +78,6 @@ def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its
     assert text["date"] == "2020-05-04"
     # Funnel, thresholds and loss reductions of the one tool.
     assert page.count("<svg") == 3
-
-
-def test_costs_are_told_in_money_where_there_is_a_price(store):
-    fill(store)
-    without = contents_of(store, Settings()).costs
-    assert not [name for name in without.columns if name.startswith("money")]
-    settings = validated({"costs": {"price_per_hour": 7200}}, origin="test")
-    costs = contents_of(store, settings).costs
-    (row,) = (dict(zip(costs.columns, each, strict=True)) for each in costs.rows)
-    assert (row["seconds"], row["kept"]) == ("2.5", "1")
-    assert (row["money"], row["money per candidate"], row["money per kept"]) == ("5", "2.5", "5")
 
 
 def test_the_page_asks_for_nothing_from_outside(store):

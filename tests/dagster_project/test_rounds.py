@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 
 from assets.run import Workspace
-from dagster_project.commands import console, rounds
+from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from tests.warehouse.rows import SAMPLED, SHARD, frame
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.training.finetuning import RECORD_FILE
-from warehouse.layout import name_in_round
-from warehouse.warehouse import Warehouse
 
 SCHEDULE = """\
 training: {variant: plain}
@@ -161,41 +158,3 @@ def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, ru
     assert project.done == ["plan 1", "plan 2", "plan 3"]
     assert out.count("Its model is up to date.") == 1
     assert out.count("Its model would be trained on the calls.") == 2
-
-
-def test_the_table_has_a_line_for_each_tool_of_each_round(
-    project: Project, run, monkeypatch: pytest.MonkeyPatch
-):
-    warehouse = Warehouse(project.home.warehouse, project.home.database)
-    warehouse.prepare()
-
-    def put(table: str, number: int, *changes: dict) -> None:
-        name = "all" if table == "documents" else name_in_round(number, "Calculator")
-        of_round = {} if table == "documents" else {"round": number}
-        rows = [of_round | change for change in changes]
-        warehouse.replace_partition(table, SHARD, name, frame(table, *rows), metadata={})
-
-    dropped = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.5}
-    dropped |= {"loss_with_result": 2.5}
-    put("documents", 1, {"document_id": "d1"}, {"document_id": "d2"})
-    for number in (1, 2, 3, 4):
-        ids = [{"call_id": f"{number}-{each}"} for each in "ab"]
-        put("document_selection", number, {}, {"document_id": "d2", "is_selected": number > 1})
-        put("candidate_calls", number, *(each | {"position": n} for n, each in enumerate(ids)))
-        put("executed_calls", number, *ids)
-        sampled = ids[0] | SAMPLED
-        put("filtered_calls", number, sampled, ids[1] | (dropped if number == 1 else {}))
-    shown = []
-    monkeypatch.setattr(console, "frame", shown.append)
-    assert run("build", "--rounds", "3")[0] == 0
-    (rows,) = shown
-    assert rows.columns == [
-        *("round", "tool", "texts annotated", "candidates", "executed", "kept", "kept share"),
-        *("chance share", "texts trained on", "perplexity before", "perplexity after"),
-    ]
-    # Rows of a round that is not listed are not shown.
-    assert rows.rows() == [
-        (1, "Calculator", 1, 2, 2, 1, 0.5, 1.0, 40, 20.5, 19.5),
-        (2, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 80, 20.5, 18.5),
-        (3, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 120, 20.5, 17.5),
-    ]

@@ -7,8 +7,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, SourceSettings, validated
@@ -174,24 +172,6 @@ def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
     assert load_settings(file, overrides=of_launchpad).language_model.path == str(
         file.parent / "model"
     )
-
-
-def test_command_line_and_ui_find_the_same_files_wherever_they_were_started(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-):
-    file.parent.mkdir()
-    file.write_text("{evaluation: {texts: {w: w.txt}}, corpus: {sources: [{path: mine.txt}]}}")
-    sources_file(file).write_text("sources: [{path: mine.txt}, {path: ../other.txt}]")
-    monkeypatch.setenv("TOOLFORMER_HOME", str(file.parent))
-    for folder in (Path("/"), file.parent):
-        monkeypatch.chdir(folder)
-        of_command, of_ui = RunOptions().load_settings(Home.find()), SettingsResource().load()
-        assert of_command == of_ui
-        assert [source.path for source in of_ui.corpus.sources] == [
-            str(file.parent / "mine.txt"),
-            str(file.parent.parent / "other.txt"),
-        ]
-        assert of_ui.evaluation.texts == {"w": str(file.parent / "w.txt")}
 
 
 def test_sources_of_both_files_make_the_corpus(file: Path):

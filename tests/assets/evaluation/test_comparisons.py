@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.evaluation.comparisons import compare, compared
-from assets.evaluation.tables import gains, paper_tables
+from assets.evaluation.tables import gains
 from assets.inputs import InputChangedError
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
@@ -71,15 +71,6 @@ def test_modes_of_a_model_and_models_in_a_mode_are_compared():
         # The paper's baselines, which have no calls.
         ("finetuned", "enabled", "base", "disabled"),
         ("finetuned", "enabled", "plain", "disabled"),
-    }
-
-
-def test_a_further_mode_is_compared_with_the_same_models_own():
-    cells = [("base", mode) for mode in ("enabled", "disabled", "without-QA", "k-1")]
-    pairs = {(cell.mode, other.mode) for cell, other in compared(cells)}
-    assert pairs == {
-        ("enabled", "disabled"),
-        *((mode, other) for mode in ("without-QA", "k-1") for other in ("enabled", "disabled")),
     }
 
 
@@ -144,13 +135,3 @@ def test_scores_that_change_again_and_again_are_an_error(
     while_comparing(monkeypatch, store, ([n % 2] * 5 for n in count()))
     with pytest.raises(InputChangedError, match=r"svamp\.finetuned\.enabled\.0000 was replaced"):
         compare(run_of(store, home))
-
-
-def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
-    compare(run_of(store, home))
-    tables = paper_tables(store.view("evaluation_table"))
-    assert list(tables) == ["Mathematics"]
-    rows = dict(tables["Mathematics"].iter_rows())
-    assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4), 5 items"
-    assert rows["paper: Toolformer"] == "29.4"
-    assert next(iter(rows)) == "base, disabled"

@@ -117,16 +117,6 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     assert (work.states, asked) == ({"own with base": {"up to date": 6}}, [])
 
 
-def test_another_k_asks_only_for_what_it_adds(measure):
-    measure()
-    work, _ = measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
-    assert work.states == {"own with base": {"up to date": 6, "done": 3}}
-    by_k = work.run.warehouse.query(
-        "select distinct mode, call_top_k from evaluation_results"
-    ).rows()
-    assert sorted(by_k) == [("disabled", 0), ("enabled", 10), ("k-1", 1)]
-
-
 def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
     measure()
     likely = enabled(10, 0.2)

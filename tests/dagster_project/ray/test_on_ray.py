@@ -1,7 +1,5 @@
 """Backfills handed to the UI and followed, with a UI and a daemon that are none."""
 
-import io
-import json
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +14,6 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_run_id
 from dagster._daemon.types import DaemonHeartbeat
-from dagster._utils.error import SerializableErrorInfo
 from sqlalchemy.exc import OperationalError
 
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
@@ -90,26 +87,10 @@ class Cluster:
         now = time.time() + self.seconds
         self.instance.add_daemon_heartbeat(DaemonHeartbeat(now, "BACKFILL", "daemon", []))
 
-    def end(
-        self,
-        status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS,
-        *,
-        number: int = 1,
-        error: SerializableErrorInfo | None = None,
-    ) -> None:
-        backfill = self.instance.get_backfill(f"backfill{number}")
-        assert backfill is not None
-        backfill = backfill.with_status(status)
-        self.instance.update_backfill(backfill.with_error(error) if error else backfill)
-
-    def make(self) -> None:
-        """The asset of the first backfill is made."""
+    def end(self, status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS) -> None:
         backfill = self.instance.get_backfill("backfill1")
         assert backfill is not None
-        assert backfill.asset_backfill_data is not None
-        data = backfill.asset_backfill_data
-        data = data._replace(materialized_subset=data.target_subset)
-        self.instance.update_backfill(backfill._replace(asset_backfill_data=data))
+        self.instance.update_backfill(backfill.with_status(status))
 
     def run(
         self, status: dg.DagsterRunStatus, *, retries: str | None = None, **tags: str
@@ -207,18 +188,6 @@ def test_training_asks_for_its_gpus_before_it_is_queued(cluster: Cluster, told: 
     assert cluster.launched[0]["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
 
 
-def test_several_backfills_are_followed_to_the_end_of_the_last(cluster: Cluster, told: list[str]):
-    texts = PlannedRun(BUILD, ("augmented_texts",), SHARDS[:1])
-    cluster.events = [
-        lambda: cluster.end(number=2),
-        lambda: None,
-        cluster.end,
-    ]
-    assert run(cluster, told, DECISIONS, texts) == []
-    assert cluster.events == []
-    assert told[-1] == "On Ray: 0 of 2 partitions of assets made."
-
-
 def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster, told: list[str]):
     def fail() -> None:
         shards = {RANGE_START_TAG: SHARDS[0], RANGE_END_TAG: SHARDS[2]}
@@ -279,16 +248,6 @@ def test_records_that_cannot_be_read_for_a_while_end_nothing(
     assert "cannot be read now; the backfill goes on" in told[2]
 
 
-def test_a_daemon_that_comes_back_in_time_is_waited_for(cluster: Cluster, told: list[str]):
-    def come_back() -> None:
-        cluster.has_daemon = True
-
-    cluster.has_daemon = False
-    looks = int(200 / on_ray._SECONDS_BETWEEN_LOOKS)
-    cluster.events = [*[lambda: None] * looks, come_back, *[lambda: None] * looks, cluster.end]
-    assert run(cluster, told) == []
-
-
 def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
     cluster: Cluster, told: list[str]
 ):
@@ -329,13 +288,6 @@ def test_a_ui_that_takes_no_backfill_is_named_with_what_to_start(
         run(cluster, told)
     assert words in str(raised.value)
     assert "lines" not in str(raised.value)
-
-
-def test_what_the_ui_says_of_a_query_is_the_error(monkeypatch: pytest.MonkeyPatch):
-    content = json.dumps({"errors": [{"message": "Unknown field."}]}).encode()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_given, **_more: io.BytesIO(content))
-    with pytest.raises(ValueError, match="Unknown field"):
-        on_ray.ask_ui("query", {})
 
 
 def test_a_ui_of_another_home_is_refused(cluster: Cluster, told: list[str]):
