@@ -74,6 +74,15 @@ def test_modes_of_a_model_and_models_in_a_mode_are_compared():
     }
 
 
+def test_a_further_mode_is_compared_with_the_same_models_own():
+    cells = [("base", mode) for mode in ("enabled", "disabled", "without-QA", "k-1")]
+    pairs = {(cell.mode, other.mode) for cell, other in compared(cells)}
+    assert pairs == {
+        ("enabled", "disabled"),
+        *((mode, other) for mode in ("without-QA", "k-1") for other in ("enabled", "disabled")),
+    }
+
+
 def test_only_items_that_both_answered_are_compared(store: Warehouse, home: Home):
     assert compare(run_of(store, home)) == ["svamp"]
     differences = store.view("evaluation_difference")

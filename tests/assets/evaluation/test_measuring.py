@@ -174,6 +174,15 @@ def test_a_run_of_fewer_items_asks_the_first_and_takes_none_away(measure):
     assert scores(work) == every
 
 
+def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measure):
+    tool = Sum()
+    tool.down_for = {f"{n} + 0" for n in range(QUESTIONS)}
+    measure(tool=tool)
+    work, _ = measure(items=1)
+    assert len(scores(work)) == 2 * QUESTIONS
+    assert sum(score == 1.0 for score in scores(work).values()) == QUESTIONS + 2
+
+
 def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(measure):
     measure()
     work, _ = measure(modes=[DISABLED, enabled(10, 0.2)], items=1)
