@@ -237,11 +237,6 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
             {"candidate_calls": {"status": "dropped", "reason": "not_a_call", "arguments": None}},
             "dropped after sampling: not a call",
         ),
-        ({}, "sampled, not executed yet"),
-        (
-            {"executed_calls": {"status": "failed", "reason": "timeout", "result": None}},
-            "execution failed: timeout",
-        ),
         ({"executed_calls": {}}, "executed, not scored yet"),
     ],
 )

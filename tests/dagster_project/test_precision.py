@@ -14,7 +14,6 @@ from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.precision import (
     ANNOTATION,
     MeasuredPrecision,
-    recorded_precision,
     recorded_precisions,
     settled_precision,
     training_precision,
@@ -53,13 +52,12 @@ def never() -> PrecisionChoice:
 
 
 def test_what_was_measured_is_read_afterwards(home: Home, model: Path):
-    assert recorded_precision(ANNOTATION, model, "cpu", home) is None
+    assert list(recorded_precisions(home)) == []
     record = settle(home, model)
     assert record.choice == IN_FLOAT32
     assert record.measured_on.startswith(precision.name_of_device("cpu"))
     again = Home(home.root)
     assert settled_precision(ANNOTATION, model, "cpu", again, never) == record
-    assert recorded_precision(ANNOTATION, model, "cpu", again) == record
     assert list(recorded_precisions(again)) == [record]
 
 
@@ -89,7 +87,6 @@ def test_training_and_another_device_have_choices_of_their_own(
     settle(home, model)
     monkeypatch.setattr(records, "name_of_device", lambda device: f"Card {device}/80 GB")
     settle(home, model, IN_BFLOAT16, device="cuda:1")
-    assert recorded_precision("training", model, "cpu", home) is None
     found = {each.device: each.choice for each in recorded_precisions(home)}
     assert found == {"cpu": IN_FLOAT32, "Card cuda:1/80 GB": IN_BFLOAT16}
 

@@ -16,7 +16,6 @@ from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import ShardEntry
-from tools.errors import PromptError
 from tools.prompting import load_prompt, load_short_prompt
 
 TEXTS = (
@@ -121,11 +120,3 @@ def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: H
     assert short[0] == load_short_prompt("Calculator")
     assert default[0] == load_prompt("Calculator")
     assert short[1] != default[1]
-
-
-def test_a_tool_from_outside_cannot_be_given_a_short_prompt(home: Home, outside):
-    outside.module("echo_module")
-    section = {"class": "echo_module:Echo", "prompt": "short"}
-    settings = validated({"tools": {"Echo": section}}, origin="test")
-    with pytest.raises(PromptError, match="Echo has no short prompt"):
-        open_toolbox(settings, home)

@@ -90,16 +90,6 @@ def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source
     assert lines[-1] == f"{passed} passed, 1 failed, {13 - passed} skipped"
 
 
-def test_an_error_in_a_tool_is_shown_with_its_place(run, home, outside, caplog):
-    write_settings(home, ECHO_SECTION)
-    outside.module("echo_module", ECHO.replace("return", "1 / 0\n        return"))
-    code, out, _ = run("tools", "check", "Echo")
-    assert code == 1
-    assert "gives 'ZeroDivisionError: division by zero' (echo_module.py:24 in call)." in out
-    assert run("tools", "try", "Echo", "word")[0] == 1
-    assert "ZeroDivisionError: division by zero (echo_module.py:24 in call)" in caplog.text
-
-
 def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
     outside.module("echo_module", "raise RuntimeError('imported')")
     for command in ("try", "check"):
