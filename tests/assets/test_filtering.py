@@ -300,3 +300,10 @@ def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(
     assert row["chance_calls"] == 10
     assert row["chance_share"] == pytest.approx(sum(by_chance.values()) / 10)
     assert row["scored_calls"] == len(CALLS)
+
+
+@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
+def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
+    home.run(0.0, **changes)
+    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
+    assert "rescoring" not in home.costs()

@@ -1,17 +1,19 @@
 """What is told about the pages of a dump that is indexed; Lucene itself stays out of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from assets.passage_vectors import NOT_NEEDED
-from assets.search_index import dump_files, dump_passages
+from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import validated
+from dagster_project.settings.sections import Settings, validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 
 
@@ -60,3 +62,24 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     assert built == ["passages"]
     prepared("bm25", "QA")
     assert built == ["passages"] * 2
+
+
+def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+
+    def refreshed(passage_words: int) -> dg.MaterializeResult:
+        made_from = Fingerprint.of({"passage_words": passage_words})
+        return refresh_index(
+            SimpleNamespace(home=Home(tmp_path), settings=Settings(), force=False),  # type: ignore[arg-type]
+            tmp_path,
+            made_from,
+            lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
+            lambda: pytest.fail("It is up to date."),
+        )
+
+    first, same, other = refreshed(100), refreshed(100), refreshed(50)
+    assert first.data_version == same.data_version != other.data_version
+    assert first.metadata is not None
+    assert first.metadata["dagster/row_count"] == 7

@@ -117,3 +117,7 @@ def _uses(resource: str) -> dg.AssetsDefinition:
     def anything() -> None: ...
 
     return anything
+
+
+def test_runs_take_one_process():
+    assert definitions().executor is dg.in_process_executor

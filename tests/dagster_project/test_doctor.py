@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands import doctor_home
+from dagster_project.commands import doctor_home, doctor_machine
 from dagster_project.commands.doctor import Finding, examine
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
@@ -154,3 +154,23 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     )
     assert "TOOLFORMER_STORE" in found.remedy
     assert "TOOLFORMER_CACHE" in finding(split, "locks of the machine").remedy
+
+
+@pytest.mark.parametrize(
+    ("script", "torch", "status", "detail"),
+    [
+        ("echo 'Card X, 24564 MiB'", "2.9.0+cu130", "ok", "Card X, 24564 MiB"),
+        ("echo 'Card X, 24564 MiB'", "2.9.0+cpu", "warning", "cannot use it"),
+        ("exit 9", "2.9.0", "warning", "does not work"),
+        ("exit 0", "2.9.0", "missing", "lists no card"),
+    ],
+)
+def test_the_graphics_card_is_asked_for(home, monkeypatch, tmp_path, script, torch, status, detail):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(doctor_machine.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(doctor_machine, "version", lambda _: torch)
+    found = next(each for each in doctor_machine.examine_machine(home.root) if each.name == "GPU")
+    assert found.status == status
+    assert detail in found.detail

@@ -7,9 +7,12 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from assets.run import Workspace
+from assets.training.finetuning import FinetunedModel
 from dagster_project.commands.doctor import Finding
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home
@@ -18,8 +21,9 @@ from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.corpora import cut_corpus
-from tests.dagster_project.test_doctor import finding, truncate
+from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
+from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
@@ -245,3 +249,21 @@ def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):
     flip(split.machine / EMBEDDED / "model.safetensors", 1)
     (found,) = damaged(split)
     assert found.files == (str(split.machine / EMBEDDED / "model.safetensors"),)
+
+
+def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
+    flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
+    run: Any = Workspace(validated({}, origin="test"), home)
+    work: Any = None
+    with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
+        FinetunedModel(run=run, directory=home.finetuned_model(1))._train(work, "f")
+
+
+def test_partitions_of_any_size_are_read_in_full(home, monkeypatch):
+    monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
+    filled_warehouse(home)
+    path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
+    truncate(path)
+    assert damaged(home, is_full=False) == []
+    (found,) = damaged(home)
+    assert found.files == (str(path),)

@@ -156,3 +156,13 @@ def test_a_source_that_cannot_be_read_is_taken_out_of_the_settings_again(home: H
     assert (texts.asset_key.to_user_string(), texts.partition) == ("documents", "shard-00000")
     assert list(made.metadata["rejected sources"].value) == [str(bad)]
     assert made.metadata["dagster/row_count"].value == 1
+
+
+def test_a_file_that_changes_later_is_taken_again(home: Home):
+    look = Looks()
+    file = put(home, "news.jsonl")
+    look()
+    assert look() == [str(file)]
+    put(home, "news.jsonl", 3)
+    assert look() == []
+    assert look() == [str(file)]

@@ -443,3 +443,13 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
     measured(2, 190)
     assert expected(LATER) == (190, 2.0)
     assert expected({}) == (1900, 2.0)
+
+
+def test_a_limit_of_the_calculator_makes_its_proposals_others():
+    def of(kind: str, **options: int) -> str:
+        settings = settings_with({"sampling": {"proposals": kind}})
+        tool = create_tool("Calculator", options)
+        return sampled(settings, tool).digest
+
+    assert of("calls") != of("calls", max_characters=9)
+    assert of("none") == of("none", max_characters=9)

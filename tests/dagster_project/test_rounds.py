@@ -158,3 +158,11 @@ def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, ru
     assert project.done == ["plan 1", "plan 2", "plan 3"]
     assert out.count("Its model is up to date.") == 1
     assert out.count("Its model would be trained on the calls.") == 2
+
+
+def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):
+    assert run("build", "--rounds", "2", "--force", "--set", "training.seed=5")[0] == 0
+    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
+    assert {options.force for options in project.options} == {True}
+    assert {options.overrides["training"]["seed"] for options in project.options} == {5}
+    assert run("build", "--rounds", "2", "--shards", "shard-00000")[0] == 2

@@ -308,3 +308,15 @@ def test_rounds_are_taken_from_the_file_alone(scheduled: Path):
     # Their tools could name code.
     with pytest.raises(SettingsError, match=r"`rounds` is taken from toolformer\.yaml alone"):
         load_settings(scheduled, overrides={"rounds": [{}]})
+
+
+def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled: Path):
+    changes = {"Calculator": {"positions_per_text": 9}}
+    settings = of_round(scheduled, 2, sampling={"annotator": "/models/mine"}, tools=changes)
+    assert settings.tools.Calculator.positions_per_text == 9
+    assert settings.sampling.annotator == "/models/mine"
+    assert settings.tools.Calendar.filtering_threshold == 0.2
+    # YAML on the command line and JSON in the Launchpad write it in several ways.
+    assert load_settings(scheduled, overrides={"sampling": {"round": "2"}}) == of_round(
+        scheduled, 2
+    )

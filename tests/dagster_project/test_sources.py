@@ -384,3 +384,20 @@ def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_
         assert "missing" in out
     (entry,) = Manifest.load(home.sources).active_shards
     assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)
+
+
+def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
+    run, home: Home, write, monkeypatch
+):
+    asked = without_model(monkeypatch)
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b))[0] == 0
+    a.unlink()
+    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
+        path.unlink()
+    code, out, err = run("build", "--tools", "Calendar")
+    assert code == 1
+    assert f"There is no source '{a}'" in out
+    assert f"There are no texts of shard-00000 of the source '{a}'" in err
+    assert "toolformer sources remove" in err
+    assert asked == [["shard-00001"]]

@@ -184,3 +184,11 @@ def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
     found, given_up = measured(pupil, Down(), tmp_path, texts)
     assert given_up == len(working.asked) - MAX_FAILURES_IN_A_ROW
     assert {opening.gain for text in found for opening in text.openings} == {0}
+
+
+def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
+    said = "a red boat came in with the tide again"
+    document = Document("boat", f"Said is {said}. The boat a red boat came in.")
+    texts = [text_of(pupil, document, start=document.text.index("The boat"))]
+    found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
+    assert any(opening.gain for opening in found[0].openings)

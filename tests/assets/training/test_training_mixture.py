@@ -343,3 +343,12 @@ def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
     home.augment({key: text[:100] for key, text in WITH.items()})
     with pytest.raises(dg.Failure, match=r"another model or window size.*plain_share"):
         home.train_on(plain_share=0.4)
+
+
+def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
+    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
+    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
+    home.write({"a": sentence(1)})
+    assert home.train_on()["random control: Calculator"] == "1 of 1"
+    (calls,) = home.texts()["dropped_calls"].to_list()
+    assert [call["call_id"] for call in calls] == ["a pruned"]

@@ -266,3 +266,13 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
 
 def test_a_run_is_not_resumed_beside_its_old_process(launcher: WatchedRayRunLauncher):
     assert not launcher.supports_resume_run
+
+
+def test_a_silence_long_ago_does_not_count(
+    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head, clock: Clock
+):
+    run = add_run(instance, STARTED)
+    head.answer = GONE
+    for _ in range(2):
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        clock.now += 3600

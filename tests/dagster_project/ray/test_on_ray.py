@@ -230,6 +230,27 @@ def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[
     assert run(cluster, told) == []
 
 
+@pytest.mark.parametrize(
+    ("of_run", "of_backfill", "words"),
+    [
+        (dg.DagsterRunStatus.CANCELED, BulkActionStatus.CANCELED, "backfill1 was canceled"),
+        (dg.DagsterRunStatus.CANCELED, BulkActionStatus.COMPLETED_FAILED, "was canceled"),
+        (SUCCESS, BulkActionStatus.COMPLETED_FAILED, f"{UI}/runs/b/backfill1"),
+        (SUCCESS, BulkActionStatus.FAILED, "The backfill backfill1 failed"),
+    ],
+)
+def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
+    cluster: Cluster, told: list[str], of_run, of_backfill, words: str
+):
+    def end() -> None:
+        cluster.run(of_run)
+        cluster.end(of_backfill)
+
+    cluster.events = [end]
+    (error,) = run(cluster, told)
+    assert words in str(error)
+
+
 def unreadable(*_arguments: object, **_settings: object) -> None:
     raise OperationalError("select", {}, ConnectionResetError())
 
