@@ -52,8 +52,10 @@ def texts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def rows(warehouse: Warehouse) -> None:
+def rows(home: Path) -> None:
     """One call, from document to augmented text."""
+    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    warehouse.prepare()
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
         warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
     for table in ("documents", "augmented_texts"):
