@@ -56,21 +56,6 @@ class MeasuredPrecision:
         )
 
 
-def recorded_precision(
-    purpose: str, directory: Path, device: str, home: Home
-) -> MeasuredPrecision | None:
-    """What was measured; None where nothing is yet.
-
-    Args:
-        purpose: see `MeasuredPrecision`.
-        directory: directory of the model.
-        device: a resolved device.
-        home: has the records.
-    """
-    file = _file(purpose, kind_of_model(directory), device, home)
-    return _read(home.open(file))
-
-
 def settled_precision(
     purpose: str,
     directory: Path,

@@ -3,7 +3,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.progress import LogReporter, ProgressCallback, progress_of, shown_by
+from dagster_project.progress import ProgressCallback, progress_of, shown_by
 
 LOG = logging.getLogger(__name__)
 
@@ -28,25 +28,3 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
     assert [done for done, _ in recorder.summary] == [done for done, _ in steps]
     for (done, shown), (_, total) in zip(recorder.summary, steps, strict=True):
         assert shown is None if total is None else shown == max(done, total)
-
-
-def test_lines_say_how_much_is_left_where_that_is_known():
-    lines: list[str] = []
-    with shown_by(LogReporter(lines.append, seconds=0)):
-        report = progress_of("work", LOG, detail="piece 1")
-        for done, total in ((0, 4), (4, 4), (5, 4), (6, None)):
-            report(done, total)
-    assert lines == [
-        "work: piece 1: 4 of 4, about 0 s left",
-        "work: piece 1: 5 of 5, about 0 s left",
-        "work: piece 1: 6",
-    ]
-
-
-def test_a_command_without_a_screen_shows_a_line_for_each_stage():
-    lines: list[str] = []
-    with shown_by(LogReporter(lines.append, names_stages=True, seconds=60)):
-        for stage in ("sampling", "scoring"):
-            for piece in ("shard 1", "shard 2"):
-                progress_of(stage, LOG, detail=piece)(1, 1)
-    assert lines == ["sampling", "scoring"]
