@@ -74,7 +74,8 @@ class Dates(Tool):
             if "end" in parts:
                 days = (parts["start"], parts["end"])
                 start, end = (_day_of(day or "today", document) for day in days)
-                return f"{abs((end - start).days)} days"
+                count = abs((end - start).days)
+                return f"{count} {'day' if count == 1 else 'days'}"
             day = _day_of(parts.get("day") or "today", document)
             if parts["span"]:
                 is_back = parts["way"].lower() in ("-", "before", "ago")

@@ -41,7 +41,7 @@ def test_it_keeps_the_contract(create):
         ("2024-05-31 + 30 days", "Sunday, June 30, 2024"),
         ("weekday of 31 May 2024", "Friday"),
         ("days from 2024-05-01 to 2024-05-31", "30 days"),
-        ("days until June 1", "1 days"),
+        ("days until June 1", "1 day"),
         ("two weeks ago", "Friday, May 17, 2024"),
         ("a month from today", "Sunday, June 30, 2024"),
         ("next Friday", "Friday, June 7, 2024"),
