@@ -19,7 +19,7 @@ _MONTH, _WEEKDAY = "|".join(MONTHS), "|".join(WEEKDAYS)
 _YEAR, _NTH = "(?:19|20)[0-9]{2}", "[0-3]?[0-9](?:st|nd|rd|th)?"
 _MONTH_AND_DAY = rf"(?:(?:{_MONTH}) {_NTH}|{_NTH}(?: of)? (?:{_MONTH}))(?:,? {_YEAR})?"
 _DATE = rf"(?:{_YEAR}-[0-9]{{2}}-[0-9]{{2}}|{_MONTH_AND_DAY})(?!\w)"
-_NAMED_DAY = rf"(?:(?:last|next|this) )?(?:{_WEEKDAY})"
+_NAMED_DAY = rf"(?:(?:last|next|this)\s)?(?:{_WEEKDAY})"
 _DAY = rf"(?:{_DATE}|{_NAMED_DAY}|{'|'.join(_RELATIVE_DAYS)})"
 _SPAN = rf"(?:[0-9]{{1,4}}|{'|'.join(_NUMBERS)}) (?:day|week|month|year)s?"
 _FORMS = [
@@ -38,7 +38,8 @@ _PLACES = [
     re.compile(place, re.IGNORECASE)
     for place in (
         rf"\b(?P<call>{_NAMED_DAY}),? (?:the )?\(?(?P<place>{_DATE})",
-        rf"\b(?P<call>{_PHRASE})\b[^.?!\n]{{1,24}}?\b(?P<place>{_DATE}|(?:{_WEEKDAY}|{_YEAR})\b)",
+        rf"\b(?P<call>{_PHRASE})[\s,(]{{1,3}}(?:(?:on|by|in|a) )?"
+        rf"(?P<place>{_DATE}|(?:{_WEEKDAY}|{_YEAR})\b)",
     )
 ]
 _EXAMPLES = [
