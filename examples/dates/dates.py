@@ -73,14 +73,15 @@ class Dates(Tool):
         parts = next(match for match in matches if match).groupdict()
         try:
             if "end" in parts:
-                days = (parts["start"], parts["end"])
-                start, end = (_day_of(day or "today", document) for day in days)
+                start, end = (_day_of(parts[key] or "today", document) for key in ("start", "end"))
                 count = abs((end - start).days)
                 return f"{count} {'day' if count == 1 else 'days'}"
             day = _day_of(parts.get("day") or "today", document)
             if parts["span"]:
-                is_back = parts["way"].lower() in ("-", "before", "ago")
-                day += _span_of(parts["span"]) * (-1 if is_back else 1)
+                number, unit = parts["span"].lower().split()
+                count = int(number) if number.isdecimal() else max(1, _NUMBERS.index(number))
+                sign = -1 if parts["way"].lower() in ("-", "before", "ago") else 1
+                day += relativedelta(**{f"{unit.removesuffix('s')}s": sign * count})
         except (ValueError, OverflowError) as error:
             raise ToolCallError("no_such_day", str(error)) from error
         weekday = WEEKDAYS[day.weekday()]
@@ -117,9 +118,3 @@ def _day_of(text: str, document: Document) -> datetime.date:
         ahead += {"last": -7, "next": 7 * (ahead == 0)}.get(first, 0)
         return today + datetime.timedelta(days=ahead)
     return parse(f"{text} {today.year}").date()
-
-
-def _span_of(text: str) -> relativedelta:
-    number, unit = text.lower().split()
-    count = int(number) if number.isdecimal() else max(1, _NUMBERS.index(number))
-    return relativedelta(**{f"{unit.removesuffix('s')}s": count})
