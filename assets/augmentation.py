@@ -7,7 +7,13 @@ import polars as pl
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_run import PartitionRun
-from assets.shard_texts import contexts_in, documents_in, typed_frame, windows_of
+from assets.shard_texts import (
+    contexts_in,
+    documents_in,
+    first_calls_in,
+    typed_frame,
+    windows_of,
+)
 from assets.stage import PER_SHARD, ShardStage
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.training.augmented_text import TextKey
@@ -18,7 +24,7 @@ def augment_texts(work: PartitionRun) -> Made:
 
     Only calls of the same round of annotation are merged, and at most one per position stays. Calls
     are offsets beside the text; that taking them out gives the text back is checked for every row.
-    A tool whose slices do not belong together, since its calls are being made again, is left out.
+    A tool whose partitions do not belong together (its calls are being made again) is left out.
     """
     warehouse, shard = work.run.warehouse, work.partition.shard
     kept = (
@@ -32,7 +38,7 @@ def augment_texts(work: PartitionRun) -> Made:
             how="inner",
             maintain_order="left",
         )
-        # The order of sampling breaks ties between calls, whatever order the slices are read in.
+        # The order of sampling breaks ties between calls, in whatever order partitions are read.
         .sort("document_id", "window", "position", "tool", "sample_index")
     )
     if kept.is_empty():
@@ -47,6 +53,8 @@ def augment_texts(work: PartitionRun) -> Made:
         )
     }
     contexts = contexts_in(warehouse, shard)
+    # In a chained round a text keeps the call that the others were sampled behind.
+    first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[TextKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
         key = TextKey(row["document_id"], row["window"])
@@ -63,9 +71,10 @@ def augment_texts(work: PartitionRun) -> Made:
         )
     rows = []
     for key, window in windows.items():
-        merged = one_call_per_position(calls.get(key, []))
-        if not merged:
+        if key not in calls:
             continue
+        first = [first_calls[key]] if key in first_calls else []
+        merged = one_call_per_position([*first, *calls[key]])
         check_restores(window, merged)
         rows.append(
             {
@@ -101,6 +110,7 @@ AUGMENTED_TEXTS = ShardStage(
     kinds=("polars", "duckdb"),
     per=PER_SHARD,
     reads=("filtered_calls", "executed_calls", "candidate_calls", "documents"),
+    reads_round_before=("augmented_texts",),
     compute=augment_texts,
     report=report_texts,
 )

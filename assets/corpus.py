@@ -85,7 +85,7 @@ def look_at_texts(home: Home, warehouse: Warehouse) -> StoredTexts:
 
 
 def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
-    """Move slices aside or back, and register partitions, as the manifest says.
+    """Move partitions aside or back, and register partitions, as the manifest says.
 
     Looks at all shards and not at what changed, so that it finishes what a kill left half done.
     To be called under `Home.shards_lock`.
@@ -192,8 +192,8 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
 
     Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
     renumbered or given to other records. The same sources register nothing new; records that
-    changed retire their shards, whose slices are moved aside, and bring them back when they return.
-    A source that is missing or not listed keeps its shards.
+    changed retire their shards, whose partitions are moved aside, and bring them back when they
+    return. A source that is missing or not listed keeps its shards.
     """
     home = Home.find()
     with expected_errors(), home.shards_lock(), changing_corpus(home):

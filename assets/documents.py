@@ -10,7 +10,7 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from assets.outputs import RUN, store_slice
+from assets.outputs import RUN, store_partition
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
@@ -22,14 +22,14 @@ from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection
 from tools.translation.identification import guess_language
-from warehouse.errors import DamagedSliceError
+from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 DOCUMENTS, REJECTED_RECORDS = "documents", "rejected_records"
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "1"
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 class MissingTextsError(ToolformerError):
@@ -40,7 +40,7 @@ class MissingTextsError(ToolformerError):
     """
 
     def __init__(self, entries: Sequence[ShardEntry]):
-        named = [f"{entry.key} of the source {entry.source!r}" for entry in entries[:_MOST_NAMED]]
+        named = [f"{entry.key} of the source {entry.source!r}" for entry in entries[:_MAX_NAMED]]
         more = len(entries) - len(named)
         shards = ", ".join(named) + (f" and of {more} more" if more else "")
         super().__init__(
@@ -101,7 +101,7 @@ def store_texts(
         The event for Dagster; None where the texts were there, which are not read then.
 
     Raises:
-        SliceValidationError, StorageError: they cannot be stored.
+        PartitionValidationError, StorageError: they cannot be stored.
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
@@ -127,14 +127,14 @@ def store_texts(
     }
     metadata = {**fingerprint.metadata(), RUN: run_id}
     for table in missing:
-        store_slice(warehouse, (table, entry.key, ALL), frames[table], metadata)
+        store_partition(warehouse, (table, entry.key, ALL), frames[table], metadata)
     return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])
 
 
 def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Fingerprint) -> bool:
     try:
-        metadata = warehouse.slice_metadata(table, shard, ALL)
-    except DamagedSliceError:
+        metadata = warehouse.partition_metadata(table, shard, ALL)
+    except DamagedPartitionError:
         return False
     return metadata is not None and metadata.get(FINGERPRINT) == fingerprint.digest
 

@@ -1,8 +1,8 @@
-"""What an output is made of: slices, each in the version that its fingerprint was taken from.
+"""What an output is made of: partitions, each in the version that its fingerprint was taken from.
 
-Other runs may replace a slice at any moment. So a stage looks at its inputs when it begins to make
-an output, reads their rows, and looks again before it publishes: rows of one version under the
-fingerprint of another would count as up to date for ever.
+Other runs may replace a partition at any moment. So a stage looks at its inputs when it begins to
+make an output, reads their rows, and looks again before it publishes: rows of one version under
+the fingerprint of another would count as up to date for ever.
 """
 
 import json
@@ -27,10 +27,10 @@ class InputChangedError(ToolformerError):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A slice that is read.
+    """A partition that is read.
 
     Attributes:
-        table, shard, slice_name: which.
+        table, shard, partition_name: which.
         fingerprint: of it.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, and theirs, by name.
@@ -39,7 +39,7 @@ class Input:
 
     table: str
     shard: str
-    slice_name: str
+    partition_name: str
     fingerprint: str
     version: str
     made_from: Mapping[str, str]
@@ -47,8 +47,8 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Table, shard and slice in words."""
-        return f"{self.table} of {self.shard}, {self.slice_name}"
+        """Table, shard and partition in words."""
+        return f"{self.table} of {self.shard}, {self.partition_name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,16 @@ class Wanted:
         )
 
 
-def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> Input | None:
-    """A slice as it is now; None where there is none."""
-    found = warehouse.slice_version(table, shard, slice_name)
+def look_at(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> Input | None:
+    """A partition as it is now; None where there is none."""
+    found = warehouse.partition_version(table, shard, partition_name)
     if found is None:
         return None
     version, metadata = found
     return Input(
         table,
         shard,
-        slice_name,
+        partition_name,
         metadata[FINGERPRINT],
         version,
         json.loads(metadata.get(MADE_FROM, "{}")),
@@ -118,11 +118,11 @@ def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> In
     )
 
 
-def slice_inputs(
-    warehouse: Warehouse, table: str, shards: Iterable[str], *, slice_name: str = ALL
+def partition_inputs(
+    warehouse: Warehouse, table: str, shards: Iterable[str], *, partition_name: str = ALL
 ) -> dict[str, Input]:
-    """The slices of this name of these shards, where there are any."""
-    found = {shard: look_at(warehouse, table, shard, slice_name) for shard in shards}
+    """The partitions of this name of these shards, where there are any."""
+    found = {shard: look_at(warehouse, table, shard, partition_name) for shard in shards}
     return {shard: each for shard, each in found.items() if each is not None}
 
 

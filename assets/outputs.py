@@ -21,9 +21,9 @@ from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
-# The Dagster run that made a slice, in its metadata.
+# The Dagster run that made a partition, in its metadata.
 RUN = "run"
-# Table, shard and name of a slice.
+# Table, shard and name of a partition.
 Address = tuple[str, str, str]
 
 
@@ -121,7 +121,7 @@ class Output(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A slice that was made.
+    """A partition that was made.
 
     Attributes:
         rows: of its table.
@@ -139,18 +139,18 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SliceOutput(Output):
-    """A slice of the warehouse.
+class PartitionOutput(Output):
+    """A partition of the warehouse.
 
     Attributes:
-        address: table, shard and name of the slice.
+        address: table, shard and name of the partition.
     """
 
     address: Address
 
     @property
     def beside(self) -> Sequence[str]:
-        """Tables of which rows are made with these, and stored in slices of the same name.
+        """Tables of which rows are made with these, and stored in partitions of the same name.
 
         They come first: an output whose side tables were missing would look complete after a kill.
         """
@@ -163,18 +163,18 @@ class SliceOutput(Output):
     @property
     def lock(self) -> FileLock:
         """See `Output.lock`."""
-        return self.run.home.slice_lock(*self.address)
+        return self.run.home.partition_lock(*self.address)
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return self.run.warehouse.slice_metadata(*self.address)
+        return self.run.warehouse.partition_metadata(*self.address)
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
         _, shard, name = self.address
         for table in self.beside:
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
-            self.run.warehouse.slice_version(table, shard, name)
+            self.run.warehouse.partition_version(table, shard, name)
         made = self.compute(wanted)
         wanted.check_unchanged(self.wanted())
         for table in self.beside:
@@ -186,7 +186,7 @@ class SliceOutput(Output):
 def publish(
     run: Workspace, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
-    """Store a slice, unless its shard was taken out of the corpus while it was made.
+    """Store a partition, unless its shard was taken out of the corpus while it was made.
 
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
@@ -198,22 +198,22 @@ def publish(
         sources = run.home.sources
         run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
-    store_slice(run.warehouse, address, rows, metadata)
+    store_partition(run.warehouse, address, rows, metadata)
 
 
-def store_slice(
+def store_partition(
     warehouse: Warehouse, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
-    """Store a slice and the time, unless another machine has stored the same meanwhile.
+    """Store a partition and the time, unless another machine has stored the same meanwhile.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.
     """
     made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
-        warehouse.replace_slice(*address, rows, metadata={**metadata, "made_at": made_at})
+        warehouse.replace_partition(*address, rows, metadata={**metadata, "made_at": made_at})
     except StoreConflictError:
-        stored = warehouse.slice_metadata(*address) or {}
+        stored = warehouse.partition_metadata(*address) or {}
         # Made of the same by another machine, it has the same rows.
         if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
             raise

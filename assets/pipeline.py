@@ -27,9 +27,12 @@ from assets.stage import (
 )
 from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse
 
+# Stands for a tool in the address of what a chained round reads of the round before.
+ROUND_BEFORE = "round before"
 _INDEXES = ["wikipedia_index", "passage_index"]
 
 
@@ -49,6 +52,7 @@ class Pipeline:
             check_outputs(stage)
             earlier = [DOCUMENTS, *self._stages]
             check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
+            check_names(stage.name, "the table", stage.reads_round_before, tables())
             check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
             check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
             self._stages[stage.name] = stage
@@ -65,7 +69,7 @@ class Pipeline:
         return tuple(self._stages)
 
     def is_per_tool(self, table: str) -> bool:
-        """Whether a table that stages read has one slice per shard and tool."""
+        """Whether a table that stages read has one partition per shard and tool."""
         return table != DOCUMENTS and self[table].per == PER_TOOL
 
     def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
@@ -89,7 +93,11 @@ class Pipeline:
             stage, partition: the output.
             made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
         """
-        inputs: dict[str, str] = {}
+        inputs = {
+            f"{table} of the {ROUND_BEFORE}": made[table, ROUND_BEFORE]
+            for table in stage.reads_round_before
+            if (table, ROUND_BEFORE) in made
+        }
         for table in self.nearest_inputs(stage):
             if not self.is_per_tool(table):
                 inputs[table] = made[table, ALL]
@@ -117,15 +125,37 @@ class Pipeline:
                 # Else every tool would be left out, and the rows be none.
                 self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
-            for name, slices in merged.items():
-                for each in slices:
+            for name, partitions in merged.items():
+                for each in partitions:
                     inputs[each.table, name if self.is_per_tool(each.table) else ALL] = each
         else:
             for table in stage.reads:
                 name = partition.tool_name if self.is_per_tool(table) else ALL
                 inputs[table, name] = self._input(table, name, partition, warehouse)
+        inputs |= self.of_round_before(stage, partition, warehouse)
         made = {address: each.fingerprint for address, each in inputs.items()}
         return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
+
+    def of_round_before(
+        self, stage: ShardStage, partition: Partition, warehouse: Warehouse
+    ) -> dict[tuple[str, str], Input]:
+        """What an output reads of the round before: nothing where calls are not chained.
+
+        Raises:
+            ToolformerError: the round before has not annotated the shard.
+        """
+        sampling, found = partition.settings.sampling, {}
+        for table in stage.reads_round_before if sampling.is_chained else ():
+            name = name_in_round(sampling.round - 1, ALL)
+            before = look_at(warehouse, table, partition.shard, name)
+            if before is None:
+                raise ToolformerError(
+                    f"Round {sampling.round} is chained (sampling.is_chained), and round "
+                    f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
+                    "first, or give both the same sampling.shards."
+                )
+            found[table, ROUND_BEFORE] = before
+        return found
 
     def merged(
         self,
@@ -139,17 +169,17 @@ class Pipeline:
 
         Args:
             stage, partition: the output; a tool is merged that has rows of the nearest table.
-            warehouse: where the slices are.
+            warehouse: where the partitions are.
             besides: tools that are not looked at.
 
         Returns:
-            By tool its slices and those of the shard; and why other tools are left out: theirs do
-            not belong together, until the tool is built again.
+            By tool its partitions and those of the shard; and why other tools are left out: theirs
+            do not belong together, until the tool is built again.
         """
         shard, settings = partition.shard, partition.settings
         round_number = settings.sampling.round
         tables_of_tools = self._tables_of_tools(stage)
-        stored = warehouse.slice_names(tables_of_tools[0], shard, round_number=round_number)
+        stored = warehouse.partition_names(tables_of_tools[0], shard, round_number=round_number)
         names = [name for name in stored if name not in besides]
         of_shard = [
             look_at(warehouse, table, shard, ALL)
@@ -163,17 +193,17 @@ class Pipeline:
                 look_at(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools
             ]
-            slices = tuple(each for each in (*of_shard, *of_tool) if each is not None)
-            mismatch, sampled_in = find_mismatch(slices), _window_tokens(slices)
-            if len(slices) < len(of_shard) + len(of_tool):
-                left_out[name] = "a slice of its calls is missing"
+            partitions = tuple(each for each in (*of_shard, *of_tool) if each is not None)
+            mismatch, sampled_in = find_mismatch(partitions), _window_tokens(partitions)
+            if len(partitions) < len(of_shard) + len(of_tool):
+                left_out[name] = "a partition of its calls is missing"
             elif mismatch is not None:
                 left_out[name] = mismatch
             # Calls that were sampled in other windows stand at other places.
             elif sampled_in not in (None, json.dumps(settings.corpus.window_tokens)):
                 left_out[name] = f"sampled in windows of {sampled_in} tokens"
             else:
-                merged[name] = slices
+                merged[name] = partitions
         return merged, left_out
 
     def _input(
@@ -204,9 +234,9 @@ class Pipeline:
         return {*reads, *(each for read in reads for each in self._made_from(read))}
 
 
-def _window_tokens(slices: Iterable[Input]) -> str | None:
-    """In how long windows the candidates among these slices were sampled, as JSON."""
-    sampled = (each for each in slices if each.table == CANDIDATE_CALLS.name)
+def _window_tokens(partitions: Iterable[Input]) -> str | None:
+    """In how long windows the candidates among these partitions were sampled, as JSON."""
+    sampled = (each for each in partitions if each.table == CANDIDATE_CALLS.name)
     return next((each.parts.get("corpus.window_tokens") for each in sampled), None)
 
 

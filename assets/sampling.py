@@ -8,9 +8,17 @@ import polars as pl
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_run import PartitionRun, ShardRun
-from assets.shard_texts import cut_off, documents_in, typed_frame, windows_of
+from assets.shard_texts import (
+    cut_off,
+    documents_in,
+    first_calls_in,
+    typed_frame,
+    windows_of,
+    with_first_calls,
+)
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
 from dagster_project.wiring.sampling import sampled_calls
+from toolformer.chained_calls import inserted_tokens
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.ground.digests import hex_digest
 from toolformer.stage_cost import CostMeter
@@ -30,26 +38,37 @@ def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
 def sample_calls(work: PartitionRun) -> Made:
     """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
 
-    A sample that cannot be read as a call stays, with its reason. One slice per tool and round;
+    A sample that cannot be read as a call stays, with its reason. One partition per tool and round;
     which model a round is annotated by, the settings say (`sampling.annotator`).
     """
     partition, settings = work.partition, work.settings
     texts: Mapping[str, Document] = work.shared
-    selection = {key: _preselection(partition, each) for key, each in texts.items()}
+    first_calls = first_calls_in(work.run.warehouse, partition.shard, settings)
+    with_calls = (
+        {document_id for document_id, _ in first_calls} if settings.sampling.is_chained else texts
+    )
+    selection = {
+        key: _preselection(partition, each) if key in with_calls else _WITHOUT_FIRST_CALL
+        for key, each in texts.items()
+    }
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
     if partition.prompt is not None:
         _keep_prompt(work.run.warehouse, partition.prompt)
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
-    windows = list(
+    cut = list(
         windows_of(
             selected,
             model.tokenizer,
             window_tokens=settings.corpus.window_tokens,
-            most=settings.corpus.max_windows_per_text,
+            max_windows=settings.corpus.max_windows_per_text,
         )
     )
+    windows = cut
+    if settings.sampling.is_chained:
+        offered = [each for each in cut if (each.document_id, each.index) in first_calls]
+        windows = list(with_first_calls(offered, first_calls, model.tokenizer))
     samples = sampled_calls(
         model,
         partition.tool,
@@ -62,9 +81,19 @@ def sample_calls(work: PartitionRun) -> Made:
     )
     geometry = geometry_metadata(checkpoint)
     candidates = sum(sample.status == "parsed" for sample in samples)
+    # Everywhere else a position is one of the window as it was cut.
+    moved = inserted_tokens(first_calls, model.tokenizer)
+    rows = [
+        {
+            **asdict(sample),
+            "position": sample.position - moved.get((sample.document_id, sample.window), 0),
+            **work.keys,
+        }
+        for sample in samples
+    ]
     return Made(
-        typed_frame("candidate_calls", [{**asdict(sample), **work.keys} for sample in samples]),
-        {**geometry, CUT_OFF: str(cut_off(selected, windows))},
+        typed_frame("candidate_calls", rows),
+        {**geometry, CUT_OFF: str(cut_off(selected, cut))},
         _state(partition, geometry),
         beside={
             "document_selection": typed_frame(
@@ -86,9 +115,9 @@ def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:
     store the same; their rows are equal.
     """
     digest = hex_digest(prompt)
-    if warehouse.slice_version("prompts", ALL, digest) is None:
+    if warehouse.partition_version("prompts", ALL, digest) is None:
         rows = pl.DataFrame([{"digest": digest, "text": prompt}])
-        warehouse.replace_slice("prompts", ALL, digest, rows, metadata={})
+        warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:
@@ -101,6 +130,10 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(rows.costs("sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))
+
+
+# In a chained round a text is offered for further calls only.
+_WITHOUT_FIRST_CALL = Preselection(is_selected=False, reason="no_call_in_round_before")
 
 
 def _is_annotated(partition: Partition) -> bool:
@@ -143,6 +176,7 @@ CANDIDATE_CALLS = ShardStage(
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),
+    reads_round_before=("augmented_texts",),
     beside=("document_selection",),
     parts=(
         ANNOTATOR,

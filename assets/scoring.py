@@ -1,7 +1,7 @@
 """The losses of executed calls, whatever threshold decides on them (paper §2)."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +10,21 @@ import polars as pl
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_run import PartitionRun, ShardRun
-from assets.shard_texts import documents_in, typed_frame, windows_of
+from assets.shard_texts import (
+    documents_in,
+    first_calls_in,
+    typed_frame,
+    windows_of,
+    with_first_calls,
+)
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
 from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
+from toolformer.chained_calls import inserted_tokens
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT32
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
 from toolformer.shard_scoring import CallScore, ShardScoring
 from tools.protocol import ToolCall
@@ -26,13 +35,17 @@ _OF_CANDIDATE = ("call_id", "document_id", "window", "position", "proposed")
 
 def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
     """Scores the calls of all tools of a shard, whose texts are read by the model once."""
+    documents = documents_in(run.warehouse, shard)
+    first_calls = first_calls_in(run.warehouse, shard, run.settings)
+
+    def cut_windows(tokenizer: Tokenizer) -> Iterator[Window]:
+        window_tokens = run.settings.corpus.window_tokens
+        windows = windows_of(documents, tokenizer, window_tokens=window_tokens)
+        return with_first_calls(windows, first_calls, tokenizer)
+
     return ShardScoring(
         load_in=run.load_annotator,
-        cut_windows=partial(
-            windows_of,
-            documents_in(run.warehouse, shard),
-            window_tokens=run.settings.corpus.window_tokens,
-        ),
+        cut_windows=cut_windows,
         parameters=scoring_parameters(run.settings),
         wanted=losses_wanted(run.settings),
         progress=partial(_progress, run, shard),
@@ -48,7 +61,14 @@ def score_calls(work: PartitionRun) -> Made:
     are left out.
     """
     candidates = work.read("candidate_calls")
-    calls = calls_to_score(work.read("executed_calls"), candidates, work.partition.tool_name)
+    first_calls = first_calls_in(work.run.warehouse, work.partition.shard, work.settings)
+    moved = inserted_tokens(first_calls, work.run.base_tokenizer)
+    calls = [
+        replace(call, position=call.position + moved.get(call.window, 0))
+        for call in calls_to_score(
+            work.read("executed_calls"), candidates, work.partition.tool_name
+        )
+    ]
     scoring: ShardScoring = work.shared
     # A folder for each pass, below that of the output, so that all go when the output is there.
     found = scoring.score(work.partition.tool_name, calls, partial(_checkpoint, work))
@@ -130,6 +150,7 @@ SCORED_CALLS = ShardStage(
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),
+    reads_round_before=("augmented_texts",),
     parts=(ANNOTATOR, Part("rescoring", _is_rescored, ("scoring.rescoring",))),
     settings=(
         "language_model.precision",

@@ -58,7 +58,7 @@ class ShardReport:
         """As Dagster metadata of one partition."""
         metadata: dict[str, Any] = {"dagster/partition_row_count": self.rows}
         if self.outputs:
-            metadata["slices"] = dg.MetadataValue.md(_state_table(self.outputs))
+            metadata["partitions"] = dg.MetadataValue.md(_state_table(self.outputs))
         metadata |= self.counts
         if self.preview is not None and not self.preview.is_empty():
             metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
@@ -82,13 +82,13 @@ class ShardRows:
         """The rows of a table; of one that has rounds, those of this run's round alone."""
         has_rounds = "round" in table_schema(table).column_names
         number = self.settings.sampling.round if has_rounds else None
-        return self.warehouse.read_slices(table, self.entry.key, round_number=number)
+        return self.warehouse.read_partitions(table, self.entry.key, round_number=number)
 
     def metadata_sum(self, table: str, name: str) -> int:
         """The sum of a number that stands in the metadata of the shard's outputs."""
         found = (
-            self.warehouse.slice_metadata(table, self.entry.key, each.name) or {}
-            for each in self.warehouse.slices(table, self.entry.key)
+            self.warehouse.partition_metadata(table, self.entry.key, each.name) or {}
+            for each in self.warehouse.partitions(table, self.entry.key)
             if split_round(each.name)[0] == self.settings.sampling.round
         )
         return sum(int(metadata.get(name, 0)) for metadata in found)
@@ -105,10 +105,10 @@ class ShardRows:
 
 
 def state_of(geometry: Mapping[str, str]) -> str:
-    """How a slice was made whose batches these were."""
+    """How a partition was made whose batches these were."""
     return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
 
 
 def _state_table(states: Mapping[str, str]) -> str:
-    lines = ["| slice | state |", "| --- | --- |"]
+    lines = ["| partition | state |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])

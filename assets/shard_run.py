@@ -12,7 +12,7 @@ import polars as pl
 
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
-from assets.outputs import RUN, Address, Made, SliceOutput, publish
+from assets.outputs import RUN, Address, Made, PartitionOutput, publish
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
@@ -45,7 +45,7 @@ class PartitionRun:
         run: of the stage.
         partition: the output.
         wanted: what it is made of.
-        address: table, shard and name of its slice.
+        address: table, shard and name of its partition.
     """
 
     run: "ShardRun"
@@ -84,13 +84,13 @@ class PartitionRun:
             StageDeclarationError: the declaration of the stage does not name it.
         """
         stage = self.run.stage
-        if table not in stage.reads:
+        if table not in (*stage.reads, *stage.reads_round_before):
             raise StageDeclarationError(
                 f"The stage {stage.name!r} reads {table!r}, which its declaration does not name. "
                 "Add it to `reads`."
             )
         frames = [
-            self.run.warehouse.read_slice(table, each.shard, each.slice_name)
+            self.run.warehouse.read_partition(table, each.shard, each.partition_name)
             for each in self.wanted.inputs
             if each.table == table
         ]
@@ -119,7 +119,7 @@ class PartitionRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PartitionOutput(SliceOutput):
+class _StageOutput(PartitionOutput):
     """One output of a stage, as it is stored.
 
     Attributes:
@@ -144,7 +144,7 @@ class _PartitionOutput(SliceOutput):
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """See `SliceOutput.beside`."""
+        """See `PartitionOutput.beside`."""
         return self.run.stage.beside
 
     def wanted(self) -> Wanted:
@@ -152,7 +152,7 @@ class _PartitionOutput(SliceOutput):
         return self.run.pipeline.wanted(self.run.stage, self.partition, self.run.warehouse)
 
     def compute(self, wanted: Wanted) -> Made:
-        """See `SliceOutput.compute`; stores what it cost."""
+        """See `PartitionOutput.compute`; stores what it cost."""
         work = PartitionRun(self.run, self.partition, wanted, self.address, self.shared)
         made = self.run.stage.compute(work)
         if set(made.beside) != set(self.beside):
@@ -161,7 +161,7 @@ class _PartitionOutput(SliceOutput):
                 f"own, and declares {sorted(self.beside)}. Correct its `beside`."
             )
         if made.costs:
-            # In one slice, so that no cost of an earlier making stays.
+            # In one partition, so that no cost of an earlier making stays.
             _, shard, name = self.address
             address = "stage_costs", shard, f"{name}.{made.costs[0].stage}"
             costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
@@ -277,7 +277,7 @@ class ShardRun(Run):
         """Make an output unless it is up to date; returns how that ended."""
         name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
         address = self.stage.name, partition.shard, name
-        output = _PartitionOutput(run=self, address=address, partition=partition, shared=shared)
+        output = _StageOutput(run=self, address=address, partition=partition, shared=shared)
         try:
             return output.bring_up_to_date()
         except NoCallsError:

@@ -5,17 +5,22 @@ from itertools import islice
 
 import polars as pl
 
+from dagster_project.settings.sections import Settings
+from toolformer.augmentation import KeptCall
+from toolformer.chained_calls import window_with_call
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.scored_call import WindowKey
 from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
 
 def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     """The documents of a shard that has been read, by id."""
-    frame = warehouse.read_slice("documents", shard, ALL)
+    frame = warehouse.read_partition("documents", shard, ALL)
     return {
         row["document_id"]: Document(**{name: row[name] for name in Document.__slots__})
         for row in frame.iter_rows(named=True)
@@ -27,7 +32,7 @@ def contexts_in(warehouse: Warehouse, shard: str) -> dict[TextKey, str]:
 
     They are no part of `Document`: no stage before training sees them.
     """
-    frame = warehouse.read_slice("documents", shard, ALL).drop_nulls("context")
+    frame = warehouse.read_partition("documents", shard, ALL).drop_nulls("context")
     return {
         TextKey(document_id, 0): context
         for document_id, context in frame.select("document_id", "context").iter_rows()
@@ -39,20 +44,44 @@ def windows_of(
     tokenizer: Tokenizer,
     *,
     window_tokens: int,
-    most: int | None = None,
+    max_windows: int | None = None,
 ) -> Iterator[Window]:
-    """The windows of these documents, in order; of each document at most the first `most`."""
+    """The windows of these documents, in order; at most `max_windows` of each document."""
     for document in documents.values():
         windows = split_into_windows(
             document.document_id, document.text, tokenizer, window_tokens=window_tokens
         )
-        yield from islice(windows, most)
+        yield from islice(windows, max_windows)
 
 
 def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
     """How many documents go on behind the last of their windows."""
     ends = {each.document_id: each.start + len(each.text) for each in windows}
     return sum(len(each.text) > ends.get(key, 0) for key, each in documents.items())
+
+
+def first_calls_in(
+    warehouse: Warehouse, shard: str, settings: Settings
+) -> dict[WindowKey, KeptCall]:
+    """The first call of each text of the round before; none where calls are not chained."""
+    sampling = settings.sampling
+    if not sampling.is_chained:
+        return {}
+    name = name_in_round(sampling.round - 1, ALL)
+    frame = warehouse.read_partition("augmented_texts", shard, name)
+    return {
+        (row["document_id"], row["window"]): KeptCall(**row["calls"][0])
+        for row in frame.iter_rows(named=True)
+    }
+
+
+def with_first_calls(
+    windows: Iterable[Window], first_calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer
+) -> Iterator[Window]:
+    """The windows, those that have a first call with it in their tokens."""
+    for window in windows:
+        call = first_calls.get((window.document_id, window.index))
+        yield window if call is None else window_with_call(window, call, tokenizer)
 
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:

@@ -146,6 +146,7 @@ class ShardStage(Stage):
         kinds: what it works with, as the UI shows it.
         per: whether it has one output per shard, or one per shard and tool.
         reads: tables of its inputs.
+        reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
         beside: further tables that `compute` makes rows of, stored before its own.
         parts: of the fingerprint, besides inputs and settings.
@@ -161,6 +162,7 @@ class ShardStage(Stage):
     compute: Callable[["PartitionRun"], "Made"]
     report: Callable[["ShardRows", "ShardReport"], None]
     reads: tuple[str, ...] = ()
+    reads_round_before: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
@@ -177,7 +179,9 @@ class ShardStage(Stage):
     def all_settings(self) -> tuple[str, ...]:
         """The settings that its rows depend on, those behind its parts included."""
         behind_parts = (path for part in self.parts for path in part.settings)
-        return tuple(dict.fromkeys((*self.settings, *behind_parts)))
+        # Whether there is an input of the round before.
+        chained = ("sampling.is_chained",) if self.reads_round_before else ()
+        return tuple(dict.fromkeys((*self.settings, *behind_parts, *chained)))
 
     @property
     def description(self) -> str:

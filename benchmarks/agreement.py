@@ -41,7 +41,7 @@ def agreement(
     documents: Sequence[Window],
     calls: Sequence[ScoredCall],
     *,
-    most_calls: int,
+    max_calls: int,
 ) -> Agreement:
     """Compare positions, losses and decisions.
 
@@ -51,10 +51,10 @@ def agreement(
         tool: the tool.
         documents: a few; every loss is a forward pass of its own.
         calls: candidates; those of `documents` are compared.
-        most_calls: compared, spread evenly over them.
+        max_calls: compared, spread evenly over them.
     """
     in_documents = calls_of(calls, documents)
-    step = max(1, -(-len(in_documents) // most_calls))
+    step = max(1, -(-len(in_documents) // max_calls))
     compared = in_documents[::step]
     literal_losses = literal.score(documents, compared, form=tool.form)
     full = ours.score(model, tool, documents, compared, full_losses=True)

@@ -12,7 +12,7 @@ _THRESHOLDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def answer_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Numbers of right answers for several least probabilities; what is below is an abstention.
+    """Numbers of right answers for several minimum probabilities; what is below is an abstention.
 
     Args:
         rows: of `Measurement.answers`.
@@ -21,7 +21,7 @@ def answer_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         given = [row for row in rows if row["answer"] and row["probability"] >= threshold]
         yield {
             "readable": len(rows),
-            "least probability": threshold,
+            "minimum probability": threshold,
             "right": sum(score_qa(row["answer"], row["accepted"]) for row in given),
             "exact": sum(
                 normalised_words(row["answer"])

@@ -25,7 +25,7 @@ from benchmarks.workload import test_data_file
 from dagster_project.settings.settings_file import load_settings
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.decontamination import NgramIndex
-from toolformer.training.exclusions import TextSieve
+from toolformer.training.exclusions import TrainingTextFilter
 
 _OTHER_WORDS = "The ferry leaves at noon, and whoever waits on the quay has brought bread."
 WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {
@@ -37,30 +37,30 @@ WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {
 
 def shares_found(benchmark: BenchmarkTexts) -> dict[str, float]:
     """By way the share of the items whose text is left out of training."""
-    sieve = _sieve({"benchmark": benchmark})
+    text_filter = _text_filter({"benchmark": benchmark})
     items = list(dict.fromkeys(benchmark.read()))
     return {
-        way: sum(_overlap(sieve, *place(item)) is not None for item in items) / len(items)
+        way: sum(_overlap(text_filter, *place(item)) is not None for item in items) / len(items)
         for way, place in WAYS.items()
     }
 
 
 def texts_left_out(benchmarks: Mapping[str, BenchmarkTexts], texts: Iterable[str]) -> Counter[str]:
     """How many texts share words with each benchmark; with several ones, the first counts."""
-    sieve = _sieve(benchmarks)
-    overlaps = (_overlap(sieve, None, text) for text in dict.fromkeys(texts))
+    text_filter = _text_filter(benchmarks)
+    overlaps = (_overlap(text_filter, None, text) for text in dict.fromkeys(texts))
     return Counter(name for name in overlaps if name is not None)
 
 
-def _sieve(benchmarks: Mapping[str, BenchmarkTexts]) -> TextSieve:
+def _text_filter(benchmarks: Mapping[str, BenchmarkTexts]) -> TrainingTextFilter:
     index = NgramIndex()
     for name, benchmark in benchmarks.items():
         add_benchmark(index, name, benchmark)
-    return TextSieve(index, near_duplicate_similarity=None)
+    return TrainingTextFilter(index, near_duplicate_similarity=None)
 
 
-def _overlap(sieve: TextSieve, context: str | None, text: str) -> str | None:
-    exclusion = sieve.exclusion_of(
+def _overlap(text_filter: TrainingTextFilter, context: str | None, text: str) -> str | None:
+    exclusion = text_filter.exclusion_of(
         AugmentedText("document", 0, "shard-00000", text, (), 0, 1, context)
     )
     return exclusion and exclusion.held_out_set

@@ -191,7 +191,7 @@ def _agreements(path: Path, measured: list[Any], documents: Any, *, quick: bool)
             costs.tool,
             documents[: QUICK_AGREEMENT_DOCUMENTS if quick else AGREEMENT_DOCUMENTS],
             costs.calls,
-            most_calls=QUICK_AGREEMENT_CALLS if quick else AGREEMENT_CALLS,
+            max_calls=QUICK_AGREEMENT_CALLS if quick else AGREEMENT_CALLS,
         )
         for costs in measured
     ]

@@ -4,6 +4,7 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
+    python -m benchmarks.gains chained --data DATA --work FOLDER --seed 0 --problems 600
 
 DATA is searched for the files of the recipe's texts and for those of the benchmarks.
 """
@@ -12,6 +13,7 @@ import argparse
 import gzip
 import json
 import re
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -23,22 +25,37 @@ from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
 from dagster_project.home import Home
 from dagster_project.settings.presets import PRESETS
+from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.query import run_query
 
-_MATHS = ("asdiv", "svamp", "mawps")
+MATHS = ("asdiv", "svamp", "mawps")
 # How the files of these benchmarks begin.
 _BEGINNINGS = {"lama-squad": "lama_squad", "triviaqa": "triviaqa"}
 _STEPS = "worked-steps"
 # The last problems of the file. Those that are annotated are the first.
 _HELD_OUT_PROBLEMS = 1000
 _SHARD = 50
-_PAIRED = "select * from evaluation_difference order by all"
-_SCORES = "select * from evaluation_summary order by all"
-_CALLS = "select * from call_statistics order by all"
-_COSTS = """
-select round, stage, sum(seconds) as seconds, sum(tokens_fed) as tokens_fed
-from stage_costs group by all order by all
-"""
+_STATEMENTS = {
+    "scores": "select * from evaluation_summary order by all",
+    # Of a model that calls: against itself without calls, and against its controls.
+    "gains": """
+        select * exclude (mode, other_mode) from evaluation_difference
+        where mode = 'enabled' and (
+            model = other_model and other_mode = 'disabled'
+            or regexp_matches(model, '^finetuned') and (
+                regexp_matches(other_model, '^plain') and other_mode = 'disabled'
+                or regexp_matches(other_model, '^shuffled') and other_mode = 'enabled'
+            )
+        ) order by all
+    """,
+    "calls": "select * from call_statistics order by all",
+    "thresholds": "select * from threshold_sweep order by all",
+    "exclusions": "select * from training_exclusion_summary order by all",
+    "costs": """
+        select round, tool, stage, sum(seconds) as seconds, sum(tokens_fed) as tokens_fed
+        from stage_costs group by all order by all
+    """,
+}
 
 
 def main() -> None:
@@ -46,28 +63,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("measurement", choices=("preset", "growth"))
+    parser.add_argument("measurement", choices=("preset", "growth", "chained"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
     options = parser.parse_args()
-    home = Home(options.work / f"{options.measurement}-{options.seed}")
+    sizes = sorted(options.problems)
+    kind = "preset" if options.measurement == "preset" else "growth"
+    home = Home(options.work / f"{kind}-{options.seed}")
     home.root.mkdir(parents=True, exist_ok=True)
     if options.measurement == "preset":
         _measure_preset(home, options.data, options.seed)
+    elif options.measurement == "growth":
+        _measure_growth(home, options.data, options.seed, sizes)
     else:
-        _measure_growth(home, options.data, options.seed, sorted(options.problems))
+        _measure_chained(home, sizes[-1])
 
 
 def _measure_preset(home: Home, data: Path, seed: int) -> None:
-    settings = _settings(home, data, seed, _problems(data, 600), (*_MATHS, *_BEGINNINGS))
-    passages = str(_file(data, "wiki_passages"))
-    for path, tool in ((str(_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
+    settings = _settings(home, data, seed, _problems(data, 600), (*MATHS, *_BEGINNINGS))
+    passages = str(data_file(data, "wiki_passages"))
+    for path, tool in ((str(data_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
         source = {"path": path, "limit": 600, "shard_size": 100, "tools": [tool]}
         settings["corpus"]["sources"].append(source)
     settings["wikipedia_index"] = {"source": passages}
-    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *_MATHS, *_BEGINNINGS, _STEPS]
+    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *MATHS, *_BEGINNINGS, _STEPS]
     _write_settings(home, settings)
     run_command(home.root, "recipe", "small")
     _write_figures(home, "figures.json")
@@ -77,7 +98,7 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     """Round 1 annotates the first 150 problems, round 2 the first `size`, for each size in turn."""
     # Every eighth shard is held out.
     problems = _problems(data, sizes[-1] * 8 // 7 + 2 * _SHARD)
-    settings = _settings(home, data, seed, problems, _MATHS)
+    settings = _settings(home, data, seed, problems, MATHS)
     settings["tools"] = {name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")}
     # The cap is there for the balance of several tools.
     settings["training"] |= {"max_texts_per_tool": 25_000, "evaluate_every": 60}
@@ -85,16 +106,21 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     settings["rounds"] = [
         {**first, "sampling": {**first["sampling"], "shards": min(sizes[0], 150) // _SHARD}},
         second,
+        {
+            **second,
+            "sampling": {**second["sampling"], "is_chained": True},
+            "training": {"rounds": [1, 2, 3]},
+        },
     ]
-    settings["evaluation"]["benchmarks"] = [*_MATHS, _STEPS]
+    settings["evaluation"]["benchmarks"] = [*MATHS, _STEPS]
     _write_settings(home, settings)
     run_command(home.root, "build", "--rounds", "1")
     for size in sizes:
         model = home.root / "sizes" / f"problems-{size}"
         in_round = ("--set", "sampling.round=2", "--set", f"sampling.shards={size // _SHARD}")
         if not model.exists():
-            run_command(home.root, "build", *in_round)
-            run_command(home.root, "train", *in_round)
+            _run_counted(home, f"build {size}", "build", *in_round)
+            _run_counted(home, f"train {size}", "train", *in_round)
             shutil.copytree(home.finetuned_model(2), model.with_suffix(".part"))
             model.with_suffix(".part").rename(model)
         named = ("--set", f"evaluation.models.{model.name}={model}")
@@ -102,7 +128,37 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
         _write_figures(home, f"figures-{size}.json")
 
 
-def _file(data: Path, beginning: str) -> Path:
+def _run_counted(home: Home, name: str, *arguments: str) -> None:
+    """Run a command and add its processor seconds to those of earlier runs under this name."""
+    file = home.root / "processor-seconds.json"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_command(home.root, *arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    seconds[name] = round(seconds.get(name, 0) + spent, 1)
+    file.write_text(json.dumps(seconds, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure_chained(home: Home, size: int) -> None:
+    """Round 3 offers the texts of C* of the home's growth for calls behind their first one.
+
+    The model of the home's last size annotates, with at most three calls an answer beside one.
+    """
+    in_round = ("--set", "sampling.round=3", "--set", f"sampling.shards={size // _SHARD}")
+    _run_counted(home, f"build chained {size}", "build", *in_round)
+    _run_counted(home, f"train chained {size}", "train", *in_round)
+    for calls in (1, 3):
+        model = home.root / "sizes" / f"chained-{size}-{calls}-calls"
+        if not model.exists():
+            shutil.copytree(home.finetuned_model(3), model)
+        named = ("--set", f"evaluation.models.{model.name}={model}")
+        most = ("--set", f"decoding.max_calls={calls}")
+        run_command(home.root, "evaluate", "--models", model.name, *named, *most, *in_round)
+    _write_figures(home, f"figures-chained-{size}.json")
+
+
+def data_file(data: Path, beginning: str) -> Path:
     """The file below a folder whose name begins so."""
     found = sorted(data.rglob(f"{beginning}*.json*"))
     if not found:
@@ -112,7 +168,7 @@ def _file(data: Path, beginning: str) -> Path:
 
 def _problems(data: Path, limit: int) -> dict[str, Any]:
     return {
-        "path": str(_file(data, "worked_problems")),
+        "path": str(data_file(data, "worked_problems")),
         "text_column": "solution",
         "context_column": "question",
         "limit": limit,
@@ -125,8 +181,8 @@ def _settings(
     home: Home, data: Path, seed: int, problems: dict[str, Any], benchmarks: tuple[str, ...]
 ) -> dict[str, Any]:
     questions = home.root / "worked_steps.jsonl"
-    _write_problems_in_steps(_file(data, "worked_problems"), questions)
-    files = {name: str(_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
+    _write_problems_in_steps(data_file(data, "worked_problems"), questions)
+    files = {name: str(data_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
     in_steps = {
         "path": str(questions),
         "prompt": "{question}\n",
@@ -167,13 +223,16 @@ def _write_figures(home: Home, name: str) -> None:
         "versions": versions(),
         "measured_at": time.strftime("%Y-%m-%d"),
     }
-    for key, statement in (
-        ("scores", _SCORES),
-        ("paired", _PAIRED),
-        ("calls", _CALLS),
-        ("costs", _COSTS),
-    ):
+    for key, statement in _STATEMENTS.items():
         figures[key] = run_query(home.warehouse, statement).to_dicts()
+    spent = home.root / "processor-seconds.json"
+    if spent.exists():
+        figures["processor_seconds"] = json.loads(spent.read_text("utf-8"))
+    models = sorted({row["model"] for row in figures["scores"] if row["benchmark"] == "perplexity"})
+    if plain := [model for model in models if model.startswith("plain")]:
+        store = open_warehouse(home)
+        perplexity = store.ask("perplexity_by_source", models=models, plain=plain[0])
+        figures["perplexity"] = perplexity.to_dicts()
     text = json.dumps(figures, indent=1, default=str)
     (home.root / name).write_text(f"{text}\n", encoding="utf-8")
 

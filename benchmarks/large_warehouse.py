@@ -1,6 +1,6 @@
-"""Slices of a warehouse of any size, drawn at random by a seed.
+"""Partitions of a warehouse of any size, drawn at random by a seed.
 
-Rows are written as every stage writes its own, so slices have the real schema, constraints and
+Rows are written as every stage writes its own, so partitions have the real schema, constraints and
 footers, and shares near those of real builds. Texts and calls have no meaning.
 """
 
@@ -27,20 +27,20 @@ def shard_frames(
     generator: np.random.Generator,
     shard: str,
     documents: np.ndarray,
-    per_slice: int,
+    per_partition: int,
     tools: Sequence[str] = _TOOLS,
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """The slices of one shard.
+    """The partitions of one shard.
 
     Args:
         generator: draws them.
         shard: its key.
         documents: ids of its texts.
-        per_slice: candidate calls of each tool.
+        per_partition: candidate calls of each tool.
         tools: their names.
 
     Yields:
-        Table, name and rows of each slice.
+        Table, name and rows of each partition.
     """
     texts = pl.DataFrame(
         {
@@ -62,12 +62,12 @@ def shard_frames(
                 {"document_id": documents, "is_selected": True, "reason": "always", **of_tool}
             ),
         )
-        of_calls = dict(_calls_of_tool(generator, of_tool, documents, per_slice))
+        of_calls = dict(_calls_of_tool(generator, of_tool, documents, per_partition))
         yield from ((table, tool, frame) for table, frame in of_calls.items())
         kept.append(_kept(of_calls))
         for stage in ("sampling", "execution", "scoring"):
-            cost = {"stage": stage, "candidates": per_slice, "tokens_fed": per_slice * 60}
-            frame = pl.DataFrame([{**of_tool, **cost, "seconds": per_slice / 50}])
+            cost = {"stage": stage, "candidates": per_partition, "tokens_fed": per_partition * 60}
+            frame = pl.DataFrame([{**of_tool, **cost, "seconds": per_partition / 50}])
             yield "stage_costs", f"{tool}.{stage}", frame
     yield "augmented_texts", ALL, _annotated(pl.concat(kept), texts)
 

@@ -1,10 +1,10 @@
-"""What grows with the number of shards: manifest, slices, views, the plan, Dagster's partitions.
+"""What grows with the number of shards: manifest, tables, views, the plan, Dagster's partitions.
 
 Shards are small (8 texts, 8 candidate calls of each of two tools unless `--calls` says more), so
 that what is measured is their number. They are cut from files by the project's own code, and their
-slices, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fingerprints of a finished
-build. Each step runs in a process of its own. Processor time is that of all threads, and tells more
-than seconds where other programs share the cores.
+partitions, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fingerprints of a
+finished build. Each step runs in a process of its own. Processor time is that of all threads, and
+tells more than seconds where other programs share the cores.
 
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
 """
@@ -50,7 +50,7 @@ from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar")
 _TEXTS, _CALLS = 8, 8
-# Of the slices of a shard the one that is drawn last.
+# Of the partitions of a shard the one that is drawn last.
 _LAST_TABLE = "augmented_texts"
 _MODEL = "a model"
 # Views with a line for every call are asked for one.
@@ -102,7 +102,7 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
     unbuilt = [
         entry
         for entry in Manifest.load(home.sources).active_shards
-        if warehouse.slice_metadata(_LAST_TABLE, entry.key, ALL) is None
+        if warehouse.partition_metadata(_LAST_TABLE, entry.key, ALL) is None
     ]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
@@ -128,15 +128,15 @@ def _cut(home: Home) -> None:
 
 def _build(home: Home, entry: ShardEntry, calls: int) -> str:
     warehouse = _warehouse(home)
-    for table, name, frame, metadata in _slices(entry, _settings(), _toolbox(), calls):
-        warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
+    for table, name, frame, metadata in _partitions(entry, _settings(), _toolbox(), calls):
+        warehouse.replace_partition(table, entry.key, name, frame, metadata=metadata)
     return entry.key
 
 
-def _slices(
+def _partitions(
     entry: ShardEntry, settings: Settings, toolbox: Toolbox, calls: int
 ) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
-    """Table, name, rows and metadata of each slice of a shard."""
+    """Table, name, rows and metadata of each partition of a shard."""
     generator = np.random.default_rng(int(entry.digest[:8], 16))
     made = _fingerprints(entry, settings, toolbox)
     frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), calls, _TOOLS)
@@ -148,7 +148,7 @@ def _slices(
 def _fingerprints(
     entry: ShardEntry, settings: Settings, toolbox: Toolbox
 ) -> dict[tuple[str, str], Fingerprint]:
-    """What a finished build stores with the slices of a shard."""
+    """What a finished build stores with the partitions of a shard."""
     made = {(DOCUMENTS, ALL): texts_fingerprint(entry)}
     for stage in PIPELINE:
         for partition in stage.partitions(settings, entry, toolbox, _MODEL):
@@ -160,9 +160,9 @@ def _fingerprints(
 # --- the steps ----------------------------------------------------------------------------------
 
 
-def _list_slices(home: Home) -> int:
+def _list_partitions(home: Home) -> int:
     warehouse = _warehouse(home)
-    return sum(len(warehouse.slices(table)) for table in tables())
+    return sum(len(warehouse.partitions(table)) for table in tables())
 
 
 def _read_views(home: Home) -> dict[str, float]:
@@ -203,7 +203,7 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "start": lambda _home: None,
     "load the manifest": lambda home: len(Manifest.load(home.sources).shards),
     "look whether sources changed": _look_at_sources,
-    "list all slices": _list_slices,
+    "list all partitions": _list_partitions,
     "warehouse.prepare": lambda home: open_warehouse(home) and None,
     "call_statistics": lambda home: _warehouse(home).view("call_statistics").height,
     "all views": _read_views,

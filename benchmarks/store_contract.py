@@ -1,10 +1,10 @@
-"""What the place of the slices promises to several writers, tried: nothing lost, nothing torn.
+"""What the place of the partitions promises to several writers, tried: nothing lost, nothing torn.
 
-Writers add one to a number that stands in every row of a slice, the way the project replaces a
-slice: take the slice's lock, look, read, replace. Readers read all the while. *Conflicts* are locks
-that somebody else had, or publications that were refused because the slice had changed; *lost* are
-additions that are missing at the end; *torn* are slices whose rows disagree or that cannot be read;
-*back* are numbers that went down for a reader.
+Writers add one to a number that stands in every row of a partition, the way the project replaces a
+partition: take the partition's lock, look, read, replace. Readers read all the while. *Conflicts*
+are locks that somebody else had, or publications that were refused because the partition had
+changed; *lost* are additions that are missing at the end; *torn* are partitions whose rows disagree
+or that cannot be read; *back* are numbers that went down for a reader.
 
     python -m benchmarks.store_contract [--places folder s3 folder-without-locks]
 
@@ -36,7 +36,7 @@ from filelock import BaseFileLock, Timeout
 from benchmarks.machine import machine
 from dagster_project.home import Home
 from dagster_project.wiring.warehouse import open_warehouse
-from warehouse.errors import DamagedSliceError, StoreConflictError
+from warehouse.errors import DamagedPartitionError, StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -52,21 +52,22 @@ class Trial:
 
     Attributes:
         environment: of each process; `{process}` stands for its name.
-        takes_locks: whether a writer holds the slice's lock.
-        writers, readers, slices, increments: how many; a writer adds so often to each slice.
+        takes_locks: whether a writer holds the partition's lock.
+        writers, readers, partitions, increments: how many; a writer adds so often to each
+            partition.
     """
 
     environment: Mapping[str, str]
     takes_locks: bool
     writers: int
     readers: int
-    slices: int
+    partitions: int
     increments: int
 
     @property
     def shards(self) -> list[str]:
-        """Each has one slice."""
-        return [f"shard-{number:05d}" for number in range(self.slices)]
+        """Each has one partition."""
+        return [f"shard-{number:05d}" for number in range(self.partitions)]
 
 
 def _open(trial: Trial, process: str) -> tuple[Home, Warehouse]:
@@ -105,7 +106,7 @@ def _write(trial: Trial, process: str, ready: Barrier, told: Any) -> None:
     conflicts = 0
     ready.wait(_START_SECONDS)
     for shard in order:
-        lock = home.slice_lock(_TABLE, shard, ALL) if trial.takes_locks else nullcontext()
+        lock = home.partition_lock(_TABLE, shard, ALL) if trial.takes_locks else nullcontext()
         if isinstance(lock, BaseFileLock):
             conflicts += _is_held(lock)
         with lock:
@@ -124,14 +125,14 @@ def _is_held(lock: BaseFileLock) -> bool:
 
 def _add(warehouse: Warehouse, shard: str) -> bool:
     """Adds one; returns whether the store took it, which refuses what was written meanwhile."""
-    found = warehouse.slice_version(_TABLE, shard, ALL)
+    found = warehouse.partition_version(_TABLE, shard, ALL)
     number = int(found[1]["number"]) if found else 0
-    if found and _number(warehouse.read_slice(_TABLE, shard, ALL)) is None:
-        raise RuntimeError(f"A writer read a torn slice of {shard}.")
+    if found and _number(warehouse.read_partition(_TABLE, shard, ALL)) is None:
+        raise RuntimeError(f"A writer read a torn partition of {shard}.")
     # As the run is in what a stage stores: what two processes make has different digests.
     metadata = {"number": str(number + 1), "run": str(os.getpid())}
     try:
-        warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
+        warehouse.replace_partition(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
     except StoreConflictError:
         return False
     return True
@@ -156,9 +157,9 @@ def _read(trial: Trial, process: str, ready: Barrier, told: Any, over: Event) ->
 def _read_number(warehouse: Warehouse, shard: str) -> int | None:
     try:
         # As a stage looks at its input, and then reads it.
-        warehouse.slice_version(_TABLE, shard, ALL)
-        return _number(warehouse.read_slice(_TABLE, shard, ALL))
-    except DamagedSliceError:
+        warehouse.partition_version(_TABLE, shard, ALL)
+        return _number(warehouse.read_partition(_TABLE, shard, ALL))
+    except DamagedPartitionError:
         return None
 
 
@@ -172,7 +173,7 @@ def run(trial: Trial) -> dict[str, float]:
     told, over = processes.Queue(), processes.Event()
     _, warehouse = _open(trial, "watcher")
     for shard in trial.shards:
-        warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, 0), metadata={"number": "0"})
+        warehouse.replace_partition(_TABLE, shard, ALL, _rows(shard, 0), metadata={"number": "0"})
     writers = [
         processes.Process(target=_write, args=(trial, f"writer-{number}", ready, told))
         for number in range(trial.writers)
@@ -198,7 +199,7 @@ def run(trial: Trial) -> dict[str, float]:
     for _ in range(len(writers) + 3 * len(readers)):
         name, count = told.get(timeout=60)
         figures[name] += count
-    wanted = trial.writers * trial.slices * trial.increments
+    wanted = trial.writers * trial.partitions * trial.increments
     found = sum(_read_number(warehouse, shard) or 0 for shard in trial.shards)
     return {"lost": wanted - found, **figures, "additions": wanted, "seconds": round(seconds, 1)}
 
@@ -233,7 +234,7 @@ def main() -> None:
     parser.add_argument("--places", nargs="+", choices=_PLACES, default=list(_PLACES[:2]))
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--readers", type=int, default=2)
-    parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--partitions", type=int, default=20)
     parser.add_argument("--increments", type=int, default=5)
     parser.add_argument("--store", help="s3://bucket/prefix")
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -249,7 +250,7 @@ def main() -> None:
                 name == "folder",
                 options.writers,
                 options.readers,
-                options.slices,
+                options.partitions,
                 options.increments,
             )
             figures["places"][name] = run(trial)

@@ -23,7 +23,7 @@ from toolformer.samples import SampledCall, SamplingParameters
 from tools.prompting import load_prompt
 from tools.protocol import ToolCall
 
-LEAST_NUMBERS = 4
+MIN_NUMBERS = 4
 MAX_NEW_TOKENS = 24
 SEED = 0
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -143,7 +143,7 @@ def read_documents(
     ]
     if len(documents) < count:
         raise SystemExit(
-            f"{file} holds {len(documents)} texts with at least {LEAST_NUMBERS} numbers; "
+            f"{file} holds {len(documents)} texts with at least {MIN_NUMBERS} numbers; "
             f"{count} are needed. Name a larger file with --documents."
         )
     return documents
@@ -155,7 +155,7 @@ def texts_with_numbers(file: Path) -> Iterator[tuple[int, str]]:
     with opened(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             text = json.loads(line)["text"]
-            if len(_NUMBER.findall(text)) >= LEAST_NUMBERS:
+            if len(_NUMBER.findall(text)) >= MIN_NUMBERS:
                 yield number, text
 
 

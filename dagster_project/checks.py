@@ -1,7 +1,7 @@
 """Asset checks: measurements of all shards that warn.
 
-What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a slice is
-written.
+What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a partition
+is written.
 """
 
 import dagster as dg

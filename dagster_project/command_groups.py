@@ -224,10 +224,10 @@ def cluster_seed() -> None:
     from dagster_project.shared_files import seed
 
     home = Home.find()
-    slices, others = seed(home)
+    partitions, others = seed(home)
     console.say(
-        f"{home.store} has {slices} slices and {others} other files and folders of {home.root} "
-        "now. The home is this machine's copy of it from here on."
+        f"{home.store} has {partitions} partitions and {others} other files and folders of "
+        f"{home.root} now. The home is this machine's copy of it from here on."
     )
 
 

@@ -7,7 +7,7 @@ from assets.documents import documents
 from assets.evaluation import report, results, studies
 from assets.pipeline import PIPELINE
 from assets.shard_asset import shard_assets
-from assets.training import call_threshold, finetuning, training_set
+from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home
 from dagster_project.jobs import JOBS
@@ -25,7 +25,7 @@ _MODULES = [
     corpus,
     training_set,
     finetuning,
-    call_threshold,
+    min_call_probability,
     statistics,
     results,
     report,

@@ -38,7 +38,7 @@ class Fingerprint:
         return hex_digest(canonical)
 
     def metadata(self) -> dict[str, str]:
-        """What is stored with a slice."""
+        """What is stored with a partition."""
         return {FINGERPRINT: self.digest, PARTS: json.dumps(dict(self.parts), sort_keys=True)}
 
     def with_part(self, name: str, part: object) -> "Fingerprint":
@@ -46,7 +46,7 @@ class Fingerprint:
         return Fingerprint({**self.parts, name: json.dumps(part)})
 
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
-        """Why a slice with the stored metadata is out of date; None when it is not."""
+        """Why a partition with the stored metadata is out of date; None when it is not."""
         if stored is None:
             return "missing"
         if stored.get(FINGERPRINT) == self.digest:

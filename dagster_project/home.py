@@ -2,7 +2,7 @@
 
 Locks are files: those of one machine (device, living process) in its cache, those of shared data in
 the home, those of the manifest and of an index beside them. They are taken in this order, so that
-no two processes wait for each other: a device, the corpus, the shards, the manifest, a slice or
+no two processes wait for each other: a device, the corpus, the shards, the manifest, a partition or
 another output. Who holds one may wait for a later one only: a command that changes the sources
 loads no model while it does.
 """
@@ -25,7 +25,7 @@ from warehouse.layout import EMPTY_SHARD
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
-    from warehouse.store.slice_store import MirroredStore
+    from warehouse.store.partition_store import MirroredStore
 
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
@@ -135,8 +135,8 @@ class Home:
 
         return mirrored_files(store, self.root, self.copies)
 
-    def slice_store(self) -> "MirroredStore | None":
-        """Where the slices are published; None where that is the folder of the warehouse.
+    def partition_store(self) -> "MirroredStore | None":
+        """Where the partitions are published; None where that is the folder of the warehouse.
 
         Raises:
             StoreError: the store cannot be used, or the home holds rows that are not the store's.
@@ -150,7 +150,7 @@ class Home:
                 )
             return None
         from warehouse.store.objects import open_store
-        from warehouse.store.slice_store import MirroredStore
+        from warehouse.store.partition_store import MirroredStore
 
         return MirroredStore(open_store(self.store), self.warehouse, self.files)
 
@@ -176,7 +176,7 @@ class Home:
 
     @property
     def warehouse(self) -> Path:
-        """Folder of the Parquet slices."""
+        """Folder of the Parquet partitions."""
         return self.root / "warehouse"
 
     @property
@@ -262,9 +262,9 @@ class Home:
         # The model card and the calibration are written into a model that is there.
         remove_abandoned(self.models.glob("*/*.tmp"))
 
-    def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
-        """Held while a slice is made: a second run over it waits, then finds the work done."""
-        return self._shared_lock(f"{table}.{shard}.{slice_name}")
+    def partition_lock(self, table: str, shard: str, partition_name: str) -> FileLock:
+        """Held while a partition is made: a second run over it waits, then finds the work done."""
+        return self._shared_lock(f"{table}.{shard}.{partition_name}")
 
     def device_lock(self, device: str) -> FileLock:
         """Held while a model is loaded: one model at a time per device.
@@ -274,7 +274,7 @@ class Home:
         return self._node_lock(f"device-{device.replace(':', '-')}")
 
     def output_lock(self, name: str) -> FileLock:
-        """Held while an output that is no slice is made, such as a model."""
+        """Held while an output that is no partition is made, such as a model."""
         return self._shared_lock(name)
 
     def process_lock(self, name: str) -> FileLock:

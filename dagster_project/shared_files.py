@@ -138,26 +138,26 @@ def seed(home: Home) -> tuple[int, int]:
     """Put what a home holds into its object store, which has nothing yet.
 
     Returns:
-        How many slices and how many other files and folders were published.
+        How many partitions and how many other files and folders were published.
 
     Raises:
         StoreError: no store is named, or it has what is not of this home.
     """
     from toolformer.sources.manifest import manifest_path
     from warehouse.store.files import mirrored_files
-    from warehouse.store.slice_store import MirroredStore
+    from warehouse.store.partition_store import MirroredStore
 
     objects = shared_store(home)
     files = mirrored_files(objects.url, home.root, home.copies)
-    slices = MirroredStore(objects, home.warehouse, files)
+    partitions = MirroredStore(objects, home.warehouse, files)
     # What an interrupted seed has put there is this home's own.
-    if slices.has_foreign() or files.has_foreign():
+    if partitions.has_foreign() or files.has_foreign():
         raise StoreError(
             f"The object store {home.store!r} has something already. Expected an empty prefix: "
             "two corpora do not become one. Name another prefix, or use this store with an empty "
             "TOOLFORMER_HOME, which becomes a copy of it."
         )
-    published = slices.publish_all()
+    published = partitions.publish_all()
     # Not the converted embedded model: each machine converts its own.
     paths = [
         manifest_path(home.sources),

@@ -47,21 +47,23 @@ def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _new_homes_are_copies(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_home: Path
 ) -> None:
-    """A new home takes zero-row slices and Dagster's databases from the first one.
+    """A new home takes zero-row partitions and Dagster's databases from the first one.
 
     They are the same everywhere, and writing them takes half a second. What the code does about
     them itself, it does all the same, and finds them there. Tests of the warehouse write them.
     """
-    slices = sys.modules.get("warehouse.slices")
-    if slices and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
-        copied = partial(_with_empty_slice, first_home / "warehouse", slices.ensure_empty_slice)
-        monkeypatch.setattr(slices, "ensure_empty_slice", copied)
+    partitions = sys.modules.get("warehouse.partitions")
+    if partitions and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
+        copied = partial(
+            _with_empty_partition, first_home / "warehouse", partitions.ensure_empty_partition
+        )
+        monkeypatch.setattr(partitions, "ensure_empty_partition", copied)
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
         begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
 
 
-def _with_empty_slice(
+def _with_empty_partition(
     first: Path, write: Callable[[Path, str], None], folder: Path, table: str
 ) -> None:
     if not (folder / table).exists():

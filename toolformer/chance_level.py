@@ -17,14 +17,14 @@ _FEWEST = 10
 _SIGNIFICANT_DEVIATION = NormalDist().inv_cdf(0.95)
 
 
-def chance_sample_size(calls: int, *, most: int) -> int:
+def chance_sample_size(calls: int, *, max_size: int) -> int:
     """How many of a shard's calls of one tool are in the chance sample.
 
     Example:
-        >>> [chance_sample_size(calls, most=200) for calls in (4, 60, 500, 9000)]
+        >>> [chance_sample_size(calls, max_size=200) for calls in (4, 60, 500, 9000)]
         [4, 10, 50, 200]
     """
-    return min(most, calls, max(_FEWEST, calls // _SHARE))
+    return min(max_size, calls, max(_FEWEST, calls // _SHARE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LossForm:
-    """The form of all losses of a slice.
+    """The form of all losses of a partition.
 
     Attributes:
         weights: w_t of the tokens from the position on.

@@ -100,7 +100,7 @@ class PrefixScorer(CallScorer):
             }
 
         losses = work.checkpoint.step("without-call", compute)
-        # Its batches are those of the shard's texts, which no slice keeps.
+        # Its batches are those of the shard's texts, which no partition keeps.
         work.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
         return losses
 

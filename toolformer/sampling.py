@@ -225,7 +225,7 @@ def sample_shard(
                 branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
                 window_tokens=window_tokens,
                 prompt_tokens=prefix.length,
-                most_new_tokens=parameters.max_new_tokens,
+                max_new_tokens=parameters.max_new_tokens,
             ),
         },
     )

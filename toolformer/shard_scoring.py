@@ -62,7 +62,7 @@ class LossesWanted:
         return (
             calls
             if self.is_every_call_sampled
-            else chance_sample_size(calls, most=self.chance_calls)
+            else chance_sample_size(calls, max_size=self.chance_calls)
         )
 
     def is_reached(self, losses: CallLosses) -> bool:

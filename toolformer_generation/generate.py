@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
-from toolformer.decoding import call_threshold
+from toolformer.decoding import calibration
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError
@@ -56,7 +56,7 @@ def toolformer_generate(
     tools: Sequence[Tool] | None = None,
     date: datetime.date | None = None,
     call_top_k: int = _DECODING.call_top_k,
-    least_call_probability: float | None = None,
+    min_call_probability: float | None = None,
     max_calls: int = _DECODING.max_calls,
     max_call_tokens: int = _DECODING.max_call_tokens,
     max_result_tokens: int = _EXECUTION.max_result_tokens,
@@ -82,7 +82,7 @@ def toolformer_generate(
             that opens a call.
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
-        least_call_probability: a call is opened only where its opening also has this probability;
+        min_call_probability: a call is opened only where its opening also has this probability;
             0 leaves k alone to decide, as in the paper. None takes what `toolformer train`
             calibrated, from the directory that the model was loaded from; without that no call is
             opened, and the log says so.
@@ -114,7 +114,7 @@ def toolformer_generate(
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools or ()).items()}
     directory = Path(model.name_or_path) if model.name_or_path else None
     # Without tools there is nothing to open, and nothing to be said of it.
-    given = least_call_probability if named else CLOSED
+    given = min_call_probability if named else CLOSED
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
@@ -134,7 +134,7 @@ def toolformer_generate(
             max_call_tokens=max_call_tokens,
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
-            least_call_probability=call_threshold.least_call_probability(directory, given),
+            min_call_probability=calibration.min_call_probability(directory, given),
         ),
         run_calls=call_runner(
             named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)

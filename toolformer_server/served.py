@@ -30,7 +30,7 @@ class Served:
         batch: decodes it.
         settings: of the server.
         toolbox: its tools, opened for decoding and prepared.
-        least_call_probability: that the opening of a call must have.
+        min_call_probability: that the opening of a call must have.
         context_length: of the model, in tokens.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
@@ -40,7 +40,7 @@ class Served:
     batch: LiveBatch
     settings: Settings
     toolbox: Toolbox
-    least_call_probability: float
+    min_call_probability: float
     context_length: int
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
@@ -63,7 +63,7 @@ class Served:
                 "tools": list(self.toolbox.tools),
                 "unavailable": dict(self.toolbox.unavailable),
                 "call_top_k": decoding.call_top_k,
-                "min_call_probability": self.least_call_probability,
+                "min_call_probability": self.min_call_probability,
                 "max_calls": decoding.max_calls,
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
@@ -110,7 +110,7 @@ class Served:
             tuple(toolbox.tools),
             max_new_tokens=body.max_tokens,
             call_top_k=body.call_top_k,
-            least_call_probability=self.least_call_probability if given is None else given,
+            min_call_probability=self.min_call_probability if given is None else given,
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)

@@ -25,7 +25,7 @@ from tools.translation.nllb import NllbTranslator
 from tools.translation.preselection import preselect_by_language
 
 # Translations kept in memory; models ask for the same phrase again and again.
-_MOST_KEPT = 100_000
+_MAX_KEPT = 100_000
 
 
 class MachineTranslation(Tool):
@@ -232,7 +232,7 @@ class MachineTranslation(Tool):
             batch = ordered[start : start + at_once]
             for phrase, answer in zip(batch, self._translate_batch(batch, language), strict=True):
                 found[phrase] = _checked(phrase, answer)
-            if len(self._kept) >= _MOST_KEPT:
+            if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
             self._kept |= {
                 phrase: answer for phrase in batch if isinstance(answer := found[phrase], str)

@@ -27,7 +27,7 @@ _NUMBER_AFTER_EQUALS = re.compile(
     re.IGNORECASE,
 )
 _WINDOW_TOKENS = 100
-_MOST_DIGITS = 30
+_MAX_DIGITS = 30
 
 
 def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) -> Preselection:
@@ -75,7 +75,7 @@ def _holds_computed_number(numbers: list[tuple[str, int]]) -> bool:
     looked at once, and its results are looked up among the numbers of the text.
     """
     # Serial numbers and digits of π are nobody's result, and would make the integers long.
-    numbers = [(digits, token) for digits, token in numbers if len(digits) <= _MOST_DIGITS]
+    numbers = [(digits, token) for digits, token in numbers if len(digits) <= _MAX_DIGITS]
     decimals = max((len(digits.partition(".")[2]) for digits, _ in numbers), default=0)
     # All values as integers, `scale` to the unit, `per_cent` to a hundredth: exact and fast.
     scale = 10 ** max(decimals, 2)

@@ -16,7 +16,7 @@ _ENDING = f"Input: {SLOT}\nOutput:"
 _CALL = re.compile(r"\[(?P<name>[A-Za-z_][A-Za-z0-9_]*)\([^\[\]]*\)\]")
 _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
 
-LEAST_EXAMPLES = 3
+MIN_EXAMPLES = 3
 SHORT = "short"
 """What the settings call the short prompts that come with the project."""
 
@@ -94,10 +94,10 @@ def draft_prompt(
         >>> prompt.splitlines()[2:4]
         ['Input: A b.', 'Output: A [Echo(b)] b.']
     """
-    if len(examples) < LEAST_EXAMPLES:
+    if len(examples) < MIN_EXAMPLES:
         raise PromptError(
             f"There are {len(examples)} examples for the prompt of {name}. Expected at least "
-            f"{LEAST_EXAMPLES} texts with calls in them."
+            f"{MIN_EXAMPLES} texts with calls in them."
         )
     calls, demonstrations = [f"[{name}({', '.join(parameters)})]"] if parameters else [], []
     for example in examples:

@@ -33,7 +33,7 @@ class QA(RetrievalTool):
         reader: Reads the best of them.
         passages: Passages that are read, at least 1.
         depth: Passages that are ranked before those of the text itself are passed over.
-        least_probability: Answers that the reader finds less probable are not given, 0 to 1.
+        min_probability: Answers that the reader finds less probable are not given, 0 to 1.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
             copy when the call's own text contains them.
     """
@@ -51,7 +51,7 @@ class QA(RetrievalTool):
         *,
         passages: PositiveInt = 3,
         depth: int = 20,
-        least_probability: Annotated[float, Field(ge=0, le=1)] = 0.01,
+        min_probability: Annotated[float, Field(ge=0, le=1)] = 0.01,
         overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
     ) -> None:
         if depth < passages:
@@ -62,7 +62,7 @@ class QA(RetrievalTool):
         self.reader = reader
         self.passages = passages
         self.depth = depth
-        self.least_probability = least_probability
+        self.min_probability = min_probability
         self.overlap_share = overlap_share
 
     # A property, because answers change when an index is built anew during the tool's life.
@@ -71,7 +71,7 @@ class QA(RetrievalTool):
         """Everything that answers depend on, index and model included."""
         return (
             f"{self.sampling_version} passages={self.passages} depth={self.depth} "
-            f"least_probability={self.least_probability:g} overlap_share={self.overlap_share:g} "
+            f"min_probability={self.min_probability:g} overlap_share={self.overlap_share:g} "
             f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
         )
 
@@ -129,14 +129,14 @@ class QA(RetrievalTool):
             self.reader.check_available()
 
     def _answer(self, question: str, answer: Answer | None) -> str | ToolCallError:
-        if answer is not None and answer.probability >= self.least_probability:
+        if answer is not None and answer.probability >= self.min_probability:
             return answer.text
         found = "no answer" if answer is None else f"at best {answer.text!r}"
         return ToolCallError(
             "unsure",
             f"Question answering is not sure about {question[:60]!r}: it found {found}. Expected "
-            f"an answer with a probability of {self.least_probability:g} or more "
-            "(least_probability).",
+            f"an answer with a probability of {self.min_probability:g} or more "
+            "(min_probability).",
         )
 
 

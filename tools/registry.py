@@ -26,7 +26,7 @@ _ENTRIES: Mapping[str, str] = MappingProxyType(
 TOOL_NAMES: tuple[str, ...] = tuple(_ENTRIES)
 """The tools of this project; `tool_names` also has those from outside."""
 
-# Slices of all tools together have this name.
+# Partitions of all tools together have this name.
 _TAKEN = frozenset({*_ENTRIES, "all"})
 _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 

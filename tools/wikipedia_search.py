@@ -173,11 +173,11 @@ def format_snippet(passage: Passage, snippet_words: int) -> str:
     return " > ".join(part for part in map(clean_result, parts) if part)
 
 
-def cut_words(text: str, most_words: int) -> str:
+def cut_words(text: str, max_words: int) -> str:
     """Return the first words of a text, with single spaces between them.
 
     Example:
         >>> cut_words("The canal  opened in 1869.", 3)
         'The canal opened'
     """
-    return " ".join(text.split()[:most_words])
+    return " ".join(text.split()[:max_words])

@@ -1,1 +1,1 @@
-"""The warehouse: DuckDB over one Parquet file per slice."""
+"""The warehouse: DuckDB over one Parquet file per partition."""

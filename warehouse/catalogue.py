@@ -1,4 +1,4 @@
-"""Creates the views: of each table over its slices, of their counts, and those of `views/*.sql`.
+"""Creates the views: each table over its partitions, their counts, and those of `views/*.sql`.
 
 The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
 for people, which is written anew beside and renamed, and never opened again by this code.
@@ -16,8 +16,8 @@ from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.descriptions import describe
-from warehouse.errors import SlicesChangingError, StorageError
-from warehouse.layout import damaged_slices
+from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.layout import damaged_partitions
 from warehouse.needs import (
     METADATA_VIEW,
     STATISTICS_VIEWS,
@@ -26,8 +26,8 @@ from warehouse.needs import (
     everything,
     view_text,
 )
+from warehouse.partitions import damaged_error
 from warehouse.schema import TableSchema, renamed, schema_text, table_schema, tables, view_name
-from warehouse.slices import damaged_error
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the slices of a table are read from, each as the SQL behind `from`.
+    """Where the partitions of a table are read from, each as the SQL behind `from`.
 
     Attributes:
-        rows: of the slices.
+        rows: of the partitions.
         metadata: what their footers hold, by `file_name`, `key` and `value`.
     """
 
@@ -60,7 +60,7 @@ def create_views(
         remembered: The SQL of counts that need not be read from footers, by their names.
 
     Raises:
-        duckdb.Error: A slice is damaged, or was moved away at that moment.
+        duckdb.Error: A partition is damaged, or was moved away at that moment.
     """
     for name in tables():
         if name in needs.rows:
@@ -95,7 +95,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def metadata_of(sources: Mapping[str, Source]) -> str:
-    """Returns the SQL that selects what is stored with each slice beside its rows."""
+    """Returns the SQL that selects what is stored with each partition beside its rows."""
     of_tables = (
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
@@ -104,7 +104,7 @@ def metadata_of(sources: Mapping[str, Source]) -> str:
 
 
 def shown_columns(schema: TableSchema) -> str:
-    """Returns the SQL that selects the columns of a table's slices under the names of its view."""
+    """Returns the SQL that selects a table's columns under the names of its view."""
     # They are named, so that their order does not depend on which file comes first.
     shown = [
         f"{sql_name(column)} as {sql_name(view_name(column))}" for column in schema.column_names
@@ -113,7 +113,7 @@ def shown_columns(schema: TableSchema) -> str:
 
 
 def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
-    """Returns the SQL that reads these versions of a table's slices."""
+    """Returns the SQL that reads these versions of a table's partitions."""
     listed = ", ".join(sql_literal(str(path)) for path in files)
     return Source(
         f"read_parquet([{listed}], {_options(schema)})",
@@ -122,7 +122,7 @@ def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
 
 
 def lasting_source(schema: TableSchema, folder: Path) -> Source:
-    """Returns the SQL that reads the slices of a table as they are whenever it is run.
+    """Returns the SQL that reads the partitions of a table as they are whenever it is run.
 
     DuckDB lists the folder once for each pattern, in the order of the join. The newest versions are
     chosen from the first list, so the second one has them all: it is made while they still lie
@@ -162,8 +162,8 @@ def write_database(folder: Path, database_file: Path) -> None:
 
     Raises:
         StorageError: The disk refused the write.
-        DamagedSliceError: A slice cannot be read, so its table has no view.
-        SlicesChangingError: Slices were moved away meanwhile.
+        DamagedPartitionError: A partition cannot be read, so its table has no view.
+        PartitionsChangingError: Partitions were moved away meanwhile.
     """
     import duckdb
 
@@ -188,10 +188,10 @@ def write_database(folder: Path, database_file: Path) -> None:
             "of its folder; the rows themselves are intact."
         ) from error
     except duckdb.Error as error:
-        if damaged := damaged_slices(folder):
+        if damaged := damaged_partitions(folder):
             raise damaged_error(damaged) from error
-        raise SlicesChangingError(
-            f"The views cannot be created: {error}. No slice is damaged: check the free space, "
+        raise PartitionsChangingError(
+            f"The views cannot be created: {error}. No partition is damaged: check the free space, "
             "and if a build is running, run the command again."
         ) from error
 

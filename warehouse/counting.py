@@ -1,4 +1,4 @@
-"""What the rows of a slice come to: counted when it is written, and kept in its footer.
+"""What the rows of a partition come to: counted when it is written, and kept in its footer.
 
 A footer is a few kilobytes, so statistics of any number of rows cost no more than opening the
 files. Counts are published with their rows, as one file. Each file of `counts/` is one relation:
@@ -29,7 +29,7 @@ _DIGEST_CHARACTERS = 32
 
 
 def counts_of(table: str) -> list[str]:
-    """Returns the counts that slices of a table keep."""
+    """Returns the counts that partitions of a table keep."""
     return [name for name, counted in COUNTS.items() if counted == table]
 
 
@@ -39,7 +39,7 @@ def counts_text(name: str) -> str:
 
 
 def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, str]:
-    """Counts the rows of a table and returns what stands of them in a slice's footer, by key."""
+    """Counts the rows of a table and returns the entries of a partition's footer, by key."""
     entries = {}
     for name in counts_of(table):
         statement = (
@@ -53,7 +53,7 @@ def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[
 
 
 def from_footers(name: str, metadata: str) -> str:
-    """Returns the SQL that selects counts from the footers of slices.
+    """Returns the SQL that selects counts from the footers of partitions.
 
     Args:
         metadata: SQL behind `from`: what the footers hold, by `file_name`, `key` and `value`.
@@ -67,21 +67,21 @@ def rows_of_lists(lists: str) -> str:
 
 
 def lists_in_footers(name: str, metadata: str) -> str:
-    """Returns the SQL that selects the counts of each slice as a list: `file_name`, `counted`."""
+    """Returns the SQL that selects each partition's counts as a list: `file_name`, `counted`."""
     start = _DIGEST_CHARACTERS + 1
     return f"""
         select
             file_name,
             case
                 when stored is null then error(
-                    'Slice ''' || file_name || ''' is not whole: its counts are missing. '
+                    'Partition ''' || file_name || ''' is not whole: its counts are missing. '
                     || 'Remove it, then run `toolformer build`.'
                 )
                 when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
-                    then error('Slice ''' || file_name || ''' is damaged.')
+                    then error('Partition ''' || file_name || ''' is damaged.')
                 else substring(stored, {start})::json::{types_of_counts()[name]}
             end as counted
-        -- Every slice has metadata, so one without these counts is met here, too.
+        -- Every partition has metadata, so one without these counts is met here, too.
         from (
             select
                 file_name,

@@ -1,7 +1,7 @@
-"""Delta Lake logs over the slices as they are, for programs that read Delta tables.
+"""Delta Lake logs over the partitions as they are, for programs that read Delta tables.
 
 `<table>/_delta_log/<number>.json` adds and removes files; all of them in order name the newest
-versions of the slices. The package `deltalake` cannot ask other writers to keep away.
+versions of the partitions. The package `deltalake` cannot ask other writers to keep away.
 """
 
 import json
@@ -13,18 +13,18 @@ from typing import Any
 
 from toolformer.ground.whole_files import remove_abandoned, write_new
 from warehouse.errors import DeltaLogError, StorageError
-from warehouse.layout import list_slices, table_folder
+from warehouse.layout import list_partitions, table_folder
 from warehouse.schema import FIELD, TableSchema, table_schema
 
 LOG_FOLDER = "_delta_log"
 # Readers look at the first number alone. A writer has to refuse features that it does not know: an
-# optimizer of tables would put rows of its own between the slices.
+# optimizer of tables would put rows of its own between the partitions.
 _PROTOCOL = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["toolformer"]}
 _DELTA_TYPES = {"varchar": "string", "bigint": "long"}
 
 
 def refresh_delta_log(folder: Path, table: str) -> tuple[int, int] | None:
-    """Makes the log of a table name the newest versions of its slices, and no other file.
+    """Makes the log of a table name the newest versions of its partitions, and no other file.
 
     Any number of processes may do so at once. A table without rows has a log with its columns.
     Returns how many files were added and removed; None where the log was up to date.
@@ -49,13 +49,13 @@ def refresh_delta_log(folder: Path, table: str) -> tuple[int, int] | None:
 
 
 def _commit_changes(folder: Path, schema: TableSchema, log: Path) -> tuple[int, int] | None:
-    # The log comes first: then the slices are at least as new as what it names.
+    # The log comes first: then the partitions are at least as new as what it names.
     commits, metadata, known = _read_log(log)
-    slices = {
+    partitions = {
         info.path.relative_to(log.parent).as_posix(): info.bytes
-        for info in list_slices(folder, schema.name)
+        for info in list_partitions(folder, schema.name)
     }
-    added, removed = sorted(slices.keys() - known), sorted(known - slices.keys())
+    added, removed = sorted(partitions.keys() - known), sorted(known - partitions.keys())
     now = time.time_ns() // 1_000_000
     actions: list[dict[str, Any]] = [] if commits else [{"protocol": _PROTOCOL}]
     wanted = {"id": str(uuid.uuid4()), "createdTime": now, **metadata, **_described(schema)}
@@ -64,7 +64,7 @@ def _commit_changes(folder: Path, schema: TableSchema, log: Path) -> tuple[int, 
     for path in removed:
         actions.append({"remove": {"path": path, "deletionTimestamp": now, "dataChange": True}})
     for path in added:
-        file = {"path": path, "partitionValues": {}, "size": slices[path]}
+        file = {"path": path, "partitionValues": {}, "size": partitions[path]}
         actions.append({"add": {**file, "modificationTime": now, "dataChange": True}})
     if not actions:
         return None
@@ -103,7 +103,7 @@ def _described(schema: TableSchema) -> dict[str, Any]:
         # `shard` is none: the files have it as a column, and readers would take it from two places.
         "partitionColumns": [],
         "configuration": {
-            # Some programs vacuum without asking: slices that no log names yet outlive that.
+            # Some programs vacuum without asking: partitions that no log names yet outlive that.
             "delta.deletedFileRetentionDuration": "interval 36500 days",
             # Whoever adds a checkpoint would remove the commits before it, which a refresh reads.
             "delta.enableExpiredLogCleanup": "false",
@@ -116,5 +116,5 @@ def _field(name: str, sql_type: str, **metadata: str) -> dict[str, Any]:
     if inner := FIELD.findall(sql_type):
         struct = {"type": "struct", "fields": [_field(*field) for field in inner]}
         delta_type = {"type": "array", "elementType": struct, "containsNull": True}
-    # A slice that is older than a column has no value in it, whatever `schema.sql` asks for.
+    # A partition that is older than a column has no value in it, whatever `schema.sql` asks for.
     return {"name": name, "type": delta_type, "nullable": True, "metadata": metadata}

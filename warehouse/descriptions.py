@@ -78,7 +78,7 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
     for name in COUNTS:
         _comment(connection, "view", name, parse_view_description(counts_text(name)))
     for name in STATISTICS_VIEWS:
-        # Without slices beside it, what these held is a table too.
+        # Without partitions beside it, what these held is a table too.
         kind_here = kind if name == METADATA_VIEW else "view"
         _comment(connection, kind_here, name, parse_view_description(view_text(name)))
     for name in TABLE_MACROS:

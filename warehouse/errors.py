@@ -13,20 +13,20 @@ class UnknownTableError(WarehouseError, LookupError):
     """A table name that `schema.sql` does not define."""
 
 
-class SliceNameError(WarehouseError, ValueError):
-    """A shard or slice name that cannot be part of a path."""
+class PartitionNameError(WarehouseError, ValueError):
+    """A shard or partition name that cannot be part of a path."""
 
 
-class SliceValidationError(WarehouseError, ValueError):
+class PartitionValidationError(WarehouseError, ValueError):
     """A frame whose rows break a constraint of their table; nothing was written."""
 
 
-class SliceNotFoundError(WarehouseError, LookupError):
-    """A slice that was asked for and does not exist."""
+class PartitionNotFoundError(WarehouseError, LookupError):
+    """A partition that was asked for and does not exist."""
 
 
-class DamagedSliceError(WarehouseError, ValueError):
-    """A slice file that cannot be read; the message names it and the remedy."""
+class DamagedPartitionError(WarehouseError, ValueError):
+    """A partition file that cannot be read; the message names it and the remedy."""
 
 
 class StorageError(WarehouseError, OSError):
@@ -41,8 +41,8 @@ class QueryError(WarehouseError, ValueError):
     """A query that DuckDB or the read-only rule refused."""
 
 
-class SlicesChangingError(WarehouseError, RuntimeError):
-    """A query met replaced slices at every attempt."""
+class PartitionsChangingError(WarehouseError, RuntimeError):
+    """A query met replaced partitions at every attempt."""
 
 
 class LayoutError(WarehouseError, ValueError):

@@ -1,8 +1,8 @@
-"""Where slices lie on disk and how they may be named.
+"""Where partitions lie on disk and how they may be named.
 
-`<folder>/<table>/shard=<shard>/<slice>@<version>.parquet` (`versions.py`); a file being written
+`<folder>/<table>/shard=<shard>/<partition>@<version>.parquet` (`versions.py`); a file being written
 stands there too and ends in `.tmp`. Other files are nobody's rows, whatever they are called.
-A zero-row slice under `shard=none` lets a view exist over a table without rows.
+A zero-row partition under `shard=none` lets a view exist over a table without rows.
 """
 
 import glob
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolformer.ground.whole_files import remove_abandoned, write_whole
-from warehouse.errors import LayoutError, SliceNameError
+from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, table_schema, tables
 from warehouse.versions import (
     is_damaged,
     names_in,
     newest_version,
     newest_versions,
-    slice_of,
+    partition_of,
     superseded,
     versions,
     versions_among,
 )
 
-EMPTY_SHARD, EMPTY_SLICE = "none", "empty"
-"""Directory key and name of the zero-row slice."""
+EMPTY_SHARD, EMPTY_PARTITION = "none", "empty"
+"""Directory key and name of the zero-row partition."""
 
 LAYOUT_VERSION = 1
-"""Raised when stored slices cannot be read, or counted, like those that are written now."""
+"""Raised when stored partitions cannot be read, or counted, like those that are written now."""
 
 LAYOUT_FILE = "layout-version"
 COUNTS_FOLDER = ".counts"
 """Folder of the counts that were read before (`remembered.py`)."""
 
 _SHARD = re.compile(r"[a-z0-9-]+")
-_SLICE = re.compile(r"[A-Za-z0-9._-]+")
+_PARTITION = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class SliceInfo:
-    """One slice on disk; the path is that of its newest version."""
+class PartitionInfo:
+    """One partition on disk; the path is that of its newest version."""
 
     table: str
     shard: str
@@ -56,35 +56,35 @@ def table_folder(folder: Path, table: str) -> Path:
     return folder / table_schema(table).name
 
 
-def slice_folder(folder: Path, table: str, shard: str, name: str) -> Path:
-    """Returns the folder of a slice's versions, whether or not there are any.
+def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
+    """Returns the folder of a partition's versions, whether or not there are any.
 
     Raises:
         UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
+        PartitionNameError: The shard or the name cannot be part of a path.
     """
     schema = table_schema(table)
     if not _SHARD.fullmatch(shard):
-        raise SliceNameError(
+        raise PartitionNameError(
             f"'{shard}' is no shard key: expected lower-case letters, digits and hyphens, "
             "such as 'shard-00000'. Rename the shard."
         )
-    if not _SLICE.fullmatch(name) or name.startswith("."):
-        raise SliceNameError(
-            f"'{name}' is no slice name: expected letters, digits, '.', '_' and '-', and no '.' "
-            "in front. Replace the other characters, for example '/' by '-'."
+    if not _PARTITION.fullmatch(name) or name.startswith("."):
+        raise PartitionNameError(
+            f"'{name}' is no partition name: expected letters, digits, '.', '_' and '-', and no "
+            "'.' in front. Replace the other characters, for example '/' by '-'."
         )
     if schema.is_cross_shard and shard not in (ALL, EMPTY_SHARD):
-        raise SliceNameError(
+        raise PartitionNameError(
             f"Table '{table}' does not belong to one shard, but shard '{shard}' was given: "
             f"expected '{ALL}'."
         )
     return folder / schema.name / f"shard={shard}"
 
 
-def slice_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
-    """Returns the newest version of a slice; None where there is none. See `slice_folder`."""
-    return newest_version(slice_folder(folder, table, shard, name), name)
+def partition_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
+    """Returns the newest version of a partition, or None; see `partition_folder`."""
+    return newest_version(partition_folder(folder, table, shard, name), name)
 
 
 def shard_of(path: Path) -> str | None:
@@ -93,13 +93,13 @@ def shard_of(path: Path) -> str | None:
     return key if prefix == "shard" and _SHARD.fullmatch(key) else None
 
 
-def empty_slice_path(folder: Path, table: str) -> Path | None:
-    """Returns the path of a table's zero-row slice; None where it has none."""
-    return slice_path(folder, table, EMPTY_SHARD, EMPTY_SLICE)
+def empty_partition_path(folder: Path, table: str) -> Path | None:
+    """Returns the path of a table's zero-row partition; None where it has none."""
+    return partition_path(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
 
 
 def split_round(name: str) -> tuple[int, str]:
-    """Returns the sampling round of a slice name and the rest of it.
+    """Returns the sampling round of a partition name and the rest of it.
 
     Example:
         >>> split_round("Calculator"), split_round("round-2.Calculator")
@@ -110,7 +110,7 @@ def split_round(name: str) -> tuple[int, str]:
 
 
 def name_in_round(round_number: int, name: str) -> str:
-    """Returns the name that a slice has in a sampling round; `split_round` takes it apart.
+    """Returns the name that a partition has in a sampling round; `split_round` takes it apart.
 
     Example:
         >>> name_in_round(1, "Calculator"), name_in_round(2, "Calculator")
@@ -119,12 +119,12 @@ def name_in_round(round_number: int, name: str) -> str:
     return name if round_number == 1 else f"round-{round_number}.{name}"
 
 
-def list_slices(folder: Path, table: str, shard: str | None = None) -> list[SliceInfo]:
-    """Lists the slices of a table by shard and name, without the zero-row one.
+def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[PartitionInfo]:
+    """Lists the partitions of a table by shard and name, without the zero-row one.
 
-    A slice that disappears while the list is made is left out.
+    A partition that disappears while the list is made is left out.
     """
-    pattern = "shard=*" if shard is None else slice_folder(folder, table, shard, "x").name
+    pattern = "shard=*" if shard is None else partition_folder(folder, table, shard, "x").name
     found = []
     for directory in sorted(table_folder(folder, table).glob(pattern)):
         key = directory.name.removeprefix("shard=")
@@ -135,20 +135,22 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
                 size = path.stat().st_size
             except FileNotFoundError:
                 continue
-            found.append(SliceInfo(table, key, slice_of(path) or "", path, size))
+            found.append(PartitionInfo(table, key, partition_of(path) or "", path, size))
     return found
 
 
 def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
-    """Returns the newest versions of a table's slices, that without rows among them."""
-    empty = empty_slice_path(folder, table)
+    """Returns the newest versions of a table's partitions, that without rows among them."""
+    empty = empty_partition_path(folder, table)
     keys = None if shards is None or table_schema(table).is_cross_shard else shards
-    paths = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
+    paths = [
+        info.path for info in list_partitions(folder, table) if keys is None or info.shard in keys
+    ]
     return paths if empty is None else [empty, *paths]
 
 
-def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
-    """Returns the slices whose bytes are not those that were written, by path."""
+def damaged_partitions(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
+    """Returns the partitions whose bytes are not those that were written, by path."""
     names = tables() if table_names is None else table_names
     return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
 
@@ -168,25 +170,27 @@ def remove_stale_files(folder: Path, database_file: Path) -> None:
 
 
 def check_layout(folder: Path) -> None:
-    """Refuses a warehouse of another layout; one without slices may have none yet.
+    """Refuses a warehouse of another layout; one without partitions may have none yet.
 
     Raises:
-        LayoutError: It has another version, or slices and no version.
+        LayoutError: It has another version, or partitions and no version.
     """
     file = folder / LAYOUT_FILE
     version = file.read_text(errors="replace").strip() if file.exists() else "none"
     if version == str(LAYOUT_VERSION):
         return
-    slices = (path for path in folder.glob("*/shard=*/*.parquet") if shard_of(path) != EMPTY_SHARD)
-    if version != "none" or any(slices):
+    partitions = (
+        path for path in folder.glob("*/shard=*/*.parquet") if shard_of(path) != EMPTY_SHARD
+    )
+    if version != "none" or any(partitions):
         raise layout_error(folder, version)
 
 
 def layout_error(place: Path | str, version: str) -> LayoutError:
-    """Returns the error for slices of another layout."""
+    """Returns the error for partitions of another layout."""
     return LayoutError(
         f"The warehouse '{place}' has layout version {version}, expected {LAYOUT_VERSION}: its "
-        "slices cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "
+        "partitions cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "
         "into an empty folder, then run `TOOLFORMER_HOME=FOLDER toolformer build` (with an object "
         "store, set TOOLFORMER_STORE to an empty prefix too)."
     )

@@ -1,4 +1,4 @@
-"""What a statement reads: rows of tables, footers of their slices, and views over these.
+"""What a statement reads: rows of tables, footers of their partitions, and views over these.
 
 Does not read anything itself but the SQL of the views.
 """
@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from warehouse.counting import COUNTS, RELATION
 from warehouse.schema import sql_texts, tables
 
-METADATA_VIEW = "slice_metadata"
+METADATA_VIEW = "partition_metadata"
 """The view of what stands in the footers of the tables at hand."""
 
 TABLE_MACROS = {"kept_at": "chosen_threshold", "call_costs_at": "price_per_hour"}
@@ -37,7 +37,7 @@ class Needs:
 
     Attributes:
         rows: tables whose rows are read.
-        footers: tables of whose slices only the footers are read.
+        footers: tables of whose partitions only the footers are read.
         views: of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
     """
 

@@ -1,8 +1,8 @@
 """Runs one reading statement over the views.
 
-The versions of the slices are chosen once, before the statement runs, so each slice is read as it
-was at one moment. Of foreign statements only a single select is accepted, and the connection sees
-no file outside the warehouse and no network.
+The versions of the partitions are chosen once, before the statement runs, so each partition is read
+as it was at one moment. Of foreign statements only a single select is accepted, and the connection
+sees no file outside the warehouse and no network.
 """
 
 import re
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
 from warehouse.reading import (
     are_there,
@@ -52,7 +52,8 @@ def run_query(
 
     Args:
         sql: The statement; the parameters stand in it as `$name`.
-        shards: Only the slices of these are read, of tables that are cut by shard; by default all.
+        shards: Only the partitions of these are read, of tables that are cut by shard; by default
+            all.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -61,8 +62,8 @@ def run_query(
 
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
-        DamagedSliceError: A slice of a table in the statement cannot be read.
-        SlicesChangingError: Slices were moved away at every attempt.
+        DamagedPartitionError: A partition of a table in the statement cannot be read.
+        PartitionsChangingError: Partitions were moved away at every attempt.
     """
     return _run(folder, sql, parameters, shards, _frame)
 
@@ -106,8 +107,8 @@ def _run(
                 continue
             refuse_damaged(path for table in needs.footers for path in files[table])
             raise refused(error) from error
-    raise SlicesChangingError(
-        f"Slices of {', '.join(sorted(needs.tables))} were moved away during each of "
+    raise PartitionsChangingError(
+        f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
         "the build."
     ) from failure
@@ -119,14 +120,14 @@ def stream_query(
 ) -> Iterator["pa.RecordBatchReader"]:
     """Runs a query of the project; its rows can be read inside the block, however many.
 
-    It is not repeated where slices were moved away: its first rows are used by then.
+    It is not repeated where partitions were moved away: its first rows are used by then.
 
     Yields:
-        The batches, with their schema. Sorting spills to the disk beside the slices.
+        The batches, with their schema. Sorting spills to the disk beside the partitions.
 
     Raises:
-        DamagedSliceError: A slice cannot be read.
-        SlicesChangingError: A slice was moved away while rows were read.
+        DamagedPartitionError: A partition cannot be read.
+        PartitionsChangingError: A partition was moved away while rows were read.
         QueryError: DuckDB refused the statement, or could not go on with it.
     """
     import duckdb
@@ -141,8 +142,8 @@ def stream_query(
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         # An error of whoever reads comes by here as well.
         if not are_there(files):
-            raise SlicesChangingError(
-                "Slices were moved away while their rows were read: a build runs. Run the same "
+            raise PartitionsChangingError(
+                "Partitions were moved away while their rows were read: a build runs. Run the same "
                 "again, or after the build."
             ) from error
         if isinstance(error, duckdb.Error):

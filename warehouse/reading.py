@@ -1,4 +1,4 @@
-"""Opens the views over chosen versions of slices, for statements that read."""
+"""Opens the views over chosen versions of partitions, for statements that read."""
 
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from warehouse.descriptions import describe
 from warehouse.errors import QueryError
 from warehouse.layout import files_of
 from warehouse.needs import Needs, everything
+from warehouse.partitions import damaged_error, ensure_empty_partition
 from warehouse.remembered import remembered_counts
 from warehouse.schema import table_schema
-from warehouse.slices import damaged_error, ensure_empty_slice
 from warehouse.versions import is_damaged
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ Files = Mapping[str, Sequence[Path]]
 
 
 def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
-    """Returns the newest versions of the slices that are read.
+    """Returns the newest versions of the partitions that are read.
 
     Raises:
-        DamagedSliceError: The rows of one of them are not as they were written.
+        DamagedPartitionError: The rows of one of them are not as they were written.
     """
     for table in needs.tables:
-        ensure_empty_slice(folder, table)
+        ensure_empty_partition(folder, table)
     files = {table: files_of(folder, table, shards) for table in needs.tables}
     # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
     # has digests of its own.
@@ -79,7 +79,7 @@ def open_views(
 
     Args:
         remembers: Whether counts are taken from what was read before, and kept for the next
-            statement; for the slices of all shards.
+            statement; for the partitions of all shards.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.

@@ -1,8 +1,8 @@
-"""Counts of slices that were read before, so that statistics need not open thousands of footers.
+"""Counts of partitions that were read before, so statistics need not open thousands of footers.
 
     .counts/<name>    a digest of what follows, and a Parquet file: file_name, counted
 
-A version of a slice never changes, so its counts hold for good. What is lost or damaged is read
+A version of a partition never changes, so its counts hold for good. What is lost or damaged is read
 from the footers again. Does not know what is counted.
 """
 
@@ -28,10 +28,10 @@ _DIGEST_BYTES = 16
 def remembered_counts(
     connection: "duckdb.DuckDBPyConnection", folder: Path, name: str, files: Sequence[Path]
 ) -> "pl.DataFrame":
-    """Returns the counts of slices, and remembers those that were read for it.
+    """Returns the counts of partitions, and remembers those that were read for it.
 
     Args:
-        files: The newest version of each slice of the table, at least one.
+        files: The newest version of each partition of the table, at least one.
 
     Returns:
         A row for each version: `file_name` within the folder, and the list `counted`.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ALL = "all"
-"""Name of a slice that is a shard's only one, and directory key of tables without shards."""
+"""Name of a partition that is a shard's only one, and directory key of tables without shards."""
 
 _CROSS_SHARD_TABLES = frozenset(
     {
@@ -56,7 +56,7 @@ _DTYPES = {
 def view_name(column: str) -> str:
     """Returns the name of a column that queries need not quote; `window` is reserved in SQL.
 
-    Slices keep the stored name, and views answer to both names.
+    Partitions keep the stored name, and views answer to both names.
 
     Example:
         >>> view_name("window"), view_name("shard")
@@ -102,7 +102,7 @@ class TableSchema:
 
     @property
     def is_cross_shard(self) -> bool:
-        """Whether the table's slices lie under `shard=all` instead of one folder per shard."""
+        """Whether the table's partitions lie under `shard=all` instead of one folder per shard."""
         return self.name in _CROSS_SHARD_TABLES
 
     @property

@@ -1,13 +1,13 @@
 -- The tables of the warehouse: types, constraints and the meaning of every column.
 --
--- This file is the one truth. DuckDB creates a table from it before each write, so a slice
+-- This file is the one truth. DuckDB creates a table from it before each write, so a partition
 -- that breaks a constraint never reaches the disk; `schema.py` reads the same text for the
 -- descriptions. Form that `schema.py` relies on: the lines of comment right above
 -- `create table` describe the table, and each column stands on a line of its own that ends in
 -- its description; further constraints follow after the last column.
 --
 -- `window` is a reserved word. Queries call this column `window_index`, in every table and view
--- that has it; `"window"`, in quotes, is the same column and the name that slices keep.
+-- that has it; `"window"`, in quotes, is the same column and the name that partitions keep.
 --
 -- A NULL passes a CHECK, and DuckDB allows no lambda in one: what holds inside `calls` is
 -- checked in `validation.py`.
@@ -264,7 +264,7 @@ create table evaluation_results (
     precision varchar not null check (precision in ('float32', 'bfloat16')),  -- Floating-point format that the model computed in, float32 for texts.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
-    least_call_probability double not null check (least_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.
+    min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
     metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss).
     prompt varchar,  -- What the model was given.

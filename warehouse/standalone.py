@@ -1,7 +1,7 @@
 """Copies the warehouse into one DuckDB file that needs no other: tables with rows, and the views.
 
 Does not choose where the file lies, and does not copy constraints: the rows met them when their
-slices were written, and keys would be held in memory.
+partitions were written, and keys would be held in memory.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from warehouse.catalogue import (
 from warehouse.connection import open_connection, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
-from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.needs import everything
 from warehouse.reading import are_there, chosen_files
 from warehouse.schema import tables
@@ -36,8 +36,8 @@ def write_standalone_database(
         The number of rows of each table.
 
     Raises:
-        DamagedSliceError: A slice cannot be read.
-        SlicesChangingError: A slice was moved away while it was copied.
+        DamagedPartitionError: A partition cannot be read.
+        PartitionsChangingError: A partition was moved away while it was copied.
         StorageError: The disk refused the write.
     """
     import duckdb
@@ -59,16 +59,16 @@ def write_standalone_database(
                     values = {"round": round_number}
                 (count,) = connection.execute(statement, values).fetchone() or (0,)
                 rows[name] = int(count)
-            connection.execute(f"create table slice_metadata as {metadata_of(sources)}")
+            connection.execute(f"create table partition_metadata as {metadata_of(sources)}")
             for name in COUNTS:
                 connection.execute(f"create view {sql_name(name)} as {counts_text(name)}")
             create_statistics_views(connection)
             describe(connection, "table")
     except duckdb.Error as error:
         if not are_there(files):
-            raise SlicesChangingError(
-                "Slices were moved away while they were copied: a build runs. Run the same again, "
-                "or after the build."
+            raise PartitionsChangingError(
+                "Partitions were moved away while they were copied: a build runs. Run the same "
+                "again, or after the build."
             ) from error
         raise StorageError(
             f"Cannot write '{file}': {error}. Check the free space of its folder, then run the "

@@ -2,7 +2,7 @@
 
 These are columns and types (DuckDB would fill, cast and round in silence), the agreement of rows
 with the path they go to, and everything inside `calls`, which no CHECK can look into. DuckDB checks
-NOT NULL, CHECK and PRIMARY KEY, and `slices.py` reports them.
+NOT NULL, CHECK and PRIMARY KEY, and `partitions.py` reports them.
 """
 
 import difflib
@@ -11,25 +11,25 @@ from collections.abc import Iterable
 import polars as pl
 
 from warehouse.connection import sql_name
-from warehouse.errors import SliceValidationError
+from warehouse.errors import PartitionValidationError
 from warehouse.layout import split_round
 from warehouse.schema import ColumnSchema, TableSchema
 
 _SHOWN_CHARACTERS = 300
-_REMEDY = "Nothing was written; correct the rows and write the slice again."
+_REMEDY = "Nothing was written; correct the rows and write the partition again."
 
 
 def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with exactly the table's types.
 
     Raises:
-        SliceValidationError: A column is unknown, missing or of a type that cannot be meant.
+        PartitionValidationError: A column is unknown, missing or of a type that cannot be meant.
     """
     for name in frame.columns:
         if name not in schema.column_names:
             guess = difflib.get_close_matches(name, schema.column_names, n=1)
             hint = f" Did you mean '{guess[0]}'?" if guess else ""
-            raise SliceValidationError(
+            raise PartitionValidationError(
                 f"Table '{schema.name}' has no column '{name}'.{hint} "
                 f"Expected: {', '.join(schema.column_names)}. {_REMEDY}"
             )
@@ -38,7 +38,7 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
         if column.name in frame.columns:
             present.append(_cast(schema, column, frame[column.name]))
         elif column.is_required and not column.has_default:
-            raise SliceValidationError(
+            raise PartitionValidationError(
                 f"The frame for table '{schema.name}' has no column '{column.name}' "
                 f"({column.description.rstrip('.')}), which every row needs. {_REMEDY}"
             )
@@ -46,12 +46,12 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.DataFrame) -> None:
-    """Checks that the rows belong into the slice they are written to.
+    """Checks that the rows belong into the partition they are written to.
 
     The views take the shard from the path, so a differing column would be overruled in silence.
 
     Raises:
-        SliceValidationError: A row names another shard, tool, round, run or benchmark.
+        PartitionValidationError: A row names another shard, tool, round, run or benchmark.
     """
     if not schema.is_cross_shard:
         _require_constant(schema, frame, "shard", shard)
@@ -98,7 +98,7 @@ def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
 
 def constraint_error(
     schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
-) -> SliceValidationError:
+) -> PartitionValidationError:
     """Returns the error for a row that breaks a constraint of the table."""
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
     meaning = " ".join(
@@ -106,7 +106,7 @@ def constraint_error(
         for name in columns
         if name in schema.column_names
     )
-    return SliceValidationError(
+    return PartitionValidationError(
         f"Table '{schema.name}': {problem}. First such row: {_key_of(schema, row)}, "
         f"with {values}. {meaning} {_REMEDY}"
     )
@@ -120,14 +120,14 @@ def _shown(value: object) -> str:
 def _cast(schema: TableSchema, column: ColumnSchema, series: pl.Series) -> pl.Series:
     if not _may_become(series.dtype, column.dtype):
         example = next(iter(series.drop_nulls()), None)
-        raise SliceValidationError(
+        raise PartitionValidationError(
             f"Column '{column.name}' of table '{schema.name}' is {column.type} ({column.dtype}), "
             f"but the frame holds {series.dtype}, such as {_shown(example)}. {_REMEDY}"
         )
     try:
         return _with_field_order(series, column.dtype).cast(column.dtype, strict=True)
     except pl.exceptions.PolarsError as error:
-        raise SliceValidationError(
+        raise PartitionValidationError(
             f"Column '{column.name}' of table '{schema.name}' is {column.type}, and a value of "
             f"the frame does not fit: {error}. {_REMEDY}"
         ) from error
@@ -174,7 +174,8 @@ def _require_constant(
 
 
 def _raise_disagreement(schema: TableSchema, column: str, value: object, expected: str) -> None:
-    raise SliceValidationError(
-        f"Table '{schema.name}': a row has {column} = {value!r}, but the slice it is written to "
-        f"is for {expected}. Write each {column} to its own slice. Nothing was written."
+    raise PartitionValidationError(
+        f"Table '{schema.name}': a row has {column} = {value!r}, but the partition it is "
+        f"written to is for {expected}. Write each {column} to its own partition. Nothing was "
+        "written."
     )

@@ -1,13 +1,13 @@
-"""Versions of a slice: each is a file of its own that never changes once it is there.
+"""Versions of a partition: each is a file of its own that never changes once it is there.
 
     <name>@<number>-<digest>.parquet
 
-The highest number is the slice; the next version has one more. A query that began with an older
+The highest number is the partition; the next version has one more. A query that began with an older
 version reads it to its end, since that file stays for a while: DuckDB opens a file by name several
 times, and overwriting it would let one query mix old and new rows. The digest is that of the file's
 bytes, so a bit that was flipped on the disk is noticed before anything is decoded.
 Two writers that do not exclude each other can take the same number: then the name that sorts last
-is the slice, for every reader.
+is the partition, for every reader.
 Does not know tables or rows.
 """
 
@@ -21,7 +21,7 @@ from toolformer.ground.digests import digest_of_bytes, hex_digest_of_file
 from toolformer.ground.whole_files import flush
 
 VERSION_GLOB = "*@*.parquet"
-# For SQL: takes the slice out of the name of a version.
+# For SQL: takes the partition out of the name of a version.
 VERSION_PATTERN = r"^(.*)@\d{8}-[0-9a-f]{16}\.parquet$"
 
 _VERSION = re.compile(r"(?P<name>.+)@(?P<number>\d{8})-(?P<digest>[0-9a-f]{16})\.parquet")
@@ -30,11 +30,11 @@ _DIGEST_BYTES = 8
 _KEPT_SECONDS = 600.0
 
 
-def slice_of(path: Path) -> str | None:
-    """Returns the slice that a file is a version of; None where it is none.
+def partition_of(path: Path) -> str | None:
+    """Returns the partition that a file is a version of; None where it is none.
 
     Example:
-        >>> slice_of(Path("QA@00000001-0123456789abcdef.parquet"))
+        >>> partition_of(Path("QA@00000001-0123456789abcdef.parquet"))
         'QA'
     """
     match = _VERSION.fullmatch(path.name)
@@ -42,19 +42,19 @@ def slice_of(path: Path) -> str | None:
 
 
 def versions(folder: Path, name: str | None = None) -> list[Path]:
-    """Returns the versions of one slice in a folder, or of all, the newest of each slice last."""
+    """Returns the versions of one partition in a folder, or of all, the newest of each last."""
     return versions_among((folder / each for each in names_in(folder)), name)
 
 
 def versions_among(paths: Iterable[Path], name: str | None = None) -> list[Path]:
-    """Returns the versions among files, those of a slice side by side and the newest last."""
+    """Returns the versions among files, those of a partition side by side and the newest last."""
     found = [(version_key(path), path.name, path) for path in paths]
     return [path for key, _, path in sorted(found) if key[1] and (name is None or key[1] == name)]
 
 
 def version_key(path: Path) -> tuple[str, str]:
-    """Returns what all versions of a slice share: their folder, and the slice; '' where none is."""
-    return str(path.parent), slice_of(path) or ""
+    """Returns what all versions of a partition share: their folder and its name, or ''."""
+    return str(path.parent), partition_of(path) or ""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -66,23 +66,23 @@ def names_in(folder: Path) -> list[str]:
 
 
 def newest_versions(paths: Iterable[Path]) -> list[Path]:
-    """Returns the newest version of each slice, from what `versions_among` returned."""
-    return [list(of_slice)[-1] for _, of_slice in groupby(paths, version_key)]
+    """Returns the newest version of each partition, from what `versions_among` returned."""
+    return [list(of_partition)[-1] for _, of_partition in groupby(paths, version_key)]
 
 
 def newest_version(folder: Path, name: str) -> Path | None:
-    """Returns the newest version of a slice; None where there is none."""
+    """Returns the newest version of a partition; None where there is none."""
     return max(versions(folder, name), default=None)
 
 
 def version_name(name: str, number: int, temporary: Path) -> str:
-    """Returns the file name of a version of a slice, from its finished file."""
+    """Returns the file name of a version of a partition, from its finished file."""
     digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
     return f"{numbered(name, number)}-{digest}.parquet"
 
 
 def numbered(name: str, number: int) -> str:
-    """Returns what the names of all versions of a slice with this number begin with."""
+    """Returns what the names of all versions of a partition with this number begin with."""
     return f"{name}@{number:08d}"
 
 
@@ -93,10 +93,10 @@ def number_of(version: str | None) -> int:
 
 
 def publish(temporary: Path, folder: Path, name: str) -> None:
-    """Makes a finished file the newest version of a slice.
+    """Makes a finished file the newest version of a partition.
 
     Raises:
-        OSError: The file system refused; the slice is as it was.
+        OSError: The file system refused; the partition is as it was.
     """
     newest = newest_version(folder, name)
     number = number_of(newest and newest.name) + 1
@@ -149,8 +149,8 @@ def digest_of(content: bytes) -> str:
 def superseded(paths: Iterable[Path]) -> Iterator[Path]:
     """Yields those of `versions_among` that were replaced so long ago that nobody reads them."""
     limit = time.time() - _KEPT_SECONDS
-    for _, of_slice in groupby(paths, version_key):
-        for old, new in pairwise(list(of_slice)):
+    for _, of_partition in groupby(paths, version_key):
+        for old, new in pairwise(list(of_partition)):
             if _written_at(new) < limit:
                 yield old
 

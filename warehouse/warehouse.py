@@ -8,15 +8,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import catalogue, layout, slices
+from warehouse import catalogue, layout, partitions
 from warehouse.connection import sql_name
 from warehouse.delta_log import refresh_delta_log
-from warehouse.layout import LAYOUT_FILE, SliceInfo, list_slices, split_round
+from warehouse.layout import LAYOUT_FILE, PartitionInfo, list_partitions, split_round
 from warehouse.needs import needs_of
 from warehouse.query import fetch_rows, run_query, stream_query
 from warehouse.schema import sql_texts, table_schema, tables
 from warehouse.standalone import write_standalone_database
-from warehouse.store.slice_store import SliceStore
+from warehouse.store.partition_store import PartitionStore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Warehouse:
-    """DuckDB over one Parquet file per slice.
+    """DuckDB over one Parquet file per partition.
 
     Args:
-        folder: Folder of the slices.
+        folder: Folder of the partitions.
         database_file: DuckDB file with the same views, for people and their tools.
-        store: Where slices are published; by default in the folder.
-        shards: Only the slices of these are queried, of tables that are cut by shard; by default
-            all.
+        store: Where partitions are published; by default in the folder.
+        shards: Only the partitions of these are queried, of tables that are cut by shard; by
+            default all.
 
     Raises:
         LayoutError: The warehouse was written with another layout.
@@ -41,142 +41,145 @@ class Warehouse:
         self,
         folder: Path,
         database_file: Path,
-        store: SliceStore | None = None,
+        store: PartitionStore | None = None,
         *,
         shards: Collection[str] | None = None,
     ):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
         layout.check_layout(self.folder)
-        self._store = store or SliceStore(self.folder)
+        self._store = store or PartitionStore(self.folder)
         self._shards = shards
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
-        """Returns the same warehouse, of which only the slices of some shards are queried."""
+        """Returns the same warehouse, of which only the partitions of some shards are queried."""
         return Warehouse(self.folder, self.database_file, self._store, shards=shards)
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Writes the zero-row slices, removes what killed writers left behind, and writes the database
-        file anew when a view or the folder has changed. With an object store, slices are fetched
-        when they are read.
+        Writes the zero-row partitions, removes what killed writers left behind, and writes the
+        database file anew when a view or the folder has changed. With an object store, partitions
+        are fetched when they are read.
 
         Raises:
             LayoutError: The warehouse was written with another layout.
             StorageError: The disk refused a write.
-            DamagedSliceError: The database file is out of date and a slice cannot be read.
+            DamagedPartitionError: The database file is out of date and a partition cannot be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         layout.remove_stale_files(self.folder, self.database_file)
         self._store.record_layout()
         for table in tables():
-            slices.ensure_empty_slice(self.folder, table)
+            partitions.ensure_empty_partition(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
-    def replace_slice(
+    def replace_partition(
         self,
         table: str,
         shard: str,
-        slice_name: str,
+        partition_name: str,
         frame: "pl.DataFrame",
         *,
         metadata: Mapping[str, str],
     ) -> int:
-        """Replaces a slice by the rows of a frame, all at once; returns the number of rows.
+        """Replaces a partition by the rows of a frame, all at once; returns the number of rows.
 
         Args:
-            table, shard, slice_name: Which; the shard is `all` for tables that are not cut by it.
+            table, shard, partition_name: Which; the shard is `all` for tables that are not cut by
+                it.
             frame: The rows, in the order they are to have; columns are matched by name.
             metadata: Facts kept in the file beside the rows, such as the fingerprint.
 
         Raises:
             UnknownTableError: There is no such table.
-            SliceNameError: The shard or the name cannot be part of a path.
-            SliceValidationError: A row breaks a constraint; the old slice is untouched.
+            PartitionNameError: The shard or the name cannot be part of a path.
+            PartitionValidationError: A row breaks a constraint; the old partition is untouched.
             LayoutError: The warehouse was written with another layout.
             StoreConflictError: Another machine replaced it since this process looked at it.
-            StorageError: The disk refused the write; the old slice is untouched.
+            StorageError: The disk refused the write; the old partition is untouched.
         """
         if not (self.folder / LAYOUT_FILE).exists():
             self._store.record_layout()
-        return slices.replace_slice(
+        return partitions.replace_partition(
             self.folder,
             table,
             shard,
-            slice_name,
+            partition_name,
             frame,
             metadata=metadata,
-            publish=lambda file: self._store.publish(file, table, shard, slice_name),
+            publish=lambda file: self._store.publish(file, table, shard, partition_name),
         )
 
-    def slice_metadata(self, table: str, shard: str, slice_name: str) -> dict[str, str] | None:
-        """Returns the metadata written with a slice; None where there is no slice.
+    def partition_metadata(
+        self, table: str, shard: str, partition_name: str
+    ) -> dict[str, str] | None:
+        """Returns the metadata written with a partition; None where there is no partition.
 
         Raises:
-            DamagedSliceError: The file is truncated or no Parquet file.
+            DamagedPartitionError: The file is truncated or no Parquet file.
         """
-        version = self.slice_version(table, shard, slice_name)
+        version = self.partition_version(table, shard, partition_name)
         return None if version is None else version[1]
 
-    def slice_version(
-        self, table: str, shard: str, slice_name: str
+    def partition_version(
+        self, table: str, shard: str, partition_name: str
     ) -> tuple[str, dict[str, str]] | None:
-        """Returns what tells a slice from others in its place, and its metadata; None without one.
+        """Returns what tells a partition's versions apart, and its metadata; None without one.
 
         Raises:
-            DamagedSliceError: The file is not as it was written.
+            DamagedPartitionError: The file is not as it was written.
         """
-        self._store.look(table, shard, slice_name)
-        return slices.slice_version(self.folder, table, shard, slice_name)
+        self._store.look(table, shard, partition_name)
+        return partitions.partition_version(self.folder, table, shard, partition_name)
 
-    def read_slice(self, table: str, shard: str, slice_name: str) -> "pl.DataFrame":
-        """Returns the rows of one slice in the order they were written.
+    def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
+        """Returns the rows of one partition in the order they were written.
 
         Raises:
-            SliceNotFoundError: The slice does not exist.
-            DamagedSliceError: The file is truncated or no Parquet file.
+            PartitionNotFoundError: The partition does not exist.
+            DamagedPartitionError: The file is truncated or no Parquet file.
         """
         self._store.bring({table}, {shard})
-        return slices.read_slice(self.folder, table, shard, slice_name)
+        return partitions.read_partition(self.folder, table, shard, partition_name)
 
-    def read_slices(
+    def read_partitions(
         self, table: str, shard: str, *, round_number: int | None = None
     ) -> "pl.DataFrame":
-        """Returns the rows of all slices of one shard by slice name, or of one sampling round.
+        """Returns the rows of all partitions of one shard by name, or of one sampling round.
 
         Raises:
-            DamagedSliceError: A file is truncated or no Parquet file.
+            DamagedPartitionError: A file is truncated or no Parquet file.
         """
         import polars as pl
 
         frames = [
-            slices.read_slice(self.folder, table, shard, info.name)
-            for info in self.slices(table, shard)
+            partitions.read_partition(self.folder, table, shard, info.name)
+            for info in self.partitions(table, shard)
             if round_number in (None, split_round(info.name)[0])
         ]
         return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
 
-    def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
-        """Lists the slices of a table, of one shard or of all."""
+    def partitions(self, table: str, shard: str | None = None) -> list[PartitionInfo]:
+        """Lists the partitions of a table, of one shard or of all."""
         self._store.bring({table}, None if shard is None else {shard})
-        return list_slices(self.folder, table, shard)
+        return list_partitions(self.folder, table, shard)
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
-        """Returns the shards that have slices of all these tables; fetches none of them."""
+        """Returns the shards that have partitions of all these tables; fetches none of them."""
         return self._store.shards_with(table_names)
 
-    def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
-        """Lists the names of a shard's slices of one sampling round, without the round."""
-        named = [split_round(info.name) for info in self.slices(table, shard)]
+    def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
+        """Lists the names of a shard's partitions of one sampling round, without the round."""
+        named = [split_round(info.name) for info in self.partitions(table, shard)]
         return [name for number, name in named if number == round_number]
 
     def retired_shards(self) -> set[str]:
-        """Returns the shards whose slices were moved aside."""
+        """Returns the shards whose partitions were moved aside."""
         return self._store.retired()
 
     def retire_shard(self, shard: str) -> None:
-        """Moves all slices of a shard aside.
+        """Moves all partitions of a shard aside.
 
         Raises:
             StorageError: The file system refused.
@@ -184,7 +187,7 @@ class Warehouse:
         self._store.retire(shard)
 
     def restore_shard(self, shard: str) -> None:
-        """Moves the slices of a retired shard back.
+        """Moves the partitions of a retired shard back.
 
         Raises:
             StorageError: The file system refused.
@@ -258,14 +261,15 @@ class Warehouse:
     def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
         """Brings the Delta Lake logs of all tables up to date; see `refresh_delta_log`.
 
-        With an object store, all slices are fetched first: the logs are over this machine's copy.
+        With an object store, all partitions are fetched first: the logs are over this machine's
+            copy.
         None where no table has rows.
         """
         self._store.bring(list(tables()))
-        if not any(list_slices(self.folder, table) for table in tables()):
+        if not any(list_partitions(self.folder, table) for table in tables()):
             return None
         return {table: refresh_delta_log(self.folder, table) for table in tables()}
 
-    def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
-        """Returns the slices that are not as they were written; None looks at all tables."""
-        return layout.damaged_slices(self.folder, table_names)
+    def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
+        """Returns the partitions that are not as they were written; None looks at all tables."""
+        return layout.damaged_partitions(self.folder, table_names)

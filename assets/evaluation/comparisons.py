@@ -10,7 +10,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.inputs import InputChangedError, Wanted, look_at
-from assets.outputs import Made, SliceOutput
+from assets.outputs import Made, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
@@ -57,7 +57,7 @@ def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Comparison(SliceOutput):
+class _Comparison(PartitionOutput):
     """The intervals of a benchmark, and beside them its differences."""
 
     metric: Metric
@@ -69,22 +69,22 @@ class _Comparison(SliceOutput):
 
     @property
     def beside(self) -> Sequence[str]:
-        """See `SliceOutput.beside`."""
+        """See `PartitionOutput.beside`."""
         return ("paired_differences",)
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        slices = (
+        partitions = (
             look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, stored.name)
-            for stored in self.run.warehouse.slices(EVALUATION_RESULTS.name)
+            for stored in self.run.warehouse.partitions(EVALUATION_RESULTS.name)
             if stored.name.startswith(f"{self.benchmark}.")
         )
-        inputs = tuple(filter(None, slices))
-        parts = {"scores": {scores.slice_name: scores.fingerprint for scores in inputs}}
+        inputs = tuple(filter(None, partitions))
+        parts = {"scores": {scores.partition_name: scores.fingerprint for scores in inputs}}
         return Wanted(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
-        """See `SliceOutput.compute`."""
+        """See `PartitionOutput.compute`."""
         scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
         by_cell = scores.partition_by("model", "mode", as_dict=True)
         cells = {_Cell(*key): frame for key, frame in by_cell.items()}

@@ -17,7 +17,7 @@ import polars as pl
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, questions_fingerprint
 from assets.inputs import Wanted
-from assets.outputs import Made, SliceOutput
+from assets.outputs import Made, PartitionOutput
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from dagster_project.progress import ProgressCallback
@@ -34,8 +34,8 @@ _UNFINISHED_OF = "unfinished_of"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(SliceOutput):
-    """A slice of `evaluation_results`: a model measured by the benchmark of this name."""
+class Measured(PartitionOutput):
+    """A partition of `evaluation_results`: a model measured by the benchmark of this name."""
 
     name: str
     model: EvaluatedModel
@@ -47,7 +47,7 @@ class Measured(SliceOutput):
         return True
 
     def rows(self, loaded: LanguageModel, rows: list[dict]) -> pl.DataFrame:
-        """Rows with what all of the slice have alike."""
+        """Rows with what all of the partition have alike."""
         same = {"benchmark": self.name, "model": self.model.name, "precision": loaded.precision}
         return typed_frame(TABLE, [{**same, **row} for row in rows])
 
@@ -70,7 +70,7 @@ class Answers(Measured):
 
     @property
     def held_items(self) -> Sequence[BenchmarkItem]:
-        """Those that its slice holds, of this model under these settings; else none."""
+        """Those that its partition holds, of this model under these settings; else none."""
         stored = self.stored() or {}
         held = self.items[: item_count(stored)]
         digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
@@ -78,7 +78,7 @@ class Answers(Measured):
 
     @property
     def _wanted_items(self) -> Sequence[BenchmarkItem]:
-        """Those that are asked, and never fewer than its slice holds."""
+        """Those that are asked, and never fewer than its partition holds."""
         return max(self.items[: self.count], self.held_items, key=len)
 
     def wanted(self) -> Wanted:
@@ -86,7 +86,7 @@ class Answers(Measured):
         return Wanted(self._fingerprint(self._wanted_items))
 
     def compute(self, wanted: Wanted) -> Made:
-        """See `SliceOutput.compute`."""
+        """See `PartitionOutput.compute`."""
         digest = wanted.fingerprint.digest
         loaded = self.run.load_model(self.model.directory)
         rows = self.questions.ask(
@@ -120,11 +120,11 @@ class Answers(Measured):
         )
 
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
-        """Rows by item of a slice in which some calls had failed because a tool was down."""
+        """Rows by item of a partition in which some calls had failed because a tool was down."""
         stored = self.stored()
         if self.run.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
             return {}
-        rows = self.run.warehouse.read_slice(*self.address)
+        rows = self.run.warehouse.read_partition(*self.address)
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
 
@@ -140,5 +140,5 @@ def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> st
 
 
 def item_count(stored: Mapping[str, str]) -> int:
-    """Of how many items the rows of a slice are, from the first of its part on."""
+    """Of how many items the rows of a partition are, from the first of its part on."""
     return int(json.loads(stored.get(PARTS, "{}")).get("items", 0))

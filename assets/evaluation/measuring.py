@@ -1,4 +1,4 @@
-"""A model measured by a benchmark, part by part, each part and mode a slice of its own.
+"""A model measured by a benchmark, part by part, each part and mode a partition of its own.
 
 A part that is finished stays when a run is killed.
 """
@@ -36,7 +36,7 @@ from warehouse.schema import ALL
 _ITEMS_PER_PART = 250
 # Of the rows that a benchmark leaves out, so many are named.
 _NAMED = 5
-# The fingerprint of a slice whose rows were taken out.
+# The fingerprint of a partition whose rows were taken out.
 _EMPTY = ""
 
 
@@ -46,7 +46,7 @@ class Measuring:
 
     Attributes:
         held_out: keys of the shards that perplexity is measured on.
-        states: how many slices were made or up to date, by benchmark and model.
+        states: how many partitions were made or up to date, by benchmark and model.
         items_asked: which items this run asks, in words, by benchmark.
         rows_left_out: rows of its file that are not asked, by benchmark.
     """
@@ -67,7 +67,7 @@ class Measuring:
         return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
     def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
-        """Measure a model by the benchmark of this name, wherever its slices are out of date.
+        """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
             name: of the benchmark.
@@ -172,11 +172,11 @@ class Measuring:
         model_part = [model_identity(model.directory), self.run.settings.language_model.bos_token]
 
         prefix = f"{benchmark.name}.{model.name}."
-        for name in [part.name for part in store.slices(TABLE) if part.name.startswith(prefix)]:
+        for name in [part.name for part in store.partitions(TABLE) if part.name.startswith(prefix)]:
             # Another run that has the lock is about to replace it.
-            lock = self.run.home.slice_lock(TABLE, ALL, name)
+            lock = self.run.home.partition_lock(TABLE, ALL, name)
             with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
-                stored = store.slice_metadata(TABLE, ALL, name)
+                stored = store.partition_metadata(TABLE, ALL, name)
                 if stored is None or stored[FINGERPRINT] == _EMPTY:
                     continue
                 if name in not_asked:
@@ -192,7 +192,7 @@ class Measuring:
                     is_stale = any(made_of.get(part) != json.dumps(parts[part]) for part in parts)
                 if is_stale:
                     empty = typed_frame(TABLE, [])
-                    store.replace_slice(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
+                    store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
 
     def _bring_up_to_date(self, output: Measured) -> None:
         state = output.bring_up_to_date()
@@ -206,6 +206,6 @@ def _show_total(
 
 
 def describe_states(states: Mapping[str, int]) -> str:
-    """How many slices were made how, in words: `2 done, 1 up to date`."""
+    """How many partitions were made how, in words: `2 done, 1 up to date`."""
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
     return ", ".join(f"{states[state]} {state}" for state in in_order)

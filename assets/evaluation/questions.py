@@ -13,7 +13,7 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.forward.language_model import LanguageModel
 from tools.errors import ToolUnavailableError
-from tools.running.deadlines import GIVEN_UP, MOST_FAILURES_IN_A_ROW
+from tools.running.deadlines import GIVEN_UP, MAX_FAILURES_IN_A_ROW
 from tools.running.execution import MAY_PASS
 
 PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
@@ -76,7 +76,7 @@ class Questions:
                 () if mode.is_disabled else tuple(self.tools.tools),
                 max_new_tokens=self.benchmark.stop_rule.max_new_tokens,
                 call_top_k=mode.call_top_k,
-                least_call_probability=mode.least_call_probability,
+                min_call_probability=mode.min_call_probability,
                 blocked_tools=(*self.benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             ),
             run_calls=tools.run_calls,
@@ -146,7 +146,7 @@ def _note_failure(failed: set[int], index: int, tool: str, reason: str | None) -
     if reason == GIVEN_UP:
         raise ToolUnavailableError(
             tool,
-            f"it had no answer {MOST_FAILURES_IN_A_ROW} times in a row",
+            f"it had no answer {MAX_FAILURES_IN_A_ROW} times in a row",
             "What was finished before is stored. See that the tool runs (`toolformer tools "
             f"check {tool}`), then run the same again",
         )
@@ -164,6 +164,6 @@ def _question(item: BenchmarkItem, mode: Mode) -> dict:
         "metric": "accuracy",
         "mode": mode.name,
         "call_top_k": mode.call_top_k,
-        "least_call_probability": mode.least_call_probability,
+        "min_call_probability": mode.min_call_probability,
         "without_tool": mode.without_tool,
     }

@@ -41,7 +41,7 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         table = store.view("evaluation_table")
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
-        scores = store.read_slices("score_intervals", ALL).height
+        scores = store.read_partitions("score_intervals", ALL).height
         model = name_of_model(name_of_variant(loaded.training.variant), loaded)
         against = {}
         for label, other in _AGAINST.items():

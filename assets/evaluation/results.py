@@ -27,7 +27,7 @@ from toolformer.evaluation.modes import DISABLED, Mode
     backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
     deps=[
         dg.AssetDep("finetuned_model", partition_mapping=dg.AllPartitionMapping()),
-        dg.AssetDep("call_threshold", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("min_call_probability", partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
         "wikipedia_index",
         "passage_index",
@@ -40,7 +40,7 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
     """One row = one benchmark item, by benchmark, item, model and mode.
 
     One partition = one benchmark with one model, calls disabled and enabled; the base model, which
-    knows no calls, has them disabled unless `decoding.least_call_probability` is set. Models are
+    knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
     `base`, `finetuned`, the controls `plain`, `shuffled` and `random`, and those of
     `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
     name. Of texts the perplexity is measured, with calls disabled. A benchmark that cannot be
@@ -77,10 +77,10 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
 def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
     """How a model is used: without calls, and with them where it may open any.
 
-    The base model opens none unless `decoding.least_call_probability` is set: it was not taught
+    The base model opens none unless `decoding.min_call_probability` is set: it was not taught
     calls, so none was calibrated for it.
     """
-    if model.name == BASE and settings.decoding.least_call_probability is None:
+    if model.name == BASE and settings.decoding.min_call_probability is None:
         return [DISABLED]
     return [DISABLED, with_calls(model.directory, settings)]
 

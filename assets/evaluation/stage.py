@@ -36,7 +36,7 @@ EVALUATION_RESULTS = Stage(
         "evaluation.items",
         "evaluation.dateset_items",
         "decoding.call_top_k",
-        "decoding.least_call_probability",
+        "decoding.min_call_probability",
         "language_model.bos_token",
         "tools.*.is_enabled",
         *TOOL_VERSION.settings,
@@ -77,7 +77,7 @@ def questions_fingerprint(
         "blocked_tools": list(blocked_tools),
         "tool_versions": dict(tool_versions),
         "call_top_k": mode.call_top_k,
-        "least_call_probability": mode.least_call_probability,
+        "min_call_probability": mode.min_call_probability,
         "without_tool": mode.without_tool,
     }
     return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*_OF_QUESTIONS, *_OF_CALLS))

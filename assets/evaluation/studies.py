@@ -50,7 +50,7 @@ def _study(show: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
         description=inspect.getdoc(show),
         group_name="studies",
         kinds={"pytorch", "matplotlib"},
-        deps=["finetuned_model", "call_threshold"],
+        deps=["finetuned_model", "min_call_probability"],
         code_version="1",
         required_resource_keys=WITH_MODEL,
     )

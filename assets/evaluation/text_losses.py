@@ -7,7 +7,7 @@ from itertools import chain
 
 from assets.evaluation.measured import Measured
 from assets.evaluation.stage import losses_fingerprint
-from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
+from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
 from assets.outputs import Made
 from assets.shard_texts import documents_in, windows_of
 from dagster_project.settings.evaluation_sections import PERPLEXITY
@@ -43,7 +43,7 @@ class Losses(Measured):
         return Wanted(fingerprint, tuple(documents.values()))
 
     def compute(self, wanted: Wanted) -> Made:
-        """See `SliceOutput.compute`."""
+        """See `PartitionOutput.compute`."""
         model = self.run.load_model(self.model.directory, precision="float32")
         shards = sorted(document.shard for document in wanted.inputs)
         windows = self._chosen(self._windows(model.tokenizer, shards))
@@ -63,7 +63,7 @@ class Losses(Measured):
         """The held-out shards, where perplexity is measured on them; else none."""
         if self.name != PERPLEXITY:
             return {}
-        documents = slice_inputs(self.run.warehouse, "documents", self.held_out)
+        documents = partition_inputs(self.run.warehouse, "documents", self.held_out)
         if not documents:
             raise ToolformerError(
                 "There is no held-out shard with documents, so perplexity has nothing to measure. "
@@ -111,7 +111,7 @@ def _loss_rows(model: LanguageModel, windows: Sequence[Window]) -> list[dict]:
             "item_id": f"{window.document_id}-{window.index}",
             "mode": DISABLED.name,
             "call_top_k": DISABLED.call_top_k,
-            "least_call_probability": DISABLED.least_call_probability,
+            "min_call_probability": DISABLED.min_call_probability,
             "metric": "perplexity",
             "prompt": window.text,
             "output": "",

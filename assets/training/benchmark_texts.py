@@ -80,7 +80,7 @@ def held_out_ngrams(
     """The word sequences of the held-out shards, contexts included, and of these benchmarks."""
     index = NgramIndex()
     for shard in held_out_shards:
-        documents = warehouse.read_slice("documents", shard, ALL)
+        documents = warehouse.read_partition("documents", shard, ALL)
         for context, text in documents.select("context", "text").iter_rows():
             index.add(HELD_OUT_SHARDS, text_in_context(context, text))
     for name, benchmark in benchmarks.items():

@@ -43,7 +43,7 @@ def windows_without_calls(
             {key: document for key, document in documents.items() if is_wanted(key)},
             tokenizer,
             window_tokens=corpus.window_tokens,
-            most=corpus.max_windows_per_text,
+            max_windows=corpus.max_windows_per_text,
         )
         for window in windows:
             key = TextKey(window.document_id, window.index)

@@ -24,8 +24,8 @@ from tools.protocol import Document
 from warehouse.schema import ALL
 
 # Of either kind. Several calls are written, executed and scored in each, which is minutes for 200
-# texts on a processor; ten times the least number of texts with calls still tells thresholds apart.
-_MOST_TEXTS = 100
+# texts on a processor; ten times the minimum of texts with calls still tells thresholds apart.
+_MAX_TEXTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def development_texts(
     Raises:
         ToolformerError: windows are cut in another way than the training set's.
     """
-    texts = work.warehouse.read_slice("training_texts", ALL, ALL)
+    texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     return [
         *_with_calls(work, shards, tokenizer, texts),
         *_without_calls(work, shards, tokenizer, texts),
@@ -71,7 +71,7 @@ def _with_calls(
     rows = sorted(
         development.iter_rows(named=True),
         key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
-    )[:_MOST_TEXTS]
+    )[:_MAX_TEXTS]
     wanted = {row["document_id"] for row in rows}
     documents = {
         document_id: document
@@ -97,7 +97,7 @@ def _without_calls(
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
-    excluded = work.warehouse.read_slice("training_exclusions", ALL, ALL)
+    excluded = work.warehouse.read_partition("training_exclusions", ALL, ALL)
     left_out = set(map(TextKey._make, excluded.select("document_id", "window").iter_rows()))
 
     windows = windows_without_calls(
@@ -123,14 +123,14 @@ def _without_calls(
         for document, window, text in windows
         if text.key not in left_out
     )
-    return list(islice(plain, _MOST_TEXTS))
+    return list(islice(plain, _MAX_TEXTS))
 
 
 def _in_context(
     window: Window, context: str | None, tokenizer: Tokenizer, settings: Settings
 ) -> Window:
-    most = settings.training.max_tokens
-    return window_in_context(window, context, tokenizer, max_tokens=most)
+    max_tokens = settings.training.max_tokens
+    return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
 
 
 def _window(

@@ -18,8 +18,8 @@ _PART = merged_part("filtered_calls", "")
 
 
 @dataclass(frozen=True, slots=True)
-class CallSlices:
-    """The slices with one tool's calls of a shard and round.
+class CallPartitions:
+    """The partitions with one tool's calls of a shard and round.
 
     Attributes:
         inputs: its decisions, results and candidates, as far as they are there.
@@ -31,10 +31,10 @@ class CallSlices:
     inputs: tuple[Input, ...]
 
 
-def slices_behind(
+def partitions_behind(
     warehouse: Warehouse, augmented: Input, shard: str, round_number: int
-) -> list[CallSlices]:
-    """The slices with the calls that a shard of C* was merged from, tool by tool."""
+) -> list[CallPartitions]:
+    """The partitions with the calls that a shard of C* was merged from, tool by tool."""
     found = []
     for part in sorted(augmented.parts):
         if part.startswith(_PART):
@@ -42,19 +42,19 @@ def slices_behind(
             name = name_in_round(round_number, tool)
             inputs = (look_at(warehouse, table, shard, name) for table in _TABLES)
             there = tuple(each for each in inputs if each is not None)
-            found.append(CallSlices(shard, round_number, tool, there))
+            found.append(CallPartitions(shard, round_number, tool, there))
     return found
 
 
 def dropped_calls(
-    warehouse: Warehouse, slices: Iterable[CallSlices], texts: Sequence[AugmentedText]
+    warehouse: Warehouse, partitions: Iterable[CallPartitions], texts: Sequence[AugmentedText]
 ) -> dict[TextKey, list[KeptCall]]:
     """Calls of some texts that were executed and scored, and not kept.
 
-    One slice is read at a time, and only rows of these texts are kept of it.
+    One partition is read at a time, and only rows of these texts are kept of it.
 
     Raises:
-        ToolformerError: a slice is not there any more.
+        ToolformerError: a partition is not there any more.
     """
     windows = pl.DataFrame(
         [(*text.key, text.round, text.window_offset) for text in texts],
@@ -68,7 +68,7 @@ def dropped_calls(
     )
     shards = {text.shard for text in texts}
     found: dict[TextKey, list[KeptCall]] = {}
-    for each in slices:
+    for each in partitions:
         if each.shard not in shards:
             continue
         if len(each.inputs) < len(_TABLES):
@@ -78,17 +78,17 @@ def dropped_calls(
                 "is running; then run the same again."
             )
         name = name_in_round(each.round, each.tool)
-        candidates = warehouse.read_slice("candidate_calls", each.shard, name).join(
+        candidates = warehouse.read_partition("candidate_calls", each.shard, name).join(
             windows, on=["document_id", "window", "round"], how="inner"
         )
         if candidates.is_empty():
             continue
-        decided = warehouse.read_slice("filtered_calls", each.shard, name).filter(
+        decided = warehouse.read_partition("filtered_calls", each.shard, name).filter(
             # Where a call was lost before its third loss was computed, this is an upper bound.
             ~pl.col("is_kept"),
             pl.col("loss_reduction").is_finite(),
         )
-        results = warehouse.read_slice("executed_calls", each.shard, name)
+        results = warehouse.read_partition("executed_calls", each.shard, name)
         rows = (
             candidates.join(decided.select("call_id", "loss_reduction"), on="call_id")
             .join(results.select("call_id", "result"), on="call_id")

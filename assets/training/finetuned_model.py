@@ -84,7 +84,7 @@ def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     # The curve of an earlier training stays when the model is replaced by another's.
-    curve = work.warehouse.slice_metadata("training_metrics", ALL, run_of(fingerprint))
+    curve = work.warehouse.partition_metadata("training_metrics", ALL, run_of(fingerprint))
     return curve if curve and curve.get(FINGERPRINT) == fingerprint else None
 
 

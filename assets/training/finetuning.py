@@ -73,7 +73,7 @@ class FinetunedModel(ModelOutput):
         variant = self.run.settings.training.variant
         self.run.log.info(f"{variant}: {work.summary}")
         if not self.run.force:
-            work.check_size(self.run.settings.training.least_texts)
+            work.check_size(self.run.settings.training.min_texts)
         digest = wanted.fingerprint.digest
         steps = self._train(work, digest)
         name = run_of(digest)
@@ -145,7 +145,9 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 def _report(model: FinetunedModel) -> dict[str, Any]:
     """What the page of the asset shows."""
     record, training = record_of(model.directory), model.run.settings.training
-    curve = model.run.warehouse.read_slice("training_metrics", ALL, run_of(record["fingerprint"]))
+    curve = model.run.warehouse.read_partition(
+        "training_metrics", ALL, run_of(record["fingerprint"])
+    )
     result = record["result"]
     return {
         "variant": training.variant,

@@ -15,9 +15,9 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.execution import answered_calls
 from dagster_project.wiring.live_calls import decoding_parameters
 from dagster_project.wiring.scoring import scoring_parameters
+from toolformer.decoding.calibration import MeasuredText, Opening
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
-from toolformer.decoding.call_threshold import MeasuredText, Opening
 from toolformer.decoding.triggers import first_openings
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_batch_tokens

@@ -45,17 +45,17 @@ class PlannedTraining:
             f"steps of {self.batch_size} texts, {epochs:.1f} epochs, about {tokens:,} tokens"
         )
 
-    def check_size(self, least: int) -> None:
+    def check_size(self, min_texts: int) -> None:
         """Refuse a training set on which nothing can be learnt but its texts.
 
         Raises:
-            ToolformerError: it has fewer texts than `training.least_texts`.
+            ToolformerError: it has fewer texts than `training.min_texts`.
         """
         texts = len(self.rows.rows)
-        if texts < least:
+        if texts < min_texts:
             raise ToolformerError(
-                f"The training set has {texts} texts; expected at least {least} "
-                "(training.least_texts), since a model learns so few by heart and nothing else. "
+                f"The training set has {texts} texts; expected at least {min_texts} "
+                "(training.min_texts), since a model learns so few by heart and nothing else. "
                 "Build more shards or lower the filtering thresholds (tools.*.filtering_threshold)."
                 " To train all the same: `toolformer train --force`, or `force: true` in the "
                 "Launchpad."
@@ -70,7 +70,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
     """
     usable_training_set(work)
     training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
-    texts = work.warehouse.read_slice("training_texts", ALL, ALL)
+    texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
     rows = rows_of(
         [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
@@ -100,9 +100,9 @@ def usable_training_set(work: Workspace) -> Input:
     found = look_at(store, "training_texts", ALL, ALL)
     if found is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
-    rows = store.read_slice("training_texts", ALL, ALL)
+    rows = store.read_partition("training_texts", ALL, ALL)
     if _split(rows, "train").is_empty():
-        stored = store.slice_metadata("training_texts", ALL, ALL) or {}
+        stored = store.partition_metadata("training_texts", ALL, ALL) or {}
         reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
         raise ToolformerError(
             "The training set holds no text to train on"

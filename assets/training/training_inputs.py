@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
+from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
 from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
-from assets.training.dropped_calls import CallSlices, slices_behind
+from assets.training.dropped_calls import CallPartitions, partitions_behind
 from dagster_project.home import Home
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
@@ -61,7 +61,7 @@ class TrainingInputs:
     built: dict[tuple[int, str], Input]
     held_out: dict[str, Input]
     documents: dict[str, Input]
-    calls: list[CallSlices]
+    calls: list[CallPartitions]
     benchmarks: Mapping[str, BenchmarkTexts]
     missing: list[str]
 
@@ -73,19 +73,19 @@ class TrainingInputs:
         built = {
             (number, shard): found
             for number in settings.training_rounds
-            for shard, found in slice_inputs(
-                store, "augmented_texts", sorted(trained), slice_name=name_in_round(number, ALL)
+            for shard, found in partition_inputs(
+                store, "augmented_texts", sorted(trained), partition_name=name_in_round(number, ALL)
             ).items()
         }
         drawn_from = sorted({shard for _, shard in built}) if settings.training.plain_share else []
         return cls(
             built=built,
-            held_out=slice_inputs(store, "documents", held_out),
-            documents=slice_inputs(store, "documents", drawn_from),
+            held_out=partition_inputs(store, "documents", held_out),
+            documents=partition_inputs(store, "documents", drawn_from),
             calls=[
-                slices
+                partitions
                 for (number, shard), augmented in built.items()
-                for slices in slices_behind(store, augmented, shard, number)
+                for partitions in partitions_behind(store, augmented, shard, number)
             ],
             benchmarks=benchmarks,
             missing=[
@@ -137,7 +137,7 @@ class TrainingInputs:
             *self.augmented_texts.values(),
             *self.held_out.values(),
             *self.documents.values(),
-            *(each for slices in self.calls for each in slices.inputs),
+            *(each for partitions in self.calls for each in partitions.inputs),
         )
         return Wanted(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
 

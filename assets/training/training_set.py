@@ -10,7 +10,7 @@ import dagster as dg
 
 from assets.failures import expected_errors
 from assets.inputs import Wanted
-from assets.outputs import Made, SliceOutput
+from assets.outputs import Made, PartitionOutput
 from assets.run import WITHOUT_MODEL, Run, Workspace
 from assets.shard_texts import typed_frame
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
@@ -22,7 +22,7 @@ from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.dropped_calls import choose_dropped_calls
-from toolformer.training.exclusions import Exclusion, TextSieve
+from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
 from toolformer.training.training_set import build_training_set
 from warehouse.layout import name_in_round
@@ -63,7 +63,7 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingTexts(SliceOutput):
+class TrainingTexts(PartitionOutput):
     """The texts that are trained on, and before them the list of those that are left out.
 
     Attributes:
@@ -78,7 +78,7 @@ class TrainingTexts(SliceOutput):
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """See `SliceOutput.beside`."""
+        """See `PartitionOutput.beside`."""
         return (EXCLUSIONS,)
 
     def wanted(self) -> Wanted:
@@ -87,11 +87,11 @@ class TrainingTexts(SliceOutput):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`; None also where the list of what is left out was lost."""
-        listed = self.run.warehouse.slice_metadata(EXCLUSIONS, ALL, ALL)
-        return listed and self.run.warehouse.slice_metadata(*self.address)
+        listed = self.run.warehouse.partition_metadata(EXCLUSIONS, ALL, ALL)
+        return listed and self.run.warehouse.partition_metadata(*self.address)
 
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
-        """See `SliceOutput.compute`."""
+        """See `PartitionOutput.compute`."""
         chosen = choose_texts(self.run, self.inputs())
         for name, count in chosen.metadata.items():
             self.run.log.info(f"{name}: {count}")
@@ -106,13 +106,15 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
     """
     training, texts = work.settings.training, list(_with_calls(work, inputs))
     held_out = held_out_ngrams(work.warehouse, sorted(inputs.held_out), inputs.benchmarks)
-    sieve = TextSieve(held_out, near_duplicate_similarity=training.near_duplicate_similarity)
+    text_filter = TrainingTextFilter(
+        held_out, near_duplicate_similarity=training.near_duplicate_similarity
+    )
     chosen = build_training_set(
         texts,
         max_texts_per_tool=training.max_texts_per_tool,
         development_share=training.development_share,
         seed=training.seed,
-        sieve=sieve,
+        text_filter=text_filter,
     )
     wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
     with_calls = {text.key: text.text for text in texts}
@@ -122,7 +124,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
         development_share=training.development_share,
         development_documents={text.document_id for text in chosen.development},
         seed=training.seed,
-        sieve=sieve,
+        text_filter=text_filter,
     )
     train = sorted([*chosen.train, *plain], key=lambda text: text.key)
     control = choose_dropped_calls(
@@ -152,7 +154,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
 def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedText]:
     """C*, the newest round first: of texts that are equal the first stays."""
     for number, shard in inputs.built:
-        rows = work.warehouse.read_slice("augmented_texts", shard, name_in_round(number, ALL))
+        rows = work.warehouse.read_partition("augmented_texts", shard, name_in_round(number, ALL))
         for row in rows.iter_rows(named=True):
             calls = tuple(KeptCall(**call) for call in row["calls"])
             yield AugmentedText(**{**row, "calls": calls})
@@ -197,7 +199,7 @@ def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
 def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
     """What the page of the asset shows."""
     stored = texts.stored() or {}
-    rows = texts.run.warehouse.read_slice(TEXTS, ALL, ALL)
+    rows = texts.run.warehouse.read_partition(TEXTS, ALL, ALL)
     excluded = texts.run.warehouse.view("training_exclusion_summary")
     splits = dict(rows["split"].value_counts().iter_rows())
     return {

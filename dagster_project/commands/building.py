@@ -19,7 +19,7 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
-from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
+from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -159,7 +159,7 @@ def _build(
     options: RunOptions,
     home: Home,
     settings: Settings,
-    plan: Sequence[PlannedSlice],
+    plan: Sequence[PlannedPartition],
     *,
     on_ray: bool,
 ) -> None:
@@ -185,14 +185,14 @@ def _build(
         raise_all(failures)
 
 
-def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[str, tuple[str, ...]]:
+def _planned_stages(plan: Sequence[PlannedPartition], home: Home) -> dict[str, tuple[str, ...]]:
     """The stages that have something to make, in their order, by shard.
 
     Or to remove: where a kill came between an output and the end of its checkpoint.
     """
     planned: dict[str, set[str]] = {}
-    for planned_slice in plan:
-        planned.setdefault(planned_slice.shard, set()).add(planned_slice.table)
+    for planned_partition in plan:
+        planned.setdefault(planned_partition.shard, set()).add(planned_partition.table)
     return {
         shard: tuple(
             name

@@ -31,14 +31,14 @@ class LiveModel:
         settings: of the run.
         toolbox: opened for decoding.
         directory: of the model.
-        least_call_probability: that the opening of a call must have.
+        min_call_probability: that the opening of a call must have.
         load: gives the model; the first time it takes long.
     """
 
     settings: Settings
     toolbox: Toolbox
     directory: Path
-    least_call_probability: float
+    min_call_probability: float
     load: "Callable[[], LanguageModel]"
 
     def parameters(
@@ -55,7 +55,7 @@ class LiveModel:
             self.settings,
             tuple(self.toolbox.tools) if with_calls else (),
             max_new_tokens=max_new_tokens,
-            least_call_probability=self.least_call_probability,
+            min_call_probability=self.min_call_probability,
             blocked_tools=blocked_tools,
         )
 
@@ -95,7 +95,7 @@ def live_model(
     Raises:
         ToolformerError: there is no such model, or its calibration is damaged.
     """
-    from dagster_project.wiring.live_calls import least_call_probability
+    from dagster_project.wiring.live_calls import min_call_probability
 
     holder = ModelHolder()
     toolbox = Toolbox({}, {}, {})
@@ -104,10 +104,10 @@ def live_model(
             settings, home, named=options.tools or None, while_decoding=True, holder=holder
         )
     directory = model_directory(model_name, settings, home)
-    least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
+    threshold = min_call_probability(directory, settings) if toolbox.tools else CLOSED
     try:
         yield LiveModel(
-            settings, toolbox, directory, least, lambda: holder.load(directory, settings, home)
+            settings, toolbox, directory, threshold, lambda: holder.load(directory, settings, home)
         )
     finally:
         holder.release()

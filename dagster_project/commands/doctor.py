@@ -47,7 +47,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
 
     Args:
         home: the home to look at; it need not exist.
-        is_full: read all models, indexes and slices to find damage, at one to three
+        is_full: read all models, indexes and partitions to find damage, at one to three
             seconds per GiB; else this takes a few seconds at most.
     """
     findings = guarded("packages", _packages)

@@ -10,7 +10,7 @@ from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.model_damage import remedy_for_model
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, described
 
-# Every row of a slice is read to find damage; more than this would take more than a second.
+# Every row of a partition is read to find damage; more than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20
 
 
@@ -19,7 +19,7 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
 
     Args:
         settings: they name models outside the home.
-        is_full: read everything to its end; else compare names and sizes, and read slices up to
+        is_full: read everything to its end; else compare names and sizes, and read partitions up to
             128 MiB.
     """
     from tools.retrieval.index_folder import INFORMATION_FILE
@@ -37,7 +37,7 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     for (name, folder), remedy in remedies.items():
         compare = partial(_compare, f"files of {name}", folder, remedy, is_full)
         yield from guarded(f"files of {name}", compare)
-    yield from guarded("slices", lambda: _slices(home, is_full))
+    yield from guarded("partitions", lambda: _partitions(home, is_full))
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:
@@ -55,7 +55,7 @@ def _models(home: Home, settings: Settings) -> list[Path]:
 
 def _compare(name: str, folder: Path, remedy: str, is_full: bool) -> Iterator[Finding]:
     """Compare the files of a folder with their digests."""
-    damaged = damaged_files(folder, most_bytes=None if is_full else 0)
+    damaged = damaged_files(folder, max_bytes=None if is_full else 0)
     if damaged:
         if DIGESTS_FILE in damaged:
             remedy = f"Remove {folder / DIGESTS_FILE}: the other files may well be sound"
@@ -66,31 +66,31 @@ def _compare(name: str, folder: Path, remedy: str, is_full: bool) -> Iterator[Fi
         yield Finding(name, "ok", detail)
 
 
-def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
+def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     from warehouse.schema import tables
     from warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(home.warehouse, home.database)
-    slices = {table: warehouse.slices(table) for table in tables()}
-    sizes = {table: sum(info.bytes for info in slices[table]) for table in slices}
+    partitions = {table: warehouse.partitions(table) for table in tables()}
+    sizes = {table: sum(info.bytes for info in partitions[table]) for table in partitions}
     read, examined = 0, []
     for table in sorted(sizes, key=sizes.__getitem__):
         read += sizes[table]
         if read > _MAX_BYTES_READ and not is_full:
             break
         examined.append(table)
-    damaged = warehouse.damaged_slices(examined)
-    count = sum(map(len, slices.values()))
-    left_out = sorted(slices.keys() - set(examined))
+    damaged = warehouse.damaged_partitions(examined)
+    count = sum(map(len, partitions.values()))
+    left_out = sorted(partitions.keys() - set(examined))
     note = f"; not looked at, for their size: {', '.join(left_out)}" if left_out else ""
     if damaged:
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
         detail = f"{len(damaged)} damaged: {names}{note}"
         remedy = f"Remove these files in {home.warehouse}; the next build makes them again"
-        yield Finding("slices", "warning", detail, remedy, tuple(map(str, damaged)))
+        yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))
     elif count:
         yield Finding(
-            "slices", "ok", f"no damage in {count:,} slice{'s' if count > 1 else ''}{note}"
+            "partitions", "ok", f"no damage in {count:,} partition{'s' if count > 1 else ''}{note}"
         )
     else:
-        yield Finding("slices", "ok", "no slices yet")
+        yield Finding("partitions", "ok", "no partitions yet")

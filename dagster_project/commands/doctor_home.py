@@ -122,7 +122,7 @@ def manifest(home: Home) -> Iterator[Finding]:
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path
     from warehouse.warehouse import Warehouse
 
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.slice_store()))
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     try:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)

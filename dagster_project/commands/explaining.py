@@ -67,7 +67,7 @@ def find_call(warehouse: Warehouse, beginning: str) -> Mapping[str, Any]:
     shards = dict(warehouse.ask("call_named", call_id=beginning).iter_rows())
     if not shards:
         # Looks at the ids of all calls.
-        calls = warehouse.ask("calls_beginning", beginning=beginning, most=_NAMED + 1)
+        calls = warehouse.ask("calls_beginning", beginning=beginning, max_calls=_NAMED + 1)
         shards = dict(calls.iter_rows())
     if not shards:
         raise ToolformerError(_not_found(warehouse, beginning))

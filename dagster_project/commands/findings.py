@@ -15,7 +15,7 @@ BREAKAGE = (
     TypeError,
     ValueError,
 )
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,5 @@ def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 def named(names: Sequence[str]) -> str:
     """Some names in one line; of many the first."""
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -161,7 +161,7 @@ def compare_on_tasks(
             "limit": limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),
-                "least_call_probability": live.least_call_probability,
+                "min_call_probability": live.min_call_probability,
             },
             "tools": list(live.toolbox.tools),
             "blocked_tools": list(blocked_tools),

@@ -6,7 +6,7 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.forecast import Forecast, forecast_build
-from dagster_project.runs.plan import PlannedSlice
+from dagster_project.runs.plan import PlannedPartition
 from dagster_project.settings.settings_file import load_settings
 
 
@@ -26,8 +26,8 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     if forecast.unknown_tools:
         names = ", ".join(forecast.unknown_tools)
         console.say(f"What a build does with {names} is planned once the index is there.")
-    if forecast.slices:
-        _show_slices(forecast.slices)
+    if forecast.partitions:
+        _show_partitions(forecast.partitions)
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything
@@ -51,17 +51,17 @@ def _show_preparation(forecast: Forecast) -> None:
         )
 
 
-def _show_slices(slices: Sequence[PlannedSlice]) -> None:
+def _show_partitions(partitions: Sequence[PlannedPartition]) -> None:
     import polars as pl
 
-    rows = pl.DataFrame(slices)
-    summary = rows.group_by("table", "slice_name", "reason", maintain_order=True).agg(
+    rows = pl.DataFrame(partitions)
+    summary = rows.group_by("table", "partition_name", "reason", maintain_order=True).agg(
         pl.len().alias("shards"),
         pl.col("tokens").sum().alias("expected tokens"),
         (pl.col("seconds").sum() / 60).round(1).alias("expected minutes"),
     )
-    console.frame(summary.rename({"table": "stage", "slice_name": "tool", "reason": "why"}))
+    console.frame(summary.rename({"table": "stage", "partition_name": "tool", "reason": "why"}))
     console.say(
-        f"{len(slices)} slices of {rows['shard'].n_unique()} shards, about "
+        f"{len(partitions)} partitions of {rows['shard'].n_unique()} shards, about "
         f"{rows['tokens'].sum():,} tokens and {rows['seconds'].sum() / 60:.1f} minutes."
     )

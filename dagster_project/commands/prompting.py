@@ -101,7 +101,7 @@ def compare_prompts(
         documents,
         tokenizer,
         window_tokens=settings.corpus.window_tokens,
-        most=settings.corpus.max_windows_per_text,
+        max_windows=settings.corpus.max_windows_per_text,
     )
     comparison = _Comparison(
         tool, settings, home, annotator, documents, list(islice(windows, texts))

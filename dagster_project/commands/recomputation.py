@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from assets.shard_texts import first_calls_in
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, merged
 from dagster_project.wiring.annotator import directory_of_model
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.scoring import scoring_parameters
+from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.chained_calls import inserted_tokens, window_with_call
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses
@@ -81,9 +84,10 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
             "The result that this call was scored with is not stored any more. Run `toolformer "
             "build`, which executes it again."
         )
+    key = (call["document_id"], call["window"])
     scored = ScoredCall(
         call_id=call["call_id"],
-        window=(call["document_id"], call["window"]),
+        window=key,
         position=call["position"],
         call=ToolCall(call["tool"], call["arguments"]),
         result=call["result"],
@@ -92,9 +96,15 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     holder = ModelHolder()
     try:
         model = holder.load(directory, settings, home)
+        window = _window_of(call, model.tokenizer, settings)
+        first_call = first_calls_in(open_warehouse(home), call["shard"], settings).get(key)
+        if first_call is not None:
+            window = window_with_call(window, first_call, model.tokenizer)
+            moved = inserted_tokens({key: first_call}, model.tokenizer)[key]
+            scored = dataclasses.replace(scored, position=scored.position + moved)
         explanation = explain_call(
             model,
-            _window_of(call, model.tokenizer, settings),
+            window,
             scored,
             swapped_result=call["swapped_result"],
             call_format=parameters.call_format,

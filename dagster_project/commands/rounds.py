@@ -6,8 +6,8 @@ from functools import partial
 import polars as pl
 
 from assets.run import Workspace
-from assets.training.call_threshold import is_calibrated
 from assets.training.finetuned_model import is_finetuned, record_of
+from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions

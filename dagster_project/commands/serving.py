@@ -53,7 +53,7 @@ def serve_model(
                 batch=LiveBatch(model, max_active=max_active, max_waiting=max_waiting),
                 settings=settings,
                 toolbox=live.toolbox,
-                least_call_probability=live.least_call_probability,
+                min_call_probability=live.min_call_probability,
                 context_length=model.context_length,
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)

@@ -38,7 +38,7 @@ def list_sources(*, as_json: bool) -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.slice_store()))
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     manifest = Manifest.load(home.sources)
     check_complete(home.sources, manifest, stored.all_keys)
     active = manifest.active_shards

@@ -10,7 +10,7 @@ from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.decoding.calibration import read_min_call_probability
 
 
 def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = False) -> None:
@@ -37,13 +37,13 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
             return
         run(
             PlannedRun(
-                "train", ("finetuned_model", "call_threshold"), (settings.training.variant,)
+                "train", ("finetuned_model", "min_call_probability"), (settings.training.variant,)
             ),
             # Without GPUs, so not in one backfill with those that train.
             PlannedRun("train", ("call_statistics",)),
         )
     directory = finetuned_model_directory(settings, home)
     console.say(f"The finetuned model is in {directory}.")
-    if chosen := read_call_threshold(directory):
+    if chosen := read_min_call_probability(directory):
         console.say(chosen.told)
     console.frame(open_warehouse(home).ask("development_curve"))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
-from toolformer.decoding.call_threshold import MeasuredText, Opening, choose_call_threshold
+from toolformer.decoding.calibration import MeasuredText, Opening, choose_min_call_probability
 from toolformer.decoding.triggers import (
     CallChance,
     first_opening,
@@ -296,18 +296,18 @@ def _choice(
     return {"positions": positions}
 
 
-def _opening(chances: Sequence[Any], k: int, least_call_probability: float | str) -> Values:
-    calls, limit = _chances(chances), float(least_call_probability)
-    opens = [may_open(*call, call_top_k=k, least_call_probability=limit) for call in calls]
-    first = first_opening(calls, call_top_k=k, least_call_probability=limit)
+def _opening(chances: Sequence[Any], k: int, min_call_probability: float | str) -> Values:
+    calls, limit = _chances(chances), float(min_call_probability)
+    opens = [may_open(*call, call_top_k=k, min_call_probability=limit) for call in calls]
+    first = first_opening(calls, call_top_k=k, min_call_probability=limit)
     return {"opens": opens, "first": first}
 
 
-def _call_threshold(texts: Sequence[Mapping[str, Any]], k: int) -> Values:
+def _min_call_probability(texts: Sequence[Mapping[str, Any]], k: int) -> Values:
     measured = [text for values in texts for text in _measured_texts(k, **values)]
-    chosen = choose_call_threshold(measured, call_top_k=k)
+    chosen = choose_min_call_probability(measured, call_top_k=k)
     return {
-        "threshold": chosen.least_call_probability,
+        "threshold": chosen.min_call_probability,
         "curve": [list(astuple(point)) for point in chosen.curve],
     }
 
@@ -365,5 +365,5 @@ KINDS: dict[str, Callable[..., Values]] = {
     "proposed": _proposed,
     "choice": _choice,
     "opening": _opening,
-    "call_threshold": _call_threshold,
+    "min_call_probability": _min_call_probability,
 }

@@ -45,7 +45,7 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
         return no_data("Calls per stage")
     stages = frame.group_by("stage").agg(pl.col("stage_order").min()).sort("stage_order")["stage"]
     figure, panels = panels_of(tools, "Calls per stage", height=0.55 + 0.24 * len(stages))
-    most = max(int(frame["rows"].max() or 0), 1)  # pyright: ignore[reportArgumentType]
+    max_rows = max(int(frame["rows"].max() or 0), 1)  # pyright: ignore[reportArgumentType]
     places = {stage: len(stages) - number for number, stage in enumerate(stages)}
     for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
         for stage, rows in frame.filter(tool=tool).select("stage", "rows").iter_rows():
@@ -68,7 +68,7 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
                 fontweight="bold" if is_result else "normal",
             )
         axes.set_xscale("log")
-        axes.set_xlim(0.5, (2 * most) ** 1.32)
+        axes.set_xlim(0.5, (2 * max_rows) ** 1.32)
         hide_bottom(axes)
         axes.minorticks_off()
         axes.set_ylim(0.4, len(stages) + 0.6)
@@ -81,7 +81,7 @@ def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float
     """How far calls with their results lower the loss, one panel per tool.
 
     Args:
-        frame: rows of the view `loss_reductions`: tool, least_reduction (nats) and calls of each
+        frame: rows of the view `loss_reductions`: tool, min_reduction (nats) and calls of each
             step.
         thresholds: τ_f by tool, in nats; a tool without one gets no line.
     """
@@ -159,8 +159,8 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
     if not tools:
         return no_data(title)
     frame = frame.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
-    most_thresholds = max(frame.filter(tool=tool).height for tool in tools)
-    figure, panels = panels_of(tools, title, height=0.55 + 0.42 * most_thresholds)
+    max_thresholds = max(frame.filter(tool=tool).height for tool in tools)
+    figure, panels = panels_of(tools, title, height=0.55 + 0.42 * max_thresholds)
     for axes, tool in zip(panels, tools, strict=True):
         rows = frame.filter(tool=tool).sort("filtering_threshold", descending=True)
         places = range(rows.height)
@@ -180,7 +180,7 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
                 axes.plot([by_chance, by_chance], ends, color=TEXT, linewidth=1.6)
         axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
         # Bars of the same thickness in all panels, also where a panel has fewer of them.
-        axes.set_ylim(rows.height - most_thresholds - 0.45, rows.height - 0.45)
+        axes.set_ylim(rows.height - max_thresholds - 0.45, rows.height - 0.45)
         counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
         axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
         hide_bottom(axes)
@@ -200,10 +200,12 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
     before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
     after = max(np.ceil((_HIGHEST_SHOWN - origin) / _BIN_WIDTH - 1e-9), 1)
     edges = origin + _BIN_WIDTH * np.arange(-max(before, 1), after + 1)
-    least, calls = steps["least_reduction"].to_numpy(), steps["calls"].to_numpy()
-    kept = np.array([threshold is not None and reaches(value, threshold) for value in least], bool)
+    reductions, calls = steps["min_reduction"].to_numpy(), steps["calls"].to_numpy()
+    kept = np.array(
+        [threshold is not None and reaches(value, threshold) for value in reductions], bool
+    )
     # Steps are finer than bars: their middles lie on no edge.
-    inside = np.clip(least + _STEP / 2, edges[0] + _STEP / 2, edges[-1] - _STEP / 2)
+    inside = np.clip(reductions + _STEP / 2, edges[0] + _STEP / 2, edges[-1] - _STEP / 2)
     centres = (edges[:-1] + edges[1:]) / 2
     highest = 1
     for of_group, opacity in ((~kept, PALE), (kept, 1.0)):

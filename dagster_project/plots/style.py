@@ -31,7 +31,7 @@ _PANEL_WIDTH = 3.1
 _LABEL_WIDTH = 1.0
 _TITLE_HEIGHT = 0.28
 _LEGEND_HEIGHT = 0.3
-_LEAST_WIDTH = 5.2
+_MIN_WIDTH = 5.2
 _NOTE_CHARACTERS_PER_INCH = 15
 
 
@@ -48,7 +48,7 @@ def panels_of(names: Sequence[str], title: str, *, height: float) -> tuple[Any, 
     columns = min(len(names), COLUMNS)
     rows = -(-len(names) // columns)
     # With one panel alone the title above it would be cut.
-    width = max(_LABEL_WIDTH + _PANEL_WIDTH * columns, _LEAST_WIDTH)
+    width = max(_LABEL_WIDTH + _PANEL_WIDTH * columns, _MIN_WIDTH)
     figure = new_figure(width, 0.75 + height * rows, title)
     panels = []
     for number, name in enumerate(names):
@@ -115,7 +115,7 @@ def hide_bottom(axes: Any) -> None:
 
 def no_data(title: str) -> "Figure":
     """A figure that says that there is nothing to show yet."""
-    figure = new_figure(_LEAST_WIDTH, 1.6, title)
+    figure = new_figure(_MIN_WIDTH, 1.6, title)
     figure.text(0.5, 0.4, "no data yet", ha="center", va="center", fontsize=13, color=FAINT)
     return figure
 

@@ -89,7 +89,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         if metrics.is_empty()
         else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],
         exclusions=table_of(store.view("training_exclusion_summary")),
-        texts=shown_texts(texts, most_per_tool=_TEXTS_PER_TOOL, most_bytes=_BYTES_OF_TEXTS),
+        texts=shown_texts(texts, max_per_tool=_TEXTS_PER_TOOL, max_bytes=_BYTES_OF_TEXTS),
     )
 
 

@@ -19,26 +19,26 @@ class ShownTexts(NamedTuple):
         texts: how many.
         kept_calls: in them.
         of_texts: how many were drawn.
-        most_per_tool: texts drawn of each tool and round, where there are so many.
+        max_per_tool: texts drawn of each tool and round, where there are so many.
     """
 
     content: str
     texts: int
     kept_calls: int
     of_texts: int
-    most_per_tool: int
+    max_per_tool: int
 
 
-def shown_texts(rows: pl.DataFrame, *, most_per_tool: int, most_bytes: int) -> ShownTexts:
+def shown_texts(rows: pl.DataFrame, *, max_per_tool: int, max_bytes: int) -> ShownTexts:
     """As many texts as the page has room for, in the order of the draw.
 
     Args:
         rows: of the query `annotated_texts`, one for each call.
-        most_per_tool: texts that were drawn of each tool and round at most.
-        most_bytes: what their JSON may take.
+        max_per_tool: texts that were drawn of each tool and round at most.
+        max_bytes: what their JSON may take.
     """
     shown: list[str] = []
-    left, kept = most_bytes, 0
+    left, kept = max_bytes, 0
     texts = rows.partition_by(*_TEXT, maintain_order=True)
     for of_text in texts:
         calls = list(of_text.iter_rows(named=True))
@@ -48,7 +48,7 @@ def shown_texts(rows: pl.DataFrame, *, most_per_tool: int, most_bytes: int) -> S
             break
         shown.append(content)
         kept += sum(call["is_kept"] for call in calls)
-    return ShownTexts(f"[{','.join(shown)}]", len(shown), kept, len(texts), most_per_tool)
+    return ShownTexts(f"[{','.join(shown)}]", len(shown), kept, len(texts), max_per_tool)
 
 
 def _text(calls: Sequence[_Row]) -> dict[str, Any]:

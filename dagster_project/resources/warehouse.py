@@ -8,7 +8,7 @@ from warehouse.warehouse import Warehouse
 
 
 class WarehouseResource(dg.ConfigurableResource):
-    """Parquet slices with DuckDB views over them, in `$TOOLFORMER_HOME/warehouse`."""
+    """Parquet partitions with DuckDB views over them, in `$TOOLFORMER_HOME/warehouse`."""
 
     def open(self) -> Warehouse:
         """The warehouse, ready for readers."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from assets.corpus import configured_sources, look_at_texts
 from dagster_project.home import Home
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
-from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
+from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import tools_searching
@@ -32,7 +32,7 @@ class Forecast:
         indexes: that would be built first.
         is_converted: whether the base model is there; else it would be converted first.
         shards: of the build, that are there.
-        slices: to be made of these, in the order of the stages; none before the base model is
+        partitions: to be made of these, in the order of the stages; none before the base model is
             there, since its identity is a part of what they are made of.
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools that are planned once their index is there.
@@ -43,7 +43,7 @@ class Forecast:
     indexes: Sequence[PlannedIndex]
     is_converted: bool
     shards: Sequence[ShardEntry]
-    slices: Sequence[PlannedSlice]
+    partitions: Sequence[PlannedPartition]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
 
@@ -56,7 +56,7 @@ class Forecast:
     @property
     def does_anything(self) -> bool:
         """Whether the build would change the home."""
-        return bool(self.slices) or not self.is_prepared
+        return bool(self.partitions) or not self.is_prepared
 
 
 def forecast_build(
@@ -80,7 +80,7 @@ def forecast_build(
         ShardNotFoundError: there is no such shard.
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
-    warehouse = Warehouse(home.warehouse, home.database, home.slice_store())
+    warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
     cut, rejected = stale_sources(
         home.sources, configured_sources(settings), look_at_texts(home, warehouse)
     )
@@ -90,13 +90,13 @@ def forecast_build(
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
     # Without its index a tool cannot be opened; with another one it is another tool.
     missing = _searching(settings, tools, indexes, MISSING) if is_converted else []
-    slices: list[PlannedSlice] = []
+    partitions: list[PlannedPartition] = []
     unavailable: Mapping[str, str] = {}
     if is_converted:
         named = [name for name in tools if name not in missing] if tools else None
         toolbox = open_toolbox(settings, home, named=named)
         unavailable = toolbox.unavailable
-        slices = BuildPlan(
+        partitions = BuildPlan(
             warehouse,
             settings,
             toolbox,
@@ -110,7 +110,7 @@ def forecast_build(
         indexes=indexes,
         is_converted=is_converted,
         shards=chosen,
-        slices=slices,
+        partitions=partitions,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=missing,
     )

@@ -1,4 +1,4 @@
-"""What a build would do, and why: each slice's stored fingerprint against the one it would get."""
+"""What a build would do, and why: fingerprints of stored partitions against those due now."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -32,18 +32,18 @@ _PASSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedSlice:
-    """One slice that a build would make.
+class PlannedPartition:
+    """One partition that a build would make.
 
     Attributes:
-        shard, table, slice_name: which.
+        shard, table, partition_name: which.
         reason: why: missing, or what changed.
         tokens, seconds: expected cost; 0 for stages without a model.
     """
 
     shard: str
     table: str
-    slice_name: str
+    partition_name: str
     reason: str
     tokens: int = 0
     seconds: float = 0.0
@@ -104,26 +104,31 @@ class BuildPlan:
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
         return _measured_rates(self.warehouse, self.settings.sampling.round)
 
-    def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
-        """Slices to be made for these shards, shard by shard in the order of the stages."""
+    def of(self, entries: Sequence[ShardEntry]) -> list[PlannedPartition]:
+        """Partitions to be made for these shards, shard by shard in the order of the stages."""
         return [planned for entry in entries for planned in self._of_shard(entry)]
 
-    def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
-        planned: list[PlannedSlice] = []
+    def _of_shard(self, entry: ShardEntry) -> list[PlannedPartition]:
+        planned: list[PlannedPartition] = []
         # Of texts that are not there yet it is known, too.
-        texts = self.warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
+        texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
         for stage in self.pipeline:
             for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
-                inputs = {**self._of_other_tools(stage, partition), **made}
+                before = self.pipeline.of_round_before(stage, partition, self.warehouse)
+                inputs = {
+                    **self._of_other_tools(stage, partition),
+                    **{address: found.fingerprint for address, found in before.items()},
+                    **made,
+                }
                 fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
                 if stage.reads_indexes and name in self.outdated_tools:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")
-                slice_name = stage.output_name(name, self.settings.sampling.round)
-                stored = self.warehouse.slice_metadata(stage.name, entry.key, slice_name)
+                partition_name = stage.output_name(name, self.settings.sampling.round)
+                stored = self.warehouse.partition_metadata(stage.name, entry.key, partition_name)
                 reason = "forced" if self.force else fingerprint.difference(stored)
                 if reason is None and stored is not None:
                     # What the stages behind it will read.
@@ -132,7 +137,9 @@ class BuildPlan:
                 made[stage.name, name] = fingerprint.digest
                 tokens, seconds = self._expected_cost(stage.name, name, entry)
                 planned.append(
-                    PlannedSlice(entry.key, stage.name, slice_name, str(reason), tokens, seconds)
+                    PlannedPartition(
+                        entry.key, stage.name, partition_name, str(reason), tokens, seconds
+                    )
                 )
         return planned
 
@@ -147,8 +154,8 @@ class BuildPlan:
         )
         return {
             (each.table, name): each.fingerprint
-            for name, slices in merged.items()
-            for each in slices
+            for name, partitions in merged.items()
+            for each in partitions
         }
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:

@@ -32,7 +32,7 @@ _LAPTOP: dict[str, Any] = {
     "training": {
         "batch_size": 16,
         "epochs": 3,
-        "least_texts": 32,
+        "min_texts": 32,
         # Ten times the paper's: it is that of a model forty times as large.
         "learning_rate": 1e-4,
         "max_tokens": 512,
@@ -44,7 +44,7 @@ _LAPTOP: dict[str, Any] = {
         "near_duplicate_similarity": 0.8,
     },
     # With k alone a small model calls too early, and spends its only call.
-    "decoding": {"least_call_probability": None},
+    "decoding": {"min_call_probability": None},
     "evaluation": {"perplexity_windows": 200, "dateset_items": 94},
 }
 
@@ -86,7 +86,7 @@ _DEMO: dict[str, Any] = {
         # Eight development texts with calls, and some more, calibrate when calls open.
         "development_share": 0.2,
         "epochs": 2,
-        "least_texts": 4,
+        "min_texts": 4,
         "batch_size": 8,
         "max_tokens": 160,
         "micro_batch_tokens": 320,

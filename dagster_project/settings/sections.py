@@ -154,6 +154,11 @@ class SamplingSettings(Section):
         description="only these annotate, where a round is for some of the tools; null: all that "
         "are enabled",
     )
+    is_chained: bool = Field(
+        False,
+        description="annotate the texts that have a call of the round before: the first one stays "
+        "in the text with its result, and further calls are sampled behind it; not in the paper",
+    )
     shards: int | None = Field(
         None,
         ge=1,
@@ -170,6 +175,16 @@ class SamplingSettings(Section):
                 "sampling.round to 2 or more, or annotator to base or a model directory"
             )
         return annotator
+
+    @field_validator("is_chained")
+    @classmethod
+    def _chain_has_earlier_round(cls, is_chained: bool, info: ValidationInfo) -> bool:
+        if is_chained and info.data.get("round") == 1:
+            raise ValueError(
+                "round 1 has no round before it whose calls stand in its texts; set sampling.round "
+                "to 2 or more, or write it into a later entry of `rounds`"
+            )
+        return is_chained
 
     @field_validator("uses_prompt")
     @classmethod
@@ -270,7 +285,7 @@ class DecodingSettings(Section):
     call_top_k: int = Field(
         10, ge=0, description="a call is opened when it is among the k likeliest tokens; 0 never"
     )
-    least_call_probability: float | None = Field(
+    min_call_probability: float | None = Field(
         0.0,
         ge=0,
         le=1,

@@ -60,7 +60,7 @@ class TrainingSettings(Section):
     steps: int | None = Field(
         None, ge=1, description="steps, whatever the texts; null: as many as make the epochs"
     )
-    least_texts: int = Field(
+    min_texts: int = Field(
         100, ge=1, description="with fewer texts nothing is trained unless it is forced"
     )
     loss_weights: LossWeightsSettings = LossWeightsSettings()  # pyright: ignore[reportCallIssue]

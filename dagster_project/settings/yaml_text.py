@@ -12,7 +12,7 @@ from ruamel.yaml.reader import ReaderError
 from dagster_project.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
-_MOST_BRACKETS = 100
+_MAX_BRACKETS = 100
 
 
 def loaded(text: str) -> Any:
@@ -23,7 +23,7 @@ def loaded(text: str) -> Any:
     """
     # The parser takes seconds to find out.
     steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
-    if max(accumulate(steps), default=0) > _MOST_BRACKETS:
+    if max(accumulate(steps), default=0) > _MAX_BRACKETS:
         raise RecursionError
     if any(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)):
         # Some lines of them stand for more than memory holds.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
-from toolformer.decoding import call_threshold
+from toolformer.decoding import calibration
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import RunCalls
 from toolformer.evaluation.modes import Mode, enabled
@@ -16,19 +16,19 @@ from tools.protocol import Document
 from tools.running.execution import call_runner
 
 
-def least_call_probability(directory: Path, settings: Settings) -> float:
-    """What `decoding.least_call_probability` comes to for the model of a directory.
+def min_call_probability(directory: Path, settings: Settings) -> float:
+    """What `decoding.min_call_probability` comes to for the model of a directory.
 
     Raises:
         ToolformerError: the model's calibration is damaged.
     """
-    given = settings.decoding.least_call_probability
-    return call_threshold.least_call_probability(directory, given)
+    given = settings.decoding.min_call_probability
+    return calibration.min_call_probability(directory, given)
 
 
 def with_calls(directory: Path, settings: Settings) -> Mode:
     """The mode `enabled` of the model of a directory, as the settings want it."""
-    return enabled(settings.decoding.call_top_k, least_call_probability(directory, settings))
+    return enabled(settings.decoding.call_top_k, min_call_probability(directory, settings))
 
 
 def decoding_parameters(
@@ -37,12 +37,12 @@ def decoding_parameters(
     *,
     max_new_tokens: int | None = None,
     call_top_k: int | None = None,
-    least_call_probability: float = 0.0,
+    min_call_probability: float = 0.0,
     blocked_tools: Sequence[str] = (),
 ) -> DecodingParameters:
     """What the decoder is told; no tools means that calls are disabled.
 
-    The least probability may be one of the model's own, which the settings do not know.
+    The minimum probability may be one of the model's own, which the settings do not know.
     """
     decoding = settings.decoding
     return DecodingParameters(
@@ -53,7 +53,7 @@ def decoding_parameters(
         max_result_tokens=settings.execution.max_result_tokens,
         tools=tuple(tools),
         blocked_tools=tuple(blocked_tools),
-        least_call_probability=least_call_probability,
+        min_call_probability=min_call_probability,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
-from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
@@ -53,7 +53,7 @@ def write_model_card(
         base_license=_license_of(base),
         sources=source_licences(settings),
         evaluation=evaluation,
-        call_threshold=read_call_threshold(directory),
+        min_call_probability=read_min_call_probability(directory),
     )
     write_whole(directory / CARD_FILE, card)
 

@@ -13,7 +13,7 @@ from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, describe
 
 # Models up to this are read whole before they are loaded, at one to three seconds per GiB. A larger
 # one would take a minute and more in every process: `toolformer doctor --full` reads it.
-_MOST_BYTES_READ = 2**30
+_MAX_BYTES_READ = 2**30
 # The digests of the models that this process has compared, with the time they were written.
 _compared: set[tuple[Path, int]] = set()
 
@@ -49,7 +49,7 @@ def check_undamaged(directory: Path, home: Home) -> None:
     compared = (file, file.stat().st_mtime_ns if file.exists() else 0)
     if compared in _compared:
         return
-    damaged = damaged_files(directory, most_bytes=_MOST_BYTES_READ)
+    damaged = damaged_files(directory, max_bytes=_MAX_BYTES_READ)
     if damaged:
         raise DamagedModelError(
             f"The model in {str(directory)!r} is damaged: {described(damaged)}. Expected the files "

@@ -18,7 +18,7 @@ _READING = ReadingParameters(
     passage_words=120,
     answer_words=6,
     beam_width=8,
-    least_probability=0.001,
+    min_probability=0.001,
     question_weight=0.5,
 )
 # Of a fusion-in-decoder checkpoint: tokens of question and passage, and of an answer.
@@ -43,7 +43,7 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
         directory,
         device=lambda: holder.hold_device(settings, home),
         identity=lambda: model_identity(directory),
-        most_tokens=_CHECKPOINT_TOKENS,
+        max_tokens=_CHECKPOINT_TOKENS,
         answer_tokens=_ANSWER_TOKENS,
     )
 

@@ -85,7 +85,9 @@ class ReplayedTool(Tool):
         self.proposals_version = proposals[1] if proposals else self.sampling_version
         digest = self._common("prompt", samples)
         # None where calls were sampled without one.
-        self.prompt = digest and self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
+        self.prompt = (
+            digest and self._warehouse.read_partition("prompts", ALL, digest)["text"].item()
+        )
 
     def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
         """What `executed_calls` says of the results of calls, by column.
@@ -164,8 +166,8 @@ class ReplayedTool(Tool):
         """What each of the tool's partitions of a table was made of."""
         name = name_in_round(self._round, self.name)
         metadata = [
-            self._warehouse.slice_metadata(table, info.shard, name) or {}
-            for info in self._warehouse.slices(table)
+            self._warehouse.partition_metadata(table, info.shard, name) or {}
+            for info in self._warehouse.partitions(table)
             if info.name == name
         ]
         if not metadata:

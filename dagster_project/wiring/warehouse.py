@@ -16,6 +16,6 @@ def open_warehouse(home: Home) -> Warehouse:
     """
     home.check_locks()
     home.remove_abandoned_files()
-    warehouse = Warehouse(home.warehouse, home.database, home.slice_store())
+    warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
     warehouse.prepare()
     return warehouse

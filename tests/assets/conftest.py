@@ -105,7 +105,7 @@ class PipelineHome:
 
     def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
         """The rows of a table as two equal builds have them, in their stored order."""
-        frames = [self.warehouse.read_slices(table, shard) for shard in shards]
+        frames = [self.warehouse.read_partitions(table, shard) for shard in shards]
         return pl.concat(frames).drop(VOLATILE, strict=False)
 
     def instance(self) -> dg.DagsterInstance:
@@ -129,12 +129,12 @@ class PipelineHome:
         assert file.read_bytes().startswith(b"\x89PNG")
         return file
 
-    def slice_states(self) -> dict[str, tuple[int, int]]:
-        """Which file each slice is: one that was made anew is another."""
+    def partition_states(self) -> dict[str, tuple[int, int]]:
+        """Which file each partition is: one that was made anew is another."""
         return {
             f"{table}/shard={info.shard}/{info.name}": _identity(info.path)
             for table in tables()
-            for info in self.warehouse.slices(table)
+            for info in self.warehouse.partitions(table)
         }
 
     def environment(self) -> dict[str, str]:

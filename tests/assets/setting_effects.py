@@ -14,14 +14,14 @@ from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
 from assets.stage import Stage, setting_paths
 from assets.statistics import CALL_STATISTICS
-from assets.training.call_threshold import CALL_THRESHOLD
 from assets.training.finetuned_model import FINETUNED_MODEL
+from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TRAINING_SET
 
 STAGES: tuple[Stage, ...] = (
     *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),
     *PIPELINE,
-    *(TRAINING_SET, FINETUNED_MODEL, CALL_THRESHOLD),
+    *(TRAINING_SET, FINETUNED_MODEL, MIN_CALL_PROBABILITY),
     *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, REPORT),
 )
 WITHOUT_EFFECT = {
@@ -34,7 +34,7 @@ WITHOUT_EFFECT = {
     "execution.worker_memory_gib": "a tool without memory fails, and is called again",
     "execution.replay": "the answers are those of the tools, with the versions that they had",
     "tools.*.environment": "a key is no part of what a tool answers",
-    "training.least_texts": "it only refuses to train on too few texts",
+    "training.min_texts": "it only refuses to train on too few texts",
     "training.gradient_checkpointing": "it trades memory for time",
     "training.processes": "any number of processes trains the same model",
     "training.parallelism": "any way of dividing the work trains the same model",

@@ -140,7 +140,7 @@ def test_a_build_with_the_tool_samples_executes_and_filters_its_calls(
     assert set(executed["call_id"]) == set(parsed["call_id"])
     filtered = home.rows("filtered_calls", shards=shards)
     assert filtered.height == (executed["status"] == "executed").sum()
-    names = home.warehouse.slice_names("filtered_calls", SHARDS[0], round_number=1)
+    names = home.warehouse.partition_names("filtered_calls", SHARDS[0], round_number=1)
     assert names == ["UnitConverter"]
     # Without the tool in the settings its rows stay, and the others are merged with them.
     home.change_settings({"tools": {"UnitConverter": {"is_enabled": False}}})

@@ -19,7 +19,7 @@ from tests.assets.conftest import PipelineHome, small_settings
 SHARD = "shard-00000"
 _WORDS = 60
 _ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
-_TRAINING = {"steps": 1, "least_texts": 1, "batch_size": 2, "max_tokens": 96}
+_TRAINING = {"steps": 1, "min_texts": 1, "batch_size": 2, "max_tokens": 96}
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 
@@ -103,6 +103,6 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     assert {(1, "smollm2-135m-instruct"), (2, "toolformer")} <= set(annotators.rows())
 
     request.getfixturevalue("no_model")
-    slices = home.slice_states()
+    partitions = home.partition_states()
     home.build(shards=[SHARD])
-    assert home.slice_states() == slices
+    assert home.partition_states() == partitions

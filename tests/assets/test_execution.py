@@ -41,7 +41,7 @@ def before_the_threads(work):
 warehouse = WarehouseResource().open()
 save_manifest(Home.find().sources)
 for table, name in (("documents", ALL), ("candidate_calls", "Calculator")):
-    warehouse.replace_slice(table, SHARD, name, frame(table), metadata={"fingerprint": table})
+    warehouse.replace_partition(table, SHARD, name, frame(table), metadata={"fingerprint": table})
 assert "transformers" not in sys.modules
 with (
     mock.patch.object(shard_run, "done_together", before_the_threads),

@@ -84,13 +84,13 @@ class ScoredHome:
         }
 
     def rows(self, table: str = "filtered_calls") -> pl.DataFrame:
-        return self.warehouse.read_slice(table, SHARD, TOOL)
+        return self.warehouse.read_partition(table, SHARD, TOOL)
 
     def metadata(self, table: str = "filtered_calls") -> dict[str, str]:
-        return self.warehouse.slice_metadata(table, SHARD, TOOL) or {}
+        return self.warehouse.partition_metadata(table, SHARD, TOOL) or {}
 
     def costs(self) -> dict[str, dict[str, Any]]:
-        rows = self.warehouse.read_slices("stage_costs", SHARD)
+        rows = self.warehouse.read_partitions("stage_costs", SHARD)
         return {row["stage"]: row for row in rows.iter_rows(named=True)}
 
 
@@ -133,7 +133,7 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
         ],
     }
     for table, of_table in rows.items():
-        made.warehouse.replace_slice(
+        made.warehouse.replace_partition(
             table,
             SHARD,
             "all" if table == "documents" else TOOL,
@@ -220,7 +220,7 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
     home.run(1.0)
     before, scored = home.rows(), home.metadata("scored_calls")
     request.getfixturevalue("no_model")
-    assert "up to date" in home.run(1.0)["slices"]
+    assert "up to date" in home.run(1.0)["partitions"]
     for threshold in (0.0, 0.3, 50.0):
         home.run(threshold)
         assert kept(home.rows()) == kept_in_float32(tmp_path / str(threshold), threshold)
@@ -264,7 +264,7 @@ def test_another_choice_of_auto_makes_nothing_stale(
     choose(home, model_directory, "float32")
     request.getfixturevalue("no_model")
     reported = home.run(0.0, precision="auto")
-    assert "up to date" in reported["slices"]
+    assert "up to date" in reported["partitions"]
     assert home.rows().equals(before)
 
 
@@ -308,7 +308,7 @@ def test_what_can_be_kept_and_the_sample_are_scored_with_swapped_results(
 
 
 def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: ScoredHome):
-    home.warehouse.replace_slice(
+    home.warehouse.replace_partition(
         "executed_calls",
         SHARD,
         TOOL,

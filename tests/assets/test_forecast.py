@@ -14,7 +14,7 @@ from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 pytestmark = pytest.mark.slow
 
 PLANNED = PIPELINE.names
-# The stage of `stage_costs` in which the model makes the slices of a table.
+# The stage of `stage_costs` in which the model makes the partitions of a table.
 COSTS = {"candidate_calls": "sampling", "scored_calls": "scoring"}
 
 
@@ -24,24 +24,26 @@ def forecast(home: PipelineHome, **named: Any) -> Forecast:
 
 
 def planned(forecast: Forecast) -> set[str]:
-    """The slices, as `PipelineHome.slice_states` names them."""
-    return {f"{each.table}/shard={each.shard}/{each.slice_name}" for each in forecast.slices}
+    """The partitions, as `PipelineHome.partition_states` names them."""
+    return {
+        f"{each.table}/shard={each.shard}/{each.partition_name}" for each in forecast.partitions
+    }
 
 
 def planned_costs(forecast: Forecast) -> set[str]:
-    """The slices of `stage_costs` of what the model is to make."""
+    """The partitions of `stage_costs` of what the model is to make."""
     return {
-        f"stage_costs/shard={each.shard}/{each.slice_name}.{COSTS[each.table]}"
-        for each in forecast.slices
+        f"stage_costs/shard={each.shard}/{each.partition_name}.{COSTS[each.table]}"
+        for each in forecast.partitions
         if each.tokens
     }
 
 
 def made(home: PipelineHome, before: Mapping[str, tuple[int, int]], tables: tuple) -> set[str]:
-    """The slices of these tables that are others than before."""
+    """The partitions of these tables that are others than before."""
     return {
         name
-        for name, state in home.slice_states().items()
+        for name, state in home.partition_states().items()
         if name.split("/")[0] in tables and before.get(name) != state
     }
 
@@ -76,36 +78,40 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert [source.path for source in first.cut] == [str(corpus_file)]
     assert first.indexes == []
     assert not first.shards
-    assert not first.slices
+    assert not first.partitions
     home.prepare()
     prepared = forecast(home, **part)
     assert prepared.is_prepared
-    assert {each.reason for each in prepared.slices} == {"missing"}
-    assert {each.slice_name for each in prepared.slices} == {"all", "Calculator", "Calendar"}
+    assert {each.reason for each in prepared.partitions} == {"missing"}
+    assert {each.partition_name for each in prepared.partitions} == {
+        "all",
+        "Calculator",
+        "Calendar",
+    }
     home.build(**part)
     assert made(home, {}, PLANNED) == planned(prepared)
     assert costs_of_model(home, {}) == planned_costs(prepared)
     assert home.run_ids("build_dataset")
 
-    # Not a slice more, not a model loaded, not even a run.
+    # Not a partition more, not a model loaded, not even a run.
     request.getfixturevalue("no_model")
-    slices, runs = home.slice_states(), home.run_ids("build_dataset")
+    partitions, runs = home.partition_states(), home.run_ids("build_dataset")
     second = forecast(home, **part)
     assert not second.does_anything
     home.build(**part)
-    assert home.slice_states() == slices
+    assert home.partition_states() == partitions
     assert home.run_ids("build_dataset") == runs
 
     home.change_settings({"tools": {"Calendar": {"filtering_threshold": 50.0}}})
     third = forecast(home, **part)
-    assert {(each.table, each.slice_name): each.reason for each in third.slices} == {
+    assert {(each.table, each.partition_name): each.reason for each in third.partitions} == {
         ("filtered_calls", "Calendar"): "changed: tools.Calendar.filtering_threshold",
         ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
     }
     assert planned_costs(third) == set()
     home.build(**part)
-    assert made(home, slices, PLANNED) == planned(third)
-    assert costs_of_model(home, slices) == set()
+    assert made(home, partitions, PLANNED) == planned(third)
+    assert costs_of_model(home, partitions) == set()
     assert not forecast(home, **part).does_anything
 
 
@@ -120,14 +126,14 @@ def test_another_index_is_built_and_asked_again_as_planned(
     assert [(each.asset, each.reason) for each in changed.indexes] == [
         ("wikipedia_index", "out of date")
     ]
-    assert {(each.table, each.reason) for each in changed.slices} == {
+    assert {(each.table, each.reason) for each in changed.partitions} == {
         ("executed_calls", "changed: tool version"),
         ("scored_calls", "changed: executed calls"),
         ("filtered_calls", "changed: scored calls"),
         ("augmented_texts", "changed: filtered_calls.WikiSearch"),
     }
-    slices = home.slice_states()
+    partitions = home.partition_states()
     home.build(**part)
-    assert made(home, slices, PLANNED) == planned(changed)
-    assert costs_of_model(home, slices) == planned_costs(changed)
+    assert made(home, partitions, PLANNED) == planned(changed)
+    assert costs_of_model(home, partitions) == planned_costs(changed)
     assert not forecast(home, **part).does_anything

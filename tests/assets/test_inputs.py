@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from assets.inputs import InputChangedError, Wanted, look_at
-from assets.outputs import Made, SliceOutput
+from assets.outputs import Made, PartitionOutput
 from assets.pipeline import PIPELINE
 from assets.stage import Partition
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
@@ -35,7 +35,7 @@ class Stage:
         self.execute("first")
 
     def candidates(self, version: str) -> None:
-        self.warehouse.replace_slice(
+        self.warehouse.replace_partition(
             "candidate_calls",
             SHARD,
             TOOL,
@@ -49,7 +49,7 @@ class Stage:
         assert candidates is not None
         wanted = Wanted(Fingerprint.of({"version": version}), (candidates,))
         rows = frame("executed_calls", {"result": version})
-        self.warehouse.replace_slice(
+        self.warehouse.replace_partition(
             "executed_calls", SHARD, TOOL, rows, metadata=wanted.metadata()
         )
 
@@ -82,15 +82,15 @@ class Stage:
 
     def stored(self) -> tuple[str, str] | None:
         """The result that the stored row was made of, and the fingerprint it is stored under."""
-        metadata = self.warehouse.slice_metadata("filtered_calls", SHARD, TOOL)
+        metadata = self.warehouse.partition_metadata("filtered_calls", SHARD, TOOL)
         if metadata is None:
             return None
-        rows = self.warehouse.read_slice("filtered_calls", SHARD, TOOL)
+        rows = self.warehouse.read_partition("filtered_calls", SHARD, TOOL)
         return rows["call_id"][0], metadata[FINGERPRINT]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilteredCalls(SliceOutput):
+class FilteredCalls(PartitionOutput):
     """The output of the stage; something happens while it waits, or while it is made."""
 
     stage: Stage
@@ -108,7 +108,7 @@ class FilteredCalls(SliceOutput):
         return self.while_waiting()
 
     def compute(self, wanted: Wanted) -> Made:
-        rows = self.run.warehouse.read_slice("executed_calls", SHARD, TOOL)
+        rows = self.run.warehouse.read_partition("executed_calls", SHARD, TOOL)
         self.while_making()
         return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
 
@@ -164,12 +164,12 @@ def merged(
     return list(found), left_out
 
 
-def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stage: Stage):
+def test_calls_of_a_tool_whose_partitions_do_not_belong_together_are_not_merged(stage: Stage):
     stage.make()
-    assert merged(stage) == ([], {TOOL: "a slice of its calls is missing"})
+    assert merged(stage) == ([], {TOOL: "a partition of its calls is missing"})
     texts = frame("documents")
     metadata = {FINGERPRINT: "texts"}
-    stage.warehouse.replace_slice("documents", SHARD, ALL, texts, metadata=metadata)
+    stage.warehouse.replace_partition("documents", SHARD, ALL, texts, metadata=metadata)
     assert merged(stage) == ([TOOL], {})
 
     stage.candidates("second")
@@ -179,7 +179,7 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
 
     sampled = Fingerprint.of({"corpus.window_tokens": 64}).metadata()
     rows = frame("candidate_calls")
-    stage.warehouse.replace_slice("candidate_calls", SHARD, TOOL, rows, metadata=sampled)
+    stage.warehouse.replace_partition("candidate_calls", SHARD, TOOL, rows, metadata=sampled)
     stage.execute("third")
     stage.make()
     assert merged(stage) == ([TOOL], {})
@@ -187,22 +187,22 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
 
 
 def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: Stage, monkeypatch):
-    replace_slice = stage.warehouse.replace_slice
+    replace_partition = stage.warehouse.replace_partition
 
     def refused(*arguments, **options):
         # The other machine's rows are there now.
-        replace_slice(*arguments, **options)
+        replace_partition(*arguments, **options)
         raise StoreConflictError("another machine was faster")
 
-    monkeypatch.setattr(stage.warehouse, "replace_slice", refused)
+    monkeypatch.setattr(stage.warehouse, "replace_partition", refused)
     assert stage.make() == "done"
-    monkeypatch.setattr(stage.warehouse, "replace_slice", replace_slice)
+    monkeypatch.setattr(stage.warehouse, "replace_partition", replace_partition)
     stage.execute("second")
 
     def refused_in_vain(*_arguments, **_options):
         raise StoreConflictError("another machine works with other settings")
 
-    monkeypatch.setattr(stage.warehouse, "replace_slice", refused_in_vain)
+    monkeypatch.setattr(stage.warehouse, "replace_partition", refused_in_vain)
     with pytest.raises(StoreConflictError, match="other settings"):
         stage.make()
 

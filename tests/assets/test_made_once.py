@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "corpus": {"window_tokens": 64},
     "training": {
         "steps": 2,
-        "least_texts": 1,
+        "min_texts": 1,
         "batch_size": 2,
         "max_tokens": 128,
         "evaluate_every": 1,
@@ -97,14 +97,14 @@ def _states(result: Any) -> set[str]:
     """How the outputs of an asset were made, whatever they are called."""
     (event,) = result.get_asset_materialization_events()
     metadata = {name: str(each.value) for name, each in event.materialization.metadata.items()}
-    if "slices" not in metadata:
+    if "partitions" not in metadata:
         return {state for name, state in metadata.items() if name.startswith("state")}
-    rows = metadata["slices"].splitlines()[2:]
+    rows = metadata["partitions"].splitlines()[2:]
     return {row.split("|")[2].strip() for row in rows} - {"merged"}
 
 
 def _counted(of_processes: list[set[str]]) -> Counter[str]:
-    """How many slices were made how, by all processes together: "1 done, 1 up to date"."""
+    """How many partitions were made how, by all processes together: "1 done, 1 up to date"."""
     counts: Counter[str] = Counter()
     for (told,) in of_processes:
         for each in told.split(", "):
@@ -138,14 +138,14 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
         }
         for table, row in rows.items():
             name = ALL if table in ("documents", "augmented_texts") else TOOL
-            warehouse.replace_slice(
+            warehouse.replace_partition(
                 table, shard, name, frame(table, row), metadata={FINGERPRINT: f"{table} {shard}"}
             )
     training: list[dict[str, object]] = [
         {"document_id": f"t{number}", "split": split}
         for number, split in enumerate(("train", "train", "development"))
     ]
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "training_texts", ALL, ALL, frame("training_texts", *training), metadata={FINGERPRINT: "x"}
     )
     entries = [
@@ -182,7 +182,7 @@ def test_two_processes_make_every_output_once(
         states[step].append(of_step)
     for process in processes:
         process.join(timeout=60)
-    # Two slices, one for each mode; which process makes which is a matter of moments.
+    # Two partitions, one for each mode; which process makes which is a matter of moments.
     assert sorted(_counted(states.pop(0)).items()) == [("done", 2), ("up to date", 2)]
     for (asset, shards), of_step in zip(steps[1:], states, strict=True):
         is_same_output = len(set(shards)) == 1

@@ -58,14 +58,14 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
 
 
 def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path: Path):
-    (tmp_path / "call_threshold.json").write_text("not read")
+    (tmp_path / "min_call_probability.json").write_text("not read")
     mode = with_calls(tmp_path, paper)
-    assert (mode.call_top_k, mode.least_call_probability) == (10, 0.0)
-    least = mode.least_call_probability
-    told = decoding_parameters(paper, TOOL_NAMES, least_call_probability=least)
+    assert (mode.call_top_k, mode.min_call_probability) == (10, 0.0)
+    least = mode.min_call_probability
+    told = decoding_parameters(paper, TOOL_NAMES, min_call_probability=least)
     rule = {
         "call_top_k": told.call_top_k,
-        "least_call_probability": told.least_call_probability,
+        "min_call_probability": told.min_call_probability,
     }
     assert may_open(10, 0.0, **rule)
     assert not may_open(11, 1.0, **rule)

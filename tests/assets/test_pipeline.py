@@ -92,7 +92,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     for shard in (SHARD, OTHER):
         for table, name in (("documents", "all"), ("candidate_calls", TOOL)):
             rows = frame(table, {"shard": shard, "document_id": f"text of {shard}"})
-            warehouse.replace_slice(table, shard, name, rows, metadata={"fingerprint": table})
+            warehouse.replace_partition(table, shard, name, rows, metadata={"fingerprint": table})
     return warehouse
 
 
@@ -115,7 +115,7 @@ def materialise(pipeline: Pipeline, name: str, **overrides: dict) -> dg.ExecuteI
 
 def states(result: dg.ExecuteInProcessResult) -> list[str]:
     events = result.get_asset_materialization_events()
-    tables = [str(event.materialization.metadata["slices"].value) for event in events]
+    tables = [str(event.materialization.metadata["partitions"].value) for event in events]
     return [table.splitlines()[2] for table in tables]
 
 
@@ -132,7 +132,9 @@ def test_a_toy_stage_has_an_asset(home: Warehouse):
     result = materialise(WITH_TOY, TOY.name)
     assert result.success
     assert states(result) == [f"| {TOOL} | done |"] * 2
-    assert home.read_slice(TOY.name, SHARD, TOOL)["document_id"].to_list() == [f"text of {SHARD}"]
+    assert home.read_partition(TOY.name, SHARD, TOOL)["document_id"].to_list() == [
+        f"text of {SHARD}"
+    ]
 
 
 def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Warehouse):
@@ -216,7 +218,7 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
 
 
 def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
-    [info] = home.slices("candidate_calls", SHARD)
+    [info] = home.partitions("candidate_calls", SHARD)
     info.path.write_bytes(b"no Parquet")
     result = materialise(WITH_TOY, TOY.name)
     error = failure_of(result.all_events, result.run_id, shards=(SHARD, OTHER))

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.java, pytest.mark.slow]
 PER_TOOL = ("document_selection", *(stage.name for stage in PIPELINE if stage.per == "tool"))
 TRAINING = {
     "steps": 2,
-    "least_texts": 1,
+    "min_texts": 1,
     "batch_size": 2,
     "max_tokens": 128,
     "micro_batch_tokens": 256,
@@ -52,9 +52,9 @@ def weights(home: PipelineHome, number: int) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def slices_of_rounds(home: PipelineHome) -> dict[str, tuple[int, int]]:
+def partitions_of_rounds(home: PipelineHome) -> dict[str, tuple[int, int]]:
     """Those of the shards: the training set is one for all rounds."""
-    states = home.slice_states().items()
+    states = home.partition_states().items()
     return {name: state for name, state in states if not name.startswith("training_")}
 
 
@@ -68,12 +68,12 @@ def test_two_rounds_end_to_end(
     home = copy_of(built_home)
     home.change_settings({"training": TRAINING, "rounds": ROUNDS})
     home.rounds(until=1)
-    of_first, checkpoint = slices_of_rounds(home), weights(home, 1)
+    of_first, checkpoint = partitions_of_rounds(home), weights(home, 1)
 
     # The second round stands beside the first, of which nothing is made again.
     home.rounds(until=2)
     assert weights(home, 1) == checkpoint
-    after = slices_of_rounds(home)
+    after = partitions_of_rounds(home)
     assert {name: after[name] for name in of_first} == of_first
     added = after.keys() - of_first.keys()
     folders = [f"{{table}}/shard={shard}/round-2." for shard in SHARDS]
@@ -115,7 +115,7 @@ def test_two_rounds_end_to_end(
     assert home.metadata("finetuned_model")["directory"] == str(home.home.finetuned_model(2))
 
     # So training made nothing of the rounds stale, and a run of one round sees the same settings.
-    slices, runs = home.slice_states(), home.run_ids("build_dataset")
+    partitions, runs = home.partition_states(), home.run_ids("build_dataset")
     capsys.readouterr()
     with loading_no_model():
         home.rounds(until=2)
@@ -123,7 +123,7 @@ def test_two_rounds_end_to_end(
         home.train(overrides=SECOND)
     for line in ("2 shards are up to date; nothing to do.", "Its model is up to date"):
         assert told.count(line) == 2
-    assert home.slice_states() == slices
+    assert home.partition_states() == partitions
     assert home.run_ids("build_dataset") == runs
     assert home.metadata("finetuned_model")["state"] == "up to date"
 
@@ -154,5 +154,5 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
         annotator=Annotator.of(settings, home.home).identity,
         force=False,
     )
-    slices = plan.of(Manifest.load(home.home.sources).active_shards[:1])
-    return {(each.table, each.slice_name): each.reason for each in slices}
+    partitions = plan.of(Manifest.load(home.home.sources).active_shards[:1])
+    return {(each.table, each.partition_name): each.reason for each in partitions}

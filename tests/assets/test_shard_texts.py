@@ -17,7 +17,7 @@ def test_a_long_text_has_no_more_windows_than_asked_for_and_is_counted():
     assert "".join(each.text for each in every if each.document_id == "long") == "1234567890" * 100
     assert cut_off(DOCUMENTS, every) == 0
 
-    first = list(windows_of(DOCUMENTS, tokenizer, window_tokens=16, most=3))
+    first = list(windows_of(DOCUMENTS, tokenizer, window_tokens=16, max_windows=3))
     of_long = [each for each in first if each.document_id == "long"]
     assert of_long == [each for each in every if each.document_id == "long"][:3]
     assert [each.text for each in first if each.document_id == "short"] == ["one two"]

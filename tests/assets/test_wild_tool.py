@@ -67,10 +67,10 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     )
     with monkeypatch.context() as patch:
         # However few calls the model writes.
-        patch.setattr("tools.running.deadlines.MOST_FAILURES_IN_A_ROW", 5)
+        patch.setattr("tools.running.deadlines.MAX_FAILURES_IN_A_ROW", 5)
         home.build(tools=["Wild"])
     assert set(home.rows("executed_calls")["reason"]) == {"transient_error", "given_up"}
-    assert DONE_BUT_GIVEN_UP in home.metadata("executed_calls")["slices"]
+    assert DONE_BUT_GIVEN_UP in home.metadata("executed_calls")["partitions"]
 
     # What was given up is tried again without being asked for.
     down.unlink()
@@ -84,7 +84,7 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     assert results.len() > 0
     assert not results.str.contains(r"[\[\]]|->").any()
     for shard in SHARDS:
-        assert home.warehouse.read_slices("filtered_calls", shard).height > 0
+        assert home.warehouse.read_partitions("filtered_calls", shard).height > 0
     home.build(tools=["Wild"])
     command = "tools.running.worker"
     for process in psutil.Process().children(recursive=True):

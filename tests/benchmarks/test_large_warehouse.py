@@ -14,7 +14,7 @@ def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_p
     warehouse.prepare()
     generator = np.random.default_rng(0)
     for table, name, rows in shard_frames(generator, SHARD, identifiers(generator, 8), 200):
-        warehouse.replace_slice(table, SHARD, name, rows, metadata={})
+        warehouse.replace_partition(table, SHARD, name, rows, metadata={})
     assert wrong_counts(warehouse) == []
     statistics = warehouse.view("call_statistics")
     assert statistics.height == 5

@@ -43,7 +43,7 @@ def test_an_improbable_answer_counts_as_an_abstention():
         {"answer": "otter", "accepted": ("river",), "probability": 0.5, "seconds": 0.5},
         {"answer": "", "accepted": ("river",), "probability": 0.0, "seconds": 0.5},
     ]
-    by_threshold = {row["least probability"]: row for row in answer_table(rows)}
+    by_threshold = {row["minimum probability"]: row for row in answer_table(rows)}
     everything, sure = by_threshold[0.0], by_threshold[0.1]
     assert (everything["readable"], everything["right"], everything["exact"]) == (4, 2, 1)
     assert (sure["right"], sure["exact"]) == (1, 0)

@@ -98,7 +98,7 @@ def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documen
 
 def test_figures_hold_what_the_documentation_names(small, costs, documents):
     compared = agreement(
-        small.model, small.stock, costs.tool, documents[:2], costs.calls, most_calls=3
+        small.model, small.stock, costs.tool, documents[:2], costs.calls, max_calls=3
     )
     figures = tool_figures(costs, compared, Peak(1e9, 1000, 100))
     assert set(figures["sampling"]) >= {
@@ -126,7 +126,7 @@ def test_agreement_sees_equal_decisions_and_small_differences(small, is_later):
         ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
         for place in range(6)
     ]
-    found = agreement(small.model, small.stock, tool, small.documents, calls, most_calls=3)
+    found = agreement(small.model, small.stock, tool, small.documents, calls, max_calls=3)
     assert found.calls == 3
     assert found.decisions_equal == 1.0
     assert 0 < found.max_loss_difference < 1e-4
@@ -142,7 +142,7 @@ def test_agreement_sees_a_model_that_is_another(small):
         tiny_model(seed=1, context_length=1024).model, small.model.tokenizer, bos_id=0
     )
     calls = [ScoredCall("a", ("document-0", 0), 3, ToolCall("Calculator", "6 * 7"), "42")]
-    found = agreement(small.model, other, small.tool, small.documents, calls, most_calls=3)
+    found = agreement(small.model, other, small.tool, small.documents, calls, max_calls=3)
     assert found.max_loss_difference > 0.01
 
 

@@ -21,7 +21,7 @@ def test_nothing_is_lost_in_a_folder_under_locks(tmp_path: Path, monkeypatch: py
     with store_contract._place("folder", tmp_path, None) as environment:
         for name in environment:
             monkeypatch.setenv(name, "")
-        figures = run(Trial(environment, True, writers=2, readers=1, slices=2, increments=2))
+        figures = run(Trial(environment, True, writers=2, readers=1, partitions=2, increments=2))
     assert (figures["lost"], figures["torn"], figures["back"]) == (0, 0, 0)
     assert figures["additions"] == 8
     assert figures["reads"] > 0
@@ -33,5 +33,5 @@ def test_an_addition_that_overwrites_another_is_counted_as_lost(tmp_path: Path):
     warehouse.prepare()
     for number in (0, 1, 1):
         rows, metadata = _rows("shard-00000", number), {"number": str(number)}
-        warehouse.replace_slice("documents", "shard-00000", "all", rows, metadata=metadata)
+        warehouse.replace_partition("documents", "shard-00000", "all", rows, metadata=metadata)
     assert store_contract._read_number(warehouse, "shard-00000") == 1

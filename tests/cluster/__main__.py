@@ -32,7 +32,7 @@ class Report:
     Attributes:
         moments: what was reached, with seconds.
         killed: runs that were killed, by how.
-        published: slices that each run published.
+        published: partitions that each run published.
         runs: all of them, in the order in which they were created; times as in `moments`.
         wrong: what is not as it should be.
     """

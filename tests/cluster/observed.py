@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.cluster.processes import ServiceError
-from warehouse.versions import slice_of
+from warehouse.versions import partition_of
 
 Address = tuple[str, str, str]
 _BEGUN = ("REQUESTED", "IN_PROGRESS", "COMPLETING")
@@ -56,16 +56,16 @@ def run_processes(node: Node) -> list[RunProcess]:
 
 
 def versions(home: Path) -> Iterator[tuple[Address, Path]]:
-    """All versions of slices that lie in a home, by what they are versions of."""
+    """All versions of partitions that lie in a home, by what they are versions of."""
     for path in home.glob("warehouse/*/shard=*/*@*.parquet"):
-        name = slice_of(path)
+        name = partition_of(path)
         shard = path.parent.name.removeprefix("shard=")
         if name is not None and shard.startswith("shard-"):
             yield (path.parent.parent.name, shard, name), path
 
 
 def published(home: Path, table: str) -> Counter[str]:
-    """How many slices of a table each run has published, by its id."""
+    """How many partitions of a table each run has published, by its id."""
     import pyarrow.parquet
 
     found: Counter[str] = Counter()

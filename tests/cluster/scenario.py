@@ -1,8 +1,8 @@
 """Two nodes build the same shards; the process of a run and a whole node are killed meanwhile.
 
 1. On the worker a command launches a backfill of the first eight shards; in the UI, which the head
-   serves, one of all twelve is launched. So every slice of eight shards is wanted by two runs, of
-   which one is to make it.
+   serves, one of all twelve is launched. So every partition of eight shards is wanted by two runs,
+   of which one is to make it.
 2. When the run on the head has published calls, its process gets -9.
 3. When decisions are published and a run is on the worker, the whole worker gets -9, and with it
    the command that was begun there. The worker comes back.
@@ -146,7 +146,7 @@ def _interrupt(made: Cluster, course: Course) -> None:
 def _run_that_published(
     made: Cluster, node: Node, table: str, *, or_another: bool = False
 ) -> RunProcess:
-    """Wait for a run on a node that has published a slice of a table (or another has), and runs."""
+    """Wait for a run on a node that still runs, and until it or another published a partition."""
     found: list[RunProcess] = []
 
     def is_there() -> bool:

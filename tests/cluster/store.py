@@ -47,7 +47,7 @@ class Store:
         }
 
     def publications(self) -> Counter[tuple[str, str, str]]:
-        """How often a version of each slice was put here, by table, shard and name."""
+        """How often a version of each partition was put here, by table, shard and name."""
         log = unquote(self.log.read_text())
         return Counter(match.group(1, 2, 3) for match in _PUT.finditer(log))
 

@@ -28,10 +28,10 @@ def home(tmp_path: Path) -> Path:
 
 def publish(home: Path) -> None:
     warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    warehouse.replace_slice(*ADDRESS, frame("documents", *ROWS), metadata={"fingerprint": "x"})
+    warehouse.replace_partition(*ADDRESS, frame("documents", *ROWS), metadata={"fingerprint": "x"})
 
 
-def test_a_slice_that_was_published_once_is_as_it_should_be(home: Path):
+def test_a_partition_that_was_published_once_is_as_it_should_be(home: Path):
     assert not_made_once(publications_in_folder(home), home) == []
 
 
@@ -42,7 +42,7 @@ def test_equal_rows_that_were_published_again_are_noticed(home: Path):
     ]
 
 
-def test_a_slice_that_nobody_saw_published_is_noticed(home: Path):
+def test_a_partition_that_nobody_saw_published_is_noticed(home: Path):
     assert not_made_once({}, home) == [f"documents/{SHARD}/all was published 0 times"]
 
 

@@ -1,9 +1,9 @@
-"""What is wrong in the end: rows beside those of one machine, slices made twice, things left over.
+"""What is wrong in the end: rows unlike those of one machine, partitions made twice, leftovers.
 
-"Made once" is counted in what was published. In a folder a version of a slice is a file of its own,
-which stays for ten minutes after another took its place. An object store logs how often a
-version of a slice was put there. What a stage stores on the way to its slice is left out: a kill in
-between leaves that for whoever makes the slice.
+"Made once" is counted in what was published. In a folder a version of a partition is a file of its
+own, which stays for ten minutes after another took its place. An object store logs how often a
+version of a partition was put there. What a stage stores on the way to its partition is left out: a
+kill in between leaves that for whoever makes the partition.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.observed import Address, runs_of, versions
 from tests.cluster.scenario import Course
 from tests.cluster.store import BUCKET, HOME
-from tests.faults.comparison import damage_of_rows, slices_of
+from tests.faults.comparison import damage_of_rows, partitions_of
 from tests.faults.home import FaultyHome
 from warehouse.schema import tables
 from warehouse.versions import is_intact
@@ -32,7 +32,7 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
     root = made.folder / "newcomer"
     os.environ.update(made.store.environment)
     home = Home(root, root / "cache", f"s3://{BUCKET}/{HOME}")
-    store = home.slice_store()
+    store = home.partition_store()
     assert store is not None
     store.record_layout()
     store.bring(tables())
@@ -40,12 +40,12 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
 
 
 def publications_in_folder(home: Path) -> Counter[Address]:
-    """How often each slice of a shard was published in a folder."""
+    """How often each partition of a shard was published in a folder."""
     return Counter(address for address, _ in versions(home))
 
 
 def publications(made: Cluster) -> Counter[Address]:
-    """How often each slice of a shard was published, wherever that is."""
+    """How often each partition of a shard was published, wherever that is."""
     if made.store is None:
         return publications_in_folder(made.home_of(made.head))
     found: Counter[Address] = Counter()
@@ -58,11 +58,11 @@ def publications(made: Cluster) -> Counter[Address]:
 def not_made_once(
     published: Mapping[Address, int], home: Path, *, has_locks: bool = True
 ) -> list[str]:
-    """Slices of a home that were not published once.
+    """Partitions of a home that were not published once.
 
     Args:
         published: how often each was.
-        home: with the slices.
+        home: with the partitions.
         has_locks: whether machines exclude each other; with an object store two may make the same,
             and the second publication is taken back.
     """
@@ -76,7 +76,7 @@ def not_made_once(
 
 def wrong_rows(home: Path, reference: Path) -> list[str]:
     """How the rows of a home differ from those of the reference."""
-    found, expected = (slices_of(FaultyHome(each)) for each in (home, reference))
+    found, expected = (partitions_of(FaultyHome(each)) for each in (home, reference))
     return damage_of_rows(found, expected).remarks
 
 
@@ -86,7 +86,7 @@ def torn(home: Path) -> list[str]:
 
 
 def left_over(made: Cluster) -> list[str]:
-    """Checkpoints of slices that are finished.
+    """Checkpoints of partitions that are finished.
 
     With an object store a checkpoint lies on the node that was killed, and stays until that node
     looks at the shard again.

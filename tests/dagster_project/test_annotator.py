@@ -115,7 +115,7 @@ def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_p
         Annotator.of(settings_of(tiny, str(other)), home)
 
 
-def test_the_model_is_loaded_once_for_all_slices(home: Home, tiny: Path):
+def test_the_model_is_loaded_once_for_all_partitions(home: Home, tiny: Path):
     settings, holder = settings_of(tiny, "base"), ModelHolder()
     annotator = Annotator.of(settings, home)
     try:

@@ -41,7 +41,7 @@ def put(
         for index in range(kept + dropped)
     ]
     name = "Calculator" if number == 1 else f"round-{number}.Calculator"
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "filtered_calls", SHARD, name, frame("filtered_calls", *rows), metadata={}
     )
 

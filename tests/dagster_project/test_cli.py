@@ -73,9 +73,9 @@ def rows(home: Path) -> None:
     warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
     warehouse.prepare()
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
-        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
     for table in ("documents", "augmented_texts"):
-        warehouse.replace_slice(table, SHARD, "all", frame(table), metadata={})
+        warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
 
 
 # Help
@@ -277,7 +277,7 @@ def test_a_dry_run_writes_nothing_in_the_home(
         warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
         for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
             metadata = {"fingerprint": "of other settings"}
-            warehouse.replace_slice(table, SHARD, name, frame(table), metadata=metadata)
+            warehouse.replace_partition(table, SHARD, name, frame(table), metadata=metadata)
     before = tree(home)
     outcome = run("build", "--dry-run", "--tools", "Calculator")
     assert outcome.code == 0, outcome.err
@@ -550,7 +550,7 @@ def test_statistics_name_the_round_where_there_are_two(run, home: Path, rows: No
     second = {"call_id": "c2", "round": 2}
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
         later = frame(table, second)
-        warehouse.replace_slice(table, SHARD, "round-2.Calculator", later, metadata={})
+        warehouse.replace_partition(table, SHARD, "round-2.Calculator", later, metadata={})
     out = run("stats").out
     assert "round" in out
     for of in ("Calculator", "Calculator, round 2"):
@@ -641,7 +641,7 @@ def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
     found = {each["name"]: each for each in json.loads(outcome.out)}
     assert found["object store"]["status"] == "missing"
     assert "'s3://bucket/home' does not answer" in found["object store"]["detail"]
-    assert "no damage in 5 slices" in found["slices"]["detail"]
+    assert "no damage in 5 partitions" in found["partitions"]["detail"]
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(
@@ -655,6 +655,6 @@ def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so
     assert "[" not in outcome.out
     (line,) = [line for line in caplog.messages if "No call opens" in line]
     assert str(directory) in line
-    by_rank_alone = run(*command, "--set", "decoding.least_call_probability=0")
+    by_rank_alone = run(*command, "--set", "decoding.min_call_probability=0")
     assert lesson in by_rank_alone.out
     assert len([line for line in caplog.messages if "No call opens" in line]) == 1

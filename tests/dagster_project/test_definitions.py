@@ -30,7 +30,7 @@ HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matpl
 JOBS = {
     "prepare": {"corpus_manifest", "wikipedia_index", "passage_index"},
     "build_dataset": set(PIPELINE.names),
-    "train": {"training_set", "finetuned_model", "call_threshold", "call_statistics"},
+    "train": {"training_set", "finetuned_model", "min_call_probability", "call_statistics"},
     "evaluate": {"evaluation_results", "evaluation_report", "report"},
     "study_call_top_k": {"call_top_k_study"},
     "study_tools": {"tool_study"},

@@ -13,7 +13,7 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import BENCHMARK, MODEL, SHARD
 from dagster_project.runs import planned_run
-from dagster_project.runs.plan import PlannedSlice
+from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import validated
@@ -66,7 +66,7 @@ def build(
 
     monkeypatch.setattr(building, "run_all", run_all)
     settings = validated({}, origin="test")
-    plan = [PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES]
+    plan = [PlannedPartition(shard, table, "all", "missing") for shard in todo for table in STAGES]
     with dagster_instance(home) as instance:
         building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
 

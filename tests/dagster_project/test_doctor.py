@@ -35,14 +35,14 @@ def finding(home: Home, name: str, *, is_full: bool = False) -> Finding:
 
 
 def filled_warehouse(home: Home) -> Path:
-    """A warehouse with two slices; the path of the first."""
+    """A warehouse with two partitions; the path of the first."""
     warehouse = Warehouse(home.warehouse, home.database)
     warehouse.prepare()
-    warehouse.replace_slice("documents", SHARD, "documents", frame("documents"), metadata={})
-    warehouse.replace_slice(
+    warehouse.replace_partition("documents", SHARD, "documents", frame("documents"), metadata={})
+    warehouse.replace_partition(
         "candidate_calls", SHARD, "Calculator", frame("candidate_calls"), metadata={}
     )
-    return warehouse.slices("documents")[0].path
+    return warehouse.partitions("documents")[0].path
 
 
 def truncate(path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_home_that_does_not_exist_is_examined_and_not_made(home):
     assert by_name["home"].status == "ok"
     assert by_name["dagster"].detail == version("dagster")
     assert by_name["tool Calculator"].status == "ok"
-    assert by_name["slices"] == Finding("slices", "ok", "no slices yet")
+    assert by_name["partitions"] == Finding("partitions", "ok", "no partitions yet")
     assert by_name["manifest"].detail == "nothing is ingested yet"
     assert not home.root.exists()
 
@@ -274,28 +274,28 @@ def test_shards_without_their_texts_are_named(home):
     assert found.detail == "the texts of 1 of 1 shards are missing: shard-00001"
 
 
-def test_a_truncated_slice_is_named_until_it_is_removed(home):
+def test_a_truncated_partition_is_named_until_it_is_removed(home):
     path = filled_warehouse(home)
-    assert finding(home, "slices").detail == "no damage in 2 slices"
+    assert finding(home, "partitions").detail == "no damage in 2 partitions"
     truncate(path)
-    found = finding(home, "slices")
+    found = finding(home, "partitions")
     assert found.status == "warning"
     assert f"documents/shard={SHARD}/{path.name}" in found.detail
     assert found.remedy.startswith("Remove these files in ")
     assert found.files == (str(path),)
     path.unlink()
-    assert finding(home, "slices").detail == "no damage in 1 slice"
+    assert finding(home, "partitions").detail == "no damage in 1 partition"
     warehouse = Warehouse(home.warehouse, home.database)
     assert warehouse.query("select * from documents").height == 0
     assert warehouse.query("select * from candidate_calls").height == 1
 
 
-def test_a_damaged_empty_slice_is_made_again(home):
+def test_a_damaged_empty_partition_is_made_again(home):
     filled_warehouse(home)
     truncate(next(home.warehouse.glob("filtered_calls/shard=none/*.parquet")))
-    assert finding(home, "slices").status == "warning"
+    assert finding(home, "partitions").status == "warning"
     Warehouse(home.warehouse, home.database).prepare()
-    assert finding(home, "slices").status == "ok"
+    assert finding(home, "partitions").status == "ok"
 
 
 def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_opened(home):
@@ -311,7 +311,7 @@ def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_opened(home):
 def test_large_tables_are_left_out_and_named(home, monkeypatch):
     filled_warehouse(home)
     monkeypatch.setattr(doctor_damage, "_MAX_BYTES_READ", 0)
-    found = finding(home, "slices")
+    found = finding(home, "partitions")
     assert found.status == "ok"
     assert "not looked at, for their size: candidate_calls, documents" in found.detail
 
@@ -343,7 +343,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(home, monkeypatch, 
     monkeypatch.setattr("tools.retrieval.wikipedia_index.index_information", fail)
     found = finding(home, "Wikipedia index")
     assert (found.status, str(error) in found.detail) == ("warning", True)
-    assert finding(home, "slices").status == "ok"
+    assert finding(home, "partitions").status == "ok"
 
 
 def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, monkeypatch):

@@ -178,7 +178,9 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, tabl
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert finding(home, "manifest").status == "ok"
-    texts = Warehouse(home.warehouse, home.database).read_slice("documents", "shard-00000", "all")
+    texts = Warehouse(home.warehouse, home.database).read_partition(
+        "documents", "shard-00000", "all"
+    )
     assert texts["text"].to_list() == ["One day."]
     assert damaged(home) == []
 
@@ -230,7 +232,7 @@ def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
         check_undamaged(model, home)
 
 
-def test_slices_of_any_size_are_read_in_full(home, monkeypatch):
+def test_partitions_of_any_size_are_read_in_full(home, monkeypatch):
     monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
     filled_warehouse(home)
     path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
@@ -283,7 +285,7 @@ def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, m
 
 
 def test_of_a_large_model_only_sizes_are_compared_before_it_is_loaded(home, monkeypatch):
-    monkeypatch.setattr("dagster_project.wiring.model_damage._MOST_BYTES_READ", 1000)
+    monkeypatch.setattr("dagster_project.wiring.model_damage._MAX_BYTES_READ", 1000)
     path = home.root / FINETUNED
     flip(path / "model.safetensors", 1)
     check_undamaged(path, home)

@@ -304,7 +304,7 @@ def test_a_call_is_explained_as_far_as_it_came_without_a_model(
     for table in ("candidate_calls", *changes):
         changed = {"call_id": "mine", "shard": "mine", **changes.get(table, {})}
         rows = frame(table, changed)
-        warehouse.replace_slice(table, "mine", "Calculator", rows, metadata={})
+        warehouse.replace_partition(table, "mine", "Calculator", rows, metadata={})
     code, out, err = own_copy("mine")
     assert code == 0, err
     assert shown in out
@@ -329,11 +329,11 @@ def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained
     (own_copy.home.models / "moved" / "config.json").write_text(before)
     assert own_copy.fields(call_id)["recomputation"]["model"].endswith("models/moved")
     warehouse = own_copy.warehouse
-    texts = warehouse.read_slice("documents", SHARD, "all")
-    metadata = warehouse.slice_metadata("documents", SHARD, "all") or {}
+    texts = warehouse.read_partition("documents", SHARD, "all")
+    metadata = warehouse.partition_metadata("documents", SHARD, "all") or {}
     assert {FINGERPRINT, PARTS} <= metadata.keys()
     changed = texts.with_columns(text=pl.lit("Off."))
-    warehouse.replace_slice("documents", SHARD, "all", changed, metadata=metadata)
+    warehouse.replace_partition("documents", SHARD, "all", changed, metadata=metadata)
     assert "is not where the call stands" in own_copy.fields(call_id)["not_recomputed"]
 
 

@@ -61,10 +61,12 @@ def call(call_id: str, offset: int, **changes: object) -> dict:
 def store(warehouse: Warehouse, table: str, shard: str, name: str, *changes: dict) -> None:
     of_shard = {} if shard == "all" else {"shard": shard}
     rows = frame(table, *({**of_shard, **change} for change in changes))
-    warehouse.replace_slice(table, shard, name, rows, metadata={})
+    warehouse.replace_partition(table, shard, name, rows, metadata={})
 
 
-def store_calls(warehouse: Warehouse, tool: str, calls: list[dict], slice_name: str = "") -> None:
+def store_calls(
+    warehouse: Warehouse, tool: str, calls: list[dict], partition_name: str = ""
+) -> None:
     """Candidates, results and decisions, from one row of changes for each call."""
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
         # Each has a reason of its own; here it is that of the decision.
@@ -75,7 +77,7 @@ def store_calls(warehouse: Warehouse, tool: str, calls: list[dict], slice_name: 
             {"tool": tool} | {name: value for name, value in of_call.items() if name in columns}
             for of_call in calls
         ]
-        store(warehouse, table, SHARD, slice_name or tool, *rows)
+        store(warehouse, table, SHARD, partition_name or tool, *rows)
 
 
 @pytest.fixture
@@ -401,14 +403,14 @@ def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
         outcome.out
     )
     files = newest_files_of_log(home, "documents")
-    assert files == [str(info.path) for info in built.slices("documents")]
+    assert files == [str(info.path) for info in built.partitions("documents")]
     again = run("export", "delta")
     assert "0 of them changed: 0 files added and 0 removed" in again.out
     store(built, "documents", SHARD, "all", {"document_id": "d3", "text": PLAIN})
     changed = run("export", "delta")
     assert "1 of them changed: 1 files added and 1 removed" in changed.out
     assert newest_files_of_log(home, "documents") == [
-        str(info.path) for info in built.slices("documents")
+        str(info.path) for info in built.partitions("documents")
     ]
 
 

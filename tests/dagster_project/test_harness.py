@@ -109,7 +109,7 @@ def test_a_model_without_a_calibrated_value_makes_calls_only_where_rank_alone_is
     ):
         monkeypatch.setattr(f"{module.__name__}.{name}", lambda *_, value=value: value)
     options = RunOptions(
-        overrides={"decoding": {"least_call_probability": least}}, tools=("Calculator",)
+        overrides={"decoding": {"min_call_probability": least}}, tools=("Calculator",)
     )
     harness.compare_on_tasks(["sums"], options)
     assert texts == [": many", " [Calculator(6 * 7) -> 42] 42" if is_called else ": many"]

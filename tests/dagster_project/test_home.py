@@ -46,7 +46,7 @@ def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_hom
     home = Home(tmp_path / "shared", tmp_path / "cache")
     shared = [
         home.shards_lock(),
-        home.slice_lock("documents", "shard-00000", "all"),
+        home.partition_lock("documents", "shard-00000", "all"),
         home.output_lock("finetuned_model.toolformer"),
     ]
     node = [home.device_lock("cpu"), home.process_lock("process-1")]

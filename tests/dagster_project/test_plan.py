@@ -14,11 +14,11 @@ from assets.stage import Partition, ShardStage
 from assets.training.benchmark_texts import benchmark_texts
 from assets.training.training_inputs import TRAINING_SET
 from dagster_project.fingerprints import Fingerprint
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan, PlannedPartition
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
-from tests.warehouse.rows import remove_slice
+from tests.warehouse.rows import remove_partition
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
@@ -62,7 +62,7 @@ def plan_of(
     toolbox: Toolbox | None = None,
     entries: tuple[ShardEntry, ...] = (ENTRY,),
     **changes,
-) -> list[PlannedSlice]:
+) -> list[PlannedPartition]:
     given = {"annotator": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
@@ -82,16 +82,16 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
 
     texts = texts_fingerprint(entry)
     frame = pl.DataFrame([text], schema=table_schema(DOCUMENTS).polars_schema)
-    warehouse.replace_slice(DOCUMENTS, entry.key, ALL, frame, metadata=texts.metadata())
+    warehouse.replace_partition(DOCUMENTS, entry.key, ALL, frame, metadata=texts.metadata())
     made = {(DOCUMENTS, ALL): texts.digest}
     for stage in PIPELINE:
         frame = pl.DataFrame(schema=table_schema(stage.name).polars_schema)
         for partition in stage.partitions(settings, entry, toolbox, "model-1"):
             name, fingerprint = partition.tool_name, PIPELINE.fingerprint(stage, partition, made)
             made[stage.name, name] = fingerprint.digest
-            slice_name = stage.output_name(name, settings.sampling.round)
-            warehouse.replace_slice(
-                stage.name, entry.key, slice_name, frame, metadata=fingerprint.metadata()
+            partition_name = stage.output_name(name, settings.sampling.round)
+            warehouse.replace_partition(
+                stage.name, entry.key, partition_name, frame, metadata=fingerprint.metadata()
             )
 
 
@@ -123,8 +123,8 @@ def built(warehouse: Warehouse) -> Warehouse:
 BOTH = ("Calculator", "Calendar")
 
 
-def reasons(planned: list[PlannedSlice]) -> dict[tuple[str, str], str]:
-    return {(each.table, each.slice_name): each.reason for each in planned}
+def reasons(planned: list[PlannedPartition]) -> dict[tuple[str, str], str]:
+    return {(each.table, each.partition_name): each.reason for each in planned}
 
 
 def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
@@ -184,7 +184,7 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     built: Warehouse, changes: dict, reason: str, first: str
 ):
     planned = plan_of(built, settings_with(changes), toolbox_of(*BOTH))
-    calendar = [each for each in planned if each.slice_name in ("Calendar", "all")]
+    calendar = [each for each in planned if each.partition_name in ("Calendar", "all")]
     assert [each.table for each in calendar] == STAGES[STAGES.index(first) :]
     assert calendar[0].reason == f"changed: {reason}"
 
@@ -341,7 +341,7 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
             settings, "model-1", held_out_documents={"shard-00000": "d"}, file=None
         )
     decoding = settings.decoding
-    on = enabled(decoding.call_top_k, decoding.least_call_probability or 0.0)
+    on = enabled(decoding.call_top_k, decoding.min_call_probability or 0.0)
     mode = DISABLED if name == DISABLED.name else on
     versions = {} if mode.is_disabled else {"Calendar": "1"}
     return questions_fingerprint(
@@ -365,7 +365,7 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
         ({"evaluation": {"batch_size": 7}}, {"disabled", "enabled"}),
         ({"evaluation": {"today": "2020-02-02"}}, {"enabled"}),
         ({"decoding": {"call_top_k": 7}}, {"enabled"}),
-        ({"decoding": {"least_call_probability": 0.2}}, {"enabled"}),
+        ({"decoding": {"min_call_probability": 0.2}}, {"enabled"}),
         ({"execution": {"max_result_tokens": 7}}, {"disabled", "enabled"}),
         ({"execution": {"deadline_seconds": 7}}, {"enabled"}),
         ({"evaluation": {"items": 7, "dateset_items": 7}}, set()),
@@ -403,20 +403,20 @@ def test_another_prompt_samples_that_tool_again(built: Warehouse):
 
 
 def test_texts_of_other_records_make_all_that_was_made_of_them_anew(built: Warehouse):
-    texts = built.read_slice(DOCUMENTS, ENTRY.key, ALL)
+    texts = built.read_partition(DOCUMENTS, ENTRY.key, ALL)
     other = texts_fingerprint(dataclasses.replace(ENTRY, digest="f" * 32)).metadata()
-    built.replace_slice(DOCUMENTS, ENTRY.key, ALL, texts, metadata=other)
+    built.replace_partition(DOCUMENTS, ENTRY.key, ALL, texts, metadata=other)
     planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
     assert planned["candidate_calls", "Calendar"] == "changed: documents"
 
 
 def test_where_texts_are_lost_what_was_made_of_them_stays(built: Warehouse):
-    remove_slice(built, DOCUMENTS, ENTRY.key, ALL)
+    remove_partition(built, DOCUMENTS, ENTRY.key, ALL)
     assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
 
 
-def test_a_lost_slice_alone_is_made_again(built: Warehouse):
-    remove_slice(built, "executed_calls", ENTRY.key, "Calendar")
+def test_a_lost_partition_alone_is_made_again(built: Warehouse):
+    remove_partition(built, "executed_calls", ENTRY.key, "Calendar")
     planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
     assert planned == {("executed_calls", "Calendar"): "missing"}
 
@@ -477,7 +477,7 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
         }
         frame = pl.DataFrame([costs], table_schema("stage_costs").polars_schema)
         name = name_in_round(number, "Calendar.sampling")
-        built.replace_slice("stage_costs", ENTRY.key, name, frame, metadata={})
+        built.replace_partition("stage_costs", ENTRY.key, name, frame, metadata={})
 
     def expected(changes: dict) -> tuple[int, float]:
         planned = plan_of(built, settings_with(changes), toolbox_of("Calendar"), force=True)

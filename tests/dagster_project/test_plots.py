@@ -82,12 +82,8 @@ def funnel(tools, rows=(120, 48, 1536, 911, 880, 880, 43, 40)) -> pl.DataFrame:
 def reductions(tools, values) -> pl.DataFrame:
     """Steps of 0.01 nats with a call each."""
     return pl.DataFrame(
-        [
-            {"tool": tool, "least_reduction": value, "calls": 1}
-            for tool in tools
-            for value in values
-        ],
-        schema={"tool": pl.String, "least_reduction": pl.Float64, "calls": pl.Int64},
+        [{"tool": tool, "min_reduction": value, "calls": 1} for tool in tools for value in values],
+        schema={"tool": pl.String, "min_reduction": pl.Float64, "calls": pl.Int64},
     )
 
 

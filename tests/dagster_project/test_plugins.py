@@ -88,7 +88,7 @@ def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeyp
     for tools, seen in (({"Echo": section}, "secret"), ({"Echo": ECHO_SECTION}, "None")):
         echo = opened(home, tools).tools["Echo"]
         assert echo.call("WEATHER_KEY", Document("d", "")) == seen
-    # It is part of no setting that others share, or that a slice depends on.
+    # It is part of no setting that others share, or that a partition depends on.
     of_echo = settings_with({"Echo": section}).tools.of("Echo")
     assert of_echo == settings_with({"Echo": ECHO_SECTION}).tools.of("Echo")
 
@@ -205,7 +205,7 @@ def test_a_prompt_file_of_the_user_wins_over_the_tools_own(outside, home, tmp_pa
 # Plan
 
 
-def test_a_build_plans_the_slices_of_a_tool_from_outside(outside, tmp_path):
+def test_a_build_plans_the_partitions_of_a_tool_from_outside(outside, tmp_path):
     outside.module("echo_module")
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
@@ -214,8 +214,8 @@ def test_a_build_plans_the_slices_of_a_tool_from_outside(outside, tmp_path):
     toolbox.tools["Echo"] = create_tool("Echo", targets=settings.tools.targets)
     toolbox.prompts["Echo"] = "a prompt"
     planned = plan_of(warehouse, settings, toolbox)
-    slices = [(each.table, each.slice_name) for each in planned]
-    assert {(table, "Echo") for table in STAGES[:-1]} < set(slices)
+    partitions = [(each.table, each.partition_name) for each in planned]
+    assert {(table, "Echo") for table in STAGES[:-1]} < set(partitions)
     store(warehouse, settings, toolbox)
     assert plan_of(warehouse, settings, toolbox) == []
     # Its decisions stay among those that are merged when it is no longer registered.
@@ -224,16 +224,19 @@ def test_a_build_plans_the_slices_of_a_tool_from_outside(outside, tmp_path):
     assert len(other) == len(planned)
 
 
-def test_the_slices_of_a_round_are_listed_by_tool(tmp_path):
+def test_the_partitions_of_a_round_are_listed_by_tool(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
     for name in ("Echo", "Calculator", "round-2.Echo"):
         number, tool = split_round(name)
         rows = frame("filtered_calls", {"tool": tool, "round": number})
-        warehouse.replace_slice("filtered_calls", SHARD, name, rows, metadata={})
-    assert warehouse.slice_names("filtered_calls", SHARD, round_number=1) == ["Calculator", "Echo"]
-    assert warehouse.slice_names("filtered_calls", SHARD, round_number=2) == ["Echo"]
-    assert warehouse.slice_names("filtered_calls", "shard-00009", round_number=1) == []
+        warehouse.replace_partition("filtered_calls", SHARD, name, rows, metadata={})
+    assert warehouse.partition_names("filtered_calls", SHARD, round_number=1) == [
+        "Calculator",
+        "Echo",
+    ]
+    assert warehouse.partition_names("filtered_calls", SHARD, round_number=2) == ["Echo"]
+    assert warehouse.partition_names("filtered_calls", "shard-00009", round_number=1) == []
 
 
 # Doctor

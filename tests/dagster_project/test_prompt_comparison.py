@@ -102,7 +102,7 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
             assert row["chance share"] * K * 3 == pytest.approx(round(row["chance share"] * K * 3))
         options = RunOptions.of(None, ["tools.Calendar.prompt=short"], tools=["Calendar"])
         build_dataset(options, shards=["shard-00000"], dry_run=False)
-        built = open_warehouse(home).read_slices("filtered_calls", "shard-00000")
+        built = open_warehouse(home).read_partitions("filtered_calls", "shard-00000")
         assert 0 < built["is_kept"].sum() == rows["kept"][1]
 
     # With the shards there: a tool that proposes its calls, and one that no text suits.
@@ -122,9 +122,9 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     assert "Calendar preselects no text" in err
     build_dataset(options, shards=["shard-00000"], dry_run=False)
     store = open_warehouse(home)
-    selection = store.read_slices("document_selection", "shard-00000")
+    selection = store.read_partitions("document_selection", "shard-00000")
     assert selection["reason"].to_list() == ["left_to_other_tools"] * 3
-    assert store.read_slices("candidate_calls", "shard-00000").is_empty()
+    assert store.read_partitions("candidate_calls", "shard-00000").is_empty()
 
 
 def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, run, tmp_path: Path):

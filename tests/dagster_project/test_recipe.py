@@ -171,7 +171,7 @@ def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
     _, plain, shuffled, model = ROUND_2
 
     def put(table: str, name: str, *changes: dict) -> None:
-        store.replace_slice(table, "all", name, frame(table, *changes), metadata={})
+        store.replace_partition(table, "all", name, frame(table, *changes), metadata={})
 
     cells = [
         *((name, mode) for name in ROUND_2 for mode in ("disabled", "enabled")),
@@ -192,7 +192,7 @@ def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
     for number, name in enumerate(("plain", *ROUND_2)):
         rows = [{"item_id": f"d1-{window}", "model": name, "score": number} for window in range(2)]
         put("evaluation_results", f"perplexity.{name}", *(losses | row for row in rows))
-    store.replace_slice(
+    store.replace_partition(
         "documents", "shard-00000", "all", frame("documents", {"source": "/x/a.jsonl"}), metadata={}
     )
     shown = []

@@ -97,7 +97,9 @@ class BuiltHome:
         Manifest(next_number=1, shards=[entry]).save(self.home.sources)
         self.warehouse.prepare()
         text = frame("documents", {"text": TEXT})
-        self.warehouse.replace_slice("documents", SHARD, ALL, text, metadata={FINGERPRINT: "texts"})
+        self.warehouse.replace_partition(
+            "documents", SHARD, ALL, text, metadata={FINGERPRINT: "texts"}
+        )
         for tool, arguments in ARGUMENTS.items():
             self.sample_of(tool, arguments)
 
@@ -117,14 +119,14 @@ class BuiltHome:
         prompt, tool = str(toolbox.prompts[name]), toolbox.tools[name]
         digest = hex_digest(prompt)
         stored = pl.DataFrame([{"digest": digest, "text": prompt}])
-        self.warehouse.replace_slice("prompts", ALL, digest, stored, metadata={})
+        self.warehouse.replace_partition("prompts", ALL, digest, stored, metadata={})
         made_of = {
             "tool_version": tool.sampling_version or tool.version,
             "prompt": digest,
             "proposals": None,
             "arguments": arguments,
         }
-        self.warehouse.replace_slice(
+        self.warehouse.replace_partition(
             "candidate_calls",
             SHARD,
             name_in_round(round_number, name),
@@ -149,18 +151,18 @@ class BuiltHome:
             )
 
     def rows(self) -> pl.DataFrame:
-        return self.warehouse.read_slices("executed_calls", SHARD).drop(VOLATILE)
+        return self.warehouse.read_partitions("executed_calls", SHARD).drop(VOLATILE)
 
     def stored(self) -> dict[str, tuple[Path, str]]:
-        """File and fingerprint of each slice of answers."""
+        """File and fingerprint of each partition of answers."""
         return {
             each.name: (
                 each.path,
-                (self.warehouse.slice_metadata("executed_calls", SHARD, each.name) or {})[
+                (self.warehouse.partition_metadata("executed_calls", SHARD, each.name) or {})[
                     FINGERPRINT
                 ],
             )
-            for each in self.warehouse.slices("executed_calls", SHARD)
+            for each in self.warehouse.partitions("executed_calls", SHARD)
         }
 
 
@@ -243,10 +245,10 @@ def test_what_calls_look_like_is_known_without_the_server(home: BuiltHome):
 def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(
     home: BuiltHome, built: BuiltHome
 ):
-    calls = home.warehouse.read_slice("candidate_calls", SHARD, "Server")
+    calls = home.warehouse.read_partition("candidate_calls", SHARD, "Server")
     new = calls.with_columns(arguments=pl.lit("new"))
-    metadata = home.warehouse.slice_metadata("candidate_calls", SHARD, "Server") or {}
-    home.warehouse.replace_slice("candidate_calls", SHARD, "Server", new, metadata=metadata)
+    metadata = home.warehouse.partition_metadata("candidate_calls", SHARD, "Server") or {}
+    home.warehouse.replace_partition("candidate_calls", SHARD, "Server", new, metadata=metadata)
     stored = home.stored()
     with pytest.raises(dg.Failure) as caught:
         home.execute(force=True)
@@ -258,7 +260,7 @@ def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(
 def test_another_text_under_the_same_id_has_no_answers(home: BuiltHome):
     changed = frame("documents", {"text": f"{TEXT} More."})
     metadata = {FINGERPRINT: "texts"}
-    home.warehouse.replace_slice("documents", SHARD, ALL, changed, metadata=metadata)
+    home.warehouse.replace_partition("documents", SHARD, ALL, changed, metadata=metadata)
     with pytest.raises(dg.Failure, match="has none to"):
         home.execute(force=True)
 
@@ -300,17 +302,17 @@ def test_a_folder_that_is_no_home_is_one_paragraph(home: BuiltHome, tmp_path: Pa
 
 
 def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: BuiltHome):
-    rows = built.warehouse.read_slice("executed_calls", SHARD, "Server").with_columns(
+    rows = built.warehouse.read_partition("executed_calls", SHARD, "Server").with_columns(
         shard=pl.lit("shard-00001")
     )
-    calls = built.warehouse.read_slice("candidate_calls", SHARD, "Server").with_columns(
+    calls = built.warehouse.read_partition("candidate_calls", SHARD, "Server").with_columns(
         shard=pl.lit("shard-00001")
     )
-    metadata = built.warehouse.slice_metadata("candidate_calls", SHARD, "Server") or {}
+    metadata = built.warehouse.partition_metadata("candidate_calls", SHARD, "Server") or {}
     address = "shard-00001", "Server"
-    built.warehouse.replace_slice("candidate_calls", *address, calls, metadata=metadata)
+    built.warehouse.replace_partition("candidate_calls", *address, calls, metadata=metadata)
     parts = {"tool_version": "0", "candidate_calls": metadata[FINGERPRINT]}
     other = Fingerprint.of(parts).metadata()
-    built.warehouse.replace_slice("executed_calls", *address, rows, metadata=other)
+    built.warehouse.replace_partition("executed_calls", *address, rows, metadata=other)
     with pytest.raises(ReplayError, match="its shards differ in"):
         home.toolbox()

@@ -19,7 +19,7 @@ from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-_SLICES = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
+_PARTITIONS = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
 # What a page must never take for its own; 😀 counts twice in a browser.
 STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u2028"
 
@@ -56,8 +56,8 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
         "stage_costs": [{}],
     }
     for table, changes in rows.items():
-        name = _SLICES.get(table, "Calculator")
-        store.replace_slice(table, SHARD, name, frame(table, *changes), metadata={})
+        name = _PARTITIONS.get(table, "Calculator")
+        store.replace_partition(table, SHARD, name, frame(table, *changes), metadata={})
 
 
 def data_of(page: str) -> list[dict]:
@@ -140,9 +140,9 @@ def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
         "reason": "kept",
     }
     rows = pl.DataFrame([row | {"document_id": f"d{number}"} for number in range(9)])
-    whole = shown_texts(rows, most_per_tool=9, most_bytes=10**6)
+    whole = shown_texts(rows, max_per_tool=9, max_bytes=10**6)
     assert (whole.texts, whole.kept_calls, whole.of_texts) == (9, 9, 9)
-    half = shown_texts(rows, most_per_tool=9, most_bytes=len(whole.content) // 2)
+    half = shown_texts(rows, max_per_tool=9, max_bytes=len(whole.content) // 2)
     assert (half.texts, half.of_texts) == (4, 9)
     assert json.loads(half.content) == json.loads(whole.content)[:4]
 

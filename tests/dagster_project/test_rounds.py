@@ -14,8 +14,8 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from tests.warehouse.rows import SAMPLED, SHARD, frame
-from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.training.finetuning import RECORD_FILE
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
@@ -69,12 +69,12 @@ class Project:
         record.write_text(json.dumps({"rows": 40 * number, "result": result}))
 
     def calibration(self, number: int) -> Path:
-        return self.home.finetuned_model(number) / CALL_THRESHOLD_FILE
+        return self.home.finetuned_model(number) / MIN_CALL_PROBABILITY_FILE
 
     def calibrate(self, number: int) -> None:
         self.calibration(number).parent.mkdir(parents=True, exist_ok=True)
-        chosen = CallThreshold(0.5, None, 10, 8, 8)
-        self.calibration(number).write_text(call_threshold_text(chosen))
+        chosen = CalibratedProbability(0.5, None, 10, 8, 8)
+        self.calibration(number).write_text(min_call_probability_text(chosen))
 
     def is_trained(self, workspace: Workspace) -> bool:
         assert workspace.settings.training.variant == "calls"
@@ -212,7 +212,7 @@ def test_the_table_has_a_line_for_each_tool_of_each_round(
         name = "all" if table == "documents" else name_in_round(number, "Calculator")
         of_round = {} if table == "documents" else {"round": number}
         rows = [of_round | change for change in changes]
-        warehouse.replace_slice(table, SHARD, name, frame(table, *rows), metadata={})
+        warehouse.replace_partition(table, SHARD, name, frame(table, *rows), metadata={})
 
     dropped = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.5}
     dropped |= {"loss_with_result": 2.5}

@@ -43,7 +43,7 @@ def test_the_paper_preset_has_the_papers_numbers():
     assert (training.batch_size, training.epochs, training.max_tokens) == (128, 2, 1024)
     assert training.max_texts_per_tool == 25_000
     assert paper.decoding.call_top_k == 10
-    assert paper.decoding.least_call_probability == 0
+    assert paper.decoding.min_call_probability == 0
     assert paper.decoding.max_calls == 1
 
 

@@ -57,7 +57,7 @@ def _write(path: Path, text: str) -> Path:
 
 def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert home.slice_store() is None
+    assert home.partition_store() is None
     home.publish(tmp_path / "nothing")
     home.open(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
@@ -130,7 +130,7 @@ def _texts(home: Home) -> dict[str, list[str]]:
     home.open(manifest_path(home.sources))
     warehouse = open_warehouse(home)
     return {
-        entry.key: warehouse.read_slice("documents", entry.key, "all")["text"].to_list()
+        entry.key: warehouse.read_partition("documents", entry.key, "all")["text"].to_list()
         for entry in Manifest.load(home.sources).active_shards
     }
 
@@ -217,10 +217,10 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     _write(one.models / "toolformer" / "weights", "1")
     _write(one.settings_file, "preset: demo\n")
     with pytest.raises(StoreError, match="holds rows of its own and is no copy"):
-        one.slice_store()
+        one.partition_store()
     assert seed(one) == (1, 1)
-    assert one.slice_store() is not None
-    store = two.slice_store()
+    assert one.partition_store() is not None
+    store = two.partition_store()
     assert store is not None
     store.bring(tables())
     (copied,) = (two.warehouse / "documents" / "shard=shard-00000").iterdir()
@@ -231,7 +231,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     # Of an interrupted seed, the rest is put there.
     assert seed(one) == (1, 1)
     with pytest.raises(StoreError, match=r"is a copy of 's3://.*TOOLFORMER_STORE is not set"):
-        replace(two, store=None).slice_store()
+        replace(two, store=None).partition_store()
 
 
 def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:

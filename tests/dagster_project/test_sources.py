@@ -19,7 +19,7 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.runs import planned_run
-from dagster_project.runs.plan import PlannedSlice
+from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import (
@@ -82,9 +82,9 @@ def registered(home: Home) -> set[str]:
 
 
 def store_call(home: Home, shard: str) -> bytes:
-    """What a stage has computed from a shard, as the bytes of its slice."""
+    """What a stage has computed from a shard, as the bytes of its partition."""
     rows = frame("candidate_calls", {"shard": shard, "call_id": shard})
-    warehouse(home).replace_slice("candidate_calls", shard, "Calculator", rows, metadata={})
+    warehouse(home).replace_partition("candidate_calls", shard, "Calculator", rows, metadata={})
     return call_file(home, shard).read_bytes()
 
 
@@ -246,7 +246,7 @@ def test_lost_texts_are_stored_again_alone(run, home: Home, write, table: str):
     assert (code, "0 new shards" in out) == (0, True)
     kept = {path: time for path, time in texts_on_disk(home).items() if "shard-00000" in path}
     assert kept.items() < before.items()
-    texts = warehouse(home).read_slice("documents", "shard-00001", "all")
+    texts = warehouse(home).read_partition("documents", "shard-00001", "all")
     assert texts["text"].to_list() == ["Text 2 of a.jsonl.", "Text 3 of a.jsonl."]
     assert len(texts_on_disk(home)) == len(before)
 
@@ -291,7 +291,7 @@ def test_a_source_whose_file_changed_keeps_what_is_the_same(run, home: Home, wri
     assert active(home) == ["shard-00000", "shard-00002"]
     kept = {path: time for path, time in before.items() if "shard-00000" in path}
     assert kept.items() < texts_on_disk(home).items()
-    # Its first texts come back with the slices that were set aside.
+    # Its first texts come back with the partitions that were set aside.
     a.write_text("".join(a.read_text().splitlines(keepends=True)[:3]))
     assert run("ingest", str(a))[0] == 0
     assert active(home) == ["shard-00000", "shard-00001"]
@@ -387,10 +387,10 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
 def test_rejected_records_are_told_beside_the_statistics(run, home: Home):
     store = warehouse(home)
     store.prepare()
-    store.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
+    store.replace_partition("documents", "shard-00000", "all", frame("documents"), metadata={})
     assert "records read" not in run("stats")[1]
     rejected = frame("rejected_records", {"reason": "too_long", "source_offset": 7})
-    store.replace_slice("rejected_records", "shard-00000", "all", rejected, metadata={})
+    store.replace_partition("rejected_records", "shard-00000", "all", rejected, metadata={})
     assert run("stats")[1].startswith("2 records read, 1 usable, 1 rejected: too_long 1 (")
 
 
@@ -429,7 +429,7 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
 # Building
 
 
-def shards_of(plan: Sequence[PlannedSlice]) -> list[str]:
+def shards_of(plan: Sequence[PlannedPartition]) -> list[str]:
     return sorted({planned.shard for planned in plan})
 
 
@@ -563,7 +563,7 @@ def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
 def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home, monkeypatch):
     shards = [f"shard-{number:05d}" for number in range(3)]
     asked: list[tuple[list[str], object]] = []
-    plan = [PlannedSlice(shard, table, "x", "forced") for shard in shards for table in STAGES]
+    plan = [PlannedPartition(shard, table, "x", "forced") for shard in shards for table in STAGES]
 
     def run_job(_instance, _job, *, resources, partitions, assets):
         assert resources["settings"]["force"] is True

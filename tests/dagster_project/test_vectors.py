@@ -137,9 +137,9 @@ def test_a_case_that_is_no_case_fails(tmp_path, case):
         ("decisions", "tau_c", "none"),
         ("proposals", "proposals", [[1]]),
         ("openings", "chances", [0.5]),
-        ("openings", "least_call_probability", None),
-        ("call_thresholds", "texts", [{"times": 8, "call_positions": [0]}]),
-        ("call_thresholds", "texts", [[]]),
+        ("openings", "min_call_probability", None),
+        ("min_call_probabilities", "texts", [{"times": 8, "call_positions": [0]}]),
+        ("min_call_probabilities", "texts", [[]]),
     ],
 )
 def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name, value):

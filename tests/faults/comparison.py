@@ -1,6 +1,6 @@
 """What a fault has done to a home: its rows beside those of the undisturbed one, and what is left.
 
-Rows are compared by table, shard and slice, in the order of their key, bit for bit. Left out:
+Rows are compared by table, shard and partition, in the order of their key, bit for bit. Left out:
 
 - `executed_calls.duration_ms`, `stage_costs.seconds`: times.
 - `executed_calls.from_cache`: a call that was answered before the fault comes from the cache.
@@ -52,18 +52,18 @@ class Damage:
         self.remarks += other.remarks
 
 
-def slices_of(
+def partitions_of(
     home: FaultyHome,
 ) -> dict[Address, "pl.DataFrame"]:
-    """The rows of every slice, by table, shard and slice."""
+    """The rows of every partition, by table, shard and partition."""
     from warehouse.schema import tables
     from warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(home.home.warehouse, home.home.database)
     found = {}
     for table in tables():
-        for info in warehouse.slices(table):
-            rows = comparable(table, warehouse.read_slice(table, info.shard, info.name))
+        for info in warehouse.partitions(table):
+            rows = comparable(table, warehouse.read_partition(table, info.shard, info.name))
             found[table, info.shard, info.name] = rows
     return found
 
@@ -85,16 +85,16 @@ def damage_of_rows(
         place = "/".join(address)
         if address not in found:
             damage.lost += expected[address].height
-            damage.remarks.append(f"slice {place} is missing")
+            damage.remarks.append(f"partition {place} is missing")
         elif address not in expected:
             damage.wrong += found[address].height
-            damage.remarks.append(f"slice {place} should not be there")
+            damage.remarks.append(f"partition {place} should not be there")
         else:
-            damage.add(_damage_of_slice(place, address[0], found[address], expected[address]))
+            damage.add(_damage_of_partition(place, address[0], found[address], expected[address]))
     return damage
 
 
-def _damage_of_slice(
+def _damage_of_partition(
     place: str, table: str, found: "pl.DataFrame", expected: "pl.DataFrame"
 ) -> Damage:
     from warehouse.schema import table_schema
@@ -111,7 +111,7 @@ def _damage_of_slice(
     changed = sum(theirs.get(row[:1], row[1]) != row[1] for row in _by_key(found, key))
     damage.wrong = new + changed
     damage.remarks.append(
-        f"slice {place}: {damage.lost} rows lost, {damage.doubled} doubled, {new} new, "
+        f"partition {place}: {damage.lost} rows lost, {damage.doubled} doubled, {new} new, "
         f"{changed} changed"
     )
     return damage
@@ -123,7 +123,7 @@ def _by_key(rows: "pl.DataFrame", key: list[str]) -> Iterable[tuple[str, str]]:
 
 
 def damage_of_files(home: FaultyHome, expected: FaultyHome) -> Damage:
-    """Files that are no slices: manifest, settings, weights of models."""
+    """Files that are no partitions: manifest, settings, weights of models."""
     damage = Damage()
     for name, read in (
         ("manifest", _manifest),
@@ -242,7 +242,7 @@ def unfinished_runs(home: FaultyHome) -> int:
 
 def damage_of(home: FaultyHome, expected: FaultyHome) -> Damage:
     """Everything that can be told from outside once all commands have ended."""
-    damage = damage_of_rows(slices_of(home), slices_of(expected))
+    damage = damage_of_rows(partitions_of(home), partitions_of(expected))
     damage.add(damage_of_files(home, expected))
     damage.add(damage_of_leftovers(home))
     return damage

@@ -1,7 +1,7 @@
 """Commands that cross each other, and readers throughout.
 
-While they run, every reader gets a right answer; right after them each slice has the rows that its
-fingerprint stands for; after a last plain build the home is the undisturbed one.
+While they run, every reader gets a right answer; right after them each partition has the rows that
+its fingerprint stands for; after a last plain build the home is the undisturbed one.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.faults.comparison import (
     damage_of,
     damage_of_leftovers,
     damage_of_rows,
-    slices_of,
+    partitions_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import FaultyHome, finish, generated_texts
@@ -116,7 +116,7 @@ def _cross(
     damage.add(damage_of_fingerprints(home, references, may_be_unknown=unknown))
     damage.add(damage_of_leftovers(home))
     damage.add(failure(home.run("build"), "a plain build after them"))
-    damage.add(damage_of_rows(slices_of(home), slices_of(plain)))
+    damage.add(damage_of_rows(partitions_of(home), partitions_of(plain)))
     return damage
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.faults.comparison import Damage, damage_of_rows, slices_of
+from tests.faults.comparison import Damage, damage_of_rows, partitions_of
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event, drawn, striking
 from tests.faults.report import Outcome
@@ -76,8 +76,8 @@ def _fill(workshop: Workshop, name: str, stage: Stage, share: float) -> Damage:
 def _told_and_kept(done: Done, home: FaultyHome, stage: Stage) -> Damage:
     """The user was told, and the rows from before are there."""
     damage = told_plainly(done)
-    before = slices_of(stage.before)
-    found = slices_of(home)
+    before = partitions_of(stage.before)
+    found = partitions_of(home)
     kept = damage_of_rows(
         {address: found[address] for address in before if address in found}, before
     )

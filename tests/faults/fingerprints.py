@@ -1,7 +1,7 @@
-"""Rows must be those that their slice's fingerprint stands for.
+"""Rows must be those that their partition's fingerprint stands for.
 
-The references are homes built alone, one for each choice of settings that crossed; a slice of the
-home in question carries the fingerprint of one of them, and must have its rows.
+The references are homes built alone, one for each choice of settings that crossed; a partition of
+the home in question carries the fingerprint of one of them, and must have its rows.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from assets.inputs import merged_part
 from dagster_project.fingerprints import FINGERPRINT, PARTS
-from tests.faults.comparison import Address, Damage, slices_of
+from tests.faults.comparison import Address, Damage, partitions_of
 from tests.faults.home import FaultyHome
 from warehouse.warehouse import Warehouse
 
@@ -22,7 +22,7 @@ def damage_of_fingerprints(
     *,
     may_be_unknown: Collection[str] = (),
 ) -> Damage:
-    """Slices whose rows are not those of any reference with the same fingerprint.
+    """Partitions whose rows are not those of any reference with the same fingerprint.
 
     Args:
         home: in question.
@@ -32,12 +32,12 @@ def damage_of_fingerprints(
     """
     known: dict[tuple[Address, str | None], list] = {}
     for reference in references:
-        for address, rows in slices_of(reference).items():
+        for address, rows in partitions_of(reference).items():
             known.setdefault((address, _stored(reference, address).get(FINGERPRINT)), []).append(
                 rows
             )
     damage = Damage()
-    for address, rows in slices_of(home).items():
+    for address, rows in partitions_of(home).items():
         stored = _stored(home, address)
         expected = known.get((address, stored.get(FINGERPRINT)))
         if expected is None:
@@ -75,5 +75,5 @@ def _damage_of_merge(address: Address, rows, parts: dict[str, str], known: dict)
 
 
 def _stored(home: FaultyHome, address: Address) -> dict[str, str]:
-    found = Warehouse(home.home.warehouse, home.home.database).slice_metadata(*address)
+    found = Warehouse(home.home.warehouse, home.home.database).partition_metadata(*address)
     return found or {}

@@ -1,6 +1,6 @@
 """Single flipped bits: noticed with an error of ours, or without consequence.
 
-Slices are read in this process, hundreds of flips in seconds. Of the other files each kind is
+Partitions are read in this process, hundreds of flips in seconds. Of the other files each kind is
 flipped a few times in a copy of the home, and commands that must read it are run again.
 """
 
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults.comparison import Damage, damage_of_leftovers, damage_of_rows, slices_of
+from tests.faults.comparison import Damage, damage_of_leftovers, damage_of_rows, partitions_of
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import drawn
@@ -28,11 +28,11 @@ from warehouse.schema import tables
 if TYPE_CHECKING:
     import polars as pl
 
-    from warehouse.layout import SliceInfo
+    from warehouse.layout import PartitionInfo
     from warehouse.warehouse import Warehouse
 
-_FLIPS_OF_SLICES = 400
-_FEW_FLIPS_OF_SLICES = 60
+_FLIPS_OF_PARTITIONS = 400
+_FEW_FLIPS_OF_PARTITIONS = 60
 _FULL_CHECK = ("doctor", "--full", "--json")
 _QUICK_CHECK = ("doctor", "--json")
 
@@ -72,7 +72,7 @@ _KINDS = (
 
 def flip_bits(workshop: Workshop) -> list[Outcome]:
     """Flip, read, compare."""
-    outcomes = [_flip_slices(workshop)]
+    outcomes = [_flip_partitions(workshop)]
     if not workshop.is_short:
         tries = [
             Try(f"flip: {kind.name}", str(number), partial(_flip_file, workshop, kind, number))
@@ -96,19 +96,19 @@ def flip(file: Path, chance: random.Random) -> str:
     return f"bit {bit} of byte {place}"
 
 
-def _flip_slices(workshop: Workshop) -> Outcome:
-    """Through both ways that rows are read: one slice, and a query."""
+def _flip_partitions(workshop: Workshop) -> Outcome:
+    """Through both ways that rows are read: one partition, and a query."""
     from warehouse.warehouse import Warehouse
 
     began = time.monotonic()
-    outcome = Outcome("flip: slices")
-    chance = workshop.chance("flip slices")
+    outcome = Outcome("flip: partitions")
+    chance = workshop.chance("flip partitions")
     home = workshop.finished.copy(workshop.place("flips"))
     warehouse = Warehouse(home.home.warehouse, home.home.database)
-    listed = [slices for table in tables() if (slices := warehouse.slices(table))]
+    listed = [partitions for table in tables() if (partitions := warehouse.partitions(table))]
     noticed = 0
-    for number in range(_FEW_FLIPS_OF_SLICES if workshop.is_short else _FLIPS_OF_SLICES):
-        # Tables in turn, and of each any slice: some have a slice or two, others dozens.
+    for number in range(_FEW_FLIPS_OF_PARTITIONS if workshop.is_short else _FLIPS_OF_PARTITIONS):
+        # Tables in turn, and of each any partition: some have a partition or two, others dozens.
         info = chance.choice(listed[number % len(listed)])
         before = rows_read(warehouse, info)
         original = info.path.read_bytes()
@@ -124,11 +124,11 @@ def _flip_slices(workshop: Workshop) -> Outcome:
 
 
 def rows_read(
-    warehouse: "Warehouse", info: "SliceInfo"
+    warehouse: "Warehouse", info: "PartitionInfo"
 ) -> dict[str, "pl.DataFrame | BaseException"]:
     """What each way of reading gives, or raises, whatever that is: native code panics too."""
     readings: dict[str, Callable[[], pl.DataFrame]] = {
-        "read": lambda: warehouse.read_slice(info.table, info.shard, info.name),
+        "read": lambda: warehouse.read_partition(info.table, info.shard, info.name),
         "query": lambda: warehouse.query(f"select * from {info.table} order by all"),
     }
     found: dict[str, pl.DataFrame | BaseException] = {}
@@ -140,9 +140,9 @@ def rows_read(
 
 
 def damage_of_reading(
-    warehouse: "Warehouse", info: "SliceInfo", before: Mapping[str, object]
+    warehouse: "Warehouse", info: "PartitionInfo", before: Mapping[str, object]
 ) -> tuple[Damage, bool]:
-    """Read a flipped slice; the damage, and whether an error noticed the flip."""
+    """Read a flipped partition; the damage, and whether an error noticed the flip."""
     import polars as pl
 
     from warehouse.errors import WarehouseError
@@ -233,7 +233,7 @@ def _flip_checkpoints(workshop: Workshop, number: int) -> Damage:
     if done.has_traceback:
         damage.remarks.append(f"killed at {event}, {len(files)} flips: {last_words(done)}")
     if not done.code:
-        other = damage_of_rows(slices_of(home), slices_of(stage.after))
+        other = damage_of_rows(partitions_of(home), partitions_of(stage.after))
         other.remarks = [f"killed at {event}, {len(files)} flips: {each}" for each in other.remarks]
         damage.add(other)
         damage.add(damage_of_leftovers(home))

@@ -185,7 +185,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
         "wikipedia_index": {"source": str(ingredients.articles)},
         "training": {
             "steps": 4,
-            "least_texts": 1,
+            "min_texts": 1,
             "batch_size": 2,
             "max_tokens": 256,
             "evaluate_every": 2,

@@ -41,12 +41,12 @@ class Outcome:
         if self.not_run is not None:
             return f"not run: {self.not_run}"
         told = [*self.damage.remarks, *self.notes]
-        return "\n".join(told[:_MOST_REMARKS]) + (
-            f"\n… and {len(told) - _MOST_REMARKS} more" if len(told) > _MOST_REMARKS else ""
+        return "\n".join(told[:_MAX_REMARKS]) + (
+            f"\n… and {len(told) - _MAX_REMARKS} more" if len(told) > _MAX_REMARKS else ""
         )
 
 
-_MOST_REMARKS = 12
+_MAX_REMARKS = 12
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

@@ -21,13 +21,13 @@ def lose_sources(workshop: Workshop) -> list[Outcome]:
 def _unchanged(workshop: Workshop) -> Damage:
     undisturbed = workshop.stages["build"].after
     home = undisturbed.copy(workshop.place("sources"))
-    before, damage = _slices(home), Damage()
+    before, damage = _partitions(home), Damage()
     for name, lose in LOSSES.items():
         lost = lose(workshop, home)
         lost.remarks = [f"{name}: {remark}" for remark in lost.remarks]
         damage.add(lost)
     damage.add(failure(home.run("build"), "the build afterwards"))
-    made_again = sorted(name for name in _slices(home) if name not in before)
+    made_again = sorted(name for name in _partitions(home) if name not in before)
     if made_again:
         damage.wrong += len(made_again)
         damage.remarks.append(f"made again: {', '.join(made_again[:5])}")
@@ -63,8 +63,8 @@ def _lose_the_manifest(workshop: Workshop, home: FaultyHome) -> Damage:
     return damage
 
 
-def _slices(home: FaultyHome) -> set[str]:
-    """The versions of all slices: one that was made again has another name."""
+def _partitions(home: FaultyHome) -> set[str]:
+    """The versions of all partitions: one that was made again has another name."""
     return {str(path.relative_to(home.root)) for path in home.home.warehouse.rglob("*.parquet")}
 
 

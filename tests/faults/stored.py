@@ -36,7 +36,7 @@ def _forget(workshop: Workshop) -> Damage:
 
 
 def _files(home: FaultyHome) -> dict[str, tuple[int, int]]:
-    """Which file each slice and each model is: one that was made anew is another."""
+    """Which file each partition and each model is: one that was made anew is another."""
     found = [*home.home.warehouse.rglob("*.parquet"), *home.home.models.rglob("*.safetensors")]
     states = {str(path.relative_to(home.root)): path.stat() for path in found}
     return {name: (state.st_ino, state.st_mtime_ns) for name, state in states.items()}

@@ -16,8 +16,8 @@ from tests.faults.comparison import (
     damage_of_leftovers,
     damage_of_rows,
     held_locks,
+    partitions_of,
     processes_of,
-    slices_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.flips import damage_of_reading, rows_read
@@ -108,7 +108,7 @@ ROWS = [{"document_id": name, "text": name} for name in "abc"]
 def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
     def make(name: str, rows: list[dict], fingerprint: str = "x") -> FaultyHome:
         home = FaultyHome(tmp_path / name)
-        Warehouse(home.home.warehouse, home.home.database).replace_slice(
+        Warehouse(home.home.warehouse, home.home.database).replace_partition(
             "documents",
             SHARD,
             "all",
@@ -125,13 +125,15 @@ def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
     [(ROWS, 0, 0), (ROWS[1:], 1, 0), ([*ROWS, {"document_id": "d"}], 0, 1)],
 )
 def test_lost_and_other_rows_are_counted(make_home, rows: list[dict], lost: int, wrong: int):
-    damage = damage_of_rows(slices_of(make_home("found", rows)), slices_of(make_home("as", ROWS)))
+    damage = damage_of_rows(
+        partitions_of(make_home("found", rows)), partitions_of(make_home("as", ROWS))
+    )
     assert (damage.lost, damage.wrong) == (lost, wrong)
     assert bool(damage) == bool(lost or wrong)
 
 
 def test_doubled_and_changed_rows_are_counted(make_home):
-    expected = slices_of(make_home("home", ROWS))
+    expected = partitions_of(make_home("home", ROWS))
     ((address, rows),) = expected.items()
     doubled = damage_of_rows({address: pl.concat([rows, rows[:1]])}, expected)
     assert (doubled.lost, doubled.doubled) == (0, 1)
@@ -139,8 +141,8 @@ def test_doubled_and_changed_rows_are_counted(make_home):
     assert damage_of_rows({address: changed}, expected).wrong == 3
 
 
-def test_missing_slice_is_lost(make_home):
-    expected = slices_of(make_home("home", ROWS))
+def test_missing_partition_is_lost(make_home):
+    expected = partitions_of(make_home("home", ROWS))
     assert damage_of_rows({}, expected).lost == 3
 
 
@@ -155,14 +157,14 @@ def test_other_rows_under_a_known_fingerprint_are_wrong(make_home):
 def test_rows_that_changed_silently_are_seen_by_both_readers(make_home):
     home = make_home("home", ROWS)
     warehouse = Warehouse(home.home.warehouse, home.home.database)
-    (info,) = warehouse.slices("documents")
+    (info,) = warehouse.partitions("documents")
     before = rows_read(warehouse, info)
     assert damage_of_reading(warehouse, info, before) == (Damage(), False)
     make_home("home", [*ROWS[1:], {"document_id": "a", "text": "other"}])
     damage, was_noticed = damage_of_reading(warehouse, info, before)
     assert (damage.wrong, was_noticed) == (2, False)
-    (info,) = warehouse.slices("documents")
-    info.path.write_bytes(b"no slice")
+    (info,) = warehouse.partitions("documents")
+    info.path.write_bytes(b"no partition")
     damage, was_noticed = damage_of_reading(warehouse, info, before)
     assert (bool(damage), was_noticed) == (False, True)
 

@@ -30,7 +30,7 @@ def made_served(batch: FakeBatch, name: str = "tiny/model"):
         batch=batch,  # pyright: ignore[reportArgumentType]
         settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),
         toolbox=toolbox,
-        least_call_probability=0.25,
+        min_call_probability=0.25,
         context_length=512,
     )
 

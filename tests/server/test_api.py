@@ -131,13 +131,13 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     request = running.batch.requests[-1]
     parameters = request.settings.parameters
     assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
-    assert (parameters.max_calls, parameters.least_call_probability) == (3, 0.5)
+    assert (parameters.max_calls, parameters.min_call_probability) == (3, 0.5)
     assert parameters.tools == ("Calendar",)
     assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
     running.complete()
     parameters = running.batch.requests[-1].settings.parameters
     assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
-    assert (parameters.least_call_probability, parameters.tools) == (
+    assert (parameters.min_call_probability, parameters.tools) == (
         0.25,
         ("Calculator", "Calendar"),
     )

@@ -113,7 +113,7 @@ def test_the_command_serves_the_model_of_the_home(
     monkeypatch.setattr(completing.ModelHolder, "load", lambda *_: ScriptedModel([]))
     monkeypatch.setattr(Server, "run", ask)
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
-    asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.least_call_probability=0.5"]
+    asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.min_call_probability=0.5"]
     outcome = run_command(capsys, "serve", *asked)
     assert outcome.code == 0, outcome.err
     assert "serves small with Calculator. Ctrl-C ends it." in outcome.out

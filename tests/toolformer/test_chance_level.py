@@ -21,8 +21,8 @@ def call(number: int, *, document: str | None = None, result: str | None = None)
     ("calls", "size"), [(0, 0), (1, 1), (10, 10), (99, 10), (100, 10), (250, 25), (5000, 200)]
 )
 def test_the_sample_is_every_tenth_call_but_ten_where_there_are_as_many(calls, size):
-    assert chance_sample_size(calls, most=200) == size
-    assert chance_sample_size(calls, most=3) == min(size, 3)
+    assert chance_sample_size(calls, max_size=200) == size
+    assert chance_sample_size(calls, max_size=3) == min(size, 3)
 
 
 def share_above_chance(*, scored: int, own: float, swapped: float, alike: float) -> float:
@@ -33,7 +33,7 @@ def share_above_chance(*, scored: int, own: float, swapped: float, alike: float)
         own, swapped: how likely a call is kept with its own result, and with another.
         alike: share of the calls in which one draw decides on both.
     """
-    generator, runs, n = random.Random(0), 1000, chance_sample_size(scored, most=200)
+    generator, runs, n = random.Random(0), 1000, chance_sample_size(scored, max_size=200)
     above = 0
     for _ in range(runs):
         kept = kept_by_chance = both = sample_kept = 0

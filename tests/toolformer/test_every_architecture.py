@@ -168,7 +168,7 @@ def check_decoding(model: LanguageModel) -> None:
         max_call_tokens=1,
         max_result_tokens=1,
         tools=(),
-        least_call_probability=0.0,
+        min_call_probability=0.0,
     )
     completions = complete(
         model,

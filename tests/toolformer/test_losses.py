@@ -190,7 +190,7 @@ def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     assert llama.tokens_fed - before == expected
 
 
-def test_memory_that_ran_out_for_the_texts_alone_marks_the_slice(
+def test_memory_that_ran_out_for_the_texts_alone_marks_the_partition(
     llama, windows, tmp_path, monkeypatch
 ):
     def no_two_texts(model, texts):

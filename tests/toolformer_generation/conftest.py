@@ -4,8 +4,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.fakes import save_taught_model
-from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 
 LESSONS = (
     "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
@@ -21,8 +21,8 @@ PROMPTS = ("6 times 7 is", "Half of 9 is", "The day is", "Ask my friend", "See t
 def taught_directory(tmp_path_factory):
     """Calibrated, as `toolformer train` leaves a model."""
     folder = save_taught_model(tmp_path_factory.mktemp("models") / "taught", LESSONS)
-    chosen = CallThreshold(0.01, None, 10, 8, 8)
-    (folder / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen))
+    chosen = CalibratedProbability(0.01, None, 10, 8, 8)
+    (folder / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
     return folder
 
 

@@ -21,12 +21,12 @@ from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
-from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer_generation import toolformer_generate
 from tools.base import Tool
 from tools.calculator import Calculator
@@ -60,7 +60,7 @@ class Friend(Tool):
 
 def generate(model, tokenizer, prompts, tools=(), *, padding_side="left", **changes):
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side=padding_side)
-    options = {"max_new_tokens": 40, "call_top_k": 1, "least_call_probability": 0.0, "date": DAY}
+    options = {"max_new_tokens": 40, "call_top_k": 1, "min_call_probability": 0.0, "date": DAY}
     options |= changes
     return model.generate(**inputs, custom_generate=toolformer_generate, tools=tools, **options)
 
@@ -79,7 +79,7 @@ def decoded(
             settings,
             tuple(toolbox.tools),
             max_new_tokens=max_new_tokens,
-            least_call_probability=least,
+            min_call_probability=least,
         ),
         run_calls=live.run_calls,
         parse_arguments=live.parse_arguments,
@@ -147,17 +147,15 @@ def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypa
     prompts = list(PROMPTS)
     completions = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)
     options = {"call_top_k": 10, "processing_class": tokenizer}
-    output = generate(
-        model, tokenizer, prompts, all_tools(), least_call_probability=least, **options
-    )
+    output = generate(model, tokenizer, prompts, all_tools(), min_call_probability=least, **options)
     assert output.tolist() == padded(tokenizer, prompts, completions)
     assert any(each.calls for each in completions) == (least < 1)
     # The same from the model's directory.
-    chosen = CallThreshold(least, None, 10, 8, 8)
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen))
+    chosen = CalibratedProbability(least, None, 10, 8, 8)
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
     monkeypatch.setattr(model, "name_or_path", str(tmp_path))
     calibrated = generate(
-        model, tokenizer, prompts, all_tools(), least_call_probability=None, **options
+        model, tokenizer, prompts, all_tools(), min_call_probability=None, **options
     )
     assert torch.equal(calibrated, output)
 
@@ -173,7 +171,7 @@ def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
         assert "[" not in tokenizer.decode(model.generate(**inputs, **options)[0])
     (line,) = caplog.messages
     assert f"{tmp_path}: No call opens" in line
-    by_rank_alone = model.generate(**inputs, **options, least_call_probability=0)
+    by_rank_alone = model.generate(**inputs, **options, min_call_probability=0)
     assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
 
 

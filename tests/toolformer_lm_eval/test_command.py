@@ -62,7 +62,7 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
         fixed = ["evaluate", "lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
         fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
-        fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.least_call_probability=0"]
+        fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.min_call_probability=0"]
         with pytest.raises(SystemExit) as exited:
             main([*fixed, *arguments])
         return exited.value.code, *capsys.readouterr()
@@ -97,7 +97,7 @@ def test_a_task_is_run_without_and_with_calls_and_compared(run, tmp_path):
 
 def test_a_model_without_a_calibrated_value_makes_no_call(run, tmp_path, caplog):
     file = tmp_path / "told.json"
-    null = "decoding.least_call_probability=null"
+    null = "decoding.min_call_probability=null"
     code, _, err = run("--output", str(file), "--set", null)
     assert not code, err
     (result,) = json.loads(file.read_text())["results"]

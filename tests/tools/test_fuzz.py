@@ -60,7 +60,7 @@ class EveryPassage:
         ]
 
 
-def question_answering(model, *, answer_words, least_beginning):
+def question_answering(model, *, answer_words, min_beginning):
     reader = LanguageModelReader(
         lambda: model,
         identity=lambda: "fuzzed",
@@ -68,11 +68,11 @@ def question_answering(model, *, answer_words, least_beginning):
             passage_words=120,
             answer_words=answer_words,
             beam_width=8,
-            least_probability=least_beginning,
+            min_probability=min_beginning,
             question_weight=0.5,
         ),
     )
-    return QA(EveryPassage(), reader, passages=2, least_probability=0.0)
+    return QA(EveryPassage(), reader, passages=2, min_probability=0.0)
 
 
 def outcomes_of(tool, count=COUNT):
@@ -125,7 +125,7 @@ def test_the_search_takes_whatever_a_model_writes_and_finds_injections_as_text(i
 @pytest.mark.slow
 def test_qa_reads_whatever_is_asked_with_a_random_model(fuzz_strings):
     # To a random model all beginnings of answers are improbable; each byte of one is a step.
-    tool = question_answering(tiny_model(context_length=4096), answer_words=1, least_beginning=0.0)
+    tool = question_answering(tiny_model(context_length=4096), answer_words=1, min_beginning=0.0)
     counts = outcomes_of(tool, fuzz_strings)
     assert counts["executed"] > fuzz_strings / 2
 
@@ -133,7 +133,7 @@ def test_qa_reads_whatever_is_asked_with_a_random_model(fuzz_strings):
 @pytest.mark.model
 @pytest.mark.slow
 def test_qa_reads_whatever_is_asked_with_the_real_model(embedded_model, fuzz_strings):
-    tool = question_answering(embedded_model, answer_words=6, least_beginning=0.001)
+    tool = question_answering(embedded_model, answer_words=6, min_beginning=0.001)
     counts = outcomes_of(tool, fuzz_strings // 50)
     assert counts["executed"] > 0
 

@@ -127,7 +127,7 @@ def test_an_error_of_the_whole_translator_is_not_swallowed(tool, monkeypatch, er
 
 
 def test_kept_translations_do_not_grow_without_end(tool, monkeypatch):
-    monkeypatch.setattr("tools.machine_translation._MOST_KEPT", 2)
+    monkeypatch.setattr("tools.machine_translation._MAX_KEPT", 2)
     for count in range(6):
         tool.call(f"{BRIDGE} número {count}", DOCUMENT)
         assert len(tool._kept) <= 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.ground.kept_digests import damaged_files, keep_digests
 from tools.model_identity import model_identity
 
@@ -28,9 +28,9 @@ def test_a_copy_is_the_same_model(directory, tmp_path):
 def test_how_a_model_is_decoded_makes_it_no_other_model(directory):
     before = model_identity(directory)
     keep_digests(directory)
-    (directory / CALL_THRESHOLD_FILE).write_text("{}")
+    (directory / MIN_CALL_PROBABILITY_FILE).write_text("{}")
     count = keep_digests(directory)
-    (directory / CALL_THRESHOLD_FILE).write_text('{"other": 1}')
+    (directory / MIN_CALL_PROBABILITY_FILE).write_text('{"other": 1}')
     assert model_identity(directory) == before
     assert count == 3
     assert damaged_files(directory) == {}

@@ -127,11 +127,11 @@ def test_that_nothing_was_found_is_known_from_the_cache_too(tmp_path):
 
 
 def test_an_improbable_answer_is_not_given():
-    assert qa(CANAL, probability=0.2, least_probability=0.2).call("When?", ASKING) == "The"
+    assert qa(CANAL, probability=0.2, min_probability=0.2).call("When?", ASKING) == "The"
     with pytest.raises(ToolCallError) as caught:
-        qa(CANAL, probability=0.19, least_probability=0.2).call("When?", ASKING)
+        qa(CANAL, probability=0.19, min_probability=0.2).call("When?", ASKING)
     assert caught.value.reason == "unsure"
-    assert "least_probability" in str(caught.value)
+    assert "min_probability" in str(caught.value)
 
 
 def test_equal_questions_are_looked_up_once_and_each_text_gets_its_own_passages():
@@ -155,7 +155,7 @@ def test_markers_in_an_answer_do_not_reach_a_text():
     [
         {"passages": 0},
         {"depth": 3, "passages": 4},
-        {"least_probability": 1.5},
+        {"min_probability": 1.5},
         {"overlap_share": 0.0},
     ],
 )
@@ -171,7 +171,7 @@ def test_the_version_names_settings_retriever_and_reader():
     for setting, value in (
         ("passages", 1),
         ("depth", 30),
-        ("least_probability", 0.5),
+        ("min_probability", 0.5),
         ("overlap_share", 0.9),
     ):
         assert qa(CANAL, **{setting: value}).version != base

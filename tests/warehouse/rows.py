@@ -8,7 +8,7 @@ import polars as pl
 
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.counting import COUNTS, counts_text
-from warehouse.layout import slice_folder
+from warehouse.layout import partition_folder
 from warehouse.schema import table_schema
 from warehouse.versions import versions
 from warehouse.warehouse import Warehouse
@@ -189,7 +189,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "score_weight": 1.0,
         "metric": "accuracy",
         "call_top_k": 10,
-        "least_call_probability": 0.0,
+        "min_call_probability": 0.0,
     },
     "score_intervals": {
         "benchmark": "dateset",
@@ -219,7 +219,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
     },
 }
 
-SLICES = {
+PARTITIONS = {
     "documents": (SHARD, "all"),
     "rejected_records": (SHARD, "all"),
     "document_selection": (SHARD, "Calculator"),
@@ -252,13 +252,15 @@ def frame(table: str, *changes: dict[str, object]) -> pl.DataFrame:
 
 def fill(warehouse: Warehouse) -> None:
     """Store one correct row of every table."""
-    for table, (shard, name) in SLICES.items():
-        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    for table, (shard, name) in PARTITIONS.items():
+        warehouse.replace_partition(table, shard, name, frame(table), metadata={})
 
 
-def remove_slice(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> None:
-    """Lose a slice."""
-    for path in versions(slice_folder(warehouse.folder, table, shard, slice_name), slice_name):
+def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:
+    """Lose a partition."""
+    for path in versions(
+        partition_folder(warehouse.folder, table, shard, partition_name), partition_name
+    ):
         path.unlink()
 
 

@@ -20,7 +20,7 @@ from documents
 group by shard
 """
 
-# Every version of a slice has the same layout, which is the hardest case: nothing but the
+# Every version of a partition has the same layout, which is the hardest case: nothing but the
 # values tells an old file from a new one.
 WRITER = f"""
 import pathlib, sys, time
@@ -38,7 +38,8 @@ for version in range({REPLACEMENTS}):
             for n in range({ROWS})
         ),
     )
-    warehouse.replace_slice("documents", shard, "all", rows, metadata={{"version": str(version)}})
+    metadata = {{"version": str(version)}}
+    warehouse.replace_partition("documents", shard, "all", rows, metadata=metadata)
     time.sleep(0.05)
 """
 
@@ -54,7 +55,7 @@ def by_a_shell(warehouse: Warehouse) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("read", [by_our_query, by_a_shell])
-def test_reader_sees_whole_versions_while_four_processes_replace_slices(
+def test_reader_sees_whole_versions_while_four_processes_replace_partitions(
     warehouse: Warehouse, read
 ) -> None:
     warehouse.prepare()
@@ -83,7 +84,7 @@ def test_reader_sees_whole_versions_while_four_processes_replace_slices(
     assert len(seen) > WRITERS, f"only {seen} in {queries} queries"
     last = warehouse.query("select distinct source_offset as version from documents")
     assert last["version"].to_list() == [9 + REPLACEMENTS]
-    assert warehouse.damaged_slices() == []
+    assert warehouse.damaged_partitions() == []
     assert list(warehouse.folder.rglob("*.tmp")) == []
 
 
@@ -91,8 +92,10 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     warehouse: Warehouse,
 ) -> None:
     def version(seconds_ago: float) -> Path:
-        warehouse.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
-        [info] = warehouse.slices("documents")
+        warehouse.replace_partition(
+            "documents", "shard-00000", "all", frame("documents"), metadata={}
+        )
+        [info] = warehouse.partitions("documents")
         written = time.time() - seconds_ago
         os.utime(info.path, (written, written))
         return info.path
@@ -101,19 +104,19 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     warehouse.prepare()
     assert not oldest.exists()
     assert old.exists()
-    assert [info.path for info in warehouse.slices("documents")] == [newest]
+    assert [info.path for info in warehouse.partitions("documents")] == [newest]
 
 
 def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse) -> None:
     warehouse.prepare()
     for title in ("one", "two"):
         rows = frame("documents", {"title": title})
-        warehouse.replace_slice("documents", "shard-00000", "all", rows, metadata={})
-    [info] = warehouse.slices("documents")
+        warehouse.replace_partition("documents", "shard-00000", "all", rows, metadata={})
+    [info] = warehouse.partitions("documents")
     name, _, digest = info.path.name.partition("-")
     info.path.rename(info.path.with_name(f"{name.replace('2', '1')}-{digest}"))
     statement = "select title from documents"
     [(title,)] = warehouse.query(statement).rows()
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         assert connection.execute(statement).fetchall() == [(title,)]
-    assert warehouse.read_slice("documents", "shard-00000", "all")["title"].to_list() == [title]
+    assert warehouse.read_partition("documents", "shard-00000", "all")["title"].to_list() == [title]

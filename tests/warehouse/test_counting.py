@@ -1,4 +1,4 @@
-"""Counts in the footers of slices: what the rows come to, without reading them."""
+"""Counts in the footers of partitions: what the rows come to, without reading them."""
 
 import random
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, wrong_counts
 from warehouse import counting, remembered
-from warehouse.errors import DamagedSliceError, QueryError
-from warehouse.layout import list_slices
+from warehouse.errors import DamagedPartitionError, QueryError
+from warehouse.layout import list_partitions
 from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
@@ -84,7 +84,7 @@ def random_rows(shared_warehouse: Warehouse) -> Warehouse:
                     ("executed_calls", asked),
                 ):
                     made = frame(table, *rows)
-                    warehouse.replace_slice(table, shard, f"{prefix}{tool}", made, metadata={})
+                    warehouse.replace_partition(table, shard, f"{prefix}{tool}", made, metadata={})
     return warehouse
 
 
@@ -97,7 +97,7 @@ def test_views_over_footers_say_what_they_say_over_rows(random_rows: Warehouse, 
     random_rows.write_standalone(file)
     with duckdb.connect(str(file), read_only=True) as connection:
         for name in STATISTICS_VIEWS:
-            if name == "slice_metadata" or needs_of(f"from {name}").rows:
+            if name == "partition_metadata" or needs_of(f"from {name}").rows:
                 continue
             rows = connection.sql(f"from {name}").pl()
             seen = random_rows.view(name)
@@ -146,7 +146,7 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     for shard, threshold in ((SHARD, 0.123), (OTHER_SHARD, 0.5)):
         of_shard = {"shard": shard, "filtering_threshold": threshold, "lowest_threshold": 0.0}
         rows = frame("filtered_calls", of_shard)
-        warehouse.replace_slice("filtered_calls", shard, "Calculator", rows, metadata={})
+        warehouse.replace_partition("filtered_calls", shard, "Calculator", rows, metadata={})
     found = warehouse.query(
         "select filtering_threshold, kept_calls, kept_texts from threshold_sweep"
     )
@@ -172,14 +172,14 @@ def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
 
 
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "filtered_calls", SHARD, "Calculator", frame("filtered_calls"), metadata={}
     )
-    [info] = list_slices(warehouse.folder, "filtered_calls")
+    [info] = list_partitions(warehouse.folder, "filtered_calls")
     content = info.path.read_bytes()
     assert content.count(b'"kept_texts":1') == 1
     info.path.write_bytes(content.replace(b'"kept_texts":1', b'"kept_texts":9'))
-    with pytest.raises(DamagedSliceError, match=info.path.name):
+    with pytest.raises(DamagedPartitionError, match=info.path.name):
         warehouse.view("call_statistics")
 
 
@@ -199,14 +199,14 @@ def test_footers_are_read_once_for_statistics(
     fill(warehouse)
     assert (texts(), texts(), len(read)) == (1, 1, 1)
     rows = frame("documents", {"document_id": "d2", "shard": OTHER_SHARD})
-    warehouse.replace_slice("documents", OTHER_SHARD, "all", rows, metadata={})
+    warehouse.replace_partition("documents", OTHER_SHARD, "all", rows, metadata={})
     assert (texts(), texts(), len(read)) == (2, 2, 2)
     assert OTHER_SHARD in read[1]
     assert f"shard={SHARD}" not in read[1]
     # A version that takes another's place, and one that goes.
     more = frame("documents", {"document_id": "d2"}, {"document_id": "d3", "source_offset": 3})
     more = more.with_columns(shard=pl.lit(OTHER_SHARD))
-    warehouse.replace_slice("documents", OTHER_SHARD, "all", more, metadata={})
+    warehouse.replace_partition("documents", OTHER_SHARD, "all", more, metadata={})
     assert texts() == 3
     warehouse.retire_shard(OTHER_SHARD)
     assert (texts(), len(read)) == (1, 3)
@@ -236,18 +236,18 @@ def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):
             if table == "filtered_calls":
                 of_table |= {"loss_reduction": gain, "loss_with_result": 0.0}
             made = frame(table, of_table)
-            warehouse.replace_slice(table, shard, "Calculator", made, metadata={})
+            warehouse.replace_partition(table, shard, "Calculator", made, metadata={})
         of_document = {"document_id": f"d-{shard}", "shard": shard}
-        warehouse.replace_slice(
+        warehouse.replace_partition(
             "documents", shard, "all", frame("documents", of_document), metadata={}
         )
-    [*_, other] = list_slices(warehouse.folder, "executed_calls")
+    [*_, other] = list_partitions(warehouse.folder, "executed_calls")
     assert other.shard == OTHER_SHARD
     other.path.write_bytes(b"PAR1 nothing PAR1")
     of_calculator = [(1, "Calculator")]
     best = warehouse.best_examples(of_calculator, per_tool=1)
     assert best["loss_reduction"].to_list() == [1.5]
-    with pytest.raises(DamagedSliceError):
+    with pytest.raises(DamagedPartitionError):
         warehouse.best_examples(of_calculator, per_tool=2)
 
 
@@ -280,7 +280,7 @@ def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(war
     }
     for table, changes in rows.items():
         made = frame(table, *changes)
-        warehouse.replace_slice(table, SHARD, "Calculator", made, metadata={})
+        warehouse.replace_partition(table, SHARD, "Calculator", made, metadata={})
     examples = warehouse.best_examples([(1, "Calculator")], per_tool=2)
     assert examples["loss_reduction"].to_list() == [0.9, 1.5]
     assert examples["contrast"].round(6).to_list() == [0.8, 0.2]
@@ -289,7 +289,7 @@ def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(war
 
 
 def test_ids_are_found_by_filters_of_the_file(random_rows: Warehouse):
-    info = list_slices(random_rows.folder, "filtered_calls")[0]
+    info = list_partitions(random_rows.folder, "filtered_calls")[0]
     rows = duckdb.sql(
         "select path_in_schema, bloom_filter_length from parquet_metadata($file)",
         params={"file": str(info.path)},

@@ -55,7 +55,7 @@ def test_another_threshold_is_counted_as_it_would_decide(
     warehouse: Warehouse, lowest_threshold: float, contrast_threshold: float | None, baseline: str
 ):
     scored = frame("scored_calls", *scored_calls(lowest_threshold, baseline))
-    warehouse.replace_slice("scored_calls", SHARD, TOOL, scored, metadata={})
+    warehouse.replace_partition("scored_calls", SHARD, TOOL, scored, metadata={})
 
     def decide(filtering_threshold: float) -> pl.DataFrame:
         return warehouse.ask(
@@ -67,7 +67,7 @@ def test_another_threshold_is_counted_as_it_would_decide(
         )
 
     stored = decide(lowest_threshold)
-    warehouse.replace_slice("filtered_calls", SHARD, TOOL, stored, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, TOOL, stored, metadata={})
     sweep = warehouse.view("threshold_sweep")
     assert sweep["filtering_threshold"].to_list() == [lowest_threshold, 0.5, 1.0, 2.0]
     for row in sweep.iter_rows(named=True):

@@ -1,4 +1,4 @@
-"""Delta Lake logs over the slices: what their readers see, and who may write them."""
+"""Delta Lake logs over the partitions: what their readers see, and who may write them."""
 
 import json
 import shutil
@@ -11,14 +11,14 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import SHARD, SLICES, fill, frame
+from tests.warehouse.rows import PARTITIONS, SHARD, fill, frame
 from warehouse import delta_log
 from warehouse.delta_log import LOG_FOLDER, refresh_delta_log
 from warehouse.errors import (
     DeltaLogError,
     StorageError,
 )
-from warehouse.layout import list_slices
+from warehouse.layout import list_partitions
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -34,7 +34,7 @@ warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
 shard = f"shard-{number:05d}"
 for version in range(10):
     rows = frame("documents", {"document_id": shard, "shard": shard, "source_offset": version})
-    warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+    warehouse.replace_partition("documents", shard, "all", rows, metadata={})
     warehouse.refresh_delta_logs()
 """
 
@@ -47,7 +47,7 @@ def filled(warehouse: Warehouse) -> Warehouse:
 
 def replace(warehouse: Warehouse, shard: str = SHARD, **changes: object) -> None:
     rows = frame("documents", {"shard": shard, "document_id": shard, **changes})
-    warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+    warehouse.replace_partition("documents", shard, "all", rows, metadata={})
 
 
 def log_of(warehouse: Warehouse, table: str = "documents") -> Path:
@@ -72,9 +72,9 @@ def listed(warehouse: Warehouse, table: str = "documents") -> list[str]:
     return sorted(count.elements())
 
 
-def slices(warehouse: Warehouse, table: str = "documents") -> list[str]:
+def partitions(warehouse: Warehouse, table: str = "documents") -> list[str]:
     root = warehouse.folder / table
-    return [str(info.path.relative_to(root)) for info in list_slices(warehouse.folder, table)]
+    return [str(info.path.relative_to(root)) for info in list_partitions(warehouse.folder, table)]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -82,7 +82,7 @@ def test_the_listed_files_have_the_rows_and_the_columns_of_the_log(filled: Wareh
     assert refresh_delta_log(filled.folder, table) == (1, 0)
     files = [str(filled.folder / table / path) for path in listed(filled, table)]
     rows = duckdb.read_parquet(files, hive_partitioning=False).pl()
-    assert rows.equals(filled.read_slice(table, *SLICES[table]), null_equal=True)
+    assert rows.equals(filled.read_partition(table, *PARTITIONS[table]), null_equal=True)
     [metadata] = [each["metaData"] for each in actions(filled, table)[0] if "metaData" in each]
     fields = json.loads(metadata["schemaString"])["fields"]
     assert [field["name"] for field in fields] == list(table_schema(table).column_names)
@@ -100,18 +100,18 @@ def test_polars_reads_every_column_once_with_its_type(
     refresh_delta_log(warehouse.folder, table)
     rows = pl.scan_delta(str(warehouse.folder / table)).collect()
     assert rows.schema == table_schema(table).polars_schema
-    wanted = warehouse.read_slice(table, *SLICES[table]) if has_rows else rows.clear()
+    wanted = warehouse.read_partition(table, *PARTITIONS[table]) if has_rows else rows.clear()
     assert rows.equals(wanted, null_equal=True)
 
 
-def test_a_replaced_slice_is_read_and_the_old_one_is_not(filled: Warehouse):
+def test_a_replaced_partition_is_read_and_the_old_one_is_not(filled: Warehouse):
     deltalake = pytest.importorskip("deltalake", reason=REASON)
     place = str(filled.folder / "documents")
     filled.refresh_delta_logs()
     replace(filled, title="new")
     replace(filled, "shard-00001", title="other")
     assert refresh_delta_log(filled.folder, "documents") == (2, 1)
-    assert listed(filled) == slices(filled)
+    assert listed(filled) == partitions(filled)
     rows = pl.scan_delta(place)
     assert rows.sort("shard").collect()["title"].to_list() == ["new", "other"]
     of_shard = rows.filter(pl.col("shard") == "shard-00001")
@@ -152,7 +152,7 @@ def test_a_shard_that_was_moved_aside_and_back_is_removed_and_added(filled: Ware
     assert listed(filled) == []
     filled.restore_shard(SHARD)
     assert refresh_delta_log(filled.folder, "documents") == (1, 0)
-    assert listed(filled) == slices(filled)
+    assert listed(filled) == partitions(filled)
 
 
 def test_another_schema_is_told_under_the_same_id(
@@ -171,7 +171,7 @@ def test_another_schema_is_told_under_the_same_id(
 
 
 def test_whoever_comes_second_looks_again(filled: Warehouse, monkeypatch: pytest.MonkeyPatch):
-    """Between the look and the commit, another process replaces the slice and commits."""
+    """Between the look and the commit, another process replaces the partition and commits."""
     write_new = delta_log.write_new
 
     def late(target: Path, text: str) -> None:
@@ -183,18 +183,18 @@ def test_whoever_comes_second_looks_again(filled: Warehouse, monkeypatch: pytest
     monkeypatch.setattr(delta_log, "write_new", late)
     assert refresh_delta_log(filled.folder, "documents") is None
     assert len(actions(filled)) == 1
-    assert listed(filled) == slices(filled)
+    assert listed(filled) == partitions(filled)
 
 
 @pytest.mark.slow
-def test_processes_that_replace_and_refresh_at_once_list_each_slice_once(warehouse: Warehouse):
+def test_processes_that_replace_and_refresh_at_once_list_each_partition_once(warehouse: Warehouse):
     home = warehouse.folder.parent
     workers = [
         subprocess.Popen([sys.executable, "-c", REFRESHER, str(home), str(number)])
         for number in range(3)
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0] * 3
-    assert listed(warehouse) == slices(warehouse)
+    assert listed(warehouse) == partitions(warehouse)
     assert len(listed(warehouse)) == 3
     added = [each["add"]["path"] for of in actions(warehouse) for each in of if "add" in each]
     assert len(added) == len(set(added)), "a file was added twice"

@@ -56,7 +56,7 @@ def test_the_statement_decides_as_the_engine_does(
     warehouse: Warehouse, tau_f: float, tau_c: float | None
 ):
     scored = frame("scored_calls", *rows())
-    warehouse.replace_slice("scored_calls", SHARD, "Calculator", scored, metadata={})
+    warehouse.replace_partition("scored_calls", SHARD, "Calculator", scored, metadata={})
     decided = warehouse.ask(
         "filtered_calls",
         shards={SHARD},
@@ -66,7 +66,7 @@ def test_the_statement_decides_as_the_engine_does(
         contrast_threshold=tau_c,
     )
     # What the table refuses would fail here.
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", decided, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", decided, metadata={})
     assert decided["call_id"].to_list() == scored["call_id"].to_list()
     of_contrast = {FilterReason.BELOW_CONTRAST, FilterReason.NO_SWAPPED_RESULT}
     assert set(decided["reason"]) == set(FilterReason) - (of_contrast if tau_c is None else set())

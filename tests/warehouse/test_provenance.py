@@ -1,4 +1,4 @@
-"""Where a call comes from, as the metadata of its slices tells."""
+"""Where a call comes from, as the metadata of its partitions tells."""
 
 import json
 
@@ -24,13 +24,15 @@ def facts(table: str, **more: str) -> dict[str, str]:
 def put_call(warehouse: Warehouse, call_id: str = "c1", *, round_number: int = 1, **more: str):
     """One call of a shard of its own in a round, and its text."""
     shard = SHARD if call_id == "c1" else f"shard-{call_id}"
-    slice_name = "Calculator" if round_number == 1 else f"round-{round_number}.Calculator"
+    partition_name = "Calculator" if round_number == 1 else f"round-{round_number}.Calculator"
     changes = {"call_id": call_id, "shard": shard, "round": round_number}
     for table in CALLS:
         rows = frame(table, changes | ({"document_id": call_id} if table == CALLS[0] else {}))
-        warehouse.replace_slice(table, shard, slice_name, rows, metadata=facts(table, **more))
+        warehouse.replace_partition(
+            table, shard, partition_name, rows, metadata=facts(table, **more)
+        )
     text = frame("documents", {"document_id": call_id, "shard": shard, "source_offset": 7})
-    warehouse.replace_slice("documents", shard, "all", text, metadata={})
+    warehouse.replace_partition("documents", shard, "all", text, metadata={})
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def row(warehouse: Warehouse):
 
 def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehouse, row):
     put_call(warehouse, made_at="2026-01-02T03:04:05+00:00")
-    warehouse.replace_slice("prompts", "all", "0f1e", frame("prompts"), metadata={})
+    warehouse.replace_partition("prompts", "all", "0f1e", frame("prompts"), metadata={})
     found = row()
     assert found["is_kept"]
     assert (found["model"], found["bos_token"]) == ("model-1", "<s>")
@@ -65,7 +67,7 @@ def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehou
     assert found["decided_at"] == "2026-01-02T03:04:05+00:00"
 
 
-def test_each_round_has_the_provenance_of_its_own_slices(warehouse: Warehouse, row):
+def test_each_round_has_the_provenance_of_its_own_partitions(warehouse: Warehouse, row):
     put_call(warehouse, made_at="first")
     put_call(warehouse, "c2", round_number=2, made_at="second")
     assert row("c1")["sampled_at"] == "first"
@@ -77,7 +79,7 @@ def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
     put_call(warehouse)
     without = {"parts": json.dumps({**PARTS, "prompt": "null"})}
     rows = frame("candidate_calls", {"document_id": "c1"})
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata=without)
+    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata=without)
     assert row()["model"] == "model-1"
     assert row()["prompt_digest"] is None
 
@@ -85,20 +87,20 @@ def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
 def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(warehouse: Warehouse, row):
     put_call(warehouse)
     for table in CALLS[1:]:
-        warehouse.replace_slice(table, SHARD, "Calculator", frame(table)[:0], metadata={})
+        warehouse.replace_partition(table, SHARD, "Calculator", frame(table)[:0], metadata={})
     found = row()
     assert found["sampling_run"] == "run of candidate_calls"
     absent = ("is_kept", "tool_version", "execution_run", "decision_parts")
     assert [found[name] for name in absent] == [None] * len(absent)
 
 
-def test_the_metadata_of_the_newest_version_of_each_slice_is_shown(warehouse: Warehouse):
+def test_the_metadata_of_the_newest_version_of_each_partition_is_shown(warehouse: Warehouse):
     put_call(warehouse, made_at="before")
     put_call(warehouse, made_at="now")
-    rows = warehouse.query("select * from slice_metadata where made_at is not null")
+    rows = warehouse.query("select * from partition_metadata where made_at is not null")
     assert sorted(rows["table_name"]) == sorted(CALLS)
     assert set(rows["made_at"]) == {"now"}
-    assert set(rows.select("shard", "slice").rows()) == {(SHARD, "Calculator")}
+    assert set(rows.select("shard", "partition").rows()) == {(SHARD, "Calculator")}
     assert json.loads(rows["metadata"][0])["made_at"] == "now"
 
 

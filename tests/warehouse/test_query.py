@@ -8,7 +8,7 @@ import pytest
 from tests.warehouse.rows import SHARD, TEXT, frame
 from warehouse import query
 from warehouse.counting import COUNTS
-from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import tables, view_name
 from warehouse.warehouse import Warehouse
@@ -20,7 +20,7 @@ def files(folder: Path) -> set[Path]:
 
 def test_values_are_bound_not_formatted(warehouse: Warehouse) -> None:
     text = "'; drop view documents; --"
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "documents", SHARD, "all", frame("documents", {"text": text}), metadata={}
     )
     found = warehouse.query("select text from documents where text = $text", {"text": text})
@@ -73,7 +73,7 @@ def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_qu
     warehouse: Warehouse,
 ) -> None:
     rows = frame("augmented_texts", {"window": 3})
-    warehouse.replace_slice("augmented_texts", SHARD, "all", rows, metadata={})
+    warehouse.replace_partition("augmented_texts", SHARD, "all", rows, metadata={})
     for table, schema in tables().items():
         names = [view_name(column) for column in schema.column_names]
         found = warehouse.query(f"select {', '.join(names)} from {table}")
@@ -84,13 +84,13 @@ def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_qu
 
 def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
     rows = frame("training_texts")
-    warehouse.replace_slice("training_texts", "all", "all", rows, metadata={})
+    warehouse.replace_partition("training_texts", "all", "all", rows, metadata={})
     assert warehouse.query("select shard from training_texts")["shard"].to_list() == [SHARD]
 
 
 def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
     rows = frame("documents", {"shard": "00012"})
-    warehouse.replace_slice("documents", "00012", "all", rows, metadata={})
+    warehouse.replace_partition("documents", "00012", "all", rows, metadata={})
     assert warehouse.query("select shard from documents")["shard"].to_list() == ["00012"]
 
 
@@ -192,7 +192,7 @@ def test_statistics_of_calls_read_no_rows():
     assert not needs_of("from threshold_sweep, filtered_calls").footers
 
 
-def test_query_is_repeated_three_times_while_slices_are_moved_away(
+def test_query_is_repeated_three_times_while_partitions_are_moved_away(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts = []
@@ -201,12 +201,12 @@ def test_query_is_repeated_three_times_while_slices_are_moved_away(
         attempts.append(1)
         warehouse.retire_shard(SHARD)
         rows = frame("documents", {"title": f"title {len(attempts)}"})
-        warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
+        warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
         raise duckdb.Error("No such file")
 
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     monkeypatch.setattr(query, "_selection", disturbed)
-    with pytest.raises(SlicesChangingError, match="No such file"):
+    with pytest.raises(PartitionsChangingError, match="No such file"):
         warehouse.query("select * from documents")
     assert len(attempts) == 4
 
@@ -221,11 +221,11 @@ def test_repeated_query_gives_the_rows(
         if failures:
             warehouse.retire_shard(SHARD)
             rows = frame("documents", {"title": f"title {len(failures)}"})
-            warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
+            warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
             raise failures.pop()
         return attempt(*arguments)
 
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     monkeypatch.setattr(query, "_selection", disturbed)
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
 
@@ -255,7 +255,7 @@ def test_query_leaves_nothing_in_the_current_folder(
 
 def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse) -> None:
     warehouse.prepare()
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         names = {name for (name,) in connection.execute("show tables").fetchall()}
         assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS}
@@ -292,7 +292,7 @@ def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
         inode = warehouse.database_file.stat().st_ino
         warehouse.prepare()
         assert warehouse.database_file.stat().st_ino != inode
-        warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+        warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
         assert reader.communicate("go\n")[0] == "[(1,)]\n"
 
 

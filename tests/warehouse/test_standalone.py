@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import SHARD, fill, frame
-from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -19,7 +19,7 @@ def filled(warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def test_every_table_and_view_is_there_without_the_slices(filled: Warehouse, tmp_path: Path):
+def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse, tmp_path: Path):
     select = "select columns(*)::varchar from"
     names = [*tables(), *STATISTICS_VIEWS]
     wanted = {name: filled.query(f'{select} "{name}"').rows() for name in names}
@@ -39,7 +39,7 @@ def test_every_table_and_view_is_there_without_the_slices(filled: Warehouse, tmp
 
 def test_only_rows_of_the_round_are_copied(filled: Warehouse, tmp_path: Path):
     rows = frame("filtered_calls", {"call_id": "c9", "round": 2})
-    filled.replace_slice("filtered_calls", SHARD, "round-2.Calculator", rows, metadata={})
+    filled.replace_partition("filtered_calls", SHARD, "round-2.Calculator", rows, metadata={})
     counts = filled.write_standalone(tmp_path / "two.duckdb", round_number=2)
     assert (counts["filtered_calls"], counts["augmented_texts"], counts["documents"]) == (1, 0, 1)
 
@@ -49,7 +49,7 @@ def test_a_disk_that_refuses_is_told(filled: Warehouse, tmp_path: Path):
         filled.write_standalone(tmp_path / "missing" / "one.duckdb")
 
 
-def test_slices_that_go_meanwhile_are_told(
+def test_partitions_that_go_meanwhile_are_told(
     filled: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from warehouse import standalone
@@ -61,5 +61,5 @@ def test_slices_that_go_meanwhile_are_told(
 
     chosen = standalone.chosen_files
     monkeypatch.setattr(standalone, "chosen_files", lose)
-    with pytest.raises(SlicesChangingError, match="a build runs"):
+    with pytest.raises(PartitionsChangingError, match="a build runs"):
         filled.write_standalone(tmp_path / "one.duckdb")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import SHARD, frame
-from warehouse.errors import DamagedSliceError, QueryError, SlicesChangingError
+from warehouse.errors import DamagedPartitionError, PartitionsChangingError, QueryError
 from warehouse.query import stream_query
 from warehouse.warehouse import Warehouse
 
@@ -18,7 +18,7 @@ SQL = "select call_id from filtered_calls where round = $round order by call_id"
 def filled(warehouse: Warehouse) -> Warehouse:
     calls = [{"call_id": f"c{number:05}"} for number in range(10_000)]
     rows = frame("filtered_calls", *calls)
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
     return warehouse
 
 
@@ -38,23 +38,23 @@ def test_no_rows_have_a_schema(filled: Warehouse):
         assert pl.DataFrame(pl.from_arrow(batches.read_all())).is_empty()
 
 
-def test_a_damaged_slice_is_named(filled: Warehouse):
+def test_a_damaged_partition_is_named(filled: Warehouse):
     (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
     path.write_bytes(path.read_bytes()[:-100])
     with (
-        pytest.raises(DamagedSliceError, match="filtered_calls"),
+        pytest.raises(DamagedPartitionError, match="filtered_calls"),
         stream_query(filled.folder, SQL, {"round": 1}),
     ):
         pass
 
 
-def test_slices_that_go_meanwhile_are_told(filled: Warehouse):
+def test_partitions_that_go_meanwhile_are_told(filled: Warehouse):
     def read() -> None:
         with stream_query(filled.folder, SQL, {"round": 1}):
             shutil.rmtree(filled.folder / "filtered_calls")
             raise OSError("cannot open file")
 
-    with pytest.raises(SlicesChangingError, match="a build runs"):
+    with pytest.raises(PartitionsChangingError, match="a build runs"):
         read()
 
 

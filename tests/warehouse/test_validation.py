@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import CALL, SAMPLED, SHARD, SLICES, TEXT, frame, remove_slice
-from warehouse.errors import SliceNameError, SliceValidationError, UnknownTableError
+from tests.warehouse.rows import CALL, PARTITIONS, SAMPLED, SHARD, TEXT, frame, remove_partition
+from warehouse.errors import PartitionNameError, PartitionValidationError, UnknownTableError
 from warehouse.warehouse import Warehouse
 
 
@@ -13,17 +13,17 @@ def files(warehouse: Warehouse) -> dict[Path, bytes]:
 
 
 def write(warehouse: Warehouse, table: str, rows: pl.DataFrame) -> None:
-    warehouse.replace_slice(table, *SLICES[table], rows, metadata={})
+    warehouse.replace_partition(table, *PARTITIONS[table], rows, metadata={})
 
 
-@pytest.mark.parametrize("table", SLICES)
+@pytest.mark.parametrize("table", PARTITIONS)
 def test_correct_rows_are_accepted_and_read_back_equal(
     shared_warehouse: Warehouse, table: str
 ) -> None:
     rows = frame(table)
     write(shared_warehouse, table, rows)
-    assert shared_warehouse.read_slice(table, *SLICES[table]).equals(rows)
-    remove_slice(shared_warehouse, table, *SLICES[table])
+    assert shared_warehouse.read_partition(table, *PARTITIONS[table]).equals(rows)
+    remove_partition(shared_warehouse, table, *PARTITIONS[table])
 
 
 SAMPLED_LOSSES = {
@@ -68,7 +68,7 @@ def test_rare_but_right_rows_are_accepted(
     shared_warehouse: Warehouse, table: str, change: dict[str, object]
 ) -> None:
     write(shared_warehouse, table, frame(table, change))
-    remove_slice(shared_warehouse, table, *SLICES[table])
+    remove_partition(shared_warehouse, table, *PARTITIONS[table])
 
 
 REFUSED = [
@@ -176,7 +176,7 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
     shared_warehouse: Warehouse, table: str, change: dict[str, object], words: list[str]
 ) -> None:
     before = files(shared_warehouse)
-    with pytest.raises(SliceValidationError) as caught:
+    with pytest.raises(PartitionValidationError) as caught:
         write(shared_warehouse, table, frame(table, change))
     for word in [table, *words, "Nothing was written"]:
         assert word in str(caught.value)
@@ -184,15 +184,15 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
 
 
 def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse) -> None:
-    with pytest.raises(SliceValidationError, match=r"share the key \(document_id\).*'d1'"):
+    with pytest.raises(PartitionValidationError, match=r"share the key \(document_id\).*'d1'"):
         write(shared_warehouse, "documents", frame("documents", {}, {"text": "Another."}))
 
 
 def test_columns_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
     rows = frame("documents")
     write(shared_warehouse, "documents", rows.select(reversed(rows.columns)))
-    assert shared_warehouse.read_slice("documents", SHARD, "all").equals(rows)
-    remove_slice(shared_warehouse, "documents", SHARD, "all")
+    assert shared_warehouse.read_partition("documents", SHARD, "all").equals(rows)
+    remove_partition(shared_warehouse, "documents", SHARD, "all")
 
 
 def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
@@ -200,8 +200,8 @@ def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Ware
     turned = rows.with_columns(calls=pl.Series([[dict(reversed(CALL.items()))]]))
     assert turned.schema["calls"] != rows.schema["calls"]
     write(shared_warehouse, "augmented_texts", turned)
-    assert shared_warehouse.read_slice("augmented_texts", SHARD, "all").equals(rows)
-    remove_slice(shared_warehouse, "augmented_texts", SHARD, "all")
+    assert shared_warehouse.read_partition("augmented_texts", SHARD, "all").equals(rows)
+    remove_partition(shared_warehouse, "augmented_texts", SHARD, "all")
 
 
 def test_optional_column_may_be_missing_and_defaults_are_filled(
@@ -209,20 +209,20 @@ def test_optional_column_may_be_missing_and_defaults_are_filled(
 ) -> None:
     rows = frame("evaluation_results").drop("gold", "score_weight")
     write(shared_warehouse, "evaluation_results", rows)
-    stored = shared_warehouse.read_slice("evaluation_results", "all", "dateset.base")
+    stored = shared_warehouse.read_partition("evaluation_results", "all", "dateset.base")
     assert stored["gold"].to_list() == [None]
     assert stored["score_weight"].to_list() == [1.0]
-    remove_slice(shared_warehouse, "evaluation_results", "all", "dateset.base")
+    remove_partition(shared_warehouse, "evaluation_results", "all", "dateset.base")
 
 
 def test_missing_column_is_named(shared_warehouse: Warehouse) -> None:
-    with pytest.raises(SliceValidationError, match=r"no column 'sample_text'"):
+    with pytest.raises(PartitionValidationError, match=r"no column 'sample_text'"):
         write(shared_warehouse, "candidate_calls", frame("candidate_calls").drop("sample_text"))
 
 
 def test_misspelt_column_gets_a_suggestion(shared_warehouse: Warehouse) -> None:
     rows = frame("documents").rename({"published_on": "publishes_on"})
-    with pytest.raises(SliceValidationError, match=r"'publishes_on'.*'published_on'"):
+    with pytest.raises(PartitionValidationError, match=r"'publishes_on'.*'published_on'"):
         write(shared_warehouse, "documents", rows)
 
 
@@ -242,46 +242,50 @@ def test_value_is_never_converted_in_silence(
     shared_warehouse: Warehouse, table: str, column: str, values: list[object]
 ) -> None:
     rows = frame(table).with_columns(pl.Series(column, values))
-    with pytest.raises(SliceValidationError, match=rf"'{column}' of table '{table}'"):
+    with pytest.raises(PartitionValidationError, match=rf"'{column}' of table '{table}'"):
         write(shared_warehouse, table, rows)
 
 
 @pytest.mark.parametrize("shard", ["", "Shard", "a/b", "../x", "a,b", "none", "shard_1"])
 def test_shard_that_cannot_be_a_path_is_refused(shared_warehouse: Warehouse, shard: str) -> None:
     rows = frame("documents", {"shard": shard})
-    with pytest.raises(SliceNameError, match="shard"):
-        shared_warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+    with pytest.raises(PartitionNameError, match="shard"):
+        shared_warehouse.replace_partition("documents", shard, "all", rows, metadata={})
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "a*"])
-def test_slice_name_that_cannot_be_a_path_is_refused(
+def test_partition_name_that_cannot_be_a_path_is_refused(
     shared_warehouse: Warehouse, name: str
 ) -> None:
-    with pytest.raises(SliceNameError, match="slice name"):
-        shared_warehouse.replace_slice("documents", SHARD, name, frame("documents"), metadata={})
+    with pytest.raises(PartitionNameError, match="partition name"):
+        shared_warehouse.replace_partition(
+            "documents", SHARD, name, frame("documents"), metadata={}
+        )
 
 
 def test_table_without_shards_is_written_under_all_only(shared_warehouse: Warehouse) -> None:
     rows = frame("training_texts")
-    with pytest.raises(SliceNameError, match="expected 'all'"):
-        shared_warehouse.replace_slice("training_texts", SHARD, "all", rows, metadata={})
+    with pytest.raises(PartitionNameError, match="expected 'all'"):
+        shared_warehouse.replace_partition("training_texts", SHARD, "all", rows, metadata={})
 
 
 def test_unknown_table_is_refused(shared_warehouse: Warehouse) -> None:
     with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
-        shared_warehouse.replace_slice("document", SHARD, "all", frame("documents"), metadata={})
+        shared_warehouse.replace_partition(
+            "document", SHARD, "all", frame("documents"), metadata={}
+        )
 
 
-def test_later_round_goes_into_its_own_slice(shared_warehouse: Warehouse) -> None:
+def test_later_round_goes_into_its_own_partition(shared_warehouse: Warehouse) -> None:
     rows = frame("candidate_calls", {"round": 2})
     name = "round-2.Calculator"
-    shared_warehouse.replace_slice("candidate_calls", SHARD, name, rows, metadata={})
-    assert shared_warehouse.read_slice("candidate_calls", SHARD, name).equals(rows)
-    remove_slice(shared_warehouse, "candidate_calls", SHARD, name)
+    shared_warehouse.replace_partition("candidate_calls", SHARD, name, rows, metadata={})
+    assert shared_warehouse.read_partition("candidate_calls", SHARD, name).equals(rows)
+    remove_partition(shared_warehouse, "candidate_calls", SHARD, name)
 
 
 def test_long_value_is_cut_in_the_error(shared_warehouse: Warehouse) -> None:
     calls = [CALL | {"arguments": "9" * 100_000}] * 2
-    with pytest.raises(SliceValidationError) as caught:
+    with pytest.raises(PartitionValidationError) as caught:
         write(shared_warehouse, "augmented_texts", frame("augmented_texts", {"calls": calls}))
     assert len(str(caught.value)) < 1000

@@ -33,7 +33,7 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
     warehouse = shared_warehouse
 
     def put(table: str, name: str, *rows: dict[str, object]) -> None:
-        warehouse.replace_slice(table, SHARD, name, frame(table, *rows), metadata={})
+        warehouse.replace_partition(table, SHARD, name, frame(table, *rows), metadata={})
 
     put("documents", "all", {}, {"document_id": "d2", "text": "x" * 200 + "=" + "y" * 200})
     put("document_selection", "Calculator", {}, {"document_id": "d2"})
@@ -135,7 +135,7 @@ def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse
         {"call_id": "c5", "loss_reduction": 0.8999} | BELOW,
     ]
     made = frame("filtered_calls", *rows)
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", made, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", made, metadata={})
     assert warehouse.view("near_threshold").rows() == [
         ("Calculator", 1.0, 3, 2, 1, pytest.approx(2 / 3), 1)
     ]
@@ -212,7 +212,7 @@ def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Wareho
         {"chance_reduction": 5.0, "second_swapped_call_id": None, "is_kept_by_chance": None},
     ]
     made = frame("filtered_calls", *({"call_id": f"c{n}"} | asked | r for n, r in enumerate(rows)))
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", made, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", made, metadata={})
     (found,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
     assert (found["kept_calls"], found["scored_calls"]) == (4, 4)
     assert (found["chance_kept"], found["chance_calls"]) == (1, 3)
@@ -226,7 +226,7 @@ def test_sweep_has_no_chance_share_without_a_sample(warehouse: Warehouse) -> Non
     columns = "tool, filtering_threshold, chance_calls, chance_share"
     for tool, sampled in (("Calculator", SAMPLED), ("Calendar", {})):
         rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"} | sampled)
-        warehouse.replace_slice("filtered_calls", SHARD, tool, rows, metadata={})
+        warehouse.replace_partition("filtered_calls", SHARD, tool, rows, metadata={})
     assert warehouse.query(f"select {columns} from threshold_sweep").rows() == [
         ("Calculator", 0.5, 1, 1.0),
         ("Calculator", 1.0, 1, 1.0),
@@ -242,7 +242,7 @@ def test_sweep_shows_used_thresholds_but_nothing_below_the_lowest_one(
         "filtered_calls",
         {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8},
     )
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
     found = warehouse.query("select filtering_threshold as t, kept_calls as n from threshold_sweep")
     assert found.rows() == [(1.0, 1), (1.5, 1), (2.0, 0)]
 
@@ -263,7 +263,7 @@ def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
         contrast | swapped | below | {"call_id": "c4"},
         contrast | swapped | below | {"call_id": "c5", "contrast": 0.1},
     )
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
     found = warehouse.query(
         "select filtering_threshold as t, kept_calls as n, scored_calls from threshold_sweep"
     )
@@ -303,9 +303,9 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     def put(table: str, name: str, *rows: dict[str, object]) -> None:
         number = split_round(name)[0]
         made = frame(table, *({**row, "round": number} for row in rows))
-        warehouse.replace_slice(table, SHARD, name, made, metadata={})
+        warehouse.replace_partition(table, SHARD, name, made, metadata={})
 
-    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
     second = {"loss_reduction": 0.6, "filtering_threshold": 0.7} | BELOW
     for table, of_second in (
         ("candidate_calls", {}),
@@ -350,9 +350,9 @@ def test_reasons_and_examples_name_their_round(two_rounds: Warehouse) -> None:
     assert examples.rows() == [("c1", 1), ("c2", 1)]
 
 
-def test_slices_of_a_round_are_read_alone(two_rounds: Warehouse) -> None:
+def test_partitions_of_a_round_are_read_alone(two_rounds: Warehouse) -> None:
     ids = {
-        number: two_rounds.read_slices("candidate_calls", SHARD, round_number=number)["call_id"]
+        number: two_rounds.read_partitions("candidate_calls", SHARD, round_number=number)["call_id"]
         for number in (None, 1, 2, 3)
     }
     assert {number: sorted(found) for number, found in ids.items()} == {
@@ -366,12 +366,12 @@ def test_slices_of_a_round_are_read_alone(two_rounds: Warehouse) -> None:
 def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:
     text = "Zürich – 𝔘nits: naïve"
     calls = frame("candidate_calls", {"character_offset": 11})
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "documents", SHARD, "all", frame("documents", {"text": text}), metadata={}
     )
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", calls, metadata={})
+    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", calls, metadata={})
     for table in ("executed_calls", "filtered_calls"):
-        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
     [row] = warehouse.query("select * from kept_examples").rows(named=True)
     assert (row["text_before"], row["text_after"]) == (text[:11], text[11:])
 
@@ -392,8 +392,10 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
         {"item_id": "a", "score": 1.0},
         {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"},
     )
-    warehouse.replace_slice("evaluation_results", "all", "perplexity.base", perplexity, metadata={})
-    warehouse.replace_slice("evaluation_results", "all", "dateset.base", dateset, metadata={})
+    warehouse.replace_partition(
+        "evaluation_results", "all", "perplexity.base", perplexity, metadata={}
+    )
+    warehouse.replace_partition("evaluation_results", "all", "dateset.base", dateset, metadata={})
     assert warehouse.query("select * from evaluation_summary").rows() == [
         ("dateset", "base", "with-tools", 2, 0.5, 0.5, "bfloat16, float32"),
         ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0, "float32"),
@@ -417,7 +419,7 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
             for item, score, tool, k, without in rows
         ),
     )
-    warehouse.replace_slice("evaluation_results", "all", "dateset.base", results, metadata={})
+    warehouse.replace_partition("evaluation_results", "all", "dateset.base", results, metadata={})
     assert warehouse.query(
         "select * exclude (benchmark, model, mode) from call_calibration"
     ).rows() == [
@@ -432,8 +434,8 @@ def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> 
         "score_intervals",
         {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0},
     )
-    warehouse.replace_slice("score_intervals", "all", "svamp", svamp, metadata={})
-    warehouse.replace_slice("score_intervals", "all", "own", own, metadata={})
+    warehouse.replace_partition("score_intervals", "all", "svamp", svamp, metadata={})
+    warehouse.replace_partition("score_intervals", "all", "own", own, metadata={})
     table = warehouse.query(
         "select family, benchmark, source, model, mode, score from evaluation_table"
     ).rows()
@@ -459,7 +461,7 @@ def test_a_difference_is_one_where_interval_and_test_agree(
     warehouse: Warehouse, changes: dict[str, object], verdict: str
 ) -> None:
     rows = frame("paired_differences", changes)
-    warehouse.replace_slice("paired_differences", "all", "dateset", rows, metadata={})
+    warehouse.replace_partition("paired_differences", "all", "dateset", rows, metadata={})
     assert warehouse.query("select verdict from evaluation_difference").item() == verdict
 
 
@@ -475,7 +477,7 @@ def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> No
     rows = [
         {"document_id": "d1", "similarity": 0.8},
         {"document_id": "d2", "similarity": 0.9, "calls": 0},
-        # Of two rounds: a slice of all texts holds both.
+        # Of two rounds: a partition of all texts holds both.
         {"document_id": "d2", "round": 2, "similarity": 1.0},
         shared | {"document_id": "d3", "held_out_set": "dateset"},
         shared | {"document_id": "d4", "held_out_set": "held_out_shards"},
@@ -483,7 +485,7 @@ def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> No
         no_other | {"document_id": "d6", "reason": "over_cap"},
     ]
     made = frame("training_exclusions", *rows)
-    warehouse.replace_slice("training_exclusions", "all", "all", made, metadata={})
+    warehouse.replace_partition("training_exclusions", "all", "all", made, metadata={})
     summary = warehouse.view("training_exclusion_summary").rows()
     assert [row[:4] for row in summary] == [
         ("near_duplicate", None, 3, 1),

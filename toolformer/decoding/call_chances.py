@@ -3,7 +3,7 @@
     fed row:       start | x_0 x_1 … x_{n-2}
     chances row:     0     1   2  …   n-1      of ` [` in front of x_0 … x_{n-1}
 
-`call_threshold` chooses from them.
+`calibration` chooses from them.
 """
 
 import itertools

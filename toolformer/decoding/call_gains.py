@@ -64,7 +64,7 @@ def written_calls(
         is no room for a call in the model's context.
     """
     # One token behind the call, or in its place, ends the text.
-    parameters = replace(parameters, max_new_tokens=1, max_calls=1, least_call_probability=0.0)
+    parameters = replace(parameters, max_new_tokens=1, max_calls=1, min_call_probability=0.0)
     max_prompt = longest_prompt_tokens(model, parameters)
     roomy = [place for place in places if place.position <= max_prompt]
     written: dict[Place, ToolCall] = {}

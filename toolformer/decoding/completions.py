@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 
-# A least probability that disables calls.
+# A minimum probability that disables calls.
 CLOSED = 1.0
 _MINIMA = {
     "max_new_tokens": 1,
@@ -26,7 +26,7 @@ class DecodingParameters:
             with and without a call have the same room.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
         max_calls: most calls with a result per text; 0 disables calls.
-        least_call_probability: a call is opened only where the opening token has at least this
+        min_call_probability: a call is opened only where the opening token has at least this
             probability, besides being among the k likeliest; 0 is the paper's, k alone decides;
             1 disables calls.
         max_call_tokens: a call with more tokens than this before `->` is undone.
@@ -43,15 +43,15 @@ class DecodingParameters:
     max_result_tokens: int
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
-    least_call_probability: float = 0.0
+    min_call_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for name, minimum in _MINIMA.items():
             if (value := getattr(self, name)) < minimum:
                 raise ValueError(f"{name} is {value}; expected at least {minimum}.")
-        if not 0 <= self.least_call_probability <= 1:
+        if not 0 <= self.min_call_probability <= 1:
             raise ValueError(
-                f"least_call_probability is {self.least_call_probability}; expected 0 to 1."
+                f"min_call_probability is {self.min_call_probability}; expected 0 to 1."
             )
 
     @property
@@ -60,7 +60,7 @@ class DecodingParameters:
 
         Only of that token: a vocabulary may have others that begin with it, such as ` [[`.
         """
-        is_closed = self.least_call_probability == CLOSED
+        is_closed = self.min_call_probability == CLOSED
         return is_closed or not self.tools or not self.call_top_k or not self.max_calls
 
     @property

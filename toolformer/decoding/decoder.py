@@ -115,7 +115,7 @@ def _known_without_calls(
         opening = first_opening(
             (CallChance(step.call_rank, step.call_probability) for step in completion.trace),
             call_top_k=parameters.call_top_k,
-            least_call_probability=parameters.least_call_probability,
+            min_call_probability=parameters.min_call_probability,
         )
         if opening is None:
             known[row.index] = completion
@@ -196,11 +196,11 @@ def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> RowCac
 def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
-    most = longest_prompt_tokens(model, parameters)
-    if row.prompt_tokens > most:
+    max_prompt_tokens = longest_prompt_tokens(model, parameters)
+    if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
-            f"{name} has {row.prompt_tokens} tokens. Expected at most {max(most, 0)}: of the "
-            f"model's {model.context_length}, the new tokens ({parameters.max_new_tokens}) and the "
-            f"longest {parameters.max_calls} calls need the others. Shorten the prompt or lower "
-            "max_new_tokens or max_calls."
+            f"{name} has {row.prompt_tokens} tokens. Expected at most "
+            f"{max(max_prompt_tokens, 0)}: of the model's {model.context_length}, the new tokens "
+            f"({parameters.max_new_tokens}) and {parameters.max_calls} calls of the greatest length "
+            "need the others. Shorten the prompt or lower max_new_tokens or max_calls."
         )

@@ -190,7 +190,7 @@ class DecodingBatch:
             call_top_k=parameters.call_top_k,
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
-            is_disabled=is_disabled or probability < parameters.least_call_probability,
+            is_disabled=is_disabled or probability < parameters.min_call_probability,
         )
         if token == open_id:
             self._open(row, expected, length, rank, probability)
@@ -213,7 +213,7 @@ class DecodingBatch:
             expected.call_rank,
             math.exp(log_probability),
             call_top_k=parameters.call_top_k,
-            least_call_probability=parameters.least_call_probability,
+            min_call_probability=parameters.min_call_probability,
         ):
             row.opening = Opening(expected, length, fed=1, log_probability=log_probability)
             row.pending = [first]
@@ -251,7 +251,7 @@ class DecodingBatch:
             rank,
             probability,
             call_top_k=parameters.call_top_k,
-            least_call_probability=parameters.least_call_probability,
+            min_call_probability=parameters.min_call_probability,
         ):
             self._open(row, opening.before, opening.length, rank, probability)
             return expected

@@ -90,38 +90,38 @@ def may_open(
     probability: float | None,
     *,
     call_top_k: int,
-    least_call_probability: float,
+    min_call_probability: float,
 ) -> bool:
     """Whether the opening token is likely enough to open a call, by both conditions.
 
     Args:
         rank, probability: see `CallChance`.
-        least_call_probability: ours; 0 leaves k alone to decide.
+        min_call_probability: ours; 0 leaves k alone to decide.
 
     Example:
-        >>> may_open(2, 0.1, call_top_k=10, least_call_probability=0.1)
+        >>> may_open(2, 0.1, call_top_k=10, min_call_probability=0.1)
         True
-        >>> may_open(2, 0.09, call_top_k=10, least_call_probability=0.1)
+        >>> may_open(2, 0.09, call_top_k=10, min_call_probability=0.1)
         False
     """
     if rank is None or probability is None:
         return False
-    return rank <= call_top_k and probability >= least_call_probability
+    return rank <= call_top_k and probability >= min_call_probability
 
 
 def first_opening(
     chances: Iterable[CallChance],
     *,
     call_top_k: int,
-    least_call_probability: float,
+    min_call_probability: float,
 ) -> int | None:
     """The first step of a text without calls at which decoding would open one; see `may_open`."""
-    rule = {"call_top_k": call_top_k, "least_call_probability": least_call_probability}
+    rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
     return next((at for at, chance in enumerate(chances) if may_open(*chance, **rule)), None)
 
 
 def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[int]:
-    """The steps that are the first opening for some least probability, one behind the other.
+    """The steps that are the first opening for some minimum probability, one behind the other.
 
     Such a step has a larger probability than all before it that k allows: a larger one behind it
     is reached only by a threshold that passes this one by.
@@ -134,7 +134,7 @@ def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[in
     openings: list[int] = []
     highest = -1.0
     for at, (rank, probability) in enumerate(chances):
-        is_allowed = may_open(rank, probability, call_top_k=call_top_k, least_call_probability=0)
+        is_allowed = may_open(rank, probability, call_top_k=call_top_k, min_call_probability=0)
         if is_allowed and probability is not None and probability > highest:
             highest = probability
             openings.append(at)

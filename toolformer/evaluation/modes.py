@@ -11,13 +11,13 @@ class Mode:
     Attributes:
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
-        least_call_probability: That the opening token must have besides; 0 leaves k alone.
+        min_call_probability: That the opening token must have besides; 0 leaves k alone.
     """
 
     name: str
     call_top_k: int
     without_tool: str | None = None
-    least_call_probability: float = 0.0
+    min_call_probability: float = 0.0
 
     @property
     def is_disabled(self) -> bool:
@@ -29,9 +29,9 @@ DISABLED = Mode("disabled", 0)
 ENABLED = "enabled"
 
 
-def enabled(call_top_k: int, least_call_probability: float = 0.0) -> Mode:
+def enabled(call_top_k: int, min_call_probability: float = 0.0) -> Mode:
     """Calls as the settings want them."""
-    return Mode(ENABLED, call_top_k, least_call_probability=least_call_probability)
+    return Mode(ENABLED, call_top_k, min_call_probability=min_call_probability)
 
 
 def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
@@ -46,7 +46,7 @@ def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
         ['disabled', 'k-1', 'k-10']
     """
     known = {0: DISABLED}
-    if with_calls.call_top_k and not with_calls.least_call_probability:
+    if with_calls.call_top_k and not with_calls.min_call_probability:
         known[with_calls.call_top_k] = with_calls
     return [known.get(k, Mode(f"k-{k}", k)) for k in sorted(set(values))]
 

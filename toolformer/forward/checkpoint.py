@@ -25,7 +25,7 @@ _FORM = "2"
 
 
 class Checkpoint:
-    """The finished steps of one stage over one slice.
+    """The finished steps of one stage over one partition.
 
     Steps left by other settings are of no use: a folder with another fingerprint is emptied first.
 

@@ -1,8 +1,8 @@
-"""How much is fed at once: fixed when a slice is begun, halved when memory runs out.
+"""How much is fed at once: fixed when a partition is begun, halved when memory runs out.
 
 Numbers are bit-equal only in equal batches. So batches follow from the rows and the size alone, the
-size is stored in the slice's checkpoint, and a resumed slice goes on with it, whatever is free by
-then.
+size is stored in the partition's checkpoint, and a resumed partition goes on with it, whatever is
+free by then.
 """
 
 import gc
@@ -61,7 +61,7 @@ def choose_windows_per_batch(
     branches_per_window: int,
     window_tokens: int,
     prompt_tokens: int,
-    most_new_tokens: int,
+    max_new_tokens: int,
 ) -> int:
     """How many texts are sampled together, where the user does not say.
 
@@ -69,10 +69,10 @@ def choose_windows_per_batch(
         branches_per_window: `k · m`.
         window_tokens: most tokens of a window.
         prompt_tokens: of the few-shot prompt.
-        most_new_tokens: longest call.
+        max_new_tokens: longest call.
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
-    keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
+    keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
     of_window = keys * model.key_bytes
     if model.device.type != "cuda":
         branches = _PROCESSOR_BRANCHES // branches_per_window
@@ -120,13 +120,13 @@ def feed_in_batches(
     """Work on `count` rows in their order, batch by batch, keeping each batch's result.
 
     A batch that does not fit into memory is tried again at half the size, and so are all after it;
-    `is_regrouped` then says so for the slice.
+    `is_regrouped` then says so for the partition.
 
     Args:
-        size: of a batch, when the slice is begun.
+        size: of a batch, when the partition is begun.
         end_of_batch: first row and size to the row behind the batch; at least one row.
         compute: first row and row behind the last to a result that JSON can hold.
-        label: of the steps, unique within the slice.
+        label: of the steps, unique within the partition.
 
     Yields:
         First row, row behind the last, result.
@@ -187,14 +187,14 @@ def feed_in_halves(
 
 
 def is_regrouped(checkpoint: Checkpoint) -> bool:
-    """Whether memory ran out in a slice, so that its batches are not those it was begun with."""
+    """Whether memory ran out in a partition, so that its batches became smaller."""
     return any(len(sizes) > 1 for sizes in checkpoint.stored("*-sizes")) or any(
         checkpoint.stored("*-regrouped")
     )
 
 
 def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """What is stored with a slice about its batches: their sizes, and whether memory ran out."""
+    """What a partition's metadata says of its batches: their sizes, and whether memory ran out."""
     sizes = {name: size for each in checkpoint.stored("geometry") for name, size in each.items()}
     return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
 

@@ -23,10 +23,10 @@ Copy = TypeVar("Copy")
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 PRECISIONS = (FLOAT32, BFLOAT16)
 # bfloat16 rounds, so it is taken where it is at least as many times as fast as float32.
-LEAST_GAIN = 1.2
+MIN_GAIN = 1.2
 # Fewer tokens are bound by reading the weights, which are half as large in bfloat16, and not by
 # computing, as the batches of real work are. A GPU needs far more.
-_FEWEST_TOKENS, _MOST_TIMES_AS_MANY = 128, 64
+_FEWEST_TOKENS, _MAX_TIMES_AS_MANY = 128, 64
 _SECONDS_OF_PASS = 0.15
 _TURNS = 3
 _PROCESSOR = Path("/proc/cpuinfo")
@@ -51,7 +51,7 @@ class PrecisionChoice:
     def of(cls, speeds: Mapping[str, float]) -> "PrecisionChoice":
         """The choice by tokens a second; 0 or none where memory or device did not allow it."""
         float32, bfloat16 = (speeds.get(name) or None for name in PRECISIONS)
-        is_worth_it = bfloat16 is not None and bfloat16 >= LEAST_GAIN * (float32 or 0.0)
+        is_worth_it = bfloat16 is not None and bfloat16 >= MIN_GAIN * (float32 or 0.0)
         return cls(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
 
     @property
@@ -91,7 +91,7 @@ def measured_choice(
     if len(able) < len(PRECISIONS):
         return PrecisionChoice.of(speeds)
     times_as_many = int(_SECONDS_OF_PASS * min(speeds.values()) / fewest_tokens)
-    tokens = fewest_tokens * min(max(times_as_many, 1), _MOST_TIMES_AS_MANY)
+    tokens = fewest_tokens * min(max(times_as_many, 1), _MAX_TIMES_AS_MANY)
     turns = [{name: _speed(one, tokens) for name, one in able.items()} for _ in range(_TURNS)]
     return PrecisionChoice.of({name: max(turn[name] for turn in turns) for name in able})
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 # Hidden keys are thrown out once there are more of them than this, and than visible ones.
-_MOST_HIDDEN_KEYS = 64
+_MAX_HIDDEN_KEYS = 64
 _HIDDEN = -1
 
 
@@ -82,7 +82,7 @@ class RowCache:
         self._lengths = [
             length + len(row) for length, row in zip(self._lengths, tokens, strict=True)
         ]
-        if self.keys > 2 * max(self._lengths) + _MOST_HIDDEN_KEYS:
+        if self.keys > 2 * max(self._lengths) + _MAX_HIDDEN_KEYS:
             self._throw_out_hidden()
         return logits
 

@@ -37,11 +37,11 @@ def keep_digests(folder: Path) -> int:
     return len(files)
 
 
-def damaged_files(folder: Path, *, most_bytes: int | None = None) -> dict[str, str] | None:
+def damaged_files(folder: Path, *, max_bytes: int | None = None) -> dict[str, str] | None:
     """Find the files that are not as they were when their digests were kept.
 
     Args:
-        most_bytes: of a folder with more than this only names and sizes are compared; None reads
+        max_bytes: of a folder with more than this only names and sizes are compared; None reads
             all files, 0 none.
 
     Returns:
@@ -62,7 +62,7 @@ def damaged_files(folder: Path, *, most_bytes: int | None = None) -> dict[str, s
         files, is_whole = {}, False
     if not is_whole:
         return {file.name: "is damaged itself"}
-    reads = most_bytes is None or sum(size for size, _ in files.values()) <= most_bytes
+    reads = max_bytes is None or sum(size for size, _ in files.values()) <= max_bytes
     found = {}
     for name, (size, digest) in files.items():
         path = folder / name
@@ -75,8 +75,8 @@ def damaged_files(folder: Path, *, most_bytes: int | None = None) -> dict[str, s
     return found
 
 
-def described(damaged: dict[str, str], most: int = 5) -> str:
+def described(damaged: dict[str, str], max_names: int = 5) -> str:
     """What is wrong, in one line; of many files the first."""
     parts = [f"{name} {what}" for name, what in damaged.items()]
-    more = len(parts) - most
-    return ", ".join(parts[:most]) + (f" and {more} more" if more > 0 else "")
+    more = len(parts) - max_names
+    return ", ".join(parts[:max_names]) + (f" and {more} more" if more > 0 else "")

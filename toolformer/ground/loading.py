@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_MOST_CHARACTERS = 300
+_MAX_CHARACTERS = 300
 
 
 def prepare_transformers() -> None:
@@ -31,7 +31,7 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
     # Transformers raises whatever a wrong value leads to, and tokenizers raises Exception itself:
     # no list of classes holds them all.
     except Exception as error:
-        said = textwrap.shorten(str(error), _MOST_CHARACTERS, placeholder=" …").rstrip(".")
+        said = textwrap.shorten(str(error), _MAX_CHARACTERS, placeholder=" …").rstrip(".")
         refusal = refused(f"{what} cannot be loaded ({type(error).__name__}: {said})")
         if isinstance(error, type(refusal)):
             raise

@@ -53,7 +53,7 @@ def likeliest_spans(
     states: "torch.Tensor",
     *,
     width: int,
-    least_probability: float,
+    min_probability: float,
 ) -> list[dict[str, float]]:
     """The probabilities of the spans that a beam follows to their end, for each passage.
 
@@ -62,12 +62,12 @@ def likeliest_spans(
         keys: of the passages; a start behind each.
         states: behind each passage, shape `(passages, hidden)`.
         width: beginnings that are followed in each passage, at each token.
-        least_probability: beginnings that are less probable are not followed.
+        min_probability: beginnings that are less probable are not followed.
     """
     import torch
 
     line_ends = torch.tensor(line_end_ids(model), device=model.device)
-    least = math.log(least_probability) if least_probability else -math.inf
+    min_log_probability = math.log(min_probability) if min_probability else -math.inf
     beginnings = [_Beginning(passage, tree, 0.0) for passage, tree in enumerate(trees)]
     found: list[dict[str, float]] = [{} for _ in trees]
     while beginnings:
@@ -82,7 +82,7 @@ def likeliest_spans(
             of_tokens = log_probabilities[parent, list(children)].tolist() if children else []
             for (token, node), log_probability in zip(children.items(), of_tokens, strict=True):
                 total = beginning.log_probability + log_probability
-                if total >= least:
+                if total >= min_log_probability:
                     continuation = _Continuation(
                         -total, parent, token, _Beginning(beginning.passage, node, total)
                     )

@@ -18,19 +18,19 @@ _BREAK_AFTER = re.compile(r"[!?;:)\]}…]|[^\W\d_]{2,}\.$|\d\.$")
 _BREAK_BEFORE = re.compile(r"^[(\[{]")
 
 
-def answer_spans(text: str, question: str, *, most_words: int) -> list[str]:
+def answer_spans(text: str, question: str, *, max_words: int) -> list[str]:
     """Find what can be an answer: up to a few words that lie within one clause.
 
     Left out is what begins or ends with a function word, and what only repeats the question.
 
     Args:
-        most_words: Longest span.
+        max_words: Longest span.
 
     Returns:
         The distinct spans in their order, without punctuation at their ends.
 
     Example:
-        >>> answer_spans("It opened in 1869 (in Suez).", "When did it open?", most_words=2)
+        >>> answer_spans("It opened in 1869 (in Suez).", "When did it open?", max_words=2)
         ['opened', '1869', 'Suez']
     """
     asked = set(_words(question))
@@ -38,7 +38,7 @@ def answer_spans(text: str, question: str, *, most_words: int) -> list[str]:
     cores = [_core(text, start, end) for start, end in words]
     spans: dict[str, None] = {}
     for first, (start, _) in enumerate(cores):
-        for last in range(first, min(first + most_words, len(words))):
+        for last in range(first, min(first + max_words, len(words))):
             if last > first and _BREAK_BEFORE.match(text[slice(*words[last])]):
                 break
             end = cores[last][1]

@@ -39,7 +39,7 @@ class FusionInDecoderReader:
         directory: As `save_pretrained` writes it.
         device: Gives the device; called at the first question and not before.
         identity: Tells the checkpoint from others; called for the version.
-        most_tokens: Of question and passage; longer ones are cut there.
+        max_tokens: Of question and passage; longer ones are cut there.
         answer_tokens: Longest answer.
     """
 
@@ -49,19 +49,19 @@ class FusionInDecoderReader:
         *,
         device: Callable[[], str],
         identity: Callable[[], str],
-        most_tokens: int,
+        max_tokens: int,
         answer_tokens: int,
     ):
         self.directory = directory
         self._device = device
         self._identity = identity
-        self._most_tokens = most_tokens
+        self._max_tokens = max_tokens
         self._answer_tokens = answer_tokens
 
     def version(self) -> str:
         """Settings and checkpoint."""
         return (
-            f"fusion-in-decoder 1 most_tokens={self._most_tokens} "
+            f"fusion-in-decoder 1 max_tokens={self._max_tokens} "
             f"answer_tokens={self._answer_tokens} model={self._identity()}"
         )
 
@@ -106,7 +106,7 @@ class FusionInDecoderReader:
         )
         end = tokenizer.backend.eos_token_id
         fed = tokenizer.backend.pad(
-            {"input_ids": [[*ids[: self._most_tokens - 1], end] for ids in encoded]},
+            {"input_ids": [[*ids[: self._max_tokens - 1], end] for ids in encoded]},
             return_tensors="pt",
             verbose=False,
         ).to(model.device)

@@ -56,7 +56,7 @@ Answer: Herman Melville
 Passage: {text}
 Question:"""
 _BEFORE_ANSWER = "\nAnswer:"
-_MOST_ANSWER_TOKENS = 32
+_MAX_ANSWER_TOKENS = 32
 # Tokens of questions read together, each passage with the prompt, whose keys it gets a copy of.
 _BATCH_TOKENS = 8192
 
@@ -69,7 +69,7 @@ class ReadingParameters:
         passage_words: Longer passages are cut there.
         answer_words: Longest answer.
         beam_width: Beginnings of answers that are followed in each passage, at each token.
-        least_probability: Beginnings that the passage makes less probable are not followed.
+        min_probability: Beginnings that the passage makes less probable are not followed.
         question_weight: Power of p(q | z) in the weight of a passage; 0 leaves the passages to
             the retriever.
     """
@@ -77,7 +77,7 @@ class ReadingParameters:
     passage_words: int
     answer_words: int
     beam_width: int
-    least_probability: float
+    min_probability: float
     question_weight: float
 
 
@@ -106,7 +106,7 @@ class LanguageModelReader:
         return (
             f"language-model 1 passage_words={reading.passage_words} "
             f"answer_words={reading.answer_words} beam_width={reading.beam_width} "
-            f"least_probability={reading.least_probability:g} "
+            f"min_probability={reading.min_probability:g} "
             f"question_weight={reading.question_weight:g} model={self._identity()}"
         )
 
@@ -261,15 +261,15 @@ def _shown(
     """What is read of a passage, on one line: its text can then not pass for a question."""
     words = f"{passage['title']}. {passage['text']}".split()[: parameters.passage_words]
     tokens = model.tokenizer.encode
-    rest = len(tokens(f"{PROMPT} {question}{_BEFORE_ANSWER}")) + _MOST_ANSWER_TOKENS
+    rest = len(tokens(f"{PROMPT} {question}{_BEFORE_ANSWER}")) + _MAX_ANSWER_TOKENS
     # A long question leaves a small context little room.
     while words and rest + len(tokens(" ".join(words))) > model.context_length:
         words = words[: len(words) // 2]
     return " ".join(words)
 
 
-def _candidates(model: LanguageModel, text: str, question: str, most_words: int) -> SpanNode:
-    spans = answer_spans(text, question, most_words=most_words)
+def _candidates(model: LanguageModel, text: str, question: str, max_words: int) -> SpanNode:
+    spans = answer_spans(text, question, max_words=max_words)
     return span_tree(spans, model.tokenizer.encode_each(f" {span}" for span in spans))
 
 
@@ -321,7 +321,7 @@ def _read(
         keys,
         torch.stack([states[-1] for states in read.states]),
         width=parameters.beam_width,
-        least_probability=parameters.least_probability,
+        min_probability=parameters.min_probability,
     )
     return list(zip(losses, spans, strict=True))
 

@@ -15,7 +15,7 @@ _GZIP, _BZIP2, _ZSTANDARD = ".gz", ".bz2", ".zst"
 COMPRESSION_SUFFIXES = (_GZIP, _BZIP2, _ZSTANDARD)
 
 CHUNK_BYTES = 1 << 18
-# What a record costs beside its text: in its slice, as a row, in time.
+# What a record costs beside its text: in its partition, as a row, in time.
 RECORD_BYTES = 500
 # Zstandard gives all output of its input at once, and makes up to 32,768 bytes of each.
 _ZSTANDARD_INPUT_BYTES = 1 << 10

@@ -153,16 +153,18 @@ def _reason_of_type(content_type: str) -> Reason | None:
     return None if media_type == "text/plain" else "not_text"
 
 
-def _read(stream: Any, checked: _CheckedStream, most: int | None = None) -> bytes:
+def _read(stream: Any, checked: _CheckedStream, max_bytes: int | None = None) -> bytes:
     """Reads content up to so many bytes; without a limit it is let go."""
     pieces, size = list[bytes](), 0
-    while most is None or size < most:
+    while max_bytes is None or size < max_bytes:
         checked.begin_head()
-        chunk = stream.read(CHUNK_BYTES if most is None else min(CHUNK_BYTES, most - size))
+        chunk = stream.read(
+            CHUNK_BYTES if max_bytes is None else min(CHUNK_BYTES, max_bytes - size)
+        )
         if not chunk:
             break
         size += len(chunk)
-        if most is not None:
+        if max_bytes is not None:
             pieces.append(chunk)
     return b"".join(pieces)
 

@@ -44,7 +44,7 @@ class Exclusion:
         return f"{self.reason}_with_{self.held_out_set}" if self.held_out_set else self.reason
 
 
-class TextSieve:
+class TrainingTextFilter:
     """Lets through what is neither there already nor held out; remembers what it let through.
 
     Args:

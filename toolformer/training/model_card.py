@@ -6,7 +6,7 @@ Says what the model was trained on, how, what came out and what it must not be t
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from toolformer.decoding.call_threshold import CallThreshold
+from toolformer.decoding.calibration import CalibratedProbability
 from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED
 
 CARD_FILE = "README.md"
@@ -30,7 +30,7 @@ def model_card(
     base_license: str | None = None,
     sources: Sequence[tuple[str, str]] = (),
     evaluation: Sequence[Mapping[str, Any]] = (),
-    call_threshold: CallThreshold | None = None,
+    min_call_probability: CalibratedProbability | None = None,
 ) -> str:
     """The card.
 
@@ -42,7 +42,8 @@ def model_card(
         sources: where the texts come from, each with its licence.
         evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
             measured.
-        call_threshold: how likely its opening has to be for a call; None before it was calibrated.
+        min_call_probability: how likely its opening has to be for a call; None before it was
+            calibrated.
     """
     from huggingface_hub import ModelCardData
 
@@ -59,7 +60,7 @@ def model_card(
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *([] if variant == PLAIN else ["## Use", _USE, *_opening(call_threshold)]),
+        *([] if variant == PLAIN else ["## Use", _USE, *_opening(min_call_probability)]),
         "## What it was trained on",
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
         f"{f' ({of_tools})' if of_tools else ''}; {result['tokens']:,} tokens in "
@@ -106,11 +107,11 @@ the texts.
 controls, with calls enabled and disabled."""
 
 
-def _opening(chosen: CallThreshold | None) -> list[str]:
+def _opening(chosen: CalibratedProbability | None) -> list[str]:
     if chosen is None:
         return []
     return [
-        "With `decoding.least_call_probability: null` a call opens only where ` [` also has the "
+        "With `decoding.min_call_probability: null` a call opens only where ` [` also has the "
         f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.told}"
     ]
 

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterable
 
 from toolformer.training.augmented_text import AugmentedText, TextKey
-from toolformer.training.exclusions import Exclusion, TextSieve
+from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.training_set import is_for_development, random_rank
 
 # The first share of the documents whose windows are looked at, and what it grows by: cutting a
@@ -34,7 +34,7 @@ def draw_plain_windows(
     development_share: float,
     development_documents: Collection[str],
     seed: int,
-    sieve: TextSieve,
+    text_filter: TrainingTextFilter,
 ) -> tuple[list[AugmentedText], list[Exclusion]]:
     """Draw windows at random, with equal chances.
 
@@ -48,7 +48,7 @@ def draw_plain_windows(
         development_share: share of the documents set aside, in [0, 1).
         development_documents: those that were, by `build_training_set`.
         seed: of the choice.
-        sieve: what it holds back is not drawn; it knows the texts with calls already.
+        text_filter: what it holds back is not drawn; it knows the texts with calls already.
 
     Returns:
         `wanted` windows, or all there are, in the order in which they were drawn; and drawn ones
@@ -67,24 +67,24 @@ def draw_plain_windows(
         )
 
     while len(texts) < wanted:
-        most = _CHOICE * (wanted - len(texts))
+        max_drawn = _CHOICE * (wanted - len(texts))
         drawn = heapq.nsmallest(
-            most,
+            max_drawn,
             (text for text in windows(is_looked_at) if text.key not in seen),
             key=lambda text: (random_rank(seed, "plain", *text.key), text.key),
         )
-        if len(drawn) < most and share < 1:
+        if len(drawn) < max_drawn and share < 1:
             share = min(share * _GROWTH, 1)
             continue
         for text in drawn:
             if len(texts) == wanted:
                 break
             seen.add(text.key)
-            exclusion = sieve.exclusion_of(text)
+            exclusion = text_filter.exclusion_of(text)
             if exclusion is None:
                 texts.append(text)
             else:
                 exclusions.append(exclusion)
-        if len(drawn) < most:
+        if len(drawn) < max_drawn:
             break
     return texts, exclusions

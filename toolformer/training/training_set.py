@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from toolformer.ground.digests import digest
 from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import OVER_CAP, Exclusion, TextSieve
+from toolformer.training.exclusions import OVER_CAP, Exclusion, TrainingTextFilter
 
 _DIGEST_BITS = 64
 
@@ -38,11 +38,11 @@ def build_training_set(
     max_texts_per_tool: int,
     development_share: float,
     seed: int,
-    sieve: TextSieve,
+    text_filter: TrainingTextFilter,
 ) -> TrainingSet:
     """Choose the texts to train on.
 
-    In this order: texts without a call go; what the sieve holds back goes, that is, copies, texts
+    In this order: texts without a call go; what the filter holds back goes, that is, copies, texts
     that share words with held-out ones, and near duplicates; whole documents are split off for
     development; the rest is capped per tool. So the development side depends neither on the cap
     nor on the seed, and runs can be compared by their perplexity.
@@ -59,7 +59,7 @@ def build_training_set(
         development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
             one document where there are two.
         seed: of the random order of texts under the cap.
-        sieve: decides what goes; it has seen all that stayed afterwards.
+        text_filter: decides what goes; it has seen all that stayed afterwards.
 
     Paper:
         §4.1 (25,000 per tool). How they are chosen, and the split, is ours (spec §5 `[D]`).
@@ -68,7 +68,7 @@ def build_training_set(
     exclusions: list[Exclusion] = []
     clean: list[AugmentedText] = []
     for text in with_calls:
-        exclusion = sieve.exclusion_of(text)
+        exclusion = text_filter.exclusion_of(text)
         if exclusion is None:
             clean.append(text)
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-_MOST_PAGES = 100
+_MAX_PAGES = 100
 _LONGEST_LOG = 300
 
 
@@ -76,7 +76,7 @@ class McpConnection:
 
         async def find() -> "Tool":
             cursor, names = None, []
-            for _ in range(_MOST_PAGES):
+            for _ in range(_MAX_PAGES):
                 page = await self._client.list_tools(cursor=cursor)
                 for tool in page.tools:
                     if tool.name == name:

@@ -89,7 +89,7 @@ def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
             f"The tool {plugin.name!r}, {where}, cannot be called by this name. Expected ASCII "
             "letters, digits and '_', without a digit in front; register it under such a name."
         )
-    # File systems that ignore case would mix up their slices.
+    # File systems that ignore case would mix up their partitions.
     clashes = [name for name in sorted(taken) if name.lower() == plugin.name.lower()]
     if clashes:
         raise ToolRegistrationError(

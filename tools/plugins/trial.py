@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 
 _DATE = datetime.date(2024, 5, 3)
 _URL = "https://example.org/2024/05/03/story.html"
-_MOST_TIMEOUTS = 3
+_MAX_TIMEOUTS = 3
 
 
 class BrokenRuleError(Exception):
@@ -209,7 +209,7 @@ class Trial:
         found = []
         for request in sorted(requests, key=lambda request: request[0]):
             found.append((request, self.outcome(self.tool, request)))
-            if sum(outcome.is_late for _, outcome in found) >= _MOST_TIMEOUTS:
+            if sum(outcome.is_late for _, outcome in found) >= _MAX_TIMEOUTS:
                 break
         return found
 

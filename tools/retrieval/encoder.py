@@ -36,13 +36,13 @@ class TextEncoder:
         directory: Path,
         *,
         similarity: str,
-        most_tokens: int,
+        max_tokens: int,
         device: Callable[[], str],
         batch_size: int = 32,
     ) -> None:
         self.directory = Path(directory)
         self._similarity = similarity
-        self._most_tokens = most_tokens
+        self._max_tokens = max_tokens
         self._device = device
         self._batch_size = batch_size
 
@@ -52,13 +52,13 @@ class TextEncoder:
         return {
             "encoder": str(self.directory),
             "similarity": self._similarity,
-            "encoder_tokens": self._most_tokens,
+            "encoder_tokens": self._max_tokens,
         }
 
     @property
     def identity(self) -> str:
         """The identity of the model, and how its vectors are made."""
-        return f"{encoder_identity(self.directory)} {self._similarity} {self._most_tokens}"
+        return f"{encoder_identity(self.directory)} {self._similarity} {self._max_tokens}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
@@ -77,7 +77,7 @@ class TextEncoder:
                 [texts[place] for place in places],
                 padding=True,
                 truncation=True,
-                max_length=self._most_tokens,
+                max_length=self._max_tokens,
                 split_special_tokens=True,
                 return_tensors="pt",
             ).to(model.device)

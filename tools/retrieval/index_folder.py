@@ -51,7 +51,7 @@ def check_files(directory: Path, tool_name: str) -> None:
     An index built elsewhere has no digests and is taken as it is.
     """
     try:
-        damaged = damaged_files(directory, most_bytes=0)
+        damaged = damaged_files(directory, max_bytes=0)
     except OSError as error:
         damaged = {str(error.filename or directory): f"cannot be read ({error.strerror})"}
     if damaged:

@@ -58,7 +58,7 @@ def open_encoder(settings: Mapping[str, Any], device: Callable[[], str]) -> Pass
     return TextEncoder(
         Path(settings["encoder"]),
         similarity=settings["similarity"],
-        most_tokens=settings["encoder_tokens"],
+        max_tokens=settings["encoder_tokens"],
         device=device,
     )
 

@@ -52,7 +52,7 @@ def split_sentences(text: str) -> list[str]:
     return [*sentences, text[start:]] if text else []
 
 
-def best_sentences(text: str, query: str, most_sentences: int) -> str:
+def best_sentences(text: str, query: str, max_sentences: int) -> str:
     """Keep the sentences of a text that share most words with a query.
 
     Distinct words count, whatever their case, without function words. Of sentences that share
@@ -67,7 +67,7 @@ def best_sentences(text: str, query: str, most_sentences: int) -> str:
     shared = [len(wanted & _content_words(sentence)) for sentence in sentences]
     # Sorting keeps the order of what is equal.
     ranked = sorted(range(len(sentences)), key=lambda place: -shared[place])
-    return " ".join(sentences[place] for place in sorted(ranked[:most_sentences]))
+    return " ".join(sentences[place] for place in sorted(ranked[:max_sentences]))
 
 
 def _begins_a_sentence(before: str, after: str) -> bool:

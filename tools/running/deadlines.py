@@ -35,12 +35,12 @@ _LOGGER = logging.getLogger(__name__)
 WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 # After this many calls in a row without any answer, those that follow are not made: a server that
 # is down would otherwise cost the deadline of thousands of calls.
-MOST_FAILURES_IN_A_ROW = 20
+MAX_FAILURES_IN_A_ROW = 20
 # The reason of calls that were not made.
 GIVEN_UP = "given_up"
 # A batch gets the sum of its calls' deadlines, but not more than this many of them: a batch that
 # hangs would otherwise hold up a run for as long as hundreds of calls that hang.
-MOST_DEADLINES_PER_BATCH = 20
+MAX_DEADLINES_PER_BATCH = 20
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Calls:
     def _make_batch(
         self, call_batch: Callable[[list[Any]], list[Any]], batch: list[Any]
     ) -> list[ToolResult]:
-        deadlines = min(len(batch), MOST_DEADLINES_PER_BATCH)
+        deadlines = min(len(batch), MAX_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(
             partial(call_batch, batch), self._deadline_seconds * deadlines
         )
@@ -219,7 +219,7 @@ class Calls:
 
     @property
     def _is_given_up(self) -> bool:
-        return self._failures[self._name] >= MOST_FAILURES_IN_A_ROW
+        return self._failures[self._name] >= MAX_FAILURES_IN_A_ROW
 
     def _report_once(self, answer: object) -> None:
         """Log what a tool should not have given, once per kind or place: it may be thousands."""

@@ -32,7 +32,7 @@ from tools.errors import (
     reason_word,
 )
 from tools.protocol import Document, Preselection, Proposal
-from tools.running.deadlines import MOST_DEADLINES_PER_BATCH
+from tools.running.deadlines import MAX_DEADLINES_PER_BATCH
 from tools.running.worker_process import WorkerProcess, has_namespaces
 
 _LOGGER = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class IsolatedTool(Tool):
         replies = self._ask(
             "call_batch",
             requests=[(arguments, _fields(document)) for arguments, document in requests],
-            deadline_seconds=self.deadline_seconds * min(len(requests), MOST_DEADLINES_PER_BATCH),
+            deadline_seconds=self.deadline_seconds * min(len(requests), MAX_DEADLINES_PER_BATCH),
         )
         answers: list[Any] = [
             _error(reply) if "error" in reply else reply["answer"] for reply in replies

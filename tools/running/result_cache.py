@@ -21,7 +21,7 @@ from tools.protocol import ToolResult
 _LOGGER = logging.getLogger(__name__)
 
 # Beyond this the outcomes stored longest ago go.
-_MOST_BYTES = 8 * 2**30
+_MAX_BYTES = 8 * 2**30
 _LOCK_SECONDS = 60
 
 
@@ -70,7 +70,7 @@ class ResultCache:
                     str(self._folder),
                     timeout=_LOCK_SECONDS,
                     disk=_disk(),
-                    size_limit=_MOST_BYTES,
+                    size_limit=_MAX_BYTES,
                 )
             return action(self._cache)
         except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:

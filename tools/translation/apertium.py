@@ -40,8 +40,8 @@ _LISTING_SECONDS = 10.0
 _CHUNK_BYTES = 65_536
 
 # Translations are hardly longer than what they translate; this many times as long is a fault.
-_MOST_GROWTH = 20
-_MOST_BYTES_BESIDE = 65_536
+_MAX_GROWTH = 20
+_MAX_BYTES_BESIDE = 65_536
 
 # Apertium's stream format: these are escaped, square brackets hold what is not to be translated,
 # and a null character ends a text and all that the program remembers of it.
@@ -153,7 +153,7 @@ class ApertiumTranslator:
                 [self._program(), *arguments],
                 stream,
                 timeout_seconds=timeout_seconds or self.timeout_seconds,
-                most_bytes=_MOST_BYTES_BESIDE + _MOST_GROWTH * len(stream),
+                max_bytes=_MAX_BYTES_BESIDE + _MAX_GROWTH * len(stream),
             )
         except ToolTimeoutError:
             raise
@@ -209,7 +209,7 @@ def _complaint(finished: Finished) -> str:
 
 
 def run_program(
-    arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float, most_bytes: int
+    arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float, max_bytes: int
 ) -> Finished:
     """Run a program to its end.
 
@@ -231,7 +231,7 @@ def run_program(
             start_new_session=True,
         )
     try:
-        output, errors = _read_both(process, deadline, most_bytes)
+        output, errors = _read_both(process, deadline, max_bytes)
         status = process.wait(max(deadline - time.monotonic(), 0.0))
     except (subprocess.TimeoutExpired, TimeoutError) as error:
         raise ToolTimeoutError(
@@ -244,7 +244,7 @@ def run_program(
 
 
 def _read_both(
-    process: subprocess.Popen[bytes], deadline: float, most_bytes: int
+    process: subprocess.Popen[bytes], deadline: float, max_bytes: int
 ) -> tuple[bytes, bytes]:
     """Read both outputs until their ends are closed."""
     streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
@@ -262,9 +262,9 @@ def _read_both(
                     selector.unregister(key.fd)
                     continue
                 read[key.fd] += chunk
-                if len(read[key.fd]) > most_bytes:
+                if len(read[key.fd]) > max_bytes:
                     raise TranslationFailedError(
-                        f"Apertium wrote far too much: more than {most_bytes:,} bytes."
+                        f"Apertium wrote far too much: more than {max_bytes:,} bytes."
                     )
     output, errors = map(bytes, read.values())
     return output, errors

@@ -25,7 +25,7 @@ _HOW_TO_GET_A_MODEL = (
     "another program, name the directory that they were converted from"
 )
 # Names of other files that an error lists, in characters.
-_MOST_LISTED = 200
+_MAX_LISTED = 200
 # Longest wait at exit for a batch that was left behind.
 _SECONDS_AT_EXIT = 60
 
@@ -100,7 +100,7 @@ class NllbTranslator:
             raise ToolUnavailableError(
                 self.tool_name,
                 f"the model in {directory} lacks {' and '.join(missing)}; found there: "
-                f"{textwrap.shorten(found, _MOST_LISTED, placeholder=' …')}",
+                f"{textwrap.shorten(found, _MAX_LISTED, placeholder=' …')}",
                 _HOW_TO_GET_A_MODEL,
             )
 

@@ -1,1 +1,1 @@
-"""What is counted of the rows of a slice, as SQL files, one relation each."""
+"""What is counted of the rows of a partition, as SQL files, one relation each."""

@@ -1,8 +1,8 @@
 -- The sampled calls whose ids begin with a text, the first few.
 --
--- Parameters: beginning, most. Result: call_id, shard, in order.
+-- Parameters: beginning, max_calls. Result: call_id, shard, in order.
 select call_id, shard
 from candidate_calls
 where starts_with(call_id, $beginning)
 order by call_id
-limit $most
+limit $max_calls

@@ -1,6 +1,6 @@
 """Where the published state of a home lies: in its folder, or in an object store.
 
-`slice_store` says what the warehouse asks of either. `objects` speaks to a store of objects,
+`partition_store` says what the warehouse asks of either. `objects` speaks to a store of objects,
 `files` keeps copies of files and folders that are published there, `sweep` removes what nothing
 refers to any more.
 """

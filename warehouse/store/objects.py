@@ -1,7 +1,7 @@
 """An object store below a URL: files that never change, found by listing their names.
 
-    <table>/shard=<shard>/<slice>@<number>-<digest>.parquet    as in the folder of a warehouse
-    <table>/shard=<shard>/<slice>@<number>                     says whose the number is
+    <table>/shard=<shard>/<partition>@<number>-<digest>.parquet    as in the folder of a warehouse
+    <table>/shard=<shard>/<partition>@<number>                     says whose the number is
     <table>/shard=<shard>/retired                              hides what lies beside it
     files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
     objects/<first two digits>/<digest>     the bytes of a file

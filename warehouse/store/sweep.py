@@ -11,7 +11,7 @@ from pathlib import Path
 
 from warehouse.store.files import FILES, OBJECTS, files_of_version
 from warehouse.store.objects import ObjectStore, StoredObject, in_parallel
-from warehouse.versions import number_of, numbered, slice_of
+from warehouse.versions import number_of, numbered, partition_of
 
 KEPT = datetime.timedelta(days=1)
 
@@ -47,7 +47,7 @@ def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, 
 def _superseded(listed: list[StoredObject], limit: datetime.datetime) -> list[StoredObject]:
     """What belongs to numbers that another one followed before the limit, or to none since then.
 
-    A version of a slice counts once its number is taken, a version of a file is its number.
+    A version of a partition counts once its number is taken, a version of a file is its number.
     """
     numbers = [stored for stored in listed if _number_of(stored) == stored.path]
     gone = {
@@ -68,7 +68,7 @@ def _superseded(listed: list[StoredObject], limit: datetime.datetime) -> list[St
 def _number_of(stored: StoredObject) -> str | None:
     """The object that says whose the number of a version is; None for what is no version."""
     path = Path(stored.path)
-    if name := slice_of(path):
+    if name := partition_of(path):
         return path.with_name(numbered(name, number_of(path.name))).as_posix()
     return stored.path if "@" in path.name else None
 

@@ -29,9 +29,9 @@
 --   sampling_run: run of Dagster that sampled
 --   execution_run: run that executed
 --   decision_run: run that decided
---   sampled_at: when the slice of the sample was made (UTC, ISO 8601)
---   executed_at: when the slice of the result was made
---   decided_at: when the slice of the decision was made
+--   sampled_at: when the partition of the sample was made (UTC, ISO 8601)
+--   executed_at: when the partition of the result was made
+--   decided_at: when the partition of the decision was made
 select
     candidate_calls.call_id,
     candidate_calls.tool,
@@ -63,30 +63,30 @@ select
 from (
     select
         *,
-        if(round = 1, tool, 'round-' || round || '.' || tool) as slice
+        if(round = 1, tool, 'round-' || round || '.' || tool) as partition
     from candidate_calls
 ) as candidate_calls
 left join documents on documents.document_id = candidate_calls.document_id
 left join executed_calls on executed_calls.call_id = candidate_calls.call_id
 left join scored_calls on scored_calls.call_id = candidate_calls.call_id
 left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
-left join slice_metadata as sampling
+left join partition_metadata as sampling
     on sampling.table_name = 'candidate_calls'
     and sampling.shard = candidate_calls.shard
-    and sampling.slice = candidate_calls.slice
-left join slice_metadata as execution
+    and sampling.partition = candidate_calls.partition
+left join partition_metadata as execution
     on executed_calls.call_id is not null
     and execution.table_name = 'executed_calls'
     and execution.shard = candidate_calls.shard
-    and execution.slice = candidate_calls.slice
-left join slice_metadata as scoring
+    and execution.partition = candidate_calls.partition
+left join partition_metadata as scoring
     on scored_calls.call_id is not null
     and scoring.table_name = 'scored_calls'
     and scoring.shard = candidate_calls.shard
-    and scoring.slice = candidate_calls.slice
-left join slice_metadata as decision
+    and scoring.partition = candidate_calls.partition
+left join partition_metadata as decision
     on filtered_calls.call_id is not null
     and decision.table_name = 'filtered_calls'
     and decision.shard = candidate_calls.shard
-    and decision.slice = candidate_calls.slice
+    and decision.partition = candidate_calls.partition
 left join prompts on prompts.digest = ((sampling.parts ->> 'prompt') ->> '$')

@@ -6,7 +6,7 @@
 --   tool: name of the tool
 --   round: of annotation, from 1
 --   reduction_bin: the step, in hundredths of a nat
---   least_reduction: its lower end, in nats
+--   min_reduction: its lower end, in nats
 --   calls: in this step
 --   texts: windows whose best call is in this step
 --   chance_calls: calls of the chance sample that are in this step with a swapped result
@@ -14,7 +14,7 @@ select
     tool,
     round,
     reduction.reduction_bin as reduction_bin,
-    reduction.reduction_bin / 100 as least_reduction,
+    reduction.reduction_bin / 100 as min_reduction,
     sum(reduction.calls)::bigint as calls,
     sum(reduction.texts)::bigint as texts,
     sum(reduction.chance_calls)::bigint as chance_calls

@@ -52,7 +52,7 @@ def put(warehouse: Warehouse, model: str, mode: str, scores: list) -> None:
         {"benchmark": "svamp", "model": model, "mode": mode, "item_id": str(item), "score": score}
         for item, score in enumerate(scores)
     ]
-    warehouse.replace_slice(
+    warehouse.replace_partition(
         "evaluation_results",
         ALL,
         f"svamp.{model}.{mode}.0000",
@@ -96,7 +96,7 @@ def test_only_items_that_both_answered_are_compared(store: Warehouse, home: Home
 def test_comparisons_are_made_again_where_scores_changed(store: Warehouse, home: Home):
     def versions() -> list[Path]:
         tables = ("score_intervals", "paired_differences")
-        return [each.path for table in tables for each in store.slices(table)]
+        return [each.path for table in tables for each in store.partitions(table)]
 
     compare(run_of(store, home))
     before = versions()

@@ -105,7 +105,7 @@ def scores(work: Measuring) -> dict[tuple[str, str], float | None]:
 
 def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     work, asked = measure()
-    names = {each.name for each in work.run.warehouse.slices(TABLE) if each.name != "empty"}
+    names = {each.name for each in work.run.warehouse.partitions(TABLE) if each.name != "empty"}
     assert names == {
         f"own.base.{mode}.{part:04d}" for mode in ("disabled", "enabled") for part in range(3)
     }
@@ -135,13 +135,13 @@ def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_w
     work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely))
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     rows = work.run.warehouse.query(
-        "select distinct mode, call_top_k, least_call_probability from evaluation_results"
+        "select distinct mode, call_top_k, min_call_probability from evaluation_results"
     ).rows()
     assert sorted(rows) == [("disabled", 0, 0.0), ("enabled", 10, 0.2), ("k-10", 10, 0.0)]
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
-    replace = Warehouse.replace_slice
+    replace = Warehouse.replace_partition
     stored: list[str] = []
 
     def killed_later(self, table, shard, name, *rest, **options):
@@ -150,10 +150,10 @@ def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.
         stored.append(name)
         return replace(self, table, shard, name, *rest, **options)
 
-    monkeypatch.setattr(Warehouse, "replace_slice", killed_later)
+    monkeypatch.setattr(Warehouse, "replace_partition", killed_later)
     with pytest.raises(KeyboardInterrupt):
         measure()
-    monkeypatch.setattr(Warehouse, "replace_slice", replace)
+    monkeypatch.setattr(Warehouse, "replace_partition", replace)
     work, _ = measure()
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     assert len(scores(work)) == 2 * QUESTIONS
@@ -284,7 +284,7 @@ def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Pat
     work.measure("unseen-tool", EvaluatedModel("base", tmp_path / "model"), MODES)
 
     def versions(benchmark: str, mode: str) -> dict[str, str] | None:
-        stored = work.run.warehouse.slice_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
+        stored = work.run.warehouse.partition_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
         assert stored is not None
         named = json.loads(stored[PARTS]).get("tool_versions")
         return None if named is None else json.loads(named)

@@ -19,7 +19,7 @@ from tools.base import Tool
 from tools.errors import ToolRegistrationError, ToolTimeoutError, ToolUnavailableError
 from tools.locker import Locker
 from tools.registry import create_tool
-from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
+from tools.running.deadlines import MAX_FAILURES_IN_A_ROW
 
 CALLED = " [Calculator(6 * 7) -> 42]"
 QUESTIONS = [
@@ -96,7 +96,7 @@ def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
         mode = enabled(3, least)
         rows = rows_of(questions, model, mode, items_of(benchmark))
         answers[least] = {row["item_id"]: row["output"] for row in rows}["right"]
-        assert {row["least_call_probability"] for row in rows} == {least}
+        assert {row["min_call_probability"] for row in rows} == {least}
     assert answers == {0.5: " It is 41 so.", 0.05: f" It is{CALLED} 42 so."}
 
 
@@ -167,7 +167,7 @@ def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path
         with pytest.raises(ToolUnavailableError, match="no answer 20 times in a row"):
             rows_of(questions, ScriptedModel(texts), enabled(1), items_of(benchmark))
         made.append(tool.calls)
-    assert made[0] == made[1] >= MOST_FAILURES_IN_A_ROW
+    assert made[0] == made[1] >= MAX_FAILURES_IN_A_ROW
 
 
 def test_without_a_tool_no_call_of_it_is_made(benchmark: QuestionFile):

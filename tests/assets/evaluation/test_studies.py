@@ -42,7 +42,7 @@ class Measured:
             ]
             place = f"{name}.{model.name}.{mode.name}.0000"
             metadata = {FINGERPRINT: place}
-            self.run.warehouse.replace_slice(
+            self.run.warehouse.replace_partition(
                 TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata
             )
         self.states[f"{name} with {model.name}"] = Counter(done=len(modes))

@@ -99,13 +99,13 @@ class ContextHome:
                 }
                 columns = set(row) & set(frame(table).columns)
                 rows.append({name: row[name] for name in columns})
-            self.warehouse.replace_slice(
+            self.warehouse.replace_partition(
                 table, TRAINED, "Calculator", frame(table, *rows), metadata={FINGERPRINT: table}
             )
 
     def contexts(self, table: str, shard: str) -> dict[str, str | None]:
         """By text what stands in front of it."""
-        rows = self.warehouse.read_slice(table, shard, ALL)
+        rows = self.warehouse.read_partition(table, shard, ALL)
         return dict(rows.select("text", "context").iter_rows())
 
 
@@ -123,7 +123,7 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
         home.make(definitions().get_assets_def("augmented_texts"), instance, TRAINED)
         home.make(training_set, instance)
 
-    records = home.warehouse.read_slice("rejected_records", TRAINED, ALL)
+    records = home.warehouse.read_partition("rejected_records", TRAINED, ALL)
     assert records.select("source_offset", "reason").rows() == [(4, "missing_context")]
     asked = RECORDS[0]["question"]
     assert home.contexts("documents", TRAINED) == {
@@ -139,7 +139,9 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
         LONG[27:]: None,
     }
     # The held-out text shares nothing but its question; windows without calls have theirs.
-    (excluded,) = home.warehouse.read_slice("training_exclusions", ALL, ALL).iter_rows(named=True)
+    (excluded,) = home.warehouse.read_partition("training_exclusions", ALL, ALL).iter_rows(
+        named=True
+    )
     assert (excluded["document_id"], excluded["held_out_set"]) == (
         home.id_of(1),
         "held_out_shards",
@@ -174,7 +176,7 @@ def test_texts_for_the_development_perplexity_have_their_context(home: ContextHo
     ]
     made = frame("training_texts", *rows)
     metadata = {FINGERPRINT: "by hand"}
-    home.warehouse.replace_slice("training_texts", ALL, ALL, made, metadata=metadata)
+    home.warehouse.replace_partition("training_texts", ALL, ALL, made, metadata=metadata)
     loaded = home.settings(max_tokens=21).load()
     development = planned_training(Workspace(loaded, home.home)).development
     # Twenty tokens: a long context loses its beginning, a long text its end.

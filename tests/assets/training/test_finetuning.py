@@ -57,7 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         for number, text in enumerate(TEXTS)
     ]
     texts = frame("training_texts", *rows)
-    store.replace_slice("training_texts", ALL, ALL, texts, metadata={FINGERPRINT: "x"})
+    store.replace_partition("training_texts", ALL, ALL, texts, metadata={FINGERPRINT: "x"})
     return home
 
 
@@ -69,7 +69,7 @@ def train(
         "training": {
             "batch_size": 2,
             "epochs": 2,
-            "least_texts": 2,
+            "min_texts": 2,
             "max_tokens": 128,
             "precision": "float32",
             **training,
@@ -112,7 +112,7 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
         assert json.loads((folder / "toolformer.json").read_text())["facts"]["variant"] == variant
         assert ("It is a control." in (folder / "README.md").read_text()) == (variant != "calls")
         assert each["model card"] == (folder / "README.md").read_text()
-    curves = Warehouse(home.warehouse, home.database).read_slices("training_metrics", ALL)
+    curves = Warehouse(home.warehouse, home.database).read_partitions("training_metrics", ALL)
     by_variant = curves.group_by("variant").agg(pl.col("step").sort())
     assert dict(by_variant.iter_rows()) == {variant: [1, 2] for variant in VARIANTS}
     losses = curves.filter(step=1)["loss"].to_list()
@@ -136,15 +136,15 @@ def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
 
 
 def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
-    result = train(base, "calls", least_texts=3)
+    result = train(base, "calls", min_texts=3)
     assert not result.success
     (failed,) = (event for event in result.all_events if event.is_step_failure)
     told = failed.step_failure_data.user_failure_data
     assert told
-    assert "has 2 texts; expected at least 3 (training.least_texts)" in str(told.description)
+    assert "has 2 texts; expected at least 3 (training.min_texts)" in str(told.description)
     assert "--force" in str(told.description)
     assert not home.finetuned_model(1).exists()
-    assert metadata_of(train(base, "calls", least_texts=3, force=True))["state"] == "done"
+    assert metadata_of(train(base, "calls", min_texts=3, force=True))["state"] == "done"
 
 
 def test_a_card_that_is_gone_is_written_again(home: Home, base: Path):

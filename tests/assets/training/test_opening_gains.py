@@ -13,14 +13,14 @@ from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
-from toolformer.decoding.call_threshold import MeasuredText
+from toolformer.decoding.calibration import MeasuredText
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall
-from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
+from tools.running.deadlines import MAX_FAILURES_IN_A_ROW
 
 LESSONS = (
     "The boat [Search(boat) -> a red boat] a red boat came in.",
@@ -190,10 +190,10 @@ def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
 
     texts = [
         text_of(pupil, Document(f"boat-{number}", BOAT.text))
-        for number in range(MOST_FAILURES_IN_A_ROW + 3)
+        for number in range(MAX_FAILURES_IN_A_ROW + 3)
     ]
     working = Search()
     assert measured(pupil, working, tmp_path, texts)[1] == 0
     found, given_up = measured(pupil, Down(), tmp_path, texts)
-    assert given_up == len(working.asked) - MOST_FAILURES_IN_A_ROW
+    assert given_up == len(working.asked) - MAX_FAILURES_IN_A_ROW
     assert {opening.gain for text in found for opening in text.openings} == {0}

@@ -17,7 +17,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import save_tiny_model
-from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
+from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
 from warehouse.schema import ALL
@@ -71,7 +71,7 @@ class Home:
     def put_calls(self, version: str = "first") -> None:
         for table in TABLES:
             rows = frame(table, *self.calls[table])
-            self.warehouse.replace_slice(
+            self.warehouse.replace_partition(
                 table, SHARD, TOOL, rows, metadata={FINGERPRINT: f"{table} {version}"}
             )
 
@@ -82,20 +82,20 @@ class Home:
         ]
         made = frame("documents", *rows)
         metadata = {FINGERPRINT: f"{shard} {sorted(texts)}"}
-        self.warehouse.replace_slice("documents", shard, ALL, made, metadata=metadata)
+        self.warehouse.replace_partition("documents", shard, ALL, made, metadata=metadata)
 
     def augment(self, texts: Mapping[str, str]) -> None:
         """C* as the stage before stores it."""
         inputs = [look_at(self.warehouse, table, SHARD, TOOL) for table in TABLES]
-        slices = tuple(each for each in inputs if each is not None)
-        decided = {merged_part("filtered_calls", TOOL): slices[0].fingerprint}
-        wanted = Wanted(Fingerprint.of(decided), slices)
+        partitions = tuple(each for each in inputs if each is not None)
+        decided = {merged_part("filtered_calls", TOOL): partitions[0].fingerprint}
+        wanted = Wanted(Fingerprint.of(decided), partitions)
         rows = [
             {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
             for key, text in texts.items()
         ]
         made = frame("augmented_texts", *rows)
-        self.warehouse.replace_slice(
+        self.warehouse.replace_partition(
             "augmented_texts", SHARD, ALL, made, metadata=wanted.metadata()
         )
 
@@ -118,13 +118,13 @@ class Home:
         return {name: each.value for name, each in event.materialization.metadata.items()}
 
     def texts(self) -> pl.DataFrame:
-        return self.warehouse.read_slice("training_texts", ALL, ALL)
+        return self.warehouse.read_partition("training_texts", ALL, ALL)
 
     def exclusions(self) -> pl.DataFrame:
-        return self.warehouse.read_slice("training_exclusions", ALL, ALL)
+        return self.warehouse.read_partition("training_exclusions", ALL, ALL)
 
     def version(self, table: str) -> str:
-        found = self.warehouse.slice_version(table, ALL, ALL)
+        found = self.warehouse.partition_version(table, ALL, ALL)
         assert found is not None
         return found[0]
 
@@ -205,7 +205,9 @@ def test_a_window_of_two_rounds_is_left_out_once(home: Home):
     home.write({"a": sentence(1)})
     second = frame("augmented_texts", {"document_id": "a", "text": sentence(1), "round": 2})
     metadata = {FINGERPRINT: "second"}
-    home.warehouse.replace_slice("augmented_texts", SHARD, "round-2.all", second, metadata=metadata)
+    home.warehouse.replace_partition(
+        "augmented_texts", SHARD, "round-2.all", second, metadata=metadata
+    )
     home.train_on(rounds=[1, 2])
     columns = ["document_id", "round", "reason", "other_document_id"]
     assert home.exclusions().select(columns).rows() == [("a", 1, "duplicate_text", "a")]
@@ -218,7 +220,7 @@ def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):
     exclusions = home.version("training_exclusions")
     assert home.train_on()["state"] == "up to date"
     assert home.version("training_exclusions") == exclusions
-    remove_slice(home.warehouse, "training_exclusions", ALL, ALL)
+    remove_partition(home.warehouse, "training_exclusions", ALL, ALL)
     assert home.train_on()["state"] == "done"
     assert home.exclusions().equals(kept)
     assert home.texts().equals(texts)
@@ -263,10 +265,10 @@ def test_a_dropped_call_stands_where_its_window_begins(home: Home):
     home.add_call("a dropped", "a", decided=DROPPED, position=9, character_offset=109)
     home.write({"a": sentence(1)})
     # The window begins 100 characters behind the beginning of its document.
-    rows = home.warehouse.read_slice("augmented_texts", SHARD, ALL)
-    stored = home.warehouse.slice_metadata("augmented_texts", SHARD, ALL)
+    rows = home.warehouse.read_partition("augmented_texts", SHARD, ALL)
+    stored = home.warehouse.partition_metadata("augmented_texts", SHARD, ALL)
     moved = rows.with_columns(pl.lit(100, pl.Int32).alias("window_offset"))
-    home.warehouse.replace_slice("augmented_texts", SHARD, ALL, moved, metadata=stored or {})
+    home.warehouse.replace_partition("augmented_texts", SHARD, ALL, moved, metadata=stored or {})
     home.train_on()
     assert home.texts()["dropped_calls"][0][0]["character_offset"] == 9
 
@@ -290,13 +292,15 @@ def test_calls_that_are_replaced_meanwhile_make_it_fail(
 
     def choose_meanwhile(*arguments):
         rows = frame(table, *home.calls[table])
-        home.warehouse.replace_slice(table, SHARD, TOOL, rows, metadata={FINGERPRINT: "another"})
+        home.warehouse.replace_partition(
+            table, SHARD, TOOL, rows, metadata={FINGERPRINT: "another"}
+        )
         return choose(*arguments)
 
     monkeypatch.setattr(training_set, "choose_texts", choose_meanwhile)
     with pytest.raises(dg.Failure, match=rf"{table} of {SHARD}, {TOOL} was replaced"):
         home.train_on()
-    assert home.warehouse.slice_metadata("training_texts", ALL, ALL) is None
+    assert home.warehouse.partition_metadata("training_texts", ALL, ALL) is None
 
 
 def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
@@ -304,9 +308,9 @@ def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
     home.put_calls("second")
     with pytest.raises(dg.Failure, match="was replaced after augmented_texts"):
         home.train_on()
-    remove_slice(home.warehouse, "executed_calls", SHARD, TOOL)
+    remove_partition(home.warehouse, "executed_calls", SHARD, TOOL)
     home.put_calls("first")
-    remove_slice(home.warehouse, "executed_calls", SHARD, TOOL)
+    remove_partition(home.warehouse, "executed_calls", SHARD, TOOL)
     with pytest.raises(dg.Failure, match=rf"The calls of {TOOL} of {SHARD}.*`toolformer build`"):
         home.train_on()
 
@@ -368,7 +372,7 @@ def test_dropped_calls_may_stand_in_plain_windows(home: Home):
 def test_documents_of_plain_windows_are_inputs(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.train_on(plain_share=0.4)
-    stored = home.warehouse.slice_metadata("training_texts", ALL, ALL) or {}
+    stored = home.warehouse.partition_metadata("training_texts", ALL, ALL) or {}
     assert f"documents of {SHARD}, {ALL}" in json.loads(stored["made_from"])
     home.put_documents(SHARD, {**WITH, **WITHOUT, "p9": sentence(40)})
     assert home.train_on(plain_share=0.4)["state"] == "done"

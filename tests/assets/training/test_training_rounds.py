@@ -16,7 +16,7 @@ from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from tests.assets.training.conftest import metadata_of
-from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
+from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
 from toolformer.training.finetuning import StepReport
 from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
@@ -42,7 +42,7 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
     name = name_in_round(number, "all")
     metadata = {"fingerprint": f"{number} {rows}"}
     frames = frame("augmented_texts", *rows)
-    warehouse.replace_slice("augmented_texts", SHARD, name, frames, metadata=metadata)
+    warehouse.replace_partition("augmented_texts", SHARD, name, frames, metadata=metadata)
 
 
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
@@ -52,7 +52,7 @@ def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
 
 
 def calls(warehouse: Warehouse) -> list[tuple[str, str]]:
-    rows = warehouse.read_slices("training_texts", "all").explode("calls")
+    rows = warehouse.read_partitions("training_texts", "all").explode("calls")
     call = pl.col("calls").struct.field("call_id")
     return sorted(rows.select("document_id", call).rows())
 
@@ -87,7 +87,7 @@ def test_the_same_rounds_are_up_to_date_however_they_are_named(home: Warehouse):
 def test_a_round_that_was_not_built_is_named(home: Warehouse):
     with pytest.raises(dg.Failure, match=r"no augmented texts of round 3 yet.*sampling.round 3"):
         train_on([1, 3])
-    remove_slice(home, "augmented_texts", SHARD, "round-2.all")
+    remove_partition(home, "augmented_texts", SHARD, "round-2.all")
     with pytest.raises(dg.Failure, match=r"no augmented texts of round 2 yet.*`toolformer build`"):
         train_on(None)
 
@@ -159,12 +159,12 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     assert are_there() == [False, False]
     finetune(tmp_path, number=1)
     finetune(tmp_path, number=2)
-    stored = home.slice_version("training_texts", "all", "all")
+    stored = home.partition_version("training_texts", "all", "all")
     assert are_there() == [True, True]
     assert are_there(steps=6) == [False, False]
     put(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
     assert are_there() == [False, True]
-    assert home.slice_version("training_texts", "all", "all") == stored
+    assert home.partition_version("training_texts", "all", "all") == stored
     assert trained == ["toolformer", "toolformer-round-2"]
 
 

@@ -29,8 +29,8 @@ def settings_with(device: str, processes: int = 1) -> Settings:
         ("build_dataset", ["filtered_calls"], 0),
         ("train", (), 4),
         ("train", ["training_set"], 0),
-        ("train", ["finetuned_model", "call_threshold", "call_statistics"], 4),
-        ("train", ["call_threshold"], 1),
+        ("train", ["finetuned_model", "min_call_probability", "call_statistics"], 4),
+        ("train", ["min_call_probability"], 1),
         ("evaluate", ["evaluation_results"], 1),
         ("evaluate", ["evaluation_report"], 0),
         # As the runs of a backfill are called.

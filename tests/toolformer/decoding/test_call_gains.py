@@ -52,7 +52,7 @@ def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
         "call_top_k": 10,
         # What is calibrated does not depend on what decoding is told now.
         "max_calls": 0,
-        "least_call_probability": 1.0,
+        "min_call_probability": 1.0,
         "max_call_tokens": 20,
         "max_result_tokens": 20,
         "tools": ("Calculator",),

@@ -108,7 +108,7 @@ def test_trigger_names_the_problem_where_no_token_is_left():
 @pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
 def test_a_least_probability_that_is_none_is_refused(least):
     with pytest.raises(ValueError, match="expected 0 to 1"):
-        parameters(least_call_probability=least)
+        parameters(min_call_probability=least)
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
 def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, monkeypatch):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
     run = {
-        "parameters": parameters(call_top_k=top_k, least_call_probability=least, max_new_tokens=30),
+        "parameters": parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30),
         "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
     }
     expected = complete(pupil, prompts, **run)
@@ -693,7 +693,7 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
                 prompt,
                 run_calls=lambda requests: ["1"],
                 call_top_k=top_k,
-                least_call_probability=least,
+                min_call_probability=least,
                 max_new_tokens=20,
             )
             kinds = [step.kind for step in completion.trace]

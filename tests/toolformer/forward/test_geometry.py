@@ -20,7 +20,7 @@ def windows_per_batch(model, **changes) -> int:
         "branches_per_window": 25,
         "window_tokens": 256,
         "prompt_tokens": 400,
-        "most_new_tokens": 64,
+        "max_new_tokens": 64,
     }
     return choose_windows_per_batch(model, **{**values, **changes})
 
@@ -63,7 +63,7 @@ def test_every_row_is_fed_once_in_order(tmp_path):
         MemoryError(),
     ],
 )
-def test_running_out_of_memory_halves_what_follows_and_marks_the_slice(tmp_path, error):
+def test_running_out_of_memory_halves_what_follows_and_marks_the_partition(tmp_path, error):
     def small_only(start, end):
         if end - start > 2 and start >= 4:
             raise error
@@ -75,7 +75,7 @@ def test_running_out_of_memory_halves_what_follows_and_marks_the_slice(tmp_path,
     assert is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
 
 
-def test_a_resumed_slice_keeps_its_sizes_whatever_the_device_would_take_now(tmp_path):
+def test_a_resumed_partition_keeps_its_sizes_whatever_the_device_would_take_now(tmp_path):
     class KilledError(Exception):
         pass
 

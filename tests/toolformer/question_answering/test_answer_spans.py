@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from toolformer.question_answering.answer_spans import answer_key, answer_spans, span_tree
 
 
-def spans(text: str, question: str = "what?", most_words: int = 4) -> list[str]:
-    return answer_spans(text, question, most_words=most_words)
+def spans(text: str, question: str = "what?", max_words: int = 4) -> list[str]:
+    return answer_spans(text, question, max_words=max_words)
 
 
 def test_spans_are_stretches_of_the_text_within_one_clause():
@@ -18,7 +18,7 @@ def test_spans_are_stretches_of_the_text_within_one_clause():
 
 
 def test_names_with_initials_and_commas_stay_together():
-    found = spans("J. R. R. Tolkien lived in Oxford, England, from 1911.", most_words=4)
+    found = spans("J. R. R. Tolkien lived in Oxford, England, from 1911.", max_words=4)
     assert "J. R. R. Tolkien" in found
     assert "Oxford, England" in found
 
@@ -37,7 +37,7 @@ def test_what_repeats_the_question_is_no_answer():
 
 
 def test_function_words_neither_begin_nor_end_an_answer():
-    found = spans("It was the capital of Poland and of all", most_words=3)
+    found = spans("It was the capital of Poland and of all", max_words=3)
     assert "the capital" in found
     assert "capital of Poland" in found
     assert not [span for span in found if span.split()[-1] in ("of", "the", "and", "was")]
@@ -45,13 +45,13 @@ def test_function_words_neither_begin_nor_end_an_answer():
 
 
 @given(st.text(max_size=120), st.text(max_size=30), st.integers(1, 5))
-def test_every_span_is_in_the_text_distinct_and_short(text, question, most_words):
-    found = spans(text, question, most_words)
+def test_every_span_is_in_the_text_distinct_and_short(text, question, max_words):
+    found = spans(text, question, max_words)
     assert len(found) == len(set(found))
     one_line = " ".join(text.split())
     for span in found:
         assert span in one_line
-        assert 1 <= len(span.split()) <= most_words
+        assert 1 <= len(span.split()) <= max_words
         assert span == span.strip()
 
 

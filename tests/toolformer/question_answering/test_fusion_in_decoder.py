@@ -57,7 +57,7 @@ def directory(tmp_path_factory) -> Path:
 
 
 def reader(directory: Path, **changes) -> FusionInDecoderReader:
-    settings = {"most_tokens": 64, "answer_tokens": 5, **changes}
+    settings = {"max_tokens": 64, "answer_tokens": 5, **changes}
     return FusionInDecoderReader(
         directory, device=lambda: "cpu", identity=lambda: "tiny", **settings
     )
@@ -126,7 +126,7 @@ def test_answers_are_no_longer_than_asked(directory):
 def test_it_is_described_without_being_loaded(directory):
     made = reader(directory)
     made.check_available()
-    assert made.version() == "fusion-in-decoder 1 most_tokens=64 answer_tokens=5 model=tiny"
+    assert made.version() == "fusion-in-decoder 1 max_tokens=64 answer_tokens=5 model=tiny"
     assert "_loaded" not in vars(made)
 
 

@@ -28,7 +28,7 @@ PASSAGES = [
 ]
 QUESTION = "who swims?"
 EVERYTHING = ReadingParameters(
-    passage_words=50, answer_words=2, beam_width=10_000, least_probability=0.0, question_weight=0.5
+    passage_words=50, answer_words=2, beam_width=10_000, min_probability=0.0, question_weight=0.5
 )
 
 
@@ -59,7 +59,7 @@ def literal_answer(model, question, passages, parameters):
             context = [*context, token]
         context = context + encode("\nAnswer:")
         found = {}
-        for span in answer_spans(text, question, most_words=parameters.answer_words):
+        for span in answer_spans(text, question, max_words=parameters.answer_words):
             log, row = 0.0, context
             for token in encode(f" {span}"):
                 log += float(next_token_log_probabilities(model, row)[token])
@@ -91,7 +91,7 @@ def test_the_answer_is_the_likeliest_span_of_all_passages(model):
 def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
     expected = literal_answer(model, QUESTION, PASSAGES[:1], EVERYTHING)
     narrow = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=2, least_probability=0.0, question_weight=0.5
+        passage_words=50, answer_words=2, beam_width=2, min_probability=0.0, question_weight=0.5
     )
     answer = read_answer(model, QUESTION, PASSAGES[:1], narrow)
     assert answer is not None
@@ -176,7 +176,7 @@ def test_one_passage_without_a_candidate_leaves_the_others(model):
 
 def test_improbable_beginnings_are_not_followed(model):
     cut = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=9, least_probability=0.9, question_weight=0.5
+        passage_words=50, answer_words=2, beam_width=9, min_probability=0.9, question_weight=0.5
     )
     assert read_answer(model, QUESTION, PASSAGES, cut) is None
 

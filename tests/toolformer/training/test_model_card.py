@@ -1,7 +1,7 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from toolformer.decoding.call_threshold import CallThreshold, CurvePoint
+from toolformer.decoding.calibration import CalibratedProbability, CurvePoint
 from toolformer.training.model_card import model_card
 from toolformer.training.variants import CALLS, PLAIN, VARIANTS
 
@@ -55,13 +55,16 @@ def test_measurements_take_the_place_of_the_advice_to_measure():
 def test_the_card_names_the_calibrated_probability_or_why_there_is_none():
     curve = (CurvePoint(0.125, 0.5, -0.1, 9, 1, 7),)
     for chosen, stated in (
-        (CallThreshold(0.125, None, 10, 10, 12, curve), "Least probability of calls: 0.125, at"),
-        (CallThreshold(None, "too few texts", 10, 1, 12), "was calibrated: too few texts."),
+        (
+            CalibratedProbability(0.125, None, 10, 10, 12, curve),
+            "Minimum call probability: 0.125, at",
+        ),
+        (CalibratedProbability(None, "too few texts", 10, 1, 12), "was calibrated: too few texts."),
     ):
-        text = model_card("toolformer", record(), call_threshold=chosen)
+        text = model_card("toolformer", record(), min_call_probability=chosen)
         assert stated in text
         assert "with k = 10" in text
-    assert "Least probability" not in model_card("toolformer", record())
+    assert "Minimum probability" not in model_card("toolformer", record())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

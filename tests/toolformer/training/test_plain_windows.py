@@ -3,9 +3,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.toolformer.training.test_training_set import build, sieve, text
+from tests.toolformer.training.test_training_set import build, text, text_filter
 from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import Exclusion, TextSieve
+from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
 from toolformer.training.training_set import is_for_development
 
@@ -35,7 +35,7 @@ class Corpus:
         seed: int = 1,
         share: float = 0.0,
         development: tuple[str, ...] = (),
-        of: TextSieve | None = None,
+        of: TrainingTextFilter | None = None,
     ) -> tuple[list[AugmentedText], list[Exclusion]]:
         return draw_plain_windows(
             self.windows,
@@ -43,7 +43,7 @@ class Corpus:
             development_share=share,
             development_documents=development,
             seed=seed,
-            sieve=of or sieve(),
+            text_filter=of or text_filter(),
         )
 
 
@@ -88,12 +88,12 @@ def test_of_a_large_corpus_only_a_part_is_looked_at():
     assert sum(corpus.looked_at) < 300
 
 
-def test_what_the_sieve_holds_back_is_replaced_by_others():
+def test_what_the_filter_holds_back_is_replaced_by_others():
     corpus = Corpus(40, windows=1)
     corpus.texts += [
         text(f"e{number}", words=f"A riddle, number {number}.") for number in range(40)
     ]
-    texts, exclusions = corpus.draw(40, of=sieve(("riddles", "a riddle")))
+    texts, exclusions = corpus.draw(40, of=text_filter(("riddles", "a riddle")))
     assert {each.document_id for each in texts} == {f"d{number}" for number in range(40)}
     assert exclusions
     assert {each.counted_as for each in exclusions} == {"shares_ngram_with_riddles"}
@@ -101,7 +101,7 @@ def test_what_the_sieve_holds_back_is_replaced_by_others():
 
 
 def test_a_plain_window_that_is_a_text_with_calls_is_held_back():
-    shared = sieve()
+    shared = text_filter()
     build([text("a", "QA", words="Six times two.")], of=shared)
     corpus = Corpus(0)
     corpus.texts = [text("b", words="Six times  two.")]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toolformer.augmentation import KeptCall
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.decontamination import NgramIndex
-from toolformer.training.exclusions import TextSieve
+from toolformer.training.exclusions import TrainingTextFilter
 from toolformer.training.training_set import TrainingSet, build_training_set
 
 
@@ -44,21 +44,23 @@ def text(
     )
 
 
-def sieve(*held_out: tuple[str, str], alike: float | None = None) -> TextSieve:
+def text_filter(*held_out: tuple[str, str], alike: float | None = None) -> TrainingTextFilter:
     """One that holds back texts with two words of a held-out one, and near duplicates."""
     index = NgramIndex(n=2)
     for name, words in held_out:
         index.add(name, words)
-    return TextSieve(index, near_duplicate_similarity=alike)
+    return TrainingTextFilter(index, near_duplicate_similarity=alike)
 
 
-def build(texts, *, cap=1000, share=0.0, seed=1, of: TextSieve | None = None) -> TrainingSet:
+def build(
+    texts, *, cap=1000, share=0.0, seed=1, of: TrainingTextFilter | None = None
+) -> TrainingSet:
     return build_training_set(
         texts,
         max_texts_per_tool=cap,
         development_share=share,
         seed=seed,
-        sieve=of or sieve(),
+        text_filter=of or text_filter(),
     )
 
 
@@ -89,7 +91,7 @@ def test_a_text_without_a_call_is_counted_and_no_exclusion():
 def test_a_contaminated_text_is_left_out_with_the_held_out_set_and_the_shared_words():
     chosen = build(
         [text("a", "Calculator", words="A RIDDLE!"), text("b", "Calculator", words="a recipe")],
-        of=sieve(("riddles", "This is a riddle.")),
+        of=text_filter(("riddles", "This is a riddle.")),
     )
     assert [each.document_id for each in chosen.train] == ["b"]
     (found,) = chosen.exclusions
@@ -106,7 +108,7 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
         text("near", "QA", context=f"{SENTENCE} eleven", words="It is seven."),
         text("copy", "QA", words=f"{SENTENCE} eleven  It is six."),
     ]
-    chosen = build(texts, of=sieve(("riddles", "a riddle"), alike=0.7))
+    chosen = build(texts, of=text_filter(("riddles", "a riddle"), alike=0.7))
     assert [each.document_id for each in chosen.train] == ["a", "other question"]
     assert [(each.text.document_id, each.counted_as) for each in chosen.exclusions] == [
         ("held out", "shares_ngram_with_riddles"),
@@ -117,7 +119,7 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
 
 def test_a_context_that_is_a_short_held_out_text_is_found():
     texts = [text("a", "QA", context="Why?"), text("b", "QA", context="Why not?")]
-    chosen = build(texts, of=sieve(("questions", "Why?")))
+    chosen = build(texts, of=text_filter(("questions", "Why?")))
     assert [each.document_id for each in chosen.train] == ["b"]
     assert left_out(chosen) == {"shares_ngram_with_questions": 1}
 
@@ -125,7 +127,7 @@ def test_a_context_that_is_a_short_held_out_text_is_found():
 def test_a_copy_of_a_contaminated_text_is_contaminated_too():
     """No row says that a text stayed which did not."""
     texts = [text(name, "QA", words=f"a  riddle{space}") for name, space in (("a", ""), ("b", " "))]
-    chosen = build(texts, of=sieve(("riddles", "a riddle")))
+    chosen = build(texts, of=text_filter(("riddles", "a riddle")))
     assert left_out(chosen) == {"shares_ngram_with_riddles": 2}
 
 
@@ -138,7 +140,7 @@ def test_the_first_of_two_near_duplicates_stays():
         text("a", "MT", words=f"{SENTENCE}; ELEVEN twelve"),
         text("c", "MT", words=f"{SENTENCE[::-1]}"),
     ]
-    chosen = build(texts, of=sieve(alike=0.8))
+    chosen = build(texts, of=text_filter(alike=0.8))
     assert [each.document_id for each in chosen.train] == ["b", "c"]
     (copy,) = chosen.exclusions
     assert (copy.reason, copy.similar_to) == ("near_duplicate", TextKey("b", 0))
@@ -153,7 +155,7 @@ def test_no_text_of_one_side_is_nearly_one_of_the_other():
         for number in range(20)
         for side in "ab"
     ]
-    chosen = build(texts, share=0.5, of=sieve(alike=0.5))
+    chosen = build(texts, share=0.5, of=text_filter(alike=0.5))
     assert len(chosen.train) + len(chosen.development) == 1
     assert left_out(chosen) == {"near_duplicate": 39}
 
@@ -163,7 +165,7 @@ def test_a_clean_text_is_not_left_out_for_a_contaminated_near_duplicate():
         text("a", "QA", words=f"a riddle {SENTENCE} eleven twelve"),
         text("b", "QA", words=f"one riddle {SENTENCE} eleven twelve"),
     ]
-    chosen = build(texts, of=sieve(("riddles", "a riddle"), alike=0.5))
+    chosen = build(texts, of=text_filter(("riddles", "a riddle"), alike=0.5))
     assert [each.document_id for each in chosen.train] == ["b"]
 
 

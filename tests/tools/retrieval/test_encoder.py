@@ -59,7 +59,7 @@ def directory(tmp_path_factory) -> Path:
 
 
 def encoder(directory: Path, **changes) -> TextEncoder:
-    settings = {"similarity": "dot", "most_tokens": 64, "device": lambda: "cpu", **changes}
+    settings = {"similarity": "dot", "max_tokens": 64, "device": lambda: "cpu", **changes}
     return TextEncoder(directory, **settings)
 
 
@@ -86,7 +86,7 @@ def test_vectors_for_cosine_have_length_one(directory):
 
 
 def test_long_texts_are_cut(directory):
-    made = encoder(directory, most_tokens=5)
+    made = encoder(directory, max_tokens=5)
     assert np.array_equal(made.encode(["river " * 3]), made.encode(["river " * 300]))
 
 

@@ -19,11 +19,11 @@ def test_joined_sentences_are_the_text_up_to_white_space(text):
 
 
 @given(TEXTS, st.text(), st.integers(min_value=1, max_value=4))
-def test_best_sentences_are_sentences_in_their_order(text, query, most_sentences):
+def test_best_sentences_are_sentences_in_their_order(text, query, max_sentences):
     sentences = split_sentences(text)
-    number = min(most_sentences, len(sentences))
+    number = min(max_sentences, len(sentences))
     choices = {" ".join(choice) for choice in combinations(sentences, number)}
-    assert best_sentences(text, query, most_sentences) in choices
+    assert best_sentences(text, query, max_sentences) in choices
 
 
 @pytest.mark.parametrize(

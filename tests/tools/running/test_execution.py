@@ -19,7 +19,7 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.protocol import Document, ToolCall
-from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
+from tools.running.deadlines import MAX_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import call_runner, execute_calls
 from tools.running.result_cache import ResultCache, outcome_key
 
@@ -155,26 +155,26 @@ def test_a_call_that_hangs_is_a_timeout_and_loses_no_other(tool_class):
 @pytest.mark.parametrize("tool_class", TOOLS)
 def test_calls_after_many_timeouts_in_a_row_are_given_up(tool_class, caplog):
     tool = tool_class()
-    texts = ["a", *["hang"] * (MOST_FAILURES_IN_A_ROW + 1), "b"]
+    texts = ["a", *["hang"] * (MAX_FAILURES_IN_A_ROW + 1), "b"]
     results = execute(tool, texts, deadline_seconds=0.02)
     tool.never.set()
     assert outcomes(results) == [
         "a",
-        *["timeout"] * MOST_FAILURES_IN_A_ROW,
+        *["timeout"] * MAX_FAILURES_IN_A_ROW,
         "given_up",
         "given_up",
     ]
-    assert f"no answer to {MOST_FAILURES_IN_A_ROW} calls in a row" in caplog.text
+    assert f"no answer to {MAX_FAILURES_IN_A_ROW} calls in a row" in caplog.text
 
 
 def test_timeouts_that_are_not_in_a_row_do_not_give_the_tool_up():
-    many = ["late"] * (MOST_FAILURES_IN_A_ROW - 1)
+    many = ["late"] * (MAX_FAILURES_IN_A_ROW - 1)
     results = execute(Echo(), [*many, "a", *many, "refuse", "late"])
     assert set(outcomes(results)) == {"timeout", "a", "refused"}
 
 
 def test_timeouts_are_counted_across_batches():
-    results = execute(BatchEcho(), ["late"] * (MOST_FAILURES_IN_A_ROW + 2), batch_size=1)
+    results = execute(BatchEcho(), ["late"] * (MAX_FAILURES_IN_A_ROW + 2), batch_size=1)
     assert outcomes(results)[-3:] == ["timeout", "given_up", "given_up"]
 
 
@@ -414,7 +414,7 @@ def test_a_dead_tool_is_given_up_once_for_all_steps_of_a_generation():
         limits=Limits(5),
         on_outcome=lambda place, name, reason: reasons.append(reason),
     )
-    for _ in range(MOST_FAILURES_IN_A_ROW + 2):
+    for _ in range(MAX_FAILURES_IN_A_ROW + 2):
         assert run([(0, ToolCall("Down", "x"))]) == [None]
-    assert tool.calls == MOST_FAILURES_IN_A_ROW
+    assert tool.calls == MAX_FAILURES_IN_A_ROW
     assert reasons[-3:] == ["timeout", "given_up", "given_up"]

@@ -10,7 +10,7 @@ import pytest
 from tools.errors import TranslationFailedError
 from tools.translation.apertium import Finished, run_program
 
-LIMITS = {"timeout_seconds": 20.0, "most_bytes": 10_000_000}
+LIMITS = {"timeout_seconds": 20.0, "max_bytes": 10_000_000}
 
 
 def python(code: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     script = f"sleep 60 & echo $! $$ > {numbers}; sleep 60 | cat"
     started = time.monotonic()
     with pytest.raises(TimeoutError, match=r"did not end within 0\.5 s"):
-        run_program(["/bin/sh", "-c", script], timeout_seconds=0.5, most_bytes=1000)
+        run_program(["/bin/sh", "-c", script], timeout_seconds=0.5, max_bytes=1000)
     assert time.monotonic() - started < 10
     assert all(wait_until_gone(int(number)) for number in numbers.read_text().split())
 
@@ -65,7 +65,7 @@ def test_a_program_that_closes_its_outputs_and_goes_on_is_ended():
     code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_program(python(code), timeout_seconds=1.0, most_bytes=1000)
+        run_program(python(code), timeout_seconds=1.0, max_bytes=1000)
     assert time.monotonic() - started < 10
 
 
@@ -73,7 +73,7 @@ def test_a_program_that_closes_its_outputs_and_goes_on_is_ended():
 def test_a_program_that_writes_without_end_is_ended(stream):
     code = f"import sys\nwhile True: sys.{stream}.write('x' * 65536)"
     with pytest.raises(TranslationFailedError, match="more than 1,000,000 bytes"):
-        run_program(python(code), timeout_seconds=20.0, most_bytes=1_000_000)
+        run_program(python(code), timeout_seconds=20.0, max_bytes=1_000_000)
 
 
 def test_no_descriptor_stays_open():
@@ -81,5 +81,5 @@ def test_no_descriptor_stays_open():
     for _ in range(5):
         run_program(python("print(1)"), **LIMITS)
         with pytest.raises(TimeoutError):
-            run_program(["/bin/sleep", "60"], timeout_seconds=0.05, most_bytes=10)
+            run_program(["/bin/sleep", "60"], timeout_seconds=0.05, max_bytes=10)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before

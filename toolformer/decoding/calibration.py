@@ -1,4 +1,4 @@
-"""The least probability with which a model opens a call, chosen on texts that were held back.
+"""The minimum probability with which a model opens a call, chosen on texts that were held back.
 
 A threshold t opens the first call of a text where ` [` is among the k likeliest tokens and has at
 least the probability t. What this first call, as the model writes it, gains with its result, in
@@ -6,10 +6,11 @@ nats, was measured at each place where some t has it. Of all t the one is chosen
 
     score(t) = mean gain of the texts with kept calls + mean gain of the texts without
 
-where a text in which t opens no call gains 0. It gains most where calls help, and loses least where
-they do not: a call in a text without kept calls counts by the harm that it does there, not by being
-one. A t above all probabilities opens nothing, gains nothing and loses nothing: where no other has
-a larger score, it is chosen. `call_chances` and `call_gains` measure.
+where a text in which t opens no call gains 0, and a mean of no texts is 0. It gains most where
+calls help, and loses least where they do not: a call in a text without kept calls counts by the
+harm that it does there, not by being one. A t above all probabilities opens nothing, gains nothing
+and loses nothing: where no other has a larger score, it is chosen. `call_chances` and `call_gains`
+measure.
 """
 
 import functools
@@ -25,17 +26,17 @@ from pydantic import TypeAdapter
 
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
-LEAST_TEXTS_WITH_CALLS = 8
+MIN_TEXTS_WITH_CALLS = 8
 _NOT_LOOKED_AT = (
-    f"the model has no {CALL_THRESHOLD_FILE} (`toolformer train`, or the asset `call_threshold`, "
-    "makes it for the models that are trained here)"
+    f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train`, or the asset "
+    "`min_call_probability`, makes it for the models that are trained here)"
 )
 _TO_OPEN = (
-    "To have calls all the same, set decoding.least_call_probability to a number; with 0 k alone "
+    "To have calls all the same, set decoding.min_call_probability to a number; with 0 k alone "
     "decides, as in the paper."
 )
 _NO_GAIN = (
@@ -97,18 +98,18 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class CallThreshold:
+class CalibratedProbability:
     """What was chosen, or why nothing was.
 
     Attributes:
-        least_call_probability: the threshold; None where none was chosen, which counts as
+        min_call_probability: the threshold; None where none was chosen, which counts as
             `CLOSED`.
         reason: why none was; None where one was.
         texts_with_calls, texts_without_calls: that it was chosen on.
         curve: a point for each threshold at which something changes, ascending.
     """
 
-    least_call_probability: float | None
+    min_call_probability: float | None
     reason: str | None
     call_top_k: int
     texts_with_calls: int
@@ -119,18 +120,18 @@ class CallThreshold:
     @property
     def chosen(self) -> CurvePoint | None:
         """What the chosen threshold does."""
-        at = self.least_call_probability
+        at = self.min_call_probability
         return next((point for point in self.curve if point.threshold == at), None)
 
     @property
     def told(self) -> str:
         """The choice in a line."""
-        if self.least_call_probability is None:
+        if self.min_call_probability is None:
             return (
-                "No call opens, since no least probability of calls was calibrated: "
+                "No call opens, since no minimum call probability was calibrated: "
                 f"{self.reason}. {_TO_OPEN}"
             )
-        said = f"Least probability of calls: {self.least_call_probability:.4g}"
+        said = f"Minimum call probability: {self.min_call_probability:.4g}"
         point = self.chosen
         if point is None:
             return f"{said}."
@@ -143,45 +144,46 @@ class CallThreshold:
         )
 
 
-def why_too_few(*, with_calls: int, without_calls: int) -> str | None:
-    """Why so many texts of either kind cannot tell thresholds apart; None where they can."""
-    if with_calls < LEAST_TEXTS_WITH_CALLS:
-        return (
-            f"{with_calls} development texts have calls, expected at least "
-            f"{LEAST_TEXTS_WITH_CALLS} to choose by"
-        )
-    if not without_calls:
-        return "no development text is without calls, so nothing shows where none should open"
-    return None
+def why_too_few(*, with_calls: int) -> str | None:
+    """Why so many texts cannot tell thresholds apart; None where they can."""
+    if with_calls >= MIN_TEXTS_WITH_CALLS:
+        return None
+    return (
+        f"{with_calls} development texts have calls, expected at least {MIN_TEXTS_WITH_CALLS} to "
+        "choose by"
+    )
 
 
-def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> CallThreshold:
+def choose_min_call_probability(
+    texts: Sequence[MeasuredText], *, call_top_k: int
+) -> CalibratedProbability:
     """Choose the threshold with the largest score; of equal ones the largest.
 
     Args:
         call_top_k: k that the openings are of.
 
     Returns:
-        The choice; none with fewer than `LEAST_TEXTS_WITH_CALLS` texts with calls, or without
-        others, or where no call could open in any.
+        The choice; none with fewer than `MIN_TEXTS_WITH_CALLS` texts with calls, or where no
+        call could open in any.
 
     Example:
         >>> helps = MeasuredText([Opening(0.1, 0.0, False), Opening(0.4, 0.5, True)], True)
         >>> harmless = MeasuredText([Opening(0.6, -0.1, False)], False)
-        >>> choose_call_threshold([helps] * 8 + [harmless], call_top_k=10).least_call_probability
+        >>> chosen = choose_min_call_probability([helps] * 8 + [harmless], call_top_k=10)
+        >>> chosen.min_call_probability
         0.4
     """
     with_calls = [text.openings for text in texts if text.has_calls]
     without_calls = [text.openings for text in texts if not text.has_calls]
     curve: tuple[CurvePoint, ...] = ()
-    reason = why_too_few(with_calls=len(with_calls), without_calls=len(without_calls))
+    reason = why_too_few(with_calls=len(with_calls))
     if reason is None:
         curve = _curve(with_calls, without_calls)
         if not curve:
             reason = f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
     best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
-    return CallThreshold(
-        least_call_probability=best and best.threshold,
+    return CalibratedProbability(
+        min_call_probability=best and best.threshold,
         reason=reason,
         call_top_k=call_top_k,
         texts_with_calls=len(with_calls),
@@ -226,25 +228,25 @@ def _opened(texts: Sequence[Sequence[Opening]], threshold: float) -> list[Openin
 
 def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
     # Exactly rounded: thresholds that open the same calls have the same score.
-    return math.fsum(opening.gain for opening in opened) / texts
+    return math.fsum(opening.gain for opening in opened) / max(texts, 1)
 
 
-def call_threshold_text(chosen: CallThreshold) -> str:
+def min_call_probability_text(chosen: CalibratedProbability) -> str:
     """The file of a choice, as JSON."""
     return json.dumps(asdict(chosen), indent=1) + "\n"
 
 
-def read_call_threshold(directory: Path) -> CallThreshold | None:
+def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
     """What was chosen for the model of a directory; None where nobody has looked.
 
     Raises:
         ToolformerError: the file is damaged.
     """
-    file = directory / CALL_THRESHOLD_FILE
+    file = directory / MIN_CALL_PROBABILITY_FILE
     try:
-        stored = TypeAdapter(CallThreshold).validate_json(file.read_bytes())
-        least = stored.least_call_probability
-        is_sound = stored.reason is not None if least is None else 0 <= least <= 1
+        stored = TypeAdapter(CalibratedProbability).validate_json(file.read_bytes())
+        probability = stored.min_call_probability
+        is_sound = stored.reason is not None if probability is None else 0 <= probability <= 1
     except (FileNotFoundError, NotADirectoryError):
         return None
     # Of pydantic, too.
@@ -253,13 +255,13 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
     if not is_sound:
         raise ToolformerError(
             f"{str(file)!r} is damaged: expected what `toolformer train` writes. Delete it and run "
-            "`toolformer train` again, or set decoding.least_call_probability to a number."
+            "`toolformer train` again, or set decoding.min_call_probability to a number."
         )
     return stored
 
 
-def least_call_probability(directory: Path | None, given: float | None) -> float:
-    """The least probability with which a model opens calls; whoever decodes asks here.
+def min_call_probability(directory: Path | None, given: float | None) -> float:
+    """The minimum probability with which a model opens calls; whoever decodes asks here.
 
     Args:
         directory: of the model; None where it was not loaded from one.
@@ -275,10 +277,10 @@ def least_call_probability(directory: Path | None, given: float | None) -> float
     """
     if given is not None:
         return given
-    stored = read_call_threshold(directory) if directory else None
-    if stored is not None and stored.least_call_probability is not None:
-        return stored.least_call_probability
-    closed = stored or CallThreshold(None, _NOT_LOOKED_AT, 0, 0, 0)
+    stored = read_min_call_probability(directory) if directory else None
+    if stored is not None and stored.min_call_probability is not None:
+        return stored.min_call_probability
+    closed = stored or CalibratedProbability(None, _NOT_LOOKED_AT, 0, 0, 0)
     _warn_once(f"{directory or 'The model'}: {closed.told}")
     return CLOSED
 

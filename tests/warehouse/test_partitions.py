@@ -9,9 +9,9 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from toolformer.ground.whole_files import beside
-from warehouse.errors import SliceNotFoundError, SliceValidationError
+from warehouse.errors import PartitionNotFoundError, PartitionValidationError
 from warehouse.schema import table_schema, tables
-from warehouse.store import slice_store
+from warehouse.store import partition_store
 from warehouse.warehouse import Warehouse
 
 METADATA = {"fingerprint": "ab'c\"d", "settings": '{"τ_f": 1.0}'}
@@ -22,80 +22,82 @@ def write_documents(warehouse: Warehouse, *texts: str, shard: str = SHARD) -> No
         "documents",
         *({"document_id": f"d{n}", "text": text, "shard": shard} for n, text in enumerate(texts)),
     )
-    warehouse.replace_slice("documents", shard, "all", rows, metadata=METADATA)
+    warehouse.replace_partition("documents", shard, "all", rows, metadata=METADATA)
 
 
 def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse) -> None:
     rows = frame("documents", *({"document_id": f"d{n}"} for n in range(5000, 0, -1)))
-    assert warehouse.replace_slice("documents", SHARD, "all", rows, metadata={}) == 5000
-    assert warehouse.read_slice("documents", SHARD, "all").equals(rows)
+    assert warehouse.replace_partition("documents", SHARD, "all", rows, metadata={}) == 5000
+    assert warehouse.read_partition("documents", SHARD, "all").equals(rows)
 
 
 def test_same_rows_give_the_same_bytes(warehouse: Warehouse) -> None:
     write_documents(warehouse, "one", "two")
-    [first] = warehouse.slices("documents")
+    [first] = warehouse.partitions("documents")
     write_documents(warehouse, "one", "two")
-    [second] = warehouse.slices("documents")
+    [second] = warehouse.partitions("documents")
     assert second.path != first.path
     assert second.path.read_bytes() == first.path.read_bytes()
 
 
 def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse) -> None:
     write_documents(warehouse, TEXT)
-    assert warehouse.slice_metadata("documents", SHARD, "all") == METADATA
-    [info] = warehouse.slices("documents")
+    assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
+    [info] = warehouse.partitions("documents")
     assert (info.table, info.shard, info.name) == ("documents", SHARD, "all")
     assert info.bytes == info.path.stat().st_size
     assert b"toolformer" in (pyarrow.parquet.read_metadata(info.path).metadata or {})
 
 
-def test_metadata_of_no_slice_is_none(warehouse: Warehouse) -> None:
-    assert warehouse.slice_metadata("documents", SHARD, "all") is None
+def test_metadata_of_no_partition_is_none(warehouse: Warehouse) -> None:
+    assert warehouse.partition_metadata("documents", SHARD, "all") is None
 
 
-def test_slice_without_rows_keeps_its_types_and_metadata(warehouse: Warehouse) -> None:
+def test_partition_without_rows_keeps_its_types_and_metadata(warehouse: Warehouse) -> None:
     empty = pl.DataFrame(schema=table_schema("candidate_calls").polars_schema)
-    warehouse.replace_slice("candidate_calls", SHARD, "Calendar", empty, metadata=METADATA)
-    assert warehouse.read_slice("candidate_calls", SHARD, "Calendar").equals(empty)
-    assert warehouse.slice_metadata("candidate_calls", SHARD, "Calendar") == METADATA
+    warehouse.replace_partition("candidate_calls", SHARD, "Calendar", empty, metadata=METADATA)
+    assert warehouse.read_partition("candidate_calls", SHARD, "Calendar").equals(empty)
+    assert warehouse.partition_metadata("candidate_calls", SHARD, "Calendar") == METADATA
 
 
-def test_slice_that_does_not_exist_is_named_with_those_that_do(warehouse: Warehouse) -> None:
+def test_partition_that_does_not_exist_is_named_with_those_that_do(warehouse: Warehouse) -> None:
     write_documents(warehouse, TEXT)
-    with pytest.raises(SliceNotFoundError, match=r"no slice 'none-such'.*Slices there: all"):
-        warehouse.read_slice("documents", SHARD, "none-such")
+    with pytest.raises(
+        PartitionNotFoundError, match=r"no partition 'none-such'.*Partitions there: all"
+    ):
+        warehouse.read_partition("documents", SHARD, "none-such")
 
 
 @pytest.mark.parametrize("table", tables())
-def test_shard_without_slices_reads_as_typed_nothing(
+def test_shard_without_partitions_reads_as_typed_nothing(
     shared_warehouse: Warehouse, table: str
 ) -> None:
-    rows = shared_warehouse.read_slices(table, "all")
+    rows = shared_warehouse.read_partitions(table, "all")
     assert rows.height == 0
     assert rows.schema == table_schema(table).polars_schema
 
 
-def test_slices_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -> None:
+def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -> None:
     for tool in ("WikiSearch", "Calculator"):
         rows = frame("candidate_calls", {"tool": tool, "call_id": tool})
-        warehouse.replace_slice("candidate_calls", SHARD, tool, rows, metadata={})
-    together = warehouse.read_slices("candidate_calls", SHARD)
+        warehouse.replace_partition("candidate_calls", SHARD, tool, rows, metadata={})
+    together = warehouse.read_partitions("candidate_calls", SHARD)
     assert together["tool"].to_list() == ["Calculator", "WikiSearch"]
-    assert [info.name for info in warehouse.slices("candidate_calls", SHARD)] == [
+    assert [info.name for info in warehouse.partitions("candidate_calls", SHARD)] == [
         "Calculator",
         "WikiSearch",
     ]
-    assert warehouse.slices("candidate_calls", "shard-00001") == []
+    assert warehouse.partitions("candidate_calls", "shard-00001") == []
 
 
-def test_old_slice_survives_a_refused_one(warehouse: Warehouse) -> None:
+def test_old_partition_survives_a_refused_one(warehouse: Warehouse) -> None:
     write_documents(warehouse, TEXT)
-    with pytest.raises(SliceValidationError):
-        warehouse.replace_slice(
+    with pytest.raises(PartitionValidationError):
+        warehouse.replace_partition(
             "documents", SHARD, "all", frame("documents", {"text": None}), metadata={}
         )
-    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
-    assert warehouse.slice_metadata("documents", SHARD, "all") == METADATA
+    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
 
 
 DISK_FULL = """
@@ -109,7 +111,7 @@ warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
 rows = frame("documents", *({"document_id": str(n), "url": str(n * n)} for n in range(20000)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
+    warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
 except WarehouseError as error:
     print(error)
 else:
@@ -117,7 +119,7 @@ else:
 """
 
 
-def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_slice(
+def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(
     warehouse: Warehouse,
 ) -> None:
     write_documents(warehouse, TEXT)
@@ -126,11 +128,11 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_slice(
         [sys.executable, "-c", DISK_FULL, str(home)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    [info] = warehouse.slices("documents")
+    [info] = warehouse.partitions("documents")
     assert str(info.path.with_name("all")) in done.stdout
     assert "bytes free" in done.stdout
     assert "Free some space" in done.stdout
-    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     assert list(info.path.parent.iterdir()) == [info.path]
 
 
@@ -164,14 +166,14 @@ def test_unfinished_files_are_never_read(warehouse: Warehouse) -> None:
     folder = warehouse.folder / "documents" / f"shard={SHARD}"
     beside(folder / "all.parquet").write_text("half a file")
     assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
-    assert len(warehouse.slices("documents")) == 1
+    assert len(warehouse.partitions("documents")) == 1
 
 
 def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse) -> None:
     for shard in (SHARD, "shard-00001"):
         write_documents(warehouse, TEXT, shard=shard)
         calls = frame("candidate_calls", {"shard": shard, "call_id": shard})
-        warehouse.replace_slice("candidate_calls", shard, "Calculator", calls, metadata={})
+        warehouse.replace_partition("candidate_calls", shard, "Calculator", calls, metadata={})
     warehouse.retire_shard(SHARD)
     assert warehouse.retired_shards() == {SHARD}
     [kept] = (warehouse.folder.parent / "retired" / "documents" / f"shard={SHARD}").iterdir()
@@ -184,12 +186,12 @@ def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse)
     assert kept.exists()
 
 
-def test_restored_shard_has_its_newest_slices_and_keeps_what_was_made_anew(
+def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     warehouse: Warehouse,
 ) -> None:
     def calls(argument: str) -> None:
         rows = frame("candidate_calls", {"arguments": argument})
-        warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata={})
+        warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata={})
 
     write_documents(warehouse, TEXT)
     calls("1 + 1")
@@ -197,7 +199,7 @@ def test_restored_shard_has_its_newest_slices_and_keeps_what_was_made_anew(
     calls("2 + 2")
     warehouse.retire_shard(SHARD)
     warehouse.restore_shard(SHARD)
-    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     rows = warehouse.query("select arguments from candidate_calls")
     assert rows["arguments"].to_list() == ["2 + 2"]
     assert warehouse.retired_shards() == set()
@@ -213,9 +215,9 @@ def test_restoring_goes_on_after_a_kill(
 ) -> None:
     write_documents(warehouse, TEXT)
     rows = frame("candidate_calls")
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata={})
+    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata={})
     warehouse.retire_shard(SHARD)
-    genuine, moved = slice_store._move, []
+    genuine, moved = partition_store._move, []
 
     def killed(source: Path, goal: Path) -> None:
         if moved:
@@ -224,7 +226,7 @@ def test_restoring_goes_on_after_a_kill(
         genuine(source, goal)
 
     with monkeypatch.context() as patch:
-        patch.setattr(slice_store, "_move", killed)
+        patch.setattr(partition_store, "_move", killed)
         with pytest.raises(KeyboardInterrupt):
             warehouse.restore_shard(SHARD)
     warehouse.restore_shard(SHARD)

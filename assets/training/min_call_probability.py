@@ -1,4 +1,4 @@
-"""The least probability with which a finetuned model opens calls, calibrated on development texts.
+"""How likely ` [` must be for a finetuned model to open a call, calibrated on development texts.
 
 The paper has no such number: there k alone decides (§4.2).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets.failures import expected_errors
-from assets.inputs import Input, Wanted, fingerprints_of, look_at, slice_inputs
+from assets.inputs import Input, Wanted, fingerprints_of, look_at, partition_inputs
 from assets.outputs import DONE
 from assets.run import WITH_MODEL, Run
 from assets.stage import TOOL_VERSION, Stage
@@ -21,16 +21,16 @@ from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
-from toolformer.decoding.call_threshold import (
-    CallThreshold,
-    call_threshold_text,
-    choose_call_threshold,
-    read_call_threshold,
+from toolformer.decoding.calibration import (
+    CalibratedProbability,
+    choose_min_call_probability,
+    min_call_probability_text,
+    read_min_call_probability,
     why_too_few,
 )
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.variants import PLAIN
 from tools.base import Tool
@@ -38,9 +38,9 @@ from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-CALL_THRESHOLD = Stage(
-    name="call_threshold",
-    version="4",
+MIN_CALL_PROBABILITY = Stage(
+    name="min_call_probability",
+    version="5",
     settings=(
         "corpus.window_tokens",
         "corpus.max_windows_per_text",
@@ -70,7 +70,7 @@ DONE_BUT_GIVEN_UP = (
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(ModelOutput):
-    """`call_threshold.json` in the directory of a finetuned model.
+    """`min_call_probability.json` in the directory of a finetuned model.
 
     Attributes:
         tools: that may be called, by name.
@@ -84,7 +84,7 @@ class Calibration(ModelOutput):
         model = [model_identity(self.directory), self.run.settings.language_model.bos_token]
         return Wanted(
             # The probabilities are of float32.
-            CALL_THRESHOLD.fingerprint(
+            MIN_CALL_PROBABILITY.fingerprint(
                 self.run.settings,
                 {
                     "training_set": [table.fingerprint for table in training_set],
@@ -110,25 +110,25 @@ class Calibration(ModelOutput):
             # Out of date at once, so that the next run measures again.
             made_from = made_from.with_part("given_up_calls", given_up)
         stored = replace(chosen, made_from=made_from.metadata())
-        write_whole(self.directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
+        write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
         self.write_card()
         self.run.home.publish(self.directory)
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
-    def _choose(self) -> tuple[CallThreshold, int]:
+    def _choose(self) -> tuple[CalibratedProbability, int]:
         """The choice, and how many calls were given up on the way."""
         k = self.run.settings.decoding.call_top_k
         if self.run.settings.training.variant == PLAIN:
-            return CallThreshold(None, WITHOUT_CALLS, k, 0, 0), 0
+            return CalibratedProbability(None, WITHOUT_CALLS, k, 0, 0), 0
         shards, tokenizer = sorted(_documents(self.run.warehouse)), load_tokenizer(self.directory)
         texts = development_texts(self.run, shards, tokenizer)
         with_calls = sum(bool(text.call_positions) for text in texts)
         without_calls = len(texts) - with_calls
         # The model is not loaded for nothing.
-        reason = why_too_few(with_calls=with_calls, without_calls=without_calls)
+        reason = why_too_few(with_calls=with_calls)
         reason = reason or (None if self.tools else NO_TOOLS)
         if reason is not None:
-            return CallThreshold(None, reason, k, with_calls, without_calls), 0
+            return CalibratedProbability(None, reason, k, with_calls, without_calls), 0
         measured, given_up = measure_openings(
             texts,
             self.tools,
@@ -136,7 +136,7 @@ class Calibration(ModelOutput):
             self.run,
             progress_of=partial(self.run.progress, "calibrating calls"),
         )
-        return choose_call_threshold(measured, call_top_k=k), given_up
+        return choose_min_call_probability(measured, call_top_k=k), given_up
 
 
 def _training_set(store: Warehouse) -> list[Input]:
@@ -154,7 +154,7 @@ def _training_set(store: Warehouse) -> list[Input]:
 
 def _documents(store: Warehouse) -> dict[str, Input]:
     """The documents of the shards that its texts come from, where they are still there."""
-    return slice_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
+    return partition_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
 
 
 def is_calibrated(directory: Path) -> bool:
@@ -168,7 +168,7 @@ def is_calibrated(directory: Path) -> bool:
 def _stored(directory: Path) -> Mapping[str, str] | None:
     """What the stored choice was made from; None where there is none that can be read."""
     try:
-        stored = read_call_threshold(directory)
+        stored = read_min_call_probability(directory)
     except ToolformerError:
         return None
     return stored and stored.made_from
@@ -185,14 +185,14 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
         "wikipedia_index",
         "passage_index",
     ],
-    code_version=CALL_THRESHOLD.version,
+    code_version=MIN_CALL_PROBABILITY.version,
     required_resource_keys=WITH_MODEL,
 )
-def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """`call_threshold.json` in the model's directory: how likely ` [` has to be to open a call.
+def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """`min_call_probability.json` beside the model: how likely ` [` has to be to open a call.
 
     One partition = one variant of the finetuned model. Decoding takes the value where
-    `decoding.least_call_probability` is null. It is the one with which the model's own calls, with
+    `decoding.min_call_probability` is null. It is the one with which the model's own calls, with
     their results, gain most on development texts; the control `plain` has none. A model without one
     opens no calls.
     """
@@ -203,7 +203,7 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         tools = {} if variant == PLAIN else run.open_toolbox().tools
         calibration = Calibration(run=run, directory=model.directory, tools=tools)
         state = calibration.bring_up_to_date()
-        chosen = read_call_threshold(calibration.directory)
+        chosen = read_min_call_probability(calibration.directory)
         assert chosen is not None
         return dg.MaterializeResult(
             metadata={
@@ -214,7 +214,7 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         )
 
 
-def _report(chosen: CallThreshold) -> dict[str, Any]:
+def _report(chosen: CalibratedProbability) -> dict[str, Any]:
     """What the asset shows; what the chosen one does where there is one."""
     point = chosen.chosen
     shown: dict[str, Any] = {
@@ -223,9 +223,9 @@ def _report(chosen: CallThreshold) -> dict[str, Any]:
         "texts without calls": chosen.texts_without_calls,
     }
     if point is None:
-        return {"least call probability": "none", "reason": chosen.reason or "", **shown}
+        return {"minimum call probability": "none", "reason": chosen.reason or "", **shown}
     return {
-        "least call probability": point.threshold,
+        "minimum call probability": point.threshold,
         "choice": chosen.told,
         **shown,
         "mean gain of texts with calls": point.gain_with_calls,

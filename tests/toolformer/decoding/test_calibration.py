@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
-from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.call_threshold import (
-    CallThreshold,
+from toolformer.decoding.calibration import (
+    CalibratedProbability,
     CurvePoint,
     MeasuredText,
     Opening,
-    call_threshold_text,
-    choose_call_threshold,
-    read_call_threshold,
+    choose_min_call_probability,
+    min_call_probability_text,
+    read_min_call_probability,
 )
+from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.triggers import CallChance, first_opening, first_openings
 from toolformer.errors import ToolformerError
 from toolformer.forward.windows import Window
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 
 K = 10
 # Sums of these are exact, in whatever order.
@@ -41,7 +41,7 @@ class ReadText(NamedTuple):
     call_positions: Set[int]
 
     def opened(self, threshold: float) -> int | None:
-        return first_opening(self.chances, call_top_k=K, least_call_probability=threshold)
+        return first_opening(self.chances, call_top_k=K, min_call_probability=threshold)
 
     def measured(self) -> MeasuredText:
         openings = [
@@ -92,9 +92,9 @@ def literal_choice(with_calls: list[ReadText], without: list[ReadText]) -> float
 @given(st.lists(WITH_CALLS, min_size=8, max_size=12), st.lists(WITHOUT, min_size=1, max_size=6))
 def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
     texts = [text.measured() for text in (*with_calls, *without)]
-    chosen = choose_call_threshold(texts, call_top_k=K)
-    assert chosen.least_call_probability == literal_choice(with_calls, without)
-    assert (chosen.reason is None) == (chosen.least_call_probability is not None)
+    chosen = choose_min_call_probability(texts, call_top_k=K)
+    assert chosen.min_call_probability == literal_choice(with_calls, without)
+    assert (chosen.reason is None) == (chosen.min_call_probability is not None)
     assert (chosen.texts_with_calls, chosen.texts_without_calls) == (len(with_calls), len(without))
     for point in chosen.curve:
         opened = [text.opened(point.threshold) for text in with_calls]
@@ -113,7 +113,7 @@ def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
 def test_first_openings_are_those_that_some_threshold_has_first(chances):
     thresholds = [chance.probability for chance in chances if chance.probability is not None]
     opened = {
-        first_opening(chances, call_top_k=K, least_call_probability=threshold)
+        first_opening(chances, call_top_k=K, min_call_probability=threshold)
         for threshold in thresholds
     }
     assert first_openings(chances, call_top_k=K) == sorted(opened - {None})
@@ -157,8 +157,8 @@ NONE = other((0.1, -1.0))
     ids=["harmless", "harmful", "too early", "equal"],
 )
 def test_the_choice_gains_most_and_loses_least(texts, least, score):
-    chosen = choose_call_threshold(texts, call_top_k=K)
-    assert chosen.least_call_probability == least
+    chosen = choose_min_call_probability(texts, call_top_k=K)
+    assert chosen.min_call_probability == least
     assert chosen.chosen is not None
     assert chosen.chosen.score == score
     assert "No value gains" not in chosen.told
@@ -174,7 +174,7 @@ def test_the_choice_gains_most_and_loses_least(texts, least, score):
     ids=["as much lost as gained", "more lost than gained", "nothing gained"],
 )
 def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts):
-    chosen = choose_call_threshold(texts, call_top_k=K)
+    chosen = choose_min_call_probability(texts, call_top_k=K)
     best = chosen.chosen
     assert best is not None
     assert best == chosen.curve[-1]
@@ -187,38 +187,42 @@ def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts
     ("texts", "reason"),
     [
         ([LIKELY] * 7 + [NONE], "7 development texts have calls, expected at least 8"),
-        ([LIKELY] * 8, "no development text is without calls"),
         ([helping()] * 8 + [other()], "nowhere among the 10 likeliest"),
     ],
 )
 def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason):
-    chosen = choose_call_threshold(texts, call_top_k=K)
-    assert chosen.least_call_probability is None
+    chosen = choose_min_call_probability(texts, call_top_k=K)
+    assert chosen.min_call_probability is None
     assert reason in str(chosen.reason)
     assert chosen.chosen is None
 
 
+def test_texts_with_calls_alone_can_choose():
+    too_early = helping((0.1, -0.5), (0.4, 1.0))
+    assert choose_min_call_probability([too_early] * 8, call_top_k=K).min_call_probability == 0.4
+
+
 def test_what_was_chosen_is_read_back(tmp_path: Path):
-    assert read_call_threshold(tmp_path) is None
-    assert read_call_threshold(tmp_path / "nowhere") is None
-    chosen = choose_call_threshold([LIKELY] * 8 + [NONE], call_top_k=K)
+    assert read_min_call_probability(tmp_path) is None
+    assert read_min_call_probability(tmp_path / "nowhere") is None
+    chosen = choose_min_call_probability([LIKELY] * 8 + [NONE], call_top_k=K)
     chosen = dataclasses.replace(chosen, made_from={"fingerprint": "x"})
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen))
-    assert read_call_threshold(tmp_path) == chosen
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
+    assert read_min_call_probability(tmp_path) == chosen
     assert chosen.chosen == CurvePoint(0.4, 1.0, 0.0, 8, 0, 8)
     assert chosen.told == (
-        "Least probability of calls: 0.4, at which a call opens in 8 of 8 development texts with "
+        "Minimum call probability: 0.4, at which a call opens in 8 of 8 development texts with "
         "calls (8 at the place of a kept one) and in 0 of 1 without; the mean gain is 1.0000 nats "
         "with and 0.0000 without."
     )
-    refused = CallThreshold(None, "why", K, 0, 0)
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(refused))
-    assert read_call_threshold(tmp_path) == refused
+    refused = CalibratedProbability(None, "why", K, 0, 0)
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(refused))
+    assert read_min_call_probability(tmp_path) == refused
 
 
 CHOICE = {
     "fingerprint": "x",
-    "least_call_probability": 0.74,
+    "min_call_probability": 0.74,
     "reason": None,
     "call_top_k": 10,
     "texts_with_calls": 9,
@@ -228,9 +232,9 @@ CHOICE = {
 
 @pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])
 def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps({**CHOICE, "curve": curve}))
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(json.dumps({**CHOICE, "curve": curve}))
     with pytest.raises(ToolformerError, match="is damaged"):
-        read_call_threshold(tmp_path)
+        read_min_call_probability(tmp_path)
 
 
 @pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])

@@ -1,4 +1,4 @@
-"""The least probability of calls, calibrated for a tiny model on a handful of texts."""
+"""The minimum call probability, calibrated for a tiny model on a handful of texts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from assets.run import Workspace
-from assets.training.call_threshold import CALL_THRESHOLD, call_threshold
 from assets.training.development_texts import DevelopmentText, development_texts
+from assets.training.min_call_probability import MIN_CALL_PROBABILITY, min_call_probability
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -21,11 +21,11 @@ from tests.fakes import byte_tokenizer, taught_model
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.calls import CallFormat, call_ids
-from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.loss_weights import window_weights
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
@@ -45,7 +45,7 @@ CALCULATED, AT = ToolCall("Calculator", "6 * 24"), len("Six")
 TOOLS = ("Calculator", "Calendar")
 OVERRIDES = {
     "corpus": {"window_tokens": WINDOW_TOKENS},
-    "decoding": {"call_top_k": K, "least_call_probability": None},
+    "decoding": {"call_top_k": K, "min_call_probability": None},
     "training": {"development_share": SHARE},
 }
 _NAMES = [f"d{number}" for number in range(60)]
@@ -83,7 +83,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) 
     excluded = [{"document_id": LEFT_OUT, "window": number, "shard": SHARD} for number in (0, 1)]
     for table, rows in (("training_texts", texts), ("training_exclusions", excluded)):
         made = frame(table, *rows)
-        store.replace_slice(table, ALL, ALL, made, metadata={FINGERPRINT: table})
+        store.replace_partition(table, ALL, ALL, made, metadata={FINGERPRINT: table})
     store_documents(store, (*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT))
     for variant in ("base", "calls", "plain"):
         folder = tmp_path / "base" if variant == "base" else home.finetuned_model(1, variant)
@@ -111,7 +111,7 @@ def calibrated(
         },
         **changes,
     }
-    return metadata_of(call_threshold, overrides, partition=variant, tools=tool_names)
+    return metadata_of(min_call_probability, overrides, partition=variant, tools=tool_names)
 
 
 def texts_of(home: Home) -> list[DevelopmentText]:
@@ -125,7 +125,7 @@ def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> N
         for number, name in enumerate(names)
     ]
     made = frame("documents", *rows)
-    store.replace_slice("documents", SHARD, ALL, made, metadata={FINGERPRINT: "documents"})
+    store.replace_partition("documents", SHARD, ALL, made, metadata={FINGERPRINT: "documents"})
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):
@@ -150,8 +150,10 @@ def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept
 def test_texts_stand_behind_the_context_that_training_puts_in_front(home: Home):
     store = Warehouse(home.warehouse, home.database)
     store_documents(store, (*WITH_CALLS, PLAIN), context="How many?")
-    rows = store.read_slice("training_texts", ALL, ALL).with_columns(context=pl.lit("How many?"))
-    store.replace_slice("training_texts", ALL, ALL, rows, metadata={FINGERPRINT: "context"})
+    rows = store.read_partition("training_texts", ALL, ALL).with_columns(
+        context=pl.lit("How many?")
+    )
+    store.replace_partition("training_texts", ALL, ALL, rows, metadata={FINGERPRINT: "context"})
     in_front = byte_tokenizer().encode("How many?\n")
     cut = {window.index: window for window in windows_of("any")}
     texts = texts_of(home)
@@ -183,7 +185,7 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     directory = home.finetuned_model(1)
     identity = model_identity(directory)
     said = calibrated(home)
-    chosen = read_call_threshold(directory)
+    chosen = read_min_call_probability(directory)
     assert chosen is not None
     assert (chosen.texts_with_calls, chosen.texts_without_calls) == (9, 22)
     # The pupil writes its call wherever a text begins as the lesson does: also in a first window
@@ -206,7 +208,7 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     assert point.threshold == pytest.approx(float(logits.softmax(dim=-1)[opening]), rel=1e-3)
     assert said["state"] == "done"
     assert said["tools"] == "Calculator, Calendar"
-    assert said["least call probability"] == chosen.least_call_probability
+    assert said["minimum call probability"] == chosen.min_call_probability
     assert chosen.told in (directory / "README.md").read_text()
     # The Calendar has the date of each text, not the one that decoding presumes.
     assert "date_source=url" in chosen.made_from[PARTS]
@@ -214,9 +216,9 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     assert model_identity(directory) == identity
     assert calibrated(home)["state"] == "up to date"
     # A damaged choice is made anew.
-    (directory / CALL_THRESHOLD_FILE).write_text("{")
+    (directory / MIN_CALL_PROBABILITY_FILE).write_text("{")
     assert calibrated(home, decoding={"call_top_k": 2})["state"] == "done"
-    assert json.loads((directory / CALL_THRESHOLD_FILE).read_text())["call_top_k"] == 2
+    assert json.loads((directory / MIN_CALL_PROBABILITY_FILE).read_text())["call_top_k"] == 2
 
 
 @pytest.mark.parametrize(
@@ -240,23 +242,23 @@ def test_what_a_gain_depends_on_is_named(changes: dict):
 def fingerprint_of(changes: dict, **tool_versions: str) -> str:
     settings = Settings.model_validate(changes)
     versions = {"Calculator": "1", **tool_versions}
-    return CALL_THRESHOLD.fingerprint(settings, {"tool_versions": versions}).digest
+    return MIN_CALL_PROBABILITY.fingerprint(settings, {"tool_versions": versions}).digest
 
 
 def test_without_any_tool_nothing_is_chosen(home: Home):
     off = {name: {"is_enabled": False} for name in TOOL_NAMES}
     said = calibrated(home, tool_names=(), tools=off)
-    assert said["least call probability"] == "none"
+    assert said["minimum call probability"] == "none"
     assert "none of the tools can run here" in said["reason"]
 
 
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):
     said = calibrated(home, "plain")
-    assert said["least call probability"] == "none"
+    assert said["minimum call probability"] == "none"
     assert "trained without calls" in said["reason"]
-    chosen = read_call_threshold(home.finetuned_model(1, "plain"))
+    chosen = read_min_call_probability(home.finetuned_model(1, "plain"))
     assert chosen is not None
-    assert chosen.least_call_probability is None
+    assert chosen.min_call_probability is None
 
 
 def test_without_a_model_the_command_that_trains_one_is_named(home: Home):

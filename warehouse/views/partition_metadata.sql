@@ -1,18 +1,18 @@
--- What is stored with each slice beside its rows, of the tables at hand (`stored` has it raw).
+-- What is stored with each partition beside its rows, of the tables at hand (`stored` has it raw).
 --
 -- Columns:
 --   table_name: of the table
 --   shard: key of the shard; all for tables that are not cut by shard
---   slice: name of the slice, with `round-<n>.` in front of it where the round is 2 or later
+--   partition: name of the partition, with `round-<n>.` in front of it where the round is 2 or later
 --   fingerprint: digest of all that the rows were computed from
 --   parts: of the fingerprint by name (JSON whose values are JSON again)
---   run: of Dagster, that made the slice
+--   run: of Dagster, that made the partition
 --   made_at: when (UTC, ISO 8601)
 --   metadata: all that is stored, as JSON
 select
     table_name,
     place[1] as shard,
-    place[2] as slice,
+    place[2] as partition,
     metadata ->> 'fingerprint' as fingerprint,
     metadata ->> 'parts' as parts,
     metadata ->> 'run' as run,

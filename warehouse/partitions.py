@@ -1,4 +1,4 @@
-"""Writes and reads whole slices; a slice appears at once, as a new version of it.
+"""Writes and reads whole partitions; a partition appears at once, as a new version of it.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
 before anything on disk changes. Does not join or aggregate: that is SQL, see `query.py`.
@@ -16,21 +16,21 @@ from toolformer.ground.whole_files import beside
 from warehouse.connection import open_connection, sql_name
 from warehouse.counting import footer_entries
 from warehouse.errors import (
-    DamagedSliceError,
-    SliceNameError,
-    SliceNotFoundError,
-    SlicesChangingError,
-    SliceValidationError,
+    DamagedPartitionError,
+    PartitionNameError,
+    PartitionNotFoundError,
+    PartitionsChangingError,
+    PartitionValidationError,
     StorageError,
     StoreError,
 )
 from warehouse.layout import (
+    EMPTY_PARTITION,
     EMPTY_SHARD,
-    EMPTY_SLICE,
-    empty_slice_path,
-    list_slices,
-    slice_folder,
-    slice_path,
+    empty_partition_path,
+    list_partitions,
+    partition_folder,
+    partition_path,
 )
 from warehouse.schema import TableSchema, table_schema
 from warehouse.versions import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _T = TypeVar("_T")
-# Makes a finished file the newest version of a slice.
+# Makes a finished file the newest version of a partition.
 Publish = Callable[[Path], object]
 
 _METADATA_KEY = "toolformer"
@@ -56,7 +56,7 @@ _ATTEMPTS = 3
 _METADATA_DIGEST_KEY = "toolformer_digest"
 
 
-def replace_slice(
+def replace_partition(
     folder: Path,
     table: str,
     shard: str,
@@ -66,12 +66,12 @@ def replace_slice(
     metadata: Mapping[str, str],
     publish: Publish,
 ) -> int:
-    """Replaces a slice by the rows of a frame; see `Warehouse.replace_slice`."""
+    """Replaces a partition by the rows of a frame; see `Warehouse.replace_partition`."""
     from warehouse.validation import check_path_agreement, conform
 
     if shard == EMPTY_SHARD:
-        raise SliceNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
-    place = slice_folder(folder, table, shard, name)
+        raise PartitionNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
+    place = partition_folder(folder, table, shard, name)
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
@@ -79,16 +79,16 @@ def replace_slice(
     return typed.height
 
 
-def ensure_empty_slice(folder: Path, table: str) -> None:
-    """Writes the zero-row slice that gives a table without rows its columns, unless it is there."""
-    path = empty_slice_path(folder, table)
+def ensure_empty_partition(folder: Path, table: str) -> None:
+    """Writes the zero-row partition that gives an empty table its columns, unless it is there."""
+    path = empty_partition_path(folder, table)
     if path is not None and not is_damaged(path):
         return
     schema = table_schema(table)
-    place = slice_folder(folder, table, EMPTY_SHARD, EMPTY_SLICE)
+    place = partition_folder(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
     rows = schema.polars_schema.to_frame()
     _write_version(
-        place, EMPTY_SLICE, schema, rows, {}, lambda file: publish(file, place, EMPTY_SLICE)
+        place, EMPTY_PARTITION, schema, rows, {}, lambda file: publish(file, place, EMPTY_PARTITION)
     )
     # Views would go on to read a damaged one.
     for old in versions(place)[:-1]:
@@ -103,7 +103,7 @@ def _write_version(
     metadata: Mapping[str, str],
     publish: Publish,
 ) -> None:
-    """Writes rows that meet `schema.sql`, and makes them the newest version of a slice."""
+    """Writes rows that meet `schema.sql`, and makes them the newest version of a partition."""
     import duckdb
 
     with open_connection() as connection:
@@ -123,8 +123,8 @@ def _write_version(
             **footer_entries(connection, schema.name),
         }
         # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
-        # document is found without reading the ids of all slices. By default ids, which differ in
-        # every row, have none.
+        # document is found without reading the ids of all partitions. By default ids, which differ
+        # in every row, have none.
         dictionary_size = max(frame.height, 1)
         named = ", ".join(f"{key}: ${key}" for key in entries)
         temporary = beside(place / f"{name}.parquet")
@@ -146,19 +146,19 @@ def _write_version(
         old.unlink(missing_ok=True)
 
 
-def slice_version(
+def partition_version(
     folder: Path, table: str, shard: str, name: str
 ) -> tuple[str, dict[str, str]] | None:
-    """Returns the file name of the newest version of a slice, and its metadata; None without."""
+    """Returns the file name and the metadata of a partition's newest version, or None."""
     return _of_newest(folder, table, shard, name, lambda path: (path.name, _stored_metadata(path)))
 
 
 def _of_newest(
     folder: Path, table: str, shard: str, name: str, read: Callable[[Path], _T]
 ) -> _T | None:
-    """Reads the newest version of a slice; None where there is no slice."""
+    """Reads the newest version of a partition; None where there is no partition."""
     for _ in range(_ATTEMPTS):
-        path = slice_path(folder, table, shard, name)
+        path = partition_path(folder, table, shard, name)
         if path is None:
             return None
         try:
@@ -168,9 +168,9 @@ def _of_newest(
             continue
         except OSError as error:
             raise damaged_error([path]) from error
-    raise SlicesChangingError(
-        f"Slice '{name}' of table '{table}' and shard '{shard}' was moved away at every attempt "
-        "to read it. Run the same again, or after the build."
+    raise PartitionsChangingError(
+        f"Partition '{name}' of table '{table}' and shard '{shard}' was moved away at every "
+        "attempt to read it. Run the same again, or after the build."
     )
 
 
@@ -193,17 +193,17 @@ def _stored_metadata(path: Path) -> dict[str, str]:
     return json.loads(content)
 
 
-def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
-    """Returns the rows of one slice; see `Warehouse.read_slice`."""
+def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
+    """Returns the rows of one partition; see `Warehouse.read_partition`."""
     import polars as pl
 
     schema = table_schema(table)
     frame = _of_newest(folder, table, shard, name, _rows)
     if frame is None:
-        known = ", ".join(info.name for info in list_slices(folder, table, shard)) or "none"
-        raise SliceNotFoundError(
-            f"Table '{table}' has no slice '{name}' of shard '{shard}'. Slices there: {known}. "
-            "Build the stage that writes it first."
+        known = ", ".join(info.name for info in list_partitions(folder, table, shard)) or "none"
+        raise PartitionNotFoundError(
+            f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
+            f"{known}. Build the stage that writes it first."
         )
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
@@ -218,11 +218,11 @@ def _rows(path: Path) -> "pl.DataFrame":
     return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
 
 
-def damaged_error(paths: list[Path]) -> DamagedSliceError:
-    """Returns the error that names damaged slices and what to do about them."""
+def damaged_error(paths: list[Path]) -> DamagedPartitionError:
+    """Returns the error that names damaged partitions and what to do about them."""
     names = ", ".join(f"'{path}'" for path in paths)
-    noun = "Slice" if len(paths) == 1 else "Slices"
-    return DamagedSliceError(
+    noun = "Partition" if len(paths) == 1 else "Partitions"
+    return DamagedPartitionError(
         f"{noun} {names} cannot be used: the content is not what this project wrote there. Remove "
         f"{'it' if len(paths) == 1 else 'them'}, then run `toolformer build`, which makes again "
         "what is missing. `toolformer doctor --full` shows whether anything else is damaged."
@@ -235,7 +235,7 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
     return StorageError(
         f"Cannot write '{path}': {error}. There are {free:,} bytes free on that disk. Free some "
         "space, check the permissions of the folder or move TOOLFORMER_HOME, then run the same "
-        "command again; every slice written before is intact."
+        "command again; every partition written before is intact."
     )
 
 
@@ -254,7 +254,7 @@ def _check_calls(
 
 def _explain(
     connection: "duckdb.DuckDBPyConnection", schema: TableSchema, error: Exception
-) -> SliceValidationError:
+) -> PartitionValidationError:
     """Finds the column, the rule and the first row behind a refused insert."""
     from warehouse.validation import constraint_error
 
@@ -279,7 +279,7 @@ def _explain(
     if row is not None:
         problem = f"several rows share the key ({', '.join(schema.primary_key)})"
         return constraint_error(schema, schema.primary_key, problem, row)
-    return SliceValidationError(
+    return PartitionValidationError(
         f"Table '{schema.name}' refuses the rows: {error}. Nothing was written; correct them."
     )
 

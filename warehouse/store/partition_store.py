@@ -1,4 +1,4 @@
-"""Where the slices of a warehouse are published: in its folder, or in an object store.
+"""Where the partitions of a warehouse are published: in its folder, or in an object store.
 
 Versions have the same names in both (`versions.py`). With an object store the folder is this
 machine's copy of what is published there.
@@ -19,10 +19,10 @@ from warehouse.layout import (
     LAYOUT_FILE,
     check_layout,
     layout_error,
-    list_slices,
+    list_partitions,
+    partition_folder,
     record_layout,
     shard_of,
-    slice_folder,
     table_folder,
 )
 from warehouse.schema import ALL, table_schema, tables
@@ -32,9 +32,9 @@ from warehouse.versions import (
     newest_versions,
     number_of,
     numbered,
+    partition_of,
     publish,
     put_in_place,
-    slice_of,
     superseded,
     version_key,
     version_name,
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
 
 _LOGGER = logging.getLogger(__name__)
-# Below it the slices of retired shards lie in a home; in a store, what hides those of a shard.
+# Below it the partitions of retired shards lie in a home; in a store, what hides those of a shard.
 _RETIRED = "retired"
 _DOCUMENTS = "documents"
-# Of fewer shards the slices are listed shard by shard, else all of a table at once.
+# Of fewer shards the partitions are listed shard by shard, else all of a table at once.
 _MANY_SHARDS = 16
 
 
-class SliceStore:
-    """Slices are published in a folder, for all machines that see it.
+class PartitionStore:
+    """Partitions are published in a folder, for all machines that see it.
 
     What is read lies in that folder in any case.
 
@@ -67,7 +67,7 @@ class SliceStore:
         self._retired = folder.parent / _RETIRED
 
     def record_layout(self) -> None:
-        """Makes sure that the layout of the slices is this one, and is recorded.
+        """Makes sure that the layout of the partitions is this one, and is recorded.
 
         Raises:
             LayoutError: they are of another layout.
@@ -75,36 +75,36 @@ class SliceStore:
         record_layout(self._folder)
 
     def look(self, table: str, shard: str, name: str) -> None:
-        """Makes sure that the folder has the newest version of a slice."""
+        """Makes sure that the folder has the newest version of a partition."""
 
     def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
-        """Makes sure that the folder has the newest versions of the slices of these tables.
+        """Makes sure that the folder has the newest versions of the partitions of these tables.
 
         Args:
             tables: names of tables.
-            shards: only the slices of these, of tables that are cut by shard; by default all.
+            shards: only the partitions of these, of tables that are cut by shard; by default all.
         """
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
-        """Makes a finished file the newest version of a slice.
+        """Makes a finished file the newest version of a partition.
 
         Raises:
             StoreConflictError: another machine published one since this process looked.
-            OSError: the slice is as it was.
+            OSError: the partition is as it was.
         """
-        publish(temporary, slice_folder(self._folder, table, shard, name), name)
+        publish(temporary, partition_folder(self._folder, table, shard, name), name)
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
-        """Returns the shards that have slices of all these tables."""
-        shards = [{info.shard for info in list_slices(self._folder, table)} for table in tables]
+        """Returns the shards that have partitions of all these tables."""
+        shards = [{info.shard for info in list_partitions(self._folder, table)} for table in tables]
         return set.intersection(*shards)
 
     def retired(self) -> set[str]:
-        """Returns the shards whose slices were moved aside."""
+        """Returns the shards whose partitions were moved aside."""
         return {str(shard_of(path)) for path in self._retired.glob("*/shard=*/*.parquet")}
 
     def retire(self, shard: str) -> None:
-        """Moves the slices of a shard aside, in place of those that were moved there before.
+        """Moves the partitions of a shard aside, in place of those that were moved there before.
 
         Raises:
             StorageError: the file system refused.
@@ -112,15 +112,16 @@ class SliceStore:
         for table in _cut_by_shard():
             folder, aside = self._places(table, shard)
             for path in newest_versions(versions(folder)):
-                name = slice_of(path)
+                name = partition_of(path)
                 for old in (*versions(folder, name)[:-1], *versions(aside, name)):
                     old.unlink(missing_ok=True)
                 _move(path, aside / path.name)
 
     def restore(self, shard: str) -> None:
-        """Moves the slices of a retired shard back.
+        """Moves the partitions of a retired shard back.
 
-        A slice that was made anew meanwhile stays as it is. A kill leaves what the next call moves.
+        A partition that was made anew meanwhile stays as it is. A kill leaves what the next call
+        moves.
 
         Raises:
             StorageError: the file system refused.
@@ -128,18 +129,18 @@ class SliceStore:
         for table in _cut_by_shard():
             folder, aside = self._places(table, shard)
             for path in versions(aside):
-                if not versions(folder, slice_of(path)):
+                if not versions(folder, partition_of(path)):
                     _move(path, folder / path.name)
             shutil.rmtree(aside, ignore_errors=True)
 
     def _places(self, table: str, shard: str) -> tuple[Path, Path]:
-        """Where the slices of a shard lie, and where they lie once it is retired."""
-        folder = slice_folder(self._folder, table, shard, ALL)
+        """Where the partitions of a shard lie, and where they lie once it is retired."""
+        folder = partition_folder(self._folder, table, shard, ALL)
         return folder, self._retired / folder.relative_to(self._folder)
 
 
-class MirroredStore(SliceStore):
-    """Slices are published in an object store; the folder is this machine's copy of them.
+class MirroredStore(PartitionStore):
+    """Partitions are published in an object store; the folder is this machine's copy of them.
 
     A version has the same name in both, with its digest. It counts once its number is taken: by an
     object of that name without the digest, which holds the name of the version, and whose put fails
@@ -155,12 +156,12 @@ class MirroredStore(SliceStore):
         super().__init__(folder)
         self._store = store
         self._files = files
-        # The newest version of a slice when this process last looked at it by name: what it decided
-        # then is right as long as no other one follows.
+        # The newest version of a partition when this process last looked at it by name: what it
+        # decided then is right as long as no other one follows.
         self._seen: dict[tuple[str, str, str], str | None] = {}
 
     def record_layout(self) -> None:
-        """See `SliceStore.record_layout`."""
+        """See `PartitionStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
         if not self._files.bring(file):
             if any(self._store.listed(table) for table in tables()):
@@ -172,20 +173,20 @@ class MirroredStore(SliceStore):
         check_layout(self._folder)
 
     def look(self, table: str, shard: str, name: str) -> None:
-        """See `SliceStore.look`."""
-        folder = slice_folder(self._folder, table, shard, name)
-        published = self._refresh(folder, lambda path: slice_of(path) == name)
+        """See `PartitionStore.look`."""
+        folder = partition_folder(self._folder, table, shard, name)
+        published = self._refresh(folder, lambda path: partition_of(path) == name)
         self._seen[table, shard, name] = published[-1].name if published else None
 
     def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
-        """See `SliceStore.bring`."""
+        """See `PartitionStore.bring`."""
         folders: list[Path] = []
         for table in sorted(tables):
             keys = {ALL} if table_schema(table).is_cross_shard else shards
             if keys is None or len(keys) > _MANY_SHARDS:
                 folders.append(table_folder(self._folder, table))
             else:
-                folders += (slice_folder(self._folder, table, key, ALL) for key in sorted(keys))
+                folders += (partition_folder(self._folder, table, key, ALL) for key in sorted(keys))
 
         def is_wanted(path: Path) -> bool:
             return shards is None or shard_of(path) in {*shards, ALL}
@@ -193,8 +194,8 @@ class MirroredStore(SliceStore):
         in_parallel(lambda folder: self._refresh(folder, is_wanted), folders)
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
-        """See `SliceStore.publish`."""
-        folder = slice_folder(self._folder, table, shard, name)
+        """See `PartitionStore.publish`."""
+        folder = partition_folder(self._folder, table, shard, name)
         place = self._key(folder / name)
         keys = self._keys(self._key(folder))
         published = versions_among(self._versions(keys), name)
@@ -216,18 +217,18 @@ class MirroredStore(SliceStore):
         self._seen[table, shard, name] = path.name
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
-        """See `SliceStore.shards_with`."""
+        """See `PartitionStore.shards_with`."""
         folders = [table_folder(self._folder, table) for table in tables]
         shards = [{str(shard_of(path)) for path in self._published(each)} for each in folders]
         return set.intersection(*shards)
 
     def retired(self) -> set[str]:
-        """See `SliceStore.retired`."""
+        """See `PartitionStore.retired`."""
         marks = map(Path, self._keys(_DOCUMENTS))
         return {str(shard_of(mark)) for mark in marks if mark.name == _RETIRED}
 
     def retire(self, shard: str) -> None:
-        """See `SliceStore.retire`. They stay where they are, and a mark beside them hides them."""
+        """See `PartitionStore.retire`. They stay in place, and a mark beside them hides them."""
         *others, documents = self._folders_of(shard)
         hidden = [folder for folder in others if self._published(folder)]
         if hidden or self._published(documents):
@@ -238,25 +239,25 @@ class MirroredStore(SliceStore):
                     path.unlink(missing_ok=True)
 
     def restore(self, shard: str) -> None:
-        """See `SliceStore.restore`."""
+        """See `PartitionStore.restore`."""
         for folder in self._folders_of(shard):
             mark = self._key(folder / _RETIRED)
             self._store.remove([key for key in self._keys(self._key(folder)) if key == mark])
 
     def has_foreign(self) -> bool:
-        """Whether the store has slices that the folder has not."""
+        """Whether the store has partitions that the folder has not."""
         folders = [table_folder(self._folder, table) for table in tables()]
         newest = (newest_versions(self._published(folder)) for folder in folders)
         return not all(path.exists() for paths in newest for path in paths)
 
     def publish_all(self) -> int:
-        """Publishes what the folder has; returns how many slices.
+        """Publishes what the folder has; returns how many partitions.
 
         Raises:
             StoreError: the store does not answer; those before are published.
         """
         self.record_layout()
-        paths = [info.path for table in tables() for info in list_slices(self._folder, table)]
+        paths = [info.path for table in tables() for info in list_partitions(self._folder, table)]
         for path in paths:
             self._store.put_file(path, self._key(path))
             self._store.put_new(self._key(_number_file(path)), path.name.encode())
@@ -265,7 +266,7 @@ class MirroredStore(SliceStore):
     def _refresh(
         self, folder: Path, is_wanted: Callable[[Path], bool] = lambda _: True
     ) -> list[Path]:
-        """Brings the copies of slices below a folder up to date; returns the newest versions.
+        """Brings the copies of partitions below a folder up to date; returns the newest versions.
 
         Raises:
             StoreError: the store does not answer, or what it has is damaged.
@@ -306,7 +307,7 @@ class MirroredStore(SliceStore):
             return 0
         finally:
             temporary.unlink(missing_ok=True)
-        for old in superseded(versions(path.parent, slice_of(path))):
+        for old in superseded(versions(path.parent, partition_of(path))):
             old.unlink(missing_ok=True)
         return size
 
@@ -333,9 +334,9 @@ class MirroredStore(SliceStore):
         return self._store.read(self._key(_number_file(path))) == path.name.encode()
 
     def _folders_of(self, shard: str) -> list[Path]:
-        """The folders of a shard's slices, that of its documents last."""
+        """The folders of a shard's partitions, that of its documents last."""
         names = sorted(_cut_by_shard(), key=lambda table: table == _DOCUMENTS)
-        return [slice_folder(self._folder, table, shard, ALL) for table in names]
+        return [partition_folder(self._folder, table, shard, ALL) for table in names]
 
     def _keys(self, folder: str) -> list[str]:
         return [stored.path for stored in self._store.listed(folder)]
@@ -346,11 +347,11 @@ class MirroredStore(SliceStore):
 
 def _number_file(path: Path) -> Path:
     """What says that the number of a version is taken."""
-    return path.with_name(numbered(slice_of(path) or "", number_of(path.name)))
+    return path.with_name(numbered(partition_of(path) or "", number_of(path.name)))
 
 
 def _copies(folder: Path) -> list[Path]:
-    """The versions that lie in the folder of a table or of a slice."""
+    """The versions that lie in the folder of a table or of a partition."""
     if folder.name.startswith("shard="):
         return versions(folder)
     paths = (path for shard in folder.glob("shard=*") for path in versions(shard))

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
-from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION, list_slices
+from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION, list_partitions
 from warehouse.schema import table_schema, tables
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import ObjectStore
-from warehouse.store.slice_store import MirroredStore
+from warehouse.store.partition_store import MirroredStore
 from warehouse.store.sweep import sweep
 from warehouse.warehouse import Warehouse
 
@@ -34,10 +34,12 @@ class Machine:
     def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
         # As the run is in what a stage stores: what two machines make has different digests.
         run = {"run": self.warehouse.folder.parent.name}
-        self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata=run)
+        self.warehouse.replace_partition(TABLE, shard, name, _costs(tokens, shard), metadata=run)
 
     def fetched(self) -> list[str]:
-        found = [info for table in tables() for info in list_slices(self.warehouse.folder, table)]
+        found = [
+            info for table in tables() for info in list_partitions(self.warehouse.folder, table)
+        ]
         return [f"{info.table}/{info.shard}/{info.name}" for info in found]
 
     def tokens(self) -> list[int]:
@@ -74,7 +76,7 @@ def test_only_what_a_statement_reads_is_fetched(
     for shard in [SHARD, *others]:
         one.write(7, shard=shard)
     rejected = table_schema("rejected_records").polars_schema.to_frame()
-    one.warehouse.replace_slice("rejected_records", SHARD, "all", rejected, metadata={})
+    one.warehouse.replace_partition("rejected_records", SHARD, "all", rejected, metadata={})
     two.warehouse.prepare()
     assert two.fetched() == []
     statement = f"select tokens_fed from {TABLE}"
@@ -88,7 +90,7 @@ def test_only_what_a_statement_reads_is_fetched(
     assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
-def test_a_machine_that_brings_slices_knows_their_layout(
+def test_a_machine_that_brings_partitions_knows_their_layout(
     machines: tuple[Machine, Machine],
 ) -> None:
     one, two = machines
@@ -115,7 +117,9 @@ def test_a_store_of_another_layout_is_refused(
     assert three.fetched() == []
 
 
-def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, Machine]) -> None:
+def test_a_store_with_partitions_and_no_layout_is_refused(
+    machines: tuple[Machine, Machine],
+) -> None:
     one, two = machines
     one.write(7)
     one.objects.remove([f"files/warehouse/{LAYOUT_FILE}@00000001"])
@@ -123,13 +127,13 @@ def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, M
         two.warehouse.prepare()
 
 
-def test_a_look_at_one_slice_brings_it(machines: tuple[Machine, Machine]) -> None:
+def test_a_look_at_one_partition_brings_it(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     one.write(7)
-    assert two.warehouse.slice_metadata(TABLE, SHARD, NAME) == {"run": "one"}
+    assert two.warehouse.partition_metadata(TABLE, SHARD, NAME) == {"run": "one"}
     assert two.tokens() == [7]
     one.write(8)
-    assert two.warehouse.read_slices(TABLE, SHARD)["tokens_fed"].to_list() == [8]
+    assert two.warehouse.read_partitions(TABLE, SHARD)["tokens_fed"].to_list() == [8]
 
 
 def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
@@ -137,7 +141,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
 ) -> None:
     one, two = machines
     for machine in machines:
-        assert machine.warehouse.slice_version(TABLE, SHARD, NAME) is None
+        assert machine.warehouse.partition_version(TABLE, SHARD, NAME) is None
     one.write(7)
     with pytest.raises(StoreConflictError):
         two.write(9)
@@ -146,7 +150,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     # It has not looked since, and goes by what it saw.
     with pytest.raises(StoreConflictError):
         two.write(9)
-    two.warehouse.slice_version(TABLE, SHARD, NAME)
+    two.warehouse.partition_version(TABLE, SHARD, NAME)
     two.write(9)
     assert two.tokens() == [9]
 
@@ -155,8 +159,8 @@ def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]
     def count_up(machine: Machine, times: int = 8) -> int:
         conflicts = 0
         while times:
-            version = machine.warehouse.slice_version(TABLE, SHARD, NAME)
-            rows = machine.warehouse.read_slice(TABLE, SHARD, NAME) if version else None
+            version = machine.warehouse.partition_version(TABLE, SHARD, NAME)
+            rows = machine.warehouse.read_partition(TABLE, SHARD, NAME) if version else None
             try:
                 machine.write(1 + (0 if rows is None else rows["tokens_fed"][0]))
                 times -= 1
@@ -206,7 +210,7 @@ def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(
         one.write(tokens)
     two.store.bring({TABLE})
     one.warehouse.retire_shard(SHARD)
-    assert two.warehouse.slice_version(TABLE, SHARD, NAME) is None
+    assert two.warehouse.partition_version(TABLE, SHARD, NAME) is None
     two.write(8)
     one.warehouse.restore_shard(SHARD)
     assert one.tokens() == two.tokens() == [8]
@@ -264,7 +268,7 @@ def test_a_number_that_lost_its_version_is_passed_over(machines: tuple[Machine, 
     assert two.tokens() == [8]
 
 
-def test_a_slice_that_is_damaged_in_the_store_is_refused(
+def test_a_partition_that_is_damaged_in_the_store_is_refused(
     machines: tuple[Machine, Machine],
 ) -> None:
     one, two = machines
@@ -278,7 +282,9 @@ def test_a_slice_that_is_damaged_in_the_store_is_refused(
     assert not list(two.warehouse.folder.rglob("*.tmp"))
 
 
-def test_names_of_strangers_in_the_store_are_no_slices(machines: tuple[Machine, Machine]) -> None:
+def test_names_of_strangers_in_the_store_are_no_partitions(
+    machines: tuple[Machine, Machine],
+) -> None:
     one, two = machines
     one.write(7)
     digest = "0123456789abcdef"
@@ -293,7 +299,7 @@ def test_an_upload_that_fails_changes_nothing(
 ) -> None:
     one, two = machines
     one.write(7)
-    one.warehouse.slice_version(TABLE, SHARD, NAME)
+    one.warehouse.partition_version(TABLE, SHARD, NAME)
 
     def gone(*_: object) -> None:
         raise StoreError("the store is gone")
@@ -320,7 +326,7 @@ def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
         one.files.publish(settings)
     assert sweep(one.objects) == (0, 0)
     removed, freed = sweep(one.objects, kept=datetime.timedelta(seconds=-5))
-    # Two versions of a slice and their numbers, one version of the file, and its content.
+    # Two versions of a partition and their numbers, one version of the file, and its content.
     assert removed == 6
     assert freed > 0
     one.warehouse.restore_shard("shard-00001")

@@ -1,0 +1,75 @@
+"""A chained round: further calls behind the first one, which stays in the text."""
+
+import pytest
+
+from tests.assets.conftest import MakeHome, PipelineHome
+from tests.assets.test_rounds import planned
+from tests.literal import WEIGHTS, inline_loss
+from toolformer.errors import ToolformerError
+from toolformer.forward.language_model import LanguageModel
+from tools.protocol import ToolCall
+from tools.syntax import call_pieces
+
+pytestmark = [pytest.mark.java, pytest.mark.slow]
+
+CHAINED = {
+    "sampling": {"round": 2, "annotator": "base", "is_chained": True, "tools": ["Calculator"]},
+    "scoring": {"placement": "inline"},
+}
+_CALLS = """
+select t.shard, t.text, t.calls, f.call_id, f.loss_without_call, f.loss_with_result
+from augmented_texts t join filtered_calls f on f.call_id = t.calls[2].call_id
+where t.round = 2 order by f.call_id
+"""
+
+
+def pieces(call: dict[str, str]) -> list[str]:
+    return call_pieces(ToolCall(call["tool"], call["arguments"]), call["result"])
+
+
+def test_calls_of_a_chained_round_are_those_of_a_text_with_its_first_call(
+    built_home: PipelineHome, copy_of: MakeHome, calling_model
+):
+    home = copy_of(built_home)
+    home.build(overrides=CHAINED)
+    before = {
+        (row["document_id"], row["window"]): row["calls"][0]
+        for row in home.rows("augmented_texts").filter(round=1).iter_rows(named=True)
+    }
+    chained = home.rows("augmented_texts").filter(round=2)
+    assert chained.height > 1
+    for row in chained.iter_rows(named=True):
+        first, *further = row["calls"]
+        assert first == before[row["document_id"], row["window"]]
+        assert {call["tool"] for call in further} == {"Calculator"}
+    # Only texts with a call are offered, and no place in front of it.
+    offered = home.rows("candidate_calls").filter(round=2)
+    assert offered["tool"].unique().to_list() == ["Calculator"]
+    for row in offered.iter_rows(named=True):
+        assert row["position"] > before[row["document_id"], row["window"]]["position"]
+
+    model = LanguageModel.load(calling_model)
+    for row in home.warehouse.query(_CALLS).to_dicts()[:4]:
+        ids = model.tokenizer.encode(row["text"])
+        first, second = row["calls"][:2]
+        first_ids = model.tokenizer.encode_pieces(pieces(first))
+        ids[first["position"] : first["position"]] = first_ids
+        position = second["position"] + len(first_ids)
+        for column, call in (
+            ("loss_without_call", []),
+            ("loss_with_result", model.tokenizer.encode_pieces(pieces(second))),
+        ):
+            literal = inline_loss(model, call, ids, position, WEIGHTS)
+            assert row[column] == pytest.approx(literal, abs=1e-3)
+
+    # Other calls of the round before make it out of date, and nothing else does.
+    assert planned(home, CHAINED) == {}
+    home.build(overrides={"tools": {"Calculator": {"filtering_threshold": 0.5}}})
+    reason = planned(home, CHAINED)["candidate_calls", "round-2.Calculator"]
+    assert reason == "changed: augmented texts of the round before"
+
+
+def test_a_chained_round_needs_the_round_before(prepared_home: PipelineHome, copy_of: MakeHome):
+    home = copy_of(prepared_home)
+    with pytest.raises(ToolformerError, match="round 1 has not annotated 'shard-00000'"):
+        home.build(overrides=CHAINED)
