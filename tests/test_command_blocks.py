@@ -151,9 +151,9 @@ def tiny_settings(folder: Path) -> dict[str, Any]:
         {
             "tools": dict.fromkeys(("WikiSearch", "Calendar", "Calculator"), SHORT),
             "wikipedia_index": {"source": str(articles)},
-            "training": {"steps": 2, "least_texts": 1, "batch_size": 2, "max_tokens": 256},
+            "training": {"steps": 2, "min_texts": 1, "batch_size": 2, "max_tokens": 256},
             "evaluation": {"benchmarks": ["sums"], "dateset_items": 2, "items": 2},
-            "decoding": {"max_new_tokens": 4, "least_call_probability": 0.1},
+            "decoding": {"max_new_tokens": 4, "min_call_probability": 0.1},
         },
     )
 
@@ -176,6 +176,16 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     news = write(folder / "news" / "texts.jsonl", *texts)
     news.with_suffix(".jsonl.gz").write_bytes(gzip.compress(news.read_bytes()))
     news.unlink()
+    write(
+        folder / "my_prompt.txt",
+        "Add.\n\nInput: 2\nOutput: [Calculator(1+1)] 2\n\nInput: {text}\nOutput:",
+    )
+    questions = folder / "benchmarks"
+    write(questions / "SVAMP.json", [{"Body": "Two eggs.", "Question": "How many?", "Answer": 2}])
+    cloze = {"masked_sentence": "Rome lies in [MASK].", "obj_label": "Italy"}
+    write(questions / "TREx" / "P17.jsonl", {"evidences": [cloze], **cloze})
+    write(questions / "kitchen.jsonl", {"q": "What is 1 + 1?", "a": "2"})
+    write(questions / "wiki.valid.raw", "A text.")
     (folder / "data").symlink_to("toolformer-news")
     tiny = tiny_settings(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -199,7 +209,7 @@ def test_the_blocks_of_a_page_run(
     shell: Shell, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for text in blocks(page, "yaml"):
-        settings = YAML(typ="safe").load(text)
+        settings = YAML(typ="safe").load(text.replace("~", str(shell.folder)))
         settings.pop("preset", None)
         for name, (_, values) in presets.PRESETS.items():
             monkeypatch.setitem(presets.PRESETS, name, (None, merged(values, settings)))
@@ -213,7 +223,9 @@ def test_the_other_commands_of_a_page_are_parsed(page: Path) -> None:
             words = shlex.split(line, comments=True)
             while "toolformer" in words:
                 del words[: words.index("toolformer") + 1]
-                end = min((words.index(sign) for sign in ("&&", "|") if sign in words), default=None)
+                end = min(
+                    (words.index(sign) for sign in ("&&", "|") if sign in words), default=None
+                )
                 command, arguments = cli._complete_command(), words[:end]
                 context = command.make_context("toolformer", list(arguments))
                 while hasattr(command, "resolve_command") and context._protected_args:
