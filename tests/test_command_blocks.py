@@ -29,10 +29,10 @@ from dagster_project import cli
 from dagster_project.settings import presets
 from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import preset_values
-from tests.assets.conftest import TOOLS, small_settings
+from tests.assets.conftest import small_settings
 from tests.conftest import REPOSITORY
 from tests.fakes import save_calling_model
-from tests.faults.home import generated_articles, generated_texts
+from tests.faults.home import generated_texts
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
@@ -40,7 +40,7 @@ BLOCK = re.compile(r"(?ms)^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$
 PRESETS = {name: preset_values(name) for name in presets.PRESETS}
 SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
 FEW = {
-    "tools": dict.fromkeys(TOOLS, SHORT),
+    "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
     "training": {"steps": 2, "min_texts": 1, "batch_size": 2, "max_tokens": 256},
     "evaluation": {"benchmarks": ["sums"], "items": 2},
     "decoding": {"max_new_tokens": 4, "min_call_probability": 0.1},
@@ -144,7 +144,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         ".venv/bin/activate": b"",
         "bin/toolformer": COMMAND.encode(),
         "news/texts.jsonl.gz": gzip.compress(lines(*texts)),
-        "articles.jsonl": lines(*generated_articles(0)),
         "my_prompt.txt": b"Input: 2\nOutput: [Calculator(1+1)] 2\n\nInput: {text}\nOutput:",
         "benchmarks/SVAMP.json": json.dumps([problem]).encode(),
         "benchmarks/kitchen.jsonl": lines({"q": "What is 1 + 1?", "a": "2"}),
@@ -155,7 +154,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     (folder / "data").symlink_to("toolformer-news")
     tiny = merged(small_settings(save_calling_model(folder / "model"), folder), FEW)
     del tiny["preset"], tiny["corpus"]["sources"], tiny["corpus"]["held_out_every"]
-    tiny["wikipedia_index"] = {"source": str(folder / "articles.jsonl")}
     with pytest.MonkeyPatch.context() as patch:
         for name, values in PRESETS.items():
             patch.setitem(presets.PRESETS, name, (None, merged(values, tiny)))
@@ -169,7 +167,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 @pytest.mark.slow
-@pytest.mark.java
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch: pytest.MonkeyPatch):
     for text in blocks(page, "yaml"):
