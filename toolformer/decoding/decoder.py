@@ -201,6 +201,6 @@ def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "
             f"{max(max_prompt_tokens, 0)}: of the model's {model.context_length}, the new tokens "
-            f"({parameters.max_new_tokens}) and {parameters.max_calls} calls of the greatest length "
+            f"({parameters.max_new_tokens}) and {parameters.max_calls} calls of maximum length "
             "need the others. Shorten the prompt or lower max_new_tokens or max_calls."
         )
