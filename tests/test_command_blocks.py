@@ -41,6 +41,7 @@ PRESETS = {name: preset_values(name) for name in presets.PRESETS}
 SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
+    "sampling": {"windows_per_batch": 8},
     "training": {"steps": 2, "min_texts": 1, "batch_size": 2, "max_tokens": 256},
     "evaluation": {"benchmarks": ["sums"], "items": 2},
     "decoding": {"max_new_tokens": 4, "min_call_probability": 0.1},
