@@ -41,6 +41,7 @@ PRESETS = {name: preset_values(name) for name in presets.PRESETS}
 SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
+    "sampling": {"windows_per_batch": 8},
     "training": {"steps": 2, "min_texts": 1, "batch_size": 2, "max_tokens": 256},
     "evaluation": {"benchmarks": ["sums"], "items": 2},
     "decoding": {"max_new_tokens": 4, "min_call_probability": 0.1},
@@ -98,6 +99,11 @@ class Shell:
             while not running.done():
                 with listener.accept() as asked, suppress(EOFError):  # The script has ended.
                     asked.send(self._outcome(*asked.recv()))
+        if self.server is not None:
+            # Others wait for the device that it holds.
+            self.server.terminate()
+            self.server.wait()
+            self.server = None
         done = running.result()
         assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
@@ -118,11 +124,10 @@ class Shell:
         return int(exited.value.code or 0), out.getvalue(), err.getvalue()
 
     def _serve(self, arguments: list[str]) -> int:
-        """Start it once; the commands behind it ask it, and the end of the tests ends it."""
-        if self.server is None:
-            arguments = [*arguments, "--port", str(self.port)]
-            program = SERVER.format(presets=presets.PRESETS, arguments=arguments)
-            self.server = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY)
+        """Start it; the commands behind it ask it, and the end of the script ends it."""
+        arguments = [*arguments, "--port", str(self.port)]
+        program = SERVER.format(presets=presets.PRESETS, arguments=arguments)
+        self.server = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY)
         while self.server.poll() is None:
             sleep(0.05)
             with suppress(httpx.ConnectError):
@@ -161,9 +166,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         shell.run("toolformer ingest 'news/*.jsonl.gz' --text-column body --shard-size 3")
         shell.run("toolformer build; toolformer train")
         yield shell
-    if shell.server is not None:
-        shell.server.terminate()
-        shell.server.wait()
 
 
 @pytest.mark.slow
