@@ -44,7 +44,7 @@ class QuestionFile(QuestionBenchmark):
         self.name = name
         self.blocked_tools = blocked_tools
         self.stop_rule = StopRule(max_new_tokens, stop_texts)
-        self.formats = ((question, self._question),)
+        self.formats = ((question, self._read_row),)
         self._question, self._answers = question, answers
         self._context, self._date = context, date
         self.prompt_template, self._scoring = prompt, scoring
@@ -52,7 +52,7 @@ class QuestionFile(QuestionBenchmark):
         made_of = (question, answers, context, date, prompt, scoring, first_words)
         self.version = f"1-{hex_digest(*made_of, size=8)}"
 
-    def _question(self, row: Row) -> Asked:
+    def _read_row(self, row: Row) -> Asked:
         is_number = self._scoring in _NUMBER_RULES
         date = self._date
         return Asked(
