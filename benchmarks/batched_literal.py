@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat, call_open_ids, prefix_ids
+from toolformer.calls import CallFormat, call_ids, call_open_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -217,8 +217,8 @@ class LiteralEngine:
         call_format = CallFormat()
         prefixes = [
             [],
-            prefix_ids(self._tokenizer, call.call, None, call_format=call_format),
-            prefix_ids(self._tokenizer, call.call, call.result, call_format=call_format),
+            call_ids(self._tokenizer, call.call, None, call_format=call_format),
+            call_ids(self._tokenizer, call.call, call.result, call_format=call_format),
         ]
         text = list(window.ids[: call.position + len(form.weights)])
         place = call.position if form.placement is Placement.INLINE else 0

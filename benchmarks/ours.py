@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.workload import ToolWorkload, accept_arguments
 from toolformer.call_scorer import Pruning, ScoringParameters
-from toolformer.calls import CallFormat, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -135,7 +135,7 @@ def needed_work(
 
 
 def _prefix_of(model: LanguageModel, call: ToolCall, result: str | None) -> list[int]:
-    return prefix_ids(model.tokenizer, call, result, call_format=CallFormat())
+    return call_ids(model.tokenizer, call, result, call_format=CallFormat())
 
 
 def _by_key(documents: Sequence[Window]) -> dict[WindowKey, Window]:

@@ -9,16 +9,14 @@ from tools.syntax import CALL_OPEN, call_pieces
 
 @dataclass(frozen=True, slots=True)
 class CallFormat:
-    """Two readings of the paper that change what is fed when scoring (spec §1.6, `[D]`).
+    """A reading of the paper that changes what is fed when scoring (spec §1.6, `[D]`).
 
     Attributes:
         empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
             result; otherwise `[Tool(args)]`.
-        separator: text between the prefix z and the scored text.
     """
 
     empty_result_keeps_arrow: bool = True
-    separator: str = ""
 
 
 def call_ids(
@@ -31,17 +29,9 @@ def call_ids(
     return tokenizer.encode_pieces(pieces)
 
 
-def asked_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
+def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
     """Tokens of e(c, r) up to its arrow: what a model writes itself, the rest is the tool's."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
-
-
-def prefix_ids(
-    tokenizer: Tokenizer, call: ToolCall, result: str | None, *, call_format: CallFormat
-) -> list[int]:
-    """Tokens of the prefix z that stands before the whole text when scoring."""
-    ids = call_ids(tokenizer, call, result, call_format=call_format)
-    return ids + tokenizer.encode(call_format.separator)
 
 
 def call_open_ids(tokenizer: Tokenizer) -> list[int]:

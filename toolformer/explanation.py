@@ -11,7 +11,7 @@ single calls, and `toolformer.losses` for a shard of them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.calls import CallFormat, call_ids, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
@@ -88,14 +88,14 @@ def explain_call(
     """
 
     def ids_of(result: str | None) -> list[int]:
-        write = call_ids if form.placement is Placement.INLINE else prefix_ids
-        return write(model.tokenizer, call.call, result, call_format=call_format)
+        return call_ids(model.tokenizer, call.call, result, call_format=call_format)
 
     texts = [[], ids_of(None), ids_of(call.result)]
     if swapped_result is not None:
         texts.append(ids_of(swapped_result))
     columns = [
-        [-loss for loss in of_text] for of_text in _losses_behind(model, window, call, texts, form)
+        [-loss for loss in text_losses]
+        for text_losses in _losses_behind(model, window, call, texts, form)
     ]
     losses = [weighted_loss([-score for score in column], form.weights) for column in columns]
     without_call, call_alone, with_result, *swapped = columns
@@ -139,9 +139,9 @@ def _losses_behind(
         [model.bos_id, *window.ids[:stands_at], *z, *window.ids[stands_at : end - 1]] for z in texts
     ]
     places = [
-        (row, len(z) + place, window.ids[place])
+        (row, len(z) + position, window.ids[position])
         for row, z in enumerate(texts)
-        for place in range(call.position, end)
+        for position in range(call.position, end)
     ]
     losses = iter(losses_at(model, rows, places))
     return [[next(losses) for _ in range(call.position, end)] for _ in texts]

@@ -52,3 +52,18 @@ def tiny_directory(tmp_path_factory, llama):
     llama.model.save_pretrained(folder)
     llama.tokenizer.backend.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def windows(request, tokenizer):
+    """The windows of a module's texts."""
+    from tests.toolformer.architectures import windows_of
+
+    return windows_of(tokenizer, *request.module.TEXTS)
+
+
+@pytest.fixture(scope="module")
+def each_windows(request, each_model):
+    from tests.toolformer.architectures import windows_of
+
+    return windows_of(each_model.tokenizer, *request.module.TEXTS)

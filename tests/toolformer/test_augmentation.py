@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +91,7 @@ def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
     assert tokenizer.decode(joined) == augmented_text(window.text, calls)
     assert len(segments) == len(window.ids) + len(calls)
     # Without the calls, token for token the text.
-    text_tokens = [segment.ids for segment in segments if segment.asked is None]
+    text_tokens = [segment.ids for segment in segments if segment.request_length is None]
     assert text_tokens == [[token] for token in window.ids]
     places = {call.position + number: call for number, call in enumerate(calls)}
     for place, call in places.items():
@@ -123,32 +121,9 @@ def test_one_call_is_left_per_position_and_it_is_the_best(rivals):
         assert call == best
 
 
-def test_the_order_of_rivals_matters_only_in_a_full_tie():
-    first, second = kept(3, call_id="first"), kept(3, call_id="second", tool="QA")
-    assert one_call_per_position([first, second]) == [first]
-    assert one_call_per_position([second, first]) == [second]
-    better = dataclasses.replace(second, loss_reduction=1.5)
-    assert one_call_per_position([first, better]) == [better]
-
-
-def test_calls_at_the_first_and_last_position(tokenizer):
-    (window,) = windows_of(tokenizer, "ab")
-    calls = [kept(0, offset=0), kept(1, offset=1)]
-    check_restores(window, calls)
-    call = " [Calculator(6 * 7) -> 42]"
-    assert augmented_text("ab", calls) == f"{call}a{call}b"
-
-
 @pytest.mark.parametrize(("position", "offset"), [(3, 4), (-1, 0), (999, 0)])
 def test_a_call_that_does_not_fit_its_window_is_refused(tokenizer, position, offset):
     (window,) = windows_of(tokenizer, TEXT)
     stray = kept(position, offset=offset, call_id="stray")
     with pytest.raises(ToolformerError, match=r"'stray'.*window 0 of document document-0.*rebuild"):
         check_restores(window, [kept(1, offset=1), stray])
-
-
-def test_a_call_inside_a_character_is_refused(tokenizer):
-    (window,) = windows_of(tokenizer, TEXT)
-    inside = window.offsets.index(None)
-    with pytest.raises(ToolformerError, match="do not belong"):
-        check_restores(window, [kept(inside, offset=TEXT.index("🌋"))])

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import byte_tokenizer
-from toolformer.calls import CallFormat, call_ids, call_open_ids, cut_result, prefix_ids
+from toolformer.calls import CallFormat, call_ids, call_open_ids, cut_result
 from tools.protocol import ToolCall
 from tools.syntax import clean_result, format_call
 
@@ -35,15 +35,6 @@ def test_the_markers_are_the_same_tokens_in_every_call(tokenizer, arguments, res
         ids = call_ids(tokenizer, ToolCall("QA", arguments), given_result, call_format=CallFormat())
         assert (ids[0], ids[-1]) == (opening, closing)
         assert ids.count(closing) == 1
-
-
-def test_the_separator_stands_behind_the_prefix_only(tokenizer):
-    call_format = CallFormat(separator="\n")
-    ids = call_ids(tokenizer, CALL, "42", call_format=call_format)
-    assert prefix_ids(tokenizer, CALL, "42", call_format=call_format) == ids + tokenizer.encode(
-        "\n"
-    )
-    assert prefix_ids(tokenizer, CALL, "42", call_format=CallFormat()) == ids
 
 
 @pytest.mark.parametrize(("splits_opening", "count"), [(False, 1), (True, 2)])

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, score
+from tests.toolformer import test_losses
+from tests.toolformer.test_losses import CALLS, CASES, QUESTION, score
 from toolformer.call_scorer import ScoringParameters
-from toolformer.calls import CallFormat, call_ids, prefix_ids
+from toolformer.calls import CallFormat, call_ids
 from toolformer.explanation import CallExplanation, ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -16,17 +16,14 @@ from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import weighted_loss, window_weights
 from toolformer.losses import ScoredCall, scorer_for
 
+# Of which the fixtures make windows.
+TEXTS = test_losses.TEXTS
 FORMS = [
     PAPERS_FORM,
     LossForm(weights=window_weights(7, are_linear=False)),
     LossForm(Placement.INLINE),
     LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
 ]
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
 
 
 def explain(model, windows, call, form, *, swapped_result=None, call_format=None):
@@ -96,35 +93,8 @@ def _ids(model, call, result) -> list[int]:
     return call_ids(model.tokenizer, call, result, call_format=CallFormat())
 
 
-def test_the_tokens_are_those_of_the_text_with_the_weights_of_the_form(llama, tokenizer):
-    windows = windows_of(tokenizer, *TEXTS)
-    call = ScoredCall("one", ("document-0", 0), 47, QUESTION, "here")
-    found = explain(llama, windows, call, PAPERS_FORM)
-    assert "".join(token.text for token in found.tokens) == TEXTS[0][47:]
-    assert [token.weight for token in found.tokens] == list(PAPERS_FORM.weights)
-    assert {token.with_swapped_result for token in found.tokens} == {None}
-    assert found.losses.loss_with_swapped_result is None
-
-
-def test_separator_and_arrow_are_written_as_they_were_scored(llama, tokenizer, tmp_path):
-    windows = windows_of(tokenizer, *TEXTS)
-    call_format = CallFormat(empty_result_keeps_arrow=False, separator=" ")
-    (call,) = (each for each in CALLS if each.position == 23)
-    scored = score(llama, windows, tmp_path / "a", [call], call_format=call_format)
-    found = explain(llama, windows, call, PAPERS_FORM, call_format=call_format)
-    assert dataclasses.astuple(found.losses) == pytest.approx(
-        dataclasses.astuple(scored[call.call_id]), abs=1e-4
-    )
-    ids = list(windows[0].ids)
-    z = prefix_ids(llama.tokenizer, call.call, None, call_format=call_format)
-    assert found.losses.loss_call_without_result == pytest.approx(
-        literal.prefix_loss(llama, z, ids, 23), abs=1e-4
-    )
-
-
 @pytest.mark.parametrize("form", [PAPERS_FORM, LossForm(Placement.INLINE)])
-def test_behind_the_last_token_there_is_nothing_to_explain(llama, tokenizer, form):
-    windows = windows_of(tokenizer, *TEXTS)
+def test_behind_the_last_token_there_is_nothing_to_explain(llama, windows, form):
     behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
     found = explain(llama, windows, behind, form, swapped_result="there")
     assert found == CallExplanation((), CallLosses(0.0, 0.0, 0.0, 0, 0.0))

@@ -5,31 +5,21 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, assert_close, score
+from tests.toolformer import test_losses
+from tests.toolformer.test_losses import CALLS, CASES, QUESTION, assert_close, score
 from toolformer import inline_losses
-from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
-from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, scorer_for
+from toolformer.losses import ScoredCall
 
+# Of which the fixtures make windows.
+TEXTS = test_losses.TEXTS
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
-
-
-@pytest.fixture(scope="module")
-def windows(tokenizer):
-    return windows_of(tokenizer, *TEXTS)
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
 
 
 @pytest.mark.parametrize("form", [PAPERS_WINDOW, LONG_WINDOW])
@@ -125,55 +115,10 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     assert llama.tokens_fed - before == expected
 
 
-def test_the_swapped_result_of_a_call_is_scored_at_its_place(llama, windows, tmp_path):
-    calls = [dataclasses.replace(call, result="elsewhere") for call in CALLS]
-    by_key = {(window.document_id, window.index): window for window in windows}
-    parameters = ScoringParameters(CallFormat(), PAPERS_WINDOW, 60)
-    losses = scorer_for(llama, by_key, parameters).score_results(
-        calls,
-        checkpoint=Checkpoint(tmp_path / "a", fingerprint="x"),
-        progress=lambda *_: None,
-    )
-    for call, (document, position, tool_call, _) in zip(CALLS, CASES, strict=True):
-        expected = literal.inline_loss(
-            llama,
-            _ids(llama, tool_call, "elsewhere"),
-            list(windows[document].ids),
-            position,
-            literal.WEIGHTS,
-        )
-        assert losses[call.call_id] == pytest.approx(expected, abs=1e-4)
-
-
-def test_pruning_changes_no_decision_and_one_baseline_needs_two_losses(llama, windows, tmp_path):
-    full = score(llama, windows, tmp_path / "full", form=PAPERS_WINDOW)
-    for baseline in Baseline:
-        for threshold in (0.0, 0.5, 1.5):
-            pruned = score(
-                llama,
-                windows,
-                tmp_path / f"{baseline}-{threshold}",
-                full_losses=False,
-                pruning_threshold=threshold,
-                form=PAPERS_WINDOW,
-                baseline=baseline,
-            )
-            for call_id, losses in full.items():
-                decisions = [
-                    decide(each, filtering_threshold=threshold, baseline=baseline)
-                    for each in (losses, pruned[call_id])
-                ]
-                assert decisions[0].is_kept == decisions[1].is_kept
-            if baseline is Baseline.WITHOUT_CALL:
-                assert {each.loss_call_without_result for each in pruned.values()} == {None}
-
-
 def test_a_call_behind_the_last_token_has_no_loss(llama, windows, tmp_path):
     behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
     scored = score(llama, windows, tmp_path / "a", [behind], form=PAPERS_WINDOW)["behind"]
     assert (scored.loss_without_call, scored.loss_with_result, scored.tokens_used) == (0.0, 0.0, 0)
-    decision = decide(scored, filtering_threshold=0.0)
-    assert decision.reason == FilterReason.NO_TEXT_AFTER_POSITION
 
 
 def test_interrupted_scoring_goes_on_and_memory_that_runs_out_halves_the_texts(

@@ -24,31 +24,33 @@ def test_vectors(vectors):
         assert positions == case["expected"]["positions"], case["id"]
 
 
-@given(probabilities=PROBABILITIES, threshold=st.floats(0, 1), count=st.integers(0, 8))
-def test_chosen_are_the_most_probable_ones_above_the_threshold(probabilities, threshold, count):
-    chosen = choose_positions(probabilities, sampling_threshold=threshold, positions_per_text=count)
+@given(
+    probabilities=PROBABILITIES,
+    threshold=st.floats(0, 1),
+    count=st.integers(0, 8),
+    forbidden=st.sets(st.integers(0, 8)),
+)
+def test_chosen_are_the_most_probable_allowed_ones_above_the_threshold(
+    probabilities, threshold, count, forbidden
+):
+    chosen = choose_positions(
+        probabilities,
+        sampling_threshold=threshold,
+        positions_per_text=count,
+        is_allowed=[position not in forbidden for position in range(len(probabilities))],
+    )
     assert chosen == sorted(set(chosen))
-    assert all(probabilities[position] > threshold for position in chosen)
-    above = [p for p, probability in enumerate(probabilities) if probability > threshold]
+    above = [
+        position
+        for position, probability in enumerate(probabilities)
+        if probability > threshold and position not in forbidden
+    ]
+    assert set(chosen) <= set(above)
     assert len(chosen) == min(count, len(above))
     for left_out in set(above) - set(chosen):
         for position in chosen:
             # Equal ones: the earlier wins.
             assert (probabilities[position], left_out) > (probabilities[left_out], position)
-
-
-@given(
-    pairs=st.lists(st.tuples(st.floats(0, 1), st.booleans())),
-    count=st.integers(1, 5),
-)
-def test_positions_that_are_not_allowed_take_no_places(pairs, count):
-    probabilities = [probability for probability, _ in pairs]
-    allowed = [is_allowed for _, is_allowed in pairs]
-    chosen = choose_positions(
-        probabilities, sampling_threshold=0.1, positions_per_text=count, is_allowed=allowed
-    )
-    silenced = [p if is_allowed else 0.0 for p, is_allowed in pairs]
-    assert chosen == choose_positions(silenced, sampling_threshold=0.1, positions_per_text=count)
 
 
 @pytest.mark.parametrize("probability", [0.05, math.nan])
@@ -94,23 +96,3 @@ def test_a_place_inside_a_character_takes_the_token_that_begins_it():
         found = proposed_positions([Proposal(offset)], start=0, text=text, offsets=window.offsets)
         assert found == {position: None}
     assert proposed_positions([Proposal(0)], start=0, text="x", offsets=[None]) == {}
-
-
-def test_windows_of_a_text_share_its_proposals_out():
-    text = "1 + 1 = 2 and 2 + 2 = 4, as 8 - 4 = 4."
-    windows = list(split_into_windows("d", text, byte_tokenizer(), window_tokens=12))
-    assert len(windows) > 3
-    proposals = [Proposal(offset) for offset in range(len(text))]
-    of_windows = [
-        proposed_positions(proposals, start=w.start, text=w.text, offsets=w.offsets)
-        for w in windows
-    ]
-    offsets = {
-        window.start + (window.offsets[position] or 0)
-        for window, found in zip(windows, of_windows, strict=True)
-        for position in found
-    }
-    # One place for a blank and the character behind it.
-    behind_blank = {n for n in range(1, len(text)) if text[n - 1] == " "}
-    begins_window = {window.start for window in windows}
-    assert offsets == set(range(len(text))) - behind_blank | (behind_blank & begins_window)

@@ -14,13 +14,10 @@ from toolformer.samples import (
     branch_uniforms,
     call_id,
     drop_misplaced,
-    forced_text,
     read_samples,
     sample_text_of,
 )
-from tools.calculator import Calculator
 from tools.errors import CallSyntaxError
-from tools.syntax import parse_sample
 
 PARAMETERS = sampling_parameters()
 PIECES = st.lists(
@@ -58,22 +55,6 @@ def test_the_end_of_a_call_is_its_first_mark(pieces, is_constrained):
         assert "[" not in inner
 
 
-@given(pieces=PIECES)
-def test_a_constrained_sample_is_a_call_only_if_it_closes_its_own_bracket(pieces):
-    sampled = "".join(pieces)
-    text = sample_text_of(sampled, "QA", is_constrained=True)
-    assert text.startswith("QA(")
-    try:
-        arguments = parse_sample(text, "QA")
-    except CallSyntaxError:
-        return
-    before_bracket = text[: text.index("]")]
-    # Either the brackets balance, or the model itself wrote the `]`.
-    is_balanced = before_bracket.count("(") == before_bracket.count(")")
-    assert is_balanced or "]" in sampled.partition("\n")[0]
-    assert arguments in sampled
-
-
 @pytest.mark.parametrize(
     ("sampled", "sample_text"),
     [
@@ -102,11 +83,6 @@ def test_the_text_of_a_constrained_sample(sampled, sample_text):
 )
 def test_the_text_of_a_free_sample(sampled, sample_text):
     assert sample_text_of(sampled, "QA", is_constrained=False) == sample_text
-
-
-def test_forced_text_of_both_ways_of_sampling():
-    assert forced_text("QA", is_constrained=True) == [" [", "QA("]
-    assert forced_text("QA", is_constrained=False) == [" ["]
 
 
 def refuse_letters(arguments: str) -> str:
@@ -159,21 +135,6 @@ def test_rows_tell_where_in_the_whole_text_the_call_stands(tokenizer):
     assert (row.document_id, row.window, row.position) == ("document-0", 1, 3)
     assert row.character_offset == windows[1].start + windows[1].offsets[3]
     assert row.call_probability == 0.25
-
-
-def test_a_position_inside_a_character_is_refused(tokenizer):
-    (window,) = windows_of(tokenizer, "é")
-    rows = read_samples(
-        window,
-        1,
-        0.5,
-        ["1)"],
-        tool_name="Calculator",
-        parse_arguments=refuse_letters,
-        parameters=PARAMETERS,
-    )
-    with pytest.raises(ValueError, match="Position 1 lies inside a character"):
-        list(rows)
 
 
 def test_keys_tell_samples_apart_and_are_the_same_in_every_process():
@@ -270,9 +231,3 @@ def test_what_was_dropped_before_keeps_its_reason():
     checked = drop_misplaced(samples, [window("d", 0, 0, "ab")], only_behind)
     assert [each.reason for each in checked] == ["look_ahead", "duplicate", "no_closing_bracket"]
     assert checked[1:] == samples[1:]
-
-
-def test_a_tool_that_takes_any_place_changes_nothing():
-    samples = [sample(0, "d", 0, 0), sample(1, "d", 0, 2)]
-    check_place = Calculator().check_place
-    assert drop_misplaced(samples, [window("d", 0, 0, "ab")], check_place) == samples

@@ -29,22 +29,11 @@ from toolformer.sampling import (
     sample_calls,
     sample_shard,
 )
-from tools.errors import CallSyntaxError
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
 PARAMETERS = sampling_parameters(positions_per_text=3)
 EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
-
-
-@pytest.fixture(scope="module")
-def windows(tokenizer):
-    return windows_of(tokenizer, *TEXTS)
-
-
-@pytest.fixture(scope="module")
-def each_windows(each_model):
-    return windows_of(each_model.tokenizer, *TEXTS)
 
 
 def call(
@@ -77,19 +66,37 @@ def text_of(row) -> str:
     return TEXTS[int(row.document_id.removeprefix("document-"))]
 
 
-def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, each_windows):
-    rows = call(each_model, each_windows, EVERYWHERE, takes_arguments=False)
+@pytest.mark.parametrize("prompt", [PROMPT, None])
+def test_call_probabilities_of_all_positions_equal_the_literal_ones(
+    each_model, each_windows, prompt
+):
+    rows = call(each_model, each_windows, EVERYWHERE, takes_arguments=False, prompt=prompt)
     for window in each_windows:
         places = [row.position for row in rows if row.document_id == window.document_id]
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
-        expected = literal.call_probability(each_model, PROMPT, text_of(row), row.position)
+        if prompt is None:
+            context = behind_start_token(each_model, row)
+            expected = 1.0
+            for token in each_model.tokenizer.encode(" ["):
+                scores = literal.next_token_log_probabilities(each_model, context)
+                expected *= float(scores[token].exp())
+                context.append(token)
+        else:
+            expected = literal.call_probability(each_model, prompt, text_of(row), row.position)
         assert row.call_probability == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("is_constrained", [True, False])
+def behind_start_token(model, row) -> list[int]:
+    """What is fed in front of a call without a prompt."""
+    return [model.bos_id, *model.tokenizer.encode(text_of(row))[: row.position]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_constrained"), [(PROMPT, True), (PROMPT, False), (None, True)]
+)
 def test_sampled_calls_equal_the_literal_ones(
-    each_model, each_windows, is_constrained, monkeypatch
+    each_model, each_windows, prompt, is_constrained, monkeypatch
 ):
     drawn = []
 
@@ -101,7 +108,7 @@ def test_sampled_calls_equal_the_literal_ones(
     parameters = dataclasses.replace(
         PARAMETERS, is_constrained=is_constrained, positions_per_text=2, temperature=1.0
     )
-    rows = call(each_model, each_windows, parameters)
+    rows = call(each_model, each_windows, parameters, prompt=prompt)
     assert len(rows) == 3 * 2 * 2
     forced = forced_text("QA", is_constrained=is_constrained)
     equal = 0
@@ -109,19 +116,19 @@ def test_sampled_calls_equal_the_literal_ones(
         uniforms = branch_uniforms(
             7, row.document_id, row.window, "QA", row.position, row.sample_index, count=8
         )
-        text = text_of(row)
-        tokens = literal.sample_one(
+        if prompt is None:
+            context = behind_start_token(each_model, row)
+            context += each_model.tokenizer.encode_pieces(forced)
+        else:
+            context = literal.sampling_context(
+                each_model, prompt, text_of(row), row.position, forced=forced
+            )
+        tokens = literal.sample_behind(
             each_model,
-            PROMPT,
-            text,
-            row.position,
-            forced=forced,
+            context,
             uniforms=list(uniforms),
             is_finished=CallReader(is_constrained).is_finished,
         )
-        context = literal.prompt_ids(each_model, PROMPT, text)
-        context += each_model.tokenizer.encode(text)[: row.position]
-        context += each_model.tokenizer.encode_pieces(forced)
         assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
         equal += branch.tokens == tokens
         assert row.sample_text == sample_text_of(
@@ -255,13 +262,6 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
     ]
 
 
-def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
-    rows = call(llama, windows, EVERYWHERE, takes_arguments=False)
-    last = len(windows[0].ids) - 1
-    places = {(row.document_id, row.position) for row in rows}
-    assert {("document-0", 0), ("document-0", last)} <= places
-
-
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
     prefix = len(encode("Calls.\nIn:"))
@@ -288,15 +288,6 @@ def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
     assert llama.tokens_fed - before == first_pass
 
 
-def test_a_text_without_allowed_positions_gets_no_calls(llama, tokenizer):
-    windows = windows_of(tokenizer, "[[[", "Rain.")
-    rows = call(llama, windows)
-    assert {row.document_id for row in rows} == {"document-1"}
-    before = llama.tokens_fed
-    assert call(llama, windows[:1]) == []
-    assert llama.tokens_fed > before
-
-
 def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(tokenizer):
     (window,) = windows_of(tokenizer, "é  [a] [")
     allowed = allowed_positions(window)
@@ -309,45 +300,6 @@ def test_a_forced_call_without_arguments_is_settled_without_sampling(llama, wind
     assert {row.sample_text for row in rows} == {"QA()]"}
     assert [row.sample_index for row in rows] == [0] * 9
     assert {(row.arguments, row.status) for row in rows} == {("", "parsed")}
-
-
-def test_a_free_call_without_arguments_is_sampled(llama, windows):
-    rows = call(
-        llama, windows, dataclasses.replace(PARAMETERS, is_constrained=False), takes_arguments=False
-    )
-    assert len(rows) == 18
-    assert {row.sample_text for row in rows} != {"QA()]"}
-
-
-def test_rows_are_ordered_by_window_position_and_sample(llama, windows):
-    rows = call(llama, windows)
-    keys = [(row.document_id, row.window, row.position, row.sample_index) for row in rows]
-    assert keys == sorted(keys)
-    assert len(set(keys)) == len(keys) == 18
-    for row in rows:
-        (window,) = [w for w in windows if w.document_id == row.document_id]
-        assert row.character_offset == window.offsets[row.position]
-
-
-def test_windows_of_one_text_are_told_apart(llama, tokenizer):
-    text = "Six times seven is 42. " * 3
-    windows = windows_of(tokenizer, text, window_tokens=24)
-    rows = call(llama, windows)
-    assert {row.window for row in rows} == {window.index for window in windows}
-    for row in rows:
-        window = windows[row.window]
-        assert row.character_offset == window.start + window.offsets[row.position]
-
-
-def test_arguments_are_those_the_tool_makes_of_them(llama, windows):
-    def refuse(arguments):
-        raise CallSyntaxError("never", "Never.")
-
-    parsed = call(llama, windows, parse=lambda arguments: "same")
-    refused = call(llama, windows, parse=refuse)
-    assert [row.sample_text for row in parsed] == [row.sample_text for row in refused]
-    settled = call(llama, windows, takes_arguments=False, parse=refuse)
-    assert {(row.status, row.reason) for row in settled} == {("dropped", "invalid_arguments")}
 
 
 @given(
@@ -370,12 +322,6 @@ def test_the_window_size_named_in_the_error_fits(prefix, window, new, context):
     else:
         copies = 1 if prefix.prompt is None else 2
         assert prefix.length + copies * window + new < context
-
-
-def test_a_text_without_a_prompt_is_counted_once():
-    check_context(PromptPrefix(None, 0, ()), 1024, 64, 2048)
-    with pytest.raises(SequenceTooLongError):
-        check_context(PromptPrefix(SplitPrompt.of(PROMPT), 1, ()), 1024, 64, 2048)
 
 
 def shard(model, windows, folder, *, progress=lambda done, total: None, per_batch=2, **changes):
@@ -453,21 +399,14 @@ def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows
     assert llama.tokens_fed == before
 
 
-def test_proposals_of_a_shard_follow_their_windows(llama, windows, tmp_path):
-    proposed = [{12: "a"}, {0: "b"}, {3: "c"}]
-    rows = shard(llama, windows, tmp_path / "a", proposed=proposed)
-    assert [(row.document_id, row.position, row.arguments) for row in rows] == [
-        ("document-0", 12, "a"),
-        ("document-1", 0, "b"),
-        ("document-2", 3, "c"),
-    ]
-    assert shard(llama, windows, tmp_path / "a", proposed=proposed) == rows
+def test_a_shard_is_sampled_without_feeding_a_prompt(llama, windows, tmp_path):
+    before = llama.tokens_fed
+    rows = shard(llama, windows[:1], tmp_path / "a", prompt=None, takes_arguments=False)
+    assert [row.status for row in rows] == ["parsed"] * 3
+    # The start token, and the text but for its last token, behind which nothing starts.
+    assert llama.tokens_fed - before == len(windows[0].ids)
 
 
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):
     with pytest.raises(SequenceTooLongError, match=rf"takes {CONTEXT_LENGTH}.*at most \d+"):
         shard(llama, windows, tmp_path / "a", window_tokens=300)
-
-
-def test_a_shard_without_windows_has_no_rows(llama, tmp_path):
-    assert shard(llama, [], tmp_path / "a") == []

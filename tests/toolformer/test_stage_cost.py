@@ -62,9 +62,3 @@ def test_what_was_spent_on_another_stage_does_not_count(tmp_path: Path):
     assert (
         CostMeter(cast(Any, Fed()), checkpoint=other).cost("sampling", candidates=0).tokens_fed == 0
     )
-
-
-def test_the_cost_is_no_finished_step(tmp_path: Path):
-    with pytest.raises(Killed):
-        work(tmp_path, until="third")
-    assert Checkpoint(tmp_path, fingerprint="a").resumed_steps == 2

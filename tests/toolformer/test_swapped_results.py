@@ -1,12 +1,27 @@
-import dataclasses
+"""Calls with the results of others, and how many of them are kept."""
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.toolformer.test_chance_level import call
+from toolformer.chance_level import KeptAgainstChance, chance_sample_size
+from toolformer.losses import ScoredCall
 from toolformer.swapped_results import SwappedResults
+from tools.protocol import ToolCall
 
 RESULTS = st.lists(st.sampled_from("abc"), max_size=30)
+
+
+def call(number: int, *, document: str | None = None, result: str | None = None) -> ScoredCall:
+    return ScoredCall(
+        call_id=f"call-{number}",
+        window=(document or f"document-{number}", 0),
+        position=number,
+        call=ToolCall("Calculator", f"{number} + 0"),
+        result=result or str(number),
+    )
 
 
 def test_the_result_of_a_call_does_not_depend_on_which_others_are_asked_for():
@@ -17,18 +32,6 @@ def test_the_result_of_a_call_does_not_depend_on_which_others_are_asked_for():
     for few in (ids[3:4], ids[::7]):
         assert SwappedResults(calls[::-1], seed=0).of(few) == {key: every[key] for key in few}
     assert SwappedResults(calls, seed=1).of(ids) != every
-
-
-def test_each_call_keeps_its_place_and_gets_the_result_of_the_named_other():
-    calls = {each.call_id: each for each in (call(n) for n in range(40))}
-    results = SwappedResults(list(calls.values()), seed=0)
-    first = results.of(calls)
-    second = results.second_of(list(first.values()))
-    for key, own in calls.items():
-        for swapped in (first[key], second[key]):
-            result = calls[swapped.other_call_id].result
-            assert swapped.call == dataclasses.replace(own, result=result)
-        assert len({own.result, first[key].call.result, second[key].call.result}) == 3
 
 
 @given(results=RESULTS, documents=st.integers(1, 5))
@@ -70,3 +73,49 @@ def test_the_sample_follows_from_seed_and_calls_whatever_their_order():
     assert SwappedResults(calls, seed=0).sample(4) == chosen[:4]
     same = [call(n, result="Today is Friday.") for n in range(30)]
     assert SwappedResults(same, seed=0).sample(10) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "size"), [(0, 0), (1, 1), (10, 10), (99, 10), (100, 10), (250, 25), (5000, 200)]
+)
+def test_the_sample_is_every_tenth_call_but_ten_where_there_are_as_many(calls, size):
+    assert chance_sample_size(calls, max_size=200) == size
+    assert chance_sample_size(calls, max_size=3) == min(size, 3)
+
+
+def share_above_chance(*, scored: int, own: float, swapped: float, alike: float) -> float:
+    """How often a test of random decisions says "above chance".
+
+    Args:
+        scored: calls.
+        own, swapped: how likely a call is kept with its own result, and with another.
+        alike: share of the calls in which one draw decides on both.
+    """
+    generator, runs, n = random.Random(0), 1000, chance_sample_size(scored, max_size=200)
+    above = 0
+    for _ in range(runs):
+        kept = kept_by_chance = both = sample_kept = 0
+        for place in range(scored):
+            draw = generator.random()
+            is_kept = draw < own
+            kept += is_kept
+            if place < n:
+                other_draw = draw if generator.random() < alike else generator.random()
+                kept_by_chance += other_draw < swapped
+                both += is_kept and other_draw < swapped
+                sample_kept += is_kept
+        found = KeptAgainstChance(kept, scored, kept_by_chance, n, both, sample_kept)
+        above += bool(found.is_above_chance)
+    return above / runs
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7])
+@pytest.mark.parametrize("share", [0.07, 0.25])
+def test_results_that_say_nothing_are_above_chance_in_one_of_twenty(share, alike):
+    found = share_above_chance(scored=464, own=share, swapped=share, alike=alike)
+    assert 0.02 <= found <= 0.07
+
+
+def test_results_of_which_half_help_are_above_chance():
+    assert share_above_chance(scored=464, own=0.5, swapped=0.05, alike=0.5) == 1.0
+    assert share_above_chance(scored=464, own=0.25, swapped=0.05, alike=0.5) > 0.95

@@ -19,11 +19,10 @@ from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
 from tests.conftest import REPOSITORY
 from tests.fakes import END, START
-from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.decoder import complete
-from toolformer.errors import ModelNotFoundError, SequenceTooLongError
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
@@ -175,36 +174,6 @@ def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
     assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
 
 
-def test_calls_of_a_batch_have_their_results_and_one_is_taken_back(model, tokenizer):
-    output = generate(model, tokenizer, list(PROMPTS), all_tools())
-    texts = [text.replace(END, "") for text in tokenizer.batch_decode(output)]
-    assert texts[:3] == list(LESSONS[:3])
-    assert texts[3].startswith("Ask my friend [Friend(me) -> (me) to yes]")
-    assert "[" not in texts[4]
-    (undone,) = decoded(model, tokenizer, [PROMPTS[4]], all_tools())[0].undone_calls
-    assert undone == (" [7", "not_a_call")
-
-
-@pytest.mark.parametrize("name", ["gpt2", "gptj", "gpt_neox", "granite", "llama_split"])
-def test_tokens_of_other_architectures_are_those_of_the_decoder(name):
-    theirs = ARCHITECTURES[name]()
-    tokenizer = theirs.tokenizer.backend
-    tokenizer.pad_token = END
-    prompts = list(PROMPTS[:3])
-    for tools in ([], all_tools()):
-        completions = decoded(theirs.model, tokenizer, prompts, tools, max_new_tokens=12)
-        output = generate(
-            theirs.model,
-            tokenizer,
-            prompts,
-            tools,
-            max_new_tokens=12,
-            call_top_k=1,
-            processing_class=tokenizer,
-        )
-        assert output.tolist() == padded(tokenizer, prompts, completions)
-
-
 @pytest.mark.model
 def test_tokens_of_the_embedded_model_are_those_of_the_decoder(embedded_model_path):
     model = AutoModelForCausalLM.from_pretrained(embedded_model_path)
@@ -271,11 +240,6 @@ def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
     assert output.tolist() == [[0, *completion.token_ids]]
 
 
-def test_prompt_that_leaves_no_room_is_named(model, tokenizer):
-    with pytest.raises(SequenceTooLongError, match="Prompt 1 has 400 tokens"):
-        generate(model, tokenizer, ["a", "a" * 400], all_tools())
-
-
 # --- what generate is told ----------------------------------------------------------------------
 
 
@@ -310,12 +274,6 @@ def test_sequences_come_in_an_object_where_one_is_asked_for(model, tokenizer):
     plain = generate(model, tokenizer, list(PROMPTS), all_tools())
     output = generate(model, tokenizer, list(PROMPTS), all_tools(), return_dict_in_generate=True)
     assert output.sequences.tolist() == plain.tolist()
-
-
-@pytest.mark.parametrize("changes", [{"call_top_k": 0}, {"max_calls": 0}, {"tools": None}])
-def test_calls_can_be_switched_off(model, tokenizer, changes):
-    off = generate(model, tokenizer, PROMPTS[0], **{"tools": all_tools(), **changes})
-    assert "[" not in tokenizer.decode(off[0])
 
 
 def test_limits_of_calls_and_results_are_taken(model, tokenizer):
@@ -381,13 +339,6 @@ def test_model_that_came_from_no_directory_needs_a_tokenizer(model, tokenizer):
         generate(model, tokenizer, PROMPTS[0])
     output = generate(model, tokenizer, PROMPTS[0], all_tools(), processing_class=tokenizer)
     assert tokenizer.decode(output[0]) == LESSONS[0] + END
-
-
-def test_directory_without_a_tokenizer_is_named(model, tokenizer, tmp_path):
-    model.save_pretrained(tmp_path / "bare")
-    bare = AutoModelForCausalLM.from_pretrained(tmp_path / "bare")
-    with pytest.raises(ModelNotFoundError, match="bare' cannot be loaded"):
-        generate(bare, tokenizer, PROMPTS[0])
 
 
 def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_path):

@@ -55,15 +55,6 @@ class Unnamed(Tool):
         raise AssertionError
 
 
-class LikeATool:
-    """Has the methods of a tool and is no subclass."""
-
-    name = "LikeATool"
-
-    def call_batch(self, requests):
-        raise AssertionError
-
-
 def generate(model, **changes):
     given = {"input_ids": torch.tensor([[5, 6], [7, 8]]), "max_new_tokens": 4, **changes}
     return model.generate(**given, custom_generate=toolformer_generate)
@@ -74,7 +65,6 @@ def generate(model, **changes):
     [
         ({"do_sample": True}, "settings of sample. Decoding with calls is greedy"),
         ({"num_beams": 2}, "settings of beam search"),
-        ({"num_beams": 2, "num_return_sequences": 2}, "settings of beam search"),
         ({"penalty_alpha": 0.6, "top_k": 4}, "settings of contrastive search"),
         ({"prompt_lookup_num_tokens": 2}, "settings of assisted generation"),
         ({"max_new_tokens": None, "max_length": 9}, "no max_new_tokens. Expected"),
@@ -82,12 +72,10 @@ def generate(model, **changes):
         ({"synced_gpus": True}, "synced_gpus"),
         ({"repetition_penalty": 1.2}, "RepetitionPenaltyLogitsProcessor"),
         ({"min_new_tokens": 2}, "MinNewTokensLengthLogitsProcessor"),
-        ({"bad_words_ids": [[9]]}, "NoBadWordsLogitsProcessor"),
         ({"logits_processor": [Halved()]}, "Halved, which change the probabilities"),
         ({"prefix_allowed_tokens_fn": lambda row, ids: [9]}, "PrefixConstrainedLogitsProcessor"),
         ({"stopping_criteria": [AtOnce()]}, "AtOnce among the stopping criteria"),
         ({"stopping_criteria": [MaxTimeCriteria(1.0)]}, "MaxTimeCriteria"),
-        ({"max_time": 1.0}, "MaxTimeCriteria"),
         ({"output_scores": True, "return_dict_in_generate": True}, "output_scores"),
         ({"output_hidden_states": True}, "output_hidden_states"),
         ({"cache_implementation": "static"}, "cache_implementation='static'"),
@@ -98,8 +86,6 @@ def generate(model, **changes):
         ({"attention_mask": torch.tensor([[1, 1], [1, 0]])}, "padding_side='left'"),
         ({"tools": ["Calculator"]}, "tools has 'Calculator', which is no tool"),
         ({"tools": [Calculator]}, "ready for use, as in tools="),
-        ({"tools": [print]}, "which is no tool"),
-        ({"tools": [LikeATool()]}, "derive your own from tools.base.Tool"),
         ({"tools": [Unnamed()]}, "None, a name that cannot be written"),
         ({"tools": [Calculator(), Calculator()]}, "'Calculator', a name that is there twice"),
         ({"tools": [Misnamed()]}, "'not-a-name', a name that cannot be written"),
@@ -110,11 +96,6 @@ def test_what_decoding_with_calls_cannot_do_is_named(model, changes, named):
     with pytest.raises(UnservedGenerationError) as refused:
         generate(model, **changes)
     assert named in str(refused.value)
-
-
-def test_an_assistant_model_is_refused(model, taught_directory):
-    with pytest.raises(UnservedGenerationError, match="assistant_model"):
-        generate(model, assistant_model=type(model).from_pretrained(taught_directory))
 
 
 def test_criteria_other_than_the_configured_ones_are_refused_though_of_the_same_kind(model):
@@ -136,23 +117,11 @@ def test_several_outcomes_are_refused(model):
         generate(model, max_new_tokens=4)
 
 
-def test_stop_strings_and_misspelt_arguments_are_refused_by_transformers(model):
-    with pytest.raises(ValueError, match="stop strings"):
-        generate(model, stop_strings=["."])
-    with pytest.raises(ValueError, match="call_topk"):
-        generate(model, call_topk=3)
-
-
 def test_model_in_training_mode_is_refused_and_left_as_it_is(model):
     model.train()
     with pytest.raises(UnservedGenerationError, match=r"call model\.eval\(\)"):
         generate(model)
     assert model.training
-
-
-def test_tool_that_cannot_run_here_is_named_before_anything_is_decoded(model):
-    with pytest.raises(ToolUnavailableError, match="it has left"):
-        generate(model, tools=[Calculator(), Away()])
 
 
 def test_what_transformers_prepares_itself_is_served(model):

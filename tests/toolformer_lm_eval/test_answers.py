@@ -43,13 +43,6 @@ def test_a_stop_text_cuts_no_call_and_the_answer_has_none():
     assert completion.stopped_by == "stop_text"
 
 
-def test_a_stop_text_before_a_call_ends_the_answer_there():
-    answers, _ = answers_of(["Q: 7, [Calculator(1.5 * 28) -> 42.0] 42."])
-    assert answers.to([("Q:", GREEDY)]) == [" 7"]
-    (completion,) = answers.completions.values()
-    assert not completion.calls
-
-
 def test_a_stop_text_with_a_call_in_its_midst_ends_the_answer_for_the_task():
     answers, _ = answers_of(["Q: so 4 [Calculator(2 * 21) -> 42.0]2!"])
     assert answers.to([("Q:", {"until": "42"})]) == [" so "]

@@ -95,16 +95,6 @@ def test_a_task_is_run_without_and_with_calls_and_compared(run, tmp_path):
     )
 
 
-def test_a_model_without_a_calibrated_value_makes_no_call(run, tmp_path, caplog):
-    file = tmp_path / "told.json"
-    null = "decoding.min_call_probability=null"
-    code, _, err = run("--output", str(file), "--set", null)
-    assert not code, err
-    (result,) = json.loads(file.read_text())["results"]
-    assert result["share with a call"] == 0
-    assert len([line for line in caplog.messages if "No call opens" in line]) == 1
-
-
 def test_a_blocked_tool_is_not_called_and_long_prompts_lose_their_beginnings(run, tmp_path):
     file = tmp_path / "told.json"
     code, out, err = run(
@@ -118,13 +108,6 @@ def test_a_blocked_tool_is_not_called_and_long_prompts_lose_their_beginnings(run
     assert told["blocked_tools"] == ["Calculator"]
     assert told["prompts_cut"] == ["6 times 7 is", "Twice 3.5 is"]
     assert [row["share with a call"] for row in told["results"]] == [0]
-
-
-def test_without_tools_there_is_one_column(run):
-    code, out, err = run("--no-tools", "--limit", "1")
-    assert not code, err
-    assert "tools off" in out
-    assert "tools on" not in out
 
 
 def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run, monkeypatch):

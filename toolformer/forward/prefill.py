@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, Start
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel, additive_mask
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
 from toolformer.forward.windows import Window
 
@@ -74,7 +74,7 @@ class ReadTexts:
 
         Args:
             starts: at least one.
-            tokens: of each continuation, at least one; padded to the longest.
+            tokens: tokens of each continuation, at least one; padded to the longest.
 
         Returns:
             Hidden states behind all tokens, shape `(continuations, longest, hidden)`; those behind
@@ -95,14 +95,13 @@ class ReadTexts:
         cache = DynamicCache(
             [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]
         )
-        mask = causal_mask(width, shared, model).repeat(len(tokens), 1, 1, 1)
-        is_hidden = torch.arange(shared)[None] >= visible[:, None]
-        mask[..., :shared].masked_fill_(
-            is_hidden[:, None, None].to(model.device), torch.finfo(mask.dtype).min
-        )
+        # A token sees the text in front of its continuation, and the continuation up to itself.
+        of_text = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
+        up_to_itself = torch.ones((width, width), dtype=torch.bool).tril()
+        can_see = torch.cat([of_text, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
         return model.hidden_states(
             input_ids.to(model.device),
             cache=cache,
-            attention_mask=mask,
+            attention_mask=additive_mask(can_see[:, None], model),
             position_ids=(visible[:, None] + torch.arange(width)).to(model.device),
         )

@@ -1,4 +1,5 @@
 import itertools
+import math
 import statistics
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import END, START, ScriptedModel, taught_model, tiny_model
+from tests.fakes import START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import CLOSED, DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import next_emission, read_open_call
@@ -60,29 +61,21 @@ def complete_one(model, prompt=PROMPT, *, run_calls=never, **changes):
     return completion
 
 
-def trigger_vectors():
-    import json
-    from pathlib import Path
-
-    path = Path(__file__).parents[2] / "vectors" / "vectors.json"
-    return json.loads(path.read_text())["trigger"]
-
-
 # --- the rule -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("vector", trigger_vectors(), ids=lambda vector: vector["id"])
-def test_trigger_agrees_with_the_vectors(vector):
-    inputs = vector["inputs"]
-    emitted = next_emission(
-        inputs["ranked_tokens"],
-        open_token=" [",
-        call_top_k=inputs["k"],
-        calls_so_far=inputs["calls_so_far"],
-        max_calls=1,
-        is_disabled=inputs["disabled"],
-    )
-    assert emitted == vector["expected"]["emit"]
+def test_trigger_agrees_with_the_vectors(vectors):
+    for vector in vectors["trigger"]:
+        inputs = vector["inputs"]
+        emitted = next_emission(
+            inputs["ranked_tokens"],
+            open_token=" [",
+            call_top_k=inputs["k"],
+            calls_so_far=inputs["calls_so_far"],
+            max_calls=1,
+            is_disabled=inputs["disabled"],
+        )
+        assert emitted == vector["expected"]["emit"], vector["id"]
 
 
 @given(st.permutations(range(6)), st.integers(0, 8), st.integers(0, 2), st.booleans())
@@ -97,18 +90,6 @@ def test_trigger_is_greedy_apart_from_the_opening_token(ranked, k, calls_so_far,
     )
     may_open = not is_disabled and calls_so_far == 0 and ranked.index(0) < k
     assert emitted == (0 if may_open else next(token for token in ranked if token))
-
-
-def test_trigger_names_the_problem_where_no_token_is_left():
-    rule = {"open_token": 7, "call_top_k": 1, "calls_so_far": 0, "max_calls": 1}
-    with pytest.raises(ValueError, match="at least two ranked tokens"):
-        next_emission([7], is_disabled=True, **rule)
-
-
-@pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
-def test_a_least_probability_that_is_none_is_refused(least):
-    with pytest.raises(ValueError, match="expected 0 to 1"):
-        parameters(min_call_probability=least)
 
 
 @pytest.mark.parametrize(
@@ -138,25 +119,6 @@ def test_text_that_may_still_become_a_call_is_waited_for(text):
 
 
 # --- decoding a call ----------------------------------------------------------------------------
-
-
-def test_result_is_inserted_and_the_text_goes_on_behind_it():
-    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3})
-    requests = []
-
-    def run_calls(pending):
-        requests.extend(pending)
-        return ["42"]
-
-    completion = complete_one(model, run_calls=run_calls)
-    assert completion.text == " [Calculator(6 * 7) -> 42] 42."
-    assert completion.text_without_calls == " 42."
-    assert completion.stopped_by == "end_of_text"
-    assert completion.undone_calls == ()
-    assert requests == [(0, ToolCall("Calculator", "6 * 7"))]
-    (call,) = completion.calls
-    assert (call.tool, call.arguments, call.result) == ("Calculator", "6 * 7", "42")
-    assert call.character_offset == 0
 
 
 def test_offsets_of_calls_put_them_back_into_the_text():
@@ -219,55 +181,6 @@ def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
     assert ranked == [0, *range(result_begins + 4, len(kinds))]
 
 
-def test_arguments_are_normalised_by_the_tools_parser():
-    quoted = PROMPT + ' [Calculator("6*7") -> 42] 42.'
-    model = ScriptedModel([quoted], {PROMPT: 1})
-    completion = complete_one(
-        model,
-        run_calls=answer("42"),
-        parse_arguments=lambda tool, text: text.replace("*", " * "),
-    )
-    assert completion.calls[0].arguments == "6 * 7"
-    assert PROMPT + completion.text == quoted
-
-
-def test_long_result_is_cut_at_a_word():
-    model = ScriptedModel([PLAIN, PROMPT + CALL + " forty] 42."], {PROMPT: 2})
-    completion = complete_one(model, run_calls=answer("forty two"), max_result_tokens=7)
-    assert completion.calls[0].result == "forty"
-    assert completion.text_without_calls == " 42."
-
-
-def test_token_ids_are_the_whole_output_with_its_call_and_its_end():
-    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3})
-    completion = complete_one(model, run_calls=answer("42"))
-    pieces = [CALL.removesuffix(" ->"), " ->", " 42", "]", " 42."]
-    assert list(completion.token_ids) == [*model.tokenizer.encode_pieces(pieces), 1]
-
-
-def test_given_tokens_of_a_prompt_are_fed_as_they_are():
-    # ` [` as two tokens, which no text is encoded to.
-    split = NETWORK.tokenizer.encode_pieces(["See", " ", "["])
-    text = NETWORK.tokenizer.decode(split)
-    assert text == "See ["
-    assert NETWORK.tokenizer.encode(text) != split
-    run = {"parameters": parameters(tools=(), max_new_tokens=1), "run_calls": never}
-    (completion,) = complete(NETWORK, [text], prompt_ids=[split], **run)
-    logits = whole_logits(NETWORK, [0, *split])[-1]
-    logits[NETWORK.tokenizer.encode(" [")] = -torch.inf
-    assert completion.token_ids == (int(logits.argmax()),)
-    assert completion.prompt == text
-
-
-def test_given_end_tokens_take_the_place_of_the_models_own():
-    (comma,) = ScriptedModel([]).tokenizer.encode(",")
-    run = {"parameters": parameters(tools=()), "run_calls": never, "end_ids": frozenset({comma})}
-    (completion,) = complete(ScriptedModel([PROMPT + " many, say."]), [PROMPT], **run)
-    assert (completion.text, completion.stopped_by) == (" many", "end_of_text")
-    (completion,) = complete(ScriptedModel([PROMPT + f" one{END} two,"]), [PROMPT], **run)
-    assert completion.text == f" one{END} two"
-
-
 # --- calls that are taken back ------------------------------------------------------------------
 
 
@@ -327,13 +240,6 @@ def test_first_token_that_an_enabled_tool_shares_is_not_masked():
     assert PROMPT + completion.text == WITH_CALL
 
 
-def test_all_tools_blocked_undoes_the_bracket_without_feeding_it():
-    model = ScriptedModel([PLAIN], {PROMPT: 2})
-    completion = complete_one(model, blocked_tools=TOOLS)
-    assert completion.undone_calls == ((" [", "blocked_tool"),)
-    assert not any("[" in context for context in model.contexts)
-
-
 # --- disabled calls and the end of the text -----------------------------------------------------
 
 
@@ -351,14 +257,6 @@ def test_length_limit_counts_tokens_outside_calls_only():
     completion = complete_one(model, run_calls=answer("42"), max_new_tokens=3)
     assert completion.text_without_calls == " 42"
     assert completion.stopped_by == "length"
-
-
-def test_stop_text_ends_the_output_and_is_left_out():
-    model = ScriptedModel([PLAIN, WITH_CALL + "\nMore"], {PROMPT: 2})
-    completion = complete_one(model, run_calls=answer("42"), stop_texts=("\n", "zzz"))
-    assert completion.text == CALL + " 42] 42."
-    assert completion.text_without_calls == " 42."
-    assert completion.stopped_by == "stop_text"
 
 
 def test_start_token_ends_the_text_too():
@@ -395,9 +293,13 @@ def test_too_long_prompt_is_named():
         complete(model, ["a" * (most + 1)], parameters=parameters(), run_calls=never)
 
 
-def test_parameters_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="max_new_tokens is 0; expected at least 1"):
-        parameters(max_new_tokens=0)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_new_tokens", 0), *(("min_call_probability", v) for v in (-0.1, 1.1, math.nan))],
+)
+def test_parameters_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match="expected"):
+        parameters(**{name: value})
 
 
 # --- batches ------------------------------------------------------------------------------------
@@ -435,64 +337,32 @@ def test_calls_that_are_pending_in_one_step_run_together():
     assert progress[-1] == (4, 4)
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 2, 3])
-def test_texts_that_end_make_room_for_others(pupil, rows_at_once):
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 14])
+@pytest.mark.parametrize("top_k", [1, 20])
+def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, monkeypatch, rows_at_once, top_k):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"] * 2
     run = {
-        "parameters": parameters(call_top_k=20, max_new_tokens=30),
+        "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
         "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
     }
-    progress = []
-    few_at_once = complete(
+    alone = [complete(pupil, [prompt], **run)[0] for prompt in prompts]
+    fed, progress = [], []
+    feed = RowCache.feed
+    monkeypatch.setattr(
+        RowCache, "feed", lambda cache, tokens: fed.append(len(tokens)) or feed(cache, tokens)
+    )
+    together = complete(
         pupil,
         prompts,
         rows_at_once=rows_at_once,
         progress=lambda done, total: progress.append((done, total)),
         **run,
     )
-    assert few_at_once == [complete(pupil, [prompt], **run)[0] for prompt in prompts]
+    assert together == alone
+    assert any(completion.undone_calls for completion in together)
+    assert max(fed) == rows_at_once
     assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})
     assert progress[-1] == (14, 14)
-
-
-def test_no_more_texts_are_fed_at_once_than_allowed(monkeypatch):
-    held = []
-    feed = RowCache.feed
-
-    def counted(cache, tokens):
-        held.append(len(tokens))
-        return feed(cache, tokens)
-
-    monkeypatch.setattr(RowCache, "feed", counted)
-    texts = [f"{number} is {'very ' * number}much." for number in range(9)]
-    completions = complete(
-        ScriptedModel(texts),
-        [f"{number} is" for number in range(9)],
-        parameters=parameters(max_new_tokens=80),
-        run_calls=never,
-        rows_at_once=4,
-    )
-    assert [each.prompt + each.text for each in completions] == texts
-    assert max(held) == 4
-
-
-def test_a_text_with_a_long_result_does_not_make_the_others_wait():
-    prompts = [f"{number} is" for number in range(8)]
-    long = "w" * 60
-    texts = [f"0 is [QA(a) -> {long}] so.", *(f"{prompt} plain." * 3 for prompt in prompts[1:])]
-    widths = []
-    model = ScriptedModel(texts)
-    hidden_states = model.hidden_states
-
-    def watched(input_ids, **named):
-        widths.append(tuple(input_ids.shape))
-        return hidden_states(input_ids, **named)
-
-    model.hidden_states = watched
-    completions = complete(model, prompts, parameters=parameters(), run_calls=answer(long))
-    assert [each.prompt + each.text for each in completions] == texts
-    # The prompts, the text that came back, and nothing else that is wider than a token.
-    assert [shape[0] for shape in widths if shape[1] > 1] == [8, 1]
 
 
 def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_share(monkeypatch):
@@ -545,17 +415,6 @@ def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, m
     assert (fed == []) == is_disabled
 
 
-def test_a_text_in_which_no_call_can_open_is_taken_over_whole():
-    model = ScriptedModel([PLAIN])
-    (plain,) = complete(model, [PROMPT], parameters=parameters(call_top_k=0), run_calls=never)
-    model.contexts.clear()
-    (again,) = complete(
-        model, [PROMPT], parameters=parameters(call_top_k=1), run_calls=never, without_calls=[plain]
-    )
-    assert again is plain
-    assert model.contexts == []
-
-
 def test_a_text_begins_again_where_its_first_call_opens(monkeypatch):
     model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
     disabled = parameters(call_top_k=0)
@@ -571,10 +430,6 @@ def test_a_text_begins_again_where_its_first_call_opens(monkeypatch):
     assert fed[0] == [[0, *model.tokenizer.encode(PROMPT + " many")]]
     # No call followed behind the bracket, so it was taken back.
     assert (again.text, len(again.undone_calls)) == (plain.text, 1)
-
-
-def test_no_prompts_give_no_completions():
-    assert complete(ScriptedModel([]), [], parameters=parameters(), run_calls=never) == []
 
 
 # --- with a real network ------------------------------------------------------------------------
@@ -721,19 +576,6 @@ def test_text_without_calls_never_holds_an_opening_of_two_tokens():
     completion = complete_one(model, "a", call_top_k=0, max_new_tokens=12)
     assert completion.text == " " * 12
     assert not completion.undone_calls
-
-
-def test_batch_equals_single_prompts(pupil):
-    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
-    for top_k in (1, 20):
-        run = {
-            "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
-            "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
-        }
-        together = complete(pupil, prompts, **run)
-        alone = [complete(pupil, [prompt], **run)[0] for prompt in prompts]
-        assert together == alone
-        assert any(completion.undone_calls for completion in together)
 
 
 @given(st.data())

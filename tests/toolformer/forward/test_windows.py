@@ -61,20 +61,6 @@ def test_a_window_is_at_least_three_quarters_full(tokenizer):
     assert all(len(window.ids) >= 30 for window in windows[:-1])
 
 
-def test_a_text_that_fits_is_one_window(tokenizer):
-    (window,) = split(tokenizer, "Six times seven.", 16)
-    assert (window.text, window.start, len(window.ids)) == ("Six times seven.", 0, 16)
-
-
-def test_a_text_without_spaces_is_cut_between_characters(tokenizer):
-    windows = split(tokenizer, "中" * 10, 7)
-    assert [window.text for window in windows] == ["中中"] * 5
-
-
-def test_characters_wider_than_a_window_move_on_one_by_one(tokenizer):
-    assert [window.text for window in split(tokenizer, "🌋🌋a", 2)] == ["🌋", "🌋", "a"]
-
-
 def test_a_window_does_not_depend_on_what_lies_far_behind_it(tokenizer):
     text = "The bakery sold bread. " * 3
     alone = split(tokenizer, text + "x" * 500, 32)[0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.question_answering.answer_spans import answer_key, answer_spans, span_tree
+from toolformer.question_answering.answer_spans import answer_key, answer_spans
 
 
 def spans(text: str, question: str = "what?", max_words: int = 4) -> list[str]:
@@ -60,12 +60,3 @@ def test_every_span_is_in_the_text_distinct_and_short(text, question, max_words)
 )
 def test_spellings_of_one_answer_have_one_key(left, right):
     assert answer_key(left) == answer_key(right)
-
-
-def test_the_tree_holds_each_span_at_the_end_of_its_tokens():
-    root = span_tree(["a", "ab", "c"], [[1], [1, 2], [3]])
-    assert root.spans == []
-    assert root.children[1].spans == ["a"]
-    assert root.children[1].children[2].spans == ["ab"]
-    assert root.children[3].spans == ["c"]
-    assert root.children[3].children == {}

@@ -117,24 +117,6 @@ def test_an_answer_does_not_depend_on_the_batch(directory):
     assert together[2] is None
 
 
-def test_answers_are_no_longer_than_asked(directory):
-    made = reader(directory, answer_tokens=1)
-    (answer,) = made.read([(QUESTION, PASSAGES)])
-    assert answer is None or len(answer.text.split()) == 1
-
-
-def test_it_is_described_without_being_loaded(directory):
-    made = reader(directory)
-    made.check_available()
-    assert made.version() == "fusion-in-decoder 1 max_tokens=64 answer_tokens=5 model=tiny"
-    assert "_loaded" not in vars(made)
-
-
-def test_a_folder_without_a_checkpoint_is_unavailable(tmp_path):
-    with pytest.raises(ToolUnavailableError, match=r"question_answering\.reader"):
-        reader(tmp_path).check_available()
-
-
 def test_damaged_weights_are_said(directory, tmp_path):
     shutil.copytree(directory, tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")

@@ -181,12 +181,3 @@ def test_an_address_without_a_driver_says_how_to_get_it(address, package, monkey
     with pytest.raises(SourceError, match=f"pip install '{package}'") as raised:
         list_files(source(address))
     assert is_one_paragraph(raised.value)
-
-
-def test_an_address_of_a_hub_without_network_is_a_source_error(monkeypatch):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(SourceError, match=r"hf://datasets/o/n/x\.jsonl.*cannot be read") as raised:
-        list_files(source("hf://datasets/o/n/x.jsonl"))
-    assert is_one_paragraph(raised.value)

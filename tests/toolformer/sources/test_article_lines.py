@@ -70,19 +70,6 @@ def test_a_line_that_is_no_article_is_named(tmp_path, line):
         next(articles)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "compress"), [(".gz", gzip.compress), (".zst", zstandard.compress)]
-)
-def test_a_damaged_file_is_named(tmp_path, suffix, compress):
-    file = written(tmp_path / "a.jsonl", *[PLAIN] * 100)
-    content = bytearray(compress((tmp_path / "a.jsonl").read_bytes()))
-    content[20:40] = bytes(20)
-    (tmp_path / f"b.jsonl{suffix}").write_bytes(content)
-    file = replace(file, path=str(tmp_path / f"b.jsonl{suffix}"))
-    with pytest.raises(SourceError, match="cannot be read to their end"):
-        list(read_articles(file))
-
-
 def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
     file = written(tmp_path / "a.jsonl", PLAIN)
     content = (tmp_path / "a.jsonl").read_bytes()
@@ -93,10 +80,3 @@ def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
     assert next(articles).title == "Café"
     with pytest.raises(SourceError, match="ends in the middle of a frame"):
         next(articles)
-
-
-def test_a_file_that_went_meanwhile_is_named(tmp_path):
-    file = written(tmp_path / "a.jsonl", PLAIN)
-    (tmp_path / "a.jsonl").unlink()
-    with pytest.raises(SourceError, match=r"a\.jsonl.*No such file"):
-        next(read_articles(file))

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ from toolformer.sources.ingestion import (
     stale_sources,
 )
 from toolformer.sources.manifest import Manifest, manifest_path
-from toolformer.sources.records import ParsedDocument, Rejection
+from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 
 
@@ -76,34 +75,6 @@ def test_records_are_cut_into_shards_in_order(folder, source_of, write_jsonl):
     assert contents(folder) == [*expected, "invalid_json", "Last 0."]
 
 
-def test_a_rejected_record_is_kept_with_reason_and_excerpt(folder, source_of, write_jsonl):
-    update(folder, source_of(write_jsonl("a.jsonl", [*texts(1), '{"body": "x"}'])))
-    _, rejection = texts_of(folder, Manifest.load(folder).entry("shard-00000"))
-    assert isinstance(rejection, Rejection)
-    assert (rejection.source_offset, rejection.reason) == (1, "missing_text")
-    assert rejection.excerpt == '{"body": "x"}'
-
-
-def test_a_context_that_is_named_later_cuts_the_source_anew(folder, source_of, write_jsonl):
-    path = write_jsonl("a.jsonl", [{"text": "4.", "question": "2 + 2?"}, *texts(1)])
-    update(folder, source_of(path))
-    result = update(folder, source_of(path, context_column="question"))
-    assert (keys(result.added), keys(result.retired)) == (["shard-00001"], ["shard-00000"])
-    document, rejection = texts_of(folder, Manifest.load(folder).entry("shard-00001"))
-    assert isinstance(document, ParsedDocument)
-    assert (document.text, document.context) == ("4.", "2 + 2?")
-    assert isinstance(rejection, Rejection)
-    assert rejection.reason == "missing_context"
-
-
-def test_a_shard_can_span_small_files(folder, source_of, tmp_path):
-    (tmp_path / "texts").mkdir()
-    for number in range(5):
-        (tmp_path / f"texts/{number}.txt").write_text(f"Text {number}.")
-    result = update(folder, source_of(tmp_path / "texts", shard_size=3))
-    assert [entry.records for entry in result.added] == [3, 2]
-
-
 def test_the_same_ingest_twice_registers_and_reads_nothing(
     folder, source_of, write_jsonl, monkeypatch
 ):
@@ -115,26 +86,6 @@ def test_the_same_ingest_twice_registers_and_reads_nothing(
     assert (second.added, second.retired, second.rejected_sources) == ([], [], {})
     assert kept(folder, second) == keys(first.added)
     assert manifest_path(folder).read_bytes() == before
-
-
-def test_a_touched_file_changes_nothing(folder, source_of, write_jsonl):
-    path = write_jsonl("a.jsonl", texts(7))
-    first = update(folder, source_of(path))
-    os.utime(path, ns=(1, 1))
-    second = update(folder, source_of(path))
-    assert (second.added, second.retired) == ([], [])
-    assert kept(folder, second) == keys(first.added)
-
-
-def test_appended_records_cost_only_the_last_shard(folder, source_of, write_jsonl):
-    path = write_jsonl("a.jsonl", texts(7))
-    update(folder, source_of(path))
-    write_jsonl("a.jsonl", texts(10))
-    result = update(folder, source_of(path))
-    assert kept(folder, result) == ["shard-00000", "shard-00001"]
-    assert keys(result.retired) == ["shard-00002"]
-    assert keys(result.added) == ["shard-00003", "shard-00004"]
-    assert contents(folder) == [f"Text {number}." for number in range(10)]
 
 
 def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(
@@ -154,20 +105,33 @@ def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(
     assert keys(update(folder, source_of(path)).added) == ["shard-00003"]
 
 
-@pytest.mark.parametrize("change", [{"text_column": "body"}, {"shard_size": 2}])
-def test_other_settings_cut_anew(folder, source_of, write_jsonl, change):
-    path = write_jsonl("a.jsonl", [{"text": f"t{n}", "body": f"b{n}"} for n in range(6)])
-    update(folder, source_of(path))
-    result = update(folder, source_of(path, **change))
-    assert keys(result.retired) == ["shard-00000", "shard-00001"]
-    assert result.added[0].key == "shard-00002"
+BODIES = [{"text": f"t{n}", "body": f"b{n}"} for n in range(6)]
 
 
-def test_a_raised_limit_keeps_the_full_shards(folder, source_of, write_jsonl):
-    path = write_jsonl("a.jsonl", texts(9))
-    update(folder, source_of(path, limit=3))
-    result = update(folder, source_of(path, limit=6))
-    assert (kept(folder, result), keys(result.added)) == (["shard-00000"], ["shard-00001"])
+@pytest.mark.parametrize(
+    ("records", "settings", "then", "changed", "kept_keys", "retired", "added"),
+    [
+        # Appended records cost only the last shard.
+        (texts(7), {}, texts(10), {}, "01", "2", "34"),
+        # A raised limit keeps the full shards.
+        (texts(9), {"limit": 3}, texts(9), {"limit": 6}, "0", "", "1"),
+        # Other settings cut anew.
+        (BODIES, {}, BODIES, {"text_column": "body"}, "", "01", "23"),
+        (BODIES, {}, BODIES, {"context_column": "body"}, "", "01", "23"),
+        (BODIES, {}, BODIES, {"shard_size": 2}, "", "01", "234"),
+    ],
+)
+def test_of_a_source_that_changed_only_other_shards_are_cut(
+    folder, source_of, write_jsonl, records, settings, then, changed, kept_keys, retired, added
+):
+    path = write_jsonl("a.jsonl", records)
+    update(folder, source_of(path, **settings))
+    write_jsonl("a.jsonl", then)
+    result = update(folder, source_of(path, **changed))
+    found = (kept(folder, result), keys(result.retired), keys(result.added))
+    assert found == tuple(
+        [f"shard-0000{n}" for n in names] for names in (kept_keys, retired, added)
+    )
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
@@ -251,15 +215,6 @@ def test_every_nth_shard_is_held_out_for_good(folder, source_of, write_jsonl):
     update(folder, source_of(path), held_out_every=5)
     held_out = [entry.is_held_out for entry in Manifest.load(folder).shards]
     assert held_out == [False, True, False, True, False]
-
-
-def test_the_same_input_gives_the_same_shards_everywhere(tmp_path, source_of, write_jsonl):
-    source = source_of(write_jsonl("a.jsonl", [*texts(5), "{broken", "null"]))
-    homes = [tmp_path / "one", tmp_path / "two"]
-    first, second = (update(home, source).added for home in homes)
-    assert first == second
-    for entry in first:
-        assert texts_of(homes[0], entry) == texts_of(homes[1], entry)
 
 
 def test_an_interrupted_update_registers_nothing_half_done(
@@ -384,24 +339,6 @@ def test_texts_without_their_manifest_are_refused_and_stay(folder, source_of, wr
     assert update(folder, source).added == []
 
 
-def test_lost_texts_come_back_under_their_key(folder, source_of, write_jsonl):
-    source = source_of(write_jsonl("a.jsonl", texts(6)))
-    (_, entry) = update(folder, source).added
-    text_file(folder, entry.key).unlink()
-    assert stale_sources(folder, [source], stored_texts(folder))[0] == [source]
-    result = update(folder, source)
-    assert (result.added, result.retired, len(kept(folder, result))) == ([], [], 2)
-    assert len(texts_of(folder, entry)) == 3
-
-
-def test_a_shard_that_never_was_is_told_from_those_there_are(folder, source_of, write_jsonl):
-    with pytest.raises(ShardNotFoundError, match="none yet"):
-        Manifest.load(folder).entry("shard-00000")
-    update(folder, source_of(write_jsonl("a.jsonl", texts(6))))
-    with pytest.raises(ShardNotFoundError, match="shard-00000 to shard-00001"):
-        Manifest.load(folder).entry("shard-00009")
-
-
 @pytest.mark.parametrize("content", ["", "[]", '{"version": 99}', json.dumps({"version": 1})])
 def test_a_damaged_manifest_is_not_overwritten(folder, content):
     folder.mkdir(parents=True)
@@ -425,13 +362,6 @@ def test_a_full_disk_leaves_what_was_registered(folder, source_of, write_jsonl, 
     assert keys(Manifest.load(folder).active_shards) == ["shard-00000"]
     assert stored_keys(folder) == {"shard-00000"}
     assert files_in(folder) == {"manifest.json"}
-
-
-def test_progress_is_told_after_each_shard(folder, source_of, write_jsonl):
-    seen: list[int] = []
-    source = source_of(write_jsonl("a.jsonl", texts(7)))
-    update(folder, source, progress=lambda _name, records: seen.append(records))
-    assert seen == [3, 6, 7]
 
 
 def test_built_in_starter_texts_all_parse_with_a_date(folder):

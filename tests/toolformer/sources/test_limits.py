@@ -13,7 +13,7 @@ from tests.faults.bombs import (
     zstandard_window_of_two_gigabytes,
 )
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-from tests.toolformer.sources.test_readers import outcomes
+from tests.toolformer.sources.test_readers import outcomes, parsed
 from toolformer.sources import compression, readers
 from toolformer.sources.compression import decompressed
 from toolformer.sources.readers import read_raw_records
@@ -114,8 +114,6 @@ def test_long_but_regular_markup_is_parsed():
 
 
 def test_a_title_without_end_is_none(source_of, write_jsonl):
-    from tests.toolformer.sources.test_readers import parsed
-
     path = write_jsonl("a.jsonl", [{"text": "x", "title": "t" * 20_000, "url": "u"}])
     (document,) = parsed(source_of(path))
     assert isinstance(document, ParsedDocument)

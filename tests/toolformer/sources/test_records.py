@@ -10,7 +10,6 @@ from toolformer.sources.records import (
     RawRecord,
     Rejection,
     document_id,
-    excerpt_of,
     parse_record,
 )
 from toolformer.sources.source import Source
@@ -93,13 +92,6 @@ def test_a_context_stands_beside_its_text_as_written():
     assert (document.text, document.context) == ("4.", " 2 + 2?\n")
 
 
-@pytest.mark.parametrize("question", ["", " \\n", "\\u0000"])
-def test_an_empty_context_is_none(question):
-    document = parse_line(f'{{"text": "4.", "question": "{question}"}}', WITH_CONTEXT)
-    assert isinstance(document, ParsedDocument)
-    assert document.context is None
-
-
 def test_a_context_counts_only_where_its_column_is_named():
     document = parse_line('{"text": "4.", "context": "2 + 2?"}')
     assert isinstance(document, ParsedDocument)
@@ -164,15 +156,6 @@ def test_any_line_gives_a_document_or_a_storable_rejection(line):
         parsed.excerpt.encode()
 
 
-def test_excerpt_of_a_long_line_stays_short():
-    assert excerpt_of("x" * 10**6) == "x" * 200
-
-
 def test_document_ids_do_not_change_between_releases():
     assert document_id("texts.jsonl", 0) == "9e9a04a2dcf5567609330f667512a614"
     assert document_id("wikipedia-excerpt", 12, 3) == "6719f0e80ea6a749b56bdb54c9a721d3"
-
-
-def test_document_ids_of_different_places_differ():
-    places = [("a", 1), ("a", 11), ("a1", 1), ("a", 1, 0), ("a", 1, 1)]
-    assert len({document_id(*place) for place in places}) == len(places)

@@ -1,22 +1,18 @@
 """Sources in an S3 store: read as local ones are, and told apart by their ETags."""
 
-import bz2
-import gzip
 import io
 
 import pytest
 
 from tests.s3 import CREDENTIALS, Store, running_store
-from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.toolformer.sources.kept_texts import stored_keys, update
 from toolformer.sources import files
-from toolformer.sources.articles import read_articles
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files, open_stored
 from toolformer.sources.ingestion import STAGED
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.readers import read_raw_records
-from toolformer.sources.source import Source, normalised_path
+from toolformer.sources.source import Source
 
 LINES = b'{"text": "One."}\n{"text": "Two."}\n'
 
@@ -69,24 +65,6 @@ def test_a_file_is_read_by_its_name_its_folder_or_a_pattern(store, path):
     assert [file.name for file in list_files(source(path))] == ["s3://corpus/web/a.jsonl"]
 
 
-def test_a_folder_made_in_a_browser_is_no_file(store):
-    store.make_folder("corpus", "web")
-    store.put("corpus", "web/a.jsonl", LINES)
-    assert len(texts("s3://corpus/*/*.jsonl")) == len(texts("s3://corpus")) == 2
-
-
-def test_odd_names_are_names(store):
-    store.put("corpus", "a b/ü#?%.jsonl", LINES)
-    (file,) = list_files(source("s3://corpus/a b"))
-    assert file.name == "s3://corpus/a b/ü#?%.jsonl"
-    assert len(texts("s3://corpus/a b")) == 2
-
-
-def test_a_compressed_file_is_read_from_the_store(store):
-    store.put("corpus", "a.jsonl.gz", gzip.compress(LINES))
-    assert texts("s3://corpus/a.jsonl.gz") == ['{"text": "One."}', '{"text": "Two."}']
-
-
 def test_parquet_is_read_from_the_store(store):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -101,19 +79,6 @@ def test_a_file_larger_than_one_request_is_whole(store):
     lines = b"".join(b'{"text": "%07d %s"}\n' % (number, b"x" * 1000) for number in range(12_000))
     store.put("corpus", "a.jsonl", lines)
     assert "".join(f"{line}\n" for line in texts("s3://corpus/a.jsonl")).encode() == lines
-
-
-def test_the_dump_behind_the_index_may_lie_in_the_store(store):
-    page = page_xml("Chat", "Le chat dort. " * 30)
-    xml = (DUMP_HEAD + page + "</mediawiki>").encode()
-    store.put("corpus", "frwiki.xml.bz2", bz2.compress(xml))
-    store.put(
-        "corpus", "articles.jsonl.gz", gzip.compress(b'{"title": "Chat", "text": "Il dort."}')
-    )
-    (dump,) = list_files(source("s3://corpus/frwiki.xml.bz2", format="wikipedia-dump"))
-    assert [article.title for article in read_articles(dump)] == ["Chat"]
-    (lines,) = list_files(source("s3://corpus/articles.jsonl.gz"))
-    assert [article.title for article in read_articles(lines)] == ["Chat"]
 
 
 def test_the_identity_is_the_etag_and_needs_no_byte_of_the_file(store, monkeypatch):
@@ -140,10 +105,6 @@ def test_ingesting_again_cuts_only_what_changed(store, tmp_path):
     assert [entry.source for entry in result.retired] == ["s3://corpus/b/*.jsonl"]
 
 
-def test_a_path_in_a_store_keeps_its_two_slashes():
-    assert normalised_path("s3://corpus/a/*.jsonl") == "s3://corpus/a/*.jsonl"
-
-
 def test_a_missing_bucket_a_missing_key_and_an_empty_bucket_are_told_apart(store):
     with pytest.raises(SourceError, match="the store has no bucket 'nosuch'"):
         list_files(source("s3://nosuch/a.jsonl"))
@@ -155,13 +116,6 @@ def test_a_missing_bucket_a_missing_key_and_an_empty_bucket_are_told_apart(store
         list_files(source("s3://corpus/*.jsonl"))
     with pytest.raises(SourceError, match="'s3://corpus' is empty"):
         list_files(source("s3://corpus"))
-
-
-def test_access_that_is_refused_names_the_variables(store, monkeypatch):
-    store.put("corpus", "a.jsonl", LINES)
-    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    with pytest.raises(SourceError, match=r"refuses access to the bucket 'corpus'.*AWS_ACCESS_KEY"):
-        list_files(source("s3://corpus/a.jsonl"))
 
 
 def test_missing_credentials_are_named(store, monkeypatch):

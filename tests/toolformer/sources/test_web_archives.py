@@ -118,11 +118,6 @@ def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(archive, cu
     assert outcomes(archive(whole)) == ["Été 0.\n", "Été 1.\n"]
 
 
-def test_truncated_gzip_is_told_with_the_texts_before_it(archive):
-    content = gzip.compress(FIRST) + gzip.compress(SECOND)[:-60]
-    assert outcomes(archive(content, "a.wet.gz")) == ["Été 0.\n", "truncated_source"]
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -145,10 +140,3 @@ def test_a_file_that_is_no_archive_is_refused(archive):
             parsed(archive(content))
     with pytest.raises(SourceError, match="is empty"):
         parsed(archive(INFO))
-
-
-def test_names_of_columns_do_not_matter_to_archives(archive):
-    settings = {"text_column": "body", "url_column": None, "date_column": "day"}
-    (document,) = parsed(archive(FIRST, **settings))
-    assert isinstance(document, ParsedDocument)
-    assert (document.text, document.url) == ("Été 0.\n", URL)

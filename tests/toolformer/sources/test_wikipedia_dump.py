@@ -5,7 +5,7 @@ import pytest
 
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from toolformer.sources.articles import article_url, read_articles
-from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, list_files
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.reasons import Tally
@@ -137,12 +137,6 @@ def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, source_of):
         list(read_articles(dump_file(plain)))
 
 
-def test_other_xml_is_no_dump(tmp_path, source_of):
-    (tmp_path / "a.xml").write_text("<html><body/></html>")
-    with pytest.raises(SourceError, match=r"cannot be read: .*the XML has no page"):
-        parsed(source_of(tmp_path / "a.xml"))
-
-
 @pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon", "base64", "punycode"])
 def test_dump_in_an_encoding_that_cannot_be_read_is_named(tmp_path, source_of, encoding):
     path = tmp_path / "a.xml"
@@ -159,11 +153,6 @@ def test_page_of_unclosed_templates_is_rejected_without_parsing_it(tmp_path, sou
     (rejection,) = parsed(source_of(tmp_path / "a.xml"))
     assert isinstance(rejection, Rejection)
     assert rejection.reason == "unparsable_markup"
-
-
-def test_missing_dump_is_named(tmp_path):
-    with pytest.raises(SourceNotFoundError, match=r"There is no source .*enwiki"):
-        dump_file(tmp_path / "enwiki.xml.bz2")
 
 
 @pytest.mark.slow

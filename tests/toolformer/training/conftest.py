@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
-from tests.toolformer.training.tiny import save_base
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, save_base
+from toolformer.training.finetuning import StepReport, finetune
 
 
 @pytest.fixture(scope="session")
@@ -8,3 +11,44 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_base(folder)
     return folder
+
+
+@pytest.fixture
+def run(base, tmp_path):
+    """Finetune with few words, stopped at a step as by a kill; gives the result and the reports."""
+
+    def run(
+        name="tuned",
+        rows=ROWS,
+        development=DEVELOPMENT,
+        model=base,
+        *,
+        stop_at=None,
+        told=lambda step: None,
+        parameters=PARAMETERS,
+        **changes,
+    ) -> tuple:
+        reports: list[StepReport] = []
+
+        def report(step: StepReport) -> None:
+            reports.append(step)
+            told(step)
+            if step.step == stop_at:
+                raise KeyboardInterrupt
+
+        result = finetune(
+            model,
+            tmp_path / name,
+            rows,
+            development,
+            parameters=replace(parameters, **changes),
+            bos_token=None,
+            resume_folder=tmp_path / f"{name}-state",
+            fingerprint="f1",
+            facts={"calls": 5},
+            report=report,
+            device="cpu",
+        )
+        return result, reports
+
+    return run

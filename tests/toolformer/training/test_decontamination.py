@@ -28,10 +28,6 @@ def index() -> NgramIndex:
     return index
 
 
-def test_a_passage_inside_a_longer_text_is_found(index):
-    assert overlap(index, f"He wrote: “{PASSAGE}” Then he left.") == "lighthouses"
-
-
 def test_case_punctuation_and_line_breaks_make_no_difference(index):
     changed = PASSAGE.upper().replace(" ", "\n - ").replace(",", " …")
     assert overlap(index, changed) == "lighthouses"
@@ -42,13 +38,6 @@ def test_twelve_shared_words_are_not_enough_and_thirteen_are():
     index.add("numbers", words(40))
     assert overlap(index, f"so {words(12)} so") is None
     assert overlap(index, f"so {words(13)} so") == "numbers"
-
-
-def test_the_last_n_words_of_a_text_count_too():
-    index = NgramIndex(n=3)
-    index.add("letters", "a b c d")
-    assert overlap(index, "x b c d") == "letters"
-    assert len(index) == 2
 
 
 def test_the_first_shared_words_are_told_as_they_are_compared():

@@ -2,17 +2,15 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, weights
-from toolformer.errors import TrainingError
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, weights
 from toolformer.forward.language_model import LanguageModel
-from toolformer.training import low_rank
-from toolformer.training.finetuning import finetune
 
 pytestmark = pytest.mark.slow
 
@@ -21,37 +19,8 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 @pytest.fixture
-def run(base, tmp_path):
-    def run(name="tuned", stop_at=None, **changes):
-        reports = []
-
-        def report(step):
-            reports.append(step)
-            if step.step == stop_at:
-                raise KeyboardInterrupt
-
-        result = finetune(
-            base,
-            tmp_path / name,
-            ROWS,
-            DEVELOPMENT,
-            parameters=replace(SETTINGS, **changes),
-            bos_token=None,
-            resume_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            facts={},
-            report=report,
-            device="cpu",
-        )
-        return result, reports
-
-    return run
-
-
-def test_without_the_package_the_command_that_installs_it_is_named(run, monkeypatch):
-    monkeypatch.setattr(low_rank, "find_spec", lambda _: None)
-    with pytest.raises(TrainingError, match=r"pip install 'peft>=0\.21,<0\.22'"):
-        run()
+def run(run):
+    return partial(run, parameters=SETTINGS)
 
 
 @pytest.mark.skipif(find_spec("peft") is None, reason="needs the package peft")

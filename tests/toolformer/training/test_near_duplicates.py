@@ -38,20 +38,6 @@ def test_case_punctuation_and_line_breaks_make_no_difference():
     assert index.find_or_add(2, "SIX crates\n\nof 24 (sold before noon)") == Similar(1, 1.0)
 
 
-def test_a_short_text_is_like_the_same_words_alone():
-    index = NearDuplicateIndex(0.5)
-    index.find_or_add(1, "Six crates.")
-    assert index.find_or_add(2, "six crates") == Similar(1, 1.0)
-    assert index.find_or_add(3, "six crates more") is None
-
-
-@pytest.mark.parametrize("empty", ["", " \n", "… – !?"])
-def test_texts_without_words_are_like_no_other(empty: str):
-    index = NearDuplicateIndex(0.5)
-    assert index.find_or_add(1, empty) is None
-    assert index.find_or_add(2, empty) is None
-
-
 def test_the_most_alike_is_named_and_of_equals_the_first():
     words = [f"w{number}" for number in range(40)]
 

@@ -61,12 +61,6 @@ def test_as_many_as_wanted_are_drawn_each_once():
     assert exclusions == []
 
 
-def test_where_there_are_fewer_all_are_drawn():
-    corpus = Corpus(4)
-    assert {each.key for each in corpus.draw(50)[0]} == {each.key for each in corpus.texts}
-    assert corpus.draw(0) == ([], [])
-
-
 def test_the_seed_decides_and_not_the_order():
     corpus, turned = Corpus(40), Corpus(40)
     turned.texts.reverse()

@@ -260,15 +260,6 @@ def test_gradients_are_as_large_as_those_of_one_process(session, tmp_path, stopp
         torch.testing.assert_close(moment, expected[name], atol=1e-6, rtol=1e-4)
 
 
-def test_a_state_of_two_processes_is_made_of_safetensors_and_json_alone(session):
-    files = [
-        path for path in (session.folder / "kept" / "back-stopped").rglob("*") if path.is_file()
-    ]
-    assert {path.suffix or path.name for path in files} <= {
-        *(".safetensors", ".json", "fingerprint")
-    }
-
-
 def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session):
     error = session.error("full")
     assert "state-00000006' cannot be written" in error

@@ -13,10 +13,6 @@ def test_steps_follow_from_texts_and_epochs(texts: int, epochs: float, steps: in
     assert planned_steps(texts, batch_size=16, epochs=epochs) == steps
 
 
-def test_the_papers_steps_are_two_epochs_of_25_000_texts_of_each_of_five_tools():
-    assert 1900 < planned_steps(125_000, batch_size=128, epochs=2.0) < 2000
-
-
 def test_parameters_are_counted_from_the_headers(tmp_path: Path):
     model = tiny_model().model
     model.save_pretrained(tmp_path)

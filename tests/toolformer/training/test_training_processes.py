@@ -8,16 +8,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
+from tests.toolformer.training.tiny import PARAMETERS
 from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
-from toolformer.training.finetuning import finetune
 from toolformer.training.training_loss import LossWeights
 
 pytestmark = pytest.mark.slow
@@ -54,32 +53,9 @@ def wait_until_ended(process_ids) -> None:
 
 
 @pytest.fixture
-def train(base, tmp_path):
-    """Finetune in two processes; gives the reports."""
-
-    def train(name="tuned", *, report=lambda _: None, **changes):
-        reports = []
-
-        def take(step):
-            reports.append(step)
-            report(step)
-
-        finetune(
-            base,
-            tmp_path / name,
-            ROWS,
-            DEVELOPMENT,
-            parameters=replace(SETTINGS, **changes),
-            bos_token=None,
-            resume_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            facts={},
-            report=take,
-            device="cpu",
-        )
-        return reports
-
-    return train
+def train(run):
+    """Finetune in two processes."""
+    return partial(run, parameters=SETTINGS)
 
 
 def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(train, tmp_path):
@@ -93,7 +69,7 @@ def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(tra
             os.kill(workers[1], signal.SIGKILL)
 
     with pytest.raises(TrainingError) as raised:
-        train(report=kill_one, **settings)
+        train(told=kill_one, **settings)
     assert "Process 1 of the 2 processes of the training was ended by SIGKILL" in str(raised.value)
     saved = int(str(raised.value).partition("goes on behind step ")[2].rstrip("."))
     assert saved in range(10, 60, 10)
@@ -101,7 +77,7 @@ def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(tra
     assert not (tmp_path / "tuned").exists()
     assert not list((tmp_path / "tuned-state").glob("*.tmp"))
 
-    reports = train(**settings)
+    _, reports = train(**settings)
     assert [report.step for report in reports] == list(range(1, 61))
     # Those that had been done behind the saved state were done again.
     assert reports[: len(before)] == before
@@ -138,12 +114,6 @@ finetune(
     wait_until_ended(workers)
 
 
-def test_what_a_worker_has_to_tell_reaches_the_caller(train, tmp_path):
-    with pytest.raises(TrainingError, match=r"at step \d+ is nan.*learning_rate"):
-        train(steps=20, learning_rate=1e30)
-    assert not list((tmp_path / "tuned-state").glob("*.tmp"))
-
-
 def test_an_interrupted_call_ends_the_processes(train):
     workers = []
 
@@ -152,7 +122,7 @@ def test_an_interrupted_call_ends_the_processes(train):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(steps=10**6, report=interrupt)
+        train(steps=10**6, told=interrupt)
     assert len(workers) == 2
     wait_until_ended(workers)
 
@@ -181,21 +151,3 @@ class EndingWeights(LossWeights):
 def test_a_process_that_fails_is_named_with_the_reason(train, kind, expected):
     with pytest.raises(TrainingError, match=expected):
         train(loss_weights=kind(text=1.0, call=1.0, result=1.0))
-
-
-def test_more_processes_than_graphics_devices_are_refused(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TrainingError, match=r"processes is 2, but there are 1 CUDA devices"):
-        finetune(
-            base,
-            tmp_path / "tuned",
-            ROWS,
-            DEVELOPMENT,
-            parameters=SETTINGS,
-            bos_token=None,
-            resume_folder=tmp_path / "state",
-            fingerprint="f1",
-            facts={},
-            report=lambda _: None,
-            device="cuda",
-        )

@@ -82,12 +82,6 @@ def test_the_first_of_two_texts_that_differ_in_white_space_stays():
     assert copy.similar_to == TextKey("b", 0)
 
 
-def test_a_text_without_a_call_is_counted_and_no_exclusion():
-    chosen = build([text("a"), text("b", "Calendar")])
-    assert [each.document_id for each in chosen.train] == ["b"]
-    assert (chosen.without_call, chosen.exclusions) == (1, ())
-
-
 def test_a_contaminated_text_is_left_out_with_the_held_out_set_and_the_shared_words():
     chosen = build(
         [text("a", "Calculator", words="A RIDDLE!"), text("b", "Calculator", words="a recipe")],
@@ -231,11 +225,6 @@ def test_two_documents_give_one_for_each_side(share):
 def test_a_single_document_is_trained_on():
     chosen = build([text("a", "QA")], share=0.9)
     assert (len(chosen.train), len(chosen.development)) == (1, 0)
-
-
-def test_nothing_gives_an_empty_set():
-    chosen = build([], share=0.1)
-    assert chosen == TrainingSet((), (), (), 0)
 
 
 corpora = st.lists(

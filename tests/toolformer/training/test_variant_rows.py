@@ -1,6 +1,5 @@
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,19 +39,6 @@ def test_each_variant_has_its_own_calls_on_the_same_texts():
     }
 
 
-def test_kinds_tell_a_call_from_its_result():
-    tokenizer = byte_tokenizer()
-    texts = [TextWithCalls("ab", None, (kept(1, "7"),), ())]
-    (row,) = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
-    by_kind = {
-        kind: tokenizer.decode(
-            [token for token, of in zip(row.ids, row.kinds, strict=True) if of == kind]
-        )
-        for kind in (TEXT, CALL, RESULT)
-    }
-    assert by_kind == {TEXT: "ab", CALL: " [Calculator(1+2) ->", RESULT: " 7]"}
-
-
 def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
     tokenizer = byte_tokenizer()
     late = TextWithCalls("0123456789" * 8, None, (kept(70, "7"),), (kept(2, "9"), kept(69, "1")))
@@ -83,15 +69,6 @@ def rows_in_context(context: str, *, max_tokens: int) -> dict[str, str]:
                 tokenizer, [in_context(context)], variant, max_tokens=max_tokens, seed=0
             )
         )
-    }
-
-
-def test_every_variant_has_the_same_context_in_front():
-    assert rows_in_context("what [", max_tokens=64) == {
-        CALLS: "what [\na [Calculator(1+2) -> 7]bc",
-        PLAIN: "what [\nabc",
-        SHUFFLED: "what [\na [Calculator(1+2) -> 7]bc",
-        RANDOM: "what [\nab [Calculator(1+2) -> nil]c",
     }
 
 
@@ -166,8 +143,3 @@ def test_another_seed_exchanges_otherwise():
         for seed in range(5)
     }
     assert len(exchanged) == 5
-
-
-def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="unknown variant 'best'; expected one of calls"):
-        calls_of_variant([], "best", seed=0)

@@ -54,7 +54,7 @@ def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine,
     with pytest.raises(StoreConflictError, match="another machine"):
         two.files.publish(mine)
     assert two.files.is_newer(mine)
-    assert two.files.has_foreign()
+    assert two.files.has_uncopied()
     assert two.files.bring(mine)
     assert mine.read_text() == "1"
     assert not two.files.is_newer(mine)

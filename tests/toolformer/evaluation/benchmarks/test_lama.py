@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from toolformer.evaluation.benchmarks.lama import (
     LamaGoogleRe,
     LamaSquad,
     LamaTrex,
+    TempLama,
     text_before_gap,
 )
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
@@ -104,31 +106,11 @@ def test_a_fact_of_trex_is_one_item_with_its_first_fitting_evidence(tmp_path):
     ]
 
 
-def test_a_fact_without_fitting_evidence_is_left_out_and_counted(tmp_path):
-    file = write_lines(tmp_path / "P27.jsonl", trex_row("[MASK] is hot."), trex_row("To [MASK]."))
-    assert left_out_of(LamaTrex(file)) == {"P27.jsonl, row 1": "mask_not_last"}
-
-
 def test_lines_with_one_sentence_are_read(tmp_path):
     row = {"id": "a", "relation": "P27", "masked_sentence": "To [MASK].", "answer": "Peru"}
     file = write_lines(tmp_path / "trex.jsonl", row)
     for benchmark in (LamaTrex(file), LamaGoogleRe(file), LamaSquad(file)):
         assert items_of(benchmark) == [BenchmarkItem("a", f"{PROMPT}To", ("Peru",), group="P27")]
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (squad_row("No gap."), "the statement 'No gap.' has no gap; expected [MASK]"),
-        (squad_row("[MASK]."), "the statement '[MASK].' has no words before [MASK]"),
-        (squad_row("In [MASK].", obj_label=None), "column 'obj_label' is None; expected a text"),
-        (squad_row("x", masked_sentences={}), "column 'masked_sentences' is {}; expected a text"),
-    ],
-)
-def test_a_bad_row_is_rejected(tmp_path, row, reason):
-    file = write_lines(tmp_path / "test.jsonl", squad_row("In [MASK]."), row)
-    (found,) = left_out_of(LamaSquad(file)).values()
-    assert found.startswith(reason)
 
 
 @pytest.mark.parametrize("evidences", ["x", [1], None])
@@ -141,3 +123,31 @@ def test_a_folder_without_its_files_is_named(tmp_path):
     (tmp_path / "readme.txt").write_text(json.dumps({}))
     with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
         list(LamaTrex(tmp_path).items())
+
+
+def fact(year="2012", query="Ada Lund plays for _X_.", **changes):
+    return {
+        "query": query,
+        "answer": [{"wikidata_id": "Q1", "name": "Turin"}, {"wikidata_id": "Q2", "name": "Rome"}],
+        "date": year,
+        "id": f"Q9_P54_{year}",
+        "relation": "P54",
+        **changes,
+    }
+
+
+def test_the_lines_of_templama_are_read(tmp_path):
+    assert items_of(TempLama(write_lines(tmp_path / "test.json", fact()))) == [
+        BenchmarkItem(
+            "Q9_P54_2012",
+            f"{PROMPT}Ada Lund plays for",
+            ("Turin", "Rome"),
+            current_date=datetime.date(2012, 7, 1),
+            group="P54",
+        )
+    ]
+
+
+def test_answers_as_texts_are_read(tmp_path):
+    row = {key: value for key, value in fact(answers=["Turin"]).items() if key != "answer"}
+    assert items_of(TempLama(write_lines(tmp_path / "t.json", row)))[0].gold == ("Turin",)

@@ -42,15 +42,6 @@ def test_columns_prompt_and_date_are_the_users(tmp_path):
     ]
 
 
-def test_the_paper_is_the_default(tmp_path):
-    benchmark = doors(tmp_path)
-    assert items_of(benchmark)[0].prompt == (
-        "Answer the following question: How wide is it {really}?"
-    )
-    assert items_of(benchmark)[0].current_date is None
-    assert (benchmark.blocked_tools, benchmark.stop_rule) == ((), StopRule(40))
-
-
 def test_tools_and_stop_rule_are_the_users(tmp_path):
     benchmark = doors(tmp_path, blocked_tools=("QA",), max_new_tokens=5, stop_texts=("\n\n",))
     assert (benchmark.blocked_tools, benchmark.stop_rule) == (("QA",), StopRule(5, ("\n\n",)))
@@ -83,18 +74,6 @@ def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
     assert left_out_of(benchmark) == {
         "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
     }
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"answers": "key"}, "column 'key' is missing among 'asked, known, text, day'; expected"),
-        ({"context": "about", "prompt": "{context}{question}"}, "column 'about' is missing"),
-        ({"scoring": "number"}, "column 'known' is [12, 'twelve']; expected a number"),
-    ],
-)
-def test_a_column_that_is_not_there_is_named(tmp_path, changes, reason):
-    assert left_out_of(doors(tmp_path, **changes))["doors.jsonl, row 1"].startswith(reason)
 
 
 def test_a_file_without_the_column_of_the_question_is_refused(tmp_path):
