@@ -139,7 +139,9 @@ class InlineScorer(CallScorer):
             for call in calls
         }
         wanted = list(
-            dict.fromkeys(place for call_places in places.values() for place in call_places)
+            dict.fromkeys(
+                call_place for call_places in places.values() for call_place in call_places
+            )
         )
         losses: dict[tuple[int, int, int], float] = {}
         if wanted:

@@ -302,7 +302,9 @@ def _choose(
 
     open_ids = call_open_ids(model.tokenizer)
     places = [list(itertools.compress(itertools.count(), is_allowed)) for is_allowed in allowed]
-    states = torch.cat([of_row[at] for of_row, at in zip(texts.states, places, strict=True)])
+    states = torch.cat(
+        [text_states[at] for text_states, at in zip(texts.states, places, strict=True)]
+    )
     threshold = parameters.sampling_threshold if proposed is None else -math.inf
     probability_of = {
         (row, position): probability

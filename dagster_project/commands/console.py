@@ -99,7 +99,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
     elif output == "csv":
         import csv
 
-        writer = csv.writer(_OUT.file)
+        writer = csv.writer(_OUT.file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     else:

@@ -2,8 +2,9 @@
 # Builds, trains and evaluates with Dates, and then with the Calendar in its place.
 # Usage: examples/dates/run.sh TEXTS FOLDER   (again after a kill: it goes on where it was)
 set -euo pipefail
-texts=$(realpath "$1")
-folder=$(realpath -m "$2")
+usage="Expected a file of texts and a folder for the homes: run.sh TEXTS FOLDER"
+texts=$(realpath "${1:?$usage}")
+folder=$(realpath -m "${2:?$usage}")
 example=$(realpath "$(dirname "$0")")
 export PYTHONPATH="$example${PYTHONPATH:+:$PYTHONPATH}"
 

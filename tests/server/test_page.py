@@ -243,7 +243,7 @@ def test_texts_are_legible_and_fit(open_page: Callable[..., Page], scheme: str, 
 # The least contrast (WCAG 2) of each class of text with the first opaque background behind it.
 _CONTRASTS = """() => {
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => parts(colour).partition(0, 3).map((part) => part / 255)
+  const light = (colour) => parts(colour).slice(0, 3).map((part) => part / 255)
     .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
     .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
   const behind = (node) => {

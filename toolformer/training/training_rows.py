@@ -53,7 +53,7 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     start, end = 0, _end(lengths, 0, max_tokens)
     # A call at the very end has no text behind it.
     if calls and calls[0] >= end - 1:
-        call = next((place for place in calls if lengths[place] < max_tokens), None)
+        call = next((index for index in calls if lengths[index] < max_tokens), None)
         if call is None:
             return None
         start = _start(lengths, call, max_tokens)
