@@ -16,7 +16,7 @@ from assets.stage import ANY_TOOL
 from dagster_project.cli import _complete_command
 from dagster_project.settings.evaluation_sections import QuestionFileSettings
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import Settings, SourceSettings
+from dagster_project.settings.sections import Settings, SourceSettings, validated
 from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
 from tests.assets.setting_effects import effect
 from warehouse.counting import COUNTS, counts_text
@@ -131,7 +131,7 @@ def _tool_defaults(name: str) -> str:
     if name not in ToolSettings.model_fields:
         return _default_of(PluginSettings.model_fields[name])
     general = getattr(ToolSettings(), name)  # pyright: ignore[reportCallIssue]
-    tools = Settings().tools
+    tools = validated({}, origin="the defaults").tools
     own = {tool: getattr(tools.of(tool), name) for tool in ToolsSettings.model_fields}
     return _grouped({"": general} | {t: value for t, value in own.items() if value != general})
 
