@@ -68,7 +68,7 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes
 	$(BIN)/pytest tests/cluster -m cluster --capture=no
 
-# FAULTS holds further arguments: `make faults FAULTS="--only kills --json report.json"`.
+# FAULTS holds further arguments: `make faults FAULTS="--only kills"`.
 faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (SHORT=1: three minutes)
 	$(BIN)/python -m tests.faults $(if $(SHORT),--short) $(FAULTS)
 

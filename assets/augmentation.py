@@ -94,8 +94,13 @@ def augment_texts(work: PartitionRun) -> Made:
 def report_texts(rows: ShardRows, report: ShardReport) -> None:
     """How many texts of a shard have calls, and the first of these."""
     texts = rows.of("augmented_texts")
-    report.count({"texts with calls": texts.height})
-    report.count({"calls": int(texts["calls"].list.len().sum())})
+    report.count_flow(
+        {
+            "kept calls in": int(rows.of("filtered_calls")["is_kept"].sum()),
+            "texts with calls": texts.height,
+            "calls in texts": int(texts["calls"].list.len().sum()),
+        }
+    )
     report.preview = texts.select(
         pl.col("text"),
         pl.col("calls").list.len().alias("calls"),

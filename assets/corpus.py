@@ -117,6 +117,7 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
         run_id = run.context.run.run_id
         stored = store_texts(run.warehouse, entry, shard.texts(), run_id=run_id)
         if stored is not None:
+            run.log.info(f"{DOCUMENTS} {entry.key}: {stored.description}")
             run.context.log_event(stored)
 
 

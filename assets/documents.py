@@ -144,8 +144,15 @@ def _reported(
 ) -> dg.AssetMaterialization:
     """How many records of a shard became texts, and why others did not."""
     report = ShardReport(rows=texts.height)
-    report.count({"records": entry.records, "documents": texts.height})
-    report.count({"rejected records": rejected.height})
+    report.count_flow(
+        {
+            "records": entry.records,
+            "documents": texts.height,
+            "rejected records": rejected.height,
+        }
+    )
     report.count_reasons("rejected", rejected)
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, metadata=report.metadata())
+    return dg.AssetMaterialization(
+        DOCUMENTS, partition=entry.key, description=report.flow, metadata=report.metadata()
+    )

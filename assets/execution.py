@@ -73,7 +73,8 @@ def report_results(rows: ShardRows, report: ShardReport) -> None:
     """How many calls of a shard were executed, and why others have no result."""
     results = rows.of("executed_calls")
     executed = results.filter(pl.col("status") == "executed")
-    report.count({"calls": results.height, "executed": executed.height})
+    failed = results.height - executed.height
+    report.count_flow({"calls in": results.height, "executed": executed.height, "failed": failed})
     report.count({"from cache": results.filter("from_cache").height})
     report.count_reasons("failed", results.filter(pl.col("reason").is_not_null()))
     arguments = rows.of("candidate_calls").select("call_id", "arguments")

@@ -11,6 +11,9 @@ from assets.stage import PER_TOOL, ShardStage
 def decide_calls(work: PartitionRun) -> Made:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
+    The [report](/toolformer/report) shows calls in their texts. So does, of kept calls,
+    `toolformer sql "select text_before, call, text_after from kept_examples"`.
+
     One SQL statement over `scored_calls`, so that another filtering or contrast threshold needs no
     model.
     """
@@ -31,7 +34,8 @@ def report_decisions(rows: ShardRows, report: ShardReport) -> None:
     """How many calls of a shard are kept, and those that help most."""
     decided = rows.of("filtered_calls")
     kept = decided.filter("is_kept")
-    report.count({"scored": decided.height, "kept": kept.height})
+    dropped = decided.height - kept.height
+    report.count_flow({"calls in": decided.height, "kept": kept.height, "dropped": dropped})
     if decided.height:
         report.count({"kept share": round(kept.height / decided.height, 4)})
     report.count_reasons("dropped", decided.filter(~pl.col("is_kept")))

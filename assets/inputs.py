@@ -31,10 +31,10 @@ class Input:
 
     Attributes:
         table, shard, partition_name: which.
-        fingerprint: of it.
+        fingerprint: its fingerprint.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, and theirs, by name.
-        parts: of the fingerprint, as JSON.
+        parts: parts of the fingerprint, as JSON.
     """
 
     table: str
@@ -56,7 +56,7 @@ class Wanted:
     """An output as it would be made now.
 
     Attributes:
-        fingerprint: of the output.
+        fingerprint: fingerprint of the output.
         inputs: what is read for it.
     """
 
@@ -66,8 +66,8 @@ class Wanted:
     def metadata(self) -> dict[str, str]:
         """What is stored with the output."""
         made_from: dict[str, str] = {}
-        for each in self.inputs:
-            made_from |= {**each.made_from, each.name: each.fingerprint}
+        for stage_input in self.inputs:
+            made_from |= {**stage_input.made_from, stage_input.name: stage_input.fingerprint}
         return {**self.fingerprint.metadata(), MADE_FROM: json.dumps(made_from)}
 
     def check_agreement(self) -> None:
@@ -92,8 +92,12 @@ class Wanted:
         """
         if now == self:
             return
-        versions = {each.name: each.version for each in now.inputs}
-        changed = [each.name for each in self.inputs if versions.get(each.name) != each.version]
+        versions = {stage_input.name: stage_input.version for stage_input in now.inputs}
+        changed = [
+            stage_input.name
+            for stage_input in self.inputs
+            if versions.get(stage_input.name) != stage_input.version
+        ]
         raise InputChangedError(
             f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made of it: "
             "another run works here with other settings. The rows were not stored. Wait until it "
@@ -103,10 +107,10 @@ class Wanted:
 
 def look_at(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> Input | None:
     """A partition as it is now; None where there is none."""
-    found = warehouse.partition_version(table, shard, partition_name)
-    if found is None:
+    newest = warehouse.partition_version(table, shard, partition_name)
+    if newest is None:
         return None
-    version, metadata = found
+    version, metadata = newest
     return Input(
         table,
         shard,
@@ -122,23 +126,23 @@ def partition_inputs(
     warehouse: Warehouse, table: str, shards: Iterable[str], *, partition_name: str = ALL
 ) -> dict[str, Input]:
     """The partitions of this name of these shards, where there are any."""
-    found = {shard: look_at(warehouse, table, shard, partition_name) for shard in shards}
-    return {shard: each for shard, each in found.items() if each is not None}
+    partitions = {shard: look_at(warehouse, table, shard, partition_name) for shard in shards}
+    return {shard: partition for shard, partition in partitions.items() if partition is not None}
 
 
 def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
     """Their fingerprints, named as they are."""
-    return {name: each.fingerprint for name, each in inputs.items()}
+    return {name: stage_input.fingerprint for name, stage_input in inputs.items()}
 
 
 def find_mismatch(inputs: Iterable[Input]) -> str | None:
     """What was replaced after another of these was made from it, as a clause; None without."""
     inputs = tuple(inputs)
-    found = {each.name: each.fingerprint for each in inputs}
-    for each in inputs:
-        for name, fingerprint in each.made_from.items():
-            if found.get(name, fingerprint) != fingerprint:
-                return f"{name} was replaced after {each.name} was made from it"
+    fingerprints = {stage_input.name: stage_input.fingerprint for stage_input in inputs}
+    for stage_input in inputs:
+        for name, fingerprint in stage_input.made_from.items():
+            if fingerprints.get(name, fingerprint) != fingerprint:
+                return f"{name} was replaced after {stage_input.name} was made from it"
     return None
 
 

@@ -40,7 +40,7 @@ class Output(ABC):
     @property
     @abstractmethod
     def lock(self) -> FileLock:
-        """Of two processes one makes the output, and the other finds it made."""
+        """Make the output once: of two processes, the second finds it made."""
 
     @abstractmethod
     def wanted(self) -> Wanted:
@@ -124,11 +124,11 @@ class Made:
     """A partition that was made.
 
     Attributes:
-        rows: of its table.
+        rows: rows of its table.
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
         beside: rows of other tables that belong to them, by table.
-        costs: of making them.
+        costs: what making them cost.
     """
 
     rows: pl.DataFrame

@@ -48,7 +48,7 @@ class Pipeline:
         for stage in stages:
             check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
             if stage.name in self._stages:
-                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
+                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
             check_outputs(stage)
             earlier = [DOCUMENTS, *self._stages]
             check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
@@ -106,8 +106,8 @@ class Pipeline:
             else:
                 inputs |= {
                     merged_part(table, name): digest
-                    for (of_table, name), digest in made.items()
-                    if of_table == table
+                    for (made_table, name), digest in made.items()
+                    if made_table == table
                 }
         return stage.partition_fingerprint(partition, inputs)
 
@@ -126,14 +126,14 @@ class Pipeline:
                 self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
             for name, partitions in merged.items():
-                for each in partitions:
-                    inputs[each.table, name if self.is_per_tool(each.table) else ALL] = each
+                for stored in partitions:
+                    inputs[stored.table, name if self.is_per_tool(stored.table) else ALL] = stored
         else:
             for table in stage.reads:
                 name = partition.tool_name if self.is_per_tool(table) else ALL
                 inputs[table, name] = self._input(table, name, partition, warehouse)
         inputs |= self.of_round_before(stage, partition, warehouse)
-        made = {address: each.fingerprint for address, each in inputs.items()}
+        made = {address: stage_input.fingerprint for address, stage_input in inputs.items()}
         return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
 
     def of_round_before(
@@ -144,7 +144,7 @@ class Pipeline:
         Raises:
             ToolformerError: the round before has not annotated the shard.
         """
-        sampling, found = partition.settings.sampling, {}
+        sampling, inputs = partition.settings.sampling, {}
         for table in stage.reads_round_before if sampling.is_chained else ():
             name = name_in_round(sampling.round - 1, ALL)
             before = look_at(warehouse, table, partition.shard, name)
@@ -154,8 +154,8 @@ class Pipeline:
                     f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
                     "first, or give both the same sampling.shards."
                 )
-            found[table, ROUND_BEFORE] = before
-        return found
+            inputs[table, ROUND_BEFORE] = before
+        return inputs
 
     def merged(
         self,
@@ -181,7 +181,7 @@ class Pipeline:
         tables_of_tools = self._tables_of_tools(stage)
         stored = warehouse.partition_names(tables_of_tools[0], shard, round_number=round_number)
         names = [name for name in stored if name not in besides]
-        of_shard = [
+        shard_inputs = [
             look_at(warehouse, table, shard, ALL)
             for table in stage.reads
             if names and not self.is_per_tool(table)
@@ -189,13 +189,17 @@ class Pipeline:
         merged: dict[str, tuple[Input, ...]] = {}
         left_out: dict[str, str] = {}
         for name in names:
-            of_tool = [
+            tool_inputs = [
                 look_at(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools
             ]
-            partitions = tuple(each for each in (*of_shard, *of_tool) if each is not None)
+            partitions = tuple(
+                stored_input
+                for stored_input in (*shard_inputs, *tool_inputs)
+                if stored_input is not None
+            )
             mismatch, sampled_in = find_mismatch(partitions), _window_tokens(partitions)
-            if len(partitions) < len(of_shard) + len(of_tool):
+            if len(partitions) < len(shard_inputs) + len(tool_inputs):
                 left_out[name] = "a partition of its calls is missing"
             elif mismatch is not None:
                 left_out[name] = mismatch
@@ -212,16 +216,16 @@ class Pipeline:
         name = ALL
         if table != DOCUMENTS:
             name = self[table].output_name(tool_name, partition.settings.sampling.round)
-        found = look_at(warehouse, table, partition.shard, name)
-        if found is None and table == DOCUMENTS:
+        stored = look_at(warehouse, table, partition.shard, name)
+        if stored is None and table == DOCUMENTS:
             raise MissingTextsError([partition.entry])
-        if found is None:
+        if stored is None:
             error = ToolformerError if tool_name == ALL else NoCallsError
             raise error(
                 f"The shard {partition.shard!r} has no rows of {table} ({name}) yet. Materialise "
                 f"`{table}` for it first (`toolformer build` does so)."
             )
-        return found
+        return stored
 
     def _tables_of_tools(self, stage: ShardStage) -> list[str]:
         """The tables with one output per tool that a stage reads, the nearest first."""
@@ -231,13 +235,13 @@ class Pipeline:
 
     def _made_from(self, table: str) -> set[str]:
         reads = () if table == DOCUMENTS else self[table].reads
-        return {*reads, *(each for read in reads for each in self._made_from(read))}
+        return {*reads, *(source for read in reads for source in self._made_from(read))}
 
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:
-    """In how long windows the candidates among these partitions were sampled, as JSON."""
-    sampled = (each for each in partitions if each.table == CANDIDATE_CALLS.name)
-    return next((each.parts.get("corpus.window_tokens") for each in sampled), None)
+    """The window length with which the candidates among these were sampled, as JSON."""
+    sampled = (partition for partition in partitions if partition.table == CANDIDATE_CALLS.name)
+    return next((candidates.parts.get("corpus.window_tokens") for candidates in sampled), None)
 
 
 PIPELINE = Pipeline(

@@ -1,4 +1,4 @@
-"""The report as an asset: one page about everything that was built."""
+"""The report as an asset: one page about all that was built."""
 
 import dagster as dg
 
@@ -7,6 +7,7 @@ from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report
+from dagster_project.report.verdicts import verdicts_markdown
 
 REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 
@@ -21,26 +22,23 @@ REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
 
-    The link opens it where this UI is the one that `make ui` starts. The file needs no network and
-    can be passed on; `toolformer report` writes it wherever you say.
+    **[Open the report](/toolformer/report)**, where this UI is the one that `make ui` starts. The
+    file needs no network and can be passed on; `toolformer report` writes it wherever you say.
     """
     with expected_errors():
         run = Run(context)
         file = run.home.report
         contents = write_report(file, run.warehouse, run.settings)
-    above_chance = [each for each in contents.verdicts if each.found.is_above_chance]
+    above_chance = [
+        verdict for verdict in contents.verdicts if verdict.against_chance.is_above_chance
+    ]
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(ADDRESS),
             "file": dg.MetadataValue.path(str(file)),
             "tools above chance": len(above_chance),
             "tools": len(contents.verdicts),
-            "verdicts": dg.MetadataValue.md(
-                "\n".join(
-                    f"- **{verdict.of}**: {verdict.found.sentence}" for verdict in contents.verdicts
-                )
-                or "*No call was scored yet.*"
-            ),
+            "verdicts": dg.MetadataValue.md(verdicts_markdown(contents.verdicts)),
             "texts shown": contents.texts.texts,
             "bytes": file.stat().st_size,
         }

@@ -1,4 +1,4 @@
-"""What an asset works with: settings, home, warehouse, tools and model of a Dagster run."""
+"""A Dagster run as an asset sees it: settings, home, warehouse, tools and model."""
 
 from functools import cached_property
 from pathlib import Path
@@ -52,11 +52,11 @@ class Run(Workspace):
     """The run of an asset.
 
     Args:
-        variant: of the finetuned model, which wins over the setting.
+        variant: variant of the finetuned model, which wins over the setting.
 
     Attributes:
-        context: of Dagster, with the resources that are asked for.
-        log: of the run.
+        context: context of the Dagster run, with the resources that are asked for.
+        log: log of the run.
         force: whether outputs are made though they are up to date.
 
     Raises:
@@ -87,7 +87,7 @@ class Run(Workspace):
 
     @property
     def holder(self) -> ModelHolder:
-        """Of the models of this process."""
+        """The holder of this process's models."""
         resource: LanguageModelResource = self.context.resources.language_model
         return resource.holder()
 

@@ -48,10 +48,10 @@ def sample_calls(work: PartitionRun) -> Made:
         {document_id for document_id, _ in first_calls} if settings.sampling.is_chained else texts
     )
     selection = {
-        key: _preselection(partition, each) if key in with_calls else _WITHOUT_FIRST_CALL
-        for key, each in texts.items()
+        key: _preselection(partition, document) if key in with_calls else _WITHOUT_FIRST_CALL
+        for key, document in texts.items()
     }
-    selected = {key: each for key, each in texts.items() if selection[key].is_selected}
+    selected = {key: document for key, document in texts.items() if selection[key].is_selected}
     if partition.prompt is not None:
         _keep_prompt(work.run.warehouse, partition.prompt)
     model = work.run.load_annotator()
@@ -67,7 +67,7 @@ def sample_calls(work: PartitionRun) -> Made:
     )
     windows = cut
     if settings.sampling.is_chained:
-        offered = [each for each in cut if (each.document_id, each.index) in first_calls]
+        offered = [window for window in cut if (window.document_id, window.index) in first_calls]
         windows = list(with_first_calls(offered, first_calls, model.tokenizer))
     samples = sampled_calls(
         model,
@@ -124,9 +124,15 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     """How many samples of a shard can be read as calls, and why others cannot."""
     samples = rows.of("candidate_calls")
     parsed = samples.filter(pl.col("status") == "parsed")
+    report.count_flow(
+        {
+            "texts in": rows.of("documents").height,
+            "samples": samples.height,
+            "candidates": parsed.height,
+            "dropped": samples.height - parsed.height,
+        }
+    )
     report.count({CUT_OFF: rows.metadata_sum("candidate_calls", CUT_OFF)})
-    report.count({"documents": rows.of("documents").height})
-    report.count({"samples": samples.height, "candidates": parsed.height})
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(rows.costs("sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))

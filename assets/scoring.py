@@ -71,29 +71,29 @@ def score_calls(work: PartitionRun) -> Made:
     ]
     scoring: ShardScoring = work.shared
     # A folder for each pass, below that of the output, so that all go when the output is there.
-    found = scoring.score(work.partition.tool_name, calls, partial(_checkpoint, work))
+    scored = scoring.score(work.partition.tool_name, calls, partial(_checkpoint, work))
     scoring_settings = work.settings.scoring
     thresholds = {
         "lowest_threshold": scoring_settings.lowest_threshold,
         "baseline": scoring_settings.baseline,
     }
     rows = [
-        {**row, **_columns(found.scores[row["call_id"]]), **work.keys, **thresholds}
+        {**row, **_columns(scored.scores[row["call_id"]]), **work.keys, **thresholds}
         for row in candidates.select(_OF_CANDIDATE).iter_rows(named=True)
-        if row["call_id"] in found.scores
+        if row["call_id"] in scored.scores
     ]
     frame = typed_frame("scored_calls", rows)
-    return Made(frame, found.geometry, state_of(found.geometry), costs=found.costs)
+    return Made(frame, scored.geometry, state_of(scored.geometry), costs=scored.costs)
 
 
 def report_losses(rows: ShardRows, report: ShardReport) -> None:
     """How many calls of a shard were scored how, and at what cost."""
     scored = rows.of("scored_calls")
-    report.count(
+    report.count_flow(
         {
-            "scored": scored.height,
+            "calls in": scored.height,
             "scored in float32": scored.filter(pl.col("precision") == "float32").height,
-            "chance sample": scored.filter("is_in_chance_sample").height,
+            "in the chance sample": scored.filter("is_in_chance_sample").height,
         }
     )
     report.count(rows.costs("scoring"))

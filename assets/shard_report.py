@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.outputs import DONE
+from assets.outputs import DONE, UP_TO_DATE
 from dagster_project.metadata import table_markdown
 from dagster_project.settings.sections import Settings
 from toolformer.sources.manifest import ShardEntry
@@ -26,20 +26,27 @@ class ShardReport:
 
     Attributes:
         outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
-        rows: of the stage's table.
+        rows: rows of the stage's table.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
+        flow: what went in and what became of it, in words.
         preview: a few rows.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     counts: dict[str, float] = field(default_factory=dict)
+    flow: str = ""
     preview: pl.DataFrame | None = None
 
     def count(self, numbers: Mapping[str, float]) -> None:
         """Add numbers to the counts."""
         for name, number in numbers.items():
             self.counts[name] = self.counts.get(name, 0) + number
+
+    def count_flow(self, numbers: Mapping[str, int]) -> None:
+        """Add what went in and what became of it, which the log says too."""
+        self.count(numbers)
+        self.flow = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
     def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
         """Add how many rows met a fate for each reason, the commonest first."""
@@ -54,8 +61,15 @@ class ShardReport:
         """Take the first rows of each tool for the preview."""
         self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
 
+    def line(self, seconds: float) -> str:
+        """What the log of the run says of the shard, which took so long."""
+        states = self.outputs.values()
+        is_made = any(state.startswith(DONE) for state in states)
+        state = UP_TO_DATE if UP_TO_DATE in states and not is_made else ""
+        return ", ".join(filter(None, (state, self.flow, f"{seconds:.1f} s")))
+
     def metadata(self) -> dict[str, Any]:
-        """As Dagster metadata of one partition."""
+        """The report as Dagster metadata of one partition."""
         metadata: dict[str, Any] = {"dagster/partition_row_count": self.rows}
         if self.outputs:
             metadata["partitions"] = dg.MetadataValue.md(_state_table(self.outputs))
@@ -86,12 +100,12 @@ class ShardRows:
 
     def metadata_sum(self, table: str, name: str) -> int:
         """The sum of a number that stands in the metadata of the shard's outputs."""
-        found = (
-            self.warehouse.partition_metadata(table, self.entry.key, each.name) or {}
-            for each in self.warehouse.partitions(table, self.entry.key)
-            if split_round(each.name)[0] == self.settings.sampling.round
+        stored = (
+            self.warehouse.partition_metadata(table, self.entry.key, partition.name) or {}
+            for partition in self.warehouse.partitions(table, self.entry.key)
+            if split_round(partition.name)[0] == self.settings.sampling.round
         )
-        return sum(int(metadata.get(name, 0)) for metadata in found)
+        return sum(int(metadata.get(name, 0)) for metadata in stored)
 
     def costs(self, stage_name: str) -> dict[str, float]:
         """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""

@@ -42,7 +42,7 @@ class PartitionRun:
     """One output being made.
 
     Attributes:
-        run: of the stage.
+        run: run of the stage.
         partition: the output.
         wanted: what it is made of.
         address: table, shard and name of its partition.
@@ -56,7 +56,7 @@ class PartitionRun:
 
     @property
     def settings(self) -> Settings:
-        """Of the run."""
+        """The settings of the run."""
         return self.run.settings
 
     @property
@@ -73,7 +73,9 @@ class PartitionRun:
         """What the stage makes once per shard."""
         pipeline = self.run.pipeline
         versions = (
-            each.version for each in self.wanted.inputs if not pipeline.is_per_tool(each.table)
+            stage_input.version
+            for stage_input in self.wanted.inputs
+            if not pipeline.is_per_tool(stage_input.table)
         )
         return self._shared(tuple(versions))
 
@@ -90,9 +92,9 @@ class PartitionRun:
                 "Add it to `reads`."
             )
         frames = [
-            self.run.warehouse.read_partition(table, each.shard, each.partition_name)
-            for each in self.wanted.inputs
-            if each.table == table
+            self.run.warehouse.read_partition(table, stage_input.shard, stage_input.partition_name)
+            for stage_input in self.wanted.inputs
+            if stage_input.table == table
         ]
         return pl.concat([typed_frame(table, []), *frames])
 
@@ -204,11 +206,12 @@ class ShardRun(Run):
             try:
                 self._make_shard(key, report)
             except EXPECTED_ERRORS as error:
-                self.context.log.error(f"{key}: {error}")
+                self.context.log.error(f"{self.stage.name} {key}: {error}")
                 failures[key] = error
                 continue
-            metadata = report.metadata()
-            metadata["seconds"] = round(time.monotonic() - shard_began, 2)
+            seconds = time.monotonic() - shard_began
+            self.context.log.info(f"{self.stage.name} {key}: {report.line(seconds)}")
+            metadata = {**report.metadata(), "seconds": round(seconds, 2)}
             self.context.add_asset_metadata(metadata, partition_key=key)
         self.holder.drop_copy()
         if failures:
@@ -230,7 +233,7 @@ class ShardRun(Run):
 
     @cached_property
     def base_tokenizer(self) -> Tokenizer:
-        """Of the base model."""
+        """The tokenizer of the base model."""
         return load_tokenizer(self.base_model)
 
     def checkpoint_folder(self, address: Address) -> Path:

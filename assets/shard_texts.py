@@ -56,8 +56,8 @@ def windows_of(
 
 def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
     """How many documents go on behind the last of their windows."""
-    ends = {each.document_id: each.start + len(each.text) for each in windows}
-    return sum(len(each.text) > ends.get(key, 0) for key, each in documents.items())
+    ends = {window.document_id: window.start + len(window.text) for window in windows}
+    return sum(len(document.text) > ends.get(key, 0) for key, document in documents.items())
 
 
 def first_calls_in(

@@ -1,4 +1,4 @@
-"""The sources of a home that the program lists, and how one comes to them."""
+"""The list of sources that the program keeps for a home, and how sources are added."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def new_sources(
 
     Args:
         settings: with what is listed.
-        paths: of the sources; relative ones are looked up from `folder`, which is absolute.
+        paths: paths of the sources; relative ones are looked up from `folder`, which is absolute.
         reading: how they are read, as an entry of `corpus.sources` says it.
 
     Raises:

@@ -42,7 +42,7 @@ class Partition:
     """One output of a stage: of a shard, or of one tool in it.
 
     Attributes:
-        settings: of the run.
+        settings: settings of the run.
         entry: the shard.
         toolbox: the tools of the run.
         annotator: identity of the annotating model; empty where no stage asks for it.
@@ -96,7 +96,7 @@ class Stage:
     """A stage of the pipeline.
 
     Attributes:
-        name: of its asset; a stage of shards names its table so too.
+        name: name of its asset; a stage of shards names its table so too.
         version: bumped when the meaning of its rows changes; the asset's `code_version`.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
@@ -125,7 +125,7 @@ class Stage:
         """What an output is made of.
 
         Args:
-            settings: of the run.
+            settings: settings of the run.
             parts: by name, what it depends on besides settings.
             paths: those of the stage's settings that it depends on; None for all.
             tool_name: whose calls it holds.
@@ -149,7 +149,7 @@ class ShardStage(Stage):
         reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
         beside: further tables that `compute` makes rows of, stored before its own.
-        parts: of the fingerprint, besides inputs and settings.
+        parts: parts of the fingerprint, besides inputs and settings.
         compute: the rows of one output; its docstring describes the asset.
         report: what the asset's page shows of a shard.
         share: made once per shard and version of its texts, for the outputs of all tools.
@@ -293,7 +293,7 @@ def check_outputs(stage: ShardStage) -> None:
 
 
 def always(_partition: Partition) -> bool:
-    """Of a stage whose every output needs the device."""
+    """True, for stages whose every output needs the device."""
     return True
 
 

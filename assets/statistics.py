@@ -1,6 +1,7 @@
 """What was sampled, what was kept and why not: the views, with plots (paper, table 2)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -19,8 +20,10 @@ from dagster_project.report.verdicts import (
     Verdict,
     cost_of_tools,
     examples_above_chance,
+    verdicts_markdown,
     verdicts_of,
 )
+from toolformer.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")
@@ -51,27 +54,24 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         reasons = store.view("drop_reasons", round_number=number)
         reductions = store.view("loss_reductions", round_number=number)
         costs = cost_of_tools(store, loaded).filter(round=number)
-        verdicts = [each for each in verdicts_of(store) if each.round == number]
+        verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]
         examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
-        thresholds = {each.tool: each.filtering_threshold for each in verdicts}
+        thresholds = {verdict.tool: verdict.filtering_threshold for verdict in verdicts}
         plots = {
             "funnel plot": funnel_plot(funnel),
             "loss reductions": loss_reduction_histogram(reductions, thresholds),
             "kept calls by threshold": threshold_plot(sweep),
         }
-        kept, of_all = (int(statistics[name].sum()) for name in ("kept", "scored"))
         return dg.MaterializeResult(
             metadata={
-                # Numbers first: Dagster plots them over the runs.
+                **_results(verdicts),
+                # Numbers next: Dagster plots them over the runs.
                 "round": number,
                 "candidates": int(statistics["candidates"].sum()),
-                "kept": kept,
-                **({"kept share": round(kept / of_all, 4)} if of_all else {}),
-                **_chance_share(verdicts),
+                "kept": int(statistics["kept"].sum()),
                 "tokens fed": int(statistics["tokens_fed"].sum()),
                 "seconds of computing": round(float(statistics["seconds"].sum()), 1),
                 **_money(costs),
-                **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
                 **plot_links(run.home, "call_statistics", plots),
                 # Dagster shows about 500 pixels of a table: few columns, counts first.
                 "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
@@ -90,11 +90,22 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         )
 
 
-def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Of the calls with swapped results, all tools together, the share that would be kept."""
-    calls = sum(each.found.chance_scored for each in verdicts)
-    kept = sum(each.found.chance_kept for each in verdicts)
-    return {"chance share": round(kept / calls, 4)} if calls else {}
+def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Shares and verdict of all tools in three rows, then the shares of each as numbers."""
+    shares = {
+        "kept share": [(verdict.tool, verdict.against_chance.kept_share) for verdict in verdicts],
+        "chance share": [
+            (verdict.tool, verdict.against_chance.chance_share) for verdict in verdicts
+        ],
+    }
+    rows, numbers = {}, {}
+    for name, tools in shares.items():
+        known = {tool: share for tool, share in tools if share is not None}
+        texts = (f"{tool} {percent(share)}" for tool, share in known.items())
+        rows[name] = ", ".join(texts) or "not measured"
+        numbers |= {f"{name}: {tool}": round(share, 4) for tool, share in known.items()}
+    verdict = dg.MetadataValue.md(verdicts_markdown(verdicts))
+    return {**rows, "verdict": verdict, **numbers}
 
 
 def _money(costs: pl.DataFrame) -> dict[str, float]:

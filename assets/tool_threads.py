@@ -1,4 +1,4 @@
-"""The tools of a shard at work at the same time."""
+"""Runs the tools of a shard at the same time, each in a thread."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -62,12 +62,10 @@ def main() -> None:
 def failure_of(row: Mapping[str, Any]) -> str:
     """What went wrong in an answer: arguments and result of its call against the equation."""
     (gold,) = map(float, json.loads(row["gold"]))
-    known, answer = row["equation"].replace(" ", ""), ""
-    if "=" in known:
-        known, answer = known.split("=")
-        # `27+15=42` holds the answer itself; `8+x=12` holds another number.
-        is_answer = _NUMBER.fullmatch(answer) and abs(float(answer) - gold) <= NUMBER_TOLERANCE
-        answer = "" if is_answer else answer
+    known, _, answer = row["equation"].replace(" ", "").partition("=")
+    # `27+15=42` holds the answer itself; `8+x=12` holds another number.
+    if _NUMBER.fullmatch(answer) and abs(float(answer) - gold) <= NUMBER_TOLERANCE:
+        answer = ""
     if len(_OPERATOR.findall(known)) + len(_OPERATOR.findall(answer)) > 1:
         return "more than one step"
     if row["arguments"] is None:

@@ -23,7 +23,7 @@ def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCh
         passed=all(low <= share <= high for share in shares.values()),
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            **{f"share of kept calls{of_round}": share for of_round, share in shares.items()},
+            **{f"share of kept calls{suffix}": share for suffix, share in shares.items()},
             "expected": f"{low} to {high}",
         },
     )
@@ -39,9 +39,9 @@ def kept_calls_are_above_chance(warehouse: WarehouseResource) -> dg.AssetCheckRe
     verdicts = verdicts_of(warehouse.open())
     return dg.AssetCheckResult(
         # None where the chance level was not measured.
-        passed=all(each.found.is_above_chance is not False for each in verdicts),
+        passed=all(verdict.against_chance.is_above_chance is not False for verdict in verdicts),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={each.of: each.found.sentence for each in verdicts},
+        metadata={verdict.of: verdict.against_chance.sentence for verdict in verdicts},
     )
 
 

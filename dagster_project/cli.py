@@ -69,7 +69,7 @@ def toolformer(
     context: typer.Context,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
     ] = False,
     _verbose: Annotated[
         bool,
@@ -78,7 +78,7 @@ def toolformer(
             "-v",
             callback=console.be_verbose,
             expose_value=False,
-            help="Tell what is fetched from an object store.",
+            help="Show what is fetched from an object store.",
         ),
     ] = False,
     _quiet: Annotated[
@@ -112,7 +112,7 @@ def doctor(
         bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
     ] = False,
 ) -> None:
-    """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
+    """Show what is available here and how to get what is missing; exit code 1 on damaged files."""
     from dagster_project.commands.doctor import show_findings
     from dagster_project.home import Home
 
@@ -126,11 +126,11 @@ def ingest(
         list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
     ],
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many records, from the start.")
+        int | None, typer.Option(min=1, help="Maximum number of records, from the start.")
     ] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[
-        SourceFormat, typer.Option("--format", help="By default what the file's name says.")
+        SourceFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
     ] = "auto",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
     url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,
@@ -139,7 +139,7 @@ def ingest(
     ] = DATE_COLUMN,
     title_column: Annotated[str, typer.Option(help="Column with the title.")] = TITLE_COLUMN,
     context_column: Annotated[
-        str | None, typer.Option(help="Column that stands in front of the text in training.")
+        str | None, typer.Option(help="Column whose text precedes the document in training.")
     ] = None,
 ) -> None:
     """List sources of text in sources.yaml and cut them into shards."""
@@ -172,7 +172,8 @@ def build(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, why and for how long.")
+        bool,
+        typer.Option("--dry-run", help="Only show what would be made, why and how long it takes."),
     ] = False,
     on: Place = "here",
     force: Force = False,
@@ -221,8 +222,8 @@ def recipe(
     texts: Annotated[
         Path | None,
         typer.Option(
-            help="Of small: folder with worked_problems, web_docs and wiki_passages. Default: what "
-            "toolformer.yaml lists."
+            help="Recipe small: folder with worked_problems, web_docs and wiki_passages. Default: "
+            "the sources that toolformer.yaml lists."
         ),
     ] = None,
     benchmarks: Annotated[
@@ -240,11 +241,13 @@ def recipe(
 def complete(
     text: Annotated[str, typer.Argument(help="The text to continue.")],
     tools: ToolNames = None,
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Calls are disabled.")] = False,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable calls.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest completion, in tokens.")
+    ] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -277,7 +280,7 @@ def serve(
         int, typer.Option(min=1, help="Maximum texts that wait for a place; more are refused.")
     ] = 64,
     log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Write the texts of prompts into the log, too.")
+        bool, typer.Option("--log-prompts", help="Also write prompts into the log.")
     ] = False,
     tools: ToolNames = None,
     model: ModelName = None,
@@ -330,9 +333,9 @@ def sql(
         Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
     ] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
-    """Query every candidate call, its losses and the reason it was kept or dropped."""
+    """Query the warehouse in SQL: calls, losses, reasons, texts and scores."""
     from dagster_project.commands.querying import show_rows
 
     show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
@@ -340,9 +343,9 @@ def sql(
 
 @app.command()
 def explain(
-    call_id: Annotated[str, typer.Argument(help="The call, or enough of its id's beginning.")],
+    call_id: Annotated[str, typer.Argument(help="Id of the call, or the beginning of it.")],
     no_model: Annotated[
-        bool, typer.Option("--no-model", help="Only what is stored; no model is loaded.")
+        bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
     ] = False,
     as_json: AsJson = False,
     output: Annotated[
@@ -379,12 +382,14 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="The file to write; of a dataset the folder. Not for delta."),
+        typer.Option(help="File to write, for a dataset the folder; not for delta."),
     ] = None,
     round_number: Annotated[
         int | None,
         typer.Option(
-            "--round", min=1, help="Of annotation. Default: the newest; in a DuckDB file all."
+            "--round",
+            min=1,
+            help="Round of annotation. Default: the newest; for DuckDB files, all.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
@@ -394,13 +399,15 @@ def export(
 
     if form != "delta":
         if output is None:
-            raise typer.BadParameter(f"{form} needs a place to write to.", param_hint="--output")
+            raise typer.BadParameter(
+                f"{form} needs a file or folder to write to.", param_hint="--output"
+            )
         from dagster_project.commands.exporting import write_export
 
         write_export(form, Home.find(), output, round_number=round_number, is_forced=force)
     elif output is not None or round_number is not None or force:
         raise typer.BadParameter(
-            "delta is written beside the rows of all rounds and replaces nothing. Leave out "
+            "delta logs are written beside the rows of all rounds. Leave out "
             "--output, --round and --force."
         )
     else:
@@ -443,11 +450,11 @@ def _complete_command() -> Any:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
-    from dagster_project.commands.errors import errors_told
+    from dagster_project.commands.errors import explained_errors
 
     # What is imported stays: looking through it for garbage takes a tenth of a short command.
     gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_BEFORE_A_FULL_ONE)
-    with errors_told():
+    with explained_errors():
         _complete_command()(arguments)
 
 

@@ -33,21 +33,21 @@ cluster_app = typer.Typer(
 def evaluate(
     context: typer.Context,
     benchmarks: Annotated[
-        str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")
+        str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option(help="Only these, comma-separated: base, finetuned, plain, your own …"),
+        typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …"),
     ] = None,
     study: Annotated[
         StudyName | None,
-        typer.Option(help="One of the paper's: k of the trigger, single tools left out, sizes."),
+        typer.Option(help="A study of the paper: k of the trigger, single tools left out, sizes."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
     ] = None,
     list_all: Annotated[
-        bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
+        bool, typer.Option("--list", help="List all benchmarks and what they need; run none.")
     ] = False,
     as_json: AsJson = False,
     variant: VariantName = None,
@@ -61,7 +61,7 @@ def evaluate(
     if context.invoked_subcommand is not None:
         if given := [name for name, value in context.params.items() if value and value != "here"]:
             raise typer.BadParameter(
-                f"These options are of the benchmarks: {', '.join(given)}. Those of "
+                f"These options belong to the benchmarks: {', '.join(given)}. Those of "
                 f"{context.invoked_subcommand} stand behind it."
             )
         return
@@ -101,7 +101,9 @@ def lm_eval(
         str | None,
         typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
     ] = None,
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Only with calls disabled.")] = False,
+    no_tools: Annotated[
+        bool, typer.Option("--no-tools", help="Run with calls disabled only.")
+    ] = False,
     include_path: Annotated[
         Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
     ] = None,
@@ -131,7 +133,7 @@ def lm_eval(
 
 @tools_app.command("list")
 def tools_list(as_json: AsJson = False) -> None:
-    """The tools with where they come from, their settings, and whether they can run here."""
+    """List the tools: where they come from, their settings, and whether they can run here."""
     from dagster_project.commands.tooling import list_tools
 
     list_tools(as_json=as_json)
@@ -143,8 +145,8 @@ def tools_try(
     arguments: Annotated[
         str,
         typer.Argument(
-            help="What stands between the brackets of the call; behind `--` where it begins with a "
-            "dash."
+            help="Arguments of the call, as between its brackets; put `--` first where they begin "
+            "with a dash."
         ),
     ] = "",
     today: Annotated[
@@ -180,7 +182,7 @@ def tools_check(
 
 @sources_app.command("list")
 def sources_list(as_json: AsJson = False) -> None:
-    """The sources with their shards and records, and whether they are listed and there."""
+    """List the sources with their shards and records, and whether they are listed and exist."""
     from dagster_project.commands.sources import list_sources
 
     list_sources(as_json=as_json)
@@ -204,7 +206,7 @@ def prompts_compare(
     ],
     tool: Annotated[str, typer.Option(help="The tool, as `tools list` shows it.")],
     texts: Annotated[
-        int, typer.Option(min=1, help="So many windows of texts that the tool preselects.")
+        int, typer.Option(min=1, help="Number of windows, from texts that the tool preselects.")
     ] = 50,
     preset: Preset = None,
     changes: Changes = None,
@@ -218,7 +220,7 @@ def prompts_compare(
 
 @cluster_app.command("seed")
 def cluster_seed() -> None:
-    """Put what this home holds into its object store (TOOLFORMER_STORE), which is empty yet."""
+    """Copy the contents of this home into its object store (TOOLFORMER_STORE), still empty."""
     from dagster_project.commands import console
     from dagster_project.home import Home
     from dagster_project.shared_files import seed
@@ -240,4 +242,4 @@ def cluster_sweep() -> None:
     from warehouse.store.sweep import sweep
 
     removed, freed = sweep(shared_store(Home.find()))
-    console.say(f"Removed {removed} objects of {freed / 2**20:.1f} MiB that nothing names.")
+    console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")

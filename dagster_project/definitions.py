@@ -1,4 +1,4 @@
-"""Everything Dagster knows of, assets to sensors. Assembles and does nothing else."""
+"""All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
 import dagster as dg
 

@@ -1,6 +1,6 @@
-"""What goes wrong without being a bug, and its words.
+"""Errors that are no bugs, and their messages.
 
-Does not load Dagster: a command that only reads begins without it.
+Imported without Dagster, which commands that only read do not load.
 """
 
 import errno
@@ -39,9 +39,9 @@ class RunInterruptedError(Exception):
 def explained(error: Exception) -> str:
     """The error's own words; for a full disk, which any write can meet, with the remedy."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place = f" while writing {error.filename}" if error.filename else ""
+        context = f" while writing {error.filename}" if error.filename else ""
         return (
-            f"The disk is full{place}. What was computed is kept. Free some space, or move "
+            f"The disk is full{context}. What was computed is kept. Free some space, or move "
             "TOOLFORMER_HOME (or TOOLFORMER_CACHE) to a larger disk, and run the same again."
         )
     return str(error)

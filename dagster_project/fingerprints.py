@@ -1,7 +1,7 @@
 """What an output was computed from, as a digest: the same fingerprint means nothing to do.
 
 A fingerprint names its parts, so that an output that is out of date can say which of them changed.
-Does not know what the outputs of a stage depend on; its declaration does (`assets/stage.py`).
+The declaration of a stage says what its outputs depend on (`assets/stage.py`).
 """
 
 import json
@@ -26,7 +26,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, parts: Mapping[str, object]) -> "Fingerprint":
-        """Of these parts: anything that JSON or `str` can write."""
+        """A fingerprint of these parts: anything that JSON or `str` can write."""
         return cls(
             {name: json.dumps(part, sort_keys=True, default=str) for name, part in parts.items()}
         )

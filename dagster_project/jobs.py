@@ -1,7 +1,7 @@
 """The jobs: what is run once, per shard, on all of it, and per benchmark and model.
 
-A job has one kind of partition: a stage of shards and one of all of them in one job, launched for
-one shard, would train the model on that shard alone. `train` has the finetuned model and its
+All assets of a job have the same kind of partition. Otherwise a job launched for one shard would
+train the model on that shard alone. `train` has the finetuned model and its
 controls, `evaluate` benchmarks by models.
 """
 

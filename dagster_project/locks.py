@@ -54,7 +54,7 @@ def remedy(folder: Path, *, machine: Path) -> str:
     """What to do where locks in a folder exclude nobody.
 
     Args:
-        folder: of the machine, or of all machines.
+        folder: folder of the machine, or of all machines.
         machine: folder of what belongs to this machine.
     """
     if folder == machine:

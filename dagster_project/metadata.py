@@ -1,4 +1,4 @@
-"""What a person sees of a table in the UI: a preview of its rows, and its columns."""
+"""Metadata of a table in the UI: a preview of its rows, and its columns."""
 
 import json
 import re

@@ -16,11 +16,11 @@ ProgressReporter = Callable[[str, str], ProgressCallback]
 
 
 class LogReporter:
-    """Writes a line before a piece of work, and more with the time left while it takes long.
+    """Writes lines with the time left while a piece of work takes long.
 
     Args:
         write: takes a line.
-        each_piece: whether every piece of work has a first line, or only the first of a stage.
+        names_stages: whether a line before its first piece of work names each stage.
         seconds: between two lines of one piece.
     """
 
@@ -28,11 +28,11 @@ class LogReporter:
         self,
         write: Callable[[str], None],
         *,
-        each_piece: bool = True,
+        names_stages: bool = False,
         seconds: float = _SECONDS_BETWEEN_LINES,
     ):
         self._write = write
-        self._each_piece = each_piece
+        self._names_stages = names_stages
         self._seconds = seconds
         self._stages: set[str] = set()
         self._last_line = time.monotonic()
@@ -40,9 +40,7 @@ class LogReporter:
     def __call__(self, stage: str, detail: str) -> ProgressCallback:
         """Begin a piece of work."""
         description = f"{stage}: {detail}" if detail else stage
-        if self._each_piece:
-            self._line(description)
-        elif stage not in self._stages:
+        if self._names_stages and stage not in self._stages:
             self._stages.add(stage)
             self._line(stage)
         began = time.monotonic()

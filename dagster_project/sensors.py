@@ -79,14 +79,14 @@ def entries_of(inbox: Path) -> dict[str, str]:
 
     Hidden files are left out, as in a source. So is an entry that changes during the look.
     """
-    found = {}
+    entries = {}
     for path in sorted(inbox.iterdir()):
         if not path.name.startswith("."):
             try:
-                found[path.name] = _state(path)
+                entries[path.name] = _state(path)
             except FileNotFoundError:
                 continue
-    return found
+    return entries
 
 
 def _state(entry: Path) -> str:

@@ -1,7 +1,7 @@
 """What machines share without a shared folder: the home's files, by way of an object store.
 
-Where `TOOLFORMER_STORE` names none, the home is the shared folder itself and nothing is done here.
-Each file is brought where it is opened (`Home.open`); here is what commands do before and after.
+Without `TOOLFORMER_STORE` the home itself is the shared folder and nothing is done here. Files are
+fetched when they are opened (`Home.open`); this module is what commands do before and after.
 """
 
 import shutil
@@ -151,10 +151,10 @@ def seed(home: Home) -> tuple[int, int]:
     files = mirrored_files(objects.url, home.root, home.copies)
     partitions = MirroredStore(objects, home.warehouse, files)
     # What an interrupted seed has put there is this home's own.
-    if partitions.has_foreign() or files.has_foreign():
+    if partitions.has_uncopied() or files.has_uncopied():
         raise StoreError(
-            f"The object store {home.store!r} has something already. Expected an empty prefix: "
-            "two corpora do not become one. Name another prefix, or use this store with an empty "
+            f"The object store {home.store!r} is not empty. Expected an empty prefix, since two "
+            "corpora cannot be merged. Name another prefix, or use this store with an empty "
             "TOOLFORMER_HOME, which becomes a copy of it."
         )
     published = partitions.publish_all()

@@ -1,8 +1,8 @@
 """Which requests a web server refuses because a page of another site may have sent them.
 
-Any page that a browser shows can send requests to the loopback address, and with a name that it
-lets point there (DNS rebinding) even read the answers. Does not tell people apart, and does not
-answer.
+Any page that a browser shows can send requests to the loopback address, and with a host name that
+points there (DNS rebinding) even read the answers. The guard is no login: it does not tell people
+apart.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def wrong_host(scope: Scope, *, bound_to: str) -> str | None:
     """Why the name that the client asked for is not one of the server's; None where it is.
 
     Args:
-        scope: of a request or a WebSocket.
+        scope: scope of a request or a WebSocket.
         bound_to: the address or name that the server was told to bind to.
     """
     host = _host(scope)

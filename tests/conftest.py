@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-strings",
         type=int,
         default=500,
-        help="odd strings for each tool that asks a model; a fiftieth of them where it is real",
+        help="odd strings for each tool that asks a model",
     )
 
 

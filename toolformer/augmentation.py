@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolformer.calls import CallFormat, asked_ids, call_ids
+from toolformer.calls import CallFormat, call_ids, request_ids
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -43,12 +43,12 @@ class Segment(NamedTuple):
     """Tokens that are not cut apart: one of the text, or all of a call.
 
     Attributes:
-        asked: of a call, how many of them a model writes itself, up to the arrow; the result and
-            the bracket behind it are the tool's. None for a token of the text.
+        request_length: of a call, how many tokens the model writes itself, up to the arrow; the
+            result and the bracket behind it are the tool's. None for a token of the text.
     """
 
     ids: list[int]
-    asked: int | None
+    request_length: int | None
 
 
 def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
@@ -99,7 +99,7 @@ def augmented_segments(
             segments.append(
                 Segment(
                     call_ids(tokenizer, tool_call, call.result, call_format=call_format),
-                    len(asked_ids(tokenizer, tool_call)),
+                    len(request_ids(tokenizer, tool_call)),
                 )
             )
         segments.append(Segment([token], None))

@@ -54,11 +54,11 @@ def sample_branches(
     """Sample all branches to their end; they are filled in place.
 
     Args:
-        keys: of the texts; of no use afterwards.
+        keys: keys of the texts; of no use afterwards.
         groups: per chosen position the branches that start there.
         parents: the node of `keys` that each position continues, ascending.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
-        temperature: of the sampling distribution; 1 is the model's own.
+        temperature: temperature of the sampling distribution; 1 is the model's own.
         is_finished: whether the texts of the tokens that were sampled so far close the call, or
             can no longer become one.
 
@@ -86,9 +86,9 @@ def sample_branches(
         ]
         # In the order of their parents, as `feed` wants them; branches follow.
         order = sorted(nodes, key=lambda key: key[0])
-        place = {nodes[key]: index for index, key in enumerate(order)}
+        index_of = {nodes[key]: index for index, key in enumerate(order)}
         active = sorted(
-            ((place[node], branch) for node, branch in active), key=lambda pair: pair[0]
+            ((index_of[node], branch) for node, branch in active), key=lambda pair: pair[0]
         )
         states = keys.feed([node for node, _ in order], [[token] for _, token in order])
 
@@ -104,12 +104,12 @@ def _draw(
     drawn: list[tuple[int, float]] = []
     # Branches stand in the order of their nodes.
     for first, chunk in groupby(active, key=lambda pair: pair[0] // LOGIT_ROWS * LOGIT_ROWS):
-        of_chunk = list(chunk)
+        chunk_branches = list(chunk)
         logits = model.logits(states[first : first + LOGIT_ROWS])
         tokens, log_probabilities = sample_tokens(
             logits,
-            np.array([branch.uniforms[step] for _, branch in of_chunk]),
-            rows=[node - first for node, _ in of_chunk],
+            np.array([branch.uniforms[step] for _, branch in chunk_branches]),
+            rows=[node - first for node, _ in chunk_branches],
             temperature=temperature,
         )
         drawn.extend(zip(tokens, log_probabilities, strict=True))
@@ -164,8 +164,8 @@ def _token_of_the_tail(
     probabilities = torch.exp(scaled.double() - normaliser.double())
     probabilities[head] = 0.0
     cumulated = probabilities.cumsum(dim=-1)
-    place = int(torch.searchsorted(cumulated, remaining, right=True)[0])
-    if place < len(cumulated):
-        return place
+    token = int(torch.searchsorted(cumulated, remaining, right=True)[0])
+    if token < len(cumulated):
+        return token
     # Rounding can leave the number just above the sum; the likeliest token then.
     return int(head[0])

@@ -91,9 +91,9 @@ class ScoringPass:
         """Work on rows batch by batch, the longest first.
 
         Args:
-            lengths: of the rows, in tokens.
+            lengths: lengths of the rows, in tokens.
             compute: some rows' indices to a result that JSON can hold.
-            label: of the steps, unique within the pass.
+            label: label of the steps, unique within the pass.
 
         Yields:
             The indices of a batch, and its result.
@@ -119,7 +119,7 @@ class CallScorer(ABC):
     """Scores the calls of a shard with one model.
 
     Args:
-        windows: of the shard, by document and number.
+        windows: windows of the shard, by document and number.
         start_losses: by token, its loss as the first of a text, in place of the model's own; see
             `toolformer.rescoring.start_token_losses`.
     """

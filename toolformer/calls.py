@@ -29,7 +29,7 @@ def call_ids(
     return tokenizer.encode_pieces(pieces)
 
 
-def asked_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
+def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
     """Tokens of e(c, r) up to its arrow: what a model writes itself, the rest is the tool's."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
 

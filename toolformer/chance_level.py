@@ -1,8 +1,8 @@
 """How often a call would be kept by luck: the same call with the result of another one.
 
-Some results lower the loss whatever they say: any digits help at the start of a text, say. The
-share of calls that would be kept with a swapped result tells how far a threshold separates. Not in
-the paper.
+Some results lower the loss whatever they say; at the start of a text, for example, any digits do.
+The share of calls that would be kept with a swapped result shows how well a threshold separates.
+The paper has no such measure.
 """
 
 import math
@@ -49,27 +49,30 @@ class KeptAgainstChance:
     sample_kept: int
 
     @property
+    def kept_share(self) -> float | None:
+        """Share of the calls that are kept; None without calls."""
+        return self.kept / self.scored if self.scored else None
+
+    @property
+    def chance_share(self) -> float | None:
+        """Share of the sample that is kept with swapped results; None without a sample."""
+        return self.chance_kept / self.chance_scored if self.chance_scored else None
+
+    @property
     def is_above_chance(self) -> bool | None:
         """Whether more are kept than by chance, at a nominal 5 %; None without a sample.
 
         The test of two shares whose samples overlap partially (Derrick, Toher and White, 2015): a
         call of the sample is decided on twice, and the covariance of the two is taken into account.
         """
-        if not self.chance_scored or not self.scored:
+        if self.kept_share is None or self.chance_share is None:
             return None
         n, chance_n = self.scored, self.chance_scored
-        difference = self.kept / n - self.chance_kept / chance_n
+        difference = self.kept_share - self.chance_share
         share = (self.kept + self.chance_kept) / (n + chance_n)
-        covariance = self.both_kept / chance_n - self.sample_kept * self.chance_kept / chance_n**2
+        covariance = self.both_kept / chance_n - self.sample_kept * self.chance_share / chance_n
         variance = share * (1 - share) * (1 / n + 1 / chance_n) - 2 * max(covariance, 0.0) / n
         return variance > 0 and difference / math.sqrt(variance) > _SIGNIFICANT_DEVIATION
-
-    @property
-    def explained_share(self) -> float | None:
-        """Share of the kept calls that chance explains, at most 1; None where that is not known."""
-        if not self.chance_scored or not self.kept:
-            return None
-        return min(self.chance_kept / self.chance_scored / (self.kept / self.scored), 1.0)
 
     @property
     def sentence(self) -> str:
@@ -77,24 +80,22 @@ class KeptAgainstChance:
 
         Example:
             >>> print(KeptAgainstChance(107, 464, 3, 44, 2, 11).sentence)
-            23 % of 464 calls kept, 7 % of 44 by chance: above chance, which explains 30 % of them
+            above chance (23 % of 464 calls kept, 7 % of 44 with swapped results)
             >>> print(KeptAgainstChance(32, 157, 6, 30, 4, 7).sentence)
-            20 % of 157 calls kept, 20 % of 30 by chance: not told apart from chance
+            not told apart from chance (20 % of 157 calls kept, 20 % of 30 with swapped results)
         """
-        if not self.scored:
+        if self.kept_share is None:
             return "no call was scored"
-        told = f"{_percent(self.kept / self.scored)} of {self.scored:,} calls kept"
-        if not self.chance_scored:
-            return f"{told}; the chance level was not measured (scoring.chance_calls)"
-        by_chance = _percent(self.chance_kept / self.chance_scored)
-        told += f", {by_chance} of {self.chance_scored:,} by chance"
-        share = self.explained_share
-        if share is None:
-            return told
-        if not self.is_above_chance:
-            return f"{told}: not told apart from chance"
-        return f"{told}: above chance, which explains {_percent(share)} of them"
+        text = f"{percent(self.kept_share)} of {self.scored:,} calls kept"
+        if self.chance_share is None:
+            return f"{text}; the chance level was not measured (scoring.chance_calls)"
+        text += f", {percent(self.chance_share)} of {self.chance_scored:,} with swapped results"
+        if not self.kept:
+            return text
+        verdict = "above chance" if self.is_above_chance else "not told apart from chance"
+        return f"{verdict} ({text})"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as a person reads it."""
     return f"{100 * share:.0f} %"

@@ -94,7 +94,8 @@ def explain_call(
     if swapped_result is not None:
         texts.append(ids_of(swapped_result))
     columns = [
-        [-loss for loss in of_text] for of_text in _losses_behind(model, window, call, texts, form)
+        [-loss for loss in text_losses]
+        for text_losses in _losses_behind(model, window, call, texts, form)
     ]
     losses = [weighted_loss([-score for score in column], form.weights) for column in columns]
     without_call, call_alone, with_result, *swapped = columns
@@ -138,9 +139,9 @@ def _losses_behind(
         [model.bos_id, *window.ids[:stands_at], *z, *window.ids[stands_at : end - 1]] for z in texts
     ]
     places = [
-        (row, len(z) + place, window.ids[place])
+        (row, len(z) + position, window.ids[position])
         for row, z in enumerate(texts)
-        for place in range(call.position, end)
+        for position in range(call.position, end)
     ]
     losses = iter(losses_at(model, rows, places))
     return [[next(losses) for _ in range(call.position, end)] for _ in texts]

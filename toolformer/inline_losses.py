@@ -69,12 +69,12 @@ class InlineScorer(CallScorer):
                 lambda some, has_result: self._losses(texts, some, has_result=has_result),
             )
 
-        found = AllLosses({}, {}, {})
+        all_losses = AllLosses({}, {}, {})
         to_the_last = len(self.weights)
-        for of_texts in self._in_texts(calls, compute, work, behind=to_the_last, label="all"):
-            for into, losses in zip(found, of_texts, strict=True):
+        for batch_losses in self._in_texts(calls, compute, work, behind=to_the_last, label="all"):
+            for into, losses in zip(all_losses, batch_losses, strict=True):
                 into.update(losses)
-        return found
+        return all_losses
 
     def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:
         def compute(texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
@@ -82,8 +82,8 @@ class InlineScorer(CallScorer):
 
         losses: Losses = {}
         # The token behind the last call is not fed.
-        for of_texts in self._in_texts(calls, compute, work, behind=1, label="results"):
-            losses |= of_texts
+        for batch_losses in self._in_texts(calls, compute, work, behind=1, label="results"):
+            losses |= batch_losses
         return losses
 
     def _in_texts(
@@ -101,14 +101,14 @@ class InlineScorer(CallScorer):
             compute: some texts and their calls to a result that JSON can hold.
             behind: how many tokens behind its last call a text is predicted.
         """
-        of_window: dict[WindowKey, list[ScoredCall]] = {}
+        calls_of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
-            of_window.setdefault(call.window, []).append(call)
-        keys = list(of_window)
+            calls_of_window.setdefault(call.window, []).append(call)
+        keys = list(calls_of_window)
         # Up to so many tokens behind the last call; the last of them is not fed.
         texts = [
-            self.windows[key].up_to(max(call.position for call in of_key) + behind)
-            for key, of_key in of_window.items()
+            self.windows[key].up_to(max(call.position for call in window_calls) + behind)
+            for key, window_calls in calls_of_window.items()
         ]
 
         def of_batch(batch: Sequence[int]) -> Any:
@@ -119,11 +119,13 @@ class InlineScorer(CallScorer):
                 rows = {keys[index]: row for row, index in enumerate(batch)}
                 return compute(
                     _TextsOfCalls(read, rows, work.token_budget),
-                    [call for index in batch for call in of_window[keys[index]]],
+                    [call for index in batch for call in calls_of_window[keys[index]]],
                 )
 
-        for _, found in work.in_batches([len(text.ids) for text in texts], of_batch, label=label):
-            yield found
+        for _, batch_results in work.in_batches(
+            [len(text.ids) for text in texts], of_batch, label=label
+        ):
+            yield batch_results
 
     def _losses_without_call(self, texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
         """L_i(ε) by the states of the texts, only where a token carries weight."""
@@ -136,13 +138,17 @@ class InlineScorer(CallScorer):
             ]
             for call in calls
         }
-        wanted = list(dict.fromkeys(place for of_call in places.values() for place in of_call))
+        wanted = list(
+            dict.fromkeys(
+                call_place for call_places in places.values() for call_place in call_places
+            )
+        )
         losses: dict[tuple[int, int, int], float] = {}
         if wanted:
             states = torch.stack([texts.read.states[row][place] for row, place, _ in wanted])
             tokens = torch.tensor([token for *_, token in wanted], device=states.device)
-            found = losses_of_states(self.model, states, tokens)
-            losses = dict(zip(wanted, found, strict=True))
+            state_losses = losses_of_states(self.model, states, tokens)
+            losses = dict(zip(wanted, state_losses, strict=True))
         if self.start_losses is not None:
             losses |= {
                 (row, place, token): self.start_losses[token]
@@ -150,8 +156,8 @@ class InlineScorer(CallScorer):
                 if place == 0
             }
         return {
-            call_id: weighted_loss([losses[place] for place in of_call], self.weights)
-            for call_id, of_call in places.items()
+            call_id: weighted_loss([losses[place] for place in call_places], self.weights)
+            for call_id, call_places in places.items()
         }
 
     def _following(self, call: ScoredCall) -> tuple[int, ...]:
@@ -166,7 +172,7 @@ class InlineScorer(CallScorer):
             for call in calls
         }
         # Equal ones are fed once. Behind the last token nothing is predicted, nor fed.
-        branches = list(dict.fromkeys(each for each in branch_of.values() if each.following))
+        branches = list(dict.fromkeys(branch for branch in branch_of.values() if branch.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
         # Each row copies the keys of the text before it.
         per_token = keys_per_token(self.model)
@@ -198,8 +204,8 @@ class InlineScorer(CallScorer):
             for index, branch in enumerate(branches)
             for t, token in enumerate(branch.following)
         ]
-        node, place, token = (torch.tensor(column) for column in zip(*places, strict=True))
-        wanted = states[node.to(states.device), place.to(states.device)]
+        node, position, token = (torch.tensor(column) for column in zip(*places, strict=True))
+        wanted = states[node.to(states.device), position.to(states.device)]
         losses = iter(losses_of_states(self.model, wanted, token.to(states.device)))
         return [
             weighted_loss([next(losses) for _ in branch.following], self.weights)

@@ -28,7 +28,7 @@ def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:
     """The weights of a window; they sum to 1.
 
     Args:
-        tokens: of the window, at least 1.
+        tokens: tokens of the window, at least 1.
         are_linear: falling from the first token on to 0 behind the last; else all the same.
 
     Example:

@@ -116,9 +116,9 @@ class PrefixScorer(CallScorer):
             lambda batch: self._score_batch([rows[index] for index in batch]),
             label="with-result" if has_result else "without-result",
         )
-        for batch, of_batch in batches:
-            for index, of_row in zip(batch, of_batch, strict=True):
-                for position, loss in zip(rows[index].positions, of_row, strict=True):
+        for batch, batch_losses in batches:
+            for index, row_losses in zip(batch, batch_losses, strict=True):
+                for position, loss in zip(rows[index].positions, row_losses, strict=True):
                     losses[index, position] = loss
         return {call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls}
 
@@ -133,10 +133,10 @@ class PrefixScorer(CallScorer):
         rows = [
             _Row(
                 call_ids(self.model.tokenizer, call, result, call_format=self.call_format),
-                self.windows[window].ids[: max(of_row) + len(self.weights)],
-                sorted(of_row),
+                self.windows[window].ids[: max(row_positions) + len(self.weights)],
+                sorted(row_positions),
             )
-            for (window, call, result), of_row in positions.items()
+            for (window, call, result), row_positions in positions.items()
         ]
         return rows, {
             call.call_id: index_of[call.window, call.call, call.result if has_result else None]
@@ -145,19 +145,19 @@ class PrefixScorer(CallScorer):
 
     def _score_batch(self, rows: Sequence[_Row]) -> list[list[float]]:
         wanted = [
-            (index, place)
+            (index, position)
             for index, row in enumerate(rows)
-            for place in sorted({p for at in row.positions for p in self._weighted(row, at)})
+            for position in sorted({p for at in row.positions for p in self._weighted(row, at)})
         ]
-        found = losses_at(
+        position_losses = losses_at(
             self.model,
             [[self.model.bos_id, *row.prefix, *row.text[:-1]] for row in rows],
             [
-                (index, len(rows[index].prefix) + place, rows[index].text[place])
-                for index, place in wanted
+                (index, len(rows[index].prefix) + position, rows[index].text[position])
+                for index, position in wanted
             ],
         )
-        losses = dict(zip(wanted, found, strict=True))
+        losses = dict(zip(wanted, position_losses, strict=True))
         return [
             [
                 weighted_loss([losses[index, p] for p in self._weighted(row, at)], self.weights)

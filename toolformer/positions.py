@@ -54,7 +54,7 @@ def proposed_positions(
     the position is that of the token with the blank, whether the word begins in it or not.
 
     Args:
-        proposals: of the text that the window is cut from, by their offsets.
+        proposals: proposals of the text that the window is cut from, by their offsets.
         start: character offset of the window in that text.
         offsets: for each position the character offset within `text` at which a call would stand,
             None where the token begins inside a character; shape `(n,)`.
@@ -72,17 +72,17 @@ def proposed_positions(
         (offset, position) for position, offset in enumerate(offsets) if offset is not None
     ]
     first, last = (
-        bisect_left(proposals, place, key=lambda each: each.offset)
-        for place in (start, start + len(text))
+        bisect_left(proposals, bound, key=lambda proposal: proposal.offset)
+        for bound in (start, start + len(text))
     )
-    found: dict[int, str | None] = {}
+    proposed: dict[int, str | None] = {}
     for proposal in proposals[first:last]:
-        place = proposal.offset - start
-        if text[:place].endswith(" "):
-            place -= 1
-        token = bisect_right(beginnings, place, key=lambda each: each[0]) - 1
+        window_offset = proposal.offset - start
+        if text[:window_offset].endswith(" "):
+            window_offset -= 1
+        token = bisect_right(beginnings, window_offset, key=lambda beginning: beginning[0]) - 1
         if token >= 0:
             position = beginnings[token][1]
-            arguments = found.get(position)
-            found[position] = proposal.arguments if arguments is None else arguments
-    return found
+            arguments = proposed.get(position)
+            proposed[position] = proposal.arguments if arguments is None else arguments
+    return proposed

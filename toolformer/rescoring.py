@@ -1,4 +1,4 @@
-"""The second look of a bfloat16 model: losses near a decision, computed again in float32.
+"""Scoring again in float32: the losses near a decision, of a bfloat16 model.
 
 bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So all
 calls are scored in bfloat16, and those whose reduction comes within `MARGIN` of the lowest
@@ -47,7 +47,7 @@ def needs_second_look(
     finite are no decision of float32 either.
 
     Args:
-        losses: of the first pass, pruned at `lowest_threshold - MARGIN`.
+        losses: losses of the first pass, pruned at `lowest_threshold - MARGIN`.
         lowest_threshold: that anybody can ask for, in nats.
     """
     threshold = lowest_threshold - MARGIN

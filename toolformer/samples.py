@@ -141,8 +141,8 @@ def branch_uniforms(
     count: int,
 ) -> np.ndarray:
     """The random numbers of one branch: its own, whatever else is sampled beside it."""
-    of_branch = digest(seed, document_id, window, tool_name, position, sample_index)
-    key = int.from_bytes(of_branch, "little")
+    branch_digest = digest(seed, document_id, window, tool_name, position, sample_index)
+    key = int.from_bytes(branch_digest, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
@@ -220,7 +220,8 @@ def drop_misplaced(
     Args:
         samples: parsed or not; only parsed ones are looked at.
         windows: all that the samples stand in.
-        check_place: of the tool that is called, see `Tool.check_place`; raises CallSyntaxError.
+        check_place: the method of the tool that is called, see `Tool.check_place`; raises
+            CallSyntaxError.
 
     Returns:
         The samples in the same order; a misplaced one has status `dropped` and the tool's reason.

@@ -100,8 +100,11 @@ def sample_calls(
         allowed = [allowed_positions(window) for window in windows]
         if proposed is not None:
             allowed = [
-                [is_allowed and position in of_row for position, is_allowed in enumerate(places)]
-                for places, of_row in zip(allowed, proposed, strict=True)
+                [
+                    is_allowed and position in row_proposals
+                    for position, is_allowed in enumerate(places)
+                ]
+                for places, row_proposals in zip(allowed, proposed, strict=True)
             ]
         # Nothing is asked of a text behind the last place where a call may stand.
         read = [
@@ -196,7 +199,7 @@ def sample_shard(
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
         prompt: the tool's few-shot prompt; None to leave it out.
-        windows: of the shard's preselected texts.
+        windows: windows of the shard's preselected texts.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 
@@ -254,9 +257,10 @@ def sample_shard(
     for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)
         progress(end, len(windows))
-    place = {(window.document_id, window.index): place for place, window in enumerate(windows)}
+    index_of = {(window.document_id, window.index): index for index, window in enumerate(windows)}
     return sorted(
-        rows, key=lambda row: (place[row.document_id, row.window], row.position, row.sample_index)
+        rows,
+        key=lambda row: (index_of[row.document_id, row.window], row.position, row.sample_index),
     )
 
 
@@ -265,8 +269,8 @@ class _ChosenPosition:
     """A position that gets calls.
 
     Attributes:
-        node: of the branch keys behind which its calls go on.
-        arguments: of the call that the tool proposes there; None where calls are sampled.
+        node: node of the branch keys behind which its calls go on.
+        arguments: arguments of the call that the tool proposes there; None where calls are sampled.
     """
 
     row: int
@@ -276,8 +280,8 @@ class _ChosenPosition:
     arguments: str | None
 
 
-def _how_proposed(place: _ChosenPosition, *, is_chosen_by_tool: bool) -> str:
-    if place.arguments is not None:
+def _how_proposed(chosen: _ChosenPosition, *, is_chosen_by_tool: bool) -> str:
+    if chosen.arguments is not None:
         return PROPOSED_CALL
     return PROPOSED_POSITION if is_chosen_by_tool else NOT_PROPOSED
 
@@ -297,8 +301,10 @@ def _choose(
     import torch
 
     open_ids = call_open_ids(model.tokenizer)
-    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
-    states = torch.cat([of_row[at] for of_row, at in zip(texts.states, places, strict=True)])
+    places = [list(itertools.compress(itertools.count(), is_allowed)) for is_allowed in allowed]
+    states = torch.cat(
+        [text_states[at] for text_states, at in zip(texts.states, places, strict=True)]
+    )
     threshold = parameters.sampling_threshold if proposed is None else -math.inf
     probability_of = {
         (row, position): probability
@@ -316,7 +322,7 @@ def _choose(
         factors = _next_token_probabilities(model, states, following)
         for place, factor in zip(probability_of, factors, strict=True):
             probability_of[place] *= factor
-    probabilities = [[0.0] * len(of_row) for of_row in allowed]
+    probabilities = [[0.0] * len(is_allowed) for is_allowed in allowed]
     for (row, position), probability in probability_of.items():
         probabilities[row][position] = probability
     node_of = {place: node for node, place in enumerate(probability_of)}
@@ -324,13 +330,13 @@ def _choose(
         _ChosenPosition(
             row,
             position,
-            of_row[position],
+            row_probabilities[position],
             node_of[row, position],
             proposed[row].get(position) if proposed else None,
         )
-        for row, of_row in enumerate(probabilities)
+        for row, row_probabilities in enumerate(probabilities)
         for position in choose_positions(
-            of_row,
+            row_probabilities,
             sampling_threshold=parameters.sampling_threshold,
             positions_per_text=parameters.positions_per_text,
             is_allowed=allowed[row],

@@ -5,8 +5,8 @@
           ─▶ L_i⁺ with the result of another call, of what reaches it and of the chance sample
           ─▶ the same with a third call's result, of the chance sample where a contrast compares
 
-Knows no filtering threshold; `warehouse/queries/filtered_calls.sql` decides. Loads a model when it
-first needs one.
+Filtering thresholds play no part here; `warehouse/queries/filtered_calls.sql` decides. A model is
+loaded when it is first needed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ class LossesWanted:
     Attributes:
         lowest_threshold: no threshold in nats that decides on the calls is lower.
         chance_calls: most calls of the chance sample.
-        seed: of the sample, and of the choice of swapped results.
+        seed: seed of the sample, and of the choice of swapped results.
         is_rescored: a bfloat16 model's calls that come near the lowest threshold or above it are
             scored again in float32.
         baseline: what a call with its result has to be better than.
@@ -78,7 +78,7 @@ class CallScore:
 
     Attributes:
         losses: with its own result, and with that of another call where it was needed.
-        precision: of the model that gave them.
+        precision: precision of the model that gave them.
         is_in_chance_sample: whether it is also looked at with a swapped result in place of its own.
         swapped_call_id: call whose result the swapped one is.
         second_swapped_call_id: call whose result a contrast of the swapped one compares with.
@@ -99,7 +99,7 @@ class ToolScores:
 
     Attributes:
         scores: by call.
-        costs: of the passes that were made for them.
+        costs: costs of the passes that were made for them.
         geometry: the batches of the first pass.
     """
 
@@ -175,8 +175,8 @@ class ShardScoring:
         )
         second = others.second_of([swapped[key] for key in sample])
         lucky = {
-            key: each
-            for key, each in second.items()
+            key: scored
+            for key, scored in second.items()
             if wanted.is_reached(
                 replace(own.scores[key].losses, loss_with_result=with_swapped[key])
             )
@@ -248,7 +248,7 @@ class ShardScoring:
             scorer = scorer_for(self._load_in(FLOAT32), self._windows, self._parameters)
         meter = CostMeter(scorer.model, checkpoint=checkpoint)
         losses = scorer.score_results(
-            [each.call for each in swapped.values()],
+            [swapped_call.call for swapped_call in swapped.values()],
             checkpoint=checkpoint,
             progress=self._progress("swapped_results", tool_name),
         )

@@ -19,7 +19,7 @@ class StageCost:
         stage: what was done, such as `scoring`.
         candidates: calls that it was done with.
         tokens_fed: padding included.
-        seconds: of work; what a killed process had begun and not stored is in neither.
+        seconds: seconds of work; what a killed process had begun and not stored is in neither.
         float32_tokens_per_second, bfloat16_tokens_per_second: by which that precision was chosen;
             None where it was named.
     """
@@ -54,7 +54,7 @@ class CostMeter:
 
     Args:
         model: whose tokens are counted, if any.
-        checkpoint: of the work; keeps the cost after each of its steps.
+        checkpoint: checkpoint of the work; keeps the cost after each of its steps.
     """
 
     def __init__(self, model: "LanguageModel | None" = None, *, checkpoint: Checkpoint):

@@ -1,8 +1,8 @@
 """Calls with swapped results: each gets the result of another call of its tool and shard.
 
 What such a result does to the loss is what any result would do. A contrast compares a call with
-it, and the chance level counts the calls that would be kept with it. Chooses the results; does not
-score.
+it, and the chance level counts the calls that would be kept with it. This module only chooses the
+results.
 """
 
 import dataclasses
@@ -48,34 +48,38 @@ class SwappedResults:
 
     def second_of(self, first: Collection[SwappedCall]) -> dict[str, SwappedCall]:
         """The same calls with a third call's result, where the tool has another one."""
-        return self._swapped({each.call.call_id: each.call.result for each in first})
+        return self._swapped({scored.call.call_id: scored.call.result for scored in first})
 
     def _swapped(self, other_than: dict[str, str | None]) -> dict[str, SwappedCall]:
         if not self._has_several:
             return {}
         swapped = {
-            call.call_id: self._swapped_call(place, other_than[call.call_id])
-            for place, call in enumerate(self._order)
+            call.call_id: self._swapped_call(index, other_than[call.call_id])
+            for index, call in enumerate(self._order)
             if call.call_id in other_than
         }
-        return {call_id: each for call_id, each in swapped.items() if each is not None}
+        return {
+            call_id: swapped_call
+            for call_id, swapped_call in swapped.items()
+            if swapped_call is not None
+        }
 
-    def _swapped_call(self, place: int, other_than: str | None) -> SwappedCall | None:
+    def _swapped_call(self, index: int, other_than: str | None) -> SwappedCall | None:
         """The call at a place with the next result behind it that says something else.
 
         A call of another text is preferred, since its result is more surely about something else.
         """
-        call, order = self._order[place], self._order
-        of_same_text: ScoredCall | None = None
+        call, order = self._order[index], self._order
+        same_text_call: ScoredCall | None = None
         # A shard can have a hundred thousand calls, and the next few nearly always hold the best.
         for step in range(1, len(order)):
-            other = order[(place + step) % len(order)]
+            other = order[(index + step) % len(order)]
             if other.result in (call.result, other_than):
                 continue
             if other.window[0] != call.window[0]:
                 return _with_result_of(other, call)
-            of_same_text = of_same_text or other
-        return of_same_text and _with_result_of(of_same_text, call)
+            same_text_call = same_text_call or other
+        return same_text_call and _with_result_of(same_text_call, call)
 
 
 def _with_result_of(other: ScoredCall, call: ScoredCall) -> SwappedCall:

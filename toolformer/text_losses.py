@@ -62,11 +62,11 @@ class TextLosses:
                 lambda texts: token_losses(self._model, texts),
             )
             self.is_regrouped |= is_halved
-            for index, of_window in zip(batch, losses, strict=True):
+            for index, window_losses in zip(batch, losses, strict=True):
                 window = self._windows[index]
                 if self._start_losses is not None:
-                    of_window[:1] = [self._start_losses[token] for token in window.ids[:1]]
-                self._losses[window.document_id, window.index] = of_window
+                    window_losses[:1] = [self._start_losses[token] for token in window.ids[:1]]
+                self._losses[window.document_id, window.index] = window_losses
 
 
 def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -81,7 +81,9 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
     """
     rows = [[model.bos_id, *ids[:-1]] for ids in texts]
     places = [
-        (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
+        (row, position, ids[position])
+        for row, ids in enumerate(texts)
+        for position in range(len(ids))
     ]
     # ids[place] stands at row place + 1, so logits row `place` predicts it.
     losses = iter(losses_at(model, rows, places))

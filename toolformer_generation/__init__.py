@@ -1,6 +1,6 @@
 """Transformers' own `generate` with live calls, for a model that was finetuned here.
 
-Needs a model directory and tools. Does not know a home or toolformer.yaml, and no Dagster.
+Needs a model directory and tools, but no home, toolformer.yaml or Dagster.
 """
 
 from toolformer_generation.generate import toolformer_generate

@@ -3,7 +3,7 @@
     [pad pad] prompt | text … [ Calculator(6 * 7) -> 42 ] | text … end [pad]
     as it was given    as `toolformer.decoding` decodes it
 
-It tells the decoder what `generate` was told. What that cannot do is refused in `refusals`.
+The options of `generate` are passed on to the decoder; `refusals` refuses those it does not have.
 """
 
 import copy

@@ -31,7 +31,7 @@ class Generation(NamedTuple):
     max_new_tokens: int
 
     @classmethod
-    def of(cls, asked: Mapping[str, Any]) -> "Generation":
+    def of(cls, arguments: Mapping[str, Any]) -> "Generation":
         """Read the `generation_kwargs` of a task.
 
         As in the harness, a temperature beside `do_sample: false` changes nothing.
@@ -39,19 +39,19 @@ class Generation(NamedTuple):
         Raises:
             UnservedGenerationError: greedy decoding with calls cannot do what is asked.
         """
-        left = {name: value for name, value in asked.items() if value is not None}
+        left = {name: value for name, value in arguments.items() if value is not None}
         until = left.pop("until", ())
         lengths = [left.pop(name) for name in _LENGTHS if name in left]
         temperature = float(left.pop("temperature", 0))
         if left.pop("do_sample", temperature > 0):
-            raise _refused(asked, "sampling", "Set do_sample: false in the task.")
+            raise _refused(arguments, "sampling", "Set do_sample: false in the task.")
         if left.pop("num_beams", 1) != 1:
-            raise _refused(asked, "a search with beams", "Set num_beams: 1 in the task.")
+            raise _refused(arguments, "a search with beams", "Set num_beams: 1 in the task.")
         if others := sorted(left.keys() - set(_OF_SAMPLING)):
-            raise _refused(asked, ", ".join(others), "Leave it out of the task.")
+            raise _refused(arguments, ", ".join(others), "Leave it out of the task.")
         max_new_tokens = int(lengths[0]) if lengths else _MAX_NEW_TOKENS
         if max_new_tokens < 1:
-            raise _refused(asked, f"{max_new_tokens} new tokens", "Expected at least one.")
+            raise _refused(arguments, f"{max_new_tokens} new tokens", "Expected at least one.")
         # An empty text would end every answer before its first character.
         texts = (until,) if isinstance(until, str) else until
         return cls(tuple(text for text in texts if text), max_new_tokens)
@@ -81,7 +81,7 @@ class Answers:
         Raises:
             UnservedGenerationError: before anything is decoded; see `Generation.of`.
         """
-        wanted = [(prompt, Generation.of(asked)) for prompt, asked in requests]
+        wanted = [(prompt, Generation.of(arguments)) for prompt, arguments in requests]
         ways: dict[Generation, list[str]] = {}
         for prompt, way in dict.fromkeys(wanted):
             if (prompt, way) not in self.completions:
@@ -100,8 +100,8 @@ def _before_all(text: str, until: Sequence[str]) -> str:
     return min((text.partition(stop)[0] for stop in until), key=len, default=text)
 
 
-def _refused(asked: Mapping[str, Any], what: str, remedy: str) -> UnservedGenerationError:
+def _refused(arguments: Mapping[str, Any], what: str, remedy: str) -> UnservedGenerationError:
     return UnservedGenerationError(
-        f"The task asks for {what} (generation_kwargs: {dict(asked)}). Decoding with calls is "
+        f"The task asks for {what} (generation_kwargs: {dict(arguments)}). Decoding with calls is "
         f"greedy and takes until and max_gen_toks alone. {remedy}"
     )

@@ -36,7 +36,7 @@ def summary(modes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
             name, comma, rule = metric.partition(",")
             if not comma or name.endswith("_stderr") or not isinstance(value, int | float):
                 continue
-            of_modes = {
+            results_of_modes = {
                 mode: float(outcome.results["results"][task][metric])
                 for mode, outcome in modes.items()
             }
@@ -44,7 +44,7 @@ def summary(modes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
                 {
                     "task": task,
                     "metric": name if rule == "none" else f"{name} ({rule})",
-                    **of_modes,
+                    **results_of_modes,
                     "share with a call": sum(with_call) / len(with_call) if with_call else None,
                     "items": values.get("sample_len"),
                 }
@@ -56,8 +56,8 @@ def samples(modes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     """One row for each item and filter of a task: prompt, target, and what each mode wrote."""
     rows = []
     first = next(iter(modes.values()))
-    for task, of_task in first.results["samples"].items():
-        for place, sample in enumerate(of_task):
+    for task, task_samples in first.results["samples"].items():
+        for index, sample in enumerate(task_samples):
             row = {
                 "task": task,
                 "item": sample["doc_id"],
@@ -66,7 +66,7 @@ def samples(modes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
                 "target": sample["target"],
             }
             for mode, outcome in modes.items():
-                same = outcome.results["samples"][task][place]
+                same = outcome.results["samples"][task][index]
                 row[mode] = {
                     "answers": [
                         {"answer": answer, **_written(completion)}
@@ -82,8 +82,8 @@ def samples(modes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
 def _answers(sample: Mapping[str, Any], outcome: Outcome) -> list[tuple[str, Completion]]:
     """What the harness got for the requests of one item, and what it was cut from."""
     return [
-        (given[0], outcome.answers.completions[prompt, Generation.of(asked)])
-        for (prompt, asked), given in zip(sample["arguments"], sample["resps"], strict=True)
+        (given[0], outcome.answers.completions[prompt, Generation.of(arguments)])
+        for (prompt, arguments), given in zip(sample["arguments"], sample["resps"], strict=True)
     ]
 
 

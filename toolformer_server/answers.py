@@ -17,7 +17,7 @@ class Choice:
     """One continued prompt, piece by piece.
 
     Args:
-        index: of the prompt.
+        index: index of the prompt.
         prompt: the prompt.
         body: the request.
     """
@@ -113,11 +113,11 @@ def _log_probabilities(
     steps: Sequence[TraceStep], offset: int, characters: int
 ) -> dict[str, list[Any]]:
     """OpenAI's `logprobs` of a piece that begins at an offset and has so many characters."""
-    offsets, place = [], 0
+    offsets, end = [], 0
     for step in steps:
         # A part of a character counts as one until the character is whole.
-        offsets.append(offset + min(place, characters))
-        place += len(step.text)
+        offsets.append(offset + min(end, characters))
+        end += len(step.text)
     return {
         "tokens": [step.text for step in steps],
         "token_logprobs": [_finite(step.log_probability) for step in steps],

@@ -15,7 +15,7 @@ class ApiError(Exception):
     """What a client is told instead of an answer.
 
     Args:
-        status: of HTTP.
+        status: status code of HTTP.
         message: what was wrong, what was expected, what to do.
         param: the field of the request that it is about.
         code: a word for programs.
@@ -32,7 +32,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
-        """As JSON."""
+        """The error as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {
             "error": {
@@ -45,22 +45,20 @@ class ApiError(Exception):
 
     @property
     def response(self) -> JSONResponse:
-        """As an answer; where it may pass, with the seconds after which to ask again."""
+        """The response; with `Retry-After` where the error is temporary."""
         headers = {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else None
         return JSONResponse(self.body, self.status, headers)
 
 
 def closing() -> ApiError:
     """The server is about to end."""
-    return ApiError(
-        503, "The server is closing. Ask again when it has been started anew.", code="closing"
-    )
+    return ApiError(503, "The server is closing. Try again when it has restarted.", code="closing")
 
 
 def internal(request_id: str) -> ApiError:
     """A bug, whose traceback is in the log."""
     return ApiError(
         500,
-        f"The server failed at this request. Its log says more of the request {request_id}.",
+        f"The server failed on this request. Its log has the details of request {request_id}.",
         code="internal_error",
     )

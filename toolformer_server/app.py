@@ -1,4 +1,4 @@
-"""The addresses of the server."""
+"""The routes of the server."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `POST /v1/completions` takes, and what is wrong with a body that it does not take."""
+"""The body of `POST /v1/completions`, and what is wrong with one that is refused."""
 
 import asyncio
 import datetime

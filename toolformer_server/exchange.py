@@ -1,4 +1,4 @@
-"""One `POST /v1/completions`: its texts go into the batch, and what comes of them to the client."""
+"""One `POST /v1/completions`: its texts go into the batch, and the completions to the client."""
 
 import asyncio
 import contextlib
@@ -168,8 +168,6 @@ def _refused(error: Exception) -> ApiError:
     if isinstance(error, BatchClosedError):
         return closing()
     if isinstance(error, QueueFullError):
-        return ApiError(
-            429, "As many texts wait as may. Ask again in some seconds.", code="queue_full"
-        )
+        return ApiError(429, "The queue is full. Try again in some seconds.", code="queue_full")
     message = f"{error} In a request these are max_tokens and max_calls."
     return ApiError(400, message, param="prompt", code="context_length_exceeded")

@@ -1,4 +1,4 @@
-"""In front of the application: who may ask, request ids, the log, the headers of every answer."""
+"""Middleware: authorization, request ids, the log, and the headers of every response."""
 
 import hmac
 import logging

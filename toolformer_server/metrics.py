@@ -1,4 +1,4 @@
-"""What Prometheus is told of a server."""
+"""The metrics of a server, for Prometheus."""
 
 from collections.abc import Callable
 
@@ -46,5 +46,5 @@ class Metrics:
             Gauge(f"toolformer_{name}", description, registry=registry).set_function(count)
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """All metrics in Prometheus's format."""
         return generate_latest(self._registry)

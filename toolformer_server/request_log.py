@@ -21,7 +21,7 @@ class JsonLines(logging.Formatter):
     """A record as one line; `extra={"fields": {…}}` of a logging call become fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As JSON."""
+        """The entry as JSON."""
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -51,7 +51,7 @@ class RequestRecord:
         request_id: stands in the log and in the answer.
         has_left: whether the client left.
         further: fields of the log that only some requests have.
-        prompt_tokens: of all its prompts.
+        prompt_tokens: length of all its prompts.
     """
 
     metrics: Metrics
@@ -70,7 +70,7 @@ class RequestRecord:
 
     @property
     def usage(self) -> dict[str, int]:
-        """As OpenAI counts; the tokens of calls and results are among those of the completion."""
+        """Token counts as in OpenAI's API; those of calls and results count as completion."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self._completion_tokens,
@@ -81,7 +81,7 @@ class RequestRecord:
         """Count what a batch gave.
 
         Args:
-            piece: of a text.
+            piece: piece of a text.
             tool_of: the tool that the text of a call names.
         """
         if self._first_token_seconds is None:

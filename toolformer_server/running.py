@@ -1,4 +1,4 @@
-"""The server's life: it listens, serves, and ends when it is told to."""
+"""Runs the server: listens, serves, and stops on a signal."""
 
 import socket
 import threading

@@ -28,10 +28,10 @@ class Served:
     Attributes:
         name: its id.
         batch: decodes it.
-        settings: of the server.
+        settings: settings of the server.
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that the opening of a call must have.
-        context_length: of the model, in tokens.
+        context_length: context length of the model, in tokens.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -52,7 +52,7 @@ class Served:
 
     @property
     def description(self) -> dict[str, Any]:
-        """As OpenAI describes a model, and what it does with calls."""
+        """The model as OpenAI's API describes one, and what it does with calls."""
         decoding = self.settings.decoding
         return {
             "id": self.name,
@@ -100,10 +100,10 @@ class Served:
             raise ApiError(
                 400,
                 "echo and logprobs together ask for probabilities of the prompt, which are not "
-                "worked out. Leave out one of them.",
+                "computed. Leave out one of them.",
                 param="echo",
             )
-        toolbox = self._asked_tools(body)
+        toolbox = self._requested_tools(body)
         given = body.min_call_probability
         parameters = decoding_parameters(
             self.settings,
@@ -146,7 +146,7 @@ class Served:
         name = call.lstrip(" [").partition("(")[0]
         return name if name in self.toolbox.tools else "unknown"
 
-    def _asked_tools(self, body: CompletionBody) -> Toolbox:
+    def _requested_tools(self, body: CompletionBody) -> Toolbox:
         known, unavailable = self.toolbox.tools, self.toolbox.unavailable
         if body.tools is None:
             return self.toolbox

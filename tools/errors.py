@@ -61,11 +61,11 @@ class ReplayError(ToolError, ValueError):
 
 
 class ToolBugError(ToolError, RuntimeError):
-    """A tool raised what no tool should, at a `place` in its own code."""
+    """A tool raised what no tool should, at a `location` in its own code."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(place, message)
-        self.place = place
+    def __init__(self, location: str, message: str) -> None:
+        super().__init__(location, message)
+        self.location = location
         self.message = message
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 
 class MissingAnswerError(ToolUnavailableError):
-    """In a replay, an answer is missing; `reason` says to which call."""
+    """An answer is missing in a replay; `reason` names the call."""
 
     def __str__(self) -> str:
         return f"No answer of {self.tool_name}: {self.reason}. {self.remedy}."

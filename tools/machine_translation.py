@@ -39,8 +39,8 @@ class MachineTranslation(Tool):
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
         batch_size: Phrases that NLLB translates together; does not change what they become.
-        device: Of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one when the
-            model is loaded.
+        device: Device of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one
+            when the model is loaded.
         precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
         timeout_seconds: Longest time of one run of Apertium.
         max_characters: Longest phrase, in characters.
@@ -226,28 +226,32 @@ class MachineTranslation(Tool):
         # Longest first: little padding, and memory that does not suffice shows at once. Each batch
         # is kept when it is done, so that calls repeated after a deadline need not wait for all.
         ordered = sorted(phrases, key=len, reverse=True)
-        found: dict[str, str | ToolCallError] = {}
+        translations: dict[str, str | ToolCallError] = {}
         at_once = self._translator.texts_at_once
         for start in range(0, len(ordered), at_once):
             batch = ordered[start : start + at_once]
             for phrase, answer in zip(batch, self._translate_batch(batch, language), strict=True):
-                found[phrase] = _checked(phrase, answer)
+                translations[phrase] = _checked(phrase, answer)
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
             self._kept |= {
-                phrase: answer for phrase in batch if isinstance(answer := found[phrase], str)
+                phrase: answer
+                for phrase in batch
+                if isinstance(answer := translations[phrase], str)
             }
-        return found
+        return translations
 
     def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate phrases together, or one by one where that does not work."""
         try:
-            return self._translator.translate([single_line(each) for each in phrases], language)
+            return self._translator.translate([single_line(phrase) for phrase in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
                 # A lack of memory, for example, passes.
                 return [ToolCallError("translation_failed", str(error), is_lasting=False)]
-        return [answer for each in phrases for answer in self._translate_batch([each], language)]
+        return [
+            answer for phrase in phrases for answer in self._translate_batch([phrase], language)
+        ]
 
 
 def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:

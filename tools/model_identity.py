@@ -1,4 +1,4 @@
-"""What tells one model directory from another, without reading gigabytes."""
+"""The identity of a model directory, without reading gigabytes."""
 
 import hashlib
 import struct

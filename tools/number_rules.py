@@ -113,11 +113,11 @@ def _has_third(places: list[int], first: int, second: int, tokens: list[int]) ->
     """Tell whether a third occurrence shares a window with two others."""
     lowest = tokens[second] - _WINDOW_TOKENS
     highest = tokens[first] + _WINDOW_TOKENS
-    start = bisect_left(places, True, key=lambda place: tokens[place] > lowest)
+    start = bisect_left(places, True, key=lambda index: tokens[index] > lowest)
     # At most two of the places are the pair itself, so three looks settle it.
     return any(
-        tokens[place] < highest and place not in (first, second)
-        for place in places[start : start + 3]
+        tokens[index] < highest and index not in (first, second)
+        for index in places[start : start + 3]
     )
 
 

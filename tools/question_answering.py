@@ -1,8 +1,8 @@
 """QA: a short answer to a question, found in passages (paper, section 3: Atlas).
 
 A retriever ranks passages, the text's own are passed over, and a reader looks for the answer in
-the best of the rest. Does not rank and does not read: both are handed over, because a reader needs
-a model and this package knows none.
+the best of the rest. Both are handed over, because a reader needs a model and this package has
+none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -131,10 +131,10 @@ class QA(RetrievalTool):
     def _answer(self, question: str, answer: Answer | None) -> str | ToolCallError:
         if answer is not None and answer.probability >= self.min_probability:
             return answer.text
-        found = "no answer" if answer is None else f"at best {answer.text!r}"
+        best = "no answer" if answer is None else f"at best {answer.text!r}"
         return ToolCallError(
             "unsure",
-            f"Question answering is not sure about {question[:60]!r}: it found {found}. Expected "
+            f"Question answering is not sure about {question[:60]!r}: it found {best}. Expected "
             f"an answer with a probability of {self.min_probability:g} or more "
             "(min_probability).",
         )

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.plugins.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
+from tools.plugins.plugins import Plugin, check_described, find_plugins, load_plugin, plugin_code
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {
@@ -120,7 +120,7 @@ def check_usable(tool: Tool, name: str) -> None:
     if not is_plugin(name):
         tool.check_available()
         return
-    with foreign_code(name, "its check whether it can run"):
+    with plugin_code(name, "its check whether it can run"):
         tool.check_available()
         check_described(tool, name)
 
@@ -131,21 +131,21 @@ def _find_plugin(name: str, targets: Mapping[str, str]) -> Plugin:
 
 def _create_plugin(plugin: Plugin, settings: dict[str, object]) -> Tool:
     """Import a plugin and make the tool; a tool that is ready is taken as it is."""
-    found = load_plugin(plugin)
-    if not isinstance(found, type):
+    loaded = load_plugin(plugin)
+    if not isinstance(loaded, type):
         if settings:
             raise ToolSettingsError(
                 f"{plugin.name} was given the settings {', '.join(map(repr, settings))}, but "
                 f"{plugin.target} is a tool that is ready, which has none. Remove them, or name "
                 "a class."
             )
-        return found
-    signature = inspect.signature(found)
+        return loaded
+    signature = inspect.signature(loaded)
     if "name" in signature.parameters:
         settings.setdefault("name", plugin.name)
     _check_settings(plugin.name, settings, signature)
-    with foreign_code(plugin.name, f"{plugin.target}()"):
-        return found(**settings)
+    with plugin_code(plugin.name, f"{plugin.target}()"):
+        return loaded(**settings)
 
 
 def _check_settings(

@@ -39,7 +39,7 @@ class Source:
     """Where the partitions of a table are read from, each as the SQL behind `from`.
 
     Attributes:
-        rows: of the partitions.
+        rows: rows of the partitions.
         metadata: what their footers hold, by `file_name`, `key` and `value`.
     """
 
@@ -56,7 +56,7 @@ def create_views(
     """Creates the views that a statement needs.
 
     Args:
-        sources: Of each table that is read: `listed_source` or `lasting_source`.
+        sources: Of each table that is read: `file_list_source` or `glob_source`.
         remembered: The SQL of counts that need not be read from footers, by their names.
 
     Raises:
@@ -96,11 +96,11 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 def metadata_of(sources: Mapping[str, Source]) -> str:
     """Returns the SQL that selects what is stored with each partition beside its rows."""
-    of_tables = (
+    tables_sql = (
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
     )
-    return f"with stored as ({' union all '.join(of_tables)})\n{view_text(METADATA_VIEW)}"
+    return f"with stored as ({' union all '.join(tables_sql)})\n{view_text(METADATA_VIEW)}"
 
 
 def shown_columns(schema: TableSchema) -> str:
@@ -112,7 +112,7 @@ def shown_columns(schema: TableSchema) -> str:
     return ", ".join([*shown, *map(sql_name, renamed(schema.column_names))])
 
 
-def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
+def file_list_source(schema: TableSchema, files: Iterable[Path]) -> Source:
     """Returns the SQL that reads these versions of a table's partitions."""
     listed = ", ".join(sql_literal(str(path)) for path in files)
     return Source(
@@ -121,7 +121,7 @@ def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
     )
 
 
-def lasting_source(schema: TableSchema, folder: Path) -> Source:
+def glob_source(schema: TableSchema, folder: Path) -> Source:
     """Returns the SQL that reads the partitions of a table as they are whenever it is run.
 
     DuckDB lists the folder once for each pattern, in the order of the join. The newest versions are
@@ -178,7 +178,7 @@ def write_database(folder: Path, database_file: Path) -> None:
         ):
             # One transaction: each comment alone would bind its view again on a commit.
             connection.begin()
-            create_views(connection, everything(), _lasting_sources(folder))
+            create_views(connection, everything(), _glob_sources(folder))
             describe(connection, "view")
             connection.commit()
         write_whole(stamp, fingerprint, is_durable=False)
@@ -196,8 +196,8 @@ def write_database(folder: Path, database_file: Path) -> None:
         ) from error
 
 
-def _lasting_sources(folder: Path) -> dict[str, Source]:
-    return {name: lasting_source(schema, folder) for name, schema in tables().items()}
+def _glob_sources(folder: Path) -> dict[str, Source]:
+    return {name: glob_source(schema, folder) for name, schema in tables().items()}
 
 
 def _fingerprint(folder: Path) -> str:
@@ -208,6 +208,6 @@ def _fingerprint(folder: Path) -> str:
         *map(view_text, (*STATISTICS_VIEWS, *TABLE_MACROS)),
     ]
     parts += map(counts_text, COUNTS)
-    for source in _lasting_sources(folder).values():
+    for source in _glob_sources(folder).values():
         parts += source.rows, source.metadata
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

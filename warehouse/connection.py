@@ -1,7 +1,4 @@
-"""Opens DuckDB, the only place of the project that does.
-
-Does not create tables or views and knows no path of the warehouse.
-"""
+"""Opens DuckDB connections, for the whole project."""
 
 import glob
 from collections.abc import Iterator

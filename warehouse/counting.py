@@ -1,9 +1,8 @@
-"""What the rows of a partition come to: counted when it is written, and kept in its footer.
+"""Counts of a partition's rows: taken when it is written, and kept in its footer.
 
 A footer is a few kilobytes, so statistics of any number of rows cost no more than opening the
 files. Counts are published with their rows, as one file. Each file of `counts/` is one relation:
 over the rows of a table it gives the counts, and views of the same name read them from footers.
-Does not open files or connections.
 """
 
 import functools

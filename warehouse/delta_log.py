@@ -94,7 +94,9 @@ def _read_log(log: Path) -> tuple[int, dict[str, Any], set[str]]:
 
 
 def _described(schema: TableSchema) -> dict[str, Any]:
-    fields = [_field(each.name, each.type, comment=each.description) for each in schema.columns]
+    fields = [
+        _field(column.name, column.type, comment=column.description) for column in schema.columns
+    ]
     return {
         "name": schema.name,
         "description": schema.description,

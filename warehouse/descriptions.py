@@ -1,7 +1,7 @@
 """What tables, views and their columns mean, put beside them in a database.
 
 Tables are described by `schema.sql`, counts and statistics views by the comment on top of their
-file. Does not create tables or views.
+file.
 """
 
 import re
@@ -36,8 +36,8 @@ def parse_view_description(text: str) -> ViewDescription:
     r"""Reads the comment on top of a view's SQL.
 
     Args:
-        text: Of the view. Behind the line `-- Columns:` each column has a line of its own, and a
-            long description goes on in lines that are indented further.
+        text: Text of the view. Behind the line `-- Columns:` each column has a line of its own, and
+            a long description goes on in lines that are indented further.
 
     Raises:
         SchemaError: A line behind `-- Columns:` has another form, or a column stands there twice.

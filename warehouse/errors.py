@@ -1,7 +1,6 @@
 """The errors of the warehouse package.
 
 Every message says what is wrong with which value, what was expected and what to do.
-Does not log and does not recover: that is the caller's business.
 """
 
 

@@ -1,7 +1,7 @@
 """Where partitions lie on disk and how they may be named.
 
 `<folder>/<table>/shard=<shard>/<partition>@<version>.parquet` (`versions.py`); a file being written
-stands there too and ends in `.tmp`. Other files are nobody's rows, whatever they are called.
+stands there too and ends in `.tmp`. Other files are ignored.
 A zero-row partition under `shard=none` lets a view exist over a table without rows.
 """
 
@@ -125,7 +125,7 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
     A partition that disappears while the list is made is left out.
     """
     pattern = "shard=*" if shard is None else partition_folder(folder, table, shard, "x").name
-    found = []
+    partitions = []
     for directory in sorted(table_folder(folder, table).glob(pattern)):
         key = directory.name.removeprefix("shard=")
         if key == EMPTY_SHARD:
@@ -135,8 +135,8 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
                 size = path.stat().st_size
             except FileNotFoundError:
                 continue
-            found.append(PartitionInfo(table, key, partition_of(path) or "", path, size))
-    return found
+            partitions.append(PartitionInfo(table, key, partition_of(path) or "", path, size))
+    return partitions
 
 
 def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:

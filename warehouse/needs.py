@@ -1,7 +1,4 @@
-"""What a statement reads: rows of tables, footers of their partitions, and views over these.
-
-Does not read anything itself but the SQL of the views.
-"""
+"""What a statement reads: rows of tables, footers of their partitions, and views over these."""
 
 import functools
 import re
@@ -38,7 +35,7 @@ class Needs:
     Attributes:
         rows: tables whose rows are read.
         footers: tables of whose partitions only the footers are read.
-        views: of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
+        views: names of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
     """
 
     rows: frozenset[str]
@@ -84,9 +81,9 @@ def needs_of(sql: str) -> Needs:
     while waiting:
         inside = _relations_of_view(waiting.pop())
         rows |= inside & frozenset(tables())
-        found = (inside & _VIEWS) - views
-        views |= found
-        waiting += found
+        unread = (inside & _VIEWS) - views
+        views |= unread
+        waiting += unread
     footers = frozenset(tables()) if METADATA_VIEW in words else frozenset()
     footers |= {COUNTS[name] for name in views if name in COUNTS}
     return Needs(rows, footers - rows, views)

@@ -1,7 +1,7 @@
 """Writes and reads whole partitions; a partition appears at once, as a new version of it.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
-before anything on disk changes. Does not join or aggregate: that is SQL, see `query.py`.
+before anything on disk changes. Queries are in `query.py`.
 """
 
 import io
@@ -71,11 +71,11 @@ def replace_partition(
 
     if shard == EMPTY_SHARD:
         raise PartitionNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
-    place = partition_folder(folder, table, shard, name)
+    path = partition_folder(folder, table, shard, name)
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
-    _write_version(place, name, schema, typed, metadata, publish)
+    _write_version(path, name, schema, typed, metadata, publish)
     return typed.height
 
 
@@ -85,18 +85,23 @@ def ensure_empty_partition(folder: Path, table: str) -> None:
     if path is not None and not is_damaged(path):
         return
     schema = table_schema(table)
-    place = partition_folder(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
+    target = partition_folder(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
     rows = schema.polars_schema.to_frame()
     _write_version(
-        place, EMPTY_PARTITION, schema, rows, {}, lambda file: publish(file, place, EMPTY_PARTITION)
+        target,
+        EMPTY_PARTITION,
+        schema,
+        rows,
+        {},
+        lambda file: publish(file, target, EMPTY_PARTITION),
     )
     # Views would go on to read a damaged one.
-    for old in versions(place)[:-1]:
+    for old in versions(target)[:-1]:
         old.unlink(missing_ok=True)
 
 
 def _write_version(
-    place: Path,
+    target: Path,
     name: str,
     schema: TableSchema,
     frame: "pl.DataFrame",
@@ -127,9 +132,9 @@ def _write_version(
         # in every row, have none.
         dictionary_size = max(frame.height, 1)
         named = ", ".join(f"{key}: ${key}" for key in entries)
-        temporary = beside(place / f"{name}.parquet")
+        temporary = beside(target / f"{name}.parquet")
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
             connection.execute(
                 f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
                 f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
@@ -139,10 +144,10 @@ def _write_version(
         except StoreError:
             raise
         except (duckdb.IOException, OSError) as error:
-            raise _storage_error(place / name, error) from error
+            raise _storage_error(target / name, error) from error
         finally:
             temporary.unlink(missing_ok=True)
-    for old in superseded(versions(place, name)):
+    for old in superseded(versions(target, name)):
         old.unlink(missing_ok=True)
 
 

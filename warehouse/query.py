@@ -1,7 +1,7 @@
 """Runs one reading statement over the views.
 
 The versions of the partitions are chosen once, before the statement runs, so each partition is read
-as it was at one moment. Of foreign statements only a single select is accepted, and the connection
+as it was at one moment. Of a user's statements only a single select is accepted, and the connection
 sees no file outside the warehouse and no network.
 """
 
@@ -190,9 +190,9 @@ def _without_semicolons(sql: str) -> str:
     import duckdb
 
     text = bytearray(sql.encode())
-    for place, _ in duckdb.tokenize(sql):
-        if text[place] == ord(";"):
-            text[place] = ord(" ")
+    for offset, _ in duckdb.tokenize(sql):
+        if text[offset] == ord(";"):
+            text[offset] = ord(" ")
     return text.decode()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import beside
-from warehouse.catalogue import create_views, listed_source
+from warehouse.catalogue import create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.descriptions import describe
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Files = Mapping[str, Sequence[Path]]
-"""Of each table the versions that are read."""
+"""The versions to read, by table."""
 
 
 def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
@@ -68,7 +68,7 @@ _intact: set[tuple[Path, int, int, int]] = set()
 
 def are_there(files: Files) -> bool:
     """Returns whether none of the versions was moved away or swept meanwhile."""
-    return all(path.exists() for of_table in files.values() for path in of_table)
+    return all(path.exists() for paths in files.values() for path in paths)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def open_views(
             create_views(
                 connection,
                 needs,
-                {name: listed_source(table_schema(name), files[name]) for name in files},
+                {name: file_list_source(table_schema(name), files[name]) for name in files},
                 remembered,
             )
             if needs == everything():

@@ -3,7 +3,7 @@
     .counts/<name>    a digest of what follows, and a Parquet file: file_name, counted
 
 A version of a partition never changes, so its counts hold for good. What is lost or damaged is read
-from the footers again. Does not know what is counted.
+from the footers again.
 """
 
 import io
@@ -49,7 +49,7 @@ def remembered_counts(
         names.difference_update(known["file_name"])
         if not names:
             return known
-    missing = ", ".join(sql_literal(str(folder / each)) for each in sorted(names))
+    missing = ", ".join(sql_literal(str(folder / name)) for name in sorted(names))
     read = connection.sql(
         f"select substring(file_name, {len(str(folder)) + 2}) as file_name, counted "
         f"from ({lists_in_footers(name, f'parquet_kv_metadata([{missing}])')})"

@@ -1,7 +1,7 @@
 """Reads `schema.sql`: tables, columns with types and descriptions, keys.
 
-Does not import DuckDB, so the descriptions cost nothing where only metadata is wanted; the test
-suite compares what is read here with what DuckDB makes of the same file.
+Without DuckDB, so that descriptions alone load fast; the tests compare the result with what DuckDB
+makes of the same file.
 """
 
 import difflib
@@ -179,17 +179,17 @@ def parse_schema(text: str) -> dict[str, TableSchema]:
     Raises:
         SchemaError: A table has no key or a line of it has another form than a described column.
     """
-    found = {
+    tables = {
         match[2]: _parse_table(match[2], match[1], match[3], match[0][len(match[1]) :])
         for match in _TABLE.finditer(text)
     }
     count = len(re.findall(r"^create table", text, re.MULTILINE))
-    if len(found) != count:
+    if len(tables) != count:
         raise SchemaError(
-            f"schema.sql has {count} tables but only {len(found)} are described: "
+            f"schema.sql has {count} tables but only {len(tables)} are described: "
             "put a line of comment right above each `create table`."
         )
-    return found
+    return tables
 
 
 def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSchema:

@@ -15,7 +15,7 @@
 -- One row per text of the corpus.
 create table documents (
     document_id varchar not null,  -- Digest of source and offset; the key.
-    shard varchar not null,  -- Partition of the corpus that the text belongs to.
+    shard varchar not null,  -- Shard of the corpus that the text belongs to.
     text varchar not null,  -- The text as it was read.
     context varchar,  -- What stands in front of the text in training and is not annotated, where the source has such a column.
     title varchar,  -- Title, where the source has one.
@@ -29,7 +29,7 @@ create table documents (
 
 -- One row per record of a source that could not become a document.
 create table rejected_records (
-    shard varchar not null,  -- Partition of the corpus that the record would belong to.
+    shard varchar not null,  -- Shard of the corpus that the record would belong to.
     source varchar not null,  -- File or collection that the record was read from.
     source_offset bigint not null check (source_offset >= 0),  -- Place of the record in its source, counted from 0.
     reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why it was rejected, one snake_case word.
@@ -40,7 +40,7 @@ create table rejected_records (
 -- One row per document, tool and round: whether the tool's heuristics let the document be
 -- annotated.
 create table document_selection (
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that was looked at.
     is_selected boolean not null,  -- Whether calls of the tool are sampled for the document.
@@ -59,7 +59,7 @@ create table prompts (
 -- One row per sampled call, parsed or dropped.
 create table candidate_calls (
     call_id varchar not null,  -- Digest of document, window, tool, position, sample index and round; the key.
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
@@ -81,7 +81,7 @@ create table candidate_calls (
 -- One row per candidate call that was given to its tool.
 create table executed_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     status varchar not null check (status in ('executed', 'failed')),  -- Whether the tool answered: executed or failed.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why there is no answer, one snake_case word; NULL for an executed call.
@@ -102,7 +102,7 @@ create table executed_calls (
 -- lowest one has a part in them.
 create table scored_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
@@ -133,7 +133,7 @@ create table scored_calls (
 -- One row per executed call: its losses as in scored_calls, the decision and the reason.
 create table filtered_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
@@ -181,7 +181,7 @@ create table filtered_calls (
 create table augmented_texts (
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     text varchar not null,  -- Text of the window, without calls.
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
@@ -195,7 +195,7 @@ create table augmented_texts (
 create table training_texts (
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
-    shard varchar not null,  -- Partition of the corpus that the text comes from.
+    shard varchar not null,  -- Shard of the corpus that the text comes from.
     split varchar not null check (split in ('train', 'development')),  -- Use of the text: train or development.
     text varchar not null,  -- Text of the window, without calls.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls by their place in this row's text, at most one per position; none in a plain window of the corpus.
@@ -211,7 +211,7 @@ create table training_texts (
 create table training_exclusions (
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
-    shard varchar not null,  -- Partition of the corpus that the text comes from.
+    shard varchar not null,  -- Shard of the corpus that the text comes from.
     round integer not null check (round >= 1),  -- Sampling round that its calls come from, counted from 1; of a plain window the newest one.
     calls integer not null check (calls >= 0),  -- Number of its calls; 0 for a plain window of the corpus.
     reason varchar not null check (reason in ('duplicate_text', 'shares_ngram', 'near_duplicate', 'over_cap')),  -- Why it is left out: another text is the same but for white space, it shares words with a held-out text, another text is nearly the same, its tools have enough texts.
@@ -230,7 +230,7 @@ create table training_exclusions (
 
 -- One row per stage, tool and shard: what it cost.
 create table stage_costs (
-    shard varchar not null,  -- Partition of the corpus.
+    shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     stage varchar not null check (stage in ('sampling', 'execution', 'scoring', 'rescoring', 'swapped_results')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: rescoring (in float32 what comes near the lowest threshold or above it) and swapped_results (calls with the results of others).
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.

@@ -1,7 +1,7 @@
 """Copies the warehouse into one DuckDB file that needs no other: tables with rows, and the views.
 
-Does not choose where the file lies, and does not copy constraints: the rows met them when their
-partitions were written, and keys would be held in memory.
+Constraints are not copied: the rows met them when their partitions were written, and keys would be
+held in memory.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import (
     create_statistics_views,
-    listed_source,
+    file_list_source,
     metadata_of,
     shown_columns,
 )
@@ -43,7 +43,7 @@ def write_standalone_database(
     import duckdb
 
     files = chosen_files(folder, everything())
-    sources = {name: listed_source(schema, files[name]) for name, schema in tables().items()}
+    sources = {name: file_list_source(schema, files[name]) for name, schema in tables().items()}
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
     try:

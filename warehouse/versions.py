@@ -8,7 +8,6 @@ times, and overwriting it would let one query mix old and new rows. The digest i
 bytes, so a bit that was flipped on the disk is noticed before anything is decoded.
 Two writers that do not exclude each other can take the same number: then the name that sorts last
 is the partition, for every reader.
-Does not know tables or rows.
 """
 
 import re
@@ -43,13 +42,13 @@ def partition_of(path: Path) -> str | None:
 
 def versions(folder: Path, name: str | None = None) -> list[Path]:
     """Returns the versions of one partition in a folder, or of all, the newest of each last."""
-    return versions_among((folder / each for each in names_in(folder)), name)
+    return versions_among((folder / file_name for file_name in names_in(folder)), name)
 
 
 def versions_among(paths: Iterable[Path], name: str | None = None) -> list[Path]:
     """Returns the versions among files, those of a partition side by side and the newest last."""
-    found = [(version_key(path), path.name, path) for path in paths]
-    return [path for key, _, path in sorted(found) if key[1] and (name is None or key[1] == name)]
+    keyed = [(version_key(path), path.name, path) for path in paths]
+    return [path for key, _, path in sorted(keyed) if key[1] and (name is None or key[1] == name)]
 
 
 def version_key(path: Path) -> tuple[str, str]:
@@ -67,7 +66,7 @@ def names_in(folder: Path) -> list[str]:
 
 def newest_versions(paths: Iterable[Path]) -> list[Path]:
     """Returns the newest version of each partition, from what `versions_among` returned."""
-    return [list(of_partition)[-1] for _, of_partition in groupby(paths, version_key)]
+    return [list(versions_of_one)[-1] for _, versions_of_one in groupby(paths, version_key)]
 
 
 def newest_version(folder: Path, name: str) -> Path | None:
@@ -149,8 +148,8 @@ def digest_of(content: bytes) -> str:
 def superseded(paths: Iterable[Path]) -> Iterator[Path]:
     """Yields those of `versions_among` that were replaced so long ago that nobody reads them."""
     limit = time.time() - _KEPT_SECONDS
-    for _, of_partition in groupby(paths, version_key):
-        for old, new in pairwise(list(of_partition)):
+    for _, versions_of_one in groupby(paths, version_key):
+        for old, new in pairwise(list(versions_of_one)):
             if _written_at(new) < limit:
                 yield old
 

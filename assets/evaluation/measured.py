@@ -59,7 +59,7 @@ class Answers(Measured):
     Attributes:
         questions: asks them; one for all modes of the part.
         mode: how the model is used.
-        items: of the part.
+        items: items of the part.
         count: how many of these this run asks, from the first on.
     """
 
@@ -106,7 +106,7 @@ class Answers(Measured):
         return Made(frame, metadata, DONE_BUT_FAILED)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
-        """Of the answers to some of its items."""
+        """The fingerprint of the answers to some of its items."""
         benchmark = self.questions.benchmark
         callable_tools = {} if self.mode.is_disabled else self.questions.tools.tools
         return questions_fingerprint(
@@ -130,7 +130,7 @@ class Answers(Measured):
 
 
 def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> str:
-    """Of the questions of a part, and of how they are asked and scored."""
+    """A digest of the questions of a part, and of how they are asked and scored."""
     return hex_digest(
         benchmark.name,
         benchmark.version,
@@ -140,5 +140,5 @@ def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> st
 
 
 def item_count(stored: Mapping[str, str]) -> int:
-    """Of how many items the rows of a partition are, from the first of its part on."""
+    """How many items a partition has rows of, from the first item of its part on."""
     return int(json.loads(stored.get(PARTS, "{}")).get("items", 0))

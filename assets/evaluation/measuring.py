@@ -70,7 +70,7 @@ class Measuring:
         """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
-            name: of the benchmark.
+            name: name of the benchmark.
             model: which.
             modes: how it is used; a text has one mode, calls disabled.
         """
@@ -103,8 +103,8 @@ class Measuring:
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
-        not_asked = {part.address[2]: part for part in answers if not part.count}
-        self._empty_stale(benchmark, model, items, not_asked)
+        unanswered = {part.address[2]: part for part in answers if not part.count}
+        self._empty_stale(benchmark, model, items, unanswered)
         for part in answers:
             if part.count:
                 self._bring_up_to_date(part)
@@ -125,7 +125,7 @@ class Measuring:
         total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
-            asked = len(part[: max(count - start, 0)])
+            asked_items = len(part[: max(count - start, 0)])
             questions = Questions(benchmark, self.tools, self.run.settings)
             for mode in modes:
                 answers.append(
@@ -139,14 +139,14 @@ class Measuring:
                         questions=questions,
                         mode=mode,
                         items=part,
-                        count=asked,
+                        count=asked_items,
                     )
                 )
-                done += asked
+                done += asked_items
         return answers
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
-        """In a random order that stays, so that the first ones and each part are fair samples."""
+        """The items in a fixed random order, so that every part is a fair sample."""
         items, left_out = items_of(benchmark)
         for row in left_out[:_NAMED]:
             self.run.log.warning(f"{benchmark.name} leaves out {row}")
@@ -161,7 +161,7 @@ class Measuring:
         benchmark: Benchmark,
         model: EvaluatedModel,
         items: Sequence[BenchmarkItem],
-        not_asked: Mapping[str, Answers],
+        unanswered: Mapping[str, Answers],
     ) -> None:
         """Leave no rows of other items or of another model, in whatever mode.
 
@@ -179,8 +179,8 @@ class Measuring:
                 stored = store.partition_metadata(TABLE, ALL, name)
                 if stored is None or stored[FINGERPRINT] == _EMPTY:
                     continue
-                if name in not_asked:
-                    is_stale = not not_asked[name].held_items
+                if name in unanswered:
+                    is_stale = not unanswered[name].held_items
                 else:
                     start = int(name.rpartition(".")[2]) * _ITEMS_PER_PART
                     held = items[start : start + item_count(stored)]

@@ -46,7 +46,7 @@ class Questions:
         Args:
             model: the same one each time.
             mode: how it is used.
-            items: of the benchmark; each has a row.
+            items: items of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.
             progress: told answers done and answers in all.
 
@@ -57,8 +57,8 @@ class Questions:
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.
         """
-        asked = [item for item in items if item.item_id not in known]
-        short, long = self._by_length(model, asked)
+        asked_items = [item for item in items if item.item_id not in known]
+        short, long = self._by_length(model, asked_items)
         failed: set[int] = set()
         prompts = [item.prompt for item in short]
         tools = live_tools(

@@ -4,10 +4,10 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
-from assets.evaluation.tables import gains, paper_tables
+from assets.evaluation.tables import gain_sentences, gains, paper_tables
 from assets.failures import expected_errors
 from assets.run import WITHOUT_MODEL, Run
-from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links
 from dagster_project.settings.sections import BASE
@@ -24,7 +24,6 @@ _AGAINST = {"its calls disabled": None, "trained without calls": PLAIN, "the bas
     kinds={"duckdb", "matplotlib"},
     deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
     code_version=EVALUATION_REPORT.version,
-    metadata=table_metadata("score_intervals"),
     required_resource_keys=WITHOUT_MODEL,
 )
 def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -54,11 +53,7 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         gained = gained.sort(pl.col("benchmark").cast(order), maintain_order=True)
         return dg.MaterializeResult(
             metadata={
-                **plot_links(
-                    run.home,
-                    "evaluation_report",
-                    {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
-                ),
+                **gain_sentences(table, against["its calls disabled"], model=model),
                 **{
                     f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
                     for label, frame in against.items()
@@ -68,6 +63,11 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
                     f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
                     for heading, frame in paper_tables(table).items()
                 },
+                **plot_links(
+                    run.home,
+                    "evaluation_report",
+                    {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
+                ),
                 "where it called and where not": dg.MetadataValue.md(
                     table_markdown(calibration, rows=60)
                 ),

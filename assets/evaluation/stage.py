@@ -55,13 +55,13 @@ def questions_fingerprint(
     blocked_tools: Sequence[str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
-    """Of a model's answers to some questions in one mode; of tools and calls only with calls.
+    """The fingerprint of a model's answers in one mode; tools and calls count only with calls.
 
     Args:
         questions: digest of the items and of how they are asked and scored.
         items: how many they are.
         mode: how the model is used.
-        settings: of the run.
+        settings: settings of the run.
         model: its identity.
         blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.
@@ -90,7 +90,7 @@ def losses_fingerprint(
     held_out_documents: Mapping[str, str],
     file: str | None,
 ) -> Fingerprint:
-    """Of a model's losses of held-out shards, by their fingerprints, or of a text file's digest."""
+    """The fingerprint of a model's losses, of held-out shards or of a text file's digest."""
     parts = {
         "language_model": [model, settings.language_model.bos_token],
         "held_out_documents": dict(held_out_documents),

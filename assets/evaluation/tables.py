@@ -38,3 +38,20 @@ def gains(differences: pl.DataFrame, *, model: str, other_model: str) -> pl.Data
     others = {"other_model": other_model, "other_mode": DISABLED.name}
     pair = {"model": model, "mode": ENABLED, **others}
     return differences.filter(**pair).drop(*pair)
+
+
+def gain_sentences(table: pl.DataFrame, gained: pl.DataFrame, *, model: str) -> dict[str, str]:
+    """A model's score with calls, that without and the verdict on the two, by benchmark.
+
+    Args:
+        table: the view `evaluation_table`.
+        gained: what `gains` returns of the model against itself.
+        model: its name.
+    """
+    scores = table.filter(source="ours", model=model).select("benchmark", "mode", "score")
+    score_of = {(benchmark, mode): score for benchmark, mode, score in scores.iter_rows()}
+    return {
+        f"result: {benchmark}": f"{score_of[benchmark, ENABLED]:.1f} with calls, "
+        f"{score_of[benchmark, DISABLED.name]:.1f} without: {verdict}"
+        for benchmark, verdict in gained.select("benchmark", "verdict").iter_rows()
+    }

@@ -1,4 +1,4 @@
-"""What is measured on, as texts: no text that is trained on may share words with it."""
+"""The texts of the benchmarks: no training text may share words with them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -23,8 +23,8 @@ def windows_without_calls(
 
     Args:
         work: has the rows.
-        shards: of the documents.
-        tokenizer: of the base model; every annotator has the same vocabulary.
+        shards: shards of the documents.
+        tokenizer: tokenizer of the base model; every annotator has the same vocabulary.
         with_calls: text of every window of C* in these shards.
         is_wanted: whether a document's windows are wanted, by its id.
 

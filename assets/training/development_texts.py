@@ -51,7 +51,7 @@ def development_texts(
     Args:
         work: has the training set.
         shards: whose documents are stored; texts of others are left out.
-        tokenizer: of the model that was trained.
+        tokenizer: tokenizer of the model that was trained.
 
     Raises:
         ToolformerError: windows are cut in another way than the training set's.

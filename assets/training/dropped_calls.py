@@ -35,15 +35,15 @@ def partitions_behind(
     warehouse: Warehouse, augmented: Input, shard: str, round_number: int
 ) -> list[CallPartitions]:
     """The partitions with the calls that a shard of C* was merged from, tool by tool."""
-    found = []
+    partitions = []
     for part in sorted(augmented.parts):
         if part.startswith(_PART):
             tool = part.removeprefix(_PART)
             name = name_in_round(round_number, tool)
             inputs = (look_at(warehouse, table, shard, name) for table in _TABLES)
-            there = tuple(each for each in inputs if each is not None)
-            found.append(CallPartitions(shard, round_number, tool, there))
-    return found
+            there = tuple(stored for stored in inputs if stored is not None)
+            partitions.append(CallPartitions(shard, round_number, tool, there))
+    return partitions
 
 
 def dropped_calls(
@@ -67,28 +67,28 @@ def dropped_calls(
         orient="row",
     )
     shards = {text.shard for text in texts}
-    found: dict[TextKey, list[KeptCall]] = {}
-    for each in partitions:
-        if each.shard not in shards:
+    dropped: dict[TextKey, list[KeptCall]] = {}
+    for partition in partitions:
+        if partition.shard not in shards:
             continue
-        if len(each.inputs) < len(_TABLES):
+        if len(partition.inputs) < len(_TABLES):
             raise ToolformerError(
-                f"The calls of {each.tool} of {each.shard}, from which its augmented texts were "
-                "merged, are not there any more. Run `toolformer build`, or wait for the one that "
-                "is running; then run the same again."
+                f"The calls of {partition.tool} of {partition.shard}, from which its "
+                "augmented texts were merged, are not there any more. Run `toolformer build`, or "
+                "wait for the one that is running; then run the same again."
             )
-        name = name_in_round(each.round, each.tool)
-        candidates = warehouse.read_partition("candidate_calls", each.shard, name).join(
+        name = name_in_round(partition.round, partition.tool)
+        candidates = warehouse.read_partition("candidate_calls", partition.shard, name).join(
             windows, on=["document_id", "window", "round"], how="inner"
         )
         if candidates.is_empty():
             continue
-        decided = warehouse.read_partition("filtered_calls", each.shard, name).filter(
+        decided = warehouse.read_partition("filtered_calls", partition.shard, name).filter(
             # Where a call was lost before its third loss was computed, this is an upper bound.
             ~pl.col("is_kept"),
             pl.col("loss_reduction").is_finite(),
         )
-        results = warehouse.read_partition("executed_calls", each.shard, name)
+        results = warehouse.read_partition("executed_calls", partition.shard, name)
         rows = (
             candidates.join(decided.select("call_id", "loss_reduction"), on="call_id")
             .join(results.select("call_id", "result"), on="call_id")
@@ -97,5 +97,5 @@ def dropped_calls(
         )
         for row in rows.iter_rows(named=True):
             call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
-            found.setdefault(TextKey(row["document_id"], row["window"]), []).append(call)
-    return found
+            dropped.setdefault(TextKey(row["document_id"], row["window"]), []).append(call)
+    return dropped

@@ -70,7 +70,7 @@ def is_finetuned(work: Workspace) -> bool:
 
 
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
-    """Of the finetuned model, given the fingerprint of its texts."""
+    """The fingerprint of the finetuned model, given that of its texts."""
     identity = [model_identity(work.base_model), work.settings.language_model.bos_token]
     return FINETUNED_MODEL.fingerprint(
         work.settings, {"training_set": training_set, "language_model": identity}
@@ -93,7 +93,7 @@ class ModelOutput(Output):
     """An output in the directory of a finetuned model.
 
     Attributes:
-        directory: of the model.
+        directory: directory of the model.
     """
 
     directory: Path

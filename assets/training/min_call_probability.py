@@ -103,7 +103,7 @@ class Calibration(ModelOutput):
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
         chosen, given_up = self._choose()
-        self.run.log.info(chosen.told)
+        self.run.log.info(chosen.summary)
         wanted.check_unchanged(self.wanted())
         made_from = wanted.fingerprint
         if given_up:
@@ -226,7 +226,7 @@ def _report(chosen: CalibratedProbability) -> dict[str, Any]:
         return {"minimum call probability": "none", "reason": chosen.reason or "", **shown}
     return {
         "minimum call probability": point.threshold,
-        "choice": chosen.told,
+        "choice": chosen.summary,
         **shown,
         "mean gain of texts with calls": point.gain_with_calls,
         "mean gain of texts without calls": point.gain_without_calls,

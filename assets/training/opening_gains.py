@@ -70,7 +70,7 @@ def measure_openings(
         token_budget=token_budget,
         progress=progress_of("reading"),
     )
-    openings = [first_openings(of_text, call_top_k=call_top_k) for of_text in chances]
+    openings = [first_openings(text_openings, call_top_k=call_top_k) for text_openings in chances]
     calls = written_calls(
         model,
         windows,
@@ -96,7 +96,7 @@ def measure_openings(
         )
     measured = []
     for number, text in enumerate(texts):
-        of_text = [
+        text_openings = [
             Opening(
                 chances[number][at].probability or 0.0,
                 gains.get(Place(number, at), 0.0),
@@ -104,7 +104,7 @@ def measure_openings(
             )
             for at in openings[number]
         ]
-        measured.append(MeasuredText(of_text, has_calls=bool(text.call_positions)))
+        measured.append(MeasuredText(text_openings, has_calls=bool(text.call_positions)))
     return measured, given_up
 
 
@@ -121,21 +121,21 @@ def _answered(
     answered: dict[Place, AnsweredCall] = {}
     given_up = 0
     for name in sorted({call.tool_name for call in calls.values()}):
-        of_tool = {place: call for place, call in calls.items() if call.tool_name == name}
-        asked = []
-        for place, call in of_tool.items():
+        tool_calls = {place: call for place, call in calls.items() if call.tool_name == name}
+        requests = []
+        for place, call in tool_calls.items():
             text = texts[place.text]
             offset = text.window.start + (text.window.offsets[place.position] or 0)
-            asked.append((call.arguments, text.document, offset))
+            requests.append((call.arguments, text.document, offset))
         answers = answered_calls(
             tools[name],
-            asked,
+            requests,
             tokenizer,
             work.settings,
             work.home,
             progress=progress_of(f"calling {name}"),
         )
-        for (place, call), answer in zip(of_tool.items(), answers, strict=True):
+        for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
             given_up += answer["reason"] == GIVEN_UP
             # Nothing may be left of one that is cut; decoding takes such a call back.
             if answer["result"]:

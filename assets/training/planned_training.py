@@ -23,7 +23,7 @@ class PlannedTraining:
     """What a run will train on, and in how many steps.
 
     Attributes:
-        rows: of the variant.
+        rows: rows of the variant.
         development: texts for the development perplexity, as token ids.
         batch_size: rows of a step.
         steps: optimiser steps.
@@ -97,8 +97,8 @@ def usable_training_set(work: Workspace) -> Input:
         ToolformerError: there is none, or nothing in it to train on.
     """
     store = work.warehouse
-    found = look_at(store, "training_texts", ALL, ALL)
-    if found is None:
+    training_texts = look_at(store, "training_texts", ALL, ALL)
+    if training_texts is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
     rows = store.read_partition("training_texts", ALL, ALL)
     if _split(rows, "train").is_empty():
@@ -109,7 +109,7 @@ def usable_training_set(work: Workspace) -> Input:
             f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
             "filtering thresholds (tools.*.filtering_threshold)."
         )
-    return found
+    return training_texts
 
 
 def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:

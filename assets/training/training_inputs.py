@@ -52,7 +52,8 @@ class TrainingInputs:
     Attributes:
         built: C* by round and shard, the newest round first.
         held_out: documents of the held-out shards.
-        documents: of the shards of C*, where plain windows are drawn from them; else none.
+        documents: documents of the shards of C*, where plain windows are drawn from them; else
+            none.
         calls: what C* was merged from.
         benchmarks: texts that are measured on.
         missing: shards without augmented texts, each with its round.
@@ -71,9 +72,9 @@ class TrainingInputs:
         store, settings = work.warehouse, work.settings
         trained, held_out = training_and_held_out_shards(work.home)
         built = {
-            (number, shard): found
+            (number, shard): documents
             for number in settings.training_rounds
-            for shard, found in partition_inputs(
+            for shard, documents in partition_inputs(
                 store, "augmented_texts", sorted(trained), partition_name=name_in_round(number, ALL)
             ).items()
         }
@@ -99,7 +100,7 @@ class TrainingInputs:
     @property
     def augmented_texts(self) -> dict[str, Input]:
         """C*, by round and shard."""
-        return {name_in_round(*key): found for key, found in self.built.items()}
+        return {name_in_round(*key): stored for key, stored in self.built.items()}
 
     def check_built(self, rounds: Sequence[int]) -> None:
         """See that C* of these rounds has been built.
@@ -137,7 +138,7 @@ class TrainingInputs:
             *self.augmented_texts.values(),
             *self.held_out.values(),
             *self.documents.values(),
-            *(each for partitions in self.calls for each in partitions.inputs),
+            *(stage_input for partitions in self.calls for stage_input in partitions.inputs),
         )
         return Wanted(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
 

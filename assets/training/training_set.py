@@ -139,7 +139,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
         missing = len(plain) < wanted
         counts[PLAIN_TEXTS] = f"{len(plain)} of {wanted}" if missing else str(wanted)
     for tool, count in sorted(control.wanted.items()):
-        counts[f"{RANDOM_CONTROL}{tool}"] = f"{control.found[tool]} of {count}"
+        counts[f"{RANDOM_CONTROL}{tool}"] = f"{control.counts[tool]} of {count}"
     rows = [
         *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
         *(_row(text, "development", ()) for text in chosen.development),

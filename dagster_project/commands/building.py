@@ -74,7 +74,7 @@ def prepare(
     except RunFailedError as error:
         if any(name in options.tools for name in SEARCHING_TOOLS):
             raise
-        console.say(f"Tools that search are left out where their index is missing: {error}")
+        console.say(f"Search tools without an index are left out: {error}")
     return unusable
 
 

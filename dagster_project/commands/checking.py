@@ -1,4 +1,4 @@
-"""The rules that tools keep, tried out: here, or in a process of its own, which a tool may end."""
+"""Tries the rules that tools keep: in this process, or in another one, which a tool may end."""
 
 import faulthandler
 import multiprocessing
@@ -29,22 +29,22 @@ def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFin
     Raises:
         ToolError: there is no tool to try.
     """
-    of_user = dict(settings.tools.of(name).options)
+    options = dict(settings.tools.of(name).options)
     # What the home gives, a path or a model, is no setting that travels.
-    of_home = {
+    home_options = {
         option: value
         for option, value in options_of(settings, home, name).items()
-        if option not in of_user
+        if option not in options
     }
 
     def create(given: Mapping[str, object]) -> Tool:
-        return create_tool(name, {**of_home, **given}, targets=settings.tools.targets)
+        return create_tool(name, {**home_options, **given}, targets=settings.tools.targets)
 
     yield from check_contract(
         Trial(
             name,
             create,
-            of_user,
+            options,
             read_prompt=lambda tool: prompt_of(settings, tool),
             deadline_seconds=settings.execution.deadline_seconds,
         )

@@ -28,9 +28,9 @@ class LiveModel:
     """A model of a home and its tools, for a command that decodes.
 
     Attributes:
-        settings: of the run.
+        settings: settings of the run.
         toolbox: opened for decoding.
-        directory: of the model.
+        directory: directory of the model.
         min_call_probability: that the opening of a call must have.
         load: gives the model; the first time it takes long.
     """
@@ -157,16 +157,16 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
 
     finetuned = finetuned_model_directory(settings, home)
     newest = settings.training_rounds[0]
-    of_round = f" of round {newest}" if newest > 1 else ""
+    suffix = f" of round {newest}" if newest > 1 else ""
     if name in (None, "finetuned"):
         if is_trained(finetuned):
             return finetuned
         if name is not None:
             raise ToolformerError(
-                f"There is no finetuned model{of_round} yet. Run `toolformer train` first, or use "
+                f"There is no finetuned model{suffix} yet. Run `toolformer train` first, or use "
                 "--model base."
             )
-        console.say(f"(There is no finetuned model{of_round} yet; this is the base model.)")
+        console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
     if name in (None, "base"):
         return base_model_directory(settings, home)
     directory = Path(name).expanduser()

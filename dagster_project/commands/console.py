@@ -99,7 +99,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
     elif output == "csv":
         import csv
 
-        writer = csv.writer(_OUT.file)
+        writer = csv.writer(_OUT.file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     else:
@@ -118,9 +118,9 @@ def _plain(value: Any) -> float | str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(element) for name, element in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(element) for element in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -141,7 +141,7 @@ def progress_bars() -> Iterator[None]:
         return
     if not _ERR.is_terminal:
         lines = LogReporter(
-            lambda line: _ERR.print(escape(line), soft_wrap=True), each_piece=False, seconds=120
+            lambda line: _ERR.print(escape(line), soft_wrap=True), names_stages=True, seconds=120
         )
         with shown_by(lines):
             yield

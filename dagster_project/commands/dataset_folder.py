@@ -81,8 +81,8 @@ def _write_parquet(batches: "pa.RecordBatchReader", folder: Path) -> int:
 def _meaning(column: str) -> str:
     if column in _OWN_MEANINGS:
         return _OWN_MEANINGS[column]
-    known = (each for name in _TABLES for each in tables()[name].columns)
-    return next(each.description for each in known if view_name(each.name) == column)
+    columns = (known for name in _TABLES for known in tables()[name].columns)
+    return next(known.description for known in columns if view_name(known.name) == column)
 
 
 def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
@@ -94,6 +94,6 @@ def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
         if name != "annotator"
     }
     for tool in set(tools) & set(settings.tools.names):
-        of_tool = settings.tools.of(tool)
-        shown |= {f"tools.{tool}.{name}": getattr(of_tool, name) for name in _SHOWN_OF_TOOLS}
+        tool_settings = settings.tools.of(tool)
+        shown |= {f"tools.{tool}.{name}": getattr(tool_settings, name) for name in _SHOWN_OF_TOOLS}
     return shown

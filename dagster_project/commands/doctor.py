@@ -1,6 +1,6 @@
-"""Looks at what is available on this machine and in a home, and says how to get what is missing.
+"""Checks what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything.
+Reads only; no model is loaded and no Java started.
 """
 
 import sys
@@ -122,8 +122,8 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
         return validated(preset_values("laptop"), origin="preset laptop"), finding
-    place = f" from {file}" if file.exists() else f"; {file} is written at first use"
-    return settings, Finding("settings", "ok", f"preset {settings.preset}{place}")
+    origin = f" from {file}" if file.exists() else f"; {file} is written at first use"
+    return settings, Finding("settings", "ok", f"preset {settings.preset}{origin}")
 
 
 def _java() -> Iterator[Finding]:

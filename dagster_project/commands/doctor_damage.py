@@ -1,4 +1,4 @@
-"""Compares the files of a home with what was written; changes nothing."""
+"""Compares the files of a home with their digests."""
 
 from collections.abc import Iterator
 from functools import partial

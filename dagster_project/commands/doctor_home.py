@@ -1,4 +1,4 @@
-"""Looks at what a home should have: locks, models, indexes, the manifest of the corpus."""
+"""Checks what a home should have: locks, models, indexes, the manifest of the corpus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +67,7 @@ def precision(home: Home, settings: Settings) -> Iterator[Finding]:
     for purpose, section in purposes.items():
         detail = f"{section.precision}, as the settings say"
         if section.precision == AUTO:
-            measured = [record.told for record in records if record.purpose == purpose]
+            measured = [record.summary for record in records if record.purpose == purpose]
             detail = "; ".join(measured) or "auto, measured at the first use"
         yield Finding(f"precision of {purpose}", "ok", detail)
 

@@ -1,6 +1,6 @@
-"""Looks at the machine: folder of the home, disk, memory, processor and graphics card.
+"""Checks the machine: folder of the home, disk, memory, processor and graphics card.
 
-Does not import torch, which takes seconds, and knows nothing of what is in the home.
+Without importing torch, which takes seconds.
 """
 
 import os

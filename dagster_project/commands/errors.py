@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def explained_errors() -> Iterator[None]:
     """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it."""
     try:
         yield
@@ -40,5 +40,5 @@ def errors_told() -> Iterator[None]:
 def _interrupts() -> tuple[type[BaseException], ...]:
     """What Ctrl-C raises: outside of Dagster's steps, and within, where Dagster is loaded."""
     # It may be loaded in part, when the interrupt comes at that moment.
-    of_dagster = getattr(sys.modules.get("dagster"), "DagsterExecutionInterruptedError", None)
-    return (KeyboardInterrupt,) if of_dagster is None else (KeyboardInterrupt, of_dagster)
+    dagster_error = getattr(sys.modules.get("dagster"), "DagsterExecutionInterruptedError", None)
+    return (KeyboardInterrupt,) if dagster_error is None else (KeyboardInterrupt, dagster_error)

@@ -51,7 +51,7 @@ def evaluate_models(
     """Measure models by the benchmarks of the settings, and print what came of it.
 
     Args:
-        options: of the command.
+        options: options of the command.
         models: by name; where there are none, base and the one that `training.variant` says.
         on_ray: on a Ray cluster.
 

@@ -76,7 +76,7 @@ def find_call(warehouse: Warehouse, beginning: str) -> Mapping[str, Any]:
         raise ToolformerError(
             f"The ids of several calls begin with {beginning!r}: "
             f"{', '.join(list(shards)[:_NAMED])}{more}. "
-            "Expected enough of one to tell it from the others; give more of it."
+            "Give more characters of one, so that it is the only match."
         )
     [(call_id, shard)] = shards.items()
     # All that is stored of a call, results of other calls among it, is of its shard.

@@ -1,6 +1,6 @@
-"""What `toolformer export` can write, as its help tells it.
+"""The formats of `toolformer export`, as its help describes them.
 
-Imports nothing heavy: the command line reads this whenever it starts.
+Every command imports this module, so it imports nothing heavy.
 """
 
 from typing import Literal

@@ -41,7 +41,8 @@ def write_export(
 
     Args:
         output: the file; of a dataset the folder.
-        round_number: of annotation; by default the newest with kept calls, in a database all.
+        round_number: number of the round of annotation; by default the newest with kept calls, in a
+            database all.
         is_forced: replace an earlier export.
 
     Raises:
@@ -50,7 +51,7 @@ def write_export(
     folder_of = _OF_EXPORT if form == "dataset" else None
     target = _checked_target(output, home, is_forced=is_forced, folder_of=folder_of)
     warehouse = open_warehouse(home)
-    with _refusals_told(output):
+    with _explained_refusals(output):
         if form == "duckdb":
             number = "All rounds" if round_number is None else f"Round {round_number}"
             written = _write_database(warehouse, target, round_number)
@@ -90,7 +91,7 @@ def _write_round(
 
 
 def _settings_of_round(home: Home, round_number: int) -> Settings:
-    """Of the round; the plain ones where toolformer.yaml has no such round any more."""
+    """The settings of the round; the plain ones where toolformer.yaml no longer has the round."""
     try:
         return RunOptions(overrides={"sampling": {"round": round_number}}).load_settings(home)
     except SettingsError:
@@ -124,10 +125,10 @@ def _checked_target(
     target = output.expanduser().absolute()
     is_folder = folder_of is not None
     places = (home.root.resolve(), home.machine.resolve())
-    if any(target.resolve().is_relative_to(place) for place in places):
+    if any(target.resolve().is_relative_to(folder) for folder in places):
         raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
-            "itself. Choose a place outside of it."
+            f"'{target}' lies in the home '{home.root}', whose files toolformer itself writes and "
+            "removes. Choose a folder outside of it."
         )
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
     is_empty = is_folder and target.is_dir() and not any(target.iterdir())
@@ -135,24 +136,24 @@ def _checked_target(
         return target
     if not is_forced:
         raise ExportError(
-            f"'{target}' is there already. Choose another place, or replace it with --force."
+            f"'{target}' is there already. Choose another path, or replace it with --force."
         )
     if target.is_dir() != is_folder:
         there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
         raise ExportError(
-            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
+            f"'{target}' is {there}, and this format is {wanted}. Choose another path."
         )
     others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
     if others:
         raise ExportError(
             f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
-            "earlier exports only. Choose another place."
+            "earlier exports only. Choose another path."
         )
     return target
 
 
 @contextmanager
-def _refusals_told(output: Path) -> Iterator[None]:
+def _explained_refusals(output: Path) -> Iterator[None]:
     """Tell what the disk refuses while `output` is written.
 
     Raises:

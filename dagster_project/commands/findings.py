@@ -1,4 +1,4 @@
-"""What `doctor` finds: one thing that was looked at, how it is, and what to do."""
+"""A finding of `doctor`: what was checked, its state, and what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
     """List sources in `sources.yaml` and cut them into shards, as the asset `corpus_manifest` does.
 
     Args:
-        paths: of the sources, as the user gave them.
+        paths: paths of the sources, as the user gave them.
         reading: how they are read, as an entry of `corpus.sources` says it.
 
     Raises:
@@ -46,8 +46,10 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for path in paths:
         if absolute_source(path, Path.cwd()) not in new:
             console.say(
-                f"{path} is listed already. To read it otherwise, remove it (`toolformer sources "
-                "remove`) and ingest it again, or list it in toolformer.yaml: that entry holds."
+                f"{path} is listed already. To read it with other options, remove it (`toolformer "
+                "sources "
+                "remove`) and ingest it again, or list it in toolformer.yaml, whose entry takes "
+                "precedence."
             )
     # Dagster's configuration takes no null.
     given = {name: value for name, value in reading.items() if value is not None}
@@ -83,7 +85,7 @@ def _report(home: Home, before: Manifest, active: Sequence[ShardEntry], new: Seq
         f"{len(keys_before)} shards were there before."
     )
     if restored:
-        console.say(f"{len(restored)} shards came back, with what was computed from them.")
+        console.say(f"{len(restored)} shards were restored with all that was computed from them.")
     names = {normalised_path(path) for path in new}
     read = [entry for entry in active if entry.key not in keys_before or entry.source in names]
     if read:

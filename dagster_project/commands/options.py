@@ -87,7 +87,7 @@ class RunOptions:
         return load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """As configuration of the Dagster resources, which take nothing but each setting's type.
+        """The values as configuration of the Dagster resources, which check nothing but types.
 
         Raises:
             SettingsError: a setting of this run is not valid.
@@ -102,7 +102,7 @@ class RunOptions:
 
 
 def _picked(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the values those that are named: a date is a text there, and 1e3 a whole number."""
+    """The named ones of these values: a date is a text there, and 1e3 a whole number."""
     return {
         name: _picked(values[name], below)
         if isinstance(below, Mapping) and isinstance(values[name], Mapping)

@@ -1,11 +1,8 @@
-"""`make ui`: a home that has never been prepared is prepared before the UI opens.
-
-Does not start the UI.
-"""
+"""`make ui`: prepares a new home before the UI opens."""
 
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
-from dagster_project.commands.errors import errors_told
+from dagster_project.commands.errors import explained_errors
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.partitions import register_evaluations
@@ -18,7 +15,7 @@ def main() -> None:
     """Prepare the home, or only its Dagster folder where it has shards."""
     home = Home.find()
     options = RunOptions()
-    with errors_told():
+    with explained_errors():
         bring_small(home)
         settings = options.load_settings(home)
         # Opening it makes the Dagster folder and closes runs that were killed.

@@ -1,6 +1,6 @@
-"""`toolformer prompts compare`: what prompts of a tool come to on the same few texts.
+"""`toolformer prompts compare`: samples and filters the same few texts with several prompts.
 
-Stores nothing: what the stages of a build compute is computed here for some windows, and counted.
+It computes what the stages of a build compute, for some windows, and stores nothing.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def compare_prompts(
 
     Args:
         prompts: `default`, `short`, or files.
-        options: of the command; `tools` names the tool.
+        options: options of the command; `tools` names the tool.
         texts: how many windows of texts that the tool preselects, from the first shard that is not
             held out on.
 
@@ -220,10 +220,10 @@ class _Comparison:
             wanted=dataclasses.replace(losses_wanted(self.settings), is_every_call_sampled=True),
             progress=lambda stage, _: self._progress(name, stage.replace("_", " ")),
         )
-        found = scoring.score(
+        scored = scoring.score(
             self.tool.name, calls, lambda stage, _: Checkpoint(scratch / stage, fingerprint="")
         )
-        return [score.losses for score in found.scores.values()]
+        return [score.losses for score in scored.scores.values()]
 
     def _model(self, precision: str | None = None) -> "LanguageModel":
         # Asked anew each time: a tool may have taken the place of the model.

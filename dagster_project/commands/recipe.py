@@ -91,7 +91,7 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
         texts: folder with the files of `_SOURCES`; None to go on with the home's settings.
         benchmarks: folder below which the files of the benchmarks lie; None for those that come
             with the project.
-        seed: of sampling and training.
+        seed: seed of sampling and training.
 
     Raises:
         SettingsError: a text file is missing, or the home has other settings.

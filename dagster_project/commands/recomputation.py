@@ -43,11 +43,11 @@ class Recomputation:
 
     Attributes:
         model: directory of the model.
-        placement: of the call: prefix (in front of the text) or inline.
+        placement: placement of the call: prefix (in front of the text) or inline.
         tokens: those that count; log-probabilities in nats.
         gains: what each adds to the loss reduction, in nats.
         losses: the weighted sums, in nats.
-        largest_difference: of a loss from the stored one, in nats.
+        largest_difference: largest difference between a loss and the stored one, in nats.
     """
 
     model: str
@@ -63,7 +63,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
 
     Args:
         call: row of `explained_call.sql` of a scored call.
-        options: of the command; they may name the model's directory.
+        options: options of the command; they may name the model's directory.
         home: has the model.
 
     Raises:

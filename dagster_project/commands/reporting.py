@@ -37,8 +37,8 @@ def show_statistics(
     """Print the statistics views; the round of annotation only where there are several.
 
     Args:
-        warehouse: of the home, or limited to some of its shards.
-        tally: of the records of these shards.
+        warehouse: warehouse of the home, or limited to some of its shards.
+        tally: tally of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
     """
     if tally.rejected:
@@ -83,7 +83,7 @@ def make_report(output: Path | None) -> None:
 
 def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
-        console.say(f"{verdict.of}: {verdict.found.sentence}")
+        console.say(f"{verdict.of}: {verdict.against_chance.sentence}")
 
 
 def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
@@ -99,19 +99,19 @@ def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict], *, per_tool
     )
     rows = examples_above_chance(warehouse, verdicts, per_tool=per_tool)
     for verdict in verdicts:
-        of_tool = rows.filter(tool=verdict.tool, round=verdict.round)
-        if of_tool.is_empty():
+        examples = rows.filter(tool=verdict.tool, round=verdict.round)
+        if examples.is_empty():
             console.say(f"{verdict.of}: {_why_no_example(verdict)}")
-        for row in of_tool.iter_rows(named=True):
+        for row in examples.iter_rows(named=True):
             context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
             contrast = "" if row["contrast"] is None else f" ({row['contrast']:.2f})"
             console.say(f"{verdict.of}  {row['loss_reduction']:.2f}{contrast}  … {context} …")
 
 
 def _why_no_example(verdict: Verdict) -> str:
-    found = verdict.found
-    if not found.kept:
+    comparison = verdict.against_chance
+    if not comparison.kept:
         return "no call was kept"
-    if found.is_above_chance is None:
-        return f"none of {found.kept:,} kept calls is shown, since chance was not measured"
-    return f"none of {found.kept:,} kept calls is shown, since they cannot be told from chance"
+    if comparison.is_above_chance is None:
+        return f"none of {comparison.kept:,} kept calls is shown, since chance was not measured"
+    return f"none of {comparison.kept:,} kept calls is shown, since they cannot be told from chance"

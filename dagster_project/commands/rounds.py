@@ -29,7 +29,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
     What is up to date is not done again, so a command that was killed goes on where it was.
 
     Args:
-        options: of the command.
+        options: options of the command.
         until: the last round.
         dry_run: only say what would be done, as far as it can be told.
         on_ray: on a Ray cluster.
@@ -75,7 +75,7 @@ def _settings_of_rounds(options: RunOptions, home: Home, until: int) -> Mapping[
     if until > listed:
         raise SettingsError(
             f"--rounds {until} is beyond round {listed}, the last in {home.settings_file}. Add an "
-            "entry to `rounds` there for each round; {} changes nothing but who annotates."
+            "entry to `rounds` there for each round; {} changes only the annotator."
         )
     rounds = {}
     for number in range(1, until + 1):
@@ -97,8 +97,8 @@ def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings])
         console.heading(f"Round {number} of {len(rounds)}")
         if settings.sampling.annotator == FINETUNED and not is_trained:
             console.say(
-                f"The model of round {number - 1} annotates it. What is to be done is known once "
-                "that is trained."
+                f"The model of round {number - 1} annotates it. Its plan is known once that model "
+                "is trained."
             )
             continue
         does_anything = show_plan(options.in_round(number), home, ())

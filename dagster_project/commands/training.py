@@ -45,5 +45,5 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
     directory = finetuned_model_directory(settings, home)
     console.say(f"The finetuned model is in {directory}.")
     if chosen := read_min_call_probability(directory):
-        console.say(chosen.told)
+        console.say(chosen.summary)
     console.frame(open_warehouse(home).ask("development_curve"))

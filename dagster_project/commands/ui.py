@@ -1,7 +1,4 @@
-"""`make ui`: what `dagster dev` starts (code, daemon, web server), with the web server guarded.
-
-Does not prepare the home; `prepare_home` does.
-"""
+"""`make ui`: what `dagster dev` starts (code, daemon, web server), with the web server guarded."""
 
 import signal
 import sys
@@ -47,7 +44,8 @@ def guarded(command: Sequence[str]) -> list[str]:
         case [_, "-m", "dagster._daemon", *_]:
             return list(command)
     raise RuntimeError(
-        f"This Dagster starts {' '.join(command[:4])} …, which is not known here. Expected the web "
+        f"This Dagster starts {' '.join(command[:4])} …, which toolformer does not know. Expected "
+        "the web "
         "server as `-m dagster_webserver`; install the version of Dagster that requirements.lock "
         "names."
     )

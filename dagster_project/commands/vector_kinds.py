@@ -1,7 +1,7 @@
-"""The kinds of test vectors, and the function of the pipeline that each of them tries.
+"""The kinds of test vectors, and the function of the pipeline that each of them tests.
 
-A function takes the inputs of a case by name, and returns the value found for each expected one.
-The kinds from `window` on try rules that the paper does not have.
+A function takes the inputs of a case by name and returns a value for each expected one. The kinds
+from `window` on test rules of our own.
 """
 
 import datetime
@@ -57,7 +57,7 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
     if t is None or tokens_left is not None:
         raise CaseError("expected one of the inputs 't' and 'tokens_left'")
     weights = token_weights(max(t) + 1)
-    chosen = [weights[place] for place in t]
+    chosen = [weights[index] for index in t]
     return {
         # Before they are divided by their sum, the first of them is 1.
         "unnormalised": [weight / weights[0] for weight in chosen],
@@ -67,9 +67,9 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
 
 
 def _filter(**inputs: Any) -> Values:
-    found = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
-    del found["reason"]
-    return {**found, "L_minus": min(found["L_empty"], found["L_call_only"])}
+    decision = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
+    del decision["reason"]
+    return {**decision, "L_minus": min(decision["L_empty"], decision["L_call_only"])}
 
 
 def _filtered(
@@ -175,7 +175,7 @@ def _kept_call(
 
 def _trigger(ranked_tokens: Sequence[str], k: int, calls_so_far: int, disabled: bool) -> Values:
     if not isinstance(disabled, bool):
-        raise CaseError(f"disabled is {disabled!r}, neither true nor false")
+        raise CaseError(f"disabled is {disabled!r}; expected true or false")
     token = next_emission(
         ranked_tokens,
         open_token=CALL_OPEN,

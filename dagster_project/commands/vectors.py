@@ -1,7 +1,6 @@
-"""`toolformer check-vectors`: numbers worked out beforehand, tried on the pipeline's functions.
+"""`toolformer check-vectors`: compares the pipeline's functions with numbers worked out beforehand.
 
-Nothing is skipped: a case of an unknown kind, with an unknown field or without an expected one
-has failed.
+A case of an unknown kind, with an unknown field or without an expected one fails.
 """
 
 import json
@@ -106,10 +105,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _run_case(case: Any) -> tuple[bool, str]:
     """Whether a case has passed, and the details."""
     try:
-        found, expected = _found_and_expected(case)
+        results, expected = _results_and_expected(case)
         wrong = [
             f"{name}: expected {expected[name]!r}, got {value!r}"
-            for name, value in found.items()
+            for name, value in results.items()
             if not _agree(expected[name], value)
         ]
     except CaseError as error:
@@ -120,10 +119,10 @@ def _run_case(case: Any) -> tuple[bool, str]:
         *(ToolError, ToolformerError),
     ) as error:
         return False, f"raised {type(error).__name__}: {error}"
-    return not wrong, "; ".join(wrong) or f"{len(found)} values agree"
+    return not wrong, "; ".join(wrong) or f"{len(results)} values agree"
 
 
-def _found_and_expected(case: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _results_and_expected(case: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if not isinstance(case, dict):
         raise CaseError(f"the case is no object but {case!r}")
     for field in ("id", "kind", "inputs", "expected"):
@@ -131,13 +130,13 @@ def _found_and_expected(case: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]
             raise CaseError(f"the case has no field {field!r}")
     if case["kind"] not in KINDS:
         raise CaseError(f"unknown kind {case['kind']!r}; known: {', '.join(KINDS)}")
-    found, expected = KINDS[case["kind"]](**case["inputs"]), case["expected"]
-    if missing := found.keys() - expected.keys():
+    results, expected = KINDS[case["kind"]](**case["inputs"]), case["expected"]
+    if missing := results.keys() - expected.keys():
         raise CaseError(f"expected has no field {min(missing)!r}")
-    unknown = {name for name in expected.keys() - found.keys() if not name.startswith(_REMARKS)}
+    unknown = {name for name in expected.keys() - results.keys() if not name.startswith(_REMARKS)}
     if unknown:
         raise CaseError(f"expected has unknown fields: {', '.join(sorted(unknown))}")
-    return found, expected
+    return results, expected
 
 
 def _agree(wanted: Any, value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Dagster's web server, with report and plots, behind a guard: only its own pages may ask it.
 
-Dagster asks nobody who they are, and a run executes what its configuration says: who may open the
-port may do all.
+Dagster has no login, and a run executes what its configuration says: whoever can open the port can
+do everything.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -71,8 +71,17 @@ def with_own_pages(app: Starlette) -> Starlette:
     # Without its folder the server of files fails.
     plots.mkdir(parents=True, exist_ok=True)
     # In front: Dagster answers every other address with its own page.
-    app.router.routes[:0] = [Route(REPORT, _report), Mount(PLOTS, StaticFiles(directory=plots))]
+    app.router.routes[:0] = [
+        Route("/", _first_page),
+        Route(REPORT, _report),
+        Mount(PLOTS, StaticFiles(directory=plots)),
+    ]
     return app
+
+
+async def _first_page(_request: Request) -> Response:
+    """The graph with the asset `report` chosen: beside it stands the link to the report."""
+    return RedirectResponse("/asset-groups/report")
 
 
 async def _report(_request: Request) -> Response:

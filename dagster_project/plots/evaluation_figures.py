@@ -37,7 +37,7 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
         frame: benchmark, comparison, difference, low, high (percentage points, with the 95 %
             interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
             the order of their first rows.
-        title: of the figure.
+        title: title of the figure.
     """
     if frame.is_empty():
         return no_data(title)
@@ -55,9 +55,9 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
         labels[(top + bottom) / 2] = benchmark
         if number % 2 == 0:
             axes.axhspan(bottom, top, color=GRID, alpha=PALE, linewidth=0)
-        for place, row in enumerate(rows.iter_rows(named=True)):
+        for y, row in enumerate(rows.iter_rows(named=True)):
             marker = markers[row["comparison"]]
-            _draw_difference(axes, row, height=top - 0.7 - place, marker=marker)
+            _draw_difference(axes, row, height=top - 0.7 - y, marker=marker)
     axes.axvline(0, color=TEXT, linewidth=1, zorder=1)
     axes.set_yticks(list(labels), list(labels.values()))
     axes.tick_params(axis="y", length=0)
@@ -87,7 +87,7 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
     if frame.is_empty():
         return no_data(title)
     models = frame.select("model", "parameters").unique().sort("parameters", "model")
-    places = {model: place for place, model in enumerate(models["model"])}
+    places = {model: x for x, model in enumerate(models["model"])}
     names = [f"{model} ({_short_count(size)})" for model, size in models.iter_rows()]
     name_height = _NAME_HEIGHT_PER_CHARACTER * max(map(len, names))
     benchmarks = _distinct(frame, "benchmark")
@@ -99,12 +99,12 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
     for number, (axes, benchmark) in enumerate(zip(panels, benchmarks, strict=True)):
         rows = frame.filter(benchmark=benchmark)
         for (mode, style), shift in zip(modes.items(), (-0.1, 0.1), strict=True):
-            of_mode = rows.filter(mode=mode).sort("score", "model")
-            here = [places[model] + shift for model in of_mode["model"]]
+            rows_of_mode = rows.filter(mode=mode).sort("score", "model")
+            here = [places[model] + shift for model in rows_of_mode["model"]]
             points = {"linestyle": "none", "elinewidth": 1.3, "capsize": 2.5, **style}
-            axes.errorbar(here, of_mode["score"], _reach(of_mode), **points)
+            axes.errorbar(here, rows_of_mode["score"], _reach(rows_of_mode), **points)
             # A line through a base model and its finetuned one would show no growth in size.
-            best = of_mode.unique("parameters", keep="last").sort("parameters")
+            best = rows_of_mode.unique("parameters", keep="last").sort("parameters")
             here = [places[model] + shift for model in best["model"]]
             axes.plot(here, best["score"], color=style["color"], linewidth=1.6)
         axes.grid(axis="y", color=GRID, linewidth=0.8)

@@ -166,7 +166,7 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
         places = range(rows.height)
         for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
             bars = axes.barh(
-                [place + shift for place in places],
+                [y + shift for y in places],
                 rows[column].to_list(),
                 height=0.35,
                 color=colour_of(tool),
@@ -174,9 +174,9 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
             )
             labels = [f"{count:,}" for count in rows[column]]
             axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
-        for place, by_chance in zip(places, rows["by_chance"], strict=True):
+        for y, by_chance in zip(places, rows["by_chance"], strict=True):
             if by_chance is not None:
-                ends = (place + 0.01, place + 0.37)
+                ends = (y + 0.01, y + 0.37)
                 axes.plot([by_chance, by_chance], ends, color=TEXT, linewidth=1.6)
         axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
         # Bars of the same thickness in all panels, also where a panel has fewer of them.
@@ -208,8 +208,8 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
     inside = np.clip(reductions + _STEP / 2, edges[0] + _STEP / 2, edges[-1] - _STEP / 2)
     centres = (edges[:-1] + edges[1:]) / 2
     highest = 1
-    for of_group, opacity in ((~kept, PALE), (kept, 1.0)):
-        counts, _ = np.histogram(inside[of_group], bins=edges, weights=calls[of_group])
+    for is_in_group, opacity in ((~kept, PALE), (kept, 1.0)):
+        counts, _ = np.histogram(inside[is_in_group], bins=edges, weights=calls[is_in_group])
         highest = max(highest, int(counts.max()))
         axes.bar(
             centres,
@@ -241,12 +241,12 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
 
 def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
     best = rows.row(int(rows["development_perplexity"].arg_min() or 0), named=True)
-    place = (best["step"], best["development_perplexity"])
-    axes.plot(*place, marker="o", markersize=9, fillstyle="none", color=colour)
+    best_point = (best["step"], best["development_perplexity"])
+    axes.plot(*best_point, marker="o", markersize=9, fillstyle="none", color=colour)
     # Nothing of the same curve is below its lowest point.
     axes.annotate(
-        f"best {place[1]:.4g} at step {place[0]:,}",
-        place,
+        f"best {best_point[1]:.4g} at step {best_point[0]:,}",
+        best_point,
         xytext=(0, -10),
         textcoords="offset points",
         ha="right" if best["step"] > rows["step"].mean() else "left",
@@ -257,5 +257,5 @@ def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
 
 def _tools(frame: pl.DataFrame) -> list[str]:
     """The tools of a frame, always in the same order; unknown ones come last."""
-    found = frame["tool"].unique().to_list()
-    return [name for name in TOOL_NAMES if name in found] + sorted(set(found) - set(TOOL_NAMES))
+    names = frame["tool"].unique().to_list()
+    return [name for name in TOOL_NAMES if name in names] + sorted(set(names) - set(TOOL_NAMES))

@@ -1,7 +1,7 @@
 """Plots as files of the home, and the links that open them.
 
-Dagster folds away an image inside of Markdown; a link is seen. `make ui` answers it. Any other
-server of Dagster knows no such address, so the folder is named too.
+Dagster's UI hides images in Markdown but shows links. `make ui` serves them; another web server of
+Dagster does not, so the folder is named too.
 """
 
 import re
@@ -37,15 +37,15 @@ def plot_links(
     Returns:
         A link to each, and the folder that they are in; nothing where there are no plots.
     """
-    place = "/".join(filter(None, (asset, partition)))
+    folder = "/".join(filter(None, (asset, partition)))
     links: dict[str, dg.MetadataValue] = {}
     for name, figure in figures.items():
         content = png_of(figure)
         words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         file = f"{words}-{digest_of_bytes(content, size=4).hex()}.png"
-        with replacing(home.plots / place / file) as temporary:
+        with replacing(home.plots / folder / file) as temporary:
             temporary.write_bytes(content)
-        links[name] = dg.MetadataValue.url(f"{ADDRESS}/{place}/{file}")
+        links[name] = dg.MetadataValue.url(f"{ADDRESS}/{folder}/{file}")
     if links:
-        links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / place))
+        links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / folder))
     return links

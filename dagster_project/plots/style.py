@@ -142,7 +142,7 @@ def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:
     Args:
         figure: as a plot gives it.
         name: unique in the page: what is defined within the element is told apart by it.
-        width: of the drawing, in inches; by default the figure's own.
+        width: width of the drawing, in inches; by default the figure's own.
 
     Returns:
         An `svg` element. Ink, faint ink and lines are the page's `--text`, `--faint` and `--line`;

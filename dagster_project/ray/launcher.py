@@ -1,7 +1,7 @@
-"""Runs as Ray jobs: dagster-ray's launcher, with what a trial of faults found missing.
+"""Runs as Ray jobs: dagster-ray's launcher, with fixes that fault tests showed to be needed.
 
-Named in `dagster.yaml`; `deploy/ray/dagster.yaml` is a whole one. Used by Dagster's daemon, which
-launches runs and asks after them.
+`dagster.yaml` names it (`deploy/ray/dagster.yaml` is an example), and Dagster's daemon uses it to
+launch and monitor runs.
 """
 
 import logging
@@ -191,7 +191,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
             try:
                 self.fail_runs_without_job()
             except unreadable() as error:
-                _LOGGER.warning("Runs that wait for a place were not looked at: %s", error)
+                _LOGGER.warning("Runs that wait for a free place could not be checked: %s", error)
 
     def fail_runs_without_job(self) -> None:
         """Fail runs that have not begun and whose Ray job is gone, at the second look.

@@ -1,7 +1,4 @@
-"""How many GPUs a run asks Ray for: what its settings say, where its tags do not.
-
-Does not know Ray.
-"""
+"""How many GPUs a run asks Ray for: as its tags say, or else its settings."""
 
 import json
 from collections.abc import Collection, Mapping

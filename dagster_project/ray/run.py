@@ -2,9 +2,9 @@
 
     python -m dagster_project.ray.run api execute_run '<arguments>'
 
-Where a node or the head of Ray is gone, Dagster fails the run and starts it anew elsewhere, and
-nobody ends the old process: it was seen to go on computing for as long as it had work. So it asks
-Dagster now and then whether it is still wanted.
+When a node or the head of Ray is lost, Dagster fails the run and starts it again elsewhere, but
+nobody ends the old process, which would go on computing. So the process asks Dagster now and then
+whether its run is still current.
 """
 
 import logging
@@ -33,7 +33,7 @@ def watch(
 
     Args:
         instance: has the run; while its records cannot be read, the run goes on.
-        run_id: of the run.
+        run_id: id of the run.
         is_done: set when the run has come to its end by itself.
         seconds: between two looks.
     """
@@ -42,7 +42,7 @@ def watch(
         try:
             why = why_over(instance, run_id)
         except unreadable() as error:
-            _LOGGER.warning("Dagster's records cannot be read, the run goes on: %s", error)
+            _LOGGER.warning("Dagster's records cannot be read; the run continues: %s", error)
             continue
         if why is not None and was_over:
             end_at_once(why)

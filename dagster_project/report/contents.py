@@ -156,7 +156,7 @@ def _by_tool(
 
 
 def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:
-    in_force = {(each.round, each.tool): each.filtering_threshold for each in verdicts}
+    in_force = {(verdict.round, verdict.tool): verdict.filtering_threshold for verdict in verdicts}
 
     def draw(rows: pl.DataFrame) -> "Figure":
         number, tool = rows.select("round", "tool").row(0)

@@ -33,15 +33,15 @@ def shown_texts(rows: pl.DataFrame, *, max_per_tool: int, max_bytes: int) -> Sho
     """As many texts as the page has room for, in the order of the draw.
 
     Args:
-        rows: of the query `annotated_texts`, one for each call.
+        rows: rows of the query `annotated_texts`, one for each call.
         max_per_tool: texts that were drawn of each tool and round at most.
         max_bytes: what their JSON may take.
     """
     shown: list[str] = []
     left, kept = max_bytes, 0
     texts = rows.partition_by(*_TEXT, maintain_order=True)
-    for of_text in texts:
-        calls = list(of_text.iter_rows(named=True))
+    for rows_of_text in texts:
+        calls = list(rows_of_text.iter_rows(named=True))
         content = _for_html(_text(calls))
         left -= len(content.encode()) + 1
         if left < 0:
@@ -74,10 +74,10 @@ def _parts(text: str, start: int, calls: Iterable[_Row]) -> Iterable[str | dict[
     """The text and its calls in turn; cut here, since a browser counts characters otherwise."""
     done = 0
     for call in calls:
-        place = min(max(call["character_offset"] - start, done), len(text))
-        if place > done:
-            yield text[done:place]
-        done = place
+        offset = min(max(call["character_offset"] - start, done), len(text))
+        if offset > done:
+            yield text[done:offset]
+        done = offset
         yield _call(call)
     yield text[done:]
 

@@ -22,7 +22,7 @@ class Verdict:
     tool: str
     round: int
     filtering_threshold: float
-    found: KeptAgainstChance
+    against_chance: KeptAgainstChance
 
     @property
     def of(self) -> str:
@@ -50,6 +50,12 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
     ]
 
 
+def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
+    """The verdicts as a list."""
+    lines = [f"- **{verdict.of}**: {verdict.against_chance.sentence}" for verdict in verdicts]
+    return "\n".join(lines) or "*No call was scored yet.*"
+
+
 def examples_above_chance(
     store: Warehouse, verdicts: Iterable[Verdict], *, per_tool: int
 ) -> pl.DataFrame:
@@ -62,7 +68,7 @@ def examples_above_chance(
         verdicts: on the tools that examples are wanted of.
         per_tool: at most so many of each tool and round, and at most ten.
     """
-    above = [(row.round, row.tool) for row in verdicts if row.found.is_above_chance]
+    above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
     return store.best_examples(above, per_tool=per_tool)
 
 

@@ -1,8 +1,8 @@
 """The settings as the Launchpad offers them: every one with its type and meaning.
 
-Dagster refuses misspelt names and wrong types before a run is launched. Bounds, names of tools, and
-what settings demand of each other, a run checks before anything expensive. No setting has a default
-here, since what the form fills in by itself would win over every later change of `toolformer.yaml`.
+Dagster refuses misspelt names and wrong types before a run is launched. A run checks bounds, names
+of tools and combinations of settings before it does anything expensive. No setting has a default
+here, since a value filled in by the form would override every later change of `toolformer.yaml`.
 """
 
 import builtins

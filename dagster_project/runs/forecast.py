@@ -1,7 +1,7 @@
 """What `toolformer build` would do in the home as it stands, as data.
 
-Changes nothing: cuts no source, converts no model, builds no index. What depends on these is known
-once they are done.
+Reads only: no source is cut, no model converted, no index built. Outputs that depend on these are
+planned once they exist.
 """
 
 from collections.abc import Collection, Mapping, Sequence

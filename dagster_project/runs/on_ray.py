@@ -200,8 +200,8 @@ def _state_of(backfills: Sequence[PartitionBackfill]) -> str:
     data = [backfill.asset_backfill_data for backfill in backfills]
 
     def count(subset: str) -> int:
-        subsets = [getattr(each, subset) for each in data if each is not None]
-        return sum(each.num_partitions_and_non_partitioned_assets for each in subsets)
+        subsets = [getattr(element, subset) for element in data if element is not None]
+        return sum(asset.num_partitions_and_non_partitioned_assets for asset in subsets)
 
     failed = count("failed_and_downstream_subset")
     note = f", {failed} failed or behind one that failed" if failed else ""

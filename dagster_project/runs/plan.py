@@ -121,7 +121,7 @@ class BuildPlan:
                 before = self.pipeline.of_round_before(stage, partition, self.warehouse)
                 inputs = {
                     **self._of_other_tools(stage, partition),
-                    **{address: found.fingerprint for address, found in before.items()},
+                    **{address: stored.fingerprint for address, stored in before.items()},
                     **made,
                 }
                 fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
@@ -153,9 +153,9 @@ class BuildPlan:
             stage, partition, self.warehouse, besides=self.toolbox.tools.keys()
         )
         return {
-            (each.table, name): each.fingerprint
+            (stored.table, name): stored.fingerprint
             for name, partitions in merged.items()
-            for each in partitions
+            for stored in partitions
         }
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:

@@ -6,7 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,17 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
                 )
         except Timeout:
             continue
-        Path(lock.lock_file).unlink(missing_ok=True)
         closed.append(run.run_id)
+    _remove_dead_locks(home)
     return closed
+
+
+def _remove_dead_locks(home: Home) -> None:
+    """Remove the lock files of this machine's commands that were killed."""
+    for file in (home.machine / "locks").glob(f"process-{host_digits()}-*.lock"):
+        # While it is held: a command that is about to take it notices, and makes the file anew.
+        with suppress(Timeout), home.process_lock(file.stem).acquire(timeout=0):
+            file.unlink(missing_ok=True)
 
 
 def _is_listening(server: Mapping[str, Any]) -> bool:

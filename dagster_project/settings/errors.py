@@ -1,7 +1,4 @@
-"""What is wrong with the settings.
-
-Loads nothing, so that a command that needs no settings begins without them.
-"""
+"""Errors of the settings, importable without the settings themselves."""
 
 
 class SettingsError(ValueError):

@@ -35,13 +35,17 @@ class QuestionFileSettings(Section):
     answers: str = Field("answers", description="column with the accepted answer, or a list")
     context: str | None = Field(None, description="column with a text that the question is about")
     date: str | None = Field(None, description="column with what the Calendar takes for today")
-    prompt: str = Field(QUESTION_PROMPT, description="with {question}, and {context} if there is")
+    prompt: str = Field(
+        QUESTION_PROMPT, description="prompt with {question}, and {context} where there is one"
+    )
     scoring: Literal["words", "number", "last-number"] = Field(
         "words",
         description="words: an answer is among the first words; number: the number behind the "
         "first =, or else the first one, is an answer; last-number: the last one is",
     )
-    first_words: int = Field(20, ge=1, description="how many words are looked at")
+    first_words: int = Field(
+        20, ge=1, description="number of words in which `words` looks for an answer"
+    )
     blocked_tools: tuple[str, ...] = Field((), description="tools that must not be called")
     max_new_tokens: int = Field(40, ge=1, description="longest answer, in tokens")
     stop_texts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
@@ -68,26 +72,26 @@ class EvaluationSettings(Section):
     )
     benchmarks: tuple[str, ...] = Field(
         (PERPLEXITY, DATESET),
-        description="which are run; `toolformer evaluate --list` names all",
+        description="benchmarks to run; `toolformer evaluate --list` names all",
     )
     items: int | None = Field(
-        None, ge=1, description="most items of each benchmark, chosen by the seed; null for all"
+        None, ge=1, description="maximum items per benchmark, chosen by the seed; null: all"
     )
     today: datetime.date = Field(
         datetime.date(2023, 2, 9),
-        description="what the Calendar says where an item has no date of its own; fixed, so that "
-        "results repeat",
+        description="date of the Calendar where an item has none of its own; fixed, so that "
+        "results can be repeated",
     )
     perplexity_windows: int = Field(
-        10_000, ge=1, description="most windows of texts whose perplexity is measured"
+        10_000, ge=1, description="maximum windows of the texts whose perplexity is measured"
     )
-    dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
+    dateset_items: int = Field(9_400, ge=1, le=9_400, description="number of DATESET questions")
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="most prompts decoded at the same time; null for as many as the device takes",
+        description="maximum prompts decoded at the same time; null: as many as fit on the device",
     )
-    seed: int = Field(0, ge=0, description="of the items that are made or chosen")
+    seed: int = Field(0, ge=0, description="random seed of the items that are generated or chosen")
 
     @property
     def known_benchmarks(self) -> tuple[str, ...]:

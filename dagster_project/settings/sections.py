@@ -46,8 +46,8 @@ class LanguageModelSettings(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of sampling, scoring and decoding; auto: bfloat16 where the model is at least "
-        "1.2 times as fast in it, measured at the first use",
+        description="precision of sampling, scoring and decoding; auto: bfloat16 where the model "
+        "is at least 1.2 times as fast in it, measured at the first use",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
     bos_token: str | None = Field(
@@ -70,22 +70,24 @@ class SourceSettings(Section):
     title_column: str | None = TITLE_COLUMN
     context_column: str | None = Field(
         None,
-        description="column with what stands in front of the text in training and is not "
+        description="column with a text that precedes the document in training and is not "
         "annotated, such as the question of a worked problem",
     )
-    limit: int | None = Field(None, ge=1, description="at most this many records, from the start")
-    shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
+    limit: int | None = Field(None, ge=1, description="maximum number of records, from the start")
+    shard_size: int | None = Field(
+        None, ge=1, description="records per shard; null: corpus.shard_size"
+    )
     maximum_file_bytes: int | None = Field(
         None,
         ge=1,
-        description="bytes that a file may grow to when it is read, and 500 more for each record; "
-        "null: 64 MiB and 200 times its size",
+        description="maximum size of a decompressed file in bytes, 500 counted extra for each "
+        "record; null: 64 MiB plus 200 times its size",
     )
     tools: tuple[str, ...] | None = Field(
-        None, description="only these annotate its texts; null: each one that preselects them"
+        None, description="tools that annotate its texts; null: every tool that preselects them"
     )
     license: str | None = Field(
-        None, description="of the texts, such as cc-by-sa-4.0; the model card repeats it"
+        None, description="license of the texts, such as cc-by-sa-4.0; the model card repeats it"
     )
 
 
@@ -109,7 +111,9 @@ class CorpusSettings(Section):
         512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
     )
     max_windows_per_text: int = Field(
-        2000, ge=1, description="a longer text is annotated up to there; the report counts it"
+        2000,
+        ge=1,
+        description="windows annotated per text; the rest of a longer text is not annotated",
     )
     held_out_every: int = Field(
         10, ge=0, description="every n-th shard is held out from training; 0 for none"
@@ -120,8 +124,10 @@ class SamplingSettings(Section):
     """Sampling of candidate calls (paper §2). The paper gives no temperature, length or seed."""
 
     max_new_tokens: int = Field(64, ge=1, le=512, description="longest sampled call, in tokens")
-    temperature: float = Field(1.0, gt=0, description="of the sampling distribution")
-    seed: int = Field(0, ge=0, description="of all random numbers")
+    temperature: float = Field(1.0, gt=0, description="temperature of the sampling distribution")
+    seed: int = Field(
+        0, ge=0, description="random seed of all stages that have no seed of their own"
+    )
     is_constrained: bool = Field(
         True,
         description="force the tool's name and bracket after ` [`, and `]` once they close",
@@ -142,17 +148,16 @@ class SamplingSettings(Section):
     )
     annotator: str = Field(
         BASE,
-        description="model M of the round, which samples and scores: base (language_model.path), "
-        "finetuned (what the round before was trained to), or a model directory",
+        description="model that samples and scores in this round: base (language_model.path), "
+        "finetuned (the model trained in the previous round), or a model directory",
     )
     uses_prompt: bool = Field(
         True,
-        description="show the tool's few-shot prompt while sampling; a Toolformer does without",
+        description="show the tool's few-shot prompt while sampling; a finetuned model needs none",
     )
     tools: tuple[str, ...] | None = Field(
         None,
-        description="only these annotate, where a round is for some of the tools; null: all that "
-        "are enabled",
+        description="tools that annotate in this round; null: all that are enabled",
     )
     is_chained: bool = Field(
         False,
@@ -162,8 +167,8 @@ class SamplingSettings(Section):
     shards: int | None = Field(
         None,
         ge=1,
-        description="a build annotates so many shards that are not held out, the first of every "
-        "source in turn; null: all",
+        description="number of shards that a build annotates, taken from all sources alternately, "
+        "held-out ones not counted; null: all",
     )
 
     @field_validator("annotator")
@@ -171,7 +176,7 @@ class SamplingSettings(Section):
     def _has_earlier_round(cls, annotator: str, info: ValidationInfo) -> str:
         if annotator == FINETUNED and info.data.get("round") == 1:
             raise ValueError(
-                "round 1 has no round before it whose finetuned model could annotate; set "
+                "no round before round 1 has a finetuned model that could annotate; set "
                 "sampling.round to 2 or more, or annotator to base or a model directory"
             )
         return annotator
@@ -210,25 +215,26 @@ class ScoringSettings(Section):
     )
     baseline: Literal["minimum", "without_call"] = Field(
         "minimum",
-        description="what a call with its result has to be better than: minimum, the smaller of "
-        "the losses without a call and with a call without result (the paper); or without_call",
+        description="loss that a call with its result has to undercut: minimum, the smaller of the "
+        "losses without a call and with a call without result (the paper); or without_call",
     )
     window_tokens: int = Field(
         5, ge=1, le=512, description="tokens behind the position whose losses count; the paper: 5"
     )
     window_weights: Literal["linear", "uniform"] = Field(
-        "linear", description="of these tokens: linear, falling to 0 (the paper); or uniform"
+        "linear",
+        description="weights of these tokens: linear, falling to 0 (the paper); or uniform",
     )
     lowest_threshold: float = Field(
         0.1,
         ge=0,
-        description="no filtering_threshold may be lower, in nats; a call that cannot reach it "
-        "gets no further losses, so a lower value costs time; another one scores all calls again",
+        description="lower bound of every filtering_threshold, in nats; a call that cannot reach "
+        "it is not scored to the end, so a lower value costs time; a change scores all calls anew",
     )
     token_budget: int | None = Field(
         None,
         ge=64,
-        description="most tokens of a batch of texts; changes last digits only; chosen for the "
+        description="maximum tokens of a batch of texts; changes last digits only; chosen for the "
         "device by default",
     )
     rescoring: bool = Field(
@@ -250,27 +256,25 @@ class ExecutionSettings(Section):
     deadline_seconds: float = Field(
         10.0, gt=0, le=86_400, description="longest time of one call, in seconds"
     )
-    attempts: int = Field(
-        3, ge=1, description="how often a call is made that fails for a reason that may pass"
-    )
+    attempts: int = Field(3, ge=1, description="attempts per call whose failure may be temporary")
     uses_cache: bool = Field(
-        True, description="keep answers in cache/, so that no call is paid for twice"
+        True, description="keep answers in cache/, so that no call is made twice"
     )
     max_result_tokens: int = Field(
-        128, ge=1, description="longer results are cut there, at a word boundary"
+        128, ge=1, description="longest result, in tokens; longer ones are cut at a word boundary"
     )
     worker_memory_gib: float = Field(
         4.0,
         gt=0,
         le=1 << 20,
-        description="most memory that a tool from outside may map in its own process",
+        description="maximum memory that the process of a plugin tool may map, in GiB",
     )
     leak_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="a result is dropped of whose sequences of 8 words the text repeats this share "
-        "or more behind the call",
+        description="share of a result's 8-word sequences from which on the result is dropped, "
+        "because the text behind the call repeats them",
     )
     replay: str | None = Field(
         None,
@@ -283,18 +287,19 @@ class DecodingSettings(Section):
     """Decoding with live calls (paper §4.2)."""
 
     call_top_k: int = Field(
-        10, ge=0, description="a call is opened when it is among the k likeliest tokens; 0 never"
+        10, ge=0, description="k: a call opens where ` [` is among the k likeliest tokens; 0: never"
     )
     min_call_probability: float | None = Field(
         0.0,
         ge=0,
         le=1,
-        description="a call is opened only where its opening also has this probability; 0: k "
-        "alone decides; null: what `toolformer train` calibrated for the model; without that "
-        "none opens",
+        description="minimum probability of ` [` for a call to open; 0: k alone decides; null: the "
+        "value that `toolformer train` calibrated for the model, and no calls without one",
     )
-    max_calls: int = Field(1, ge=0, description="calls per input")
-    max_call_tokens: int = Field(64, ge=1, description="a call without `->` by then is undone")
+    max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
+    max_call_tokens: int = Field(
+        64, ge=1, description="longest call up to `->`, in tokens; a longer one is undone"
+    )
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
 
 
@@ -305,13 +310,13 @@ class RunsSettings(Section):
         64,
         ge=1,
         le=10_000,
-        description="shards that a run of a backfill or of `build --on ray` takes at most, so that "
-        "a model is loaded once for them; reload the definitions after a change",
+        description="maximum number of shards in a run of a backfill or of `build --on ray`; a run "
+        "loads its model once; reload the definitions after a change",
     )
     delta_logs: bool = Field(
         False,
-        description="`toolformer build` ends with what `toolformer export delta` does, also where "
-        "shards failed",
+        description="refresh the Delta Lake logs (`toolformer export delta`) at the end of "
+        "`toolformer build`, also where shards failed",
     )
 
 
@@ -321,19 +326,19 @@ class CostsSettings(Section):
     price_per_hour: float | None = Field(
         None,
         gt=0,
-        description="of the machine, in your currency; statistics and report then tell money per "
-        "candidate and per kept call",
+        description="price of the machine per hour, in your currency; statistics and report then "
+        "show money per candidate and per kept call",
     )
 
 
 class Settings(Section):
-    """Everything a run can be told. `preset` names the values that are not given."""
+    """All settings of a run. `preset` names the values that are not given."""
 
     preset: PresetName = "laptop"
     rounds: tuple[Mapping[str, Any], ...] = Field(
         (),
-        description="what each round of annotation changes, from round 1 on: a list of sections "
-        "as they stand here",
+        description="settings that each round of annotation changes, from round 1 on: a list of "
+        "sections like those below",
     )
     language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
     corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
@@ -386,11 +391,13 @@ class Settings(Section):
 
     def is_annotated(self, source: str, tool_name: str) -> bool:
         """Whether a tool annotates a source in this round, given the normal form of its path."""
-        of_source = (
-            each.tools for each in self.corpus.sources if normalised_path(each.path) == source
+        tools_of_source = (
+            source_settings.tools
+            for source_settings in self.corpus.sources
+            if normalised_path(source_settings.path) == source
         )
         return all(
-            names is None or tool_name in names for names in (self.sampling.tools, *of_source)
+            names is None or tool_name in names for names in (self.sampling.tools, *tools_of_source)
         )
 
 
@@ -438,23 +445,23 @@ def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
 def _problem(details: Any) -> str:
     import difflib
 
-    place = [str(part) for part in details["loc"]]
-    name = ".".join(place)
+    path = [str(part) for part in details["loc"]]
+    name = ".".join(path)
     if details["type"] == "value_error":
         error = str(details["ctx"]["error"]).rstrip(".")
         return f"{name} = {details['input']!r} is not valid: {error}."
     if details["type"] != "extra_forbidden":
         return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
-    if len(place) == 3 and place[0] == "tools" and place[2] == "class":
-        return f"{name}: {place[1]} is built in and cannot be replaced; choose another name."
+    if len(path) == 3 and path[0] == "tools" and path[2] == "class":
+        return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings
-    for part in place[:-1]:
-        of_plugin = PluginSettings if section is ToolsSettings else section
-        section = _fields(section).get(part, of_plugin)
+    for part in path[:-1]:
+        model = PluginSettings if section is ToolsSettings else section
+        section = _fields(section).get(part, model)
     known = sorted(_fields(section))
     if section is ToolsSettings:
         known = sorted({*known, *tool_names()})
-    close = difflib.get_close_matches(place[-1], known, n=1)
+    close = difflib.get_close_matches(path[-1], known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
     return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"

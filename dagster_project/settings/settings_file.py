@@ -1,7 +1,7 @@
 """`toolformer.yaml`: the settings of a home, written with comments at first use.
 
-Every setting stands there as a commented line with the preset's value, so that the file shows what
-can be set and a change of the preset still reaches what was not touched.
+Every setting is a commented line with the preset's value, so the file shows what can be set, and
+another preset still applies to all settings that the user did not change.
 """
 
 import datetime
@@ -95,20 +95,20 @@ def load_settings(
     chosen = preset or str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
-    of_rounds = _values_of_rounds(values, origin=str(file))
+    round_values = _values_of_rounds(values, origin=str(file))
     settings = validated(values, origin=str(file))
     # A mistake in a later round is told before the first one is begun.
-    for number, of_round in enumerate(of_rounds, start=1):
-        validated(of_round, origin=f"{file}, round {number}")
+    for number, values_of_round in enumerate(round_values, start=1):
+        validated(values_of_round, origin=f"{file}, round {number}")
     overrides = dict(with_absolute_paths(overrides or {}, file.parent))
     if "preset" in overrides:
         raise SettingsError(
-            "The settings of this run: `preset` is none that can be overridden, since it names the "
-            "values of the others. Use --preset, or `preset` beside the Launchpad's overrides."
+            "The settings of this run: `preset` cannot be overridden, since all other values "
+            "depend on it. Use --preset, or `preset` beside the Launchpad's overrides."
         )
     _refuse_code(overrides)
-    if of_rounds:
-        values = of_rounds[_round_of_run(values, overrides, file) - 1]
+    if round_values:
+        values = round_values[_round_of_run(values, overrides, file) - 1]
     elif not overrides:
         return settings
     return validated(merged(values, overrides), origin="The settings of this run")
@@ -144,7 +144,7 @@ def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[st
     entries = values["rounds"]
     if not isinstance(entries, list | tuple):
         return []
-    of_rounds = []
+    all_rounds = []
     for number, entry in enumerate(entries, start=1):
         wrong = f"{origin}, round {number}:"
         if not isinstance(entry, Mapping):
@@ -161,15 +161,15 @@ def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[st
         # The model of the round before annotates, where a later round does not name another.
         implied = {"round": number} | ({"annotator": FINETUNED} if number > 1 else {})
         with_implied = merged(values, {"sampling": implied})
-        of_round = merged(with_implied, _without_empty(entry, values))
-        sampling = of_round["sampling"]
+        round_values = merged(with_implied, _without_empty(entry, values))
+        sampling = round_values["sampling"]
         if isinstance(sampling, Mapping) and sampling["round"] != number:
             raise SettingsError(
                 f"{wrong} sampling.round = {sampling['round']!r}, but the place in the list is "
                 "the number of the round. Remove the line."
             )
-        of_rounds.append(of_round)
-    return of_rounds
+        all_rounds.append(round_values)
+    return all_rounds
 
 
 def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file: Path) -> int:
@@ -179,14 +179,16 @@ def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file:
         SettingsError: the file does not list it.
     """
     given = overrides.get("sampling")
-    of_run = {"round": given["round"]} if isinstance(given, Mapping) and "round" in given else {}
-    chosen = validated(merged(values, {"sampling": of_run}), origin="The settings of this run")
+    run_values = (
+        {"round": given["round"]} if isinstance(given, Mapping) and "round" in given else {}
+    )
+    chosen = validated(merged(values, {"sampling": run_values}), origin="The settings of this run")
     number, entries = chosen.sampling.round, len(chosen.rounds)
     if number > entries:
         raise SettingsError(
             f"sampling.round is {number}, but `rounds` in {file} has {entries} "
-            f"{'entry' if entries == 1 else 'entries'}. Expected one for each round: add it there; "
-            "{} changes nothing but who annotates."
+            f"{'entry' if entries == 1 else 'entries'}. Expected one entry per round: add it "
+            f"there; {{}} changes only the annotator."
         )
     return number
 
@@ -300,10 +302,10 @@ def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[st
     """The values given, without sections and lists that stand there with nothing below."""
     values = {}
     for name, value in given.items():
-        of_base = base.get(name)
-        if value is None and isinstance(of_base, Mapping | tuple | list):
+        base_value = base.get(name)
+        if value is None and isinstance(base_value, Mapping | tuple | list):
             continue
-        if isinstance(value, Mapping) and isinstance(of_base, Mapping):
-            value = _without_empty(value, of_base)
+        if isinstance(value, Mapping) and isinstance(base_value, Mapping):
+            value = _without_empty(value, base_value)
         values[name] = value
     return values

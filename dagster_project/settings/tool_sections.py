@@ -17,16 +17,20 @@ from tools.registry import tool_names
 class ToolSettings(Section):
     """One tool (paper, appendix A, and table 2)."""
 
-    is_enabled: bool = Field(True, description="part of the default selection")
-    sampling_threshold: float = Field(0.05, ge=0, lt=1, description="τ_s, a probability")
-    positions_per_text: int = Field(5, ge=1, description="k")
-    calls_per_position: int = Field(5, ge=1, description="m")
-    filtering_threshold: float = Field(1.0, ge=0, description="τ_f, in nats")
+    is_enabled: bool = Field(True, description="use the tool where none are named")
+    sampling_threshold: float = Field(
+        0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
+    )
+    positions_per_text: int = Field(5, ge=1, description="k: positions sampled per text")
+    calls_per_position: int = Field(5, ge=1, description="m: calls sampled per position")
+    filtering_threshold: float = Field(
+        1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
+    )
     contrast_threshold: float | None = Field(
         None,
         ge=0,
-        description="τ_c, in nats: a call must lower the loss by so much more with its own result "
-        "than with that of another call; none in the paper",
+        description="τ_c, in nats: how much more a call must lower the loss with its own result "
+        "than with the result of another call; none in the paper",
     )
     prompt: str | None = Field(
         None,
@@ -39,16 +43,16 @@ class ToolSettings(Section):
 
 
 class PluginSettings(ToolSettings):
-    """A tool from outside this project. What it does not set, `tools.others` does."""
+    """A tool from outside this project; `tools.others` has the defaults."""
 
     target: str | None = Field(
         None,
         alias="class",
-        description="where the tool is, as module:Class; not needed for a tool of a package that "
-        "is installed",
+        description="import path of the tool, as module:Class; not needed for a tool of an "
+        "installed package",
     )
     environment: tuple[str, ...] = Field(
-        (), description="names of environment variables that its process gets, an API key say"
+        (), description="environment variables that its process gets, such as an API key"
     )
 
 
@@ -76,7 +80,7 @@ class ToolsSettings(Section):
     )
     others: ToolSettings = Field(
         ToolSettings(),  # pyright: ignore[reportCallIssue]
-        description="what tools of your own have as long as their sections do not say otherwise",
+        description="defaults of your own tools, where their sections set nothing else",
     )
 
     @model_validator(mode="before")
@@ -91,7 +95,11 @@ class ToolsSettings(Section):
     def targets(self) -> dict[str, str]:
         """Name to `module:Class` of the tools that are named here."""
         own = self.model_extra or {}
-        return {name: each.target for name, each in own.items() if each.target}
+        return {
+            name: tool_settings.target
+            for name, tool_settings in own.items()
+            if tool_settings.target
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,10 +166,10 @@ class PassageIndexSettings(Section):
     )
     similarity: Literal["dot", "cosine"] = Field(
         "dot",
-        description="of a Hugging Face encoder's vectors: as they are, or divided by their lengths",
+        description="similarity of a Hugging Face encoder's vectors: dot product or cosine",
     )
     encoder_tokens: int = Field(
-        256, ge=8, description="texts are cut there for a Hugging Face encoder"
+        256, ge=8, description="longest text for a Hugging Face encoder, in tokens"
     )
 
 
@@ -169,7 +177,7 @@ class QuestionAnsweringSettings(Section):
     """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
 
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
-        "hybrid", description="dense: the vectors of passage_index; hybrid: BM25 and these"
+        "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
     )
     reader: str = Field(
         "language-model",

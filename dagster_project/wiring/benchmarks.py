@@ -102,11 +102,11 @@ def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
         if isinstance(entry, BenchmarkItem):
             items.append(entry)
         else:
-            left_out.append(f"{entry.place}: {entry.reason}")
+            left_out.append(f"{entry.location}: {entry.reason}")
     if not items:
         first = f" The first row: {left_out[0]}." if left_out else ""
         raise ToolformerError(
-            f"The benchmark {benchmark.name!r} holds no item.{first} Expected at least one row "
+            f"The benchmark {benchmark.name!r} has no items.{first} Expected at least one row "
             "with a question and an answer; correct the file or its description."
         )
     return items, left_out

@@ -82,7 +82,7 @@ def live_tools(
 
     Args:
         toolbox: opened for decoding.
-        settings: of the run.
+        settings: settings of the run.
         prompts, dates: texts, and for each the date that the Calendar takes for today.
         on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """

@@ -66,8 +66,8 @@ def _license_of(base: Path) -> str | None:
     from yaml import YAMLError
 
     try:
-        found = ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
+        license_name = ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
     except (OSError, RecursionError, TypeError, ValueError, YAMLError):
         return None
     # A list of aliases can stand for more than memory holds.
-    return found if isinstance(found, str) else None
+    return license_name if isinstance(license_name, str) else None

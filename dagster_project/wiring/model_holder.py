@@ -1,4 +1,4 @@
-"""The language model of a process: at most one, loaded at first use; beside it a copy at times.
+"""The language model of a process: at most one, loaded at first use, and its float32 copy.
 
 While a model is held, the process holds its device's file lock: another run on the same device
 waits, and goes on the moment this process ends, however it ends.

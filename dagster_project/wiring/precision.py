@@ -1,7 +1,7 @@
-"""What `precision: auto` is: measured at the first use, then read from `precision/` in the home.
+"""What `precision: auto` means: measured at the first use, then read from `precision/` in the home.
 
-One file for each kind of work, of model and of device. A model and what was finetuned from it share
-one, since they are compared; so do the machines that share the home.
+There is one file per kind of work, model and device. A model and those finetuned from it share one,
+since they are compared; so do the machines that share the home.
 """
 
 import datetime
@@ -48,27 +48,12 @@ class MeasuredPrecision:
     choice: PrecisionChoice
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was chosen, and why, in a line."""
         return (
-            f"{self.purpose} of {self.model} on {self.device} in {self.choice.told}; measured on "
-            f"{self.measured_on}, {self.measured_at}"
+            f"{self.purpose} of {self.model} on {self.device} in {self.choice.summary}; measured "
+            f"on {self.measured_on}, {self.measured_at}"
         )
-
-
-def recorded_precision(
-    purpose: str, directory: Path, device: str, home: Home
-) -> MeasuredPrecision | None:
-    """What was measured; None where nothing is yet.
-
-    Args:
-        purpose: see `MeasuredPrecision`.
-        directory: of the model.
-        device: a resolved device.
-        home: has the records.
-    """
-    file = _file(purpose, kind_of_model(directory), device, home)
-    return _read(home.open(file))
 
 
 def settled_precision(
@@ -91,7 +76,7 @@ def settled_precision(
                 purpose=purpose,
                 model=model,
                 device=_kind(device),
-                measured_on=_told_machine(device),
+                measured_on=_machine_description(device),
                 measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
                 choice=measure(),
             )
@@ -100,7 +85,7 @@ def settled_precision(
             home.publish(file)
             # The slower copy is gone, and other processes may share the device.
             release_memory()
-    tell_once(record.told)
+    tell_once(record.summary)
     return record
 
 
@@ -113,7 +98,7 @@ def training_precision(settings: Settings, base: Path, device: str, home: Home) 
     """The precision that training computes in: named, measured before, or measured now.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         base: directory of the model to begin with.
         device: that is held.
         home: has the records.
@@ -155,7 +140,7 @@ def tell_once(line: str) -> None:
     _LOGGER.info(line)
 
 
-def _told_machine(device: str) -> str:
+def _machine_description(device: str) -> str:
     """The processor and its threads, or the GPU."""
     if device.startswith("cuda"):
         return name_of_device(device)

@@ -49,9 +49,9 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
 
 
 def _identity(settings: Settings, home: Home) -> str:
-    of_model = settings.language_model
-    parts = [model_identity(base_model_directory(settings, home)), of_model.precision]
-    if of_model.bos_token is not None:
+    model_settings = settings.language_model
+    parts = [model_identity(base_model_directory(settings, home)), model_settings.precision]
+    if model_settings.bos_token is not None:
         # It stands in front of every passage; answers are kept under the version of QA.
-        parts.append(f"bos_token={of_model.bos_token}")
+        parts.append(f"bos_token={model_settings.bos_token}")
     return " ".join(parts)

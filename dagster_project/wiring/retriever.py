@@ -1,6 +1,6 @@
 """What question answering finds passages with: BM25, dense vectors, or both (paper §3, Atlas).
 
-Opens no index: each is opened at the first question.
+Each index is opened at the first question.
 """
 
 from collections.abc import Collection
@@ -50,7 +50,7 @@ def tools_searching(index: str, settings: Settings, named: Collection[str] = ())
 
     Args:
         index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
-        settings: of the run.
+        settings: settings of the run.
         named: tools that the user asked for; where none was, those that are enabled.
     """
     return [

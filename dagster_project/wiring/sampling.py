@@ -43,7 +43,7 @@ def proposed_calls(
     Args:
         tool: whose calls.
         documents: by id, those that the tool selected.
-        windows: of these documents.
+        windows: windows of these documents.
         kind: `sampling.proposals`.
 
     Raises:
@@ -51,10 +51,11 @@ def proposed_calls(
     """
     if kind == "none" or not tool.makes_proposals:
         return None
-    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
+    proposals = {key: proposals_of(tool, document) for key, document in documents.items()}
     if kind == "positions":
         proposals = {
-            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
+            key: [Proposal(proposal.offset) for proposal in tool_proposals]
+            for key, tool_proposals in proposals.items()
         }
     return [
         proposed_positions(

@@ -61,8 +61,8 @@ class Toolbox:
         further = {tool.name: tool for tool in tools}
         for name in further.keys() & self.tools.keys():
             raise ToolRegistrationError(
-                f"A benchmark brings a tool {name!r} along, and a tool of yours has that name. "
-                "Name yours differently, or leave the benchmark out."
+                f"A benchmark brings a tool {name!r} along, and a tool of yours has the same "
+                "name. Rename yours, or leave the benchmark out."
             )
         return replace(self, tools={**self.tools, **further})
 
@@ -81,8 +81,8 @@ def open_toolbox(
         settings, home: of the run.
         named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
-        holder: of the model that runs beside the tools, by default the process's own: a tool's
-            model is held there too, since a device has one holder.
+        holder: holder of the model that runs beside the tools, by default the process's own: a
+            tool's model is held there too, since a device has one holder.
 
     Raises:
         UnknownToolError: a name is misspelt.
@@ -201,8 +201,10 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
         return False
     if isinstance(error, ToolUnavailableError):
         return True
-    of_tool = settings.tools.of(name)
-    is_users_own = bool(of_tool.prompt if isinstance(error, PromptError) else of_tool.options)
+    tool_settings = settings.tools.of(name)
+    is_users_own = bool(
+        tool_settings.prompt if isinstance(error, PromptError) else tool_settings.options
+    )
     return is_plugin(name) and not is_users_own
 
 

@@ -1,7 +1,4 @@
-"""The warehouse of a home.
-
-Does not query it.
-"""
+"""Opens the warehouse of a home."""
 
 from dagster_project.home import Home
 from warehouse.warehouse import Warehouse

@@ -12,7 +12,7 @@ from assets.passage_vectors import PASSAGE_INDEX
 from assets.pipeline import PIPELINE
 from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
-from assets.stage import Stage, setting_paths
+from assets.stage import Stage
 from assets.statistics import CALL_STATISTICS
 from assets.training.finetuned_model import FINETUNED_MODEL
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
@@ -55,15 +55,12 @@ def stages_of(path: str) -> list[str]:
     ]
 
 
-def effects_table() -> str:
-    """Every setting with what is made anew after a change, as a Markdown table."""
-    return "\n".join(
-        [
-            "| setting | makes anew |",
-            "|---|---|",
-            *(f"| `{path}` | {_effect(path)} |" for path in setting_paths()),
-        ]
-    )
+def effect(path: str) -> str:
+    """The stages that a change of a setting makes anew, or why there are none."""
+    stages = stages_of(path)
+    if not stages:
+        return f"nothing: {WITHOUT_EFFECT[path]}"
+    return ", ".join(f"`{name}`" for name in stages)
 
 
 def stages_table() -> str:
@@ -71,13 +68,6 @@ def stages_table() -> str:
     return "\n".join(
         ["| stage | outputs per shard | reads | module |", "|---|---|---|---|", *_stage_lines()]
     )
-
-
-def _effect(path: str) -> str:
-    stages = stages_of(path)
-    if not stages:
-        return f"nothing: {WITHOUT_EFFECT[path]}"
-    return ", ".join(f"`{name}`" for name in stages)
 
 
 def _stage_lines() -> Iterator[str]:

@@ -72,6 +72,15 @@ def test_runs_of_another_machine_are_left_to_it(tmp_path: Path, monkeypatch: pyt
         assert left.status == dg.DagsterRunStatus.NOT_STARTED
 
 
+def test_process_locks_that_nobody_holds_are_removed(tmp_path: Path):
+    home = Home(tmp_path)
+    dead, living = (f"process-{host_digits()}-{name}" for name in ("dead", "living"))
+    with home.process_lock(living), dg.DagsterInstance.ephemeral() as instance:
+        (tmp_path / "locks" / f"{dead}.lock").touch()
+        assert close_dead_runs(instance, home) == []
+        assert [file.stem for file in (tmp_path / "locks").iterdir()] == [living]
+
+
 def test_a_dagster_yaml_that_is_there_is_left_as_it_is(tmp_path: Path):
     home = Home(tmp_path)
     with pytest.MonkeyPatch.context() as patch:

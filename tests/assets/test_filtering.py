@@ -6,31 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.precision import ANNOTATION, settled_precision
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model, tiny_model
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
-from toolformer.filtering import Baseline, CallLosses, decide
+from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.loss_weights import window_weights
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, scorer_for
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
@@ -64,24 +56,8 @@ class ScoredHome:
             "tools": {TOOL: {"filtering_threshold": threshold, "contrast_threshold": contrast}},
             "scoring": {"lowest_threshold": 0.0, **scoring},
         }
-        with dg.DagsterInstance.ephemeral() as instance:
-            instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
-            result = dg.materialize(
-                [definitions().get_assets_def(name) for name in ("scored_calls", "filtered_calls")],
-                partition_key=SHARD,
-                instance=instance,
-                resources={
-                    "settings": SettingsResource(overrides=overrides),
-                    "warehouse": WarehouseResource(),
-                    "toolbox": ToolboxResource(tools=[TOOL]),
-                    "language_model": LanguageModelResource(),
-                },
-            )
-        return {
-            name: each.value
-            for event in result.get_asset_materialization_events()
-            for name, each in event.materialization.metadata.items()
-        }
+        stages = ("scored_calls", "filtered_calls")
+        return metadata_of(materialise(*stages, overrides=overrides, partition=SHARD, tools=[TOOL]))
 
     def rows(self, table: str = "filtered_calls") -> pl.DataFrame:
         return self.warehouse.read_partition(table, SHARD, TOOL)
@@ -96,11 +72,7 @@ class ScoredHome:
 
 @pytest.fixture(scope="module")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -141,14 +113,6 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
             metadata={FINGERPRINT: "x"},
         )
     return made
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object, **_settings: object) -> None:
-        pytest.fail("a model was loaded")
-
-    monkeypatch.setattr(LanguageModel, "load", refuse)
 
 
 def exact_losses(
@@ -236,13 +200,6 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
     assert rows["loss_with_result"].sort().equals(before["loss_with_result"].sort())
 
 
-@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
-def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
-    home.run(0.0, **changes)
-    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
-    assert "rescoring" not in home.costs()
-
-
 def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
     """Record what `precision: auto` was measured to be."""
     choice = PrecisionChoice(precision, 100.0, 200.0)
@@ -324,37 +281,6 @@ def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: Sc
     assert home.costs()["swapped_results"]["tokens_fed"] == 0
 
 
-INLINE: dict[str, Any] = {"placement": "inline", "window_tokens": 12, "window_weights": "uniform"}
-INLINE_FORM = LossForm(Placement.INLINE, window_weights(12, are_linear=False))
-
-
-def test_calls_at_their_places_are_decided_as_in_float32(home: ScoredHome, tmp_path: Path):
-    baseline = Baseline.WITHOUT_CALL
-    home.run(0.0, contrast=0.1, baseline=baseline.value, **INLINE)
-    rows = home.rows()
-    own = exact_losses(tmp_path / "own", {key: CALLS[key][2] for key in CALLS}, INLINE_FORM)
-    others = dict(
-        rows.filter(pl.col("swapped_call_id").is_not_null())
-        .select("call_id", "swapped_call_id")
-        .iter_rows()
-    )
-    results = {call_id: CALLS[other][2] for call_id, other in others.items()}
-    swapped = exact_losses(tmp_path / "swapped", results, INLINE_FORM)
-    expected = {
-        call_id
-        for call_id in others
-        if decide(own[call_id], filtering_threshold=0.0, baseline=baseline).is_kept
-        and swapped[call_id].loss_with_result - own[call_id].loss_with_result >= 0.1
-    }
-    assert 0 < len(expected) < len(CALLS)
-    assert kept(rows) == expected
-    assert set(rows["baseline"]) == {"without_call"}
-    for row in rows.filter(pl.col("precision") == "float32").iter_rows(named=True):
-        exact = own[row["call_id"]]
-        assert row["loss_without_call"] == pytest.approx(exact.loss_without_call, abs=1e-4)
-        assert row["loss_with_result"] == pytest.approx(exact.loss_with_result, abs=1e-4)
-
-
 def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(
     home: ScoredHome, tmp_path: Path
 ):
@@ -376,7 +302,8 @@ def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(
     assert row["scored_calls"] == len(CALLS)
 
 
-def test_no_chance_sample_is_made_where_none_is_asked_for(home: ScoredHome):
-    home.run(1.0, precision="float32", chance_calls=0)
-    assert not home.rows()["is_in_chance_sample"].any()
-    assert home.rows()["is_kept_by_chance"].null_count() == len(CALLS)
+@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
+def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
+    home.run(0.0, **changes)
+    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
+    assert "rescoring" not in home.costs()

@@ -33,6 +33,10 @@ def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
     assert told.form == LossForm(Placement.PREFIX, weights)
     assert losses_wanted(paper).baseline == Baseline.MINIMUM
+    other = {"baseline": "without_call", "placement": "inline", "window_weights": "uniform"}
+    changed = validated({"scoring": other}, origin="test")
+    assert losses_wanted(changed).baseline == Baseline.WITHOUT_CALL
+    assert scoring_parameters(changed).form == LossForm(Placement.INLINE, (0.2,) * 5)
     assert told.call_format == CallFormat(empty_result_keeps_arrow=True)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets import shard_run
 from assets.outputs import Made
 from assets.pipeline import PIPELINE, Pipeline
 from assets.shard_asset import shard_assets
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun
+from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import typed_frame
 from assets.stage import (
     PER_SHARD,
@@ -28,18 +29,17 @@ from dagster_project.partitions import SHARDS
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
-from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import failure_of
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import Toolbox
 from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
-    effects_table,
     stages_of,
     stages_table,
 )
 from tests.conftest import REPOSITORY
+from tests.reference import PAGES
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.registry import create_tool
@@ -151,23 +151,14 @@ def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Wa
     assert {each.table for each in wanted.inputs} == {"candidate_calls", "documents"}
 
 
-def test_a_toy_stage_is_planned_and_the_plan_is_what_happens(home: Warehouse):
-    def planned(**changes: dict) -> dict[str, str]:
-        settings = validated(changes, origin="test")
-        toolbox = Toolbox({TOOL: create_tool(TOOL, settings.tools.of(TOOL).options)}, {}, {})
-        toolbox = dataclasses.replace(toolbox, prompts={TOOL: None})
-        plan = BuildPlan(home, settings, toolbox, annotator="m", force=False, pipeline=WITH_TOY).of(
-            ENTRIES[:1]
-        )
-        return {each.table: each.reason for each in plan if each.table == TOY.name}
-
-    assert planned() == {TOY.name: "missing"}
-    materialise(WITH_TOY, TOY.name)
-    assert states(materialise(WITH_TOY, TOY.name)) == [f"| {TOOL} | up to date |"] * 2
-    assert (
-        states(materialise(WITH_TOY, TOY.name, decoding={"max_calls": 3}))
-        == [f"| {TOOL} | done |"] * 2
-    )
+def test_libraries_are_imported_before_the_threads_of_a_stage_start(
+    home: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    order: list[str] = []
+    monkeypatch.setattr(ShardRun, "_import_transformers", lambda _: order.append("import"))
+    monkeypatch.setattr(shard_run, "done_together", lambda _: order.append("threads") or {})
+    materialise(PIPELINE, "executed_calls")
+    assert order == ["import", "threads"] * 2
 
 
 def merge(work: PartitionRun) -> Made:
@@ -202,14 +193,6 @@ def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_i
     assert {each.table for each in wanted.inputs} == set(MERGING.reads)
 
 
-def test_plan_and_run_give_a_stage_the_same_tools_and_model():
-    toolbox = Toolbox({TOOL: create_tool(TOOL)}, {TOOL: None}, {})
-    for stage in PIPELINE:
-        for partition in stage.partitions(validated({}, origin="test"), ENTRIES[0], toolbox, "m"):
-            assert bool(partition.toolbox.tools) == (stage.per == PER_TOOL)
-            assert bool(partition.annotator) == stage.uses_annotator
-
-
 def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     blind = dataclasses.replace(TOY, reads=("documents",))
     result = materialise(Pipeline([*PIPELINE, blind]), TOY.name)
@@ -231,16 +214,12 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
     [
         ({"name": "document_selektion"}, "the table 'document_selektion'.*'document_selection'"),
         ({"reads": ("executed_cals",)}, "earlier stage 'executed_cals'.*'executed_calls'"),
-        ({"reads_indexes": ("wiki_index",)}, "the index 'wiki_index'"),
         (
             {"settings": ("sampling.sed",)},
             "the setting 'sampling.sed'.*mean 'sampling.seed'",
         ),
-        ({"settings": ("tools.Calculater.prompt",)}, "'tools.Calculater.prompt'"),
-        ({"name": "candidate_calls"}, "Two stages are called 'candidate_calls'"),
         ({"per": PER_SHARD}, "names settings of a tool, and has one output per shard"),
         ({"name": "rejected_records"}, "has no column `tool`"),
-        ({"parts": (dataclasses.replace(TOOL_VERSION, settings=("tool",)),)}, "the setting 'tool'"),
     ],
 )
 def test_a_stage_that_names_what_does_not_exist_is_refused(changes: dict, message: str):
@@ -263,20 +242,28 @@ def test_every_path_that_a_stage_names_leads_to_a_setting():
             assert any(each == path or each.startswith(f"{path}.") for each in setting_paths())
 
 
-@pytest.mark.parametrize(
-    ("file", "name", "table"),
-    [
-        ("ARCHITECTURE.md", "stages", stages_table()),
-        ("docs/what-a-setting-changes.md", "settings", effects_table()),
-    ],
-)
-def test_the_tables_of_the_documents_are_those_of_the_declarations(
-    file: str, name: str, table: str
-):
-    path = REPOSITORY / file
-    before, start, rest = path.read_text().partition(f"<!-- {name} -->\n")
-    stored, end, behind = rest.partition(f"\n<!-- end of {name} -->")
+def test_the_table_of_stages_is_that_of_the_declarations():
+    path = REPOSITORY / "ARCHITECTURE.md"
+    before, start, rest = path.read_text().partition("<!-- stages -->\n")
+    stored, end, behind = rest.partition("\n<!-- end of stages -->")
     if os.environ.get(UPDATE):
-        path.write_text(f"{before}{start}{table}{end}{behind}")
+        path.write_text(f"{before}{start}{stages_table()}{end}{behind}")
         return
-    assert stored == table, f"set {UPDATE}=1 to store a new table"
+    assert stored == stages_table(), f"set {UPDATE}=1 to store a new table"
+
+
+def test_the_log_says_what_went_in_and_what_became_of_it():
+    report = ShardReport(outputs={"Calculator": "done", "Calendar": "up to date"})
+    report.count_flow({"calls in": 1180, "kept": 27, "dropped": 1153})
+    assert report.line(0.42) == "1,180 calls in, 27 kept, 1,153 dropped, 0.4 s"
+    report.outputs = {"all": "up to date", "calls of Calculator": "merged"}
+    assert report.line(0.0).startswith("up to date, 1,180 calls in")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_reference_is_what_it_describes(name: str):
+    path = REPOSITORY / "docs" / "reference" / name
+    if os.environ.get(UPDATE):
+        path.write_text(PAGES[name](), "utf-8")
+        return
+    assert path.read_text("utf-8") == PAGES[name](), f"set {UPDATE}=1 to write the page anew"

@@ -10,38 +10,11 @@ from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.runs.indexes import planned_indexes
-from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import Settings, validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-
-WEIGHTS = "weights/l2_supercat_256.safetensors"
-
-
-def test_the_pages_that_are_left_out_of_an_index_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    dump = tmp_path / "frwiki.xml"
-    pages = page_xml("Été", "mot " * 50) + page_xml("Estivale", "#REDIRECT", redirect="Été")
-    dump.write_text(DUMP_HEAD + pages + "</mediawiki>")
-    indexed: list[object] = []
-    monkeypatch.setattr(
-        "assets.search_index.build_index", lambda passages, *_, **__: indexed.extend(passages)
-    )
-    options = RunOptions(overrides={"wikipedia_index": {"source": str(dump)}})
-    with dagster_instance(Home.find()) as instance:
-        run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
-        assert pages_read(instance) == "2 records read, 1 usable, 1 rejected: redirect 1"
-        # Where the index is up to date nothing is read.
-        monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
-        run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
-        assert pages_read(instance) is None
-    assert len(indexed) == 1
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])
@@ -54,27 +27,6 @@ def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path: Path, 
     settings = validated({"wikipedia_index": {"source": str(file)}}, origin="test")
     passages = [*dump_passages(dump_files(settings), settings)]
     assert len({passage.passage_id for passage in passages}) == len(passages) == 3
-
-
-def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-
-    def refreshed(passage_words: int) -> dg.MaterializeResult:
-        made_from = Fingerprint.of({"passage_words": passage_words})
-        return refresh_index(
-            SimpleNamespace(home=Home(tmp_path), settings=Settings(), force=False),  # type: ignore[arg-type]
-            tmp_path,
-            made_from,
-            lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
-            lambda: pytest.fail("It is up to date."),
-        )
-
-    first, same, other = refreshed(100), refreshed(100), refreshed(50)
-    assert first.data_version == same.data_version != other.data_version
-    assert first.metadata is not None
-    assert first.metadata["dagster/row_count"] == 7
 
 
 def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
@@ -112,19 +64,22 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     assert built == ["passages"] * 2
 
 
-def test_a_damaged_encoder_names_the_package_to_install(
+def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    monkeypatch.setattr("tools.retrieval.word_vectors._DIGESTS", {WEIGHTS: "0" * 32})
-    (tmp_path / "articles.jsonl").write_text('{"title": "Otter", "text": "Otters swim."}\n')
-    overrides = {"wikipedia_index": {"source": str(tmp_path / "articles.jsonl")}}
-    options = RunOptions(overrides=overrides, tools=("QA",))
-    (planned,) = planned_indexes(["QA"], options.load_settings(Home.find()), Home.find())[1:]
-    assert not planned.can_be_built
-    with (
-        dagster_instance(Home.find()) as instance,
-        pytest.raises(RunFailedError, match=r"pip install .*wordllama=="),
-    ):
-        run_job(instance, "prepare", resources=options.resources(), assets=["passage_index"])
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+
+    def refreshed(passage_words: int) -> dg.MaterializeResult:
+        made_from = Fingerprint.of({"passage_words": passage_words})
+        return refresh_index(
+            SimpleNamespace(home=Home(tmp_path), settings=Settings(), force=False),  # type: ignore[arg-type]
+            tmp_path,
+            made_from,
+            lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
+            lambda: pytest.fail("It is up to date."),
+        )
+
+    first, same, other = refreshed(100), refreshed(100), refreshed(50)
+    assert first.data_version == same.data_version != other.data_version
+    assert first.metadata is not None
+    assert first.metadata["dagster/row_count"] == 7

@@ -6,16 +6,14 @@ import pytest
 
 from benchmarks import batched_literal, ours
 from benchmarks.batched_literal import LiteralEngine, stop_token_ids
-from benchmarks.workload import later_round
 from tests import literal
-from tests.benchmarks.conftest import PROMPT, TEXTS
+from tests.benchmarks.conftest import TEXTS
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import decide
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
-from tools.prompting import fill_prompt
 from tools.protocol import ToolCall
 
 INLINE = LossForm(Placement.INLINE)
@@ -52,24 +50,6 @@ def test_stop_tokens_are_those_that_hold_a_closing_bracket():
     assert texts == {")", "]", ")]"}
 
 
-def test_positions_cost_one_pass_over_prompt_and_text(small):
-    small.stock.contexts(small.tool, small.documents)
-    encode = small.model.tokenizer.encode
-    expected = sum(len(encode(fill_prompt(PROMPT, text))) + len(encode(text)) for text in TEXTS)
-    assert small.stock.tokens_fed == expected
-
-
-def test_in_a_later_round_the_start_token_alone_stands_before_the_text(small):
-    contexts = small.stock.contexts(later_round(small.tool), small.documents)
-    texts = [list(document.ids) for document in small.documents]
-    assert small.stock.tokens_fed == sum(1 + len(ids) for ids in texts)
-    forced = small.model.tokenizer.encode_pieces([" [", "Calculator("])
-    assert [context.ids for context in contexts] == [
-        [small.model.bos_id, *context.document.ids[: context.position], *forced]
-        for context in contexts
-    ]
-
-
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_every_sample_feeds_its_padded_context_and_all_steps_of_its_batch(
     small, monkeypatch, batch_size
@@ -89,22 +69,6 @@ def test_every_sample_feeds_its_padded_context_and_all_steps_of_its_batch(
     assert stock.tokens_fed - before == sum(len(batch) * (max(batch) + 23) for batch in batches)
 
 
-def test_a_batch_whose_samples_end_at_once_feeds_the_contexts_only(small, monkeypatch):
-    monkeypatch.setattr(
-        batched_literal, "stop_token_ids", lambda tokenizer: list(range(tokenizer.vocabulary_size))
-    )
-    stock = _stock(1)
-    contexts = stock.contexts(small.tool, small.documents)
-    before = stock.tokens_fed
-    stock.sample(small.tool, contexts)
-    assert stock.tokens_fed - before == 3 * sum(len(context.ids) for context in contexts)
-
-
-def test_every_so_manieth_sample_is_drawn(small):
-    contexts = small.stock.contexts(small.tool, small.documents)
-    assert len(small.stock.sample(small.tool, contexts, every=5)) == 5
-
-
 @pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])
 def test_scoring_feeds_three_padded_rows_for_each_call(small, form):
     call = _calls(small.documents)[0]
@@ -117,18 +81,6 @@ def test_scoring_feeds_three_padded_rows_for_each_call(small, form):
     assert small.stock.tokens_fed == 3 * (text + with_result)
     assert small.stock.useful_tokens == 3 * text + without_result + with_result
     assert small.stock.logit_rows == 15
-
-
-def test_sorted_rows_need_less_padding_and_give_the_same_losses(small):
-    calls = _calls(small.documents)
-    small.stock.batch_size = 4
-    unsorted = small.stock.score(small.documents, calls)
-    fed = small.stock.tokens_fed
-    in_order = small.stock.score(small.documents, calls, is_sorted=True)
-    assert small.stock.tokens_fed - fed < fed
-    for call in calls:
-        left, right = unsorted[call.call_id], in_order[call.call_id]
-        assert left.loss_with_result == pytest.approx(right.loss_with_result, abs=1e-5)
 
 
 def test_batched_losses_are_those_of_the_formulas(small):
@@ -190,22 +142,3 @@ def test_batched_losses_and_decisions_are_those_of_our_engine(small, form):
             assert decide(got, filtering_threshold=threshold).is_kept == keeps
         is_kept = decide(wanted, filtering_threshold=0.5).is_kept
         assert decide(pruned[call.call_id], filtering_threshold=0.5).is_kept == is_kept
-
-
-@pytest.mark.parametrize("is_later", [False, True], ids=["first round", "later round"])
-def test_both_choose_the_same_positions_with_the_same_probabilities(small, is_later):
-    tool = later_round(small.tool) if is_later else small.tool
-    expected = {
-        (context.document.document_id, context.position): context.call_probability
-        for context in small.stock.contexts(tool, small.documents)
-    }
-    samples = ours.sample(small.model, tool, small.documents)
-    got = {(sample.document_id, sample.position): sample.call_probability for sample in samples}
-    assert got == pytest.approx(expected, abs=1e-6)
-    assert len(got) == 8
-
-
-def test_a_probability_is_the_one_of_the_formula(small):
-    context = small.stock.contexts(small.tool, small.documents)[1]
-    expected = literal.call_probability(small.model, PROMPT, TEXTS[0], context.position)
-    assert context.call_probability == pytest.approx(expected, abs=1e-6)

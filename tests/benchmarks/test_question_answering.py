@@ -8,7 +8,6 @@ from benchmarks.open_questions import (
     REPORTED,
     Question,
     half_of,
-    read_questions,
 )
 
 
@@ -48,15 +47,3 @@ def test_an_improbable_answer_counts_as_an_abstention():
     assert (everything["readable"], everything["right"], everything["exact"]) == (4, 2, 1)
     assert (sure["right"], sure["exact"]) == (1, 0)
     assert everything["processor seconds a readable question"] == 0.5
-
-
-def test_the_sets_of_the_test_data_and_statements_without_their_gap(test_data):
-    sets = read_questions(test_data)
-    assert {name: len(questions) for name, questions in sets.items()} == {
-        "NQ-open": 1805,
-        "TriviaQA": 1500,
-        "WebQuestions": 1016,
-        "LAMA SQuAD": 153,
-        "LAMA T-REx": 2500,
-    }
-    assert not any("[MASK]" in question.text for question in sets["LAMA T-REx"])

@@ -8,7 +8,7 @@ from benchmarks.agreement import agreement
 from benchmarks.costs import Cost
 from benchmarks.engine_report import Peak, ratio, stage_table, token_ratio, tool_figures
 from benchmarks.schedule import Schedule
-from benchmarks.workload import calls_to_score, later_round
+from benchmarks.workload import later_round
 from tests.toolformer.architectures import windows_of
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
@@ -52,48 +52,6 @@ def test_ours_leaves_out_documents_when_the_time_is_up(small, documents):
     assert said[-1] == "Calculator: no time left for more than 2 documents"
     schedule.go_on([costs], deadline=float("inf"))
     assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 5
-
-
-def test_the_same_candidates_are_scored_by_all(costs):
-    assert costs.calls
-    scored = {name: cost.candidates for name, cost in costs.scoring.items()}
-    assert scored["batched"] == scored["batched_sorted"] == scored["ours"]
-    assert scored["ours"] == costs.sampling["ours"].candidates
-    assert scored["ours_all"] == costs.sampling["ours_all"].candidates == len(costs.calls)
-
-
-def test_both_rounds_of_a_tool_are_measured_and_go_on_by_themselves(small, documents):
-    first = replace(small.tool, positions_per_text=2, baseline_documents=2)
-    said = []
-    schedule = _schedule(small, documents[:3], said)
-    both = [schedule.run(tool) for tool in (first, later_round(first))]
-    schedule.go_on(both, deadline=float("inf"))
-    for costs in both:
-        assert costs.calls
-        scored = {name: cost.candidates for name, cost in costs.scoring.items()}
-        assert scored["batched"] == scored["batched_sorted"] == scored["ours"]
-        assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 3
-    # Without the prompt far less stands before each sample.
-    with_prompt, without = (costs.sampling["batched"].tokens_fed for costs in both)
-    assert 2 * without < with_prompt
-    # One group of the first documents, and the third.
-    assert sum(line.startswith("Calculator, later round: ours scored") for line in said) == 2
-
-
-def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documents):
-    # A random model hardly ever writes a call, so the calls are given.
-    calls = [
-        ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
-        for place in range(8)
-    ]
-    said = []
-    cost = _schedule(small, documents, said)._score_literally(small.tool, documents[:2], calls)
-    # Calls 0 and 4 were scored: rows of 1 + position + 5 text tokens; 18 tokens of the call,
-    # 3 more with the result.
-    rows = [6, 6 + 18, 6 + 21, 10, 10 + 18, 10 + 21]
-    assert cost.tokens_fed == 4 * sum(rows)
-    assert cost.candidates == 8
-    assert small.stock.batch_size == 16
 
 
 def test_figures_hold_what_the_documentation_names(small, costs, documents):
@@ -150,14 +108,3 @@ def test_ratios_compare_documents_not_sums():
     slow, fast = Cost(documents=2, seconds=8.0, tokens_fed=60), Cost(4, seconds=2.0, tokens_fed=40)
     assert ratio(slow, fast) == 8.0
     assert token_ratio(slow, fast) == 3.0
-
-
-def test_costs_add_up_and_keep_the_larger_peak():
-    total = Cost(1, 2.0, 30, 4, 5, 6, peak_gib=1.5) + Cost(1, 1.0, 10, 1, 1, 1, peak_gib=2.5)
-    assert total == Cost(2, 3.0, 40, 5, 6, 7, peak_gib=2.5)
-    assert total.tokens_per_candidate == 8.0
-    assert total.multiplications(10, 100) == 2 * (10 * 6 + 100 * 7)
-
-
-def test_no_candidate_gives_no_call(small):
-    assert calls_to_score(small.tool, [], small.model.tokenizer) == []

@@ -1,4 +1,4 @@
-"""Two nodes, PostgreSQL, Dagster's services, and an object store or a shared folder.
+"""Two nodes, PostgreSQL, Dagster's services, and an object store.
 
 Everything listens on a loopback device: run inside `namespace.apart`. Does not know what the
 cluster is to do.
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.nodes import DASHBOARD, REPOSITORY, Node, await_head
-from tests.cluster.postgres import RunningPostgres, postgres_of_tests
-from tests.cluster.store import BUCKET, HOME, Store, object_store
+from tests.cluster.postgres import running_postgres
+from tests.cluster.store import STORE, Store, object_store
 
-STORE_PORT = 9_000
 _DAGSTER_CONFIG = REPOSITORY / "deploy" / "ray" / "dagster.yaml"
 # Of the caller's shell, what could lead a process out of the cluster or make its rows others.
 _FOREIGN = ("TOOLFORMER_", "DAGSTER_", "AWS_", "PG", "RAY_", "OMP_")
@@ -26,29 +25,12 @@ _FOREIGN = ("TOOLFORMER_", "DAGSTER_", "AWS_", "PG", "RAY_", "OMP_")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running cluster.
-
-    Attributes:
-        folder: of everything.
-        postgres: Dagster's records.
-        store: of the data; None where it is in a folder that all nodes see.
-        head, worker: the nodes.
-    """
+    """A running cluster: the folder of everything, the store of the data, and the nodes."""
 
     folder: Path
-    postgres: RunningPostgres
-    store: Store | None
+    store: Store
     head: Node
     worker: Node
-
-    @property
-    def nodes(self) -> tuple[Node, Node]:
-        """Both."""
-        return self.head, self.worker
-
-    def home_of(self, node: Node) -> Path:
-        """The shared data as this node sees it: its mirror, or the folder of all."""
-        return node.disk / "home" if self.store else self.folder / "shared"
 
 
 def plain_environment(folder: Path) -> dict[str, str]:
@@ -68,58 +50,43 @@ def plain_environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(folder: Path, *, model: Path, with_store: bool) -> Iterator[Cluster]:
+def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
     """A cluster, until the end of the block.
 
     Args:
         folder: for everything; an empty one with a short path, as Ray's sockets lie in it.
         model: the embedded model, converted; both nodes get it.
-        with_store: whether the data are in an object store.
 
     Raises:
         ServiceError: something does not start.
     """
     logs, place = folder / "logs", folder / "disk"
-    for each in (logs, place, folder / "shared"):
-        each.mkdir()
+    logs.mkdir()
+    place.mkdir()
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_of_tests())
-        store = None
-        if with_store:
-            store = stack.enter_context(object_store(STORE_PORT, logs / "moto.log"))
-        environment = _environment_of_nodes(folder, place, store)
+        port = stack.enter_context(running_postgres(folder / "postgres"))
+        store = stack.enter_context(object_store(logs / "moto.log"))
+        environment = {
+            **plain_environment(place / "home"),
+            "TOOLFORMER_CACHE": str(place / "cache"),
+            "DAGSTER_HOME": str(place / "cache" / "dagster"),
+            "DAGSTER_PG_PASSWORD": "of-tests",
+            **store.environment,
+            "TOOLFORMER_STORE": STORE,
+        }
         head, worker = (
             Node(name, number, folder / name, place, logs, environment)
             for number, name in enumerate(("head", "worker"), start=1)
         )
         for node in (head, worker):
             link_model(model, node.disk / "cache")
-            _write_dagster_config(node.disk / "cache" / "dagster", server)
-        made = Cluster(folder, server, store, head, worker)
-        # Whatever runs on them ends with them.
-        stack.callback(_kill_all, made)
+            _write_dagster_config(node.disk / "cache" / "dagster", port)
+            # Whatever runs on it ends with it.
+            stack.callback(node.kill)
         head.start()
         await_head(head)
         worker.start()
-        yield made
-
-
-def _kill_all(made: Cluster) -> None:
-    for node in made.nodes:
-        if node.is_alive:
-            node.kill()
-
-
-def _environment_of_nodes(folder: Path, place: Path, store: Store | None) -> dict[str, str]:
-    environment = {
-        **plain_environment(place / "home" if store else folder / "shared"),
-        "TOOLFORMER_CACHE": str(place / "cache"),
-        "DAGSTER_HOME": str(place / "cache" / "dagster"),
-        "DAGSTER_PG_PASSWORD": "of-tests",
-    }
-    if store is None:
-        return environment
-    return {**environment, **store.environment, "TOOLFORMER_STORE": f"s3://{BUCKET}/{HOME}"}
+        yield Cluster(folder, store, head, worker)
 
 
 def link_model(model: Path, folder: Path) -> None:
@@ -133,13 +100,13 @@ def link_model(model: Path, folder: Path) -> None:
         shutil.copytree(model, target)
 
 
-def _write_dagster_config(folder: Path, server: RunningPostgres) -> None:
+def _write_dagster_config(folder: Path, port: int) -> None:
     """The `dagster.yaml` that comes with the project, with the addresses of this cluster."""
     from ruamel.yaml import YAML
 
     config: dict[str, Any] = YAML(typ="safe").load(_DAGSTER_CONFIG.read_text())
     records = config["storage"]["postgres"]["postgres_db"]
-    records |= {"hostname": "127.0.0.1", "port": server.port}
+    records |= {"hostname": "127.0.0.1", "port": port}
     records |= {"username": "toolformer", "db_name": "postgres"}
     launcher = config["run_launcher"]["config"]
     launcher["ray"] |= {"address": DASHBOARD, "num_cpus": 1}

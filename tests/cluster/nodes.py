@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.namespace import host, on_host
@@ -48,22 +48,13 @@ class Node:
     place: Path
     logs: Path
     environment: Mapping[str, str]
-    _unshare: subprocess.Popen[bytes] | None = field(default=None, init=False)
-
-    @property
-    def address(self) -> str:
-        """On the loopback device."""
-        return f"127.0.0.{self.number}"
+    unshare: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the host and its raylet; does not wait for it."""
-        self._unshare = start(
-            host(
-                self.name,
-                [str(_RAY), "start", *self._options()],
-                disk=self.disk,
-                place=self.place,
-            ),
+        command = [str(_RAY), "start", *self._options()]
+        self.unshare = start(
+            host(self.name, command, disk=self.disk, place=self.place),
             log=self.logs / f"{self.name}.log",
             environment={**_RAY_ENVIRONMENT, **self.environment},
             folder=REPOSITORY,
@@ -73,7 +64,7 @@ class Node:
         first_port = 20_000 + 1_000 * self.number
         options = [
             "--block",
-            f"--node-ip-address={self.address}",
+            f"--node-ip-address=127.0.0.{self.number}",
             f"--min-worker-port={first_port}",
             f"--max-worker-port={first_port + 999}",
             f"--dashboard-agent-listen-port={52_365 + self.number}",
@@ -114,30 +105,18 @@ class Node:
         return found
 
     def kill(self) -> None:
-        """Kill -9 of the whole host."""
-        os.kill(self._first_process(), signal.SIGKILL)
-        self.unshare.wait()
+        """Kill -9 of the whole host, if it runs."""
+        if self.unshare is not None and self.unshare.poll() is None:
+            os.kill(self._first_process(), signal.SIGKILL)
+            self.unshare.wait()
 
     def _first_process(self) -> int:
-        if not self.is_alive:
-            raise ServiceError(f"{self.name} does not run")
-        number = self.unshare.pid
-        children = Path(f"/proc/{number}/task/{number}/children")
-        numbers = children.read_text().split()
-        if not numbers:
-            raise ServiceError(f"{self.name} has no first process")
-        return int(numbers[0])
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the host runs."""
-        return self._unshare is not None and self._unshare.poll() is None
-
-    @property
-    def unshare(self) -> subprocess.Popen[bytes]:
-        """What ends when the host does."""
-        assert self._unshare is not None
-        return self._unshare
+        number = self.unshare.pid if self.unshare else 0
+        try:
+            children = Path(f"/proc/{number}/task/{number}/children").read_text()
+            return int(children.split()[0])
+        except (OSError, IndexError) as error:
+            raise ServiceError(f"{self.name} does not run") from error
 
 
 def await_head(head: Node) -> None:
@@ -146,17 +125,13 @@ def await_head(head: Node) -> None:
     Raises:
         ServiceError: it does not.
     """
-    await_until(
-        lambda: _answers(f"{DASHBOARD}/api/version"),
-        "Ray's head",
-        seconds=_START_SECONDS,
-        processes={head.name: head.unshare},
-    )
+    assert head.unshare is not None
+    await_until(_answers, "Ray's head", _START_SECONDS, {head.name: head.unshare})
 
 
-def _answers(address: str) -> bool:
+def _answers() -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
+        with urllib.request.urlopen(f"{DASHBOARD}/api/version", timeout=5) as answer:
             return answer.status == 200
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False

@@ -6,10 +6,8 @@ Reads process tables, files and Dagster's records. Changes nothing.
 import json
 import os
 import re
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster
@@ -22,28 +20,9 @@ _BEGUN = ("REQUESTED", "IN_PROGRESS", "COMPLETING")
 _RUN = re.compile(rb'"(?:pipeline_run_id|run_id)": "([0-9a-f-]{36})"')
 
 
-@dataclass(frozen=True, slots=True)
-class RunProcess:
-    """The process of a run.
-
-    Attributes:
-        run: its id in Dagster.
-        number: of the process, as seen from outside.
-        node: where it is.
-    """
-
-    run: str
-    number: int
-    node: Node
-
-    def kill(self) -> None:
-        """Kill -9 of this process alone."""
-        os.kill(self.number, signal.SIGKILL)
-
-
-def run_processes(node: Node) -> list[RunProcess]:
-    """The processes of runs on a node, without the shells that started them."""
-    found = []
+def run_processes(node: Node) -> dict[str, int]:
+    """The processes of runs on a node by the run's id, without the shells that started them."""
+    found = {}
     for number in node.processes():
         try:
             words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
@@ -51,7 +30,7 @@ def run_processes(node: Node) -> list[RunProcess]:
             continue
         match = _RUN.search(b" ".join(words))
         if b"execute_run" in words and match:
-            found.append(RunProcess(match[1].decode(), number, node))
+            found[match[1].decode()] = number
     return found
 
 
@@ -76,39 +55,11 @@ def published(home: Path, table: str) -> Counter[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run as Dagster's records have it.
-
-    Attributes:
-        run: its id.
-        status: such as `SUCCESS`.
-        retry_of: the run that it was started anew for; None for a first one.
-        created, started, ended: seconds since 1970; None where it did not come to it.
-    """
-
-    run: str
-    status: str
-    retry_of: str | None
-    created: float
-    started: float | None
-    ended: float | None
-
-
-def runs_of(cluster: Cluster) -> dict[str, RunRecord]:
-    """All runs in Dagster's records, by id."""
+def status_of(cluster: Cluster, run: str) -> str:
+    """Of a run in Dagster's records, such as `SUCCESS`."""
     with _instance(cluster) as instance:
-        return {
-            record.dagster_run.run_id: RunRecord(
-                record.dagster_run.run_id,
-                record.dagster_run.status.value,
-                record.dagster_run.parent_run_id,
-                record.create_timestamp.timestamp(),
-                record.start_time,
-                record.end_time,
-            )
-            for record in instance.get_run_records()
-        }
+        found = instance.get_run_by_id(run)
+    return "unknown" if found is None else found.status.value
 
 
 def have_ended(cluster: Cluster, *, backfills: int) -> bool:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -55,7 +55,6 @@ def _end_with_parent() -> None:
 def await_until(
     is_there: Callable[[], bool],
     what: str,
-    *,
     seconds: float,
     processes: Mapping[str, subprocess.Popen[bytes]] | None = None,
 ) -> None:
@@ -80,12 +79,11 @@ def await_until(
         time.sleep(_POLL_SECONDS)
 
 
-def end(process: subprocess.Popen[bytes], *, seconds: float = 10.0) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ask a process to end, kill it if it does not."""
-    with suppress(ProcessLookupError):
-        process.terminate()
+    process.terminate()
     try:
-        process.wait(seconds)
+        process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,12 +1,7 @@
-"""An S3 store on the loopback address: moto, which honours conditions on writing.
-
-It keeps its objects in memory, so it can be away for a while (`pause`), and not start anew.
-"""
+"""An S3 store on the loopback address: moto, which honours conditions on writing."""
 
 import os
 import re
-import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -19,31 +14,29 @@ from urllib.parse import unquote
 
 from tests.cluster.processes import await_until, end, start
 
-BUCKET = "toolformer"
+_ADDRESS = "http://127.0.0.1:9000"
+_PLACE = "toolformer/home"
+STORE = f"s3://{_PLACE}"
 _START_SECONDS = 30.0
-_SECRET = "of-tests"
-HOME = "home"
 # As moto's log has it; refused ones are coloured.
-_PUT = re.compile(rf"PUT /{BUCKET}/{HOME}/(\w+)/shard=([^/\s]+)/(\S+)@\d{{8}}-\w+\.parquet HTTP/1")
+_PUT = re.compile(rf"PUT /{_PLACE}/(\w+)/shard=([^/\s]+)/(\S+)@\d{{8}}-\w+\.parquet HTTP/1")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A running store with one bucket."""
+    """A running store with one bucket, and the log of what it was asked."""
 
-    port: int
-    process: subprocess.Popen[bytes]
     log: Path
 
     @property
     def environment(self) -> Mapping[str, str]:
         """How a client finds it and signs on."""
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT_URL": _ADDRESS,
             "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": _SECRET,
-            "AWS_SECRET_ACCESS_KEY": _SECRET,
+            "AWS_ACCESS_KEY_ID": "of-tests",
+            "AWS_SECRET_ACCESS_KEY": "of-tests",
         }
 
     def publications(self) -> Counter[tuple[str, str, str]]:
@@ -51,45 +44,29 @@ class Store:
         log = unquote(self.log.read_text())
         return Counter(match.group(1, 2, 3) for match in _PUT.finditer(log))
 
-    def pause(self) -> None:
-        """Let it answer nobody."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Let it answer again."""
-        self.process.send_signal(signal.SIGCONT)
-
 
 @contextmanager
-def object_store(port: int, log: Path) -> Iterator[Store]:
+def object_store(log: Path) -> Iterator[Store]:
     """A new store, until the end of the block.
 
     Raises:
         ServiceError: it does not start.
     """
-    process = start(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        log=log,
-        environment=os.environ,
-    )
+    host, _, port = _ADDRESS.removeprefix("http://").partition(":")
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    process = start(command, log=log, environment=os.environ)
     try:
-        await_until(
-            lambda: _has_bucket(port),
-            "a bucket of moto",
-            seconds=_START_SECONDS,
-            processes={"moto": process},
-        )
-        yield Store(port, process, log)
+        await_until(_has_bucket, "a bucket of moto", _START_SECONDS, {"moto": process})
+        yield Store(log)
     finally:
-        process.send_signal(signal.SIGCONT)
         end(process)
 
 
-def _has_bucket(port: int) -> bool:
+def _has_bucket() -> bool:
     """Make the bucket; whether the store is there to do so."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
+    bucket = f"{_ADDRESS}/{_PLACE.partition('/')[0]}"
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status == 200
+        with urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=5):
+            return True
     except (urllib.error.URLError, ConnectionError):
         return False

@@ -3,7 +3,6 @@
 `make test-cluster` runs it. `make test` does not: it takes both cores for minutes.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.__main__ import REPORT, last_words
-from tests.cluster.namespace import missing_namespaces
+from tests.cluster.__main__ import last_words
+from tests.cluster.namespace import apart, missing_namespaces
 from tests.cluster.nodes import REPOSITORY
 from tests.cluster.postgres import programs_missing
 from tests.cluster.processes import start
@@ -38,8 +37,8 @@ def test_a_shaken_cluster_has_the_rows_of_one_machine_each_made_once(
         pytest.importorskip(package, reason=f"{package} is not installed (extra `ray`, moto)")
     if reason := programs_missing() or missing_namespaces():
         pytest.skip(reason)
-    command = [sys.executable, "-m", "tests.cluster", folder, "--model", embedded_model_path]
-    process = start([*command, "--store"], log=None, environment=os.environ, folder=REPOSITORY)
+    command = [sys.executable, "-m", "tests.cluster", str(folder), str(embedded_model_path)]
+    process = start(apart(command), log=None, environment=os.environ, folder=REPOSITORY)
     try:
         code = process.wait(_SECONDS)
     except subprocess.TimeoutExpired:
@@ -47,7 +46,4 @@ def test_a_shaken_cluster_has_the_rows_of_one_machine_each_made_once(
     finally:
         process.kill()
         process.wait()
-    # It has said more itself.
-    assert code != 2, "the cluster did not come to its end"
-    report = json.loads((folder / REPORT).read_text())
-    assert (code, report["wrong"]) == (0, [])
+    assert code == 0, "it has said why"

@@ -1,14 +1,13 @@
 """Commands that tests run in their own process, and what came of them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
 from dagster_project.cli import main
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What one command did."""
 
     code: int

@@ -10,27 +10,9 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.annotator import (
     Annotator,
-    annotator_directory,
-    finetuned_model_directory,
 )
 from dagster_project.wiring.model_holder import ModelHolder
-from tests.fakes import tiny_model
 from toolformer.errors import ModelNotFoundError, ToolformerError
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model; copied, never changed."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def settings_of(base: Path, annotator: str, *, number: int = 2, **training) -> Settings:
@@ -52,24 +34,6 @@ def put_finetuned(home: Home, tiny: Path, number: int, *, seconds: float) -> Pat
     record = {"fingerprint": "same", "result": {"seconds": seconds}}
     (folder / "toolformer.json").write_text(json.dumps(record))
     return folder
-
-
-def test_each_round_keeps_its_checkpoint_in_a_folder_of_its_own(home: Home, tiny: Path):
-    folders = [home.finetuned_model(number) for number in (1, 2, 3)]
-    assert [folder.name for folder in folders] == [
-        "toolformer",
-        "toolformer-round-2",
-        "toolformer-round-3",
-    ]
-    assert finetuned_model_directory(settings_of(tiny, "base"), home) == folders[1]
-    several = settings_of(tiny, "base", rounds=[1, 3])
-    assert finetuned_model_directory(several, home) == folders[2]
-
-
-def test_the_base_model_annotates_by_default(home: Home, tiny: Path):
-    base = Annotator.of(settings_of(tiny, "base"), home)
-    assert base.directory == tiny
-    assert Annotator.of(settings_of(tiny, str(tiny)), home) == base
 
 
 def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: Home, tiny: Path):
@@ -99,11 +63,6 @@ def test_a_round_that_was_not_trained_is_named_with_the_remedy(home: Home, tiny:
         Annotator.of(settings_of(tiny, "finetuned", number=3), home)
 
 
-def test_a_path_that_leads_to_no_model_is_named(home: Home, tiny: Path):
-    with pytest.raises(ModelNotFoundError, match=r"sampling.annotator is 'finetunde'.*expected"):
-        annotator_directory(settings_of(tiny, "finetunde"), home)
-
-
 def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_path: Path):
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
@@ -113,17 +72,6 @@ def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_p
     (other / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ModelNotFoundError, match="another vocabulary"):
         Annotator.of(settings_of(tiny, str(other)), home)
-
-
-def test_the_model_is_loaded_once_for_all_partitions(home: Home, tiny: Path):
-    settings, holder = settings_of(tiny, "base"), ModelHolder()
-    annotator = Annotator.of(settings, home)
-    try:
-        model = annotator.load(holder, settings, home)
-        assert annotator.load(holder, settings, home) is model
-        assert holder.loads == 1
-    finally:
-        holder.release()
 
 
 def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: Path):

@@ -6,8 +6,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.definitions import definitions
-from dagster_project.home import home_folder
-from dagster_project.partitions import SHARD, shards_per_run
+from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
 STAGES = [
@@ -91,18 +90,6 @@ def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home
     assert home.look() == all_of(STAGES, "shard-00002")
 
 
-def test_many_new_shards_are_one_backfill_whose_runs_take_many():
-    assert annotate_new_shards.emit_backfills
-    most = shards_per_run(home_folder() / "toolformer.yaml")
-    for name in STAGES:
-        (definition,) = [
-            each
-            for each in definitions().assets or ()
-            if isinstance(each, dg.AssetsDefinition) and each.key == dg.AssetKey(name)
-        ]
-        assert definition.backfill_policy == dg.BackfillPolicy.multi_run(most)
-
-
 def test_a_shard_that_is_built_is_not_asked_for_when_the_sensor_is_switched_on(home: Home):
     home.add("shard-00000", "shard-00001")
     home.made(STAGES, "shard-00000")
@@ -136,11 +123,6 @@ def test_a_stage_that_was_made_again_makes_those_behind_it_stale(built: Home):
 def test_texts_that_were_stored_again_make_all_stages_of_their_shard_stale(built: Home):
     built.made(["documents"], "shard-00001")
     assert built.look() == all_of(STAGES, "shard-00001")
-    assert built.look() == {}
-
-
-def test_cutting_the_corpus_again_makes_no_shard_stale(built: Home):
-    built.made(["corpus_manifest"])
     assert built.look() == {}
 
 

@@ -1,10 +1,8 @@
 """The asset checks over a warehouse with two rounds of annotation."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from dagster_project.checks import (
     kept_calls_are_above_chance,
@@ -14,16 +12,7 @@ from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import SAMPLED, SHARD, frame
 from warehouse.warehouse import Warehouse
 
-OTHER = "shard-00009"
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    made.prepare()
-    return made
 
 
 def put(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tomllib
@@ -13,13 +12,10 @@ import dagster as dg
 import pytest
 import yaml
 
-import tools
-from assets.corpus import corpus_manifest
 from assets.pipeline import PIPELINE
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARDS
+from dagster_project.report import ADDRESS
 from tests.conftest import REPOSITORY
-from toolformer.sources.manifest import shard_key
 
 # Update after an intended change of the graph:
 #   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/dagster_project/test_definitions.py
@@ -36,10 +32,6 @@ JOBS = {
     "study_tools": {"tool_study"},
     "study_model_sizes": {"model_size_study"},
 }
-
-
-def asset_definitions() -> list[dg.AssetsDefinition]:
-    return [each for each in definitions().assets or () if isinstance(each, dg.AssetsDefinition)]
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -69,29 +61,15 @@ def partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | 
     return list(definition.get_partition_keys()) if definition else None
 
 
-def test_definitions_validate():
-    dg.Definitions.validate_loadable(definitions())
-
-
 def test_the_graph_is_the_stored_one():
     if os.environ.get(UPDATE):
         GRAPH_FILE.write_text(json.dumps(graph(), indent=2) + "\n")
     assert graph() == json.loads(GRAPH_FILE.read_text()), f"set {UPDATE}=1 to store a new graph"
 
 
-def test_every_asset_has_group_kinds_code_version_and_description():
-    for name, spec in specs().items():
-        assert spec.group_name in {*JOBS, "studies"}, name
-        assert len(spec.kinds) == 2, name
-        assert spec.code_version, name
-        assert spec.description, name
-        assert spec.description.split("\n")[0].endswith("."), name
-
-
-def test_every_asset_says_that_it_returns_a_materialize_result():
-    for definition in asset_definitions():
-        function = definition.op.compute_fn.decorated_fn  # pyright: ignore
-        assert function.__annotations__["return"] is dg.MaterializeResult, definition.key
+def test_links_in_descriptions_open_the_report():
+    for name in ("report", "filtered_calls"):
+        assert f"]({ADDRESS})" in (specs()[name].description or "")
 
 
 def test_the_three_jobs_have_their_assets():
@@ -101,31 +79,6 @@ def test_the_three_jobs_have_their_assets():
         assert {key.to_user_string() for key in nodes} == assets
     # Nothing runs it: `corpus_manifest` stores the texts.
     assert set().union(*JOBS.values()) == set(specs()) - {"documents"}
-
-
-def test_no_job_mixes_assets_of_shards_with_others():
-    for assets in JOBS.values():
-        assert len({specs()[name].partitions_def == SHARDS for name in assets}) == 1
-
-
-def test_a_run_takes_many_shards_of_a_backfill():
-    for definition in asset_definitions():
-        if definition.partitions_def == SHARDS:
-            assert definition.backfill_policy is not None
-            assert (definition.backfill_policy.max_partitions_per_run or 0) > 1, definition.key
-
-
-def test_runs_take_one_process():
-    assert definitions().executor is dg.in_process_executor
-
-
-def test_partition_keys_are_safe():
-    for number in (0, 7, 99_999, 100_000):
-        assert re.fullmatch("[a-z0-9-]+", shard_key(number))
-
-
-def test_the_manifest_is_not_partitioned():
-    assert corpus_manifest.partitions_def is None
 
 
 def test_loading_the_code_location_imports_nothing_heavy():
@@ -155,25 +108,6 @@ def test_workspace_yaml_is_what_dagster_loads():
     assert not (REPOSITORY / "dg.toml").exists()
 
 
-@pytest.mark.slow
-def test_dagster_finds_the_definitions_without_being_told_where(tmp_path: Path):
-    done = subprocess.run(
-        [Path(sys.executable).with_name("dagster"), "definitions", "validate"],
-        cwd=REPOSITORY,
-        env={**os.environ, "DAGSTER_HOME": str(tmp_path), "TOOLFORMER_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "toolformer" in done.stderr + done.stdout
-
-
-def test_our_tools_are_not_another_distributions():
-    assert tools.__file__ is not None
-    assert Path(tools.__file__).resolve().is_relative_to(REPOSITORY)
-
-
 def test_every_resource_refuses_misspelt_configuration():
     for name, resource in (definitions().resources or {}).items():
         with pytest.raises(dg.DagsterInvalidConfigError, match="surely_misspelt"):
@@ -189,3 +123,7 @@ def _uses(resource: str) -> dg.AssetsDefinition:
     def anything() -> None: ...
 
     return anything
+
+
+def test_runs_take_one_process():
+    assert definitions().executor is dg.in_process_executor

@@ -20,11 +20,6 @@ from tools.translation.nllb import NllbTranslator
 
 
 @pytest.fixture
-def home(tmp_path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
 def holders():
     made = [ModelHolder() for _ in range(3)]
     yield made
@@ -110,12 +105,6 @@ def test_a_gpu_has_one_lock_whatever_number_a_process_sees_it_under(home, monkey
     assert device_identity("cuda:0") == second
     with first, home.device_lock(second).acquire(timeout=0), pytest.raises(Timeout):
         home.device_lock(device_identity("cuda")).acquire(timeout=0)
-
-
-def test_processes_on_a_processor_share_the_one_device(home, holders):
-    settings = Settings.model_validate({"language_model": {"device": "cpu"}})
-    assert holders[0].hold_devices(2, settings, home) == "cpu"
-    assert holders[0].hold_device(settings, home) == "cpu"
 
 
 def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> str:

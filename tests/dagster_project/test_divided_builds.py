@@ -1,7 +1,6 @@
 """How a build is divided into runs, and what follows on one that failed; nothing is run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -46,13 +45,6 @@ class Runs:
         ]
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    return Home(tmp_path)
-
-
 def build(
     runs: Runs,
     home: Home,
@@ -87,23 +79,6 @@ def test_the_others_go_on_behind_the_stage_in_which_one_failed(
         build(runs, home, monkeypatch, KEYS)
     behind = ("scored_calls", "filtered_calls", "augmented_texts")
     assert runs.started[1:] == [PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:]))]
-
-
-def test_nothing_goes_on_behind_the_last_stage(home: Home, monkeypatch: pytest.MonkeyPatch):
-    runs = Runs(bad=KEYS[1], stage="augmented_texts")
-    with pytest.raises(RunFailedError, match="shard-00001 is bad"):
-        build(runs, home, monkeypatch, KEYS)
-    assert len(runs.started) == 1
-
-
-def test_only_the_stages_run_that_have_something_to_make(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
-    runs = Runs()
-    monkeypatch.setattr(f"{__name__}.STAGES", ("augmented_texts", "filtered_calls"))
-    build(runs, home, monkeypatch, KEYS)
-    stages = ("filtered_calls", "augmented_texts")
-    assert runs.started == [PlannedRun("build_dataset", stages, tuple(KEYS))]
 
 
 def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(

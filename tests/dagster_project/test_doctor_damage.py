@@ -13,7 +13,7 @@ import pytest
 
 from assets.run import Workspace
 from assets.training.finetuning import FinetunedModel
-from dagster_project.commands.doctor import Finding, examine
+from dagster_project.commands.doctor import Finding
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
@@ -24,7 +24,7 @@ from tests.corpora import cut_corpus
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
+from toolformer.ground.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
@@ -206,15 +206,6 @@ def test_digests_that_cannot_be_understood_are_a_finding(home, content):
     assert found.files == (str(home.passage_index / DIGESTS_FILE),)
 
 
-def test_a_folder_without_digests_is_taken_as_it_is(home):
-    for folder in FOLDERS:
-        (home.root / folder / DIGESTS_FILE).unlink()
-    assert damaged(home) == damaged(home, is_full=False) == []
-    notices = [each for each in examine(home, is_full=True) if "no digests" in each.detail]
-    assert len(notices) == len(FOLDERS)
-    assert {each.status for each in notices} == {"ok"}
-
-
 def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
     model = put_model(tmp_path / "gptj")
     home.settings_file.write_text(f"language_model:\n  path: {model}\n")
@@ -230,16 +221,6 @@ def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
     assert tree(model) == before
     with pytest.raises(DamagedModelError, match="Restore these files"):
         check_undamaged(model, home)
-
-
-def test_partitions_of_any_size_are_read_in_full(home, monkeypatch):
-    monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
-    filled_warehouse(home)
-    path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
-    truncate(path)
-    assert damaged(home, is_full=False) == []
-    (found,) = damaged(home)
-    assert found.files == (str(path),)
 
 
 # Loading
@@ -261,40 +242,6 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
     holder.release()
 
 
-def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
-    flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
-    run: Any = Workspace(validated({}, origin="test"), home)
-    work: Any = None
-    with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
-        FinetunedModel(run=run, directory=home.finetuned_model(1))._train(work, "f")
-
-
-def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):
-    path = home.root / FINETUNED
-    read = []
-    monkeypatch.setattr(
-        "dagster_project.wiring.model_damage.damaged_files",
-        lambda *arguments, **options: read.append(damaged_files(*arguments, **options)),
-    )
-    for _ in range(2):
-        check_undamaged(path, home)
-    assert read == [{}]
-    keep_digests(path)
-    check_undamaged(path, home)
-    assert read == [{}, {}]
-
-
-def test_of_a_large_model_only_sizes_are_compared_before_it_is_loaded(home, monkeypatch):
-    monkeypatch.setattr("dagster_project.wiring.model_damage._MAX_BYTES_READ", 1000)
-    path = home.root / FINETUNED
-    flip(path / "model.safetensors", 1)
-    check_undamaged(path, home)
-    keep_digests(path)
-    truncate(path / "model.safetensors")
-    with pytest.raises(DamagedModelError, match=r"599,980 bytes instead of 600,000"):
-        check_undamaged(path, home)
-
-
 def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):
     split = Home(home.root, tmp_path / "cache")
     split.machine.mkdir()
@@ -304,8 +251,19 @@ def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):
     assert found.files == (str(split.machine / EMBEDDED / "model.safetensors"),)
 
 
-def test_a_model_without_digests_is_taken_as_it_is(home):
-    path = home.root / EMBEDDED
-    (path / DIGESTS_FILE).unlink()
-    flip(path / "model.safetensors", 1)
-    check_undamaged(path, home)
+def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
+    flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
+    run: Any = Workspace(validated({}, origin="test"), home)
+    work: Any = None
+    with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
+        FinetunedModel(run=run, directory=home.finetuned_model(1))._train(work, "f")
+
+
+def test_partitions_of_any_size_are_read_in_full(home, monkeypatch):
+    monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
+    filled_warehouse(home)
+    path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
+    truncate(path)
+    assert damaged(home, is_full=False) == []
+    (found,) = damaged(home)
+    assert found.files == (str(path),)

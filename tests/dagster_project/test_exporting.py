@@ -6,20 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.commands import building, export_formats
+from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
-from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.ground.whole_files import beside
@@ -32,26 +30,6 @@ pytestmark = pytest.mark.slow
 PLAIN = "The mill ground 6 sacks, so 12 in two days."
 ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]} und 3\nEnde'
 FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home"
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return root
-
-
-@pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str]):
-    return partial(run_command, capsys)
-
-
-@pytest.fixture
-def warehouse(home: Path) -> Warehouse:
-    opened = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    opened.prepare()
-    return opened
 
 
 def call(call_id: str, offset: int, **changes: object) -> dict:
@@ -83,92 +61,41 @@ def store_calls(
 @pytest.fixture
 def built(warehouse: Warehouse) -> Warehouse:
     """Two texts, one of them odd; a pair at one position; a call that lost its position."""
-    store(
-        warehouse,
-        "documents",
-        SHARD,
-        "all",
-        {"document_id": "d1", "text": PLAIN},
-        {"document_id": "d2", "text": ODD, "source_offset": 1},
-    )
+    second = {"document_id": "d2", "text": ODD}
+    texts = [{"document_id": "d1", "text": PLAIN}, {**second, "source_offset": 1}]
+    store(warehouse, "documents", SHARD, "all", *texts)
     dropped = {"is_kept": False, "reason": "below_threshold"}
-    at_sum = {"document_id": "d1", "character_offset": 27, "position": 27}
-    store_calls(
-        warehouse,
-        "Calculator",
-        [
-            {**at_sum, "call_id": "a1", "arguments": "2 * 6", "result": "12"},
-            {
-                **at_sum,
-                **dropped,
-                "call_id": "a2",
-                "sample_index": 1,
-                "arguments": "6",
-                "result": "6",
-                "loss_reduction": 0.25,
-            },
-            {
-                **at_sum,
-                **dropped,
-                "call_id": "a3",
-                "sample_index": 2,
-                "arguments": "0 / 6",
-                "result": "0",
-                "loss_reduction": None,
-                "reason": "not_finite",
-            },
-            {
-                "document_id": "d2",
-                "call_id": "a4",
-                "character_offset": 34,
-                "position": 34,
-                "arguments": "1 + 2 „é“",
-                "result": "3 東京 (1)",
-            },
-        ],
-    )
-    store_calls(
-        warehouse,
-        "Calendar",
-        [
-            {
-                **at_sum,
-                "call_id": "b1",
-                "arguments": "",
-                "result": "Today is Monday.",
-                "loss_reduction": 1.0,
-            },
-            {
-                "document_id": "d2",
-                "call_id": "b2",
-                "arguments": "",
-                "character_offset": 3,
-                "position": 3,
-                "result": "Today is Monday.",
-            },
-        ],
-    )
-    store(
-        warehouse,
-        "augmented_texts",
-        SHARD,
-        "all",
-        {
-            "document_id": "d1",
-            "text": PLAIN,
-            "context": "How many\nsacks?",
-            "calls": [call("a1", 27, arguments="2 * 6", result="12")],
-        },
-        {
-            "document_id": "d2",
-            "text": ODD,
-            "calls": [
-                call("b2", 3, tool="Calendar", arguments="", result="Today is Monday."),
-                call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
-            ],
-        },
-    )
-    store(warehouse, "training_texts", "all", "all", {"document_id": "d2", "text": ODD})
+
+    def at(document: str, offset: int, **changes: object) -> dict:
+        place = {"document_id": document, "character_offset": offset, "position": offset}
+        return place | changes
+
+    sums = [
+        at("d1", 27, call_id="a1", arguments="2 * 6", result="12"),
+        at("d1", 27, call_id="a2", arguments="6", result="6", sample_index=1, loss_reduction=0.25)
+        | dropped,
+        at("d1", 27, call_id="a3", arguments="0 / 6", result="0", sample_index=2)
+        | {**dropped, "loss_reduction": None, "reason": "not_finite"},
+        at("d2", 34, call_id="a4", arguments="1 + 2 „é“", result="3 東京 (1)"),
+    ]
+    store_calls(warehouse, "Calculator", sums)
+    monday = {"arguments": "", "result": "Today is Monday."}
+    days = [
+        at("d1", 27, call_id="b1", loss_reduction=1.0, **monday),
+        at("d2", 3, call_id="b2", **monday),
+    ]
+    store_calls(warehouse, "Calendar", days)
+    of_first = [call("a1", 27, arguments="2 * 6", result="12")]
+    of_second = [
+        call("b2", 3, tool="Calendar", **monday),
+        call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
+    ]
+    merged = [
+        {**texts[0], "context": "How many\nsacks?", "calls": of_first},
+        {**second, "calls": of_second},
+    ]
+    store(warehouse, "augmented_texts", SHARD, "all", *merged)
+    store(warehouse, "training_texts", "all", "all", second)
     store(warehouse, "stage_costs", SHARD, "Calculator.sampling", {})
     return warehouse
 
@@ -178,21 +105,12 @@ def lines_of(file: Path) -> list[dict]:
 
 
 def inline(warehouse: Warehouse) -> list[str]:
-    texts = warehouse.query(
-        'select * exclude ("window") from augmented_texts order by document_id'
+    rows = warehouse.query(
+        "select text, calls from augmented_texts order by document_id"
     ).to_dicts()
     return [
-        augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in texts
+        augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in rows
     ]
-
-
-def documented_in_line():
-    """The function that docs/export.md shows."""
-    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^def in_line.*?(?=^```)", text, re.MULTILINE | re.DOTALL)
-    names: dict = {}
-    exec(code, names)
-    return names["in_line"]
 
 
 def test_texts_have_their_calls_in_line(built: Warehouse, run, tmp_path: Path):
@@ -249,7 +167,12 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     texts = pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")
     stored = built.query('select * exclude ("window") from augmented_texts order by document_id')
     assert texts.select(stored.columns).rows() == stored.rows()
-    assert [documented_in_line()(row) for row in texts.to_dicts()] == inline(built)
+    # The function that docs/export.md shows puts the calls into them.
+    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^def in_line.*?(?=^```)", text, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert [names["in_line"](row) for row in texts.to_dicts()] == inline(built)
     kept = pl.read_parquet(folder / "data" / "kept_calls" / "*.parquet")
     merged = dict(kept.select("call_id", "is_merged").iter_rows())
     assert merged == {"a1": True, "a4": True, "b1": False, "b2": True}
@@ -258,31 +181,14 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
         assert part in card
 
 
-def test_a_dataset_is_loaded_by_its_card(
-    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_dataset_is_loaded_by_its_card(built: Warehouse, run, tmp_path: Path):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    folder = tmp_path / "dataset"
+    folder, cache = str(tmp_path / "dataset"), str(tmp_path / "cache")
     assert run("export", "dataset", "--output", folder).code == 0
-    cache = str(tmp_path / "cache")
-    texts = datasets.load_dataset(str(folder), split="train", cache_dir=cache)
-    stored = built.query(
-        'select * exclude ("window") from augmented_texts order by document_id'
-    ).to_dicts()
-    assert [{name: row[name] for name in stored[0]} for row in texts] == stored
-    kept = datasets.load_dataset(str(folder), "kept_calls", split="train", cache_dir=cache)
+    texts = datasets.load_dataset(folder, split="train", cache_dir=cache)
+    assert sorted(texts["document_id"]) == ["d1", "d2"]
+    kept = datasets.load_dataset(folder, "kept_calls", split="train", cache_dir=cache)
     assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
-
-
-@pytest.mark.parametrize("form", ["sft", "preference", "text"])
-def test_lines_are_loaded_as_they_were_written(built: Warehouse, run, tmp_path: Path, form: str):
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    file = tmp_path / "records.jsonl"
-    assert run("export", form, "--output", file).code == 0
-    loaded = datasets.load_dataset(
-        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert list(loaded) == lines_of(file)
 
 
 def test_a_database_needs_no_other_file(built: Warehouse, run, tmp_path: Path):
@@ -320,18 +226,12 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_empty_home_is_told(home: Path, run, tmp_path: Path, form: str):
+def test_an_empty_home_is_told(run, tmp_path: Path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")
     assert outcome.code == 1
     assert outcome.err.startswith("Error: There are no ")
     assert "`toolformer build`" in outcome.err
     assert not (tmp_path / "export").exists()
-
-
-def test_a_home_that_kept_nothing_is_told(warehouse: Warehouse, run, tmp_path: Path):
-    store_calls(warehouse, "Calculator", [{"is_kept": False, "reason": "below_threshold"}])
-    outcome = run("export", "sft", "--output", tmp_path / "export")
-    assert "Round 1 has no text with a kept call: 0 of 1 scored calls were kept." in outcome.err
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -343,11 +243,6 @@ def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_pat
     assert "is there already" in outcome.err
     assert run("export", form, "--output", target, "--force").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
-
-
-def test_an_empty_folder_is_filled_with_a_dataset(built: Warehouse, run, tmp_path: Path):
-    (tmp_path / "export").mkdir()
-    assert run("export", "dataset", "--output", tmp_path / "export").code == 0
 
 
 def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Path):
@@ -364,8 +259,8 @@ def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("place", ["", "warehouse.duckdb", "models/mine"])
-def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Path, place: str):
-    outcome = run("export", "duckdb", "--output", home / place, "--force")
+def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
+    outcome = run("export", "duckdb", "--output", home.root / place, "--force")
     assert outcome.code == 1
     assert "lies in the home" in outcome.err
 
@@ -395,7 +290,7 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: P
 
 
 def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
-    built: Warehouse, run, home: Path
+    built: Warehouse, run, home: Home
 ):
     outcome = run("export", "delta")
     assert outcome.code == 0, outcome.err
@@ -414,22 +309,16 @@ def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
     ]
 
 
-def newest_files_of_log(home: Path, table: str) -> list[str]:
-    folder = home / "warehouse" / table
+def newest_files_of_log(home: Home, table: str) -> list[str]:
+    folder = home.warehouse / table
     newest = max((folder / "_delta_log").glob("*.json"))
     added = [json.loads(line).get("add") for line in newest.read_text().splitlines()]
     return [str(folder / each["path"]) for each in added if each]
 
 
-def test_delta_logs_need_rows(warehouse: Warehouse, run, home: Path):
-    outcome = run("export", "delta")
-    assert outcome.is_one_paragraph_naming(str(home), "no rows yet", "toolformer build")
-    assert list(home.rglob("_delta_log")) == []
-
-
 @pytest.mark.parametrize("is_on", [True, False])
 def test_a_build_ends_with_the_logs_where_that_is_switched_on(
-    built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool
+    built: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch, is_on: bool
 ):
     """Also where shards failed, and what they said is told."""
 
@@ -438,19 +327,7 @@ def test_a_build_ends_with_the_logs_where_that_is_switched_on(
 
     monkeypatch.setattr(building, "raise_all", failed)
     options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
-    found = Home.find()
-    settings = options.load_settings(found)
-    with dagster_instance(found) as instance, pytest.raises(RunFailedError, match="shard-00007"):
-        building._build(instance, options, found, settings, [], on_ray=False)
-    assert bool(list(home.rglob("_delta_log"))) == is_on
-
-
-def test_the_help_names_every_field(built: Warehouse, run, tmp_path: Path):
-    names = set()
-    for form in ("sft", "preference", "text"):
-        run("export", form, "--output", tmp_path / form)
-        names |= set(lines_of(tmp_path / form)[0])
-    run("export", "dataset", "--output", tmp_path / "dataset")
-    for part in ("augmented_texts", "kept_calls"):
-        names |= set(pl.scan_parquet(tmp_path / "dataset" / "data" / part / "*").collect_schema())
-    assert names <= set(re.findall(r"\w+", export_formats.HELP))
+    settings = options.load_settings(home)
+    with dagster_instance(home) as instance, pytest.raises(RunFailedError, match="shard-00007"):
+        building._build(instance, options, home, settings, [], on_ray=False)
+    assert bool(list(home.root.rglob("_delta_log"))) == is_on

@@ -1,16 +1,12 @@
 """How the prompts of a task are continued with the tools of a home. Needs no lm-eval."""
 
 import datetime
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from dagster_project.commands import completing, harness
 from dagster_project.commands.completing import LiveModel
 from dagster_project.commands.harness import Continuation
-from dagster_project.commands.options import RunOptions
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
@@ -78,39 +74,3 @@ def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused():
     model.context_length = WAY.max_new_tokens + ROOM + 1
     with pytest.raises(SequenceTooLongError, match=r"up to 24 new tokens.*max_gen_toks"):
         continuation(model).decode(["is"], WAY, with_calls=False)
-
-
-@pytest.mark.parametrize(("least", "is_called"), [(None, False), (0, True)])
-def test_a_model_without_a_calibrated_value_makes_calls_only_where_rank_alone_is_asked_for(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    least: float | None,
-    *,
-    is_called: bool,
-):
-    texts: list[str] = []
-
-    def simple_evaluate(answers: Answers, **_: object) -> dict[str, dict]:
-        answers.to([("6 * 7 is", {"until": ["."], "max_gen_toks": 24})])
-        texts.append(next(iter(answers.completions.values())).text)
-        return {"results": {}, "samples": {}, "versions": {}}
-
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=simple_evaluate))
-    adapter = SimpleNamespace(HarnessModel=lambda answers: answers)
-    monkeypatch.setitem(sys.modules, "toolformer_lm_eval.adapter", adapter)
-    model = ScriptedModel([CALL, "6 * 7 is: many."])
-    for module, name, value in (
-        (harness, "check_installed", None),
-        (harness, "open_tasks", None),
-        (completing, "model_directory", tmp_path),
-        (completing, "ModelHolder.load", model),
-    ):
-        monkeypatch.setattr(f"{module.__name__}.{name}", lambda *_, value=value: value)
-    options = RunOptions(
-        overrides={"decoding": {"min_call_probability": least}}, tools=("Calculator",)
-    )
-    harness.compare_on_tasks(["sums"], options)
-    assert texts == [": many", " [Calculator(6 * 7) -> 42] 42" if is_called else ": many"]
-    assert ("No call opens" in caplog.text) != is_called

@@ -76,13 +76,6 @@ def environment(monkeypatch, tmp_path):
     return set_to
 
 
-def test_a_home_of_one_machine_is_what_the_environment_names_by_default(environment, tmp_path):
-    environment()
-    assert Home.find() == Home(tmp_path)
-    environment(CACHE="", STORE="")
-    assert Home.find() == Home(tmp_path)
-
-
 def test_the_environment_names_cache_and_store(environment, tmp_path):
     environment(CACHE="~/fast", STORE="s3://bucket/corpus")
     assert Home.find() == Home(tmp_path, Path.home() / "fast", "s3://bucket/corpus")

@@ -22,12 +22,6 @@ def test_the_licence_of_a_source_stands_in_the_card(tmp_path: Path):
     assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
 
 
-def test_the_licences_of_the_embedded_texts_are_known(tmp_path: Path):
-    card = card_of(tmp_path, Settings())
-    assert "- texts of `starter-texts`: apache-2.0" in card
-    assert "- texts of `wikipedia-excerpt`: cc-by-sa" in card
-
-
 _ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"
 
 

@@ -1,7 +1,5 @@
 """Plots as files of a home, and the links to them."""
 
-from pathlib import Path
-
 import pytest
 from matplotlib.figure import Figure
 from starlette.applications import Starlette
@@ -22,12 +20,6 @@ def drawn(title: str) -> Figure:
 def links(home: Home, title: str, partition: str | None = None) -> dict[str, str]:
     shown = plot_links(home, "stage", {"A plot, of τ": drawn(title)}, partition=partition)
     return {name: str(each.value) for name, each in shown.items()}
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    return Home(tmp_path / "home")
 
 
 @pytest.fixture
@@ -63,11 +55,6 @@ def test_a_later_run_or_another_partition_changes_no_earlier_plot(home: Home, se
     assert len(list(home.plots.rglob("*"))) == 4 + len(("stage", "a", "b"))
 
 
-def test_without_plots_there_is_no_folder(home: Home):
-    assert plot_links(home, "stage", {}) == {}
-    assert not home.plots.exists()
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,8 +73,3 @@ def test_nothing_but_files_of_the_plots_is_served(path: str, home: Home, server:
     (home.plots / "link").symlink_to(home.root)
     answer = server.get(f"/toolformer/plots/{path}")
     assert (answer.status_code, answer.text) == (404, "Not Found")
-
-
-def test_a_home_without_plots_has_an_answer_too(home: Home, server: TestClient):
-    assert server.get("/toolformer/plots/stage/a.png").status_code == 404
-    assert server.get("/runs").text == "page of Dagster"

@@ -1,28 +1,19 @@
 """Tools from outside in settings, toolbox, plan and doctor."""
 
-from pathlib import Path
-
 import pytest
 
 from dagster_project.commands.doctor import examine
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, merged, validated
-from dagster_project.settings.settings_file import load_settings, preset_values
+from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import open_toolbox
 from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
-from tests.warehouse.rows import SHARD, frame
-from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError, UnknownToolError
+from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool
-from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def settings_with(tools: dict, preset: str = "laptop") -> Settings:
@@ -38,19 +29,7 @@ def opened(home: Home, tools: dict, named: tuple[str, ...] | None = None):
     return open_toolbox(settings_with({**off, **tools}), home, named=named)
 
 
-def test_no_tool_named_is_not_every_tool(home):
-    assert list(opened(home, {}).tools) == ["Calculator"]
-    assert opened(home, {}, named=()).tools == {}
-
-
 # Settings
-
-
-def test_a_section_with_a_class_makes_a_tool_known():
-    settings = settings_with({"Echo": ECHO_SECTION})
-    assert settings.tools.names == (*TOOL_NAMES, "Echo")
-    assert settings.tools.targets == {"Echo": "echo_module:Echo"}
-    assert settings_with({}).tools.names == TOOL_NAMES
 
 
 def test_what_a_section_does_not_set_comes_from_the_section_for_others():
@@ -66,13 +45,6 @@ def test_what_a_section_does_not_set_comes_from_the_section_for_others():
     assert tools.of("Echo").options == {"times": 2}
     assert tools.of("Elsewhere") == tools.others
     assert tools.of("Calculator").filtering_threshold == 0.5
-
-
-def test_options_of_a_tool_may_hold_lists():
-    options = {"command": ["python", "server.py"], "environment": {"A": "b"}, "name": None}
-    assert settings_with({"Echo": {**ECHO_SECTION, "options": options}}).tools.of(
-        "Echo"
-    ).options == (options)
 
 
 def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeypatch):
@@ -93,53 +65,20 @@ def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeyp
     assert of_echo == settings_with({"Echo": ECHO_SECTION}).tools.of("Echo")
 
 
-def test_an_installed_tool_needs_no_class(outside):
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    settings = settings_with({"Echo": {"filtering_threshold": 0.6}})
-    assert settings.tools.names[-1] == "Echo"
-    assert settings.tools.targets == {}
-    assert settings.tools.of("Echo").filtering_threshold == 0.6
-
-
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
         ({"Calulator": {}}, r"'tools.Calulator'.*Did you mean 'Calculator'.*needs `class:"),
-        ({"Echo": {"filtering_threshold": 1}}, r"no setting 'tools.Echo'.*needs `class:"),
         ({"Echo": {**ECHO_SECTION, "filtering_treshold": 1}}, r"Did you mean 'filtering_thres"),
-        ({"Echo": {**ECHO_SECTION, "clas": "x"}}, r"'tools.Echo.clas'.*Did you mean 'class'"),
-        ({"Echo": {**ECHO_SECTION, "calls_per_position": 0}}, r"tools.Echo.calls_per_position = 0"),
         ({"Calculator": ECHO_SECTION}, "Calculator is built in and cannot be replaced"),
         ({"calculator": ECHO_SECTION}, "the name of the built-in 'Calculator'"),
         ({"my-tool": ECHO_SECTION}, "cannot be called by this name"),
         ({"Echo": {"class": "echo_module"}}, "Expected a module and a class"),
-        ({"others": ECHO_SECTION}, "tools.others.class"),
     ],
 )
 def test_a_mistake_in_the_section_of_a_tool_is_named(tools, message):
     with pytest.raises(SettingsError, match=message):
         settings_with(tools)
-
-
-def test_a_mistake_in_a_tool_and_one_elsewhere_are_named_together():
-    with pytest.raises(SettingsError) as caught:
-        validated({"tools": {"Echo": {}}, "sampling": {"sed": 1}}, origin="x")
-    assert "'tools.Echo'" in str(caught.value)
-    assert "'sampling.sed'" in str(caught.value)
-
-
-def test_installed_tools_are_among_the_known_names(outside):
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    with pytest.raises(SettingsError, match=r"'tools.Eho'.*Did you mean 'Echo'.*Calendar"):
-        settings_with({"Eho": {}})
-
-
-def test_the_section_is_read_from_the_file_and_changed_for_one_run(tmp_path):
-    file = tmp_path / "toolformer.yaml"
-    file.write_text("tools:\n  Echo:\n    class: echo_module:Echo\n    calls_per_position: 7\n")
-    overrides = {"tools": {"Echo": {"filtering_threshold": 0.9}}}
-    of_echo = load_settings(file, overrides=overrides).tools.of("Echo")
-    assert (of_echo.calls_per_position, of_echo.filtering_threshold) == (7, 0.9)
 
 
 # Toolbox
@@ -169,11 +108,6 @@ def test_a_tool_that_cannot_be_imported_leaves_the_others_alone(outside, home):
     assert "No module named 'nowhere'" in toolbox.unavailable["Echo"]
     with pytest.raises(ToolUnavailableError, match="No module named 'nowhere'"):
         opened(home, {"Echo": ECHO_SECTION}, named=("Echo",))
-
-
-def test_a_misspelt_name_is_compared_with_tools_from_outside(home):
-    with pytest.raises(UnknownToolError, match="Did you mean 'Echo'"):
-        opened(home, {"Echo": ECHO_SECTION}, named=("Eco",))
 
 
 def test_what_the_user_wrote_about_a_tool_is_an_error(outside, home, tmp_path):
@@ -222,21 +156,6 @@ def test_a_build_plans_the_partitions_of_a_tool_from_outside(outside, tmp_path):
     assert plan_of(warehouse, settings_with({}), toolbox_of("Calculator")) == []
     other = plan_of(warehouse, settings, toolbox, entries=(ENTRY,), force=True)
     assert len(other) == len(planned)
-
-
-def test_the_partitions_of_a_round_are_listed_by_tool(tmp_path):
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.prepare()
-    for name in ("Echo", "Calculator", "round-2.Echo"):
-        number, tool = split_round(name)
-        rows = frame("filtered_calls", {"tool": tool, "round": number})
-        warehouse.replace_partition("filtered_calls", SHARD, name, rows, metadata={})
-    assert warehouse.partition_names("filtered_calls", SHARD, round_number=1) == [
-        "Calculator",
-        "Echo",
-    ]
-    assert warehouse.partition_names("filtered_calls", SHARD, round_number=2) == ["Echo"]
-    assert warehouse.partition_names("filtered_calls", "shard-00009", round_number=1) == []
 
 
 # Doctor

@@ -1,14 +1,13 @@
 """`toolformer prompts compare`, and how the word `short` of the settings reaches sampling."""
 
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from assets.sampling import CANDIDATE_CALLS
-from dagster_project.cli import main
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
@@ -16,9 +15,7 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
-from tests.fakes import tiny_model
 from toolformer.sources.manifest import ShardEntry
-from tools.errors import PromptError
 from tools.prompting import load_prompt, load_short_prompt
 
 TEXTS = (
@@ -42,47 +39,29 @@ tools:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    made = Home(tmp_path / "home")
-    monkeypatch.setenv("TOOLFORMER_HOME", str(made.root))
-    monkeypatch.setenv("DAGSTER_HOME", str(made.dagster))
-    made.root.mkdir()
-    write_settings(made)
+def home(home: Home, tmp_path: Path) -> Home:
+    home.root.mkdir()
+    write_settings(home)
     lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
-    return made
+    return home
 
 
 def write_settings(home: Home, more: str = "") -> None:
     home.settings_file.write_text(SETTINGS.format(folder=home.root.parent, k=K, more=more))
 
 
-@pytest.fixture
-def run(home: Home, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(["prompts", "compare", *arguments])
-        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
-
-    return run_command
-
-
-def save_model(folder: Path) -> None:
-    # A letter is a token, and a prompt has hundreds.
-    model = tiny_model(context_length=2048)
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-
-
 @pytest.mark.slow
 def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
-    home: Home, run, monkeypatch: pytest.MonkeyPatch
+    home: Home, run, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    save_model(home.root.parent / "model")
+    shutil.copytree(tiny, home.root.parent / "model")
     shown: list[pl.DataFrame] = []
     with monkeypatch.context() as patch:
         patch.setattr(console, "frame", shown.append)
-        code, out, err = run("default", "short", "--tool", "Calendar", "--texts", "5")
+        code, out, err = run(
+            "prompts", "compare", "default", "short", "--tool", "Calendar", "--texts", "5"
+        )
         assert code == 0, err
         # The text of the held-out shard is none of them.
         assert "Calendar on 3 texts (there are no 5): k = 2" in out
@@ -107,17 +86,17 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
 
     # With the shards there: a tool that proposes its calls, and one that no text suits.
     changes = ("--texts", "1", "--set", "sampling.proposals=calls")
-    code, out, _ = run("short", "--tool", "Calendar", *changes)
+    code, out, _ = run("prompts", "compare", "short", "--tool", "Calendar", *changes)
     assert code == 0
     assert "so prompts hardly differ" in out
-    code, _, err = run("short", "--tool", "Calculator")
+    code, _, err = run("prompts", "compare", "short", "--tool", "Calculator")
     assert code == 1
     assert "Calculator preselects no text" in err
 
     # A source that is for other tools has no calls of this one.
     text = home.settings_file.read_text()
     home.settings_file.write_text(text.replace("shard_size: 3", "shard_size: 3, tools: [QA]"))
-    code, _, err = run("short", "--tool", "Calendar")
+    code, _, err = run("prompts", "compare", "short", "--tool", "Calendar")
     assert code == 1
     assert "Calendar preselects no text" in err
     build_dataset(options, shards=["shard-00000"], dry_run=False)
@@ -125,22 +104,6 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     selection = store.read_partitions("document_selection", "shard-00000")
     assert selection["reason"].to_list() == ["left_to_other_tools"] * 3
     assert store.read_partitions("candidate_calls", "shard-00000").is_empty()
-
-
-def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, run, tmp_path: Path):
-    (tmp_path / "slotless.txt").write_text("Input: It is [Calendar()] May.\nOutput:")
-    for arguments, message in (
-        (("short", "--tool", "Calender"), "Did you mean 'Calendar'?"),
-        ((str(tmp_path / "nowhere.txt"), "--tool", "Calendar"), "No such file or directory"),
-        ((str(tmp_path / "slotless.txt"), "--tool", "Calendar"), "{text} occurs 0 times"),
-    ):
-        code, _, err = run(*arguments)
-        assert code == 1
-        assert message in " ".join(err.split())
-    write_settings(home, f"sampling: {{annotator: {tmp_path}/taught, uses_prompt: false}}")
-    code, _, err = run("short", "--tool", "Calendar")
-    assert code == 1
-    assert "sampling.uses_prompt is false" in err
 
 
 def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: Home):
@@ -157,11 +120,3 @@ def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: H
     assert short[0] == load_short_prompt("Calculator")
     assert default[0] == load_prompt("Calculator")
     assert short[1] != default[1]
-
-
-def test_a_tool_from_outside_cannot_be_given_a_short_prompt(home: Home, outside):
-    outside.module("echo_module")
-    section = {"class": "echo_module:Echo", "prompt": "short"}
-    settings = validated({"tools": {"Echo": section}}, origin="test")
-    with pytest.raises(PromptError, match="Echo has no short prompt"):
-        open_toolbox(settings, home)

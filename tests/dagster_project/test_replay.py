@@ -8,23 +8,16 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_toolbox
-from tests.dagster_project.command_line import run_command
-from tests.fakes import tiny_model
+from tests.materialising import materialise
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import Manifest, ShardEntry
-from tools.errors import MissingAnswerError, ReplayError, ToolUnavailableError
+from tools.errors import MissingAnswerError, ReplayError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round
@@ -69,11 +62,11 @@ VOLATILE = ["duration_ms", "from_cache"]
 class BuiltHome:
     """A home whose calls were made, without a model."""
 
-    def __init__(self, root: Path, model: Path):
+    def __init__(self, root: Path, tiny: Path):
         self.home = Home(root)
         self.settings = {
             "preset": "laptop",
-            "language_model": {"path": str(model)},
+            "language_model": {"path": str(tiny)},
             "scoring": {"lowest_threshold": 0.0},
             "tools": {name: {"is_enabled": name in ARGUMENTS} for name in TOOL_NAMES}
             | {"Server": {"class": "server_module:Server"}},
@@ -136,19 +129,7 @@ class BuiltHome:
 
     def execute(self, *, force: bool = False, round_number: int = 1) -> None:
         overrides = {"sampling": {"round": round_number}}
-        with dg.DagsterInstance.ephemeral() as instance:
-            instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
-            dg.materialize(
-                [definitions().get_assets_def("executed_calls")],
-                partition_key=SHARD,
-                instance=instance,
-                resources={
-                    "settings": SettingsResource(overrides=overrides, force=force),
-                    "warehouse": WarehouseResource(),
-                    "toolbox": ToolboxResource(),
-                    "language_model": LanguageModelResource(),
-                },
-            )
+        materialise("executed_calls", overrides=overrides, partition=SHARD, force=force)
 
     def rows(self) -> pl.DataFrame:
         return self.warehouse.read_partitions("executed_calls", SHARD).drop(VOLATILE)
@@ -166,41 +147,32 @@ class BuiltHome:
         }
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    made = tiny_model()
-    made.model.save_pretrained(folder)
-    made.tokenizer.backend.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside, model: Path) -> BuiltHome:
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside, tiny: Path) -> BuiltHome:
     """A home whose calls were made, with the server still there."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "built"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     outside.module("server_module", SERVER)
-    home = BuiltHome(tmp_path / "built", model)
+    home = BuiltHome(tmp_path / "built", tiny)
     home.sample()
     home.execute()
     return home
 
 
-def replay(built: BuiltHome, tmp_path: Path, monkeypatch, outside, model: Path) -> BuiltHome:
+def replay(built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path) -> BuiltHome:
     """A copy of the home that answers from it; the server and the cache are gone."""
     shutil.copytree(built.home.root, tmp_path / "home")
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     (outside.folder / "server_module.py").unlink()
-    home = BuiltHome(tmp_path / "home", model)
+    home = BuiltHome(tmp_path / "home", tiny)
     shutil.rmtree(home.home.tool_results)
     home.write({"execution": {"replay": str(built.home.root)}})
     return home
 
 
 @pytest.fixture
-def home(built: BuiltHome, tmp_path: Path, monkeypatch, outside, model: Path) -> BuiltHome:
-    return replay(built, tmp_path, monkeypatch, outside, model)
+def home(built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path) -> BuiltHome:
+    return replay(built, tmp_path, monkeypatch, outside, tiny)
 
 
 def test_a_replay_makes_the_same_rows_without_the_tools(home: BuiltHome):
@@ -219,27 +191,15 @@ def test_a_replay_makes_the_same_rows_without_the_tools(home: BuiltHome):
 
 
 def test_every_round_has_its_own_answers(
-    built: BuiltHome, tmp_path: Path, monkeypatch, outside, model: Path
+    built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path
 ):
     built.sample_of("Server", ["of two"], round_number=2)
     built.execute(round_number=2)
-    home = replay(built, tmp_path, monkeypatch, outside, model)
+    home = replay(built, tmp_path, monkeypatch, outside, tiny)
     rows = home.rows()
     home.execute(force=True)
     home.execute(force=True, round_number=2)
     assert home.rows().equals(rows)
-
-
-def test_what_calls_look_like_is_known_without_the_server(home: BuiltHome):
-    toolbox = home.toolbox()
-    assert list(toolbox.tools) == ["Calculator", "Calendar", "Server"]
-    assert toolbox.on_device == frozenset()
-    assert "[Server(two)]" in str(toolbox.prompts["Server"])
-    # Those of the project have their code; that of the server is gone.
-    assert toolbox.tools["Calculator"].parse_arguments("6  * 7") == "6 * 7"
-    assert not toolbox.tools["Calendar"].preselect(Document("d", "x")).is_selected
-    with pytest.raises(ToolUnavailableError, match="Server"):
-        toolbox.tools["Server"].parse_arguments("a")
 
 
 def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(
@@ -277,28 +237,6 @@ def test_answers_under_other_settings_are_refused(home: BuiltHome):
     home.write({"execution": {"leak_share": 0.4}})
     with pytest.raises(ReplayError, match=r"execution.leak_share is 0.4, and was 0.5"):
         home.toolbox()
-
-
-def test_a_tool_that_has_no_answers_is_unavailable_and_its_index_is_not_built(
-    home: BuiltHome, capsys
-):
-    home.write({"tools": {"WikiSearch": {"is_enabled": True}}})
-    assert "has none of its candidate_calls of round 1" in home.toolbox().unavailable["WikiSearch"]
-    outcome = run_command(capsys, "build", "--dry-run")
-    assert outcome.code == 0, outcome.err
-    assert "would be built first" not in outcome.out
-    assert "WikiSearch is left out" in outcome.out
-
-
-def test_tools_of_a_replay_are_listed_as_such(home: BuiltHome, capsys):
-    assert run_command(capsys, "tools", "list").out.count("replayed") == 3
-
-
-def test_a_folder_that_is_no_home_is_one_paragraph(home: BuiltHome, tmp_path: Path, capsys):
-    home.write({"execution": {"replay": str(tmp_path / "nothing")}})
-    for command in (["build", "--dry-run"], ["tools", "list"]):
-        outcome = run_command(capsys, *command)
-        assert outcome.is_one_paragraph_naming("which is no home", str(tmp_path / "nothing"))
 
 
 def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: BuiltHome):

@@ -1,24 +1,19 @@
 """`toolformer build --rounds`: which round is built and trained when, and what is told of it."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from assets.run import Workspace
-from dagster_project.cli import main
-from dagster_project.commands import console, rounds
+from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from tests.warehouse.rows import SAMPLED, SHARD, frame
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.training.finetuning import RECORD_FILE
-from warehouse.layout import name_in_round
-from warehouse.warehouse import Warehouse
 
 SCHEDULE = """\
 training: {variant: plain}
@@ -87,9 +82,9 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    made = Project(Home(tmp_path))
+def project(home: Home, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = Project(home)
+    home.root.mkdir()
     made.home.settings_file.write_text(SCHEDULE)
     monkeypatch.setattr(rounds, "build_dataset", made.build)
     monkeypatch.setattr(rounds, "train_model", made.train)
@@ -98,18 +93,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return made
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(["build", *arguments])
-        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
-
-    return run_command
-
-
 def test_each_round_is_built_and_trained_behind_the_one_before(project: Project, run):
-    code, out, err = run("--rounds", "3")
+    code, out, err = run("build", "--rounds", "3")
     assert (code, err) == (0, "")
     # The model of the calls, whichever variant the file names: it annotates the next round.
     done = [f"{what} {number}" for number in (1, 2, 3) for what in ("build", "train calls")]
@@ -117,59 +102,32 @@ def test_each_round_is_built_and_trained_behind_the_one_before(project: Project,
     assert out.index("Round 1 of 3") < out.index("Round 3 of 3") < out.index("Rounds")
 
 
-def test_what_is_trained_is_not_trained_again(project: Project, run):
-    assert run("--rounds", "2")[0] == 0
-    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
-    project.done.clear()
-    code, out, _ = run("--rounds", "3")
-    assert code == 0
-    assert project.done == ["build 1", "build 2", "build 3", "train calls 3"]
-    assert out.count("Its model is up to date") == 2
-
-
 @pytest.mark.parametrize("left", [None, "{}"], ids=["lost", "damaged"])
 def test_a_model_without_its_calibration_is_handed_to_training(project: Project, run, left):
-    assert run("--rounds", "2")[0] == 0
+    assert run("build", "--rounds", "2")[0] == 0
     project.done.clear()
     if left is None:
         project.calibration(1).unlink()
     else:
         project.calibration(1).write_text(left)
-    out = run("--rounds", "2", "--dry-run")[1]
+    out = run("build", "--rounds", "2", "--dry-run")[1]
     assert out.count("Its model would be trained on the calls.") == 1
     assert out.count("Its model is up to date.") == 1
     assert project.done == ["plan 1", "plan 2"]
 
     project.done.clear()
-    assert run("--rounds", "2")[0] == 0
+    assert run("build", "--rounds", "2")[0] == 0
     # It trains nothing that is up to date.
     assert project.done == ["build 1", "train calls 1", "build 2"]
 
 
 def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project, run):
     project.failing = {2}
-    code, _, err = run("--rounds", "3")
+    code, _, err = run("build", "--rounds", "3")
     assert code == 1
     assert project.done == ["build 1", "train calls 1", "build 2"]
     assert err.startswith("Error: Round 2 of 3: The training set has 1 texts")
     assert "`--set sampling.round=2`" in err
-
-
-def test_without_a_list_there_is_one_round(project: Project, run):
-    project.home.settings_file.write_text("preset: laptop\n")
-    assert run("--rounds", "1")[0] == 0
-    assert project.done == ["build 1", "train calls 1"]
-    code, _, err = run("--rounds", "2")
-    assert code == 1
-    assert "--rounds 2 is beyond round 1, the last in" in err
-
-
-def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):
-    assert run("--rounds", "2", "--force", "--set", "training.seed=5")[0] == 0
-    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
-    assert {options.force for options in project.options} == {True}
-    assert {options.overrides["training"]["seed"] for options in project.options} == {5}
-    assert run("--rounds", "2", "--shards", "shard-00000")[0] == 2
 
 
 def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: Project, run):
@@ -178,16 +136,16 @@ def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: P
         ("  - {training: {rounds: [1, 2]}}\n", "round 4: training.rounds is [2, 1]"),
     ):
         project.home.settings_file.write_text(SCHEDULE + line)
-        code, _, err = run("--rounds", "4")
+        code, _, err = run("build", "--rounds", "4")
         assert code == 1
         assert message in err
-    assert run("--rounds", "5")[0] == 1
+    assert run("build", "--rounds", "5")[0] == 1
     assert project.done == []
 
 
 def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, run):
     project.unbuilt = {1, 2, 3}
-    code, out, _ = run("--rounds", "3", "--dry-run")
+    code, out, _ = run("build", "--rounds", "3", "--dry-run")
     assert code == 0
     # The second is annotated by a model that is not there yet, the third by the base model.
     assert project.done == ["plan 1", "plan 3"]
@@ -196,45 +154,15 @@ def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, ru
     project.done.clear()
     project.trained, project.unbuilt = {1}, {3}
     project.calibrate(1)
-    out = run("--rounds", "3", "--dry-run")[1]
+    out = run("build", "--rounds", "3", "--dry-run")[1]
     assert project.done == ["plan 1", "plan 2", "plan 3"]
     assert out.count("Its model is up to date.") == 1
     assert out.count("Its model would be trained on the calls.") == 2
 
 
-def test_the_table_has_a_line_for_each_tool_of_each_round(
-    project: Project, run, monkeypatch: pytest.MonkeyPatch
-):
-    warehouse = Warehouse(project.home.warehouse, project.home.database)
-    warehouse.prepare()
-
-    def put(table: str, number: int, *changes: dict) -> None:
-        name = "all" if table == "documents" else name_in_round(number, "Calculator")
-        of_round = {} if table == "documents" else {"round": number}
-        rows = [of_round | change for change in changes]
-        warehouse.replace_partition(table, SHARD, name, frame(table, *rows), metadata={})
-
-    dropped = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.5}
-    dropped |= {"loss_with_result": 2.5}
-    put("documents", 1, {"document_id": "d1"}, {"document_id": "d2"})
-    for number in (1, 2, 3, 4):
-        ids = [{"call_id": f"{number}-{each}"} for each in "ab"]
-        put("document_selection", number, {}, {"document_id": "d2", "is_selected": number > 1})
-        put("candidate_calls", number, *(each | {"position": n} for n, each in enumerate(ids)))
-        put("executed_calls", number, *ids)
-        sampled = ids[0] | SAMPLED
-        put("filtered_calls", number, sampled, ids[1] | (dropped if number == 1 else {}))
-    shown = []
-    monkeypatch.setattr(console, "frame", shown.append)
-    assert run("--rounds", "3")[0] == 0
-    (rows,) = shown
-    assert rows.columns == [
-        *("round", "tool", "texts annotated", "candidates", "executed", "kept", "kept share"),
-        *("chance share", "texts trained on", "perplexity before", "perplexity after"),
-    ]
-    # Rows of a round that is not listed are not shown.
-    assert rows.rows() == [
-        (1, "Calculator", 1, 2, 2, 1, 0.5, 1.0, 40, 20.5, 19.5),
-        (2, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 80, 20.5, 18.5),
-        (3, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 120, 20.5, 17.5),
-    ]
+def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):
+    assert run("build", "--rounds", "2", "--force", "--set", "training.seed=5")[0] == 0
+    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
+    assert {options.force for options in project.options} == {True}
+    assert {options.overrides["training"]["seed"] for options in project.options} == {5}
+    assert run("build", "--rounds", "2", "--shards", "shard-00000")[0] == 2

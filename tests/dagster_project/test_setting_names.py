@@ -108,18 +108,3 @@ def tracked() -> list[str]:
 def test_every_setting_that_is_named_exists():
     found = {name: unknown_names(texts_of(ROOT / name)) for name in tracked()}
     assert {name: names for name, names in found.items() if names} == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Set finetuning.max_tokens lower.", {"finetuning.max_tokens"}),
-        ("Raise training_set.development_share.", {"training_set.development_share"}),
-        ("training.development_share, corpus.windows", {"corpus.windows"}),
-        ("tools.QA.options.passages, tools.QA.options.pages", {"tools.QA.options.pages"}),
-        ("tools.*.filtering_threshold and tools.MT.threshold", {"tools.MT.threshold"}),
-        ("see `tools.running.execution` and docs/tools.md", set()),
-    ],
-)
-def test_names_that_do_not_exist_are_found(text: str, expected: set[str]):
-    assert unknown_names(text) == expected

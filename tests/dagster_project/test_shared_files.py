@@ -237,7 +237,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
 def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:
     one, two = homes
     one.publish(_write(one.precisions / "model.cpu.json", "{}"))
-    with pytest.raises(StoreError, match="has something already"):
+    with pytest.raises(StoreError, match="is not empty"):
         seed(two)
 
 

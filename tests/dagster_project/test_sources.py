@@ -12,26 +12,18 @@ import dagster as dg
 import pytest
 
 from assets.pipeline import PIPELINE
-from dagster_project.cli import main
 from dagster_project.commands import building
-from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import (
     listed_sources,
-    load_settings,
     write_settings_file,
 )
-from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
-from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
-from toolformer.errors import ToolformerError
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.warehouse import Warehouse
@@ -39,26 +31,6 @@ from warehouse.warehouse import Warehouse
 STAGES = PIPELINE.names
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    root = tmp_path / "home"
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return Home(root)
-
-
-@pytest.fixture
-def run(home: Home, capsys: pytest.CaptureFixture[str]):
-    """Runs a command in this process; gives its exit code, output and errors."""
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(list(arguments))
-        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
-
-    return run_command
 
 
 @pytest.fixture
@@ -158,23 +130,6 @@ def test_a_missing_source_costs_nothing_and_is_told(run, home: Home, write):
     assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 
 
-def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, write):
-    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
-    assert run("ingest", str(a))[0] == 0
-    before = active(home)
-    sources_file(home.settings_file).unlink()
-    code, out, _ = run("ingest", str(b))
-    assert code == 0
-    assert f"`toolformer sources remove {a}` removes them" in out
-    assert len(active(home)) == len(before) + 1
-    assert "not listed any more" in run("sources", "list")[1]
-    assert run("sources", "remove", str(a))[0] == 0
-    assert len(active(home)) == 1
-    code, out, _ = run("sources", "remove", str(b))
-    assert (code, active(home)) == (0, [])
-    assert "the next build uses the embedded corpus" in out
-
-
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     run, home: Home, write, monkeypatch: pytest.MonkeyPatch
 ):
@@ -194,20 +149,6 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     home.settings_file.write_text("")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == [str(b)]
-
-
-def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: Home):
-    assert run("ingest", "starter-texts", "--limit", "2")[0] == 0
-    code, _, err = run("sources", "remove", "starter-texts")
-    assert code == 1
-    assert "the only source" in err
-    assert len(active(home)) == 1
-    sources_file(home.settings_file).unlink()
-    code, _, _ = run("sources", "remove", "starter-texts")
-    assert (code, active(home)) == (0, [])
-    settings = load_settings(home.settings_file)
-    assert [source.path for source in settings.corpus.sources] == ["wikipedia-excerpt"]
-    assert settings.corpus.sources[0].shard_size == 10
 
 
 def texts_on_disk(home: Home) -> dict[str, int]:
@@ -298,21 +239,6 @@ def test_a_source_whose_file_changed_keeps_what_is_the_same(run, home: Home, wri
     assert texts_on_disk(home) == before
 
 
-def test_each_partition_of_texts_is_reported_with_its_numbers(run, home: Home, tmp_path: Path):
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"text": "A text."}\n{"text": " "}\n{\n')
-    assert run("ingest", str(file), "--shard-size", "2")[0] == 0
-    with dagster_instance(home) as instance:
-        events = instance.fetch_materializations(dg.AssetKey("documents"), limit=10).records
-        found = {event.partition_key: event.asset_materialization for event in events}
-    assert set(found) == {"shard-00000", "shard-00001"}
-    numbers = {name: value.value for name, value in found["shard-00000"].metadata.items()}
-    assert numbers["dagster/partition_row_count"] == 1
-    assert (numbers["records"], numbers["documents"], numbers["rejected records"]) == (2, 1, 1)
-    assert numbers["rejected: empty_text"] == 1
-    assert "A text." in numbers["preview"]
-
-
 def test_ingests_at_once_lose_nothing(home: Home, write):
     write_settings_file(home.settings_file, preset="laptop")
     empty = write("empty.jsonl", 1)
@@ -335,37 +261,6 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
-def test_an_ingest_with_a_number_out_of_bounds_names_it(run, home: Home, tmp_path: Path):
-    code, _, err = run("ingest", str(tmp_path / "a.jsonl"), "--limit", str(10**400))
-    assert code == 1
-    assert "corpus.sources.0.limit" in err
-    assert "Traceback" not in err
-    assert listed_sources(home.settings_file) == []
-
-
-def test_an_ingest_ends_with_what_is_usable_and_what_is_not(run, home: Home, tmp_path: Path):
-    file = tmp_path / "a.jsonl"
-    lines = ['{"text": "A text."}', '{"text": " "}', "{", '{"text": ""}', '{"text": 3}']
-    file.write_text("\n".join(lines) + "\n")
-    code, out, _ = run("ingest", str(file), "--shard-size", "2")
-    assert code == 0
-    assert out.splitlines()[-1] == (
-        "5 records read, 1 usable, 4 rejected: empty_text 2, invalid_json 1, text_not_a_string 1."
-    )
-    # The second time nothing is read.
-    code, out, _ = run("ingest", str(file))
-    assert (code, "records read" in out) == (0, False)
-
-
-def test_redirects_of_a_dump_are_told_when_it_is_ingested(run, home: Home, tmp_path: Path):
-    file = tmp_path / "frwiki.xml"
-    pages = page_xml("Été", "mot " * 50) + page_xml("Estivale", "#REDIRECT", redirect="Été")
-    file.write_text(DUMP_HEAD + pages + page_xml("Aide", "mot", namespace=12) + "</mediawiki>")
-    code, out, _ = run("ingest", str(file))
-    assert code == 0
-    assert "3 records read, 1 usable, 2 rejected: not_an_article 1, redirect 1." in out
-
-
 def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     run, home: Home, write, tmp_path: Path
 ):
@@ -382,30 +277,6 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
         (shard,) = active(home)
         assert registered(home) == {shard}
     assert Manifest.load(home.sources).entry(shard).source == str(a)
-
-
-def test_rejected_records_are_told_beside_the_statistics(run, home: Home):
-    store = warehouse(home)
-    store.prepare()
-    store.replace_partition("documents", "shard-00000", "all", frame("documents"), metadata={})
-    assert "records read" not in run("stats")[1]
-    rejected = frame("rejected_records", {"reason": "too_long", "source_offset": 7})
-    store.replace_partition("rejected_records", "shard-00000", "all", rejected, metadata={})
-    assert run("stats")[1].startswith("2 records read, 1 usable, 1 rejected: too_long 1 (")
-
-
-def test_a_failing_ingest_leaves_the_list_as_it_was(run, home: Home, write, monkeypatch):
-    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    assert run("ingest", str(b))[0] == 0
-
-    def edited_meanwhile(*_arguments: object, **_settings: object) -> None:
-        home.settings_file.write_text("sampling:\n  seed: 7\n")
-        raise ToolformerError("no luck")
-
-    monkeypatch.setattr("assets.corpus.update_manifest", edited_meanwhile)
-    assert run("ingest", str(a))[0] == 1
-    assert listed_sources(home.settings_file) == [str(b)]
-    assert load_settings(home.settings_file).sampling.seed == 7
 
 
 def test_partitions_that_another_process_registers_meanwhile_are_no_error(
@@ -458,38 +329,6 @@ def test_a_build_goes_on_without_a_missing_source(run, home: Home, write, monkey
     assert asked[1] == ["shard-00000", "shard-00001"]
 
 
-def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
-    run, home: Home, write, monkeypatch
-):
-    asked = without_model(monkeypatch)
-    a = write("a.jsonl", 2)
-    assert run("ingest", str(a))[0] == 0
-    home.settings_file.write_text("corpus: {sources: [{path: /no/such.txt}]}\n")
-    code, out, err = run("build", "--tools", "Calendar")
-    assert code == 1
-    assert "There is no source '/no/such.txt'" in out
-    assert err.startswith("Error: Everything else is built")
-    assert "/no/such.txt" in err
-    assert asked == [["shard-00000"]]
-
-
-def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
-    run, home: Home, write, monkeypatch
-):
-    asked = without_model(monkeypatch)
-    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    assert run("ingest", str(a), str(b))[0] == 0
-    a.unlink()
-    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
-        path.unlink()
-    code, out, err = run("build", "--tools", "Calendar")
-    assert code == 1
-    assert f"There is no source '{a}'" in out
-    assert f"There are no texts of shard-00000 of the source '{a}'" in err
-    assert "toolformer sources remove" in err
-    assert asked == [["shard-00001"]]
-
-
 def test_a_build_of_few_shards_annotates_as_many_of_each_source(
     run, home: Home, write, monkeypatch
 ):
@@ -524,64 +363,6 @@ def test_a_build_of_few_shards_annotates_as_many_of_each_source(
     assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
 
 
-def test_an_index_that_cannot_be_built_is_told_with_the_reason(
-    home: Home, write, monkeypatch, capsys
-):
-    genuine = building.run_job
-
-    def fail(*arguments: object, assets: list[str], **settings: object) -> None:
-        if assets != ["corpus_manifest"]:
-            raise RunFailedError("the dump is not there")
-        genuine(*arguments, assets=assets, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(building, "run_job", fail)
-    home.root.mkdir()
-    home.settings_file.write_text(f"corpus:\n  sources:\n  - path: {write('a.jsonl', 2)}\n")
-    options = RunOptions()
-    with dagster_instance(home) as instance:
-        building.prepare(options, home, options.load_settings(home), instance)
-    assert "the dump is not there" in capsys.readouterr().out
-    named = RunOptions(tools=("WikiSearch",))
-    with (
-        dagster_instance(home) as instance,
-        pytest.raises(RunFailedError, match="the dump is not there"),
-    ):
-        building.prepare(named, home, named.load_settings(home), instance)
-
-
-@pytest.mark.parametrize("tools", [(), ("--tools", "Calendar"), ("--tools", "WikiSearch")])
-def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
-    code, out, err = run("build", "--dry-run", *tools)
-    assert (code, err) == (0, "")
-    assert "starter-texts, records per shard: " in out
-    assert "wikipedia-excerpt" in out
-    assert "model would be converted" in out
-    assert ("Wikipedia index is missing and would be built" in out) == ("Calendar" not in tools)
-    assert not home.root.exists()
-
-
-def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home, monkeypatch):
-    shards = [f"shard-{number:05d}" for number in range(3)]
-    asked: list[tuple[list[str], object]] = []
-    plan = [PlannedPartition(shard, table, "x", "forced") for shard in shards for table in STAGES]
-
-    def run_job(_instance, _job, *, resources, partitions, assets):
-        assert resources["settings"]["force"] is True
-        asked.append((list(partitions), assets))
-        if len(asked) == 1:
-            raise RunFailedError("damaged", [shards[0], shards[2]], ["candidate_calls"])
-        if len(asked) == 2:
-            raise RunFailedError("no memory", [], ["filtered_calls"])
-
-    monkeypatch.setattr(planned_run, "run_job", run_job)
-    with dagster_instance(home) as instance:
-        instance.add_dynamic_partitions("shard", shards)
-        with pytest.raises(RunFailedError, match="damaged\nno memory"):
-            building._build(instance, RunOptions(force=True), home, Settings(), plan, on_ray=False)
-    rest = STAGES[1:]
-    assert asked == [(shards, STAGES), ([shards[0]], rest), ([shards[2]], rest)]
-
-
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
     home, run, monkeypatch
 ):
@@ -603,3 +384,20 @@ def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_
         assert "missing" in out
     (entry,) = Manifest.load(home.sources).active_shards
     assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)
+
+
+def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
+    run, home: Home, write, monkeypatch
+):
+    asked = without_model(monkeypatch)
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b))[0] == 0
+    a.unlink()
+    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
+        path.unlink()
+    code, out, err = run("build", "--tools", "Calendar")
+    assert code == 1
+    assert f"There is no source '{a}'" in out
+    assert f"There are no texts of shard-00000 of the source '{a}'" in err
+    assert "toolformer sources remove" in err
+    assert asked == [["shard-00001"]]

@@ -1,11 +1,10 @@
 """`toolformer tools list`, `try` and `check`."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from dagster_project.cli import main
+from dagster_project.home import Home
 from tests.outside import ECHO
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -14,26 +13,9 @@ pytestmark = pytest.mark.slow
 ECHO_SECTION = "tools:\n  Echo: {class: 'echo_module:Echo'}\n"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home"
-    root.mkdir()
-    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
-    return root
-
-
-@pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str]):
-    """Runs a command in this process; gives exit code, output and errors."""
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main(["tools", *arguments])
-        captured = capsys.readouterr()
-        return int(exited.value.code or 0), captured.out, captured.err
-
-    return run_command
+def write_settings(home: Home, text: str) -> None:
+    home.root.mkdir(exist_ok=True)
+    home.settings_file.write_text(text)
 
 
 def line_of(out: str, name: str) -> str:
@@ -45,8 +27,8 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     outside.module("echo_module")
     outside.module("broken_module", "1 / 0")
     outside.package("echo-tools", {"Echo": "echo_module:Echo", "Broken": "broken_module:Broken"})
-    (home / "toolformer.yaml").write_text("tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
-    code, out, _ = run("list")
+    write_settings(home, "tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
+    code, out, _ = run("tools", "list")
     assert code == 0
     assert "available" in line_of(out, "Echo")
     assert "unavailable" not in line_of(out, "Echo")
@@ -58,7 +40,7 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
 
 
 def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module")
     for arguments, printed in (
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
@@ -70,41 +52,24 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         ),
         (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
-        assert run("try", *arguments) == (0, f"{printed}\n", "")
-
-
-def test_without_a_date_the_calendar_has_the_present_day(run):
-    code, out, _ = run("try", "Calendar")
-    assert code == 0
-    assert out.startswith("[Calendar() -> Today is ")
-
-
-def test_a_call_without_a_result_says_why_and_fails(run):
-    code, out, _ = run("try", "Calculator", "1 / 0")
-    assert (code, out) == (1, "[Calculator(1 / 0) ->] has no result: division_by_zero\n")
-    code, out, _ = run("try", "Calculator", "a[0]")
-    assert code == 1
-    assert out.startswith("no call of Calculator (bracket_in_arguments): ")
-    code, out, _ = run("try", "Calculator", "")
-    assert code == 1
-    assert "empty_arguments" in out
+        assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
 
 
 def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
     for command in ("try", "check"):
         for arguments, message in (
             (["Calulator"], "Did you mean 'Calculator'"),
             (["Echo"], "'nowhere'"),
         ):
-            code, _, err = run(command, *arguments)
+            code, _, err = run("tools", command, *arguments)
             assert code == 1
             assert err.startswith("Error: ")
             assert message in err
-    code, _, err = run("try", "QA", "who")
+    code, _, err = run("tools", "try", "QA", "who")
     assert (code, "unavailable" in err) == (1, True)
-    code, _, err = run("try", "Calendar", "--date", "3 May")
+    code, _, err = run("tools", "try", "Calendar", "--date", "3 May")
     assert (code, "is not a date" in err) == (1, True)
 
 
@@ -112,41 +77,23 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
     ("source", "rule", "passed"),
     [
         ("import os\n\nos.abort()\n", "describes itself", 0),
-        ("import os\n\nos._exit(3)\n", "describes itself", 0),
         (ECHO.replace("return", "import os; os.abort(); return"), "answers within the deadline", 7),
     ],
 )
 def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source, rule, passed):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
+    write_settings(home, ECHO_SECTION)
     outside.module("echo_module", source)
-    code, out, _ = run("check", "Echo")
+    code, out, _ = run("tools", "check", "Echo")
     assert code == 1
     lines = out.splitlines()
     assert lines[passed].startswith(f"failed  {rule}: The process ended (")
     assert lines[-1] == f"{passed} passed, 1 failed, {13 - passed} skipped"
 
 
-def test_an_error_in_a_tool_is_shown_with_its_place(run, home, outside, caplog):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
-    outside.module("echo_module", ECHO.replace("return", "1 / 0\n        return"))
-    code, out, _ = run("check", "Echo")
-    assert code == 1
-    assert "gives 'ZeroDivisionError: division by zero' (echo_module.py:24 in call)." in out
-    assert run("try", "Echo", "word")[0] == 1
-    assert "ZeroDivisionError: division by zero (echo_module.py:24 in call)" in caplog.text
-    outside.module(
-        "echo_module",
-        ECHO.replace("return", "1 / 0\n        return").replace("self.times = times", "1 / 0"),
-    )
-    code, _, err = run("check", "Echo")
-    assert code == 1
-    assert "(echo_module.py:20 in __init__)" in err
-
-
 def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
     outside.module("echo_module", "raise RuntimeError('imported')")
     for command in ("try", "check"):
-        code, _, err = run(command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
+        code, _, err = run("tools", command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
         assert code == 1
         assert "tools.Echo.class = 'echo_module:Echo'" in " ".join(err.split())
         assert "toolformer.yaml alone" in " ".join(err.split())
@@ -155,32 +102,7 @@ def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
 
 @pytest.mark.parametrize("name", ["Calculator", "Calendar", "QA", "MT", "WikiSearch"])
 def test_the_built_in_tools_pass_the_check(run, name):
-    code, out, err = run("check", name)
+    code, out, err = run("tools", "check", name)
     assert code == 0, (out, err)
     assert " 0 failed, " in out.splitlines()[-1]
     assert "garbage is refused" in out
-
-
-def test_a_good_tool_from_outside_passes_the_check(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
-    outside.module("echo_module")
-    code, out, _ = run("check", "Echo")
-    assert code == 0
-    assert out.splitlines()[-1] == "13 passed, 0 failed, 1 skipped"
-
-
-def test_a_broken_tool_fails_the_check_and_says_at_which_rule(run, home, outside):
-    (home / "toolformer.yaml").write_text(ECHO_SECTION)
-    outside.module("echo_module", ECHO.replace("[arguments] *", "[f'[{arguments}]'] *"))
-    code, out, _ = run("check", "Echo")
-    assert code == 1
-    assert out.splitlines()[-1] == "12 passed, 1 failed, 1 skipped"
-    assert "failed  answers survive cleaning: The answer '[" in out
-
-
-def test_the_prompt_of_the_settings_is_the_one_that_is_checked(run, tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_text("Add.\n\nInput: One.\nOutput: [Calculator(1)] 1.\n\nInput: {text}\nOutput:")
-    code, out, _ = run("check", "Calculator", "--set", f"tools.Calculator.prompt={file}")
-    assert code == 1
-    assert "changes its text" in " ".join(out.split())

@@ -58,13 +58,6 @@ def zstandard_window_of_two_gigabytes(folder: Path) -> Path:
 
 
 @_expected("decompression_limit")
-def gzip_of_newlines(folder: Path) -> Path:
-    """512 MB of empty lines in half a megabyte."""
-    newlines = gzip.compress(b"\n" * _MEGABYTE)
-    return _written(folder / "a.jsonl.gz", gzip.compress(_GOOD_LINE), newlines * 512)
-
-
-@_expected("decompression_limit")
 def gzip_of_one_line(folder: Path) -> Path:
     """512 MB without an end of line."""
     line = gzip.compress(b" x" * (_MEGABYTE // 2))
@@ -101,12 +94,6 @@ def empty_objects(folder: Path) -> Path:
 def number_of_a_million_digits(folder: Path) -> Path:
     """A number whose digits take a time that grows with their square."""
     return _written(folder / "a.jsonl", _GOOD_LINE, b'{"text": ', b"9" * 1_000_000, b"}\n")
-
-
-@_expected("too_long")
-def escapes_without_end(folder: Path) -> Path:
-    """6 million characters, each written by six."""
-    return _written(folder / "a.jsonl", _GOOD_LINE, b'{"text": "', b"\\u4e2d" * 6_000_000, b'"}\n')
 
 
 @_expected()
@@ -157,12 +144,6 @@ def nested_elements(folder: Path) -> Path:
 def attribute_without_end(folder: Path) -> Path:
     """An attribute of 100 MB."""
     return _dump(folder, b'<page a="', *[b"x" * _MEGABYTE] * 100)
-
-
-@_expected("damaged_source")
-def comment_without_end(folder: Path) -> Path:
-    """A comment of 100 MB."""
-    return _dump(folder, b"<page><!--", *[b"x" * _MEGABYTE] * 100)
 
 
 @_expected("too_long", "truncated_source")
@@ -250,12 +231,6 @@ def _large_pages(folder: Path) -> Path:
         yield ["x" * (4 * _MEGABYTE)] * 70
 
     return _parquet(folder, groups(), use_dictionary=False, data_page_size=1 << 30)
-
-
-@_expected("decompression_limit")
-def parquet_of_large_pages(folder: Path) -> Path:
-    """A page of 280 MB."""
-    return _large_pages(folder)
 
 
 @_expected("decompression_limit")

@@ -9,8 +9,7 @@ Rows are compared by table, shard and partition, in the order of their key, bit 
 """
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,42 +37,26 @@ class Damage:
     remarks: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(
-            self.lost or self.doubled or self.wrong or self.running or self.locks or self.remarks
-        )
+        return any(getattr(self, each.name) for each in fields(self))
 
-    def add(self, other: "Damage") -> None:
-        """Count another's too."""
-        self.lost += other.lost
-        self.doubled += other.doubled
-        self.wrong += other.wrong
-        self.running += other.running
-        self.locks += other.locks
-        self.remarks += other.remarks
+    def add(self, other: "Damage", name: str = "") -> None:
+        """Count another's too, under a name."""
+        for each in fields(self)[:-1]:
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        self.remarks += [f"{name}: {remark}" if name else remark for remark in other.remarks]
 
 
-def partitions_of(
-    home: FaultyHome,
-) -> dict[Address, "pl.DataFrame"]:
-    """The rows of every partition, by table, shard and partition."""
-    from warehouse.schema import tables
-    from warehouse.warehouse import Warehouse
+def partitions_of(home: FaultyHome) -> dict[Address, "pl.DataFrame"]:
+    """The rows of every partition, without what depends on the process."""
+    from warehouse.schema import table_schema, tables
 
-    warehouse = Warehouse(home.home.warehouse, home.home.database)
     found = {}
     for table in tables():
-        for info in warehouse.partitions(table):
-            rows = comparable(table, warehouse.read_partition(table, info.shard, info.name))
-            found[table, info.shard, info.name] = rows
+        for info in home.warehouse.partitions(table):
+            rows = home.warehouse.read_partition(table, info.shard, info.name)
+            rows = rows.sort(table_schema(table).primary_key)
+            found[table, info.shard, info.name] = rows.drop(PROCESS_DEPENDENT.get(table, ()))
     return found
-
-
-def comparable(table: str, rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Rows in the order of their key, without what depends on the process."""
-    from warehouse.schema import table_schema
-
-    ordered = rows.sort(table_schema(table).primary_key)
-    return ordered.drop(PROCESS_DEPENDENT.get(table, ()))
 
 
 def damage_of_rows(
@@ -82,101 +65,64 @@ def damage_of_rows(
     """Rows that are missing, twice there, or other ones."""
     damage = Damage()
     for address in sorted({*found, *expected}):
-        place = "/".join(address)
+        place = f"partition {'/'.join(address)}"
         if address not in found:
-            damage.lost += expected[address].height
-            damage.remarks.append(f"partition {place} is missing")
+            damage.add(Damage(lost=expected[address].height, remarks=["is missing"]), place)
         elif address not in expected:
-            damage.wrong += found[address].height
-            damage.remarks.append(f"partition {place} should not be there")
-        else:
-            damage.add(_damage_of_partition(place, address[0], found[address], expected[address]))
+            damage.add(Damage(wrong=found[address].height, remarks=["is one too many"]), place)
+        elif not found[address].equals(expected[address], null_equal=True):
+            damage.add(_damage_of_partition(address[0], found[address], expected[address]), place)
     return damage
 
 
-def _damage_of_partition(
-    place: str, table: str, found: "pl.DataFrame", expected: "pl.DataFrame"
-) -> Damage:
+def _damage_of_partition(table: str, found: "pl.DataFrame", expected: "pl.DataFrame") -> Damage:
     from warehouse.schema import table_schema
 
-    if found.equals(expected, null_equal=True):
-        return Damage()
     key = [name for name in table_schema(table).primary_key if name in expected.columns]
-    damage = Damage(
-        lost=expected.join(found, on=key, how="anti").height,
-        doubled=found.height - found.select(key).unique().height,
+    lost = expected.join(found, on=key, how="anti").height
+    doubled = found.height - found.select(key).unique().height
+    theirs = {row.select(key).row(0): row for row in expected.iter_slices(1)}
+    others = sum(
+        not row.equals(theirs.get(row.select(key).row(0), row.clear()), null_equal=True)
+        for row in found.iter_slices(1)
     )
-    new = found.join(expected, on=key, how="anti").height
-    theirs = {row[:1]: row[1] for row in _by_key(expected, key)}
-    changed = sum(theirs.get(row[:1], row[1]) != row[1] for row in _by_key(found, key))
-    damage.wrong = new + changed
-    damage.remarks.append(
-        f"partition {place}: {damage.lost} rows lost, {damage.doubled} doubled, {new} new, "
-        f"{changed} changed"
-    )
-    return damage
-
-
-def _by_key(rows: "pl.DataFrame", key: list[str]) -> Iterable[tuple[str, str]]:
-    for row in rows.iter_rows(named=True):
-        yield repr([row[name] for name in key]), repr(row)
+    told = f"{lost} rows lost, {doubled} doubled, {others} new or changed"
+    return Damage(lost=lost, doubled=doubled, wrong=others, remarks=[told])
 
 
 def damage_of_files(home: FaultyHome, expected: FaultyHome) -> Damage:
     """Files that are no partitions: manifest, settings, weights of models."""
-    damage = Damage()
-    for name, read in (
-        ("manifest", _manifest),
-        ("settings", _settings),
-        ("weights", _weights),
-    ):
-        found, wanted = read(home), read(expected)
-        if found != wanted:
-            damage.wrong += 1
-            differing = sorted(
-                place for place in {*found, *wanted} if found.get(place) != wanted.get(place)
-            )
-            damage.remarks.append(f"{name}: {', '.join(differing[:5])} differ")
-    return damage
+    found, wanted = _files(home), _files(expected)
+    differing = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
+    return Damage(wrong=len(differing), remarks=[f"{name} differs" for name in differing[:5]])
 
 
-def _manifest(home: FaultyHome) -> dict[str, object]:
-    from dataclasses import asdict
-
-    from toolformer.sources.manifest import Manifest
-
-    shards = Manifest.load(home.home.sources).active_shards
-    return {entry.key: asdict(entry) for entry in shards}
-
-
-def _settings(home: FaultyHome) -> dict[str, object]:
+def _files(home: FaultyHome) -> dict[str, object]:
     from ruamel.yaml import YAML
+    from safetensors import safe_open
 
     from dagster_project.settings.source_file import added_sources
+    from toolformer.sources.manifest import Manifest
 
     file = home.home.settings_file
-    return {
+    found: dict[str, object] = {
         "toolformer.yaml": YAML(typ="safe").load(file.read_text()),
         "sources.yaml": added_sources(file),
     }
-
-
-def _weights(home: FaultyHome) -> dict[str, object]:
-    from safetensors import safe_open
-
-    weights: dict[str, object] = {}
-    for file in home.home.models.glob("*/*.safetensors"):
-        with safe_open(file, framework="np") as tensors:
+    for entry in Manifest.load(home.home.sources).active_shards:
+        found[f"shard {entry.key} of the manifest"] = asdict(entry)
+    for weights in home.home.models.glob("*/*.safetensors"):
+        with safe_open(weights, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118
-                weights[f"{file.parent.name}/{name}"] = tensors.get_tensor(name).tobytes()
-    return weights
+                found[f"{weights.parent.name}/{name}"] = tensors.get_tensor(name).tobytes()
+    return found
 
 
 def damage_of_leftovers(home: FaultyHome) -> Damage:
     """Temporary files, checkpoints, held locks, living processes, unfinished runs."""
     from toolformer.sources.ingestion import STAGED
 
-    damage = Damage()
+    damage = damage_of_the_living(home)
     left = [path for path in home.root.rglob("*.tmp") if path.exists()]
     left += [path for path in home.home.checkpoints.rglob("*") if path.is_file()]
     left += list((home.root / "locks").glob("process-*"))
@@ -184,17 +130,18 @@ def damage_of_leftovers(home: FaultyHome) -> Damage:
     if left:
         named = ", ".join(str(path.relative_to(home.root)) for path in sorted(left)[:3])
         damage.remarks.append(f"{len(left)} files left over: {named}")
-    held = held_locks(home)
-    damage.locks = len(held)
-    damage.remarks += [f"lock {name} is held" for name in held]
-    running = processes_of(home)
-    damage.running = len(running)
-    damage.remarks += [f"process {number} still runs" for number in running]
-    unfinished = unfinished_runs(home)
-    damage.running += unfinished
-    if unfinished:
-        damage.remarks.append(f"Dagster shows {unfinished} unfinished runs")
+    if unfinished := unfinished_runs(home):
+        told = [f"Dagster shows {unfinished} unfinished runs"]
+        damage.add(Damage(running=unfinished, remarks=told))
     return damage
+
+
+def damage_of_the_living(home: FaultyHome) -> Damage:
+    """Held locks and living processes."""
+    held, running = held_locks(home), processes_of(home)
+    told = [f"lock {name} is held" for name in held]
+    told += [f"process {number} still runs" for number in running]
+    return Damage(locks=len(held), running=len(running), remarks=told)
 
 
 def held_locks(home: FaultyHome) -> list[str]:
@@ -203,13 +150,11 @@ def held_locks(home: FaultyHome) -> list[str]:
 
     held = []
     for file in sorted(home.root.glob("*/*.lock")):
-        lock = FileLock(file)
         try:
-            lock.acquire(timeout=0)
+            with FileLock(file).acquire(timeout=0):
+                pass
         except Timeout:
             held.append(file.name)
-        else:
-            lock.release()
     return held
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from tests.faults.comparison import Damage, damage_of_rows, partitions_of
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event, drawn, striking
-from tests.faults.report import Outcome
-from tests.faults.tries import Try, repeat, told_plainly, try_all
+from tests.faults.tries import Outcome, Try, repeat, told_plainly, try_all
 from tests.faults.undisturbed import Stage, Workshop
 
 # How often each command meets a full disk, and where: shares of what it writes in all.
@@ -40,7 +39,7 @@ def _small_disks(workshop: Workshop) -> list[Outcome]:
         with _mounted(workshop.place("probe")):
             pass
     except (OSError, subprocess.CalledProcessError) as error:
-        return [Outcome(fault, not_run=f"needs the right to mount a tmpfs ({error})")]
+        return [Outcome(fault, notes=[f"not run: needs the right to mount a tmpfs ({error})"])]
     tries = []
     for command, count in {"build": 1}.items() if workshop.is_short else _PLACES.items():
         stage = workshop.stages[command]
@@ -49,13 +48,8 @@ def _small_disks(workshop: Workshop) -> list[Outcome]:
             # One in each stretch of the command, so that early and late writes are both met.
             share = (number + chance.random() * 0.9) / count
             name = f"disk-{command}-{number}"
-            tries.append(
-                Try(
-                    fault,
-                    f"{command}, full after {share:.0%} of its bytes",
-                    partial(_fill, workshop, name, stage, share),
-                )
-            )
+            told = f"{command}, full after {share:.0%} of its bytes"
+            tries.append(Try(fault, told, partial(_fill, workshop, name, stage, share)))
     return try_all(tries)
 
 
@@ -78,26 +72,19 @@ def _told_and_kept(done: Done, home: FaultyHome, stage: Stage) -> Damage:
     damage = told_plainly(done)
     before = partitions_of(stage.before)
     found = partitions_of(home)
-    kept = damage_of_rows(
-        {address: found[address] for address in before if address in found}, before
-    )
-    kept.remarks = [f"on the full disk: {remark}" for remark in kept.remarks]
-    damage.add(kept)
+    kept = {address: found[address] for address in before if address in found}
+    damage.add(damage_of_rows(kept, before), "on the full disk")
     return damage
 
 
 def _refusals(workshop: Workshop) -> list[Try]:
     tries = []
     for command, (areas, count) in _REFUSALS.items():
-        if workshop.is_short and command != "ingest":
-            continue
+        if workshop.is_short:
+            count = int(command == "ingest")
         stage = workshop.stages[command]
-        events = drawn(
-            stage.events,
-            f"open {areas}",
-            1 if workshop.is_short else count,
-            workshop.chance(f"refusal {command}"),
-        )
+        chance = workshop.chance(f"refusal {command}")
+        events = drawn(stage.events, f"open {areas}", count, chance)
         tries += [
             Try(
                 "full disk: refused writes",
@@ -140,12 +127,7 @@ def _mounted(folder: Path) -> Iterator[None]:
 
 
 def _leave_free(ballast: Path, free: int) -> None:
-    size = max(shutil.disk_usage(ballast.parent).free - free, 0)
-    with ballast.open("wb") as file:
-        block = bytes(2**20)
-        for _ in range(size // len(block)):
-            file.write(block)
-        file.write(bytes(size % len(block)))
+    ballast.write_bytes(bytes(max(shutil.disk_usage(ballast.parent).free - free, 0)))
 
 
 def _bytes_of(home: FaultyHome) -> int:

@@ -11,7 +11,6 @@ from assets.inputs import merged_part
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from tests.faults.comparison import Address, Damage, partitions_of
 from tests.faults.home import FaultyHome
-from warehouse.warehouse import Warehouse
 
 _MERGED_CALLS = merged_part("filtered_calls", "")
 
@@ -33,9 +32,8 @@ def damage_of_fingerprints(
     known: dict[tuple[Address, str | None], list] = {}
     for reference in references:
         for address, rows in partitions_of(reference).items():
-            known.setdefault((address, _stored(reference, address).get(FINGERPRINT)), []).append(
-                rows
-            )
+            fingerprint = _stored(reference, address).get(FINGERPRINT)
+            known.setdefault((address, fingerprint), []).append(rows)
     damage = Damage()
     for address, rows in partitions_of(home).items():
         stored = _stored(home, address)
@@ -75,5 +73,4 @@ def _damage_of_merge(address: Address, rows, parts: dict[str, str], known: dict)
 
 
 def _stored(home: FaultyHome, address: Address) -> dict[str, str]:
-    found = Warehouse(home.home.warehouse, home.home.database).partition_metadata(*address)
-    return found or {}
+    return home.warehouse.partition_metadata(*address) or {}

@@ -7,21 +7,18 @@ flipped a few times in a copy of the home, and commands that must read it are ru
 import json
 import random
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.comparison import Damage, damage_of_leftovers, damage_of_rows, partitions_of
 from tests.faults.fingerprints import damage_of_fingerprints
-from tests.faults.home import Done, FaultyHome
+from tests.faults.home import FaultyHome
 from tests.faults.injection import drawn
 from tests.faults.kills import killed
-from tests.faults.report import Outcome
-from tests.faults.tries import Try, last_words, try_all
+from tests.faults.tries import Outcome, Try, try_all
 from tests.faults.undisturbed import Workshop
 from warehouse.schema import tables
 
@@ -37,37 +34,22 @@ _FULL_CHECK = ("doctor", "--full", "--json")
 _QUICK_CHECK = ("doctor", "--json")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of file.
-
-    Attributes:
-        name: for the report.
-        pattern: of its files, below the home.
-        commands: that read it, run one after the other with the file flipped.
-        count: of flips.
-        may_change: a flip may lead to other rows with other fingerprints, which name the change.
-    """
-
-    name: str
-    pattern: str
-    commands: Sequence[Sequence[str]]
-    count: int = 2
-    may_change: bool = False
-
-
 _BUILD_AGAIN = (("build", "--force"),)
-_KINDS = (
-    Kind("manifest", "sources/manifest.json", _BUILD_AGAIN, 3),
-    Kind("settings", "toolformer.yaml", (("build",),), 3, may_change=True),
-    # Other weights are another model, and its rows have other fingerprints.
-    Kind("base model", "own/model/*.safetensors", _BUILD_AGAIN, 2, may_change=True),
-    Kind("finetuned model", "models/*/*.safetensors", (("evaluate", "--force"),), 2),
-    Kind("finetuned model's files", "models/*/*.json", (("evaluate", "--force"),), 3),
-    Kind("tool cache", "cache/tool_results/*", _BUILD_AGAIN, 3),
-    Kind("database for people", "warehouse.duckdb*", (("build",), ("stats",))),
-    Kind("Dagster's storage", "dagster/**/*.db", (("build",),), 3),
-)
+_EVALUATE_AGAIN = (("evaluate", "--force"),)
+# The files of a kind, the commands that read them, run one after the other with one file flipped,
+# and how many flips.
+_KINDS: dict[str, tuple[str, Sequence[Sequence[str]], int]] = {
+    "manifest": ("sources/manifest.json", _BUILD_AGAIN, 3),
+    "settings": ("toolformer.yaml", (("build",),), 3),
+    "base model": ("own/model/*.safetensors", _BUILD_AGAIN, 2),
+    "finetuned model": ("models/*/*.safetensors", _EVALUATE_AGAIN, 2),
+    "finetuned model's files": ("models/*/*.json", _EVALUATE_AGAIN, 3),
+    "tool cache": ("cache/tool_results/*", _BUILD_AGAIN, 3),
+    "database for people": ("warehouse.duckdb*", (("build",), ("stats",)), 2),
+    "Dagster's storage": ("dagster/**/*.db", (("build",),), 3),
+}
+# Other settings and other weights may lead to other rows with other fingerprints, which name them.
+_MAY_CHANGE = ("settings", "base model")
 
 
 def flip_bits(workshop: Workshop) -> list[Outcome]:
@@ -75,9 +57,9 @@ def flip_bits(workshop: Workshop) -> list[Outcome]:
     outcomes = [_flip_partitions(workshop)]
     if not workshop.is_short:
         tries = [
-            Try(f"flip: {kind.name}", str(number), partial(_flip_file, workshop, kind, number))
-            for kind in _KINDS
-            for number in range(kind.count)
+            Try(f"flip: {kind}", str(number), partial(_flip_file, workshop, kind, number))
+            for kind, (_, _, count) in _KINDS.items()
+            for number in range(count)
         ]
         tries += [
             Try("flip: checkpoints", str(number), partial(_flip_checkpoints, workshop, number))
@@ -98,13 +80,9 @@ def flip(file: Path, chance: random.Random) -> str:
 
 def _flip_partitions(workshop: Workshop) -> Outcome:
     """Through both ways that rows are read: one partition, and a query."""
-    from warehouse.warehouse import Warehouse
-
-    began = time.monotonic()
     outcome = Outcome("flip: partitions")
     chance = workshop.chance("flip partitions")
-    home = workshop.finished.copy(workshop.place("flips"))
-    warehouse = Warehouse(home.home.warehouse, home.home.database)
+    warehouse = workshop.finished.copy(workshop.place("flips")).warehouse
     listed = [partitions for table in tables() if (partitions := warehouse.partitions(table))]
     noticed = 0
     for number in range(_FEW_FLIPS_OF_PARTITIONS if workshop.is_short else _FLIPS_OF_PARTITIONS):
@@ -115,11 +93,10 @@ def _flip_partitions(workshop: Workshop) -> Outcome:
         place = flip(info.path, chance)
         damage, was_noticed = damage_of_reading(warehouse, info, before)
         noticed += was_noticed
-        outcome.add(f"{info.path.relative_to(warehouse.folder)}, {place}", damage)
+        outcome.tried += 1
+        outcome.damage.add(damage, f"{info.path.relative_to(warehouse.folder)}, {place}")
         info.path.write_bytes(original)
     outcome.notes.append(f"{noticed} of {outcome.tried} were noticed")
-    outcome.seconds = time.monotonic() - began
-    shutil.rmtree(home.root)
     return outcome
 
 
@@ -160,31 +137,26 @@ def damage_of_reading(
     return damage, was_noticed
 
 
-def _flip_file(workshop: Workshop, kind: Kind, number: int) -> Damage:
-    name = f"flip-{kind.name}-{number}".replace(" ", "-").replace("'", "")
+def _flip_file(workshop: Workshop, kind: str, number: int) -> Damage:
+    name = f"flip-{kind}-{number}".replace(" ", "-").replace("'", "")
+    pattern, commands, _ = _KINDS[kind]
     chance = workshop.chance(name)
     home = _with_own_model(workshop, workshop.place(name))
-    file = chance.choice(sorted(path for path in home.root.glob(kind.pattern) if path.is_file()))
+    file = chance.choice(sorted(path for path in home.root.glob(pattern) if path.is_file()))
     place = f"{file.relative_to(home.root)}, {flip(file, chance)}"
     # The check first: commands may repair on their way.
     is_named = _is_noticed(home, file)
     damage = Damage()
-    failed: Done | None = None
-    for command in kind.commands:
+    for command in commands:
         done = home.run(*command)
         if done.has_traceback:
-            damage.remarks.append(f"{place}: {' '.join(command)}: {last_words(done)}")
+            damage.remarks.append(f"{place}: {' '.join(command)}: {done.last_words}")
         if done.code:
-            failed = done
-            break
-    silent = damage_of_fingerprints(
-        home, [workshop.finished], may_be_unknown=tables() if kind.may_change else ()
-    )
-    if failed is None and silent and not is_named:
-        silent.remarks = [f"{place}: {remark}" for remark in silent.remarks]
-        damage.add(silent)
-    if not damage:
-        shutil.rmtree(home.root)
+            return damage
+    if not is_named:
+        unknown = tables() if kind in _MAY_CHANGE else ()
+        silent = damage_of_fingerprints(home, [workshop.finished], may_be_unknown=unknown)
+        damage.add(silent, place)
     return damage
 
 
@@ -231,10 +203,9 @@ def _flip_checkpoints(workshop: Workshop, number: int) -> Damage:
         flip(file, chance)
     done = home.run(*stage.arguments)
     if done.has_traceback:
-        damage.remarks.append(f"killed at {event}, {len(files)} flips: {last_words(done)}")
+        damage.remarks.append(f"killed at {event}, {len(files)} flips: {done.last_words}")
     if not done.code:
         other = damage_of_rows(partitions_of(home), partitions_of(stage.after))
-        other.remarks = [f"killed at {event}, {len(files)} flips: {each}" for each in other.remarks]
-        damage.add(other)
+        damage.add(other, f"killed at {event}, {len(files)} flips")
         damage.add(damage_of_leftovers(home))
     return damage

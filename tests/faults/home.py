@@ -10,14 +10,18 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster_project.home import Home
+
+if TYPE_CHECKING:
+    from warehouse.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")
@@ -53,6 +57,11 @@ class Done:
         """Whether the user saw the inside of the program."""
         return bool(_STACK.search(self.output))
 
+    @property
+    def last_words(self) -> str:
+        """The end of the output, on one line."""
+        return " ".join(self.output.split())[-800:]
+
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
@@ -86,12 +95,18 @@ class FaultyHome:
     """A home, and the commands that are run in it."""
 
     root: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
         """Its folders."""
         return Home(self.root)
+
+    @property
+    def warehouse(self) -> "Warehouse":
+        """Its tables."""
+        from warehouse.warehouse import Warehouse
+
+        return Warehouse(self.home.warehouse, self.home.database)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `toolformer.yaml`."""
@@ -105,7 +120,7 @@ class FaultyHome:
         """Start a command in a session of its own; its outputs come as one text."""
         return subprocess.Popen(
             [sys.executable, "-m", "dagster_project.cli", *arguments],
-            env={**environment_of(self.root), **self.environment, **(extra or {})},
+            env={**environment_of(self.root), **(extra or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -119,13 +134,11 @@ class FaultyHome:
     def copy(self, root: Path) -> "FaultyHome":
         """The same home in another place, where nothing runs."""
         shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("locks"))
-        return FaultyHome(root, self.environment)
+        return FaultyHome(root)
 
 
 def finish(process: subprocess.Popen) -> Done:
     """Wait for a command; one that takes too long is killed with all it started."""
-    import signal
-
     try:
         output, _ = process.communicate(timeout=TIME_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,16 +1,13 @@
 """Commands killed at events: the repeat must end with the rows of an undisturbed run."""
 
-import shutil
 import time
 from functools import partial
-from pathlib import Path
 
-from tests.faults.comparison import Damage, held_locks, processes_of
-from tests.faults.home import FaultyHome
+from tests.faults.comparison import Damage, damage_of_the_living, processes_of
+from tests.faults.home import FaultyHome, settings_of
 from tests.faults.injection import Event, drawn, striking
-from tests.faults.report import Outcome
-from tests.faults.tries import Try, last_words, repeat, try_all
-from tests.faults.undisturbed import Stage, Workshop
+from tests.faults.tries import Outcome, Try, repeat, try_all
+from tests.faults.undisturbed import Stage, Workshop, observed
 
 _MOMENTS = "(open|written|before rename|after rename|remove) "
 # Command, areas of the home, and kills: in all and in the short form.
@@ -36,20 +33,27 @@ def kill_commands(workshop: Workshop) -> list[Outcome]:
     """Kill, repeat and compare; one outcome for each stage of the pipeline."""
     tries: list[Try] = []
     for name, command, areas, count, few in _PLAN:
-        tries += kills_of(
-            workshop,
-            workshop.stages[command],
-            name,
-            areas,
-            few if workshop.is_short else count,
-        )
-    outcomes = try_all(tries)
-    if not Path("/proc/self/environ").exists():
-        outcomes.append(Outcome("processes left running", not_run="they are looked for in /proc"))
-    return outcomes
+        count = few if workshop.is_short else count
+        tries += _kills_of(workshop, workshop.stages[command], name, areas, count)
+    return try_all(tries)
 
 
-def kills_of(workshop: Workshop, stage: Stage, name: str, areas: str, count: int) -> list[Try]:
+def kill_search(workshop: Workshop) -> list[Outcome]:
+    """Kill builds that make the Wikipedia index or read it, in Java; not in the short form."""
+    if workshop.is_short:
+        return []
+    before = workshop.stages["ingest"].after.copy(workshop.place("search-before"))
+    before.write_settings(settings_of(workshop.ingredients, with_search=True))
+    stage = observed("search", ("build", "--tools", "WikiSearch"), before, workshop.folder)
+    return try_all(
+        [
+            *_kills_of(workshop, stage, "Wikipedia index", "indexes.*", 3),
+            *_kills_of(workshop, stage, "WikiSearch's calls", "warehouse/executed_calls", 1),
+        ]
+    )
+
+
+def _kills_of(workshop: Workshop, stage: Stage, name: str, areas: str, count: int) -> list[Try]:
     """Tries at events in some areas of the home, drawn by the seed."""
     chance = workshop.chance(f"kill {name}")
     return [
@@ -66,39 +70,19 @@ def _kill(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage:
     home = stage.before.copy(workshop.place(name))
     damage = killed(home, stage, event)
     damage.add(repeat(home, stage))
-    if not damage:
-        shutil.rmtree(home.root)
     return damage
 
 
 def killed(home: FaultyHome, stage: Stage, event: Event) -> Damage:
-    """Kill a command at an event; what is left of it right after."""
+    """Kill a command at an event; right after it nobody runs, and all locks are free."""
     struck = home.root.with_name(f"{home.root.name}.struck")
     done = home.run(*stage.arguments, extra=striking("kill", home.root, event, struck))
     damage = Damage()
     if not struck.exists():
-        damage.remarks.append(f"the event did not come; exit code {done.code}: {last_words(done)}")
-    damage.add(_damage_of_the_dead(home))
-    return damage
-
-
-def _damage_of_the_dead(home: FaultyHome) -> Damage:
-    """Right after a kill nobody runs, and the kernel has freed every lock."""
-    damage = Damage()
-    running = _outlive(home)
-    damage.running = len(running)
-    damage.remarks += [f"after the kill process {each} runs" for each in running]
-    held = held_locks(home)
-    damage.locks = len(held)
-    damage.remarks += [f"after the kill lock {name} is held" for name in held]
-    return damage
-
-
-def _outlive(home: FaultyHome) -> list[int]:
-    """Processes that have not ended some seconds after the kill; workers notice it by a pipe."""
-    for _ in range(50):
-        running = processes_of(home)
-        if not running:
-            return []
+        damage.remarks.append(f"the event did not come; code {done.code}: {done.last_words}")
+    # Workers notice it by a pipe.
+    patience = time.monotonic() + 5
+    while processes_of(home) and time.monotonic() < patience:
         time.sleep(0.1)
-    return running
+    damage.add(damage_of_the_living(home), "after the kill")
+    return damage

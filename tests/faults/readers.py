@@ -1,22 +1,17 @@
-"""Readers of a home while others write: `python -m tests.faults.readers WHOSE ROOT STOP REPORT`.
+"""Readers of a home while others write.
 
 `ours` asks through the warehouse; `duckdb` opens warehouse.duckdb as people do. Each counts rows
-and keys of every table again and again until the file STOP is there, and then writes to REPORT.
+and keys of every table again and again.
 """
 
-import json
-import subprocess
-import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 
 from tests.faults.comparison import Damage
-from tests.faults.home import REPOSITORY, FaultyHome, environment_of
+from tests.faults.home import FaultyHome
 
 OURS, PLAIN = "ours", "duckdb"
 _PAUSE_SECONDS = 0.05
@@ -36,106 +31,64 @@ class ReaderReport:
     disagreements: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
-    def damage(self, whose: str) -> Damage:
+    def damage(self) -> Damage:
         """Of a reader that must always get a right answer."""
-        damage = Damage(doubled=len(self.disagreements))
-        damage.remarks += [f"{whose} reader: {each}" for each in self.disagreements[:3]]
-        damage.remarks += [f"{whose} reader, {n} times: {text}" for text, n in self.errors.items()]
-        if not self.reads:
-            damage.remarks.append(f"{whose} reader: no answer at all")
-        return damage
+        told = self.disagreements[:3] + [f"{n} times {text}" for text, n in self.errors.items()]
+        told += [] if self.reads else ["no answer at all"]
+        return Damage(doubled=len(self.disagreements), remarks=told)
 
 
 @contextmanager
 def reading(home: FaultyHome) -> Iterator[dict[str, ReaderReport]]:
-    """Two readers while the block runs; their reports are there after it."""
-    reports: dict[str, ReaderReport] = {}
-    stop = home.root.with_name(f"{home.root.name}.stop")
-    files = {whose: stop.with_suffix(f".{whose}.json") for whose in (OURS, PLAIN)}
+    """Two readers while the block runs; their reports are whole after it."""
+    reports = {OURS: ReaderReport(), PLAIN: ReaderReport()}
+    stop = threading.Event()
     readers = [
-        subprocess.Popen(
-            [sys.executable, "-m", __name__, whose, str(home.root), str(stop), str(file)],
-            env=environment_of(home.root),
-            cwd=REPOSITORY,
-        )
-        for whose, file in files.items()
+        threading.Thread(target=_read_on, args=(ask, home, reports[whose], stop))
+        for whose, ask in ((OURS, _ask_ours), (PLAIN, _ask_plainly))
     ]
+    for reader in readers:
+        reader.start()
     try:
         yield reports
     finally:
-        stop.touch()
+        stop.set()
         for reader in readers:
-            reader.wait(timeout=60)
-    for whose, file in files.items():
-        stored = json.loads(file.read_text()) if file.exists() else {}
-        errors = Counter(stored.pop("errors", {"the reader died": 1}))
-        reports[whose] = ReaderReport(**stored, errors=errors)
+            reader.join()
 
 
-def _read_on(whose: str, root: Path, stop: Path, file: Path) -> None:
-    from warehouse.schema import tables
-
-    ask = _ask_ours if whose == OURS else _ask_plainly
-    report = ReaderReport()
-    questions = {
-        name: f"select count(*) as n, count(distinct ({', '.join(_quoted(schema.primary_key))})) "
-        f"as keys from {name}"
-        for name, schema in tables().items()
-    }
-    while not stop.exists():
-        for table, question in questions.items():
-            _ask_once(report, table, partial(ask, root, question))
-        time.sleep(_PAUSE_SECONDS)
-    file.write_text(
-        json.dumps(
-            {
-                "reads": report.reads,
-                "disagreements": report.disagreements,
-                "errors": report.errors,
-            }
-        )
-    )
-
-
-def _ask_once(report: ReaderReport, table: str, ask: Callable[[], tuple[int, int]]) -> None:
+def _read_on(
+    ask: Callable[[FaultyHome, str], tuple[int, int]],
+    home: FaultyHome,
+    report: ReaderReport,
+    stop: threading.Event,
+) -> None:
     import duckdb
 
     from warehouse.errors import WarehouseError
+    from warehouse.schema import tables
 
-    try:
-        rows, keys = ask()
-    except (WarehouseError, duckdb.Error, OSError) as error:
-        first_line = str(error).splitlines()[0][:160]
-        report.errors[f"{table}: {type(error).__name__}: {first_line}"] += 1
-        return
-    report.reads += 1
-    if rows != keys:
-        report.disagreements.append(f"{table} has {rows} rows and {keys} keys")
-
-
-def _ask_ours(root: Path, question: str) -> tuple[int, int]:
-    from dagster_project.home import Home
-    from warehouse.warehouse import Warehouse
-
-    home = Home(root)
-    rows, keys = Warehouse(home.warehouse, home.database).query(question).row(0)
-    return rows, keys
+    while not stop.wait(_PAUSE_SECONDS):
+        for table, schema in tables().items():
+            key = ", ".join(f'"{name}"' for name in schema.primary_key)
+            question = f"select count(*) as n, count(distinct ({key})) as keys from {table}"
+            try:
+                rows, keys = ask(home, question)
+            except (WarehouseError, duckdb.Error, OSError) as error:
+                first_line = str(error).splitlines()[0][:160]
+                report.errors[f"{table}: {type(error).__name__}: {first_line}"] += 1
+                continue
+            report.reads += 1
+            if rows != keys:
+                report.disagreements.append(f"{table} has {rows} rows and {keys} keys")
 
 
-def _ask_plainly(root: Path, question: str) -> tuple[int, int]:
+def _ask_ours(home: FaultyHome, question: str) -> tuple[int, int]:
+    return home.warehouse.query(question).row(0)  # pyright: ignore[reportReturnType]
+
+
+def _ask_plainly(home: FaultyHome, question: str) -> tuple[int, int]:
     import duckdb
 
-    from dagster_project.home import Home
-
-    with duckdb.connect(str(Home(root).database), read_only=True) as connection:
-        answer = connection.execute(question).fetchone()
-    assert answer is not None
-    return answer
-
-
-def _quoted(names: tuple[str, ...]) -> list[str]:
-    return [f'"{name}"' for name in names]
-
-
-if __name__ == "__main__":
-    _read_on(sys.argv[1], *map(Path, sys.argv[2:]))
+    with duckdb.connect(str(home.home.database), read_only=True) as connection:
+        return connection.sql(question).fetchall()[0]

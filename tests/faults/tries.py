@@ -1,29 +1,33 @@
-"""Tries of faults, several at a time; each works in a home of its own."""
+"""Tries of faults, two at a time, each in a home of its own; and the table of what came of them."""
 
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import Done, FaultyHome
-from tests.faults.report import Outcome
 from tests.faults.undisturbed import Stage
 
 AT_ONCE = 2
-_WORDS_SHOWN = 800
+_MAX_REMARKS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One try of a fault.
+@dataclass(slots=True)
+class Outcome:
+    """One kind of fault: how often it was tried, and the damage of all tries together."""
 
-    Attributes:
-        fault: what it counts for.
-        name: of this try.
-        act: does it and tells the damage.
-    """
+    fault: str
+    tried: int = 0
+    damage: Damage = field(default_factory=Damage)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Try(NamedTuple):
+    """One try of a fault, under a name of its own; `act` does it and tells the damage."""
 
     fault: str
     name: str
@@ -34,23 +38,23 @@ def try_all(tries: Sequence[Try]) -> list[Outcome]:
     """Run them; one outcome for each fault."""
     outcomes = {each.fault: Outcome(each.fault) for each in tries}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(_timed, each) for each in tries]
-    for each, future in zip(tries, futures, strict=True):
-        error = future.exception()
-        if error is None:
-            damage, seconds = future.result()
-        else:
-            # A home too broken to be compared is damage, and the other tries go on.
-            told = traceback.format_exception_only(error)
-            damage, seconds = Damage(remarks=[f"cannot be compared: {' '.join(told).strip()}"]), 0.0
-        outcomes[each.fault].add(each.name, damage)
-        outcomes[each.fault].seconds += seconds
+        results = list(pool.map(_timed, tries))
+    for each, (damage, seconds) in zip(tries, results, strict=True):
+        outcome = outcomes[each.fault]
+        outcome.tried += 1
+        outcome.damage.add(damage, each.name)
+        outcome.seconds += seconds
     return list(outcomes.values())
 
 
 def _timed(one: Try) -> tuple[Damage, float]:
     began = time.monotonic()
-    damage = one.act()
+    try:
+        damage = one.act()
+    except Exception as error:  # noqa: BLE001
+        # A home too broken to be compared is damage, and the other tries go on.
+        told = " ".join(traceback.format_exception_only(error)).strip()
+        damage = Damage(remarks=[f"cannot be compared: {told}"])
     return damage, time.monotonic() - began
 
 
@@ -63,22 +67,33 @@ def repeat(home: FaultyHome, stage: Stage) -> Damage:
 
 def failure(done: Done, name: str) -> Damage:
     """A command that should have worked and did not."""
-    damage = Damage()
-    if done.code:
-        damage.remarks.append(f"{name} ends with {done.code}: {last_words(done)}")
-    return damage
+    told = f"{name} ends with {done.code}: {done.last_words}"
+    return Damage(remarks=[told] if done.code else [])
 
 
 def told_plainly(done: Done) -> Damage:
     """A command that should have failed with a paragraph that says what to do."""
     damage = Damage()
     if done.code != 1:
-        damage.remarks.append(f"exit code {done.code} instead of 1: {last_words(done)}")
+        damage.remarks.append(f"exit code {done.code} instead of 1: {done.last_words}")
     if done.has_traceback:
-        damage.remarks.append(f"shows the inside of the program: {last_words(done)}")
+        damage.remarks.append(f"shows the inside of the program: {done.last_words}")
     return damage
 
 
-def last_words(done: Done) -> str:
-    """The end of an output, on one line."""
-    return " ".join(done.output.split())[-_WORDS_SHOWN:]
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """Print what was tried and what came of it."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    counted = ("lost", "doubled", "wrong", "running", "locks")
+    table = Table("fault", "tried", *counted, "s", "remark", show_lines=True)
+    for each in outcomes:
+        told = [*each.damage.remarks, *each.notes]
+        if len(told) > _MAX_REMARKS:
+            told[_MAX_REMARKS:] = [f"… and {len(told) - _MAX_REMARKS} more"]
+        counts = [str(getattr(each.damage, name)) for name in counted]
+        row = (each.fault, str(each.tried), *counts, f"{each.seconds:.0f}", "\n".join(told))
+        table.add_row(*map(escape, row))
+    Console(width=180).print(table)

@@ -69,21 +69,27 @@ def prepare(folder: Path, *, seed: int, is_short: bool) -> Workshop:
     origin.write_settings(settings_of(ingredients))
     stages: dict[str, Stage] = {}
     for name, arguments in commands(ingredients).items():
-        home = origin.copy(folder / "undisturbed" / name)
-        log = folder / f"{name}.events"
-        done = home.run(*arguments, extra=recording(home.root, log))
-        if done.code:
-            raise HarnessError(f"`{name}` fails undisturbed:\n{done.output}")
-        stages[name] = Stage(name, arguments, origin, home, recorded(log))
-        origin = home
+        stages[name] = observed(name, arguments, origin, folder)
+        origin = stages[name].after
     _check_rows(origin)
     return Workshop(folder, seed, is_short, ingredients, stages)
 
 
-def _check_rows(home: FaultyHome) -> None:
-    from warehouse.warehouse import Warehouse
+def observed(name: str, arguments: Sequence[str], before: FaultyHome, folder: Path) -> Stage:
+    """Run a command undisturbed in a copy of a home.
 
-    warehouse = Warehouse(home.home.warehouse, home.home.database)
+    Raises:
+        HarnessError: it failed.
+    """
+    home = before.copy(folder / "undisturbed" / name)
+    log = folder / f"{name}.events"
+    done = home.run(*arguments, extra=recording(home.root, log))
+    if done.code:
+        raise HarnessError(f"`{name}` fails undisturbed:\n{done.output}")
+    return Stage(name, arguments, before, home, recorded(log))
+
+
+def _check_rows(home: FaultyHome) -> None:
     filled = (
         "candidate_calls",
         "executed_calls where status = 'executed'",
@@ -99,5 +105,5 @@ def _check_rows(home: FaultyHome) -> None:
         "evaluation_results where benchmark = 'dateset'",
     )
     for rows in filled:
-        if warehouse.query(f"select count(*) from {rows}").item() == 0:
+        if home.warehouse.query(f"select count(*) from {rows}").item() == 0:
             raise HarnessError(f"the undisturbed home has no {rows}: the harness checks nothing")

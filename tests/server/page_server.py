@@ -84,7 +84,7 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
 }
 REFUSALS = {
     "refused": (400, "max_tokens is 9. Expected at most 8."),
-    "full": (429, "As many texts wait as may. Ask again in some seconds."),
+    "full": (429, "The queue is full. Try again in some seconds."),
     "closing": (503, "The server closes. Ask again later."),
 }
 

@@ -64,26 +64,26 @@ class Running:
         return self.client.post("/v1/completions", json={"prompt": prompt, **fields})
 
 
-@contextlib.contextmanager
-def serving(
-    batch: FakeBatch | None = None,
-    *,
-    name: str = "tiny/model",
-    key: str | None = None,
-    logs_prompts: bool = False,
-    closing_seconds: float = 0.0,
-) -> Iterator[Running]:
-    """Serve until the block is left."""
+def made_server(batch: FakeBatch, *, name="tiny/model", key=None, logs_prompts=False, **options):
+    """A server, its socket and its address."""
     from toolformer_server.app import make_app
     from toolformer_server.running import Server, bound_socket
 
-    batch = batch or FakeBatch()
     served = made_served(batch, name)
     app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
     bound = bound_socket("127.0.0.1", 0)
-    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    started = threading.Event()
-    server = Server(app, served, on_start=started.set, closing_seconds=closing_seconds)
+    return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def serving(
+    batch: FakeBatch | None = None, *, closing_seconds: float = 0.0, **options
+) -> Iterator[Running]:
+    """Serve until the block is left; options as of `made_server`."""
+    batch, started = batch or FakeBatch(), threading.Event()
+    server, bound, address = made_server(
+        batch, on_start=started.set, closing_seconds=closing_seconds, **options
+    )
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     assert started.wait(10)
@@ -98,16 +98,12 @@ def serving(
 
 def main() -> None:
     """Serve in this process; the address is printed."""
-    from toolformer_server.app import make_app
     from toolformer_server.request_log import log_to_standard_error
-    from toolformer_server.running import Server, bound_socket
 
     log_to_standard_error()
-    served = made_served(FakeBatch())
-    app = make_app(served, bound_to="127.0.0.1", key=None, logs_prompts=False)
-    bound = bound_socket("127.0.0.1", 0)
-    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    server = Server(app, served, on_start=lambda: console.say(address), closing_seconds=20)
+    server, bound, address = made_server(
+        FakeBatch(), on_start=lambda: console.say(address), closing_seconds=20
+    )
     server.run([bound])
 
 

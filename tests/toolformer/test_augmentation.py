@@ -91,7 +91,7 @@ def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
     assert tokenizer.decode(joined) == augmented_text(window.text, calls)
     assert len(segments) == len(window.ids) + len(calls)
     # Without the calls, token for token the text.
-    text_tokens = [segment.ids for segment in segments if segment.asked is None]
+    text_tokens = [segment.ids for segment in segments if segment.request_length is None]
     assert text_tokens == [[token] for token in window.ids]
     places = {call.position + number: call for number, call in enumerate(calls)}
     for place, call in places.items():

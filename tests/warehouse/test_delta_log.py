@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
@@ -16,7 +15,6 @@ from warehouse import delta_log
 from warehouse.delta_log import LOG_FOLDER, refresh_delta_log
 from warehouse.errors import (
     DeltaLogError,
-    StorageError,
 )
 from warehouse.layout import list_partitions
 from warehouse.schema import table_schema, tables
@@ -78,30 +76,15 @@ def partitions(warehouse: Warehouse, table: str = "documents") -> list[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_listed_files_have_the_rows_and_the_columns_of_the_log(filled: Warehouse, table: str):
-    assert refresh_delta_log(filled.folder, table) == (1, 0)
-    files = [str(filled.folder / table / path) for path in listed(filled, table)]
-    rows = duckdb.read_parquet(files, hive_partitioning=False).pl()
-    assert rows.equals(filled.read_partition(table, *PARTITIONS[table]), null_equal=True)
-    [metadata] = [each["metaData"] for each in actions(filled, table)[0] if "metaData" in each]
-    fields = json.loads(metadata["schemaString"])["fields"]
-    assert [field["name"] for field in fields] == list(table_schema(table).column_names)
-    assert metadata["partitionColumns"] == []
-
-
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("has_rows", [True, False], ids=["rows", "no rows"])
-def test_polars_reads_every_column_once_with_its_type(
-    warehouse: Warehouse, table: str, has_rows: bool
-):
+def test_polars_reads_every_column_once_with_its_type(warehouse: Warehouse, table: str):
     pytest.importorskip("deltalake", reason=REASON)
-    if has_rows:
-        fill(warehouse)
-    refresh_delta_log(warehouse.folder, table)
-    rows = pl.scan_delta(str(warehouse.folder / table)).collect()
-    assert rows.schema == table_schema(table).polars_schema
-    wanted = warehouse.read_partition(table, *PARTITIONS[table]) if has_rows else rows.clear()
-    assert rows.equals(wanted, null_equal=True)
+    for fill_in in (lambda _: None, fill):
+        fill_in(warehouse)
+        refresh_delta_log(warehouse.folder, table)
+        rows = pl.scan_delta(str(warehouse.folder / table)).collect()
+        assert rows.schema == table_schema(table).polars_schema
+    assert rows.equals(warehouse.read_partition(table, *PARTITIONS[table]), null_equal=True)
+    assert refresh_delta_log(warehouse.folder, table) is None
 
 
 def test_a_replaced_partition_is_read_and_the_old_one_is_not(filled: Warehouse):
@@ -122,6 +105,9 @@ def test_a_replaced_partition_is_read_and_the_old_one_is_not(filled: Warehouse):
     replace(filled, title="newest")
     assert refresh_delta_log(filled.folder, "documents") == (1, 1)
     assert set(pl.scan_delta(place).collect()["title"]) == {"newest", "other"}
+    filled.retire_shard(SHARD)
+    assert refresh_delta_log(filled.folder, "documents") == (0, 1)
+    assert pl.scan_delta(place).collect()["title"].to_list() == ["other"]
 
 
 def test_other_writers_are_refused(filled: Warehouse):
@@ -135,24 +121,6 @@ def test_other_writers_are_refused(filled: Warehouse):
         table.delete()
     assert table.vacuum(dry_run=False, full=True) == []
     assert len(actions(filled)) == 1
-
-
-def test_what_did_not_change_gets_no_commit(filled: Warehouse):
-    assert filled.refresh_delta_logs() == dict.fromkeys(tables(), (1, 0))
-    before = {path: path.read_bytes() for path in filled.folder.rglob("*.json")}
-    assert filled.refresh_delta_logs() == dict.fromkeys(tables())
-    assert {path: path.read_bytes() for path in filled.folder.rglob("*.json")} == before
-    assert list(filled.folder.rglob("*.tmp")) == []
-
-
-def test_a_shard_that_was_moved_aside_and_back_is_removed_and_added(filled: Warehouse):
-    filled.refresh_delta_logs()
-    filled.retire_shard(SHARD)
-    assert refresh_delta_log(filled.folder, "documents") == (0, 1)
-    assert listed(filled) == []
-    filled.restore_shard(SHARD)
-    assert refresh_delta_log(filled.folder, "documents") == (1, 0)
-    assert listed(filled) == partitions(filled)
 
 
 def test_another_schema_is_told_under_the_same_id(
@@ -219,9 +187,3 @@ def test_a_log_that_is_not_ours_is_told(filled: Warehouse, damage: str):
         refresh_delta_log(filled.folder, "documents")
     shutil.rmtree(log_of(filled))
     assert refresh_delta_log(filled.folder, "documents") == (1, 0)
-
-
-def test_a_disk_that_refuses_is_told(filled: Warehouse):
-    log_of(filled).write_text("in the way")
-    with pytest.raises(StorageError, match="Check the permissions"):
-        refresh_delta_log(filled.folder, "documents")

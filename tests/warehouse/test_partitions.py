@@ -9,7 +9,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from toolformer.ground.whole_files import beside
-from warehouse.errors import PartitionNotFoundError, PartitionValidationError
+from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
 from warehouse.store import partition_store
 from warehouse.warehouse import Warehouse
@@ -47,25 +47,13 @@ def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse
     assert (info.table, info.shard, info.name) == ("documents", SHARD, "all")
     assert info.bytes == info.path.stat().st_size
     assert b"toolformer" in (pyarrow.parquet.read_metadata(info.path).metadata or {})
-
-
-def test_metadata_of_no_partition_is_none(warehouse: Warehouse) -> None:
-    assert warehouse.partition_metadata("documents", SHARD, "all") is None
-
-
-def test_partition_without_rows_keeps_its_types_and_metadata(warehouse: Warehouse) -> None:
-    empty = pl.DataFrame(schema=table_schema("candidate_calls").polars_schema)
-    warehouse.replace_partition("candidate_calls", SHARD, "Calendar", empty, metadata=METADATA)
-    assert warehouse.read_partition("candidate_calls", SHARD, "Calendar").equals(empty)
-    assert warehouse.partition_metadata("candidate_calls", SHARD, "Calendar") == METADATA
-
-
-def test_partition_that_does_not_exist_is_named_with_those_that_do(warehouse: Warehouse) -> None:
-    write_documents(warehouse, TEXT)
-    with pytest.raises(
-        PartitionNotFoundError, match=r"no partition 'none-such'.*Partitions there: all"
-    ):
-        warehouse.read_partition("documents", SHARD, "none-such")
+    empty = frame("documents")[:0]
+    warehouse.replace_partition("documents", SHARD, "empty", empty, metadata=METADATA)
+    assert warehouse.read_partition("documents", SHARD, "empty").equals(empty)
+    assert warehouse.partition_metadata("documents", SHARD, "empty") == METADATA
+    assert warehouse.partition_metadata("documents", SHARD, "none") is None
+    with pytest.raises(PartitionNotFoundError, match="all"):
+        warehouse.read_partition("documents", SHARD, "none")
 
 
 @pytest.mark.parametrize("table", tables())
@@ -88,16 +76,6 @@ def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -
         "WikiSearch",
     ]
     assert warehouse.partitions("candidate_calls", "shard-00001") == []
-
-
-def test_old_partition_survives_a_refused_one(warehouse: Warehouse) -> None:
-    write_documents(warehouse, TEXT)
-    with pytest.raises(PartitionValidationError):
-        warehouse.replace_partition(
-            "documents", SHARD, "all", frame("documents", {"text": None}), metadata={}
-        )
-    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
-    assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
 
 
 DISK_FULL = """
@@ -131,12 +109,11 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(
     [info] = warehouse.partitions("documents")
     assert str(info.path.with_name("all")) in done.stdout
     assert "bytes free" in done.stdout
-    assert "Free some space" in done.stdout
     assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     assert list(info.path.parent.iterdir()) == [info.path]
 
 
-def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
+def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
     warehouse: Warehouse,
 ) -> None:
     write_documents(warehouse, TEXT)
@@ -151,6 +128,8 @@ def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
     elsewhere = folder / f"all.parquet.{ended.pid}.00000000000000.tmp"
     for path in (living, dead, elsewhere, spill / "block"):
         path.write_text("half a file")
+    assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
+    assert len(warehouse.partitions("documents")) == 1
     warehouse.prepare()
     assert living.exists()
     assert elsewhere.exists()
@@ -159,14 +138,6 @@ def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
     os.utime(elsewhere, (0, 0))
     warehouse.prepare()
     assert not elsewhere.exists()
-
-
-def test_unfinished_files_are_never_read(warehouse: Warehouse) -> None:
-    write_documents(warehouse, TEXT)
-    folder = warehouse.folder / "documents" / f"shard={SHARD}"
-    beside(folder / "all.parquet").write_text("half a file")
-    assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
-    assert len(warehouse.partitions("documents")) == 1
 
 
 def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse) -> None:

@@ -2,11 +2,9 @@
 
 import json
 
-import polars as pl
 import pytest
 
 from tests.warehouse.rows import SHARD, frame
-from warehouse.catalogue import write_database
 from warehouse.warehouse import Warehouse
 
 PARTS = {
@@ -67,14 +65,6 @@ def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehou
     assert found["decided_at"] == "2026-01-02T03:04:05+00:00"
 
 
-def test_each_round_has_the_provenance_of_its_own_partitions(warehouse: Warehouse, row):
-    put_call(warehouse, made_at="first")
-    put_call(warehouse, "c2", round_number=2, made_at="second")
-    assert row("c1")["sampled_at"] == "first"
-    assert row("c2")["sampled_at"] == "second"
-    assert warehouse.query("select count(*) as n from call_provenance").item() == 2
-
-
 def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
     put_call(warehouse)
     without = {"parts": json.dumps({**PARTS, "prompt": "null"})}
@@ -94,23 +84,12 @@ def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(warehouse
     assert [found[name] for name in absent] == [None] * len(absent)
 
 
-def test_the_metadata_of_the_newest_version_of_each_partition_is_shown(warehouse: Warehouse):
+def test_the_newest_version_of_the_partitions_of_each_round_is_shown(warehouse: Warehouse, row):
     put_call(warehouse, made_at="before")
     put_call(warehouse, made_at="now")
-    rows = warehouse.query("select * from partition_metadata where made_at is not null")
+    put_call(warehouse, "c2", round_number=2, made_at="second")
+    assert (row("c1")["sampled_at"], row("c2")["sampled_at"]) == ("now", "second")
+    rows = warehouse.query("select * from partition_metadata where made_at = 'now'")
     assert sorted(rows["table_name"]) == sorted(CALLS)
-    assert set(rows["made_at"]) == {"now"}
     assert set(rows.select("shard", "partition").rows()) == {(SHARD, "Calculator")}
     assert json.loads(rows["metadata"][0])["made_at"] == "now"
-
-
-def test_the_database_for_people_tells_the_same(warehouse: Warehouse):
-    import duckdb
-
-    put_call(warehouse, made_at="before")
-    put_call(warehouse, made_at="now")
-    write_database(warehouse.folder, warehouse.database_file)
-    ours = warehouse.query("select * from call_provenance")
-    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
-        theirs = pl.DataFrame(connection.sql("select * from call_provenance").to_arrow_table())
-    assert theirs.equals(ours)

@@ -33,14 +33,6 @@ def test_schema_module_reads_what_duckdb_creates() -> None:
             assert nullable is not (column.is_required or column.name in schema.primary_key)
 
 
-def test_every_table_and_column_is_described_in_a_sentence() -> None:
-    for schema in tables().values():
-        assert schema.description.endswith(".")
-        for column in schema.columns:
-            assert column.description[0].isupper()
-            assert column.description.endswith(".")
-
-
 def test_nested_calls_have_a_polars_type() -> None:
     calls = table_schema("augmented_texts").polars_schema["calls"]
     assert isinstance(calls, pl.List)

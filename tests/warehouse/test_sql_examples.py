@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.rows import fill
-from warehouse.counting import COUNTS
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS
 from warehouse.warehouse import Warehouse
 
@@ -36,8 +35,3 @@ def test_the_statement_runs(filled: Warehouse, statement: str):
 @pytest.mark.parametrize("name", [*STATISTICS_VIEWS, *TABLE_MACROS])
 def test_every_view_has_an_example(name: str):
     assert any(re.search(rf"\bfrom {name}\b", statement) for statement in STATEMENTS)
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_all_counts_are_named(name: str):
-    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")

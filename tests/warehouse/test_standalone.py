@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import SHARD, fill, frame
-from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.errors import PartitionsChangingError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -42,11 +42,6 @@ def test_only_rows_of_the_round_are_copied(filled: Warehouse, tmp_path: Path):
     filled.replace_partition("filtered_calls", SHARD, "round-2.Calculator", rows, metadata={})
     counts = filled.write_standalone(tmp_path / "two.duckdb", round_number=2)
     assert (counts["filtered_calls"], counts["augmented_texts"], counts["documents"]) == (1, 0, 1)
-
-
-def test_a_disk_that_refuses_is_told(filled: Warehouse, tmp_path: Path):
-    with pytest.raises(StorageError, match="Check the free space"):
-        filled.write_standalone(tmp_path / "missing" / "one.duckdb")
 
 
 def test_partitions_that_go_meanwhile_are_told(

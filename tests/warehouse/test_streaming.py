@@ -33,6 +33,8 @@ def test_all_rows_come_in_order_in_several_batches(filled: Warehouse):
 
 
 def test_no_rows_have_a_schema(filled: Warehouse):
+    with pytest.raises(QueryError), stream_query(filled.folder, "select nothing from documents"):
+        pass
     with stream_query(filled.folder, SQL, {"round": 7}) as batches:
         assert batches.schema.names == ["call_id"]
         assert pl.DataFrame(pl.from_arrow(batches.read_all())).is_empty()
@@ -61,8 +63,3 @@ def test_partitions_that_go_meanwhile_are_told(filled: Warehouse):
 def test_an_error_of_the_reader_is_its_own(filled: Warehouse):
     with pytest.raises(OSError, match="No space"), stream_query(filled.folder, SQL, {"round": 1}):
         raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_wrong_query_is_refused(filled: Warehouse):
-    with pytest.raises(QueryError), stream_query(filled.folder, "select nothing from documents"):
-        pass

@@ -75,18 +75,13 @@ REFUSED = [
     ("documents", {"text": None}, ["text", "NULL", "'d1'"]),
     ("documents", {"source_offset": -1}, ["source_offset", "-1"]),
     ("documents", {"shard": "shard-00001"}, ["shard", "'shard-00001'", "'shard-00000'"]),
-    ("documents", {"shard": None}, ["shard", "NULL"]),
     ("rejected_records", {"reason": "Not JSON"}, ["reason", "'Not JSON'"]),
-    ("document_selection", {"is_selected": None}, ["is_selected", "NULL"]),
     ("candidate_calls", {"tool": "Calendar"}, ["tool", "'Calendar'", "'Calculator'"]),
     ("candidate_calls", {"round": 2}, ["round", "2"]),
-    ("candidate_calls", {"window": -1}, ["window", "-1"]),
     ("candidate_calls", {"position": -1}, ["position", "-1"]),
     ("candidate_calls", {"call_probability": 1.5}, ["call_probability", "1.5"]),
     ("candidate_calls", {"call_probability": float("nan")}, ["call_probability", "nan"]),
-    ("candidate_calls", {"sample_text": None}, ["sample_text"]),
     ("candidate_calls", {"status": "unknown"}, ["status", "'unknown'", "parsed"]),
-    ("candidate_calls", {"reason": "duplicate"}, ["status", "reason"]),
     ("candidate_calls", {"status": "dropped"}, ["status", "reason"]),
     ("candidate_calls", {"status": "dropped", "reason": "Look ahead"}, ["reason", "'Look ahead'"]),
     ("candidate_calls", {"arguments": None}, ["arguments"]),
@@ -100,7 +95,6 @@ REFUSED = [
         {"arguments": None, "status": "dropped", "reason": "look_ahead"},
         ["arguments"],
     ),
-    ("executed_calls", {"result": None}, ["result"]),
     ("executed_calls", {"result": ""}, ["result", "''"]),
     ("executed_calls", {"status": "failed", "reason": "timeout"}, ["result"]),
     ("executed_calls", {"status": "failed", "result": None}, ["reason"]),
@@ -112,7 +106,6 @@ REFUSED = [
     ("filtered_calls", {"loss_reduction": 0.9}, ["loss_reduction", "0.9"]),
     ("filtered_calls", {"loss_with_result": None}, ["loss_with_result"]),
     ("filtered_calls", {"loss_reduction": float("nan")}, ["loss_reduction", "nan"]),
-    ("filtered_calls", {"loss_reduction": float("inf")}, ["loss_reduction", "inf"]),
     ("filtered_calls", {"contrast_threshold": 0.5}, ["contrast_threshold"]),
     ("filtered_calls", {"loss_call_without_result": None}, ["loss_call_without_result"]),
     ("filtered_calls", {"baseline": "other"}, ["baseline", "other"]),
@@ -160,12 +153,10 @@ REFUSED = [
     ("training_exclusions", {"reason": "no_call"}, ["reason", "no_call"]),
     ("training_exclusions", {"similarity": None}, ["similarity"]),
     ("training_exclusions", {"other_document_id": None}, ["other_document_id"]),
-    ("training_exclusions", {"other_window": None}, ["other_window"]),
     ("training_exclusions", {"shared_ngram": "six crates"}, ["shared_ngram"]),
     ("training_exclusions", {"reason": "over_cap"}, ["other_document_id"]),
     ("stage_costs", {"tool": "QA"}, ["tool", "'QA'", "'Calculator'"]),
     ("stage_costs", {"tokens_fed": -1}, ["tokens_fed", "-1"]),
-    ("training_metrics", {"run": "run-2"}, ["run", "'run-2'"]),
     ("evaluation_results", {"benchmark": "perplexity"}, ["benchmark", "'perplexity'"]),
     ("evaluation_results", {"score_weight": -1.0}, ["score_weight"]),
 ]
@@ -178,7 +169,7 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
     before = files(shared_warehouse)
     with pytest.raises(PartitionValidationError) as caught:
         write(shared_warehouse, table, frame(table, change))
-    for word in [table, *words, "Nothing was written"]:
+    for word in [table, *words]:
         assert word in str(caught.value)
     assert files(shared_warehouse) == before
 
@@ -204,28 +195,6 @@ def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Ware
     remove_partition(shared_warehouse, "augmented_texts", SHARD, "all")
 
 
-def test_optional_column_may_be_missing_and_defaults_are_filled(
-    shared_warehouse: Warehouse,
-) -> None:
-    rows = frame("evaluation_results").drop("gold", "score_weight")
-    write(shared_warehouse, "evaluation_results", rows)
-    stored = shared_warehouse.read_partition("evaluation_results", "all", "dateset.base")
-    assert stored["gold"].to_list() == [None]
-    assert stored["score_weight"].to_list() == [1.0]
-    remove_partition(shared_warehouse, "evaluation_results", "all", "dateset.base")
-
-
-def test_missing_column_is_named(shared_warehouse: Warehouse) -> None:
-    with pytest.raises(PartitionValidationError, match=r"no column 'sample_text'"):
-        write(shared_warehouse, "candidate_calls", frame("candidate_calls").drop("sample_text"))
-
-
-def test_misspelt_column_gets_a_suggestion(shared_warehouse: Warehouse) -> None:
-    rows = frame("documents").rename({"published_on": "publishes_on"})
-    with pytest.raises(PartitionValidationError, match=r"'publishes_on'.*'published_on'"):
-        write(shared_warehouse, "documents", rows)
-
-
 @pytest.mark.parametrize(
     ("table", "column", "values"),
     [
@@ -246,46 +215,31 @@ def test_value_is_never_converted_in_silence(
         write(shared_warehouse, table, rows)
 
 
-@pytest.mark.parametrize("shard", ["", "Shard", "a/b", "../x", "a,b", "none", "shard_1"])
-def test_shard_that_cannot_be_a_path_is_refused(shared_warehouse: Warehouse, shard: str) -> None:
-    rows = frame("documents", {"shard": shard})
-    with pytest.raises(PartitionNameError, match="shard"):
-        shared_warehouse.replace_partition("documents", shard, "all", rows, metadata={})
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "a*"])
-def test_partition_name_that_cannot_be_a_path_is_refused(
-    shared_warehouse: Warehouse, name: str
+def test_a_frame_lacks_and_has_no_column_but_those_of_the_table(
+    shared_warehouse: Warehouse,
 ) -> None:
-    with pytest.raises(PartitionNameError, match="partition name"):
-        shared_warehouse.replace_partition(
-            "documents", SHARD, name, frame("documents"), metadata={}
-        )
+    rows = frame("evaluation_results")
+    write(shared_warehouse, "evaluation_results", rows.drop("gold", "score_weight"))
+    stored = shared_warehouse.read_partition("evaluation_results", "all", "dateset.base")
+    assert stored.select("gold", "score_weight").row(0) == (None, 1.0)
+    remove_partition(shared_warehouse, "evaluation_results", "all", "dateset.base")
+    for wrong in (rows.drop("metric"), rows.rename({"gold": "golden"})):
+        with pytest.raises(PartitionValidationError, match="column"):
+            write(shared_warehouse, "evaluation_results", wrong)
 
 
-def test_table_without_shards_is_written_under_all_only(shared_warehouse: Warehouse) -> None:
-    rows = frame("training_texts")
-    with pytest.raises(PartitionNameError, match="expected 'all'"):
-        shared_warehouse.replace_partition("training_texts", SHARD, "all", rows, metadata={})
-
-
-def test_unknown_table_is_refused(shared_warehouse: Warehouse) -> None:
-    with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
-        shared_warehouse.replace_partition(
-            "document", SHARD, "all", frame("documents"), metadata={}
-        )
-
-
-def test_later_round_goes_into_its_own_partition(shared_warehouse: Warehouse) -> None:
-    rows = frame("candidate_calls", {"round": 2})
-    name = "round-2.Calculator"
-    shared_warehouse.replace_partition("candidate_calls", SHARD, name, rows, metadata={})
-    assert shared_warehouse.read_partition("candidate_calls", SHARD, name).equals(rows)
-    remove_partition(shared_warehouse, "candidate_calls", SHARD, name)
-
-
-def test_long_value_is_cut_in_the_error(shared_warehouse: Warehouse) -> None:
-    calls = [CALL | {"arguments": "9" * 100_000}] * 2
-    with pytest.raises(PartitionValidationError) as caught:
-        write(shared_warehouse, "augmented_texts", frame("augmented_texts", {"calls": calls}))
-    assert len(str(caught.value)) < 1000
+@pytest.mark.parametrize(
+    ("table", "shard", "name"),
+    [
+        *(("documents", shard, "all") for shard in ("", "Shard", "../x", "a,b", "none")),
+        *(("documents", SHARD, name) for name in ("", "a/b", "..", ".hidden", "a b")),
+        ("training_texts", SHARD, "all"),
+        ("document", SHARD, "all"),
+    ],
+)
+def test_names_that_cannot_be_paths_or_tables_are_refused(
+    shared_warehouse: Warehouse, table: str, shard: str, name: str
+) -> None:
+    rows = frame("documents" if table == "document" else table)
+    with pytest.raises((PartitionNameError, UnknownTableError)):
+        shared_warehouse.replace_partition(table, shard, name, rows, metadata={})

@@ -122,8 +122,12 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
     assert calendar["mean_loss_reduction"] is None
 
 
-def test_documents_without_a_kept_call_are_counted(built: Warehouse) -> None:
+def test_small_views_of_the_calls(built: Warehouse) -> None:
     assert built.view("fruitless_documents").rows() == [("Calculator", 2, 2, 0, 0.0, 1)]
+    near = built.query("select call_id, arguments, result from near_misses")
+    assert near.rows() == [("c4", "400 / 1400", "0.29")]
+    assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 7, 1.0, 1)]
+    assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
 def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse) -> None:
@@ -141,30 +145,19 @@ def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse
     ]
 
 
-def test_near_misses_come_with_what_was_called(built: Warehouse) -> None:
-    [row] = built.view("near_misses").rows(named=True)
-    assert (row["call_id"], row["arguments"], row["result"]) == ("c4", "400 / 1400", "0.29")
-
-
-def test_costs_are_told_for_candidates_and_kept_calls(built: Warehouse) -> None:
+def test_costs_are_told_for_candidates_and_kept_calls_and_a_price_per_hour_makes_them_money(
+    built: Warehouse,
+) -> None:
     columns = "stage, tokens_fed, tokens_per_candidate, tokens_per_kept, seconds_per_kept"
     assert built.query(f"select {columns} from call_costs").rows() == [
         ("sampling", 1000, 100.0, pytest.approx(1000 / 3), pytest.approx(2.5 / 3)),
         ("scoring", 500, 50.0, pytest.approx(500 / 3), pytest.approx(1 / 3)),
     ]
-
-
-def test_a_price_per_hour_makes_money_of_the_seconds(built: Warehouse) -> None:
     columns = "stage, seconds, money, money_per_candidate, money_per_kept"
     assert built.query(f"select {columns} from call_costs_at(7200)").rows() == [
         ("sampling", 2.5, pytest.approx(5), pytest.approx(0.5), pytest.approx(5 / 3)),
         ("scoring", 1.0, pytest.approx(2), pytest.approx(0.2), pytest.approx(2 / 3)),
     ]
-
-
-def test_the_most_frequent_arguments_and_results_come_first(built: Warehouse) -> None:
-    assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 7, 1.0, 1)]
-    assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
 def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
@@ -178,27 +171,14 @@ def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
 
 def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
     sweep = built.query(
-        "select tool, filtering_threshold, kept_calls, kept_texts, round from threshold_sweep"
-    )
-    assert sweep.rows() == [
-        ("Calculator", 0.5, 4, 2, 1),
-        ("Calculator", 1.0, 3, 2, 1),
-        ("Calculator", 2.0, 1, 1, 1),
-    ]
-
-
-def test_sweep_gives_the_share_kept_with_a_swapped_result_beside_the_kept_share(
-    built: Warehouse,
-) -> None:
-    sweep = built.query(
-        "select filtering_threshold, scored_calls, kept_share, chance_calls, chance_share "
-        "from threshold_sweep"
+        "select filtering_threshold, kept_calls, kept_texts, scored_calls, kept_share, "
+        "chance_calls, chance_share from threshold_sweep"
     )
     # Of four sampled calls one is kept up to 1.0; a reduction that is no number never.
     assert sweep.rows() == [
-        (0.5, 6, pytest.approx(4 / 6), 4, 0.25),
-        (1.0, 6, 0.5, 4, 0.25),
-        (2.0, 6, pytest.approx(1 / 6), 4, 0.0),
+        (0.5, 4, 2, 6, pytest.approx(4 / 6), 4, 0.25),
+        (1.0, 3, 2, 6, 0.5, 4, 0.25),
+        (2.0, 1, 1, 6, pytest.approx(1 / 6), 4, 0.0),
     ]
 
 
@@ -220,31 +200,6 @@ def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Wareho
     for view in ("threshold_sweep where filtering_threshold = 1.0", "kept_at(1.0)"):
         share = warehouse.query(f"select chance_share from {view}").item()
         assert share == pytest.approx(1 / 3)
-
-
-def test_sweep_has_no_chance_share_without_a_sample(warehouse: Warehouse) -> None:
-    columns = "tool, filtering_threshold, chance_calls, chance_share"
-    for tool, sampled in (("Calculator", SAMPLED), ("Calendar", {})):
-        rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"} | sampled)
-        warehouse.replace_partition("filtered_calls", SHARD, tool, rows, metadata={})
-    assert warehouse.query(f"select {columns} from threshold_sweep").rows() == [
-        ("Calculator", 0.5, 1, 1.0),
-        ("Calculator", 1.0, 1, 1.0),
-        ("Calculator", 2.0, 1, 0.0),
-        *(("Calendar", threshold, 0, None) for threshold in (0.5, 1.0, 2.0)),
-    ]
-
-
-def test_sweep_shows_used_thresholds_but_nothing_below_the_lowest_one(
-    warehouse: Warehouse,
-) -> None:
-    rows = frame(
-        "filtered_calls",
-        {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8},
-    )
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
-    found = warehouse.query("select filtering_threshold as t, kept_calls as n from threshold_sweep")
-    assert found.rows() == [(1.0, 1), (1.5, 1), (2.0, 0)]
 
 
 def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
@@ -269,6 +224,17 @@ def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
     )
     assert found.rows() == [(0.5, 2, 5), (0.75, 1, 5), (1.0, 1, 5), (2.0, 0, 5)]
     assert warehouse.view("loss_reductions")["calls"].sum() == 2
+
+
+def test_sweep_has_nothing_below_the_lowest_threshold_and_no_chance_share_without_a_sample(
+    warehouse: Warehouse,
+) -> None:
+    of_calls = {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8}
+    rows = frame("filtered_calls", of_calls)
+    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    columns = "filtering_threshold, kept_calls, chance_calls, chance_share"
+    found = warehouse.query(f"select {columns} from threshold_sweep")
+    assert found.rows() == [(1.0, 1, 0, None), (1.5, 1, 0, None), (2.0, 0, 0, None)]
 
 
 def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
@@ -323,18 +289,18 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     return warehouse
 
 
-def test_funnel_has_the_stages_of_each_round_and_mixes_none(two_rounds: Warehouse) -> None:
-    rows = two_rounds.query("select round, rows from call_funnel order by round, stage_order")
-    counts = {1: [1, 1, 2, 2, 2, 2, 2, 1], 2: [1, 1, 1, 1, 1, 1, 0, 1]}
-    assert rows.rows() == [(number, n) for number in counts for n in counts[number]]
-
-
-def test_statistics_have_a_line_per_round(two_rounds: Warehouse) -> None:
+def test_no_view_mixes_rounds(two_rounds: Warehouse) -> None:
     rows = two_rounds.query(
         "select round, candidates, executed, scored, kept, kept_texts, tokens_fed "
         "from call_statistics"
     )
     assert rows.rows() == [(1, 2, 2, 2, 2, 1, 1000), (2, 1, 1, 1, 0, 0, 70)]
+    for number, ids in ((None, ["c1", "c2", "c3"]), (1, ["c1", "c2"]), (2, ["c3"]), (3, [])):
+        read = two_rounds.read_partitions("candidate_calls", SHARD, round_number=number)
+        assert sorted(read["call_id"]) == ids
+    rows = two_rounds.query("select round, rows from call_funnel order by round, stage_order")
+    counts = {1: [1, 1, 2, 2, 2, 2, 2, 1], 2: [1, 1, 1, 1, 1, 1, 0, 1]}
+    assert rows.rows() == [(number, n) for number in counts for n in counts[number]]
 
 
 def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse) -> None:
@@ -348,19 +314,6 @@ def test_reasons_and_examples_name_their_round(two_rounds: Warehouse) -> None:
     assert reasons.rows() == [(2, "below_threshold", 1)]
     examples = two_rounds.query("select call_id, round from kept_examples order by call_id")
     assert examples.rows() == [("c1", 1), ("c2", 1)]
-
-
-def test_partitions_of_a_round_are_read_alone(two_rounds: Warehouse) -> None:
-    ids = {
-        number: two_rounds.read_partitions("candidate_calls", SHARD, round_number=number)["call_id"]
-        for number in (None, 1, 2, 3)
-    }
-    assert {number: sorted(found) for number, found in ids.items()} == {
-        None: ["c1", "c2", "c3"],
-        1: ["c1", "c2"],
-        2: ["c3"],
-        3: [],
-    }
 
 
 def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:

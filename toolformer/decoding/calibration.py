@@ -124,19 +124,19 @@ class CalibratedProbability:
         return next((point for point in self.curve if point.threshold == at), None)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The choice in a line."""
         if self.min_call_probability is None:
             return (
                 "No call opens, since no minimum call probability was calibrated: "
                 f"{self.reason}. {_TO_OPEN}"
             )
-        said = f"Minimum call probability: {self.min_call_probability:.4g}"
+        message = f"Minimum call probability: {self.min_call_probability:.4g}"
         point = self.chosen
         if point is None:
-            return f"{said}."
+            return f"{message}."
         return (
-            f"{said}, at which a call opens in {point.opened_with_calls} of "
+            f"{message}, at which a call opens in {point.opened_with_calls} of "
             f"{self.texts_with_calls} development texts with calls ({point.right} at the place of "
             f"a kept one) and in {point.opened_without_calls} of {self.texts_without_calls} "
             f"without; the mean gain is {point.gain_with_calls:.4f} nats with and "
@@ -264,7 +264,7 @@ def min_call_probability(directory: Path | None, given: float | None) -> float:
     """The minimum probability with which a model opens calls; whoever decodes asks here.
 
     Args:
-        directory: of the model; None where it was not loaded from one.
+        directory: directory of the model; None where it was not loaded from one.
         given: what the user set. 0 leaves k alone to decide, as in the paper; None stands for the
             calibrated value.
 
@@ -281,7 +281,7 @@ def min_call_probability(directory: Path | None, given: float | None) -> float:
     if stored is not None and stored.min_call_probability is not None:
         return stored.min_call_probability
     closed = stored or CalibratedProbability(None, _NOT_LOOKED_AT, 0, 0, 0)
-    _warn_once(f"{directory or 'The model'}: {closed.told}")
+    _warn_once(f"{directory or 'The model'}: {closed.summary}")
     return CLOSED
 
 

@@ -72,7 +72,7 @@ def _batch_chances(
         in_row = _rank(model, texts.states[row][positions], first)
         ranked.update(((row, at), chance) for at, chance in zip(positions, in_row, strict=True))
     if others:
-        likely = {place: chance for place, chance in ranked.items() if chance[0] <= call_top_k}
+        likely = {index: chance for index, chance in ranked.items() if chance[0] <= call_top_k}
         ranked = _rank_several_tokens(model, texts, likely) if likely else {}
     chances = [[CallChance(None, None)] * len(window.ids) for window in windows]
     for (row, at), (rank, log_probability) in ranked.items():

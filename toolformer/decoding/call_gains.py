@@ -56,7 +56,8 @@ def written_calls(
 
     Args:
         places: in them, of which k allows a call.
-        parameters: of the decoding that is asked about; a call is opened whatever its probability.
+        parameters: parameters of the decoding that is asked about; a call is opened whatever its
+            probability.
         parse_arguments: see `toolformer.decoding.decoder.complete`.
 
     Returns:
@@ -100,7 +101,7 @@ def call_gains(
     """By how much each call with its result lowers the loss of the text behind it.
 
     Args:
-        weights: of the tokens from a place on.
+        weights: weights of the tokens from a place on.
 
     Returns:
         By place, in nats; 0 where a loss is not finite, as the filter keeps no such call.

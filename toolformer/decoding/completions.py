@@ -108,7 +108,7 @@ class TraceStep:
             opened no call.
         call_probability: its probability there; None where there is no rank. Other batches change
             its last digits, so it is not compared.
-        log_probability: of the token itself, in nats, where the model chose it.
+        log_probability: log-probability of the token itself, in nats, where the model chose it.
         top: the likeliest tokens there with their log probabilities, as many as were asked for.
     """
 

@@ -87,16 +87,16 @@ class DecodingBatch:
             The rows that wait, each with its call; they have their keys and values.
         """
         stays, waiting = [], []
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             if row.stopped_by is not None or row in others:
                 continue
             if row.awaited is None:
-                stays.append(place)
+                stays.append(index)
             else:
-                row.cache = self._cache.take([place])
+                row.cache = self._cache.take([index])
                 waiting.append((row, row.awaited))
         if len(stays) < len(self.rows):
-            self.rows = [self.rows[place] for place in stays]
+            self.rows = [self.rows[index] for index in stays]
             self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
         return waiting
 
@@ -128,9 +128,9 @@ class DecodingBatch:
 
     def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         expected = self._next_tokens(cache.feed([row.pending for row in rows]), rows)
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             row.pending = []
-            self._advance(row, expected[place], place, cache)
+            self._advance(row, expected[index], index, cache)
 
     def _next_tokens(self, logits: "torch.Tensor", rows: Sequence[DecodingRow]) -> list[NextTokens]:
         """What is expected behind each row of logits, shape `(rows, vocabulary)`."""
@@ -142,10 +142,10 @@ class DecodingBatch:
         )
         count = min(wanted, logits.shape[1])
         values, ranked = logits.topk(count)
-        of_opening = logits[:, self._open_ids[:1]]
-        rank = (logits > of_opening).sum(dim=1, keepdim=True) + 1
+        opening_logits = logits[:, self._open_ids[:1]]
+        rank = (logits > opening_logits).sum(dim=1, keepdim=True) + 1
         normaliser = logits.logsumexp(dim=1, keepdim=True)
-        log_probabilities = torch.cat([of_opening, values], dim=1) - normaliser
+        log_probabilities = torch.cat([opening_logits, values], dim=1) - normaliser
         # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
         numbers = torch.cat([ranked, rank, log_probabilities.double()], dim=1).tolist()
         return [
@@ -159,20 +159,20 @@ class DecodingBatch:
             for row_logits, row_numbers in zip(logits, numbers, strict=True)
         ]
 
-    def _advance(self, row: DecodingRow, expected: NextTokens, place: int, cache: RowCache) -> None:
+    def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: RowCache) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             reason = None
             if row.opening is not None:
-                expected = self._go_on_opening(row, row.opening, expected, place, cache)
+                expected = self._go_on_opening(row, row.opening, expected, index, cache)
             elif row.open_call is None:
-                self._choose_outside(row, expected, cache.length(place))
+                self._choose_outside(row, expected, cache.length(index))
             else:
                 reason = self._choose_inside(row, row.open_call, expected)
             if row.open_call and not row.settings.parameters.enabled_tools:
                 reason = BLOCKED_TOOL
             if row.open_call and reason is not None:
-                expected = self._undo(row, row.open_call, reason, place, cache)
+                expected = self._undo(row, row.open_call, reason, index, cache)
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
@@ -227,7 +227,7 @@ class DecodingBatch:
         row: DecodingRow,
         opening: Opening,
         expected: NextTokens,
-        place: int,
+        index: int,
         cache: RowCache,
     ) -> NextTokens:
         """Feed the next token of an opening on trial, open the call, or take the trial back.
@@ -255,7 +255,7 @@ class DecodingBatch:
         ):
             self._open(row, opening.before, opening.length, rank, probability)
             return expected
-        cache.forget(place, opening.length)
+        cache.forget(index, opening.length)
         row.is_refused = True
         return opening.before
 
@@ -324,9 +324,9 @@ class DecodingBatch:
         return self._tokenizer.encode(f"{tool_name}(")[0]
 
     def _undo(
-        self, row: DecodingRow, call: OpenCall, reason: str, place: int, cache: RowCache
+        self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: RowCache
     ) -> NextTokens:
         """Take the open call back; what the model expected in its place."""
         row.undo(call, reason)
-        cache.forget(place, call.length)
+        cache.forget(index, call.length)
         return call.before

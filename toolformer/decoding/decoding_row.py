@@ -32,10 +32,10 @@ class NextTokens:
     Attributes:
         logits: shape `(vocabulary,)`.
         ranked: the likeliest tokens, best first.
-        log_probabilities: of these, in nats.
+        log_probabilities: log-probabilities of these, in nats.
         call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
             first of them.
-        call_log_probability: of the same token, in nats.
+        call_log_probability: log-probability of the same token, in nats.
     """
 
     logits: "torch.Tensor"
@@ -45,7 +45,7 @@ class NextTokens:
     call_log_probability: float
 
     def log_probability(self, token: int) -> float:
-        """Of a token, in nats."""
+        """The log-probability of a token, in nats."""
         if token in self.ranked:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
@@ -59,7 +59,7 @@ class Opening:
         before: what the model expected in place of the first token.
         length: tokens that the model had seen before it.
         fed: how many tokens of the opening are fed or about to be.
-        log_probability: of these, in nats.
+        log_probability: log-probability of these, in nats.
     """
 
     before: NextTokens

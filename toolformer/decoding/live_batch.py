@@ -27,7 +27,7 @@ _ENTERING_TOKENS = 2048
 
 
 class QueueFullError(ToolformerError):
-    """As many texts wait as may."""
+    """The queue of waiting texts is full."""
 
 
 class BatchClosedError(ToolformerError):
@@ -92,7 +92,7 @@ class LiveBatch:
         with self._changed:
             if self._ends_at is not None:
                 raise BatchClosedError(
-                    "The server is closing. Expected no further text; ask later."
+                    "The server is closing and takes no more texts. Try again later."
                 )
             free = self.max_active - len(self._texts)
             if len(self._queue) >= free + self._max_waiting:

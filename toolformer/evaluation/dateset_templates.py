@@ -98,7 +98,7 @@ def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
 def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
     # The distance is that of the past date in whole units, so the date asked for may be later.
     # Days always fit, since the past date is at least one day ago.
-    units: list[Unit] = [UNITS[(number + turn) % len(UNITS)] for turn in range(len(UNITS))]
+    units: list[Unit] = [UNITS[(number + index) % len(UNITS)] for index in range(len(UNITS))]
     steps = (_step_back(moment, unit) for unit in units)
     distance, day = next(step for step in steps if step is not None)
     return Query(f"Which {_PART_NAMES[part]} was it {distance} ago?", part_answers(day, part))

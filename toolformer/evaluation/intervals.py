@@ -63,9 +63,10 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
     (Efron, 1979); it is empty where all losses are the same.
 
     Args:
-        scores: Of each item, shape (item,): 0 or 1 for accuracy, mean loss in nats per token for
-            perplexity.
-        weights: Of each item, shape (item,): the tokens for perplexity, all equal for accuracy.
+        scores: Scores of each item, shape (item,): 0 or 1 for accuracy, mean loss in nats per token
+            for perplexity.
+        weights: Weights of each item, shape (item,): the tokens for perplexity, all equal for
+            accuracy.
         metric: What the scores are.
         seed: Start of the random numbers; the same seed gives the same interval.
 

@@ -32,7 +32,7 @@ def dataset_card(
     """The card, whose head tells `datasets.load_dataset` which files belong to what.
 
     Args:
-        round_number: of annotation, from 1.
+        round_number: number of the round of annotation, from 1.
         annotators: name and precision of each model that annotated.
         tools: rows of `exported_tools`.
         settings: what was set, by dotted name.
@@ -103,7 +103,7 @@ def _contents(name: str, rows: int, columns: Mapping[str, str]) -> str:
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:
-    """As a hub names it; `other` where there are several, or words instead of a name."""
+    """The licence as a hub names it; `other` for several, or for words instead of a name."""
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
     return named if _LICENCE.fullmatch(named) else "other"

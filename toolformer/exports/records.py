@@ -61,7 +61,7 @@ def pair_record(row: Row, tools: Sequence[Mapping[str, Any]]) -> Record:
     Both answers write the text up to the position, without other calls, as when the calls were
     scored. They end with the call: its result is not the model's to write.
     """
-    said = row["text"][: row["character_offset"]]
+    text_before = row["text"][: row["character_offset"]]
     about = {
         f"{side}_{fact}": row[f"{side}_{fact}"]
         for side in ("chosen", "rejected")
@@ -71,8 +71,8 @@ def pair_record(row: Row, tools: Sequence[Mapping[str, Any]]) -> Record:
         **_ids(row),
         "tool": row["tool"],
         "prompt": [_user_message(row["context"])],
-        "chosen": [_calling_message(said, row["tool"], row["chosen_arguments"])],
-        "rejected": [_calling_message(said, row["tool"], row["rejected_arguments"])],
+        "chosen": [_calling_message(text_before, row["tool"], row["chosen_arguments"])],
+        "rejected": [_calling_message(text_before, row["tool"], row["rejected_arguments"])],
         "tools": list(tools),
         **about,
     }
@@ -84,7 +84,7 @@ def tool_schema(
     """A tool as a JSON schema, as `get_json_schema` of transformers writes one.
 
     Args:
-        name: of the tool, as written in calls.
+        name: name of the tool, as written in calls.
         description: one sentence.
         has_input: whether anything can stand between the brackets of its calls.
         needs_input: whether something always does.
@@ -109,8 +109,8 @@ def chat_messages(text: str, calls: Sequence[KeptCall], context: str | None) -> 
     messages = [_user_message(context)]
     end_of_last = 0
     for call in calls:
-        said = text[end_of_last : call.character_offset]
-        messages.append(_calling_message(said, call.tool, call.arguments))
+        text_before = text[end_of_last : call.character_offset]
+        messages.append(_calling_message(text_before, call.tool, call.arguments))
         messages.append({"role": "tool", "name": call.tool, "content": call.result})
         end_of_last = call.character_offset
     messages.append({"role": "assistant", "content": text[end_of_last:]})
@@ -121,10 +121,10 @@ def _user_message(context: str | None) -> Record:
     return {"role": "user", "content": INSTRUCTION if context is None else context}
 
 
-def _calling_message(said: str, tool: str, arguments: str) -> Record:
+def _calling_message(text_before: str, tool: str, arguments: str) -> Record:
     given = {INPUT: arguments} if arguments else {}
     call = {"type": "function", "function": {"name": tool, "arguments": given}}
-    return {"role": "assistant", "content": said, "tool_calls": [call]}
+    return {"role": "assistant", "content": text_before, "tool_calls": [call]}
 
 
 def _ids(row: Row) -> Record:

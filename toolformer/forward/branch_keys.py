@@ -78,9 +78,11 @@ class BranchKeys:
         # Padding sees the first key only: a row of nothing would turn into NaN.
         visible[:, :, 0] = True
         paths: list[list[int]] = []
-        for start, parent, slot, of_node in zip(self._starts, parents, slots, tokens, strict=True):
+        for start, parent, slot, node_tokens in zip(
+            self._starts, parents, slots, tokens, strict=True
+        ):
             path = list(self._paths[parent])
-            for step, token in enumerate(of_node):
+            for step, token in enumerate(node_tokens):
                 path.append(self._appended + slot + step)
                 input_ids[start.row, slot + step] = token
                 position_ids[start.row, slot + step] = start.visible + depth + step

@@ -68,16 +68,16 @@ def choose_windows_per_batch(
     Args:
         branches_per_window: `k · m`.
         window_tokens: most tokens of a window.
-        prompt_tokens: of the few-shot prompt.
+        prompt_tokens: length of the few-shot prompt.
         max_new_tokens: longest call.
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
-    of_window = keys * model.key_bytes
+    window_bytes = keys * model.key_bytes
     if model.device.type != "cuda":
         branches = _PROCESSOR_BRANCHES // branches_per_window
-        return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // of_window))
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // of_window
+        return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // window_bytes))
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // window_bytes
     return max(1, min(_GPU_BRANCHES // branches_per_window, held))
 
 
@@ -88,10 +88,10 @@ def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
         row_tokens: most tokens of a text, prompt and completion.
     """
     # A batch that takes others in is held twice for a moment.
-    of_row = 2 * row_tokens * model.key_bytes
+    row_bytes = 2 * row_tokens * model.key_bytes
     if model.device.type != "cuda":
-        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // of_row))
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // of_row
+        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // row_bytes
     return max(1, min(_GPU_ROWS, held))
 
 
@@ -123,10 +123,10 @@ def feed_in_batches(
     `is_regrouped` then says so for the partition.
 
     Args:
-        size: of a batch, when the partition is begun.
+        size: size of a batch, when the partition is begun.
         end_of_batch: first row and size to the row behind the batch; at least one row.
         compute: first row and row behind the last to a result that JSON can hold.
-        label: of the steps, unique within the partition.
+        label: label of the steps, unique within the partition.
 
     Yields:
         First row, row behind the last, result.
@@ -195,7 +195,11 @@ def is_regrouped(checkpoint: Checkpoint) -> bool:
 
 def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """What a partition's metadata says of its batches: their sizes, and whether memory ran out."""
-    sizes = {name: size for each in checkpoint.stored("geometry") for name, size in each.items()}
+    sizes = {
+        name: size
+        for stored_sizes in checkpoint.stored("geometry")
+        for name, size in stored_sizes.items()
+    }
     return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
 
 

@@ -122,7 +122,7 @@ class LanguageModel:
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
         context_length: most tokens the model takes, and no more than a sliding window holds.
-        key_bytes: of one token's keys and values in all layers.
+        key_bytes: bytes of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
         choice: the measurement that settled its precision; None where the precision was named.
@@ -365,7 +365,7 @@ class LanguageModel:
         places = range(length)
         return [
             self.bos_id,
-            *((7919 * length + 104729 * place) % vocabulary for place in places),
+            *((7919 * length + 104729 * position) % vocabulary for position in places),
         ]
 
     def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:

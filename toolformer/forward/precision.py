@@ -55,11 +55,11 @@ class PrecisionChoice:
         return cls(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Both figures in a line.
 
         Example:
-            >>> PrecisionChoice("float32", 612.4, 340.0).told
+            >>> PrecisionChoice("float32", 612.4, 340.0).summary
             'float32: 612 tokens/s, bfloat16 340'
         """
         figures = {name: getattr(self, name) for name in PRECISIONS}
@@ -80,7 +80,7 @@ def measured_choice(
     Args:
         passes: by precision, as far as the device computes in it: does a pass over about so many
             tokens, and returns its tokens a second. May raise where memory does not hold it.
-        fewest_tokens: of a pass; as many times as many where the device is fast.
+        fewest_tokens: minimum tokens of a pass; a fast device gets a multiple of it.
     """
     speeds: dict[str, float] = {}
     able = dict(passes)
@@ -93,7 +93,7 @@ def measured_choice(
     times_as_many = int(_SECONDS_OF_PASS * min(speeds.values()) / fewest_tokens)
     tokens = fewest_tokens * min(max(times_as_many, 1), _MAX_TIMES_AS_MANY)
     turns = [{name: _speed(one, tokens) for name, one in able.items()} for _ in range(_TURNS)]
-    return PrecisionChoice.of({name: max(turn[name] for turn in turns) for name in able})
+    return PrecisionChoice.of({name: max(speeds[name] for speeds in turns) for name in able})
 
 
 def _speed(one: Callable[[int], float], tokens: int) -> float:

@@ -74,7 +74,7 @@ class ReadTexts:
 
         Args:
             starts: at least one.
-            tokens: of each continuation, at least one; padded to the longest.
+            tokens: tokens of each continuation, at least one; padded to the longest.
 
         Returns:
             Hidden states behind all tokens, shape `(continuations, longest, hidden)`; those behind
@@ -96,9 +96,9 @@ class ReadTexts:
             [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]
         )
         # A token sees the text in front of its continuation, and the continuation up to itself.
-        of_text = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
+        text_mask = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
         up_to_itself = torch.ones((width, width), dtype=torch.bool).tril()
-        can_see = torch.cat([of_text, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
+        can_see = torch.cat([text_mask, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
         return model.hidden_states(
             input_ids.to(model.device),
             cache=cache,

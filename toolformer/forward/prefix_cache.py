@@ -92,10 +92,10 @@ _prefixes: WeakKeyDictionary[LanguageModel, dict[str | None, PromptPrefix]] = We
 
 def prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
     """The prefix of a prompt, fed once for all shards that a model is held for."""
-    of_model = _prefixes.setdefault(model, {})
-    if prompt not in of_model:
-        of_model[prompt] = compute_prompt_prefix(model, prompt)
-    return of_model[prompt]
+    prefixes = _prefixes.setdefault(model, {})
+    if prompt not in prefixes:
+        prefixes[prompt] = compute_prompt_prefix(model, prompt)
+    return prefixes[prompt]
 
 
 def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:

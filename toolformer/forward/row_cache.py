@@ -5,8 +5,7 @@
     row 1:  0 1 . .       2             3 . .        numbers: positions; dots: never seen
 
 Every feed appends one stretch of keys to all rows; what a row does not use of it, or has forgotten,
-is hidden by the mask. So nothing is cropped, and rows of one batch need not agree in length. Does
-not choose tokens.
+is hidden by the mask. So nothing is cropped, and rows of one batch need not agree in length.
 """
 
 from collections.abc import Sequence
@@ -140,18 +139,18 @@ class RowCache:
         )
         joined._lengths = [length for cache in caches for length in cache._lengths]
 
-        def side_by_side(states: Sequence[torch.Tensor]) -> torch.Tensor:
-            return torch.cat([pad(each, (0, 0, 0, width - each.shape[2])) for each in states])
+        def concatenated(states: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([pad(state, (0, 0, 0, width - state.shape[2])) for state in states])
 
         layers: Any = zip(*(cache._cache.layers for cache in caches), strict=True)
         with torch.inference_mode():
             joined._cache = DynamicCache(
                 [
                     (
-                        side_by_side([one.keys for one in of_caches]),
-                        side_by_side([one.values for one in of_caches]),
+                        concatenated([one.keys for one in layer_caches]),
+                        concatenated([one.values for one in layer_caches]),
                     )
-                    for of_caches in layers
+                    for layer_caches in layers
                 ]
             )
         return joined

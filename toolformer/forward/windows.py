@@ -86,10 +86,10 @@ def _first_window(
 def _boundary(stretch: str, offsets: list[int | None], limit: int) -> int:
     """Character offset at which the window ends: before a space when one is near."""
     earliest = max(1, int(limit * (1 - _BOUNDARY_SEARCH_SHARE)))
-    places = [offsets[place] for place in range(limit, 0, -1)]
-    for place in places[: limit - earliest + 1]:
-        if place and stretch[place].isspace():
-            return place
+    places = [offsets[boundary] for boundary in range(limit, 0, -1)]
+    for boundary in places[: limit - earliest + 1]:
+        if boundary and stretch[boundary].isspace():
+            return boundary
     # No space near: any token that begins a character, and at the least one character, so that
     # cutting always moves on.
-    return next((place for place in places if place), 1)
+    return next((boundary for boundary in places if boundary), 1)

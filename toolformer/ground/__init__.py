@@ -1,4 +1,4 @@
-"""What every package may import: digests, whole files, errors of loading, what parts agree on.
+"""What every package may import: digests, whole files, loading errors, shared constants.
 
 Imports nothing of ours.
 """

@@ -63,16 +63,16 @@ def damaged_files(folder: Path, *, max_bytes: int | None = None) -> dict[str, st
     if not is_whole:
         return {file.name: "is damaged itself"}
     reads = max_bytes is None or sum(size for size, _ in files.values()) <= max_bytes
-    found = {}
+    damaged = {}
     for name, (size, digest) in files.items():
         path = folder / name
         if not path.is_file():
-            found[name] = "is missing"
+            damaged[name] = "is missing"
         elif (bytes_now := path.stat().st_size) != size:
-            found[name] = f"has {bytes_now:,} bytes instead of {size:,}"
+            damaged[name] = f"has {bytes_now:,} bytes instead of {size:,}"
         elif reads and hex_digest_of_file(path) != digest:
-            found[name] = "has other content than when it was written"
-    return found
+            damaged[name] = "has other content than when it was written"
+    return damaged
 
 
 def described(damaged: dict[str, str], max_names: int = 5) -> str:

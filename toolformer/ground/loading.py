@@ -31,8 +31,8 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
     # Transformers raises whatever a wrong value leads to, and tokenizers raises Exception itself:
     # no list of classes holds them all.
     except Exception as error:
-        said = textwrap.shorten(str(error), _MAX_CHARACTERS, placeholder=" …").rstrip(".")
-        refusal = refused(f"{what} cannot be loaded ({type(error).__name__}: {said})")
+        message = textwrap.shorten(str(error), _MAX_CHARACTERS, placeholder=" …").rstrip(".")
+        refusal = refused(f"{what} cannot be loaded ({type(error).__name__}: {message})")
         if isinstance(error, type(refusal)):
             raise
         raise refusal from error

@@ -59,7 +59,7 @@ def likeliest_spans(
 
     Args:
         trees: the candidates of each passage.
-        keys: of the passages; a start behind each.
+        keys: keys of the passages; a start behind each.
         states: behind each passage, shape `(passages, hidden)`.
         width: beginnings that are followed in each passage, at each token.
         min_probability: beginnings that are less probable are not followed.
@@ -69,7 +69,7 @@ def likeliest_spans(
     line_ends = torch.tensor(line_end_ids(model), device=model.device)
     min_log_probability = math.log(min_probability) if min_probability else -math.inf
     beginnings = [_Beginning(passage, tree, 0.0) for passage, tree in enumerate(trees)]
-    found: list[dict[str, float]] = [{} for _ in trees]
+    answers: list[dict[str, float]] = [{} for _ in trees]
     while beginnings:
         log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
         ends = torch.logsumexp(log_probabilities[:, line_ends], dim=-1).tolist()
@@ -77,24 +77,26 @@ def likeliest_spans(
         for parent, (beginning, end) in enumerate(zip(beginnings, ends, strict=True)):
             for span in beginning.node.spans:
                 probability = math.exp(beginning.log_probability + end)
-                found[beginning.passage][span] = probability
+                answers[beginning.passage][span] = probability
             children = beginning.node.children
-            of_tokens = log_probabilities[parent, list(children)].tolist() if children else []
-            for (token, node), log_probability in zip(children.items(), of_tokens, strict=True):
+            token_log_probabilities = (
+                log_probabilities[parent, list(children)].tolist() if children else []
+            )
+            for (token, node), log_probability in zip(
+                children.items(), token_log_probabilities, strict=True
+            ):
                 total = beginning.log_probability + log_probability
                 if total >= min_log_probability:
                     continuation = _Continuation(
                         -total, parent, token, _Beginning(beginning.passage, node, total)
                     )
                     continued.setdefault(beginning.passage, []).append(continuation)
-        likeliest = [
-            each for of_passage in continued.values() for each in sorted(of_passage)[:width]
-        ]
+        likeliest = [beam for beams in continued.values() for beam in sorted(beams)[:width]]
         # In the order of their parents, as `feed` wants them.
-        likeliest.sort(key=lambda each: (each.parent, each.token))
-        beginnings = [each.beginning for each in likeliest]
+        likeliest.sort(key=lambda beam: (beam.parent, beam.token))
+        beginnings = [beam.beginning for beam in likeliest]
         if beginnings:
             states = keys.feed(
-                [each.parent for each in likeliest], [[each.token] for each in likeliest]
+                [beam.parent for beam in likeliest], [[beam.token] for beam in likeliest]
             )
-    return found
+    return answers

@@ -33,7 +33,7 @@ def answer_spans(text: str, question: str, *, max_words: int) -> list[str]:
         >>> answer_spans("It opened in 1869 (in Suez).", "When did it open?", max_words=2)
         ['opened', '1869', 'Suez']
     """
-    asked = set(_words(question))
+    question_words = set(_words(question))
     words = [(match.start(), match.end()) for match in _WORD.finditer(text)]
     cores = [_core(text, start, end) for start, end in words]
     spans: dict[str, None] = {}
@@ -44,7 +44,7 @@ def answer_spans(text: str, question: str, *, max_words: int) -> list[str]:
             end = cores[last][1]
             if start < end and cores[last][0] < end:
                 span = " ".join(text[start:end].split())
-                if _is_candidate(span, asked):
+                if _is_candidate(span, question_words):
                     spans.setdefault(span)
             if _BREAK_AFTER.search(text[slice(*words[last])]):
                 break
@@ -79,25 +79,25 @@ def span_tree(spans: Sequence[str], tokens: Iterable[Sequence[int]]) -> SpanNode
 
     Args:
         spans: Distinct.
-        tokens: Of each span, at least one.
+        tokens: Tokens of each span, at least one.
     """
     root = SpanNode()
-    for span, of_span in zip(spans, tokens, strict=True):
+    for span, span_tokens in zip(spans, tokens, strict=True):
         node = root
-        for token in of_span:
+        for token in span_tokens:
             node = node.children.setdefault(token, SpanNode())
         node.spans.append(span)
     return root
 
 
-def _is_candidate(span: str, asked: set[str]) -> bool:
+def _is_candidate(span: str, question_words: set[str]) -> bool:
     # No answer begins or ends with a function word, or is nothing else; it may begin with "the".
     words = _words(span)
     if not words or words[-1] in FUNCTION_WORDS:
         return False
     if words[0] in FUNCTION_WORDS and words[0] != "the":
         return False
-    return not asked.issuperset(word for word in words if word not in FUNCTION_WORDS)
+    return not question_words.issuperset(word for word in words if word not in FUNCTION_WORDS)
 
 
 def _core(text: str, start: int, end: int) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class FusionInDecoderReader:
         directory: As `save_pretrained` writes it.
         device: Gives the device; called at the first question and not before.
         identity: Tells the checkpoint from others; called for the version.
-        max_tokens: Of question and passage; longer ones are cut there.
+        max_tokens: Maximum length of question and passage; longer ones are cut there.
         answer_tokens: Longest answer.
     """
 

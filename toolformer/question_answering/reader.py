@@ -186,7 +186,7 @@ def passage_weights(
     return [weight / total for weight in weights]
 
 
-def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> Answer | None:
+def best_answer(answers: Sequence[dict[str, float]], weights: Sequence[float]) -> Answer | None:
     """The answer whose probabilities under all passages add up to most.
 
     Answers that differ in case, articles and punctuation alone count as one.
@@ -201,7 +201,7 @@ def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> 
     """
     totals: dict[str, float] = {}
     largest: dict[str, tuple[float, str]] = {}
-    for spans, weight in zip(found, weights, strict=True):
+    for spans, weight in zip(answers, weights, strict=True):
         for span, probability in spans.items():
             key, share = answer_key(span), weight * probability
             totals[key] = totals.get(key, 0.0) + share
@@ -219,15 +219,15 @@ class _Question:
 
     Attributes:
         ids: Tokens of the question.
-        asked: These, and what stands before the answer.
+        ids_before_answer: These, and what stands before the answer.
         texts: What is shown of each passage.
-        candidates: Of each passage the tree of the answers that it holds.
-        scores: Of each passage the natural logarithm of the retriever's weight.
+        candidates: The tree of possible answers, by passage.
+        scores: The natural logarithm of the retriever's weight, by passage.
         tokens: What reading it feeds and keeps; each passage has a copy of the prompt's keys.
     """
 
     ids: list[int]
-    asked: list[int]
+    ids_before_answer: list[int]
     texts: list[str]
     candidates: list[SpanNode]
     scores: list[float]
@@ -280,10 +280,10 @@ def _read_answers(
     import torch
 
     with torch.inference_mode():
-        found = iter(_read(model, questions, parameters))
+        span_probabilities = iter(_read(model, questions, parameters))
     answers = []
     for question in questions:
-        losses, probabilities = zip(*islice(found, len(question.texts)), strict=True)
+        losses, probabilities = zip(*islice(span_probabilities, len(question.texts)), strict=True)
         weights = passage_weights(
             question.scores, losses, question_weight=parameters.question_weight
         )
@@ -297,23 +297,26 @@ def _read(
     """-log p(q | z), and p(a | q, z) by span, for each passage of each question."""
     import torch
 
-    asked = [(question, text) for question in questions for text in question.texts]
+    pairs = [(question, text) for question in questions for text in question.texts]
     trees = [tree for question in questions for tree in question.candidates]
     read = ReadTexts(
         model,
         prompt_prefix(model, PROMPT),
         [
             # A window's last token is not fed: branches start where it would stand.
-            Window("", place, 0, text, (*question.asked, 0), ())
-            for place, (question, text) in enumerate(asked)
+            Window("", index, 0, text, (*question.ids_before_answer, 0), ())
+            for index, (question, text) in enumerate(pairs)
         ],
     )
     losses = [
         _losses(model, states[: len(question.ids)], question.ids)
-        for (question, _), states in zip(asked, read.states, strict=True)
+        for (question, _), states in zip(pairs, read.states, strict=True)
     ]
     keys = read.branch_keys(
-        [read.start(place, len(question.asked)) for place, (question, _) in enumerate(asked)]
+        [
+            read.start(index, len(question.ids_before_answer))
+            for index, (question, _) in enumerate(pairs)
+        ]
     )
     spans = likeliest_spans(
         model,

@@ -43,7 +43,7 @@ class CutShard:
         path: the staged file of its texts.
         first_record: number of its first raw record within the source, from 0.
         records: how many raw records it holds.
-        digest: of its raw records and how they are parsed, 32 hexadecimal digits.
+        digest: digest of its raw records and how they are parsed, 32 hexadecimal digits.
     """
 
     path: Path

@@ -159,12 +159,12 @@ def _files_below(filesystem: "AbstractFileSystem", folder: str) -> list[str]:
     ]
 
 
-def _files_among(filesystem: "AbstractFileSystem", found: Any) -> list[str]:
+def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
     """The paths of files: no folders, sockets or pipes."""
     if is_local(filesystem):
-        return [path for path in map(str, found) if filesystem.isfile(path)]
+        return [path for path in map(str, listing) if filesystem.isfile(path)]
     # Not asked one by one: each question is a request.
-    return [str(path) for path, facts in found.items() if facts["type"] == "file"]
+    return [str(path) for path, facts in listing.items() if facts["type"] == "file"]
 
 
 def _agreed_format(

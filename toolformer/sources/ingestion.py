@@ -37,9 +37,10 @@ class StoredTexts:
     """Which texts are stored; where, only the caller knows.
 
     Attributes:
-        version: of how records become texts; sources whose texts have another one are cut anew.
-        keys: of the shards whose texts are there.
-        retired: of the shards whose texts were set aside when they were retired.
+        version: version of the rules by which records become texts; sources cut by others are cut
+            anew.
+        keys: keys of the shards whose texts are there.
+        retired: keys of the shards whose texts were set aside when they were retired.
     """
 
     version: str
@@ -48,7 +49,7 @@ class StoredTexts:
 
     @property
     def all_keys(self) -> set[str]:
-        """Of the shards that texts were ever stored of, as far as they are kept."""
+        """Keys of all shards with stored texts, the retired ones included."""
         return {*self.keys, *self.retired}
 
 

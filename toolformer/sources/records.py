@@ -218,7 +218,7 @@ def missing_column_error(
     """The error for records without a column that the source requires.
 
     Args:
-        name: of the source or file.
+        name: name of the source or file.
         source: says which columns are required.
         present: the columns that there are; none where no record has columns.
         checked: records that were looked at.

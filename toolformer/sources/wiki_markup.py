@@ -135,9 +135,9 @@ def is_costly(markup: str) -> bool:
     """Whether parsing would take minutes or gigabytes, as no article of an encyclopaedia does."""
     open_ones: Counter[str] = Counter()
     latest_tag = ""
-    for found in _OPENING_OR_CLOSING.finditer(markup):
-        mark = found[0].lower()
-        if found["open"]:
+    for bracket in _OPENING_OR_CLOSING.finditer(markup):
+        mark = bracket[0].lower()
+        if bracket["open"]:
             end = _END_OF.get(mark) or f"</{mark[1:]}"
             latest_tag = end if mark not in _END_OF else latest_tag
             open_ones[end] += mark not in _WITHOUT_END

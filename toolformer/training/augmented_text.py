@@ -25,7 +25,7 @@ class AugmentedText:
         text: the characters of the window, without calls.
         calls: its kept calls, at most one per position, from left to right; none in a plain window.
         window_offset: characters of the document in front of the window.
-        round: of annotation, from 1.
+        round: number of the round of annotation, from 1.
         context: what stands in front of the document in training; None where it has none, and for
             all but its first window.
     """

@@ -41,16 +41,16 @@ def window_in_context(
     offset still give a place in the document.
 
     Args:
-        window: of a text.
-        context: of the text; None where it has none.
-        tokenizer: of the model that was trained.
-        max_tokens: of a training row, the beginning-of-sequence token included.
+        window: window of a text.
+        context: context of the text; None where it has none.
+        tokenizer: tokenizer of the model that was trained.
+        max_tokens: maximum length of a training row, the beginning-of-sequence token included.
     """
     if context is None:
         return window
     ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
     in_front = tokenizer.decode(ids)
-    behind = (None if place is None else len(in_front) + place for place in window.offsets)
+    behind = (None if offset is None else len(in_front) + offset for offset in window.offsets)
     return replace(
         window,
         start=window.start - len(in_front),

@@ -17,14 +17,14 @@ class DroppedCalls:
     """The calls at random of a training set.
 
     Attributes:
-        calls: of each text that has some, at most one per position, from left to right.
+        calls: calls of each text that has some, at most one per position, from left to right.
         wanted: of each tool the number of kept calls.
-        found: of each of these tools how many dropped calls there are for them, at most as many.
+        counts: of each of these tools the number of dropped calls, at most as many.
     """
 
     calls: Mapping[TextKey, tuple[KeptCall, ...]]
     wanted: Mapping[str, int]
-    found: Mapping[str, int]
+    counts: Mapping[str, int]
 
 
 def choose_dropped_calls(
@@ -42,21 +42,21 @@ def choose_dropped_calls(
     Args:
         texts: to train on.
         dropped: calls of these texts that the filter dropped; several may stand at one position.
-        seed: of the choice.
+        seed: seed of the choice.
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)
     available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))
     chosen: dict[TextKey, dict[int, KeptCall]] = {}
     for tool in sorted(wanted, key=lambda tool: (available[tool] / wanted[tool], tool)):
         _choose(tool, texts, dropped, chosen, wanted[tool], seed)
-    found = Counter(call.tool for calls in chosen.values() for call in calls.values())
+    counts = Counter(call.tool for calls in chosen.values() for call in calls.values())
     return DroppedCalls(
         calls={
             key: tuple(calls[position] for position in sorted(calls))
             for key, calls in chosen.items()
         },
         wanted=dict(wanted),
-        found={tool: found[tool] for tool in wanted},
+        counts={tool: counts[tool] for tool in wanted},
     )
 
 

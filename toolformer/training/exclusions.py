@@ -28,7 +28,7 @@ class Exclusion:
         shared_ngram: these words.
         similar_to: the text that it was left out for, of `DUPLICATE_TEXT` and `NEAR_DUPLICATE`;
             that one was let through, and may be over the cap afterwards.
-        similarity: of the two, at most 1; of `NEAR_DUPLICATE`.
+        similarity: similarity of the two, at most 1; of `NEAR_DUPLICATE`.
     """
 
     text: AugmentedText

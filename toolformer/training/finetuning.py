@@ -59,8 +59,9 @@ def finetune(
         development_rows: ids of plain texts without calls.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         resume_folder: where the state of the run lies; emptied when the output is there.
-        fingerprint: of base, parameters and what the rows were made from; stands in the output's
-            `toolformer.json`. A state of another one, or of other rows, is not gone on with.
+        fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
+            output's `toolformer.json`. A state of another one, or of other rows, is not gone on
+            with.
         facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run.
         device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from

@@ -20,12 +20,12 @@ class FinetuningParameters:
         micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
             Bounds the memory, changes nothing else.
         evaluate_every: steps between two development perplexities; the last step always has one.
-        seed: of the order of rows, and of dropout where the model has any.
+        seed: seed of the order of rows, and of dropout where the model has any.
         clip_norm: largest norm of the gradient.
-        precision: of the computation, `float32` or `bfloat16` (autocast); the weights that are
-            trained are float32 always.
+        precision: precision of the computation, `float32` or `bfloat16` (autocast); the weights
+            that are trained are float32 always.
         save_every: steps between two saved states.
-        loss_weights: of the tokens, by kind.
+        loss_weights: loss weights of the tokens, by kind.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
         processes: that train together, each on a graphics device of its own; on a processor its

@@ -35,7 +35,7 @@ def model_card(
     """The card.
 
     Args:
-        name: of the model.
+        name: name of the model.
         record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.
@@ -55,7 +55,7 @@ def model_card(
         tags=["toolformer", "tool-use"],
     )
     variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
-    of_tools = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
+    tool_counts = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
@@ -63,7 +63,7 @@ def model_card(
         *([] if variant == PLAIN else ["## Use", _USE, *_opening(min_call_probability)]),
         "## What it was trained on",
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
-        f"{f' ({of_tools})' if of_tools else ''}; {result['tokens']:,} tokens in "
+        f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "
         f"{result['steps']:,} steps.",
         "## How",
         markdown_table(
@@ -112,7 +112,7 @@ def _opening(chosen: CalibratedProbability | None) -> list[str]:
         return []
     return [
         "With `decoding.min_call_probability: null` a call opens only where ` [` also has the "
-        f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.told}"
+        f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.summary}"
     ]
 
 

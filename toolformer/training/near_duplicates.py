@@ -1,7 +1,7 @@
 """Texts that are nearly the same, by the word sequences that they share.
 
-MinHash finds the candidates, and each is compared word for word, so the threshold means what it
-says. Does not find paraphrases or translations.
+MinHash finds the candidates, and each is compared word for word, so the threshold is exact.
+Paraphrases and translations are not found.
 """
 
 from functools import lru_cache
@@ -29,7 +29,7 @@ class Similar(NamedTuple):
     """A text that another one is like.
 
     Attributes:
-        key: of the text, as it was given to `find_or_add`.
+        key: key of the text, as it was given to `find_or_add`.
         similarity: shared word sequences of both, divided by all that either has; at most 1.
     """
 
@@ -72,10 +72,10 @@ class NearDuplicateIndex:
         sketch.update_batch((shingles & 0xFFFFFFFF).tolist())
         places = cast("list[int]", self._candidates.query(sketch))
         # In the order in which they were added: of texts equally alike `max` takes the first.
-        alike = [(_jaccard(shingles, self._shingles[place]), place) for place in sorted(places)]
-        similarity, place = max(alike, key=lambda pair: pair[0], default=(0.0, -1))
+        alike = [(_jaccard(shingles, self._shingles[index]), index) for index in sorted(places)]
+        similarity, index = max(alike, key=lambda pair: pair[0], default=(0.0, -1))
         if similarity >= self._similarity:
-            return Similar(self._keys[place], similarity)
+            return Similar(self._keys[index], similarity)
         self._candidates.insert(len(self._keys), sketch, check_duplication=False)
         self._keys.append(key)
         self._shingles.append(shingles)
@@ -102,9 +102,9 @@ def _shingles(text: str) -> "np.ndarray":
     words = np.array([_number(word) for word in words_of(text)], dtype=np.uint64)
     sequences = max(len(words) - _SHINGLE_WORDS, 0) + 1
     numbers = np.zeros(sequences if len(words) else 0, dtype=np.uint64)
-    for place in range(min(_SHINGLE_WORDS, len(words))):
+    for start in range(min(_SHINGLE_WORDS, len(words))):
         # Wraps around, as meant.
-        numbers = numbers * np.uint64(_MULTIPLIER) + words[place : place + sequences]
+        numbers = numbers * np.uint64(_MULTIPLIER) + words[start : start + sequences]
     return np.unique(numbers)
 
 

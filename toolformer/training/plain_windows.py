@@ -47,7 +47,7 @@ def draw_plain_windows(
         wanted: number of windows to draw.
         development_share: share of the documents set aside, in [0, 1).
         development_documents: those that were, by `build_training_set`.
-        seed: of the choice.
+        seed: seed of the choice.
         text_filter: what it holds back is not drawn; it knows the texts with calls already.
 
     Returns:

@@ -179,7 +179,7 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> None:
     Args:
         rank, size: as of `ProcessGroup`.
         port: where the `TCPStore` of the process that started them listens.
-        device: of this process.
+        device: device of this process.
 
     Raises:
         torch.distributed.DistError: the process that started them has ended.

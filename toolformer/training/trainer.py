@@ -38,7 +38,7 @@ class TrainingJob:
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each.
         state_folder: where the state of the run lies.
-        fingerprint: of everything that the numbers of the run follow from.
+        fingerprint: fingerprint of everything that the numbers of the run follow from.
     """
 
     base: Path
@@ -77,7 +77,7 @@ class Trainer:
 
     Args:
         job: the same in all processes that train together.
-        device: of this process; that of the job by default.
+        device: device of this process; that of the job by default.
         group: these processes; this one alone by default.
 
     Raises:
@@ -137,7 +137,7 @@ class Trainer:
         """Do the steps that are left.
 
         Args:
-            state: of the run; made with the same group.
+            state: state of the run; made with the same group.
             report: called after every step, and first for those that were done before.
 
         Raises:
@@ -302,7 +302,7 @@ def micro_batches(
     """
     own = sorted(longest_first(lengths)[process::processes])
     batches = plan_batches([lengths[row] for row in own], token_budget=token_budget)
-    return [[own[place] for place in batch] for batch in batches]
+    return [[own[index] for index in batch] for batch in batches]
 
 
 def _not_finite(step: int, name: str, value: float) -> TrainingError:

@@ -20,9 +20,9 @@ class LossWeights:
     """How much a token of each kind counts in the loss; the paper's are all 1.
 
     Attributes:
-        text: of the text's tokens.
-        call: of a call's tokens up to its arrow, which the model writes itself.
-        result: of the result's and of the bracket behind it, which a tool writes.
+        text: weight of the text's tokens.
+        call: weight of a call's tokens up to its arrow, which the model writes itself.
+        result: weight of the result's tokens and of the bracket behind it, which a tool writes.
     """
 
     text: float
@@ -35,7 +35,7 @@ class LossWeights:
         return [by_kind[kind] for kind in row.kinds]
 
     def total(self, rows: Sequence[TrainingRow]) -> float:
-        """Of all tokens of some rows."""
+        """The sum of the weights of all tokens of some rows."""
         by_kind = (self.text, self.call, self.result)
         return sum(row.kinds.count(kind) * by_kind[kind] for row in rows for kind in range(3))
 
@@ -54,9 +54,9 @@ def add_gradient(
     Args:
         model: with float32 weights.
         rows: fed as one, each with a beginning-of-sequence token in front.
-        weights: of the tokens.
-        batch_weight: of all tokens of the whole batch together. The parts of a batch add up to
-            its mean loss per unit of weight, however it is divided.
+        weights: weights of the tokens.
+        batch_weight: weight of all tokens of the whole batch together. The parts of a batch add up
+            to its mean loss per unit of weight, however it is divided.
         precision: `float32` or `bfloat16`.
         with_weights: runs the forward pass, with the weights that this process holds parts of.
 
@@ -66,7 +66,7 @@ def add_gradient(
     import torch
     from torch.nn.functional import cross_entropy
 
-    of_tokens = torch.tensor(
+    token_weights = torch.tensor(
         [weight for row in rows for weight in weights.of(row)], device=model.device
     )
 
@@ -76,7 +76,7 @@ def add_gradient(
             hidden, targets = _fed(model, [row.ids for row in rows])
         loss = 0.0
         gradients: list[torch.Tensor] = []
-        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, of_tokens):
+        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, token_weights):
             leaf = piece.detach().requires_grad_()
             with _autocast(model, precision):
                 logits = model.logits(leaf)
@@ -136,17 +136,17 @@ def _fed(
     fed = torch.full((len(rows), width), model.bos_id)
     targets = torch.zeros((len(rows), width), dtype=torch.long)
     is_token = torch.zeros((len(rows), width), dtype=torch.bool)
-    for place, row in enumerate(rows):
-        targets[place, : len(row)] = torch.tensor(row)
-        is_token[place, : len(row)] = True
+    for index, row in enumerate(rows):
+        targets[index, : len(row)] = torch.tensor(row)
+        is_token[index, : len(row)] = True
     fed[:, 1:] = torch.where(is_token[:, 1:], targets[:, :-1], model.bos_id)
     is_token = is_token.to(model.device)
     hidden = model.hidden_states(fed.to(model.device))
     return hidden[is_token], targets.to(model.device)[is_token]
 
 
-def _pieces(*of_tokens: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
-    return list(zip(*(each.split(LOGIT_ROWS) for each in of_tokens), strict=True))
+def _pieces(*tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+    return list(zip(*(token.split(LOGIT_ROWS) for token in tensors), strict=True))
 
 
 def _autocast(model: LanguageModel, precision: str) -> Any:

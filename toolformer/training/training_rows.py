@@ -19,8 +19,8 @@ class TrainingRow:
     Attributes:
         ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
             the memory, in each process that trains.
-        kinds: of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result and
-            the bracket behind it, which are never generated).
+        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result
+            and the bracket behind it, which are never generated).
     """
 
     ids: Sequence[int]
@@ -35,8 +35,9 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     is where a model learns what the result is good for) and half for the text before it.
 
     Args:
-        segments: of the text with its calls.
-        max_tokens: of the row, calls included, without the beginning-of-sequence token.
+        segments: segments of the text with its calls.
+        max_tokens: maximum length of the row, calls included, without the beginning-of-sequence
+            token.
 
     Returns:
         Positions of the text's tokens, counted without calls; None where no call fits together
@@ -48,11 +49,11 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
         range(2, 4)
     """
     lengths = [len(segment.ids) for segment in segments]
-    calls = [place for place, segment in enumerate(segments) if segment.asked is not None]
+    calls = [index for index, segment in enumerate(segments) if segment.request_length is not None]
     start, end = 0, _end(lengths, 0, max_tokens)
     # A call at the very end has no text behind it.
     if calls and calls[0] >= end - 1:
-        call = next((place for place in calls if lengths[place] < max_tokens), None)
+        call = next((index for index in calls if lengths[index] < max_tokens), None)
         if call is None:
             return None
         start = _start(lengths, call, max_tokens)
@@ -60,8 +61,8 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
             # The call right before this token did not fit.
             start += 1
         end = _end(lengths, start, max_tokens)
-    before = start - sum(place < start for place in calls)
-    within = sum(start <= place < end for place in calls)
+    before = start - sum(index < start for index in calls)
+    within = sum(start <= index < end for index in calls)
     return range(before, before + end - start - within)
 
 
@@ -71,11 +72,11 @@ def training_row(
     """The row of some tokens of a text, with the calls that stand in front of one of them.
 
     Args:
-        segments: of the text with its calls.
+        segments: segments of the text with its calls.
         tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
-        max_tokens: of the row, without the beginning-of-sequence token.
+        max_tokens: maximum length of the row, without the beginning-of-sequence token.
         context: tokens in front of the text, of the same kind as its own.
 
     Example:
@@ -90,26 +91,29 @@ def training_row(
     position = 0
     for segment in segments:
         is_kept = position in tokens
-        position += segment.asked is None
+        position += segment.request_length is None
         if not is_kept:
             continue
         if len(ids) + len(segment.ids) > max_tokens:
             break
         ids += segment.ids
-        if segment.asked is None:
+        if segment.request_length is None:
             kinds.append(TEXT)
         else:
-            kinds += bytes([CALL] * segment.asked + [RESULT] * (len(segment.ids) - segment.asked))
+            kinds += bytes(
+                [CALL] * segment.request_length
+                + [RESULT] * (len(segment.ids) - segment.request_length)
+            )
     return TrainingRow(array("i", ids), bytes(kinds))
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
     """The first segment that does not fit any more into a row that begins at `start`."""
     tokens = 0
-    for place in range(start, len(lengths)):
-        tokens += lengths[place]
+    for index in range(start, len(lengths)):
+        tokens += lengths[index]
         if tokens > max_tokens:
-            return place
+            return index
     return len(lengths)
 
 
@@ -133,13 +137,13 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
         rows: number of rows, at least 1.
         batch_size: rows of a step.
         step: number of the step, from 1.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an
         undisturbed one.
     """
-    places = (divmod(place, rows) for place in range((step - 1) * batch_size, step * batch_size))
+    places = (divmod(number, rows) for number in range((step - 1) * batch_size, step * batch_size))
     return [_epoch_order(rows, epoch, seed)[index] for epoch, index in places]
 
 

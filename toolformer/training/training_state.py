@@ -84,7 +84,7 @@ class TrainingState:
 
     Args:
         folder: made when missing; only what this class writes is ever removed from it.
-        fingerprint: of everything that the numbers of the run follow from.
+        fingerprint: fingerprint of everything that the numbers of the run follow from.
         group: the processes that train; this one alone by default.
 
     Raises:
@@ -165,7 +165,7 @@ class TrainingState:
         Args:
             weights: those that are trained, by name; none behind the last step.
             optimizer: has moments of all of them.
-            progress: of the run.
+            progress: progress of the run.
 
         Raises:
             TrainingError: the disk is full or cannot be written.

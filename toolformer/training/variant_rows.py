@@ -37,7 +37,7 @@ class VariantRows:
     """What one variant is trained on.
 
     Attributes:
-        rows: of the texts that have one, in their order; the same texts for every variant.
+        rows: rows of the texts that have one, in their order; the same texts for every variant.
         calls: how many calls of each tool stand in them.
         texts_without_row: texts of which no kept call fits into a row.
     """
@@ -63,11 +63,11 @@ def variant_rows(
     its text has none, since the text does not go on from there.
 
     Args:
-        tokenizer: of the model that is trained.
+        tokenizer: tokenizer of the model that is trained.
         texts: those of C*.
         variant: one of `VARIANTS`.
-        max_tokens: of a row, the beginning-of-sequence token included.
-        seed: of the exchange of results.
+        max_tokens: maximum length of a row, the beginning-of-sequence token included.
+        seed: seed of the exchange of results.
 
     Raises:
         ValueError: there is no such variant.
@@ -77,21 +77,23 @@ def variant_rows(
     own_calls = calls_of_variant(texts, variant, seed=seed)
     # Of all variants only where a context has to leave room for them.
     has_contexts = any(text.context is not None for text in texts)
-    of_every_variant = [
+    calls_by_variant = [
         calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if has_contexts else ())
     ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
-    for place, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
+    for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         ids = tokenizer.encode(text.text)
-        of_kept = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
-        tokens = kept_tokens(of_kept, max_tokens=length)
+        kept_segments = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
+        tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
             continue
         row_with = partial(_row, tokenizer, ids, tokens, length)
         context: list[int] = []
         if text.context is not None and tokens.start == 0:
-            longest = max(len(row_with(of_texts[place]).ids) for of_texts in of_every_variant)
+            longest = max(
+                len(row_with(variant_calls[index]).ids) for variant_calls in calls_by_variant
+            )
             context = context_ids(tokenizer, text.context, room=length - longest)
         rows.append(row_with(calls_of_text, context))
         calls.update(call.tool for call in calls_of_text if call.position in tokens)
@@ -140,8 +142,8 @@ def _shuffled(
     """
     by_tool: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for text, calls in enumerate(calls_of_texts):
-        for place, call in enumerate(calls):
-            by_tool[call.tool].append((text, place))
+        for index, call in enumerate(calls):
+            by_tool[call.tool].append((text, index))
     shuffled = [list(calls) for calls in calls_of_texts]
     for places in by_tool.values():
         order = sorted(
@@ -151,9 +153,9 @@ def _shuffled(
                 digest(seed, shuffled[where[0]][where[1]].call_id),
             ),
         )
-        results = [calls_of_texts[text][place].result for text, place in order]
+        results = [calls_of_texts[text][index].result for text, index in order]
         commonest = max(Counter(results).values())
-        for number, (text, place) in enumerate(order):
+        for number, (text, index) in enumerate(order):
             other = results[(number + commonest) % len(results)]
-            shuffled[text][place] = dataclasses.replace(shuffled[text][place], result=other)
+            shuffled[text][index] = dataclasses.replace(shuffled[text][index], result=other)
     return [tuple(calls) for calls in shuffled]

@@ -1,8 +1,7 @@
 """What every tool promises, tried out: the contract test behind `toolformer tools check`.
 
 Each rule is one finding. A rule that cannot be tried, because the tool cannot run here or has
-nothing to try it on, is skipped and says so. The rules themselves are in `contract_rules`; this
-module does not know what they ask.
+nothing to try it on, is skipped and says so. The rules are in `contract_rules`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Literal
 
 from tools.errors import ToolUnavailableError
 from tools.plugins import contract_rules
-from tools.plugins.trial import BrokenRuleError, NotTriedError, Trial, told
+from tools.plugins.trial import BrokenRuleError, NotTriedError, Trial, error_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +57,4 @@ def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> Contr
         return ContractFinding(rule, "skipped", str(error))
     # Foreign code may raise anything, from a property for example.
     except Exception as error:  # noqa: BLE001
-        return ContractFinding(rule, "failed", f"It raises {told(error)}.")
+        return ContractFinding(rule, "failed", f"It raises {error_text(error)}.")

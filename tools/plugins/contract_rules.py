@@ -14,8 +14,8 @@ from tools.plugins.trial import (
     NotTriedError,
     Trial,
     TrialOutcome,
+    error_text,
     shortened,
-    told,
 )
 from tools.prompting import demonstrations_of
 from tools.proposing.checked import proposals_of
@@ -112,8 +112,8 @@ def garbage_is_refused(trial: Trial) -> str:
         # Foreign code may raise anything; this is what the rule is about.
         except Exception as error:
             raise BrokenRuleError(
-                f"Parsing {shortened(text)} raises {told(error)}. Expected a CallSyntaxError, or "
-                "the arguments."
+                f"Parsing {shortened(text)} raises {error_text(error)}. Expected a CallSyntaxError "
+                "or the arguments."
             ) from error
         else:
             _check_arguments(arguments, text)
@@ -125,11 +125,11 @@ def texts_are_preselected(trial: Trial) -> str:
     documents = _texts_of(trial)
     for document in documents:
         what = f"preselect of {shortened(document.text)}"
-        decision = trial.guarded(lambda each=document: trial.tool.preselect(each), what)
+        decision = trial.guarded(lambda document=document: trial.tool.preselect(document), what)
         if not isinstance(decision, Preselection):
             raise BrokenRuleError(f"{what} gives {decision!r}. Expected a Preselection.")
         _check_reason(decision.reason, document.text)
-        key = trial.guarded(lambda each=document: trial.tool.cache_key(each), "cache_key")
+        key = trial.guarded(lambda document=document: trial.tool.cache_key(document), "cache_key")
         if key is not None and not all(isinstance(part, str) for part in key):
             raise BrokenRuleError(f"cache_key gives {key!r}. Expected texts, or None.")
     return f"{len(documents)} texts"
@@ -143,7 +143,7 @@ def proposals_lie_in_their_texts(trial: Trial) -> str:
     places = sum(
         len(
             trial.guarded(
-                lambda each=document: proposals_of(trial.tool, each),
+                lambda document=document: proposals_of(trial.tool, document),
                 f"proposals of {shortened(document.text)}",
             )
         )
@@ -178,8 +178,8 @@ def fails_with_the_right_error(trial: Trial) -> str:
     for (arguments, _), outcome in [*trial.answered, *trial.answered_garbage]:
         if outcome.wrong is not None:
             raise BrokenRuleError(
-                f"{shortened(arguments)} gives {shortened(outcome.wrong)}{outcome.place}. Expected "
-                "text, or a ToolCallError with a reason."
+                f"{shortened(arguments)} gives {shortened(outcome.wrong)}{outcome.location}. "
+                "Expected text, or a ToolCallError with a reason."
             )
         if outcome.reason is not None and not outcome.is_late:
             _check_reason(outcome.reason, arguments)
@@ -222,7 +222,9 @@ def batch_equals_single(trial: Trial) -> str:
                 f"{shortened(batched)}. Expected the same, in the order of the calls."
             )
     if trial.guarded(lambda: trial.tool.call_batch([]), "an empty batch") != []:
-        raise BrokenRuleError("An empty batch gives something. Expected an empty list.")
+        raise BrokenRuleError(
+            "An empty batch gives a result that is not empty. Expected an empty list."
+        )
     return what
 
 

@@ -1,4 +1,4 @@
-"""A tool made of a Python function that others have already.
+"""A tool made of a Python function of the user's.
 
 The function is called with values of the right types; what it raises for want of an answer is data
 about the call.

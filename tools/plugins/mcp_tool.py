@@ -76,8 +76,8 @@ class McpTool(FunctionTool):
         self._connection: McpConnection | None = None
         try:
             connection = self._connected()
-            found = connection.find_tool(tool, seconds=seconds)
-            parameters = parameters_of_schema(found.input_schema, tool)
+            listed_tool = connection.find_tool(tool, seconds=seconds)
+            parameters = parameters_of_schema(listed_tool.input_schema, tool)
         except ImportError as error:
             raise ToolUnavailableError(
                 name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
@@ -92,8 +92,8 @@ class McpTool(FunctionTool):
             raise ToolUnavailableError(
                 name, str(error), "Correct command and tool in its options"
             ) from error
-        digest = hex_digest(json.dumps(found.input_schema, sort_keys=True), size=8)
-        description = (found.description or found.title or "").split("\n\n")[0]
+        digest = hex_digest(json.dumps(listed_tool.input_schema, sort_keys=True), size=8)
+        description = (listed_tool.description or listed_tool.title or "").split("\n\n")[0]
         super().__init__(
             name=name,
             description=description or f"The tool {tool} of an MCP server.",

@@ -108,13 +108,13 @@ def _is_writable(annotation: object) -> bool:
 
 def _flat(schema: object, definitions: object) -> Mapping[str, object]:
     """A parameter's schema with what it refers to, and without the alternative of null."""
-    found = _resolved(schema, definitions)
-    alternatives = found.get("anyOf") or found.get("oneOf")
+    resolved = _resolved(schema, definitions)
+    alternatives = resolved.get("anyOf") or resolved.get("oneOf")
     if isinstance(alternatives, list):
         others = [other for other in alternatives if other != {"type": "null"}]
         if len(others) == 1:
-            return {**found, **_resolved(others[0], definitions)}
-    return found
+            return {**resolved, **_resolved(others[0], definitions)}
+    return resolved
 
 
 def _resolved(schema: object, definitions: object) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """Tools from outside this project: finding them, importing them, and saying what is wrong with one.
 
 A tool is registered by an entry point of a package that is installed, or by a line of the settings.
-Finding imports nothing. What a foreign module raises makes its tool unavailable and never ends a
+Finding imports nothing. An error in a plugin's module makes its tool unavailable and never ends a
 run.
 """
 
@@ -64,11 +64,11 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
         ToolRegistrationError: When a name is taken or cannot be written in calls, two packages
             register different tools under one name, or a target is no `module:Class`.
     """
-    found: dict[str, Plugin] = {}
+    plugins: dict[str, Plugin] = {}
     for plugin in _installed_plugins(tuple(sys.path)):
         if plugin.name in targets:
             continue
-        other = found.setdefault(plugin.name, plugin)
+        other = plugins.setdefault(plugin.name, plugin)
         if other.target != plugin.target:
             raise ToolRegistrationError(
                 f"The tool {plugin.name!r} is registered twice: as {other.target} by "
@@ -76,10 +76,10 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
                 f"uninstall one of them, or choose with tools.{plugin.name}.class in the settings."
             )
     for name, target in targets.items():
-        found[name] = Plugin(name, target, "the settings")
-    for plugin in found.values():
+        plugins[name] = Plugin(name, target, "the settings")
+    for plugin in plugins.values():
         _check_registration(plugin, taken)
-    return dict(sorted(found.items()))
+    return dict(sorted(plugins.items()))
 
 
 def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
@@ -105,13 +105,13 @@ def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
     """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
-    with foreign_code(plugin.name, f"the import of {plugin.target} ({plugin.origin})"):
-        found = pkgutil.resolve_name(plugin.target)
-    if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
-        return found
+    with plugin_code(plugin.name, f"the import of {plugin.target} ({plugin.origin})"):
+        target = pkgutil.resolve_name(plugin.target)
+    if isinstance(target, Tool) or (isinstance(target, type) and issubclass(target, Tool)):
+        return target
     raise ToolUnavailableError(
         plugin.name,
-        f"{plugin.target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, "
+        f"{plugin.target} is {type(target).__name__} {getattr(target, '__name__', target)!r}, "
         "not a tool",
         "Derive the class from tools.base.Tool, or wrap the function in a "
         "tools.plugins.function_tool.FunctionTool",
@@ -150,7 +150,7 @@ def parse_arguments(tool: Tool, text: str) -> str:
     return arguments
 
 
-def place_of(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Where in a user's own file an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
     Returns:
@@ -166,7 +166,7 @@ def place_of(error: BaseException) -> str:
 
 
 @contextmanager
-def foreign_code(tool_name: str, what: str) -> Iterator[None]:
+def plugin_code(tool_name: str, what: str) -> Iterator[None]:
     """Turn whatever foreign code raises inside the block into a ToolUnavailableError."""
     try:
         yield
@@ -183,7 +183,7 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
         message = " ".join(str(error).split())
         raise ToolUnavailableError(
             tool_name,
-            f"{what} failed with {type(error).__name__}: {message}{place_of(error)}",
+            f"{what} failed with {type(error).__name__}: {message}{error_location(error)}",
             "Correct the tool, or leave it out of the selected tools",
         ) from error
 

@@ -21,7 +21,7 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
-from tools.plugins.plugins import place_of
+from tools.plugins.plugins import error_location
 from tools.prompting import demonstrations_of
 from tools.protocol import Document
 from tools.syntax import parse_sample
@@ -51,17 +51,17 @@ class TrialOutcome:
 
     Attributes:
         answer: What it answered.
-        reason: Of a call without an answer.
+        reason: Reason of a call without an answer.
         wrong: What it raised or returned instead of either.
         is_late: Whether the deadline passed.
-        place: Of what it raised, as an insertion; tells no outcomes apart.
+        location: Where its error was raised, as an insertion; not compared.
     """
 
     answer: str | None = None
     reason: str | None = None
     wrong: str | None = None
     is_late: bool = False
-    place: str = field(default="", compare=False)
+    location: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, answer: object) -> "TrialOutcome":
@@ -74,7 +74,7 @@ class TrialOutcome:
             return cls(reason="timeout", is_late=True)
         if isinstance(answer, BaseException):
             wrong = f"{type(answer).__name__}: {answer}"
-            return cls(wrong=wrong, place=place_of(answer))
+            return cls(wrong=wrong, location=error_location(answer))
         return cls(wrong=f"{type(answer).__name__} {answer!r}")
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class Trial:
     @cached_property
     def requests(self) -> list[Request]:
         """The demonstrated calls with their texts; those that are none are left out."""
-        found = []
+        shown_requests = []
         try:
             shown = self.shown_calls
         except NotTriedError:
@@ -147,21 +147,21 @@ class Trial:
                 arguments = self.tool.parse_arguments(parse_sample(f"{call}]", self.name))
             except CallSyntaxError:
                 continue
-            found.append((arguments, document))
-        return found
+            shown_requests.append((arguments, document))
+        return shown_requests
 
     @cached_property
     def accepted(self) -> dict[str, str]:
         """Text between brackets and the arguments it becomes, where the tool takes it."""
         shown = [arguments for arguments, _ in self.requests]
-        found = {}
+        taken = {}
         for text in (*shown, *NASTY_ARGUMENTS):
             try:
                 arguments = self.parsed(parse_sample(f"{self.name}({text})]", self.name))
             except CallSyntaxError:
                 continue
-            found[text] = arguments
-        return found
+            taken[text] = arguments
+        return taken
 
     @cached_property
     def answered(self) -> list[tuple[Request, TrialOutcome]]:
@@ -206,12 +206,12 @@ class Trial:
 
     def outcomes(self, requests: Sequence[Request]) -> list[tuple[Request, TrialOutcome]]:
         """Make calls one by one, until some were late: each of these leaves a thread behind."""
-        found = []
+        results = []
         for request in sorted(requests, key=lambda request: request[0]):
-            found.append((request, self.outcome(self.tool, request)))
-            if sum(outcome.is_late for _, outcome in found) >= _MAX_TIMEOUTS:
+            results.append((request, self.outcome(self.tool, request)))
+            if sum(outcome.is_late for _, outcome in results) >= _MAX_TIMEOUTS:
                 break
-        return found
+        return results
 
     def outcome(self, tool: Tool, request: Request) -> TrialOutcome:
         """Make one call."""
@@ -229,7 +229,9 @@ class Trial:
             return self.timed(action, seconds)
         # Foreign code may raise anything.
         except Exception as error:
-            raise BrokenRuleError(f"{what} raises {told(error)}. Expected no error.") from error
+            raise BrokenRuleError(
+                f"{what} raises {error_text(error)}. Expected no error."
+            ) from error
 
     def timed(self, action: Callable[[], _Value], seconds: float | None = None) -> _Value:
         """Do something in a thread that is left behind when it takes longer than the deadline."""
@@ -255,9 +257,9 @@ class Trial:
         return results[0]
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An error in a message, with the place in the user's own file."""
-    return f"{type(error).__name__}: {shortened(str(error))}{place_of(error)}"
+    return f"{type(error).__name__}: {shortened(str(error))}{error_location(error)}"
 
 
 def shortened(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a tool proposes in a text, checked. Does not know any rule."""
+"""Checks what a tool proposes in a text."""
 
 from itertools import islice
 
@@ -19,9 +19,9 @@ def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
     """
     length = len(document.text)
     # One more than can be right.
-    found = list(islice(tool.proposals(document), length + 1))
-    wrong = [proposal for proposal in found if not _is_in_text(proposal, length)]
-    if wrong or len(found) > length:
+    proposals = list(islice(tool.proposals(document), length + 1))
+    wrong = [proposal for proposal in proposals if not _is_in_text(proposal, length)]
+    if wrong or len(proposals) > length:
         proposed = repr(wrong[0]) if wrong else f"more than {length} places"
         raise ToolBugError(
             f"{tool.name}.proposals",
@@ -30,7 +30,7 @@ def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
             "each character: the offset, from 0, is that of the character that a call stands in "
             "front of; the arguments are text, or None. Correct its method `proposals`.",
         )
-    return sorted(found, key=lambda proposal: proposal.offset)
+    return sorted(proposals, key=lambda proposal: proposal.offset)
 
 
 def _is_in_text(proposal: object, length: int) -> bool:

@@ -1,7 +1,7 @@
 """Numbers of a text that can be worked out: behind `=`, and behind words such as "in total".
 
-A number that begins another expression (`= 20 + 31`) is no result. Does not work anything out: the
-caller says which expressions compute.
+A number that begins another expression (`= 20 + 31`) is no result. The caller says which
+expressions can be computed.
 """
 
 import re
@@ -40,15 +40,15 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
         $51 24 + 27
         60  None
     """
-    found = {
+    proposals = {
         match.start("number"): Proposal(match.start("number"))
         for match in _BEHIND_WORDS.finditer(text)
     }
     for match in _BEHIND_EQUALS.finditer(text):
         expressions = _expressions_before(text, match.start())
         arguments = next(filter(computes, expressions), None)
-        found[match.start("number")] = Proposal(match.start("number"), arguments)
-    return [found[offset] for offset in sorted(found)]
+        proposals[match.start("number")] = Proposal(match.start("number"), arguments)
+    return [proposals[offset] for offset in sorted(proposals)]
 
 
 def _expressions_before(text: str, end: int) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 A call stands behind the phrase that it translates (spec §3.4), so the place is in front of what
 follows: the word behind "means" or the like where there is one near, else whatever comes next. A
-phrase in another language is found between punctuation only, so that its edges are sure. Does not
-translate.
+phrase in another language is found between punctuation only, so that its edges are sure.
 """
 
 import re
@@ -50,13 +49,13 @@ def propose_translations(text: str, *, foreign_confidence: float, longest: int) 
         *_in_other_scripts(text),
         *_in_other_languages(text, foreign_confidence),
     ]
-    found = {}
+    proposals = {}
     for start, end in sorted(phrases):
         phrase = " ".join(text[start:end].split())
-        place = _place_behind(text, end)
-        if place is not None and len(phrase) <= longest:
-            found.setdefault(place, Proposal(place, phrase))
-    return [found[place] for place in sorted(found)]
+        offset = _offset_behind(text, end)
+        if offset is not None and len(phrase) <= longest:
+            proposals.setdefault(offset, Proposal(offset, phrase))
+    return [proposals[offset] for offset in sorted(proposals)]
 
 
 def _in_other_scripts(text: str) -> Iterator[tuple[int, int]]:
@@ -91,12 +90,12 @@ def _is_foreign(words: Sequence[re.Match[str]], foreign_confidence: float) -> bo
     return guess is not None and guess.is_foreign(foreign_confidence)
 
 
-def _place_behind(text: str, end: int) -> int | None:
+def _offset_behind(text: str, end: int) -> int | None:
     """Return where the translation of a phrase may stand; None where its line ends."""
     means = _MEANS.match(text, end)
     if means is not None:
         return means.end()
     closing = _CLOSING.match(text, end)
-    place = end if closing is None else closing.end()
-    following = text[place:].partition("\n")[0]
-    return place if any(map(str.isalpha, following)) else None
+    offset = end if closing is None else closing.end()
+    following = text[offset:].partition("\n")[0]
+    return offset if any(map(str.isalpha, following)) else None

@@ -1,7 +1,6 @@
 """Finds the passages whose dense vectors are nearest to a question's, with FAISS.
 
-Imports FAISS and reads the encoder at the first question, never before. Knows passages by their
-ids alone.
+FAISS is imported and the encoder loaded at the first question.
 """
 
 import threading

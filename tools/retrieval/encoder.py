@@ -70,11 +70,11 @@ class TextEncoder:
 
         model, tokenizer = self._loaded
         vectors = np.empty((len(texts), model.config.hidden_size), np.float32)
-        order = sorted(range(len(texts)), key=lambda place: (len(texts[place]), place))
+        order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
             fed = tokenizer(
-                [texts[place] for place in places],
+                [texts[index] for index in places],
                 padding=True,
                 truncation=True,
                 max_length=self._max_tokens,

@@ -76,8 +76,10 @@ class DenseRetriever(_VectorRetriever):
     def _score(self, queries: Sequence[str], depth: int) -> list[dict[str, float]]:
         scores = []
         for query in queries:
-            asked, vectors = self._near(query, depth)
-            scores.append({name: float((vector * asked).sum()) for name, vector in vectors.items()})
+            query_vector, vectors = self._near(query, depth)
+            scores.append(
+                {name: float((vector * query_vector).sum()) for name, vector in vectors.items()}
+            )
         return scores
 
 
@@ -95,10 +97,10 @@ class HybridRetriever(_VectorRetriever):
                 str(hit["passage_id"]): float(hit["score"]) / float(hits[0]["score"])
                 for hit in hits
             }
-            asked, vectors = self._near(query, depth, [*lexical])
+            query_vector, vectors = self._near(query, depth, [*lexical])
             scores.append(
                 {
-                    name: lexical.get(name, 0.0) + _cosine(asked, vector)
+                    name: lexical.get(name, 0.0) + _cosine(query_vector, vector)
                     for name, vector in vectors.items()
                 }
             )

@@ -88,14 +88,14 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
     _check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
-    found = None
+    builder = None
     try:
         lock.acquire(timeout=0)
     except Timeout:
         lock.acquire()
-        found = read_information(directory, index_format=index_format)
+        builder = read_information(directory, index_format=index_format)
     try:
-        if found is not None and found["fingerprint"] == fingerprint:
+        if builder is not None and builder["fingerprint"] == fingerprint:
             yield None
         else:
             with replacing_folder(directory) as folder:

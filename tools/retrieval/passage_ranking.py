@@ -1,6 +1,6 @@
 """Ranks the passages of a Lucene index by BM25, through pyserini.
 
-Imports pyserini and starts Java at the first ranking, never before.
+Pyserini is imported and Java started at the first ranking.
 """
 
 import hashlib
@@ -119,8 +119,8 @@ class PassageRanker:
         self, searcher: Any, texts: list[str], depth: int
     ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
-            found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
-            return {text: self._hits(found.get(text) or ()) for text in texts}
+            hits = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
+            return {text: self._hits(hits.get(text) or ()) for text in texts}
 
     @contextmanager
     def _lucene_errors(self, work: str) -> Iterator[None]:

@@ -1,12 +1,11 @@
 """Tools that answer from passages: look up, pass over the text's own, read.
 
     look up    query                -> ranked passages       the same for every text
-    select     query, passages,     -> foreign passages      what the text itself holds is no answer
+    select     query, passages,     -> other passages        what the text itself holds is no answer
                document
     read       query, passages      -> answer
 
-The first and the last step may be dear and are worth keeping; what stands between is worked out for
-each text.
+The first and the last step may be expensive and are cached; the second is done for each text.
 """
 
 import json
@@ -170,38 +169,43 @@ def answer_from_passages(
         One outcome per request, in order; `no_result` where no foreign passage was found. An
         answer is from the cache where every dear step was.
     """
-    found = _run_distinct("look_up", [query for query, _ in requests], True, tool.look_up, run_step)
-    chosen = _select(tool, requests, found, run_step)
+    first_results = _run_distinct(
+        "look_up", [query for query, _ in requests], True, tool.look_up, run_step
+    )
+    chosen = _select(tool, requests, first_results, run_step)
     # The text may own all that was found, and others' passages stand further down.
     poor = [
-        place
-        for place, each in enumerate(chosen)
-        if each.reason is None and found[place].result and not each.result
+        index
+        for index, result in enumerate(chosen)
+        if result.reason is None and first_results[index].result and not result.result
     ]
-    queries = [requests[place][0] for place in poor]
+    queries = [requests[index][0] for index in poor]
     deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
-    again = _select(tool, [requests[place] for place in poor], deeper, run_step)
-    for place, looked_up, selected in zip(poor, deeper, again, strict=True):
-        found[place], chosen[place] = looked_up, selected
-    answered = [place for place, each in enumerate(chosen) if each.reason is None and each.result]
+    again = _select(tool, [requests[index] for index in poor], deeper, run_step)
+    for index, looked_up, selected in zip(poor, deeper, again, strict=True):
+        first_results[index], chosen[index] = looked_up, selected
+    answered = [
+        index for index, result in enumerate(chosen) if result.reason is None and result.result
+    ]
     readings = _run_distinct(
         "read",
-        [(requests[place][0], chosen[place].result) for place in answered],
+        [(requests[index][0], chosen[index].result) for index in answered],
         tool.keeps_readings,
         tool.read,
         run_step,
     )
     outcomes = [
-        each
-        if each.reason is not None
+        selected_result
+        if selected_result.reason is not None
         else ToolResult(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
-        for each, looked_up in zip(chosen, found, strict=True)
+        for selected_result, looked_up in zip(chosen, first_results, strict=True)
     ]
-    for place, reading in zip(answered, readings, strict=True):
-        outcomes[place] = replace(
+    for index, reading in zip(answered, readings, strict=True):
+        outcomes[index] = replace(
             reading,
-            seconds=found[place].seconds + reading.seconds,
-            from_cache=found[place].from_cache and (reading.from_cache or not tool.keeps_readings),
+            seconds=first_results[index].seconds + reading.seconds,
+            from_cache=first_results[index].from_cache
+            and (reading.from_cache or not tool.keeps_readings),
         )
     return outcomes
 
@@ -209,20 +213,20 @@ def answer_from_passages(
 def _select(
     tool: RetrievalTool,
     requests: Sequence[tuple[str, Document]],
-    found: Sequence[ToolResult],
+    results: Sequence[ToolResult],
     run_step: StepRunner,
 ) -> list[ToolResult]:
     """The passages that may answer each request; failures of the step before are passed on."""
-    there = [place for place, outcome in enumerate(found) if outcome.reason is None]
+    there = [index for index, outcome in enumerate(results) if outcome.reason is None]
     selected = run_step(
         "select",
-        [(requests[place][0], found[place].result, requests[place][1]) for place in there],
+        [(requests[index][0], results[index].result, requests[index][1]) for index in there],
         False,
-        lambda inputs: [tool.select(*each) for each in inputs],
+        lambda inputs: [tool.select(*arguments) for arguments in inputs],
     )
-    outcomes = list(found)
-    for place, outcome in zip(there, selected, strict=True):
-        outcomes[place] = outcome
+    outcomes = list(results)
+    for index, outcome in zip(there, selected, strict=True):
+        outcomes[index] = outcome
     return outcomes
 
 
@@ -234,11 +238,11 @@ def _run_distinct(
     run_step: StepRunner,
 ) -> list[ToolResult]:
     """Run a step once for inputs that are equal."""
-    keys = [json.dumps(each) for each in inputs]
+    keys = [json.dumps(arguments) for arguments in inputs]
     distinct = dict(zip(keys, inputs, strict=True))
     outcomes = run_step(step, list(distinct.values()), is_kept, work)
-    of_key = dict(zip(distinct, outcomes, strict=True))
-    return [of_key[key] for key in keys]
+    outcome_of = dict(zip(distinct, outcomes, strict=True))
+    return [outcome_of[key] for key in keys]
 
 
 def _run_plainly(

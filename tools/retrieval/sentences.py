@@ -66,8 +66,8 @@ def best_sentences(text: str, query: str, max_sentences: int) -> str:
     wanted = _content_words(query)
     shared = [len(wanted & _content_words(sentence)) for sentence in sentences]
     # Sorting keeps the order of what is equal.
-    ranked = sorted(range(len(sentences)), key=lambda place: -shared[place])
-    return " ".join(sentences[place] for place in sorted(ranked[:max_sentences]))
+    ranked = sorted(range(len(sentences)), key=lambda index: -shared[index])
+    return " ".join(sentences[index] for index in sorted(ranked[:max_sentences]))
 
 
 def _begins_a_sentence(before: str, after: str) -> bool:

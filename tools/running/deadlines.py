@@ -150,11 +150,11 @@ class Calls:
         outcomes = [self._outcome(answer, seconds / len(batch)) for answer in answers]
         # The batch as a whole went well, and is not made again for a few.
         again = [
-            place for place, answer in enumerate(answers) if isinstance(answer, ConnectionError)
+            index for index, answer in enumerate(answers) if isinstance(answer, ConnectionError)
         ]
-        repeated = self._make_singly([batch[place] for place in again])
-        for place, outcome in zip(again, repeated, strict=True):
-            outcomes[place] = outcome
+        repeated = self._make_singly([batch[index] for index in again])
+        for index, outcome in zip(again, repeated, strict=True):
+            outcomes[index] = outcome
         return outcomes
 
     def _make_singly(self, requests: Sequence[Any]) -> list[ToolResult]:
@@ -223,7 +223,7 @@ class Calls:
 
     def _report_once(self, answer: object) -> None:
         """Log what a tool should not have given, once per kind or place: it may be thousands."""
-        kind = answer.place if isinstance(answer, ToolBugError) else type(answer)
+        kind = answer.location if isinstance(answer, ToolBugError) else type(answer)
         if kind in self._reported:
             return
         self._reported.add(kind)

@@ -1,4 +1,4 @@
-"""Executing the calls of one tool (paper, section 2); none of them is able to end a run."""
+"""Executing the calls of one tool (paper, section 2); no failing call ends a run."""
 
 import json
 import logging
@@ -101,17 +101,17 @@ def call_runner(
     def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
         results: list[str | None] = [None] * len(calls)
         for name in sorted({call.tool_name for _, call in calls}):
-            places = [place for place, (_, call) in enumerate(calls) if call.tool_name == name]
+            places = [index for index, (_, call) in enumerate(calls) if call.tool_name == name]
             outcomes = execute_calls(
                 tools[name],
-                [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
+                [(calls[index][1].arguments, askers[calls[index][0]]) for index in places],
                 limits=limits,
                 failures=failures,
             )
-            for place, outcome in zip(places, outcomes, strict=True):
-                results[place] = outcome.result
+            for index, outcome in zip(places, outcomes, strict=True):
+                results[index] = outcome.result
                 if on_outcome is not None:
-                    on_outcome(calls[place][0], name, outcome.reason)
+                    on_outcome(calls[index][0], name, outcome.reason)
         return results
 
     return run
@@ -192,33 +192,33 @@ class _Run:
         """Make calls in batches.
 
         Args:
-            keys: Of the requests in the cache: only those that it lacks are made, each distinct
-                one once. None to make every call.
+            keys: Keys of the requests in the cache: only those that it lacks are made, each
+                distinct one once. None to make every call.
         """
         cache = None if keys is None else self.cache
         keys = keys or [str(number) for number in range(len(requests))]
         first = {key: number for number, key in reversed(list(enumerate(keys)))}
         distinct = list(dict.fromkeys(keys))
         kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
-        found = {
+        outcome_of = {
             key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
         }
-        missing = [key for key in distinct if key not in found]
+        missing = [key for key in distinct if key not in outcome_of]
         self.progress(0, len(missing))
         size = self.limits.batch_size
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
             outcomes = calls.make([requests[first[key]] for key in batch])
             made = dict(zip(batch, outcomes, strict=True))
-            found.update(made)
+            outcome_of.update(made)
             if cache is not None:
                 # A run that is killed has kept the batches before.
                 cache.keep(made)
             self.progress(start + len(batch), len(missing))
         return [
-            found[key]
+            outcome_of[key]
             if number == first[key]
-            else replace(found[key], seconds=0.0, from_cache=True)
+            else replace(outcome_of[key], seconds=0.0, from_cache=True)
             for number, key in enumerate(keys)
         ]
 

@@ -34,7 +34,7 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
-from tools.plugins.plugins import parse_arguments, place_of
+from tools.plugins.plugins import error_location, parse_arguments
 from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
@@ -178,10 +178,10 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
     Args:
         made_from: The target where it was raised while the tool was made; None in a call.
     """
-    place = place_of(error)
-    text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + place
+    location = error_location(error)
+    text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + location
     kind: type[ToolError]
-    kind, arguments = ToolBugError, [place, f"{name}: {text}"]
+    kind, arguments = ToolBugError, [location, f"{name}: {text}"]
     if isinstance(error, CallSyntaxError):
         kind, arguments = CallSyntaxError, [reason_word(error.reason), str(error)[:LONGEST_MESSAGE]]
     elif isinstance(error, ToolCallError):

@@ -163,14 +163,14 @@ class ApertiumTranslator:
             ) from error
 
     def _program(self) -> str:
-        found = shutil.which(_PROGRAM)
-        if found is None:
+        program = shutil.which(_PROGRAM)
+        if program is None:
             raise ToolUnavailableError(
                 self.tool_name,
                 "no weights of a translation model are given and Apertium is not installed",
                 _REMEDY,
             )
-        return found
+        return program
 
     def _no_list(self, problem: str) -> ToolUnavailableError:
         return ToolUnavailableError(
@@ -204,8 +204,8 @@ def _unescaped(output: str) -> str:
 
 def _complaint(finished: Finished) -> str:
     """The status of a program that failed, and the first line of what it said."""
-    said = (finished.errors or finished.output).decode(errors="replace").strip()
-    return f"status {finished.status}: {said.partition(chr(10))[0][:200] or 'nothing said'}"
+    message = (finished.errors or finished.output).decode(errors="replace").strip()
+    return f"status {finished.status}: {message.partition(chr(10))[0][:200] or 'nothing said'}"
 
 
 def run_program(

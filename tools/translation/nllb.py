@@ -96,11 +96,11 @@ class NllbTranslator:
             if not any(file.is_file() for file in directory.glob(pattern))
         ]
         if missing:
-            found = ", ".join(sorted(file.name for file in directory.glob("*"))) or "no files"
+            names = ", ".join(sorted(file.name for file in directory.glob("*"))) or "no files"
             raise ToolUnavailableError(
                 self.tool_name,
                 f"the model in {directory} lacks {' and '.join(missing)}; found there: "
-                f"{textwrap.shorten(found, _MAX_LISTED, placeholder=' …')}",
+                f"{textwrap.shorten(names, _MAX_LISTED, placeholder=' …')}",
                 _HOW_TO_GET_A_MODEL,
             )
 
@@ -129,19 +129,19 @@ class NllbTranslator:
             # A text that spells a special token is translated like any other.
             encoded = self._tokenizer([*texts], split_special_tokens=True)["input_ids"]
             limit = self._model.config.max_position_embeddings
-            fitting = [place for place, ids in enumerate(encoded) if len(ids) <= limit]
+            fitting = [index for index, ids in enumerate(encoded) if len(ids) <= limit]
             answers: list[str | ToolCallError] = [
                 _too_long(len(ids), limit) if len(ids) > limit else "" for ids in encoded
             ]
             try:
-                generated = self._generate([encoded[place] for place in fitting]) if fitting else []
+                generated = self._generate([encoded[index] for index in fitting]) if fitting else []
             except RuntimeError as error:
                 raise TranslationFailedError(
                     f"The translation model failed on {len(fitting)} texts: {error}. Use a "
                     "smaller batch_size where memory is short."
                 ) from error
-            for place, ids in zip(fitting, generated, strict=True):
-                answers[place] = self._tokenizer.decode(
+            for index, ids in zip(fitting, generated, strict=True):
+                answers[index] = self._tokenizer.decode(
                     ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
                 ).strip()
             return answers

@@ -1,7 +1,7 @@
 """Which texts are worth annotating with translations (paper, appendix A; spec §3.4).
 
 A text is taken if one of its paragraphs has a chunk of ten tokens in another language, with English
-text before and after it. Does not translate.
+text before and after it.
 
 The paper does not say what a token is. Here it is what stands between white space, and a paragraph
 is a line, as in CCNet. "English text" is a chunk whose likeliest language is English, however
@@ -40,8 +40,8 @@ def preselect_by_language(
             continue
         guesses = [guess_language(chunk) for chunk in chunks[1:-1]]
         foreign = [
-            place
-            for place, guess in enumerate(guesses, start=1)
+            index
+            for index, guess in enumerate(guesses, start=1)
             if guess is not None and guess.is_foreign(foreign_confidence)
         ]
         if foreign and _stands_between_english(foreign, chunks, guesses):
@@ -71,13 +71,13 @@ def _stands_between_english(
     """Tell whether English chunks stand in front of one of the foreign chunks and behind it.
 
     Args:
-        guesses: Of all but the first and the last chunk, which are looked at only here: most
-            paragraphs have nothing foreign between them.
+        guesses: Guesses of all but the first and the last chunk, which are looked at only here:
+            most paragraphs have nothing foreign between them.
     """
     all_guesses = [guess_language(chunks[0]), *guesses, guess_language(chunks[-1])]
     english = [
-        place
-        for place, guess in enumerate(all_guesses)
+        index
+        for index, guess in enumerate(all_guesses)
         if guess is not None and guess.language == ENGLISH
     ]
-    return bool(english) and any(english[0] < place < english[-1] for place in foreign)
+    return bool(english) and any(english[0] < index < english[-1] for index in foreign)

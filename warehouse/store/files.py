@@ -55,16 +55,18 @@ class MirroredFiles:
             StoreError: the store does not answer, or what it has is damaged.
             OSError: the disk refused.
         """
-        place = self._place(path)
-        found = {
-            each: number
-            for each, number in newest_files(self._store, self._place(path.parent)).items()
-            if each == place or each.startswith(f"{place}/")
+        name = self._stored_name(path)
+        numbers = {
+            published: number
+            for published, number in newest_files(
+                self._store, self._stored_name(path.parent)
+            ).items()
+            if published == name or published.startswith(f"{name}/")
         }
-        for each, number in found.items():
-            self._bring(self._path(each), number)
-        self._seen[path] = found.get(place, 0)
-        return bool(found)
+        for published, number in numbers.items():
+            self._bring(self._path(published), number)
+        self._seen[path] = numbers.get(name, 0)
+        return bool(numbers)
 
     def publish(self, path: Path) -> None:
         """Publishes a file or a folder as it is now, unless it is published so.
@@ -75,10 +77,12 @@ class MirroredFiles:
         """
         with self._lock(path):
             newest = self._newest(path)
-            place = self._place(path)
+            path_name = self._stored_name(path)
             if self._seen.get(path, newest) != newest:
-                raise self._store.conflict(place)
-            published = files_of_version(self._store, version_name(place, newest)) if newest else {}
+                raise self._store.conflict(path_name)
+            published = (
+                files_of_version(self._store, version_name(path_name, newest)) if newest else {}
+            )
             contents = dict(_contents(path))
             digests = {name: _digest(file) for name, file in contents.items()}
             if not newest or published != digests:
@@ -91,9 +95,9 @@ class MirroredFiles:
                 newest += 1
                 content = json.dumps({"files": digests}, sort_keys=True).encode()
                 try:
-                    self._store.put_new(version_name(place, newest), content)
+                    self._store.put_new(version_name(path_name, newest), content)
                 except StoreConflictError as error:
-                    raise self._store.conflict(place) from error
+                    raise self._store.conflict(path_name) from error
             self._record(path, newest)
             self._seen[path] = newest
 
@@ -101,14 +105,14 @@ class MirroredFiles:
         """Whether another machine has published a path since this one did or fetched it."""
         return self._newest(path) != self._copied(path)
 
-    def has_foreign(self) -> bool:
+    def has_uncopied(self) -> bool:
         """Whether anything is published that this machine has no copy of."""
-        return any(
-            not self._copied(self._path(place)) for place in newest_files(self._store, FILES)
-        )
+        return any(not self._copied(self._path(name)) for name in newest_files(self._store, FILES))
 
     def _newest(self, path: Path) -> int:
-        return newest_files(self._store, self._place(path.parent)).get(self._place(path), 0)
+        return newest_files(self._store, self._stored_name(path.parent)).get(
+            self._stored_name(path), 0
+        )
 
     def _bring(self, path: Path, newest: int) -> None:
         if self._has_copy(path, newest):
@@ -129,7 +133,7 @@ class MirroredFiles:
         return FileLock(record.with_name(f"{record.name}.lock"), thread_local=False)
 
     def _fetch(self, path: Path, number: int) -> None:
-        files = files_of_version(self._store, version_name(self._place(path), number))
+        files = files_of_version(self._store, version_name(self._stored_name(path), number))
         if "" in files:
             with replacing(path) as temporary:
                 self._fetch_file(files[""], temporary)
@@ -140,7 +144,7 @@ class MirroredFiles:
                     (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                     self._fetch_file(digest, temporary / name)
                 size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
-        _LOGGER.info("fetched %s: %s bytes", self._place(path), f"{size:,}")
+        _LOGGER.info("fetched %s: %s bytes", self._stored_name(path), f"{size:,}")
 
     def _fetch_file(self, digest: str, target: Path) -> None:
         try:
@@ -169,28 +173,28 @@ class MirroredFiles:
         write_whole(self._record_file(path), str(number))
 
     def _record_file(self, path: Path) -> Path:
-        return self._cache / self._place(path)
+        return self._cache / self._stored_name(path)
 
-    def _place(self, path: Path) -> str:
+    def _stored_name(self, path: Path) -> str:
         return FILES if path == self._root else FILES + path.relative_to(self._root).as_posix()
 
-    def _path(self, place: str) -> Path:
-        return self._root / place.removeprefix(FILES)
+    def _path(self, name: str) -> Path:
+        return self._root / name.removeprefix(FILES)
 
 
-def version_name(place: str, number: int) -> str:
+def version_name(name: str, number: int) -> str:
     """The name of the object that lists a version of a place."""
-    return f"{place}@{number:08d}"
+    return f"{name}@{number:08d}"
 
 
 def newest_files(store: ObjectStore, folder: str) -> dict[str, int]:
     """The newest version of each place below a folder of the store, by place."""
-    found: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for stored in store.listed(folder.rstrip("/")):
-        place, _, number = stored.path.rpartition("@")
+        name, _, number = stored.path.rpartition("@")
         if number.isdecimal():
-            found[place] = max(found.get(place, 0), int(number))
-    return found
+            newest[name] = max(newest.get(name, 0), int(number))
+    return newest
 
 
 def files_of_version(store: ObjectStore, version: str) -> Mapping[str, str]:

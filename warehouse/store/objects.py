@@ -1,10 +1,10 @@
 """An object store below a URL: files that never change, found by listing their names.
 
     <table>/shard=<shard>/<partition>@<number>-<digest>.parquet    as in the folder of a warehouse
-    <table>/shard=<shard>/<partition>@<number>                     says whose the number is
-    <table>/shard=<shard>/retired                              hides what lies beside it
-    files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
-    objects/<first two digits>/<digest>     the bytes of a file
+    <table>/shard=<shard>/<partition>@<number>    says whose the number is
+    <table>/shard=<shard>/retired                 hides what lies beside it
+    files/<path>@<number>                         {"files": {"<name within>": "<BLAKE2b digest>"}}
+    objects/<first two digits>/<digest>           the bytes of a file
 
 A name is written once: whoever comes second with `put_new` is refused. A store that does not check
 that loses what others wrote, so it is recognised and refused.
@@ -103,7 +103,7 @@ class ObjectStore:
         patience = min(self._patience, _FIRST_PATIENCE_SECONDS)
 
         def put() -> None:
-            self._asked(lambda: obstore.put(self._store, path, b"", mode="create"), patience)
+            self._retried(lambda: obstore.put(self._store, path, b"", mode="create"), patience)
 
         put()
         try:
@@ -130,7 +130,7 @@ class ObjectStore:
                 for meta in chunk
             ]
 
-        return sorted(self._asked(listed), key=lambda stored: stored.path)
+        return sorted(self._retried(listed), key=lambda stored: stored.path)
 
     def put_new(self, path: str, content: bytes) -> None:
         """Writes an object whose name nobody has written yet.
@@ -141,7 +141,7 @@ class ObjectStore:
         import obstore
 
         try:
-            self._asked(lambda: obstore.put(self._store, path, content, mode="create"))
+            self._retried(lambda: obstore.put(self._store, path, content, mode="create"))
         except StoreConflictError:
             # A put whose answer was lost is sent again, and then refused for its own sake.
             if self.read(path) != content:
@@ -155,7 +155,7 @@ class ObjectStore:
         """
         import obstore
 
-        self._asked(lambda: obstore.put(self._store, path, file))
+        self._retried(lambda: obstore.put(self._store, path, file))
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a small object; None where there is none."""
@@ -168,7 +168,7 @@ class ObjectStore:
                 _check_bucket(error, self.url)
                 return None
 
-        return self._asked(get)
+        return self._retried(get)
 
     def fetch(self, path: str, target: Path) -> None:
         """Writes an object into a new file.
@@ -184,7 +184,7 @@ class ObjectStore:
                 for chunk in obstore.get(self._store, path).stream():
                     file.write(chunk)
 
-        self._asked(get)
+        self._retried(get)
 
     def remove(self, paths: list[str]) -> None:
         """Removes objects, as far as they are there."""
@@ -197,16 +197,16 @@ class ObjectStore:
                 _check_bucket(error, self.url)
 
         if paths:
-            self._asked(delete)
+            self._retried(delete)
 
-    def conflict(self, place: str) -> StoreConflictError:
+    def conflict(self, name: str) -> StoreConflictError:
         """The error of whoever comes second."""
         return StoreConflictError(
-            f"'{place}' in {self.url!r} was written by another machine while this one worked on "
+            f"'{name}' in {self.url!r} was written by another machine while this one worked on "
             "it. What that one wrote stands. Run the same again; what is up to date is kept."
         )
 
-    def _asked(self, request: Callable[[], _T], patience: float | None = None) -> _T:
+    def _retried(self, request: Callable[[], _T], patience: float | None = None) -> _T:
         """The answer to a request, which is made again while the store does not answer."""
         import tenacity
 
@@ -214,7 +214,7 @@ class ObjectStore:
             if state.attempt_number == 1 and state.outcome is not None:
                 _LOGGER.warning("%s Asking again.", state.outcome.exception())
 
-        asked = tenacity.Retrying(
+        retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_UnreachableError),
             wait=tenacity.wait_exponential(multiplier=0.2, max=10.0),
             stop=tenacity.stop_after_delay(self._patience if patience is None else patience),
@@ -223,10 +223,10 @@ class ObjectStore:
         )
 
         def once() -> _T:
-            with _told(self.url):
+            with _explained_errors(self.url):
                 return request()
 
-        return asked(once)
+        return retrying(once)
 
 
 def _opened(url: str) -> Any:
@@ -259,7 +259,7 @@ def _opened(url: str) -> Any:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _explained_errors(url: str) -> Iterator[None]:
     """Errors of the store become ours, each with what to do about it."""
     from obstore import exceptions
 

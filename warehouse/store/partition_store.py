@@ -59,7 +59,7 @@ class PartitionStore:
     What is read lies in that folder in any case.
 
     Args:
-        folder: of the warehouse.
+        folder: folder of the warehouse.
     """
 
     def __init__(self, folder: Path):
@@ -148,8 +148,8 @@ class MirroredStore(PartitionStore):
 
     Args:
         store: where they are published.
-        folder: of the warehouse.
-        files: of the same store, with copies in the folder or above it.
+        folder: folder of the warehouse.
+        files: files of the same store, with copies in the folder or above it.
     """
 
     def __init__(self, store: ObjectStore, folder: Path, files: "MirroredFiles"):
@@ -196,12 +196,12 @@ class MirroredStore(PartitionStore):
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `PartitionStore.publish`."""
         folder = partition_folder(self._folder, table, shard, name)
-        place = self._key(folder / name)
+        key = self._key(folder / name)
         keys = self._keys(self._key(folder))
         published = versions_among(self._versions(keys), name)
         newest = published[-1].name if published else None
         if self._seen.get((table, shard, name), newest) != newest:
-            raise self._store.conflict(place)
+            raise self._store.conflict(key)
         number = number_of(newest) + 1
         # What somebody else removed leaves its number behind.
         while self._key(folder / numbered(name, number)) in keys:
@@ -212,14 +212,14 @@ class MirroredStore(PartitionStore):
             self._store.put_new(self._key(_number_file(path)), path.name.encode())
         except StoreConflictError as error:
             self._store.remove([self._key(path)])
-            raise self._store.conflict(place) from error
+            raise self._store.conflict(key) from error
         put_in_place(temporary, path)
         self._seen[table, shard, name] = path.name
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
         """See `PartitionStore.shards_with`."""
         folders = [table_folder(self._folder, table) for table in tables]
-        shards = [{str(shard_of(path)) for path in self._published(each)} for each in folders]
+        shards = [{str(shard_of(path)) for path in self._published(folder)} for folder in folders]
         return set.intersection(*shards)
 
     def retired(self) -> set[str]:
@@ -244,7 +244,7 @@ class MirroredStore(PartitionStore):
             mark = self._key(folder / _RETIRED)
             self._store.remove([key for key in self._keys(self._key(folder)) if key == mark])
 
-    def has_foreign(self) -> bool:
+    def has_uncopied(self) -> bool:
         """Whether the store has partitions that the folder has not."""
         folders = [table_folder(self._folder, table) for table in tables()]
         newest = (newest_versions(self._published(folder)) for folder in folders)

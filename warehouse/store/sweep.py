@@ -52,8 +52,8 @@ def _superseded(listed: list[StoredObject], limit: datetime.datetime) -> list[St
     numbers = [stored for stored in listed if _number_of(stored) == stored.path]
     gone = {
         old.path
-        for _, of_place in groupby(numbers, lambda stored: stored.path.rpartition("@")[0])
-        for old, following in pairwise(of_place)
+        for _, versions in groupby(numbers, lambda stored: stored.path.rpartition("@")[0])
+        for old, following in pairwise(versions)
         if following.written < limit
     }
     kept = {stored.path for stored in numbers} - gone

@@ -2,7 +2,7 @@
 --
 -- Columns:
 --   tool: name of the tool
---   stage: of the build, such as sampling or scoring
+--   stage: stage of the build, such as sampling or scoring
 --   candidates: calls that the stage worked on
 --   kept: calls of the tool that the filter kept
 --   tokens_fed: tokens that the model read
@@ -10,7 +10,7 @@
 --   tokens_per_candidate: tokens_fed of each candidate; NULL without any
 --   tokens_per_kept: tokens_fed for each kept call; NULL where none is kept
 --   seconds_per_kept: seconds for each kept call; NULL where none is kept
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 kept as (
     select tool, round, sum(calls)::bigint as kept from decision_counts

@@ -4,14 +4,14 @@
 --
 -- Columns:
 --   tool: name of the tool
---   stage: of the build, such as sampling or scoring
+--   stage: stage of the build, such as sampling or scoring
 --   candidates: calls that the stage worked on
 --   kept: calls of the tool that the filter kept
 --   seconds: time that the stage took
 --   money: price of these seconds
 --   money_per_candidate: price of each candidate; NULL without any
 --   money_per_kept: price for each kept call; NULL where none is kept
---   round: of annotation, from 1
+--   round: sampling round, from 1
 select
     tool,
     stage,

@@ -11,7 +11,7 @@
 --     filter), merged (the winner of its position among all tools)
 --   stage_order: place of the stage, from 1
 --   rows: documents or calls that reached it
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 arrived as (
     select tool, round, stage, sum(rows)::bigint as rows from call_funnel_by_shard group by all

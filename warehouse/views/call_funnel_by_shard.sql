@@ -6,7 +6,7 @@
 --   stage: as in call_funnel
 --   stage_order: place of the stage, from 1
 --   rows: documents or calls that reached it
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with counts as (
     select shard, tool, round, 'documents' as stage, documents as rows
     from (

@@ -6,7 +6,7 @@
 --   scored: calls there that were given to the loss filter
 --   kept: of these, kept by the filter
 --   kept_share: kept of scored
---   round: of annotation, from 1
+--   round: sampling round, from 1
 select
     tool,
     first_position,

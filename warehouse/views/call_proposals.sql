@@ -8,7 +8,7 @@
 --   scored: of these, given to the loss filter
 --   kept: of these, kept by it
 --   candidates_per_kept: candidates for each kept call; NULL where none is kept
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 candidates as (
     select tool, round, proposed, sum(calls)::bigint as candidates

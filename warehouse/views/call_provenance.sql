@@ -1,10 +1,10 @@
 -- Where each sampled call comes from, kept or not: its place in the corpus, and what made it.
 --
 -- Columns:
---   call_id: of the call
+--   call_id: id of the call
 --   tool: name of the tool
 --   shard: key of the shard
---   round: of annotation, from 1
+--   round: sampling round, from 1
 --   is_kept: the decision; NULL where the call was not scored
 --   document_id: text that the call stands in
 --   window_index: window of the text, from 0
@@ -17,7 +17,7 @@
 --   bos_token: token that the settings put in front of texts; NULL for the model's own
 --   prompt_digest: the few-shot prompt; NULL where none was shown
 --   prompt: its text; NULL where none was shown
---   tool_version: of the tool that answered; NULL where none was asked
+--   tool_version: version of the tool that answered; NULL where none was asked
 --   sampling_parts: what the samples were computed from, settings included (JSON whose values are
 --     JSON)
 --   execution_parts: what the results were computed from, settings included (JSON whose values are

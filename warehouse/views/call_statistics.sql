@@ -7,10 +7,10 @@
 --   scored: of these, given to the loss filter
 --   kept: of these, kept by it
 --   kept_texts: windows with at least one kept call
---   mean_loss_reduction: of the kept calls, in nats; NULL where none is kept
+--   mean_loss_reduction: mean over the kept calls, in nats; NULL where none is kept
 --   tokens_fed: tokens that the model read, in all stages
 --   seconds: time of all stages
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 tools as (
     select tool, round from selection_counts

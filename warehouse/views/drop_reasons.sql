@@ -2,10 +2,10 @@
 --
 -- Columns:
 --   tool: name of the tool
---   stage: that dropped them: preselection, sampling, execution or filtering
+--   stage: stage that dropped them: preselection, sampling, execution or filtering
 --   reason: one snake_case word
 --   rows: documents (of preselection) or calls
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with dropped as (
     select tool, 'preselection' as stage, 1 as stage_order, reason, documents as rows, round
     from selection_counts

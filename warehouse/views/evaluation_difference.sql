@@ -8,13 +8,13 @@
 --   mode: disabled or enabled (calls), or that of a study
 --   other_model: model that it is compared with
 --   other_mode: mode that it is compared with
---   items: that both answered
+--   items: items that both answered
 --   better: items on which the first one is better
 --   worse: items on which it is worse
---   difference: of the scores, first less other; in percentage points, of texts perplexity
+--   difference: first score minus the other, in percentage points; of texts, in perplexity
 --   low: lower end of the 95 % interval of the difference
 --   high: upper end of it
---   p_value: of the paired test
+--   p_value: p-value of the paired test
 --   verdict: better or worse where the interval leaves out 0 and the test agrees (p < 0.05), else
 --     unclear
 select

@@ -4,11 +4,11 @@
 --   benchmark: name of the benchmark
 --   model: base, finetuned, a control, or a model that the settings name
 --   mode: disabled or enabled (calls), or that of a study
---   items: of the benchmark that were measured
+--   items: items of the benchmark that were measured
 --   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
 --     token; NULL where no item has a score
 --   share_with_call: share of items in which a tool was called
---   precision: that the model computed in
+--   precision: precision that the model computed in
 with means as (
     select
         benchmark,

@@ -6,13 +6,13 @@
 --   benchmark: name of the benchmark
 --   source: ours or paper
 --   model: its name here, or the paper's
---   mode: of ours: disabled or enabled (calls), or that of a study
---   items: of ours, how many were measured
+--   mode: mode of ours: disabled or enabled (calls), or that of a study
+--   items: measured items, of ours
 --   score: in percent, of texts the perplexity
 --   low: lower end of the 95 % interval, of ours
 --   high: upper end of it
 --   share_with_call: of ours, share of items in which a tool was called
---   precision: of ours, that the model computed in
+--   precision: precision that the model computed in, of ours
 with lines as (
     select
         benchmark,

@@ -2,11 +2,11 @@
 --
 -- Columns:
 --   tool: name of the tool
---   documents: that the tool's heuristics let through
+--   documents: documents that the tool's heuristics let through
 --   fruitful: of these, with a kept call
 --   fruitless: of these, without one
 --   fruitless_share: fruitless of documents
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 tried as (
     select tool, round, sum(documents)::bigint as documents from selection_counts

@@ -9,7 +9,7 @@
 --   scored_calls: all calls given to the loss filter
 --   kept_share: kept_calls of scored_calls
 --   chance_share: share that would be kept with the results of other calls; NULL without a sample
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 chosen as (
     select if(

@@ -1,13 +1,13 @@
 -- Kept calls where they stand in their text.
 --
 -- Columns:
---   call_id: of the call
+--   call_id: id of the call
 --   tool: name of the tool
 --   loss_reduction: by how much the result lowers the loss, in nats
 --   text_before: up to 120 characters in front of the call
 --   call: as it is written, with its result
 --   text_after: up to 120 characters behind it
---   round: of annotation, from 1
+--   round: sampling round, from 1
 --   contrast: by how much its own result helps more than another call's, in nats; NULL where all
 --     calls of the tool have the same result
 select

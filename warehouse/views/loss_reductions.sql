@@ -4,9 +4,9 @@
 --
 -- Columns:
 --   tool: name of the tool
---   round: of annotation, from 1
+--   round: sampling round, from 1
 --   reduction_bin: the step, in hundredths of a nat
---   min_reduction: its lower end, in nats
+--   min_reduction: lower end of the step, in nats
 --   calls: in this step
 --   texts: windows whose best call is in this step
 --   chance_calls: calls of the chance sample that are in this step with a swapped result

@@ -1,18 +1,18 @@
 -- The executed calls that missed the filtering threshold by least, 20 of each tool and round.
 --
 -- Columns:
---   call_id: of the call
+--   call_id: id of the call
 --   tool: name of the tool
---   arguments: of the call
---   result: of the tool
+--   arguments: arguments of the call
+--   result: result of the tool
 --   loss_without_call: L(ε), in nats
 --   loss_call_without_result: L(e(c, ε)), in nats; NULL where it was not needed
 --   loss_with_result: L(e(c, r)), in nats
 --   loss_reduction: by how much the result lowers the loss, in nats
---   filtering_threshold: that was missed, in nats
+--   filtering_threshold: threshold that was missed, in nats
 --   shard: key of the shard
 --   document_id: text that the call stands in
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 nearest as materialized (
     select call_id

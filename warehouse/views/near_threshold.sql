@@ -8,7 +8,7 @@
 --     multiple of 0.01
 --   missed_within_0_1: calls that miss it by at most that; NULL likewise
 --   kept_share_of_near: kept_within_0_1 of both; NULL where there is none
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with in_force as (
     select
         tool,

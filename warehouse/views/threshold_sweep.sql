@@ -15,7 +15,7 @@
 --   kept_share: kept_calls of scored_calls
 --   chance_calls: calls that were also scored with the result of another call
 --   chance_share: share of these that would be kept so; NULL without any
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 tools as (
     select

@@ -12,7 +12,7 @@
 --   median_ms: median, in milliseconds, at most 9 % too high
 --   p95_ms: 95th percentile, in milliseconds, at most 9 % too high
 --   slowest_ms: longest time, in milliseconds
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with
 calls as (
     select

@@ -8,7 +8,7 @@
 --   arguments: as the model wrote them
 --   calls: candidates with these arguments
 --   share: of the tool's candidates
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with candidates as (
     select tool, round, sum(calls) as all_calls from candidate_counts
     where status = 'parsed'

@@ -7,7 +7,7 @@
 --   result: its first 200 characters
 --   calls: executed calls with this result
 --   share: of the tool's executed calls
---   round: of annotation, from 1
+--   round: sampling round, from 1
 with executed as (
     select tool, round, sum(calls) as all_calls from execution_counts
     where status = 'executed'

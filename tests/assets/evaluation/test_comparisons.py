@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.evaluation.comparisons import compare, compared
-from assets.evaluation.tables import gains, paper_tables
+from assets.evaluation.tables import gain_sentences, gains
 from assets.inputs import InputChangedError
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
@@ -146,19 +146,9 @@ def test_scores_that_change_again_and_again_are_an_error(
         compare(run_of(store, home))
 
 
-def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
+def test_the_first_row_is_a_score_with_its_verdict(store: Warehouse, home: Home):
     compare(run_of(store, home))
-    tables = paper_tables(store.view("evaluation_table"))
-    assert list(tables) == ["Mathematics"]
-    rows = dict(tables["Mathematics"].iter_rows())
-    assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4), 5 items"
-    assert rows["paper: Toolformer"] == "29.4"
-    assert next(iter(rows)) == "base, disabled"
-
-
-def test_a_table_without_scores_is_none():
-    table = pl.DataFrame(
-        schema=dict.fromkeys(("family", "benchmark", "source", "model", "mode"), pl.String)
-        | dict.fromkeys(("score", "low", "high", "items"), pl.Float64)
-    )
-    assert paper_tables(table) == {}
+    gained = gains(store.view("evaluation_difference"), model="finetuned", other_model="finetuned")
+    assert gain_sentences(store.view("evaluation_table"), gained, model="finetuned") == {
+        "result: svamp": "80.0 with calls, 25.0 without: unclear"
+    }

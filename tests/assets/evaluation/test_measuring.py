@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assets.evaluation import measuring
-from assets.evaluation.measured import DONE_BUT_FAILED, TABLE, Answers
+from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
 from dagster_project.fingerprints import PARTS
 from dagster_project.home import Home
@@ -115,16 +115,6 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     assert asked
     work, asked = measure()
     assert (work.states, asked) == ({"own with base": {"up to date": 6}}, [])
-
-
-def test_another_k_asks_only_for_what_it_adds(measure):
-    measure()
-    work, _ = measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
-    assert work.states == {"own with base": {"up to date": 6, "done": 3}}
-    by_k = work.run.warehouse.query(
-        "select distinct mode, call_top_k from evaluation_results"
-    ).rows()
-    assert sorted(by_k) == [("disabled", 0), ("enabled", 10), ("k-1", 1)]
 
 
 def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
@@ -233,21 +223,6 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
     assert len(rows) == len(set(rows))
 
 
-def test_items_whose_tool_was_down_are_asked_again(measure):
-    tool = Sum()
-    tool.is_down = True
-    work, _ = measure(tool=tool)
-    assert work.states["own with base"][DONE_BUT_FAILED] == 3
-    failed = {key for key, score in scores(work).items() if score is None}
-    assert {mode for _, mode in failed} == {"enabled"}
-    assert work.left_out("own", BASE_MODEL) == {"tool_failed": QUESTIONS}
-    work, asked = measure()
-    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
-    assert work.left_out("own", BASE_MODEL) == {}
-    assert set(scores(work).values()) == {1.0}
-    assert asked
-
-
 def test_items_whose_tool_failed_are_asked_again_and_no_others(measure):
     tool = Sum()
     # One of the two items of a part, in two parts.
@@ -268,15 +243,6 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
         work, _ = measure()
         assert work.states == {"own with base": {state: 6}}
         assert work.left_out("own", BASE_MODEL) == left_out
-
-
-def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, caplog):
-    file.write_text(file.read_text() + '{"question": "Who?"}\n' * 7)
-    with caplog.at_level(logging.WARNING):
-        work, _ = measure()
-    assert work.left_out("own", BASE_MODEL) == {"rows of the file": 7}
-    assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
-    assert caplog.messages[-1] == "own leaves out 2 more rows."
 
 
 def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Path):

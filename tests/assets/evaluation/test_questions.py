@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.evaluation.questions import PROMPT_TOO_LONG, TOOL_FAILED, Questions
+from assets.evaluation.questions import Questions
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
@@ -103,20 +103,6 @@ def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
 MODES = ("disabled", "enabled")
 
 
-def test_a_prompt_that_leaves_no_room_is_a_reason_and_no_stop(benchmark: QuestionFile):
-    model = ScriptedModel(TEXTS)
-    model.context_length = 300
-    long = {"id": "long", "question": "Why so long? " * 40, "answers": ["because"]}
-    file = benchmark.files()[0]
-    file.write_text(file.read_text() + json.dumps(long) + "\n")
-    settings = validated({"execution": {"max_result_tokens": 32}}, origin="test")
-    rows = asked(model, benchmark, settings)
-    for mode in MODES:
-        assert rows["long", mode]["reason"] == PROMPT_TOO_LONG
-        assert rows["long", mode].get("score") is None
-        assert rows["right", mode]["score"] is not None
-
-
 class Broken(Tool):
     """Has an answer to nothing but 6 * 7."""
 
@@ -130,27 +116,6 @@ class Broken(Tool):
         if arguments == "6 * 7":
             return "42"
         raise ToolTimeoutError("no answer")
-
-
-def test_an_item_whose_tool_was_down_has_no_score_and_is_asked_again(benchmark: QuestionFile):
-    item = {"id": "down", "question": "Seven times seven?", "answers": ["49"]}
-    file = benchmark.files()[0]
-    file.write_text(file.read_text() + json.dumps(item) + "\n")
-    texts = [f"Q: Six times seven? It is{CALLED} 42.", "Q: Why? Just because so."]
-    down = "Q: Seven times seven? [Calculator(7 * 7) -> 49] 49."
-    settings = validated({"execution": {"attempts": 1}}, origin="test")
-    rows = asked(ScriptedModel([*texts, down]), benchmark, settings, {"Calculator": Broken()})
-    failed = rows["down", "enabled"]
-    assert (failed["score"], failed["reason"]) == (None, TOOL_FAILED)
-    assert rows["right", "enabled"]["score"] == 1.0
-    known = {key: row for (key, mode), row in rows.items() if mode == "enabled" and key != "down"}
-    model = ScriptedModel([down])
-    again = questions_of(benchmark, settings).ask(
-        model, enabled(1), items_of(benchmark), known=known, progress=lambda done, total: None
-    )
-    assert [row["item_id"] for row in again] == ["right", "undone", "down"]
-    assert (again[2]["score"], again[2]["reason"]) == (1.0, None)
-    assert not any("Six" in context for context in model.contexts)
 
 
 def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path: Path):
@@ -232,5 +197,5 @@ def test_the_unseen_tool_is_offered_where_it_is_shown_and_nowhere_else(benchmark
 
 def test_a_tool_of_ones_own_does_not_pass_for_the_unseen_one():
     unseen = UnseenTool(Locker(seed=0), seed=0)
-    with pytest.raises(ToolRegistrationError, match="Name yours differently"):
+    with pytest.raises(ToolRegistrationError, match="Rename yours"):
         Questions(unseen, Toolbox({"Locker": Locker(seed=0)}, {}, {}), Settings())

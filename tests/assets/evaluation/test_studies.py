@@ -92,10 +92,3 @@ def test_a_study_shows_its_own_benchmarks_models_and_modes(
     rows = shown[table].splitlines()[2:]
     assert ["svamp" in row for row in rows] == [True] * lines
     assert {name: shown[f"state of svamp with {name}"] for name in states} == states
-
-
-def test_a_study_without_questions_says_what_to_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    with pytest.raises(dg.Failure, match="there is nothing to study"):
-        studied("tool_study", tmp_path, monkeypatch, "perplexity")

@@ -8,14 +8,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.training.finetuning import finetuned_model
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.precision import settled_precision
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, frame
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.training.variants import VARIANTS
@@ -30,11 +27,7 @@ TEXTS = ["Six and six are twelve of them.", "Out of 1400 people 400 came.", "Two
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model(context_length=256)
-    model.model.save_pretrained(folder)
-    model.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=256)
 
 
 @pytest.fixture
@@ -75,22 +68,13 @@ def train(
             **training,
         },
     }
-    return dg.materialize(
-        [finetuned_model],
-        partition_key=variant,
-        resources={
-            "settings": SettingsResource(overrides=overrides, force=force),
-            "warehouse": WarehouseResource(),
-            "language_model": LanguageModelResource(),
-        },
+    return materialise(
+        "finetuned_model",
+        overrides=overrides,
+        partition=variant,
+        force=force,
         raise_on_error=False,
     )
-
-
-def metadata_of(result: dg.ExecuteInProcessResult) -> dict:
-    assert result.success
-    (event,) = result.get_asset_materialization_events()
-    return {name: each.value for name, each in event.materialization.metadata.items()}
 
 
 def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base: Path):
@@ -145,10 +129,3 @@ def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
     assert "--force" in str(told.description)
     assert not home.finetuned_model(1).exists()
     assert metadata_of(train(base, "calls", min_texts=3, force=True))["state"] == "done"
-
-
-def test_a_card_that_is_gone_is_written_again(home: Home, base: Path):
-    written = metadata_of(train(base, "calls"))["model card"]
-    (home.finetuned_model(1) / "README.md").unlink()
-    again = metadata_of(train(base, "calls"))
-    assert (again["state"], again["model card"]) == ("up to date", written)

@@ -109,6 +109,8 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
     tool = Search()
     found, given_up = measured(pupil, tool, tmp_path)
     assert [text.has_calls for text in found] == [True, True, False]
+    # The tool is asked as in annotation: for the document of the text.
+    assert {("boat", BOAT), ("lamp", LAMP)} <= set(tool.asked)
     boat, lamp, note = (text.openings for text in found)
     of_boat, of_lamp = boat[-1], lamp[-1]
     texts = texts_of(pupil)
@@ -145,13 +147,6 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     assert opening.probability == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_the_tools_are_asked_as_in_annotation(pupil, tmp_path):
-    tool = Search()
-    measured(pupil, tool, tmp_path)
-    assert ("boat", BOAT) in tool.asked
-    assert ("lamp", LAMP) in tool.asked
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -175,14 +170,6 @@ def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):
     assert max(gains) > 0.5
 
 
-def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
-    said = "a red boat came in with the tide again"
-    document = Document("boat", f"Said is {said}. The boat a red boat came in.")
-    texts = [text_of(pupil, document, start=document.text.index("The boat"))]
-    found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
-    assert any(opening.gain for opening in found[0].openings)
-
-
 def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
     class Down(Search):
         def call(self, arguments: str, document: Document) -> str:
@@ -197,3 +184,11 @@ def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
     found, given_up = measured(pupil, Down(), tmp_path, texts)
     assert given_up == len(working.asked) - MAX_FAILURES_IN_A_ROW
     assert {opening.gain for text in found for opening in text.openings} == {0}
+
+
+def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
+    said = "a red boat came in with the tide again"
+    document = Document("boat", f"Said is {said}. The boat a red boat came in.")
+    texts = [text_of(pupil, document, start=document.text.index("The boat"))]
+    found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
+    assert any(opening.gain for opening in found[0].openings)

@@ -14,9 +14,9 @@ from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import save_tiny_model
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
@@ -107,15 +107,7 @@ class Home:
             "training": {"near_duplicate_similarity": None, "development_share": 0, **training},
             "evaluation": {"benchmarks": list(benchmarks)},
         }
-        result = dg.materialize(
-            [training_set.training_set],
-            resources={
-                "settings": SettingsResource(overrides=overrides),
-                "warehouse": WarehouseResource(),
-            },
-        )
-        (event,) = result.get_asset_materialization_events()
-        return {name: each.value for name, each in event.materialization.metadata.items()}
+        return metadata_of(materialise("training_set", overrides=overrides))
 
     def texts(self) -> pl.DataFrame:
         return self.warehouse.read_partition("training_texts", ALL, ALL)
@@ -252,15 +244,6 @@ def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
     assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
 
 
-def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
-    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
-    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
-    home.write({"a": sentence(1)})
-    assert home.train_on()["random control: Calculator"] == "1 of 1"
-    (calls,) = home.texts()["dropped_calls"].to_list()
-    assert [call["call_id"] for call in calls] == ["a pruned"]
-
-
 def test_a_dropped_call_stands_where_its_window_begins(home: Home):
     home.add_call("a dropped", "a", decided=DROPPED, position=9, character_offset=109)
     home.write({"a": sentence(1)})
@@ -332,21 +315,6 @@ def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
 
 
 @pytest.mark.usefixtures("tokenizer")
-def test_fewer_plain_windows_than_asked_for_are_told(home: Home):
-    home.write(WITH, without_calls=WITHOUT)
-    assert home.train_on(plain_share=0.7)["plain texts"] == "8 of 14"
-
-
-@pytest.mark.usefixtures("tokenizer")
-def test_without_a_share_there_are_no_plain_windows_and_no_model_is_looked_for(home: Home):
-    home.write(WITH, without_calls=WITHOUT)
-    for file in (home.folder / "model").iterdir():
-        file.unlink()
-    metadata = home.train_on()
-    assert (metadata["train texts"], "plain texts" in metadata) == (6, False)
-
-
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.put_documents(HELD_OUT, {"h": sentence(90)})
     bad = {"p copy": f"{sentence(1)} ", "p held out": f"Well: {sentence(90)}"}
@@ -357,15 +325,6 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
         ("p copy", "duplicate_text", 0),
         ("p held out", "shares_ngram", 0),
     ]
-
-
-@pytest.mark.usefixtures("tokenizer")
-def test_dropped_calls_may_stand_in_plain_windows(home: Home):
-    home.add_call("p0 dropped", "p0", decided=DROPPED, position=9)
-    home.write(WITH, without_calls=WITHOUT)
-    assert home.train_on(plain_share=0.9)["random control: Calculator"] == "1 of 6"
-    row = home.texts().row(by_predicate=pl.col("document_id") == "p0", named=True)
-    assert [call["call_id"] for call in row["dropped_calls"]] == ["p0 dropped"]
 
 
 @pytest.mark.usefixtures("tokenizer")
@@ -384,3 +343,12 @@ def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
     home.augment({key: text[:100] for key, text in WITH.items()})
     with pytest.raises(dg.Failure, match=r"another model or window size.*plain_share"):
         home.train_on(plain_share=0.4)
+
+
+def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
+    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
+    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
+    home.write({"a": sentence(1)})
+    assert home.train_on()["random control: Calculator"] == "1 of 1"
+    (calls,) = home.texts()["dropped_calls"].to_list()
+    assert [call["call_id"] for call in calls] == ["a pruned"]

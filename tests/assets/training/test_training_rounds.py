@@ -9,16 +9,14 @@ import polars as pl
 import pytest
 
 from assets.run import Workspace
-from assets.training import finetuned_model, finetuning, training_inputs, training_set
+from assets.training import finetuned_model, finetuning, training_inputs
 from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
-from tests.assets.training.conftest import metadata_of
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
 from toolformer.training.finetuning import StepReport
-from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -48,7 +46,7 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
     """Make the training set; its metadata."""
     overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
-    return metadata_of(training_set.training_set, overrides)
+    return metadata_of(materialise("training_set", overrides=overrides))
 
 
 def calls(warehouse: Warehouse) -> list[tuple[str, str]]:
@@ -125,9 +123,8 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def finetune(tmp_path: Path, *, number: int, steps: int = 5, variant: str = "calls") -> dict:
     train_on(None, newest=number)
-    return metadata_of(
-        finetuning.finetuned_model, overrides_of(tmp_path, number, steps), partition=variant
-    )
+    overrides = overrides_of(tmp_path, number, steps)
+    return metadata_of(materialise("finetuned_model", overrides=overrides, partition=variant))
 
 
 def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
@@ -136,16 +133,6 @@ def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
         "sampling": {"round": number},
         "training": {"steps": steps, "precision": "float32"},
     }
-
-
-def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
-    first = finetune(tmp_path, number=1)
-    assert (first["round"], first["state"]) == (1, "done")
-    second = finetune(tmp_path, number=2)
-    assert second["directory"] == str(Home(tmp_path).finetuned_model(2))
-    assert trained == ["toolformer", "toolformer-round-2"]
-    for number in (1, 2):
-        assert finetune(tmp_path, number=number)["state"] == "up to date"
 
 
 def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
@@ -168,31 +155,7 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     assert trained == ["toolformer", "toolformer-round-2"]
 
 
-def test_a_control_is_a_model_of_its_own(trained: list[str], tmp_path: Path):
-    for variant in VARIANTS:
-        assert finetune(tmp_path, number=1, variant=variant)["variant"] == variant
-    assert trained == [
-        "toolformer",
-        "toolformer-plain",
-        "toolformer-shuffled",
-        "toolformer-random",
-    ]
-    for variant in VARIANTS:
-        assert finetune(tmp_path, number=1, variant=variant)["state"] == "up to date"
-    assert finetune(tmp_path, number=2, variant="plain")["state"] == "done"
-    assert trained[-1] == "toolformer-plain-round-2"
-
-
 def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):
     for steps in (5, 6, 5):
         assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
     assert finetune(tmp_path, number=1, steps=5)["state"] == "up to date"
-
-
-def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
-    def name(number: int, variant: str = "calls") -> str:
-        settings = SettingsResource(overrides={"sampling": {"round": number}})
-        return name_of_model(name_of_variant(variant), settings.load())
-
-    assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")
-    assert (name(1, "plain"), name(2, "random")) == ("plain", "random-round-2")

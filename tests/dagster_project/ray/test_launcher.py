@@ -35,6 +35,9 @@ ORIGIN = RepositoryPythonOrigin(
     "/opt/it's here/python", ModuleCodePointer("dagster_project.definitions", "defs")
 )
 
+OVERRIDES = {"language_model": {"device": "cuda"}}
+LAUNCHPAD = {"resources": {"settings": {"config": {"overrides": OVERRIDES}}}}
+
 
 class Head:
     """Answers as Ray's job server: with the status of every job, or with an error."""
@@ -151,16 +154,6 @@ def test_a_head_that_came_back_has_its_grace_time_anew(
         clock.now += 50
 
 
-def test_a_silence_long_ago_does_not_count(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head, clock: Clock
-):
-    run = add_run(instance, STARTED)
-    head.answer = GONE
-    for _ in range(2):
-        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
-        clock.now += 3600
-
-
 def test_a_job_that_a_new_head_does_not_know_is_failed_at_once(
     instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
 ):
@@ -244,13 +237,13 @@ def test_the_command_survives_a_shell_and_runs_under_the_watch(
 
 
 @pytest.mark.parametrize(
-    ("settings", "tags", "expected"),
+    ("settings", "given", "expected"),
     [
         ("", {}, None),
         ("language_model: {device: cuda}", {}, 1),
-        ("language_model: {device: cuda}", {RAY_TAG: '{"num_cpus": 8}'}, 1),
-        ("language_model: {device: cuda}", {RAY_TAG: '{"num_gpus": 2}'}, 2),
+        ("language_model: {device: cuda}", {"tags": {RAY_TAG: '{"num_gpus": 2}'}}, 2),
         ("language_model: {device: nonsense, misspelt: 1}", {}, None),
+        ("", {"run_config": LAUNCHPAD}, 1),
     ],
 )
 def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
@@ -259,11 +252,11 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     head: Head,
     tmp_path: Path,
     settings: str,
-    tags: dict[str, str],
+    given: dict[str, Any],
     expected: int | None,
 ):
     (tmp_path / "home" / "toolformer.yaml").write_text(settings)
-    run = add_run(instance, tags=tags)
+    run = add_run(instance, **given)
     launch(launcher, run)
     assert head.submitted[0]["entrypoint_num_gpus"] == expected
     shown = instance.get_run_by_id(run.run_id)
@@ -271,24 +264,15 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     assert (f'"num_gpus": {expected}' in shown.tags.get(RAY_TAG, "")) == (expected is not None)
 
 
-def test_what_the_launchpad_changes_decides_about_gpus(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
-):
-    overrides = {"language_model": {"device": "cuda"}}
-    config = {"resources": {"settings": {"config": {"overrides": overrides}}}}
-    launch(launcher, add_run(instance, run_config=config))
-    assert head.submitted[0]["entrypoint_num_gpus"] == 1
-
-
 def test_a_run_is_not_resumed_beside_its_old_process(launcher: WatchedRayRunLauncher):
     assert not launcher.supports_resume_run
 
 
-def test_a_head_that_is_gone_cannot_stop_a_run_and_says_what_will(
-    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
+def test_a_silence_long_ago_does_not_count(
+    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head, clock: Clock
 ):
     run = add_run(instance, STARTED)
     head.answer = GONE
-    assert not launcher.terminate(run.run_id)
-    told = [event.message for event in instance.all_logs(run.run_id)]
-    assert any("ends by itself" in message for message in told)
+    for _ in range(2):
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        clock.now += 3600

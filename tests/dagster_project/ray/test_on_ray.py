@@ -1,7 +1,5 @@
 """Backfills handed to the UI and followed, with a UI and a daemon that are none."""
 
-import io
-import json
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +14,6 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_run_id
 from dagster._daemon.types import DaemonHeartbeat
-from dagster._utils.error import SerializableErrorInfo
 from sqlalchemy.exc import OperationalError
 
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
@@ -90,26 +87,10 @@ class Cluster:
         now = time.time() + self.seconds
         self.instance.add_daemon_heartbeat(DaemonHeartbeat(now, "BACKFILL", "daemon", []))
 
-    def end(
-        self,
-        status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS,
-        *,
-        number: int = 1,
-        error: SerializableErrorInfo | None = None,
-    ) -> None:
-        backfill = self.instance.get_backfill(f"backfill{number}")
-        assert backfill is not None
-        backfill = backfill.with_status(status)
-        self.instance.update_backfill(backfill.with_error(error) if error else backfill)
-
-    def make(self) -> None:
-        """The asset of the first backfill is made."""
+    def end(self, status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS) -> None:
         backfill = self.instance.get_backfill("backfill1")
         assert backfill is not None
-        assert backfill.asset_backfill_data is not None
-        data = backfill.asset_backfill_data
-        data = data._replace(materialized_subset=data.target_subset)
-        self.instance.update_backfill(backfill._replace(asset_backfill_data=data))
+        self.instance.update_backfill(backfill.with_status(status))
 
     def run(
         self, status: dg.DagsterRunStatus, *, retries: str | None = None, **tags: str
@@ -199,33 +180,12 @@ def test_assets_without_partitions_are_a_backfill_of_all_there_is(
     assert "partitionNames" not in cluster.launched[0]
 
 
-def test_how_far_the_backfill_is_is_told_when_it_changes(cluster: Cluster, told: list[str]):
-    cluster.events = [lambda: cluster.make(), *[lambda: None] * 3, cluster.end]
-    run(cluster, told)
-    assert told[1:] == [
-        "On Ray: 0 of 1 partitions of assets made.",
-        "On Ray: 1 of 1 partitions of assets made.",
-    ]
-
-
 def test_training_asks_for_its_gpus_before_it_is_queued(cluster: Cluster, told: list[str]):
     values = {"language_model": {"device": "cuda"}, "training": {"processes": 4}}
     cluster.events = [cluster.end]
     planned = PlannedRun("train", ("finetuned_model",), ("calls",))
     run(cluster, told, planned, settings=validated(values, origin="test"))
     assert cluster.launched[0]["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
-
-
-def test_several_backfills_are_followed_to_the_end_of_the_last(cluster: Cluster, told: list[str]):
-    texts = PlannedRun(BUILD, ("augmented_texts",), SHARDS[:1])
-    cluster.events = [
-        lambda: cluster.end(number=2),
-        lambda: None,
-        cluster.end,
-    ]
-    assert run(cluster, told, DECISIONS, texts) == []
-    assert cluster.events == []
-    assert told[-1] == "On Ray: 0 of 2 partitions of assets made."
 
 
 def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster, told: list[str]):
@@ -270,51 +230,24 @@ def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[
     assert run(cluster, told) == []
 
 
-def test_a_run_lost_for_good_says_what_dagster_says(cluster: Cluster, told: list[str]):
-    def lose() -> None:
-        lost = cluster.run(dg.DagsterRunStatus.STARTED)
-        cluster.instance.report_run_failed(lost, "The node was lost.")
-        cluster.end(BulkActionStatus.COMPLETED_FAILED)
-
-    cluster.events = [lose]
-    (error,) = run(cluster, told)
-    assert "The node was lost." in str(error)
-    assert error.finished_shards == ()
-
-
-def test_a_backfill_that_was_canceled_is_not_waited_for(cluster: Cluster, told: list[str]):
-    def cancel() -> None:
-        cluster.run(dg.DagsterRunStatus.CANCELED)
-        cluster.end(BulkActionStatus.CANCELED)
-
-    cluster.events = [cancel]
-    (error,) = run(cluster, told)
-    assert "backfill1 was canceled" in str(error)
-
-
-def test_a_run_that_was_canceled_alone_is_named(cluster: Cluster, told: list[str]):
-    def cancel() -> None:
-        cluster.run(dg.DagsterRunStatus.CANCELED)
-        cluster.end(BulkActionStatus.COMPLETED_FAILED)
-
-    cluster.events = [cancel]
-    (error,) = run(cluster, told)
-    assert "was canceled" in str(error)
-
-
-def test_a_backfill_that_dagster_cannot_work_on_says_why(cluster: Cluster, told: list[str]):
-    why = SerializableErrorInfo("The code cannot be loaded.\n", [], "DagsterError")
-    cluster.events = [lambda: cluster.end(BulkActionStatus.FAILED, error=why)]
-    (error,) = run(cluster, told)
-    assert str(error) == "The backfill backfill1 failed: The code cannot be loaded."
-
-
-def test_a_backfill_that_ends_without_all_and_without_a_reason_is_a_failure(
-    cluster: Cluster, told: list[str]
+@pytest.mark.parametrize(
+    ("of_run", "of_backfill", "words"),
+    [
+        (dg.DagsterRunStatus.CANCELED, BulkActionStatus.CANCELED, "backfill1 was canceled"),
+        (dg.DagsterRunStatus.CANCELED, BulkActionStatus.COMPLETED_FAILED, "was canceled"),
+        (SUCCESS, BulkActionStatus.COMPLETED_FAILED, f"{UI}/runs/b/backfill1"),
+    ],
+)
+def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
+    cluster: Cluster, told: list[str], of_run, of_backfill, words: str
 ):
-    cluster.events = [lambda: cluster.end(BulkActionStatus.COMPLETED_FAILED)]
+    def end() -> None:
+        cluster.run(of_run)
+        cluster.end(of_backfill)
+
+    cluster.events = [end]
     (error,) = run(cluster, told)
-    assert f"{UI}/runs/b/backfill1" in str(error)
+    assert words in str(error)
 
 
 def unreadable(*_arguments: object, **_settings: object) -> None:
@@ -335,16 +268,6 @@ def test_records_that_cannot_be_read_for_a_while_end_nothing(
     assert "cannot be read now; the backfill goes on" in told[2]
 
 
-def test_a_daemon_that_comes_back_in_time_is_waited_for(cluster: Cluster, told: list[str]):
-    def come_back() -> None:
-        cluster.has_daemon = True
-
-    cluster.has_daemon = False
-    looks = int(200 / on_ray._SECONDS_BETWEEN_LOOKS)
-    cluster.events = [*[lambda: None] * looks, come_back, *[lambda: None] * looks, cluster.end]
-    assert run(cluster, told) == []
-
-
 def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
     cluster: Cluster, told: list[str]
 ):
@@ -354,16 +277,6 @@ def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
     assert cluster.seconds == pytest.approx(300, abs=5)
     assert "goes on when the daemon comes back" in str(raised.value)
     assert f"{UI}/runs/b/backfill1" in str(raised.value)
-
-
-def test_records_that_stay_unreadable_end_the_command_too(
-    cluster: Cluster, told: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    cluster.events = [
-        lambda: monkeypatch.setattr(cluster.instance, "get_daemon_heartbeats", unreadable)
-    ]
-    with pytest.raises(ToolformerError, match="cannot be read now"):
-        run(cluster, told)
 
 
 def test_an_interrupt_says_that_the_backfill_goes_on_and_where_to_cancel_it(
@@ -395,13 +308,6 @@ def test_a_ui_that_takes_no_backfill_is_named_with_what_to_start(
         run(cluster, told)
     assert words in str(raised.value)
     assert "lines" not in str(raised.value)
-
-
-def test_what_the_ui_says_of_a_query_is_the_error(monkeypatch: pytest.MonkeyPatch):
-    content = json.dumps({"errors": [{"message": "Unknown field."}]}).encode()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_given, **_more: io.BytesIO(content))
-    with pytest.raises(ValueError, match="Unknown field"):
-        on_ray.ask_ui("query", {})
 
 
 def test_a_ui_of_another_home_is_refused(cluster: Cluster, told: list[str]):

@@ -80,17 +80,18 @@ def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
     return instance.add_run(run).run_id
 
 
-@pytest.mark.parametrize("status", ["STARTING", "STARTED", "CANCELING"])
-def test_a_run_that_is_on_its_way_is_not_over(instance: dg.DagsterInstance, status: str):
-    assert why_over(instance, add_run(instance, dg.DagsterRunStatus[status])) is None
-
-
-@pytest.mark.parametrize("status", ["FAILURE", "CANCELED", "SUCCESS"])
-def test_a_run_that_dagster_closed_is_over(instance: dg.DagsterInstance, status: str):
-    assert why_over(instance, add_run(instance, dg.DagsterRunStatus[status])) == f"it is {status}"
-
-
-def test_a_run_that_was_deleted_is_over(instance: dg.DagsterInstance):
+@pytest.mark.parametrize(
+    ("status", "is_over"),
+    [
+        *((status, False) for status in ("STARTING", "STARTED", "CANCELING")),
+        *((status, True) for status in ("FAILURE", "CANCELED", "SUCCESS")),
+    ],
+)
+def test_a_run_is_over_when_dagster_closed_or_deleted_it(
+    instance: dg.DagsterInstance, status: str, *, is_over: bool
+):
+    why = why_over(instance, add_run(instance, dg.DagsterRunStatus[status]))
+    assert why == (f"it is {status}" if is_over else None)
     assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
 
 

@@ -53,7 +53,7 @@ class Passes:
 def test_bfloat16_is_taken_where_it_is_a_fifth_faster(float32, bfloat16, expected):
     choice = Passes(repeat(float32), repeat(bfloat16)).choice()
     assert choice == PrecisionChoice(expected, float32, bfloat16)
-    assert f"{bfloat16:,.0f}" in choice.told
+    assert f"{bfloat16:,.0f}" in choice.summary
 
 
 def test_a_fast_device_gets_more_tokens():

@@ -33,7 +33,7 @@ def test_each_text_gets_as_many_of_a_tool_as_it_has_kept():
         "a": {"QA": 2, "MT": 1},
         "b": {"QA": 1},
     }
-    assert control.found == control.wanted == {"QA": 3, "MT": 1}
+    assert control.counts == control.wanted == {"QA": 3, "MT": 1}
     assert control != choose_dropped_calls(texts, pool, seed=2)
 
 
@@ -46,7 +46,7 @@ def test_what_one_text_lacks_another_gets_also_one_without_calls():
     control = choose_dropped_calls(texts, pool, seed=1)
     assert [each.call_id for each in control.calls[TextKey("a", 0)]] == ["1"]
     assert len(control.calls[TextKey("b", 0)]) == 1
-    assert control.found == {"QA": 2}
+    assert control.counts == {"QA": 2}
 
 
 def test_the_tool_with_the_fewest_calls_gets_its_places():
@@ -96,11 +96,11 @@ def test_the_rules_hold_for_any_calls(texts, rows, seed, chance):
         assert {(key, each) for each in calls} <= set(rows)
     wanted = tools_of(each for one in texts for each in one.calls)
     assert control.wanted == wanted
-    assert control.found == {tool: tools_of(chosen)[tool] for tool in wanted}
+    assert control.counts == {tool: tools_of(chosen)[tool] for tool in wanted}
     taken = {(key, each.position) for key, calls in control.calls.items() for each in calls}
     for tool, number in wanted.items():
-        assert control.found[tool] <= number
-        if control.found[tool] < number:
+        assert control.counts[tool] <= number
+        if control.counts[tool] < number:
             # Nothing was left over: every other call of the tool stands where another one is.
             left = [(k, each.position) for k, each in rows if each.tool == tool and k in keys]
             assert set(left) <= taken
@@ -115,4 +115,4 @@ def test_a_tool_alone_gets_all_that_can_stand(texts, rows, seed):
     control = choose_dropped_calls(texts, by_text(rows), seed=seed)
     places = {(key, each.position) for key, each in rows if key in {one.key for one in texts}}
     wanted = control.wanted.get("QA", 0)
-    assert control.found.get("QA", 0) == min(wanted, len(places))
+    assert control.counts.get("QA", 0) == min(wanted, len(places))

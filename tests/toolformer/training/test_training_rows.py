@@ -80,7 +80,7 @@ def segment_lists(draw):
 @given(segment_lists(), st.integers(1, 40))
 def test_a_row_is_a_run_of_whole_segments_and_holds_a_call_where_one_fits(segments, max_tokens):
     row = fit(segments, max_tokens)
-    calls = [segment for segment in segments if segment.asked is not None]
+    calls = [segment for segment in segments if segment.request_length is not None]
     fits = any(len(call.ids) < max_tokens for call in calls)
     if row is None:
         assert calls

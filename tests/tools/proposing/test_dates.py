@@ -1,7 +1,7 @@
 import pytest
 
 from tools.calendar import Calendar
-from tools.protocol import Document, Proposal
+from tools.protocol import Document
 
 
 def words(text: str) -> list[str]:
@@ -24,10 +24,6 @@ def words(text: str) -> list[str]:
 )
 def test_words_of_date_and_time(text, expected):
     assert words(text) == expected
-
-
-def test_places_come_in_order():
-    assert Calendar().proposals(Document("d", "today 1999")) == [Proposal(0, ""), Proposal(6, "")]
 
 
 def test_a_dated_document_gets_the_places_of_its_own_day():

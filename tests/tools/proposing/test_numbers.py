@@ -19,12 +19,9 @@ def proposed(text: str) -> list[tuple[str, str | None]]:
     ("text", "number", "expression"),
     [
         ("She has 24 + 27 = 51 bags.", "51", "24 + 27"),
-        ("That is $24 + $27 = $51 a day.", "$51", "24 + 27"),
         ("<<24+27=51>>51", "51>>51", "24+27"),
         ("(3 + 4 = 7)", "7)", "3 + 4"),
-        ("2. 3 + 4 = 7", "7", "3 + 4"),
         ("a) 3 + 4 = 7", "7", "3 + 4"),
-        ("First 3, 4 + 5 = 9", "9", "4 + 5"),
         ("It is 14 + 6 x 5 = 44.", "44.", "14 + 6 * 5"),
         ("1,400 ÷ 2 = 700", "700", "1,400 ÷ 2"),
         ("6 * ( 2 + 1 ) = 18", "18", "6 * ( 2 + 1 )"),
@@ -40,16 +37,12 @@ def test_an_expression_in_front_of_equals_is_the_call(text, number, expression):
     ("text", "number"),
     [
         ("x + 3 * 4 = 20", "20"),
-        ("y 3 + 4 = 7", "7"),
         ("f(3 + 4) = 7", "7"),
         ("20% of 50 = 10", "10"),
         ("4 / 0 = 3", "3"),
         ("width = 100", "100"),
-        ("-5 = -5", "-5"),
         ("In all, there are 51 bags.", "51"),
         ("The ticket costs about $12.50 per day.", "$12.50"),
-        ("ALTOGETHER 9", "9"),
-        ("They had a total of 8", "8"),
     ],
 )
 def test_without_an_expression_that_computes_only_the_place_is_proposed(text, number):
@@ -61,9 +54,7 @@ def test_without_an_expression_that_computes_only_the_place_is_proposed(text, nu
     [
         "24 + 27 = x",
         "if a == 5 and b >= 6 and c != 7:",
-        "= 20 + 31",
         "=3x",
-        "It costs. He has 3.",
         "In all the years that went by since then 3 came.",
         "",
     ],

@@ -1,5 +1,6 @@
 """A tiny random encoder of Contriever's class, with a tokenizer trained here."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,21 +69,11 @@ def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory):
     model, tokenizer = made._loaded
     vectors = made.encode(TEXTS)
     assert vectors.shape == (4, 16)
+    assert np.allclose(vectors, encoder(directory, batch_size=2).encode(TEXTS), atol=1e-5)
     for text, vector in zip(TEXTS, vectors, strict=True):
         with torch.inference_mode():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
         assert np.allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
-
-
-def test_batches_keep_the_order_of_the_texts(directory):
-    together = encoder(directory).encode(TEXTS)
-    by_two = encoder(directory, batch_size=2).encode(TEXTS)
-    assert np.allclose(together, by_two, atol=1e-5)
-
-
-def test_vectors_for_cosine_have_length_one(directory):
-    vectors = encoder(directory, similarity="cosine").encode(TEXTS)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_long_texts_are_cut(directory):
@@ -105,38 +96,22 @@ def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity)
     assert (information["encoder"], information["similarity"]) == (str(directory), similarity)
     vectors = PassageVectors(index, device=lambda: "cpu")
     question, found = vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
+    assert similarity == "dot" or np.linalg.norm(question) == pytest.approx(1, abs=1e-5)
     scores = made.encode(TEXTS) @ made.encode([TEXTS[2]])[0]
     assert [int(name) for name in found] == np.argsort(-scores).tolist()
     assert question == pytest.approx(made.encode([TEXTS[2]])[0])
 
 
-def test_it_runs_on_the_device_that_is_given_at_the_first_question(directory, tmp_path):
-    asked = []
-
-    def device():
-        asked.append("cpu")
-        return "cpu"
-
-    index = built(encoder(directory, device=device), tmp_path / "index")
-    assert asked == ["cpu"]
-    vectors = PassageVectors(index, device=device)
-    vectors.check_available()
-    assert asked == ["cpu"]
-    vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
-    assert asked == ["cpu", "cpu"]
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path, name):
-    import shutil
-
+def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
     copied = tmp_path / "copied"
     shutil.copytree(directory, copied)
     vectors = PassageVectors(built(encoder(copied), tmp_path / "index"), device=lambda: "cpu")
     vectors.check_available()
-    (copied / name).write_bytes((copied / name).read_bytes() + b"\n")
-    with pytest.raises(ToolUnavailableError, match=r"is not the one.*Materialise passage_index"):
+    (copied / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ToolUnavailableError, match="is not the one"):
         vectors.check_available()
+    with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
+        encoder(copied).encode(["x"])
 
 
 def test_a_text_that_spells_a_special_token_is_fed_as_text(directory):
@@ -151,16 +126,7 @@ def test_a_text_that_spells_a_special_token_is_fed_as_text(directory):
 def test_a_folder_without_safetensors_is_no_encoder(directory, tmp_path):
     (tmp_path / "config.json").write_text((directory / "config.json").read_text())
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ToolUnavailableError, match=r"no encoder in .* \(config\.json, \*\.safet"):
+    with pytest.raises(ToolUnavailableError, match="no encoder"):
         encoder_identity(tmp_path)
-    with pytest.raises(ToolUnavailableError, match=r"passage_index\.encoder"):
+    with pytest.raises(ToolUnavailableError):
         encoder(tmp_path).encode(["x"])
-
-
-def test_damaged_weights_are_said(directory, tmp_path):
-    import shutil
-
-    shutil.copytree(directory, tmp_path / "broken")
-    (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
-        encoder(tmp_path / "broken").encode(["x"])

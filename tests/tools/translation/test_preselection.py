@@ -24,64 +24,32 @@ def reason(*parts: str, chunk_tokens: int = 10, foreign_confidence: float = 0.8)
     return decision.reason
 
 
-@pytest.mark.parametrize("chunk", [ENGLISH, MORE_ENGLISH, SPANISH, GERMAN, NUMBERS])
-def test_the_examples_are_one_chunk_long(chunk):
-    assert len(chunk.split()) == 10
-
-
-@pytest.mark.parametrize("foreign", [[SPANISH], [GERMAN], [SPANISH, SPANISH, GERMAN]])
-def test_foreign_text_with_english_on_both_sides_selects(foreign):
-    assert reason(ENGLISH, *foreign, MORE_ENGLISH) == SELECTED
-
-
 @pytest.mark.parametrize(
-    "parts",
+    ("parts", "expected"),
     [
+        ([ENGLISH, SPANISH, MORE_ENGLISH], SELECTED),
+        ([ENGLISH, SPANISH, SPANISH, GERMAN, MORE_ENGLISH], SELECTED),
         # The English text need not touch the foreign one.
-        [ENGLISH, NUMBERS, SPANISH, NUMBERS, MORE_ENGLISH],
-        [SPANISH, ENGLISH, GERMAN, MORE_ENGLISH, SPANISH],
-        ["Something short.", "/", ENGLISH, SPANISH, MORE_ENGLISH, "/", ENGLISH],
+        ([ENGLISH, NUMBERS, SPANISH, NUMBERS, MORE_ENGLISH], SELECTED),
+        ([SPANISH, ENGLISH, GERMAN, MORE_ENGLISH, SPANISH], SELECTED),
+        (["Something short.", "/", ENGLISH, SPANISH, MORE_ENGLISH, "/", ENGLISH], SELECTED),
         # The last chunk may be short.
-        [ENGLISH, SPANISH, "And that was what it said"],
+        ([ENGLISH, SPANISH, "And that was what it said"], SELECTED),
+        ([SPANISH, SPANISH, MORE_ENGLISH], "no_english_around"),
+        ([ENGLISH, SPANISH, SPANISH], "no_english_around"),
+        ([NUMBERS, ENGLISH, SPANISH, SPANISH, NUMBERS], "no_english_around"),
+        # English of another paragraph does not count.
+        ([ENGLISH, "/", SPANISH, SPANISH, SPANISH, "/", ENGLISH], "no_english_around"),
+        ([ENGLISH, ENGLISH, NUMBERS, MORE_ENGLISH], "no_foreign_text_inside"),
+        # fastText has an opinion about numbers too. Without them too little is left here.
+        ([NUMBERS, SPANISH, NUMBERS], "no_long_paragraph"),
+        ([ENGLISH, NUMBERS, MORE_ENGLISH], "no_long_paragraph"),
+        ([ENGLISH, SPANISH], "no_long_paragraph"),
+        ([" / / "], "no_long_paragraph"),
     ],
 )
-def test_what_stands_beside_does_not_matter(parts):
-    assert reason(*parts) == SELECTED
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [SPANISH, SPANISH, MORE_ENGLISH],
-        [ENGLISH, SPANISH, SPANISH],
-        [SPANISH, SPANISH, SPANISH],
-        [NUMBERS, ENGLISH, SPANISH, SPANISH, NUMBERS],
-    ],
-)
-def test_foreign_text_at_an_edge_does_not_select(parts):
-    assert reason(*parts) == "no_english_around"
-
-
-def test_english_of_another_paragraph_does_not_count():
-    assert reason(ENGLISH, "/", SPANISH, SPANISH, SPANISH, "/", ENGLISH) == "no_english_around"
-
-
-@pytest.mark.parametrize(
-    "parts", [[ENGLISH, MORE_ENGLISH, ENGLISH], [ENGLISH, ENGLISH, NUMBERS, MORE_ENGLISH]]
-)
-def test_english_text_is_not_selected(parts):
-    assert reason(*parts) == "no_foreign_text_inside"
-
-
-def test_chunks_of_numbers_and_signs_count_neither_way():
-    # fastText has an opinion about numbers too. Without them too little is left here.
-    assert reason(NUMBERS, SPANISH, NUMBERS) == "no_long_paragraph"
-    assert reason(ENGLISH, NUMBERS, MORE_ENGLISH) == "no_long_paragraph"
-
-
-@pytest.mark.parametrize("text", ["", " \n\n ", "Short.", ENGLISH + " " + SPANISH])
-def test_a_text_of_short_paragraphs_is_not_selected(text):
-    assert reason(text) == "no_long_paragraph"
+def test_foreign_text_with_english_on_both_sides_selects(parts, expected):
+    assert reason(*parts) == expected
 
 
 def test_the_confidence_must_be_above_the_limit():
@@ -89,12 +57,6 @@ def test_the_confidence_must_be_above_the_limit():
     assert reason(*parts, foreign_confidence=0.0) == SELECTED
     # No confidence is above 1.
     assert reason(*parts, foreign_confidence=1.0) == "no_foreign_text_inside"
-
-
-def test_shorter_chunks_find_shorter_quotations():
-    text = "The old brass plate says la entrada está prohibida hoy and nobody has ever obeyed."
-    assert reason(text) == "no_long_paragraph"
-    assert reason(text, chunk_tokens=5) == SELECTED
 
 
 @given(st.text() | st.lists(st.sampled_from([ENGLISH, SPANISH, NUMBERS, "\n", "\0", "\ud800"])))

@@ -36,6 +36,7 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
     one.write("indexes/index/a", "1")
     one.write("indexes/index/below/b", "2")
     one.files.publish(one.root / "indexes" / "index")
+    assert not two.files.bring(two.root / "other")
     assert two.files.bring(two.root / "indexes" / "index")
     assert (two.root / "indexes" / "index" / "below" / "b").read_text() == "2"
     (one.root / "indexes" / "index" / "a").unlink()
@@ -44,22 +45,16 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
     assert [path.name for path in (two.root / "indexes" / "index").iterdir()] == ["below"]
 
 
-def test_what_is_not_published_has_no_copy(machines: tuple[Machine, Machine]) -> None:
-    one, _ = machines
-    assert not one.files.bring(one.root / "index")
-    assert not one.files.has_foreign()
-
-
 def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     for machine in machines:
         machine.files.bring(machine.root / "m.json")
     one.files.publish(one.write("m.json", "1"))
     mine = two.write("m.json", "2")
-    with pytest.raises(StoreConflictError, match=r"'files/m.json'.*written by another machine"):
+    with pytest.raises(StoreConflictError, match="another machine"):
         two.files.publish(mine)
     assert two.files.is_newer(mine)
-    assert two.files.has_foreign()
+    assert two.files.has_uncopied()
     assert two.files.bring(mine)
     assert mine.read_text() == "1"
     assert not two.files.is_newer(mine)
@@ -104,15 +99,10 @@ def test_copies_of_a_store_that_was_filled_anew_are_replaced(
 
 
 @pytest.mark.parametrize(
-    ("folder", "content", "message"),
-    [
-        ("objects", b"other", "is not what was stored"),
-        ("objects", None, "is missing in 's3://"),
-        ("files", b"hello", "is not what this project wrote"),
-    ],
+    ("folder", "content"), [("objects", b"other"), ("objects", None), ("files", b"hello")]
 )
-def test_damage_in_the_store_is_named(
-    machines: tuple[Machine, Machine], folder: str, content: bytes | None, message: str
+def test_damage_in_the_store_is_an_error(
+    machines: tuple[Machine, Machine], folder: str, content: bytes | None
 ) -> None:
     one, two = machines
     one.files.publish(one.write("m.json", "1"))
@@ -120,6 +110,6 @@ def test_damage_in_the_store_is_named(
     one.objects.remove([stored.path])
     if content is not None:
         one.objects.put_new(stored.path, content)
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(StoreError):
         two.files.bring(two.root / "m.json")
     assert not (two.root / "m.json").exists()

@@ -62,12 +62,6 @@ def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
     return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
 
 
-def test_what_one_machine_publishes_another_reads(machines: tuple[Machine, Machine]) -> None:
-    one, two = machines
-    one.write(7)
-    assert two.tokens() == [7]
-
-
 def test_only_what_a_statement_reads_is_fetched(
     machines: tuple[Machine, Machine], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,16 +84,6 @@ def test_only_what_a_statement_reads_is_fetched(
     assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
-def test_a_machine_that_brings_partitions_knows_their_layout(
-    machines: tuple[Machine, Machine],
-) -> None:
-    one, two = machines
-    one.warehouse.prepare()
-    one.write(1)
-    two.warehouse.prepare()
-    assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
-
-
 def test_a_store_of_another_layout_is_refused(
     machines: tuple[Machine, Machine], bucket: str, tmp_path: Path
 ) -> None:
@@ -112,19 +96,12 @@ def test_a_store_of_another_layout_is_refused(
     one.files.publish(file)
     three = Machine(bucket, tmp_path / "three")
     for machine in (two, three):
-        with pytest.raises(LayoutError, match="has layout version 7"):
+        with pytest.raises(LayoutError, match="version 7"):
             machine.warehouse.prepare()
     assert three.fetched() == []
-
-
-def test_a_store_with_partitions_and_no_layout_is_refused(
-    machines: tuple[Machine, Machine],
-) -> None:
-    one, two = machines
-    one.write(7)
-    one.objects.remove([f"files/warehouse/{LAYOUT_FILE}@00000001"])
-    with pytest.raises(LayoutError, match="has layout version none"):
-        two.warehouse.prepare()
+    one.objects.remove([stored.path for stored in one.objects.listed("files")])
+    with pytest.raises(LayoutError, match="version none"):
+        Machine(bucket, tmp_path / "four").warehouse.prepare()
 
 
 def test_a_look_at_one_partition_brings_it(machines: tuple[Machine, Machine]) -> None:
@@ -229,7 +206,7 @@ def test_of_two_that_take_the_same_number_one_is_refused(
 
     two.warehouse.prepare()
     monkeypatch.setattr(two.objects, "put_new", put_after_the_other)
-    with pytest.raises(StoreConflictError, match="was written by another machine"):
+    with pytest.raises(StoreConflictError, match="another machine"):
         two.write(9)
     assert one.tokens() == two.tokens() == [7]
     assert two.fetched() == [f"{TABLE}/{SHARD}/{NAME}"]
@@ -276,7 +253,7 @@ def test_a_partition_that_is_damaged_in_the_store_is_refused(
     _, stored = one.objects.listed(TABLE)
     one.objects.remove([stored.path])
     one.objects.put_new(stored.path, b"other")
-    with pytest.raises(StoreError, match=f"'{stored.path}'.*is not what was stored"):
+    with pytest.raises(StoreError, match=stored.path):
         two.tokens()
     assert two.fetched() == []
     assert not list(two.warehouse.folder.rglob("*.tmp"))

@@ -42,13 +42,13 @@ class LeftOutItem:
     """A row that is not asked.
 
     Attributes:
-        place: File and row, such as "test.jsonl, row 17".
+        location: File and row, such as "test.jsonl, row 17".
         reason: `mask_not_last`: a model that writes from left to right cannot fill this gap.
             `answer_not_one_number`: the rule for numbers cannot score this problem. Of a row that
             cannot be read: the column, what stands in it and what was expected.
     """
 
-    place: str
+    location: str
     reason: str
 
 

@@ -131,11 +131,11 @@ def _sample(items: Sequence[BenchmarkItem], count: int, seed: int) -> list[Bench
     ranked: list[tuple[int, int, int, int]] = []
     for kind_rank, combinations in enumerate(strata.values()):
         order = sorted(combinations, key=lambda name: _draw(seed, "combination", name))
-        for turn, name in enumerate(order):
+        for position, name in enumerate(order):
             members = sorted(
                 combinations[name], key=lambda index: _draw(seed, "item", items[index].item_id)
             )
-            ranked.extend((rank, turn, kind_rank, index) for rank, index in enumerate(members))
+            ranked.extend((rank, position, kind_rank, index) for rank, index in enumerate(members))
     return [items[index] for index in sorted(row[-1] for row in sorted(ranked)[:count])]
 
 

@@ -24,7 +24,7 @@ class Mlqa(QuestionBenchmark):
 
     Args:
         path: `test-context-en-question-es.json` (with the language), or the folder that holds it.
-        language: Of the questions.
+        language: Language of the questions.
     """
 
     prompt_template = PARAGRAPH_PROMPT
@@ -55,7 +55,7 @@ class Xquad(Mlqa):
     Args:
         path: The folder with `xquad.en.json` and `xquad.es.json` (with the language), whose
             questions have the same ids; or JSON lines with paragraphs and answers in English.
-        language: Of the questions.
+        language: Language of the questions.
     """
 
     _set_name = "xquad"

@@ -56,9 +56,9 @@ class QuestionAnswering(QuestionBenchmark):
     stop_rule = StopRule(max_new_tokens=40)
     formats = (("question", _question),)
 
-    def prompt(self, asked: Asked) -> str:
+    def prompt(self, question: Asked) -> str:
         """The question, with a question mark."""
-        return question_prompt(asked.text)
+        return question_prompt(question.text)
 
 
 class WebQuestions(QuestionAnswering):

@@ -42,9 +42,9 @@ class QuestionBenchmark(Benchmark):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def prompt(self, asked: Asked) -> str:
+    def prompt(self, question: Asked) -> str:
         """What the model continues."""
-        return self.prompt_template.format(question=asked.text, context=asked.context)
+        return self.prompt_template.format(question=question.text, context=question.context)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """Tells whether an output is right; see `Benchmark`."""
@@ -59,8 +59,8 @@ class QuestionBenchmark(Benchmark):
                     f"{self.name!r} are expected. Correct the path, or fetch them."
                 )
             return [self._path]
-        found = (self._path.glob(pattern) for pattern in self.folder_patterns)
-        files = sorted(file for file in chain(*found) if not file.name.startswith("."))
+        paths = (self._path.glob(pattern) for pattern in self.folder_patterns)
+        files = sorted(file for file in chain(*paths) if not file.name.startswith("."))
         if not files:
             expected = _names(self.folder_patterns) if self.folder_patterns else "a file, no folder"
             raise BenchmarkFileError(
@@ -91,10 +91,10 @@ class QuestionBenchmark(Benchmark):
         rows = [record for _, _, record in first if isinstance(record, dict)]
         if not any(column in row for row in rows for column, _ in self.formats):
             columns = sorted({column for row in rows for column in row})
-            found = f"have the columns {', '.join(columns)[:200]}" if columns else "have none"
+            message = f"have the columns {', '.join(columns)[:200]}" if columns else "have none"
             raise BenchmarkFileError(
                 f"What is at {str(self._path)!r} has no known format of {self.name!r}: its first "
-                f"{len(first)} rows {found}; expected a column {self._known_columns()}. Name "
+                f"{len(first)} rows {message}; expected a column {self._known_columns()}. Name "
                 "the benchmark's own file, or describe this one as a question file of your own."
             )
         yield from chain(first, records)
@@ -102,24 +102,24 @@ class QuestionBenchmark(Benchmark):
     def _known_columns(self) -> str:
         return _names([column for column, _ in self.formats])
 
-    def _entry(self, record: Record, place: str, default_id: str) -> BenchmarkEntry:
+    def _entry(self, record: Record, row_name: str, default_id: str) -> BenchmarkEntry:
         if isinstance(record, InvalidRowError):
-            return LeftOutItem(place, str(record))
+            return LeftOutItem(row_name, str(record))
         row = Row(record, default_id)
         read = next((read for column, read in self.formats if column in row), None)
         if read is None:
-            return LeftOutItem(place, f"expected a value in column {self._known_columns()}")
+            return LeftOutItem(row_name, f"expected a value in column {self._known_columns()}")
         try:
-            asked = read(row)
+            question = read(row)
         except InvalidRowError as error:
-            return LeftOutItem(place, str(error))
+            return LeftOutItem(row_name, str(error))
         return BenchmarkItem(
             item_id=row.identity(*self.id_columns),
-            prompt=self.prompt(asked),
-            gold=asked.answers,
-            current_date=asked.date,
-            group=asked.group,
-            bare_texts=tuple(filter(None, (asked.text, asked.context))),
+            prompt=self.prompt(question),
+            gold=question.answers,
+            current_date=question.date,
+            group=question.group,
+            bare_texts=tuple(filter(None, (question.text, question.context))),
         )
 
 

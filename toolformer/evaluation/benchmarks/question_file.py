@@ -44,7 +44,7 @@ class QuestionFile(QuestionBenchmark):
         self.name = name
         self.blocked_tools = blocked_tools
         self.stop_rule = StopRule(max_new_tokens, stop_texts)
-        self.formats = ((question, self._asked),)
+        self.formats = ((question, self._read_row),)
         self._question, self._answers = question, answers
         self._context, self._date = context, date
         self.prompt_template, self._scoring = prompt, scoring
@@ -52,7 +52,7 @@ class QuestionFile(QuestionBenchmark):
         made_of = (question, answers, context, date, prompt, scoring, first_words)
         self.version = f"1-{hex_digest(*made_of, size=8)}"
 
-    def _asked(self, row: Row) -> Asked:
+    def _read_row(self, row: Row) -> Asked:
         is_number = self._scoring in _NUMBER_RULES
         date = self._date
         return Asked(
@@ -74,6 +74,6 @@ def _check_prompt(prompt: str, *, with_context: bool) -> None:
     if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
         places = " and ".join(f"{{{name}}}" for name in sorted(expected))
         raise ValueError(
-            f"The prompt {prompt!r} has other places to fill than {places}. Correct them, name the "
+            f"The prompt {prompt!r} has other fields to fill than {places}. Correct them, name the "
             "column of the context, or write other braces twice."
         )

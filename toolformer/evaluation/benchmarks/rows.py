@@ -111,10 +111,10 @@ class Row:
 
     def _not(self, column: str, expected: str) -> InvalidRowError:
         if column in self._columns:
-            found = f"is {excerpt(self._columns[column])}"
+            message = f"is {excerpt(self._columns[column])}"
         else:
-            found = f"is missing among {excerpt(', '.join(self._columns))}"
-        return InvalidRowError(f"column {column!r} {found}; expected {expected}")
+            message = f"is missing among {excerpt(', '.join(self._columns))}"
+        return InvalidRowError(f"column {column!r} {message}; expected {expected}")
 
 
 def written_number(number: float) -> str:

@@ -56,14 +56,14 @@ class UnseenTool(Benchmark):
     def items(self) -> Iterator[BenchmarkItem]:
         """Generates the 200 questions; see `Benchmark`."""
         persons = iter(self._persons())
-        for place in range(_ITEMS):
+        for index in range(_ITEMS):
             # Demonstrations of its own, so that the score does not hang on one lucky pair.
-            shown, also_shown, asked = (next(persons) for _ in range(3))
+            shown, also_shown, person = (next(persons) for _ in range(3))
             yield BenchmarkItem(
-                item_id=f"{self.name}-{place:04d}",
-                prompt=self._prompt([shown, also_shown], asked),
-                gold=(self._number_of(asked),),
-                bare_texts=(_STATEMENT.format(person=asked),),
+                item_id=f"{self.name}-{index:04d}",
+                prompt=self._prompt([shown, also_shown], person),
+                gold=(self._number_of(person),),
+                bare_texts=(_STATEMENT.format(person=person),),
             )
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
@@ -83,7 +83,7 @@ class UnseenTool(Benchmark):
     def _number_of(self, person: str) -> str:
         return self._tool.call(person, Document(self.name, ""))
 
-    def _prompt(self, shown: Sequence[str], asked: str) -> str:
+    def _prompt(self, shown: Sequence[str], question: str) -> str:
         tool = self._tool.name
         lines = [
             f"The tool {tool} tells the number of a person's locker. A call looks like this:"
@@ -93,4 +93,4 @@ class UnseenTool(Benchmark):
             number = self._number_of(person)
             call = format_call(ToolCall(tool, person), number)
             lines.append(f"{_STATEMENT.format(person=person)}{call} {number}.")
-        return "\n".join([*lines, _STATEMENT.format(person=asked)])
+        return "\n".join([*lines, _STATEMENT.format(person=question)])

@@ -26,7 +26,9 @@ def items_of(benchmark) -> list[BenchmarkItem]:
 
 
 def left_out_of(benchmark) -> dict[str, str]:
-    """Reason by place."""
+    """Reason by location."""
     return {
-        entry.place: entry.reason for entry in benchmark.items() if isinstance(entry, LeftOutItem)
+        entry.location: entry.reason
+        for entry in benchmark.items()
+        if isinstance(entry, LeftOutItem)
     }

@@ -1,0 +1,247 @@
+"""The tables and the plot of docs/results.md, from the figures that `benchmarks.gains` wrote.
+
+python -m benchmarks.gains_tables --work FOLDER [--plot docs/images/growth.png]
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gains import MATHS
+from dagster_project.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
+from toolformer.evaluation.intervals import paired_difference, score_interval
+
+Figures = Mapping[str, Any]
+_STEPS = "worked-steps"
+_SEED = 0
+
+
+def main() -> None:
+    """Print the tables that there are figures for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--plot", type=Path, help="where the growth is drawn")
+    options = parser.parse_args()
+    for folder in sorted(options.work.glob("preset-*")):
+        if (file := folder / "figures.json").exists():
+            _print_preset(folder.name, _read(file))
+    growth = {
+        (folder.name, int(file.stem.split("-")[1])): _read(file)
+        for folder in options.work.glob("growth-*")
+        for file in folder.glob("figures-[0-9]*.json")
+    }
+    if growth:
+        _print_growth(growth)
+        if options.plot is not None:
+            _draw_growth(growth, options.plot)
+    for file in sorted(options.work.glob("growth-*/figures-chained-*.json")):
+        _print_chained(file.stem, _read(file))
+
+
+def _read(file: Path) -> Figures:
+    return json.loads(file.read_text("utf-8"))
+
+
+def _print_preset(name: str, figures: Figures) -> None:
+    print(f"\n### {name}\n")
+    model = next(row["model"] for row in figures["gains"] if row["model"] == row["other_model"])
+    others = sorted(
+        {row["other_model"] for row in figures["gains"]}, key=lambda name: name != model
+    )
+    for other in others:
+        rows = [
+            _gain_row(figures, benchmark, model, other)
+            for benchmark in (*MATHS, _STEPS, "dateset", "lama-squad", "triviaqa")
+        ]
+        total = _sum_of_gains(_gain(figures, name, model, other) for name in MATHS)
+        against = "its calls disabled" if other == model else other
+        _print_table(
+            ("set", against, "with calls", "difference, points (95 %)", "better / worse", "p"),
+            [*rows[:3], ("all three", *total), *rows[3:]],
+        )
+    _print_calls(figures)
+    _print_table(
+        ("texts", "model", "windows", "perplexity", "above plain"),
+        [
+            (
+                row["source"],
+                row["model"],
+                row["windows"],
+                f"{row['perplexity']:.2f}",
+                _percent(row["increase_over_plain"]),
+            )
+            for row in figures["perplexity"]
+        ],
+    )
+    _print_table(
+        ("kept out of training because", "held-out set", "texts"),
+        [(row["reason"], row["held_out_set"] or "", row["texts"]) for row in figures["exclusions"]],
+    )
+
+
+def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
+    print("\n### Growth\n")
+    rows = []
+    for (home, size), figures in sorted(growth.items()):
+        model = f"problems-{size}"
+        calls = next(row for row in figures["calls"] if row["round"] == 2)
+        spent = figures["processor_seconds"]
+        of_size = [int(name.split()[-1]) for name in spent if name.split()[0] == "build"]
+        hours = sum(spent[f"{work} {n}"] for n in of_size if n <= size for work in ("build",))
+        rows.append(
+            (
+                home.removeprefix("growth-"),
+                size,
+                calls["scored"],
+                _percent(calls["kept"] / calls["scored"]),
+                *_sum_of_gains(_gain(figures, name, model, model) for name in MATHS),
+                *_gain_row(figures, _STEPS, model, model)[1:4],
+                f"{hours / 3600:.1f} + {spent[f'train {size}'] / 3600:.1f}",
+            )
+        )
+    _print_table(
+        (
+            *("seed", "problems", "calls scored", "kept", "right without", "with calls"),
+            *("difference, points (95 %)", "better / worse", "p"),
+            *("several steps without", "with calls", "difference"),
+            "processor hours: annotating + training",
+        ),
+        rows,
+    )
+
+
+def _print_chained(name: str, figures: Figures) -> None:
+    print(f"\n### {name}\n")
+    _print_calls(figures)
+    models = sorted({row["model"] for row in figures["scores"] if "chained" in row["model"]})
+    for model in models:
+        rows = [_gain_row(figures, benchmark, model, model) for benchmark in (*MATHS, _STEPS)]
+        header = (
+            "set",
+            "calls disabled",
+            model,
+            "difference, points (95 %)",
+            "better / worse",
+            "p",
+        )
+        _print_table(header, rows)
+
+
+def _print_calls(figures: Figures) -> None:
+    chance = {
+        (row["tool"], row["round"]): row
+        for row in figures["thresholds"]
+        if row["filtering_threshold"] == 0.1  # the preset's
+    }
+    rows = []
+    for row in sorted(figures["calls"], key=lambda row: (row["round"], row["tool"])):
+        swapped = chance.get((row["tool"], row["round"]), {})
+        kept_by_chance = f"{_percent(swapped.get('chance_share'))} of {swapped.get('chance_calls')}"
+        kept = _percent(row["kept"] / row["scored"] if row["scored"] else None)
+        rows.append((row["round"], row["tool"], row["scored"], kept, kept_by_chance))
+    _print_table(("round", "tool", "calls scored", "kept", "kept with swapped results"), rows)
+
+
+def _gain(figures: Figures, benchmark: str, model: str, other: str) -> Mapping[str, Any] | None:
+    """How a model with calls compares with another, or with itself without calls."""
+    gains = (
+        row
+        for row in figures["gains"]
+        if (row["benchmark"], row["model"], row["other_model"]) == (benchmark, model, other)
+    )
+    gain = next(gains, None)
+    if gain is None:
+        return None
+    score = next(
+        row["score"]
+        for row in figures["scores"]
+        if (row["benchmark"], row["model"], row["mode"]) == (benchmark, model, "enabled")
+    )
+    return {**gain, "right": round(score * gain["items"])}
+
+
+def _gain_row(figures: Figures, benchmark: str, model: str, other: str) -> tuple[Any, ...]:
+    gain = _gain(figures, benchmark, model, other)
+    return (benchmark, *(_sum_of_gains([gain]) if gain else ("not measured",) * 5))
+
+
+def _sum_of_gains(gains: Iterable[Mapping[str, Any] | None]) -> tuple[Any, ...]:
+    """Right answers without and with calls, and their difference over the items of all sets."""
+    known = [gain for gain in gains if gain is not None]
+    items, better, worse, right = (
+        sum(gain[name] for gain in known) for name in ("items", "better", "worse", "right")
+    )
+    # The interval and the test follow from these counts alone.
+    first = [1] * better + [0] * (items - better)
+    other = [0] * better + [1] * worse + [0] * (items - better - worse)
+    found = paired_difference(first, other, [1] * items, metric="accuracy", seed=_SEED)
+    difference, low, high = (100 * value for value in (found.difference, found.low, found.high))
+    return (
+        right - better + worse,
+        right,
+        f"{difference:+.1f} ({low:.1f} to {high:.1f})",
+        f"{better} / {worse}",
+        f"{found.p_value:.1g}",
+    )
+
+
+def _draw_growth(growth: Mapping[tuple[str, int], Figures], file: Path) -> None:
+    """Right answers of the three sets together by problems annotated, with 95 % intervals."""
+    figure = new_figure(6.2, 3.6, "Word problems answered right, by worked problems annotated")
+    axes = figure.add_subplot()
+    style_axes(axes, has_grid=True)
+    for seed in sorted({home for home, _ in growth}):
+        sizes = sorted(size for home, size in growth if home == seed)
+        for mode, colour in (("enabled", RUN_COLOURS[1]), ("disabled", RUN_COLOURS[0])):
+            points = [_share_right(growth[seed, size], f"problems-{size}", mode) for size in sizes]
+            axes.errorbar(
+                sizes,
+                [100 * point.score for point in points],
+                yerr=[
+                    [100 * (point.score - point.low) for point in points],
+                    [100 * (point.high - point.score) for point in points],
+                ],
+                marker="o",
+                capsize=3,
+                color=colour,
+                label=f"calls {mode}" if seed == min(home for home, _ in growth) else None,
+            )
+    axes.set_xscale("log")
+    ticks = sorted({size for _, size in growth})
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("worked problems annotated in round 2")
+    axes.set_ylabel("right, % of 600 (95 % interval)")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, loc="upper left")
+    file.write_bytes(png_of(figure))
+
+
+def _share_right(figures: Figures, model: str, mode: str) -> Any:
+    rows = [
+        row
+        for row in figures["scores"]
+        if row["benchmark"] in MATHS and (row["model"], row["mode"]) == (model, mode)
+    ]
+    items = sum(row["items"] for row in rows)
+    right = sum(round(row["score"] * row["items"]) for row in rows)
+    scores = [1.0] * right + [0.0] * (items - right)
+    return score_interval(scores, [1.0] * items, metric="accuracy", seed=_SEED)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    for cells in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(map(str, cells))} |")
+    print()
+
+
+if __name__ == "__main__":
+    main()

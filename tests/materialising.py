@@ -1,0 +1,49 @@
+"""Assets made by themselves, outside a build, in the home of the environment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.definitions import definitions
+from dagster_project.partitions import SHARDS
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+
+
+def materialise(
+    *names: str,
+    overrides: Mapping[str, Any] | None = None,
+    partition: str | None = None,
+    tools: Sequence[str] = (),
+    force: bool = False,
+    raise_on_error: bool = True,
+) -> dg.ExecuteInProcessResult:
+    """Make these assets, one after the other; all of a shard where the partition is one."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        if partition is not None and partition.startswith("shard-"):
+            instance.add_dynamic_partitions(str(SHARDS.name), [partition])
+        return dg.materialize(
+            [definitions().get_assets_def(name) for name in names],
+            partition_key=partition,
+            instance=instance,
+            resources={
+                "settings": SettingsResource(overrides=dict(overrides or {}), force=force),
+                "warehouse": WarehouseResource(),
+                "toolbox": ToolboxResource(tools=list(tools)),
+                "language_model": LanguageModelResource(),
+            },
+            raise_on_error=raise_on_error,
+        )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """What the UI shows of the assets."""
+    assert result.success
+    return {
+        name: each.value
+        for event in result.get_asset_materialization_events()
+        for name, each in event.materialization.metadata.items()
+    }

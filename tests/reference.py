@@ -1,0 +1,264 @@
+"""The pages of docs/reference/, made from what they describe: settings, tables and commands."""
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import annotated_types as bounds
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from assets.stage import ANY_TOOL
+from dagster_project.cli import _complete_command
+from dagster_project.settings.evaluation_sections import QuestionFileSettings
+from dagster_project.settings.presets import PRESETS
+from dagster_project.settings.sections import Settings, SourceSettings
+from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from tests.assets.setting_effects import effect
+from warehouse.counting import COUNTS, counts_text
+from warehouse.descriptions import ViewDescription, parse_view_description
+from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
+from warehouse.schema import TableSchema, tables, view_name
+
+_MADE = "<!-- Written by the tests: CONTRIBUTING.md, reference pages. -->"
+_ENTRIES: dict[str, type[BaseModel]] = {
+    "An entry of `corpus.sources`": SourceSettings,
+    "An entry of `evaluation.questions`": QuestionFileSettings,
+}
+_TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+_LIMITS = ((bounds.Ge, "ge", "≥"), (bounds.Gt, "gt", ">"), (bounds.Le, "le", "≤"))
+_LIMITS += ((bounds.Lt, "lt", "<"), (bounds.MinLen, "min_length", "length ≥"))
+
+
+def settings_page() -> str:
+    """Every setting: values, default, presets, meaning, and what a change makes anew."""
+    head = f"""# Settings
+
+{_MADE}
+
+`$TOOLFORMER_HOME/toolformer.yaml` sets them, `--set PATH=VALUE` for one command, and `overrides` \
+in the Launchpad for one run. Defaults are the paper's values where it has them. A preset names \
+only what differs: `laptop` from the defaults, `demo` and `small` from `laptop`. The last column \
+names the stages whose rows depend on the setting: after a change the next build makes these \
+again, then what follows from them. `toolformer build --dry-run` says which in your home."""
+    parts = [head, *_sections(Settings, "")]
+    for title, section in _ENTRIES.items():
+        rows = [
+            [f"`{name}`", _values(field), _default_of(field), field.description or ""]
+            for name, field in section.model_fields.items()
+        ]
+        parts.append(f"## {title}\n\n{_table(['name', 'values', 'default', 'meaning'], rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def tables_page() -> str:
+    """Tables, views and counts of the warehouse, with their columns."""
+    head = f"""# Tables and views
+
+{_MADE}
+
+`toolformer sql "select …"` reads them, and so does DuckDB in `warehouse.duckdb`; \
+[queries](../sql.md) to begin with. Losses and thresholds are in nats. The same words are the \
+comments in the database: `select * from duckdb_columns()`."""
+    parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
+    parts += [_view_of(name, view_text(name)) for name in sorted(STATISTICS_VIEWS)]
+    parts += [
+        _view_of(f"{name}({parameter})", view_text(name))
+        for name, parameter in sorted(TABLE_MACROS.items())
+    ]
+    parts.append(
+        "## Counts\n\nWhat the rows of a partition come to, kept in the footers of its files; the "
+        "views add these up without reading rows. Frequent arguments and results are summed over "
+        "the 20 most frequent of each shard, so rare ones may be counted too low."
+    )
+    rows = [
+        [f"`{name}`", f"`{table}`", parse_view_description(counts_text(name)).description]
+        for name, table in COUNTS.items()
+    ]
+    parts.append(_table(["counts", "of the rows of", "meaning"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def commands_page() -> str:
+    """Every command with its options."""
+    command = _complete_command()
+    head = f"""# Commands
+
+{_MADE}
+
+`toolformer COMMAND --help` shows the same."""
+    own = f"## `toolformer`\n\n{_options(command, typer.Context(command))}"
+    return "\n\n".join([head, own, *_commands(command, "toolformer")]) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "tables.md": tables_page,
+    "commands.md": commands_page,
+}
+
+
+def _sections(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """The settings of a section, then those of the sections in it."""
+    is_of_tool = section is ToolsSettings
+    fields = PluginSettings.model_fields if is_of_tool else section.model_fields
+    place = f"{prefix}{ANY_TOOL}." if is_of_tool else prefix
+    rows = []
+    inner: dict[str, type[BaseModel]] = {}
+    for name, field in fields.items():
+        path = f"{place}{field.alias or name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            inner[path] = field.annotation
+            continue
+        default = _tool_defaults(name) if is_of_tool else _default_of(field)
+        presets = _in_presets(path.split("."))
+        rows.append(
+            [f"`{path}`", _values(field), default, presets, field.description or "", effect(path)]
+        )
+    title = f"## `{prefix.rstrip('.')}`" if prefix else "## At the top"
+    columns = ["setting", "values", "default", "presets", "meaning", "makes anew"]
+    yield f"{title}\n\n{_first_line(section)}\n\n{_table(columns, rows)}"
+    for path, below in inner.items():
+        yield from _sections(below, f"{path}.")
+
+
+def _tool_defaults(name: str) -> str:
+    """The default of a setting of tools, and the tools that have another."""
+    if name not in ToolSettings.model_fields:
+        return _default_of(PluginSettings.model_fields[name])
+    general = getattr(ToolSettings(), name)  # pyright: ignore[reportCallIssue]
+    tools = Settings().tools
+    own = {tool: getattr(tools.of(tool), name) for tool in ToolsSettings.model_fields}
+    return _grouped({"": general} | {t: value for t, value in own.items() if value != general})
+
+
+def _in_presets(names: list[str]) -> str:
+    """What each preset sets; of a tool's setting for each tool."""
+    parts = []
+    for preset, (_, changes) in PRESETS.items():
+        if names[:2] == ["tools", ANY_TOOL]:
+            of_tools = changes.get("tools", {})
+            values = {tool: of[names[2]] for tool, of in of_tools.items() if names[2] in of}
+        else:
+            *outer, last = names
+            section: Any = changes
+            for name in outer:
+                section = section.get(name, {})
+            values = {"": section[last]} if last in section else {}
+        if names == ["rounds"] and values:
+            parts.append(f"{preset}: {len(values[''])} rounds")
+        elif values:
+            parts.append(f"{preset}: {_grouped(values)}")
+    return "; ".join(parts)
+
+
+def _grouped(values: Mapping[str, Any]) -> str:
+    """Values with the tools that have them in brackets."""
+    tools: dict[str, list[str]] = {}
+    for tool, value in values.items():
+        tools.setdefault(_literal(value), []).append(tool)
+    return ", ".join(
+        f"{value} ({', '.join(names)})" if any(names) else value for value, names in tools.items()
+    )
+
+
+def _default_of(field: FieldInfo) -> str:
+    return "required" if field.is_required() else _literal(_plain_default(field))
+
+
+def _plain_default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True)  # pyright: ignore[reportCallIssue]
+
+
+def _literal(value: Any) -> str:
+    return f"`{json.dumps(value, ensure_ascii=False, default=str)}`"
+
+
+def _values(field: FieldInfo) -> str:
+    """Type and bounds of a setting."""
+    limits = [
+        f"{sign} {getattr(each, name):,}"
+        for each in field.metadata
+        for kind, name, sign in _LIMITS
+        if isinstance(each, kind)
+    ]
+    return ", ".join([_type(field.annotation), *limits])
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type(each) for each in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return "names with values"
+    if annotation is type(None):
+        return "`null`"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return "entries, see below"
+    return _TYPES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _table_of(table: TableSchema) -> str:
+    rows = [
+        [f"`{view_name(column.name)}`", column.type, _null(column.is_required), column.description]
+        for column in table.columns
+    ]
+    key = ", ".join(f"`{view_name(name)}`" for name in table.primary_key)
+    columns = _table(["column", "type", "may be NULL", "meaning"], rows)
+    return f"### `{table.name}`\n\n{table.description} Key: {key}.\n\n{columns}"
+
+
+def _null(is_required: bool) -> str:
+    return "" if is_required else "yes"
+
+
+def _view_of(title: str, text: str) -> str:
+    described: ViewDescription = parse_view_description(text)
+    rows = [[f"`{name}`", meaning] for name, meaning in described.columns.items()]
+    return f"### `{title}`\n\n{described.description}\n\n{_table(['column', 'meaning'], rows)}"
+
+
+def _commands(group: Any, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        full = f"{path} {name}"
+        context = typer.Context(command, info_name=full)
+        usage = " ".join([full, *command.collect_usage_pieces(context)])
+        about, *more = (command.help or "").split("\n\n\b\n")
+        parts = [f"## `{full}`", about, f"`{usage}`"]
+        for block in more:
+            listed, *behind = block.split("\n\n")
+            parts += [f"```text\n{listed}\n```", *behind]
+        yield "\n\n".join([*parts, _options(command, context)])
+        if hasattr(command, "commands"):
+            yield from _commands(command, full)
+
+
+def _options(command: Any, context: typer.Context) -> str:
+    """What a command takes; what all commands take stands at the first alone."""
+    records = [
+        parameter.get_help_record(context)
+        for parameter in command.params
+        if context.info_name is None or parameter.name not in ("_verbose", "_quiet")
+    ]
+    rows = [[f"`{name.strip()}`", text] for name, text in filter(None, records)]
+    return _table(["option", "meaning"], rows) if rows else "No options."
+
+
+def _first_line(section: type[BaseModel]) -> str:
+    return (inspect.getdoc(section) or "").split("\n\n")[0]
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

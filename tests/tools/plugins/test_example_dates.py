@@ -1,0 +1,87 @@
+"""The worked example of a tool of one's own, in `examples/dates`."""
+
+import datetime
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dagster_project.settings.settings_file import load_settings
+from tools.errors import CallSyntaxError, ToolCallError
+from tools.plugins.contract import check_contract
+from tools.plugins.trial import Trial
+from tools.prompting import load_prompt
+from tools.protocol import Document
+from tools.registry import create_tool
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "dates"
+FRIDAY = datetime.date(2024, 5, 31)
+
+
+@pytest.fixture
+def create(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    return lambda given: create_tool("Dates", given, targets={"Dates": "dates:Dates"})
+
+
+def test_it_keeps_the_contract(create):
+    trial = Trial(
+        "Dates",
+        create,
+        {},
+        read_prompt=lambda tool: load_prompt("Dates", own=tool.prompt),
+        deadline_seconds=10.0,
+    )
+    assert [each for each in check_contract(trial) if each.status == "failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ("2024-05-31 + 30 days", "Sunday, June 30, 2024"),
+        ("weekday of 31 May 2024", "Friday"),
+        ("days from 2024-05-01 to 2024-05-31", "30 days"),
+        ("days until June 1", "1 day"),
+        ("two weeks ago", "Friday, May 17, 2024"),
+        ("a month from today", "Sunday, June 30, 2024"),
+        ("next Friday", "Friday, June 7, 2024"),
+        ("last Friday", "Friday, May 24, 2024"),
+        ("Friday", "Friday, May 31, 2024"),
+        ("Tuesday", "Tuesday, June 4, 2024"),
+    ],
+)
+def test_a_day_is_seen_from_the_day_of_the_text(create, arguments, answer):
+    tool = create({})
+    assert tool.call(tool.parse_arguments(arguments), Document("d", "", published_on=FRIDAY)) == (
+        answer
+    )
+
+
+def test_what_is_no_day_has_no_answer(create):
+    tool = create({})
+    with pytest.raises(CallSyntaxError):
+        tool.parse_arguments("some day")
+    for arguments in ("February 30, 2024", "9999 years ago", "today"):
+        published_on = None if arguments == "today" else FRIDAY
+        with pytest.raises(ToolCallError):
+            tool.call(arguments, Document("d", "", published_on=published_on))
+
+
+def test_it_proposes_only_what_stands_in_front(create):
+    text = (
+        "The show opens next Friday, June 7. Two weeks ago, on 17 May, it was Friday 31 May 2024."
+    )
+    found = create({}).proposals(Document("d", text, published_on=FRIDAY))
+    assert [(each.arguments, text[each.offset :].split(".")[0][:6]) for each in found] == [
+        ("next Friday", "June 7"),
+        ("Two weeks ago", "17 May"),
+        ("Friday", "31 May"),
+    ]
+
+
+def test_its_settings_load(tmp_path):
+    file = tmp_path / "toolformer.yaml"
+    shutil.copy(EXAMPLE / "toolformer.yaml", file)
+    settings = load_settings(file)
+    assert settings.tools.of("Dates").contrast_threshold == 0.05
+    assert settings.sampling.proposals == "calls"
