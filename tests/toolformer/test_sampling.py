@@ -336,8 +336,8 @@ def shard(model, windows, folder, *, progress=lambda done, total: None, per_batc
         "checkpoint": Checkpoint(folder, fingerprint="x"),
         "progress": progress,
     }
-    prompt = values.pop("prompt")
-    return sample_shard(model, prompt, windows, **{**values, **changes})
+    values |= changes
+    return sample_shard(model, values.pop("prompt"), windows, **values)
 
 
 def test_a_shard_has_the_rows_of_its_windows_in_their_order(llama, windows, tmp_path):
