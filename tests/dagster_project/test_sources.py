@@ -88,7 +88,7 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: H
     code, out, _ = run("ingest", str(a), "--shard-size", "2")
     assert code == 0
     assert "0 new shards" in out
-    assert "2 shards came back" in out
+    assert "2 shards were restored" in out
     assert registered(home) == set(stored)
     assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
     assert run("sources", "remove", "nowhere")[0] == 1
