@@ -90,8 +90,6 @@ def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
         model = f"problems-{size}"
         calls = next(row for row in figures["calls"] if row["round"] == 2)
         spent = figures["processor_seconds"]
-        of_size = [int(name.split()[-1]) for name in spent if name.split()[0] == "build"]
-        hours = sum(spent[f"{work} {n}"] for n in of_size if n <= size for work in ("build",))
         rows.append(
             (
                 home.removeprefix("growth-"),
@@ -100,7 +98,7 @@ def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
                 _percent(calls["kept"] / calls["scored"]),
                 *_sum_of_gains(_gain(figures, name, model, model) for name in MATHS),
                 *_gain_row(figures, _STEPS, model, model)[1:4],
-                f"{hours / 3600:.1f} + {spent[f'train {size}'] / 3600:.1f}",
+                f"{spent[f'build {size}']:.0f} + {spent[f'train {size}']:.0f}",
             )
         )
     _print_table(
@@ -108,7 +106,7 @@ def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
             *("seed", "problems", "calls scored", "kept", "right without", "with calls"),
             *("difference, points (95 %)", "better / worse", "p"),
             *("several steps without", "with calls", "difference"),
-            "processor hours: annotating + training",
+            "processor seconds: annotating what is new + training",
         ),
         rows,
     )
@@ -217,7 +215,7 @@ def _draw_growth(growth: Mapping[tuple[str, int], Figures], file: Path) -> None:
     axes.set_xlabel("worked problems annotated in round 2")
     axes.set_ylabel("right, % of 600 (95 % interval)")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     file.write_bytes(png_of(figure))
 
 
