@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dagster_project.home import Home
 
 REPOSITORY = Path(__file__).parent.parent
+# Libraries read it when they are first imported, by whichever test that is.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A quarter of Hypothesis's own number, in each run; HYPOTHESIS_PROFILE=default for all of them.
 settings.register_profile("short", max_examples=25)
