@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,7 +39,13 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"(?ms)^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$")
 PRESETS = {name: preset_values(name) for name in presets.PRESETS}
-SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
+# Samples enough that a position has both a kept and a dropped call.
+SHORT = {
+    "prompt": "short",
+    "sampling_threshold": 0.0,
+    "positions_per_text": 1,
+    "calls_per_position": 4,
+}
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
     "sampling": {"windows_per_batch": 8},
@@ -168,7 +175,18 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         yield shell
 
 
+@pytest.fixture
+def home_as_built(shell: Shell) -> Iterator[None]:
+    """A page may change the settings and build again; the next one finds the home as it was."""
+    home = Path(shell.environment["TOOLFORMER_HOME"])
+    kept = Path(shutil.copytree(home, home.with_name("kept"), symlinks=True))
+    yield
+    shutil.rmtree(home)
+    kept.rename(home)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("home_as_built")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch: pytest.MonkeyPatch):
     for text in blocks(page, "yaml"):
