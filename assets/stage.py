@@ -297,6 +297,7 @@ def always(_partition: Partition) -> bool:
     return True
 
 
+# The finetuned model is no asset that annotation depends on: that would be a cycle.
 ANNOTATOR = Part(
     "language_model",
     lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
