@@ -39,7 +39,7 @@ def augment_texts(work: PartitionRun) -> Made:
             maintain_order="left",
         )
         # The order of sampling breaks ties between calls, in whatever order partitions are read.
-        .sort("document_id", "window", "position", "tool", "sample_index")
+        .sort("document_id", "window_index", "position", "tool", "sample_index")
     )
     if kept.is_empty():
         return Made(typed_frame("augmented_texts", []))
@@ -57,7 +57,7 @@ def augment_texts(work: PartitionRun) -> Made:
     first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[TextKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
-        key = TextKey(row["document_id"], row["window"])
+        key = TextKey(row["document_id"], row["window_index"])
         calls.setdefault(key, []).append(
             KeptCall(
                 call_id=row["call_id"],
@@ -79,7 +79,7 @@ def augment_texts(work: PartitionRun) -> Made:
         rows.append(
             {
                 "document_id": window.document_id,
-                "window": window.index,
+                "window_index": window.index,
                 "shard": shard,
                 "text": window.text,
                 "window_offset": window.start,

@@ -19,8 +19,8 @@ from assets.shard_texts import (
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
 from dagster_project.wiring.sampling import sampled_calls
 from toolformer.chained_calls import inserted_tokens
+from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
-from toolformer.ground.digests import hex_digest
 from toolformer.stage_cost import CostMeter
 from tools.protocol import Document, Preselection
 from warehouse.schema import ALL
@@ -86,7 +86,7 @@ def sample_calls(work: PartitionRun) -> Made:
     rows = [
         {
             **asdict(sample),
-            "position": sample.position - moved.get((sample.document_id, sample.window), 0),
+            "position": sample.position - moved.get((sample.document_id, sample.window_index), 0),
             **work.keys,
         }
         for sample in samples

@@ -30,7 +30,7 @@ from toolformer.shard_scoring import CallScore, ShardScoring
 from tools.protocol import ToolCall
 
 # Stand beside the losses too, so that statistics need no join.
-_OF_CANDIDATE = ("call_id", "document_id", "window", "position", "proposed")
+_OF_CANDIDATE = ("call_id", "document_id", "window_index", "position", "proposed")
 
 
 def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
@@ -108,7 +108,7 @@ def calls_to_score(
     """The calls of one tool that have a result, in the order of the candidates."""
     # Left join: the order of the results is that of the candidates, the same in every run.
     calls = executed.filter(pl.col("status") == "executed").join(
-        candidates.select("call_id", "document_id", "window", "position", "arguments"),
+        candidates.select("call_id", "document_id", "window_index", "position", "arguments"),
         on="call_id",
         how="left",
         maintain_order="left",
@@ -116,7 +116,7 @@ def calls_to_score(
     return [
         ScoredCall(
             call_id=row["call_id"],
-            window=(row["document_id"], row["window"]),
+            window=(row["document_id"], row["window_index"]),
             position=row["position"],
             call=ToolCall(tool_name, row["arguments"]),
             result=row["result"],

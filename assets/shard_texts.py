@@ -70,7 +70,7 @@ def first_calls_in(
     name = name_in_round(sampling.round - 1, ALL)
     frame = warehouse.read_partition("augmented_texts", shard, name)
     return {
-        (row["document_id"], row["window"]): KeptCall(**row["calls"][0])
+        (row["document_id"], row["window_index"]): KeptCall(**row["calls"][0])
         for row in frame.iter_rows(named=True)
     }
 

@@ -17,7 +17,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.errors import ToolformerError
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
 from warehouse.layout import name_in_round

@@ -15,7 +15,7 @@ _TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
 # Shares of the samples, near those of the runs in docs/results.md.
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
-_PLACE = ("document_id", "window", "position")
+_PLACE = ("document_id", "window_index", "position")
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
     """C* of one shard; every window has the whole text."""
     fields = [name for name, _ in table_schema("augmented_texts").column("calls").dtype.inner]
     places = kept.unique(_PLACE, keep="first", maintain_order=True).sort(_PLACE)
-    windows = places.group_by("document_id", "window", maintain_order=True).agg(
+    windows = places.group_by("document_id", "window_index", maintain_order=True).agg(
         calls=pl.struct(fields)
     )
     return windows.join(
@@ -107,7 +107,7 @@ def _calls_of_tool(
         {
             "call_id": ids,
             "document_id": np.sort(documents[generator.integers(0, len(documents), count)]),
-            "window": generator.integers(0, 3, count),
+            "window_index": generator.integers(0, 3, count),
             "position": position,
             # Inside the text.
             "character_offset": position * 3,

@@ -173,7 +173,7 @@ def calls_to_score(
         calls.append(
             ScoredCall(
                 call_id=sample.call_id,
-                window=(sample.document_id, sample.window),
+                window=(sample.document_id, sample.window_index),
                 position=sample.position,
                 call=ToolCall(tool.name, arguments),
                 result=cut_result(tokenizer, result, max_tokens=tool.result_tokens),

@@ -17,8 +17,8 @@ from filelock import FileLock
 
 from dagster_project.locks import check_locks, file_lock
 from dagster_project.settings.errors import SettingsError
-from toolformer.ground.digests import hex_digest
-from toolformer.ground.whole_files import remove_abandoned, write_whole
+from toolformer.files.digests import hex_digest
+from toolformer.files.whole_files import remove_abandoned, write_whole
 from toolformer.training.variants import CALLS
 from warehouse.errors import StoreError
 from warehouse.layout import EMPTY_SHARD

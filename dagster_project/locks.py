@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolformer.errors import ToolformerError
-from toolformer.ground.whole_files import beside
+from toolformer.files.whole_files import beside
 
 # Of NFS and Lustre: each machine locks for itself.
 _LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}

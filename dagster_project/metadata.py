@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from warehouse.schema import table_schema, view_name
+from warehouse.schema import table_schema
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
 REJECTED_SOURCES = "rejected sources"
@@ -59,11 +59,11 @@ def column_schema(table: str) -> dg.TableSchema:
         UnknownTableError: `schema.sql` defines no table of that name.
     """
     schema = table_schema(table)
-    key = ", ".join(map(view_name, schema.primary_key))
+    key = ", ".join(schema.primary_key)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name=view_name(column.name),
+                name=column.name,
                 type=column.type,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(

@@ -17,7 +17,7 @@ from dagster_project.settings.source_file import (
     sources_file,
     write_added_sources,
 )
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from warehouse.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:

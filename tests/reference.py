@@ -22,7 +22,7 @@ from tests.assets.setting_effects import effect
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
-from warehouse.schema import TableSchema, tables, view_name
+from warehouse.schema import TableSchema, tables
 
 _MADE = "<!-- Written by the tests: CONTRIBUTING.md, reference pages. -->"
 _ENTRIES: dict[str, type[BaseModel]] = {
@@ -210,10 +210,10 @@ def _type(annotation: Any) -> str:
 
 def _table_of(table: TableSchema) -> str:
     rows = [
-        [f"`{view_name(column.name)}`", column.type, _null(column.is_required), column.description]
+        [f"`{column.name}`", column.type, _null(column.is_required), column.description]
         for column in table.columns
     ]
-    key = ", ".join(f"`{view_name(name)}`" for name in table.primary_key)
+    key = ", ".join(f"`{name}`" for name in table.primary_key)
     columns = _table(["column", "type", "may be NULL", "meaning"], rows)
     return f"### `{table.name}`\n\n{table.description} Key: {key}.\n\n{columns}"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from toolformer.files.digests import digest, hex_digest
 from toolformer.forward.windows import Window
-from toolformer.ground.digests import digest, hex_digest
 from tools.errors import CallSyntaxError
 from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 
@@ -54,7 +54,7 @@ class SampledCall:
 
     call_id: str
     document_id: str
-    window: int
+    window_index: int
     position: int
     character_offset: int
     call_probability: float
@@ -124,16 +124,21 @@ def proposed_text(tool_name: str, arguments: str) -> str:
 
 
 def call_id(
-    document_id: str, window: int, tool_name: str, position: int, sample_index: int, round_: int
+    document_id: str,
+    window_index: int,
+    tool_name: str,
+    position: int,
+    sample_index: int,
+    round_: int,
 ) -> str:
     """Key of one sample: a digest of what it is a sample of."""
-    return hex_digest(document_id, window, tool_name, position, sample_index, round_)
+    return hex_digest(document_id, window_index, tool_name, position, sample_index, round_)
 
 
 def branch_uniforms(
     seed: int,
     document_id: str,
-    window: int,
+    window_index: int,
     tool_name: str,
     position: int,
     sample_index: int,
@@ -141,7 +146,7 @@ def branch_uniforms(
     count: int,
 ) -> np.ndarray:
     """The random numbers of one branch: its own, whatever else is sampled beside it."""
-    branch_digest = digest(seed, document_id, window, tool_name, position, sample_index)
+    branch_digest = digest(seed, document_id, window_index, tool_name, position, sample_index)
     key = int.from_bytes(branch_digest, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
@@ -195,7 +200,7 @@ def read_samples(
                 parameters.round,
             ),
             document_id=window.document_id,
-            window=window.index,
+            window_index=window.index,
             position=position,
             character_offset=window.start + offset,
             call_probability=call_probability,
@@ -230,7 +235,7 @@ def drop_misplaced(
     checked = []
     for sample in samples:
         if sample.status == "parsed" and sample.arguments is not None:
-            window = by_key[sample.document_id, sample.window]
+            window = by_key[sample.document_id, sample.window_index]
             offset = sample.character_offset - window.start
             try:
                 check_place(

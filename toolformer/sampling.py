@@ -260,7 +260,11 @@ def sample_shard(
     index_of = {(window.document_id, window.index): index for index, window in enumerate(windows)}
     return sorted(
         rows,
-        key=lambda row: (index_of[row.document_id, row.window], row.position, row.sample_index),
+        key=lambda row: (
+            index_of[row.document_id, row.window_index],
+            row.position,
+            row.sample_index,
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from toolformer.ground.digests import digest
+from toolformer.files.digests import digest
 from toolformer.scored_call import ScoredCall
 
 

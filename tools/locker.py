@@ -3,7 +3,7 @@
 Not in the registry: no setting can name it, so no calls of it are sampled or trained on.
 """
 
-from toolformer.ground.digests import number_digest
+from toolformer.files.digests import number_digest
 from tools.base import Tool
 from tools.protocol import Document
 

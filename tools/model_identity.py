@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolformer.ground.beside_models import BESIDE_MODELS
+from toolformer.files.beside_models import BESIDE_MODELS
 
 SAFETENSORS = "*.safetensors"
 
@@ -22,7 +22,7 @@ def model_identity(directory: Path) -> str:
 
     Not of all weights: that would read 12 GB for the paper's model at every run. Of each file 64
     blocks are read, evenly spread, so that other weights of equal shapes are another model. What
-    says only how a model is decoded (`toolformer.ground.beside_models`) does not count.
+    says only how a model is decoded (`toolformer.files.beside_models`) does not count.
 
     Raises:
         OSError: When a file cannot be read.

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from toolformer.ground.whole_files import replacing, write_whole
+from toolformer.files.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.descriptions import describe
@@ -27,7 +27,7 @@ from warehouse.needs import (
     view_text,
 )
 from warehouse.partitions import damaged_error
-from warehouse.schema import TableSchema, renamed, schema_text, table_schema, tables, view_name
+from warehouse.schema import TableSchema, schema_text, table_schema, tables
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
 if TYPE_CHECKING:
@@ -104,12 +104,8 @@ def metadata_of(sources: Mapping[str, Source]) -> str:
 
 
 def shown_columns(schema: TableSchema) -> str:
-    """Returns the SQL that selects a table's columns under the names of its view."""
-    # They are named, so that their order does not depend on which file comes first.
-    shown = [
-        f"{sql_name(column)} as {sql_name(view_name(column))}" for column in schema.column_names
-    ]
-    return ", ".join([*shown, *map(sql_name, renamed(schema.column_names))])
+    """Returns the SQL that selects a table's columns, in an order that no file decides."""
+    return ", ".join(map(sql_name, schema.column_names))
 
 
 def file_list_source(schema: TableSchema, files: Iterable[Path]) -> Source:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.ground.thresholds import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
+from toolformer.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
 
 if TYPE_CHECKING:
     import duckdb

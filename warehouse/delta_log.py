@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.ground.whole_files import remove_abandoned, write_new
+from toolformer.files.whole_files import remove_abandoned, write_new
 from warehouse.errors import DeltaLogError, StorageError
 from warehouse.layout import list_partitions, table_folder
 from warehouse.schema import FIELD, TableSchema, table_schema

@@ -14,7 +14,7 @@ from warehouse.connection import sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.errors import SchemaError
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, TABLE_MACROS, view_text
-from warehouse.schema import renamed, tables, view_name
+from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,11 +69,7 @@ def parse_view_description(text: str) -> ViewDescription:
 def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
     """Puts the descriptions beside tables, views, macros and their columns."""
     for schema in tables().values():
-        comments = {view_name(column.name): column.description for column in schema.columns}
-        comments |= {
-            column: f"The same as {view_name(column)}; needs quotes."
-            for column in renamed(schema.column_names)
-        }
+        comments = {column.name: column.description for column in schema.columns}
         _comment(connection, kind, schema.name, ViewDescription(schema.description, comments))
     for name in COUNTS:
         _comment(connection, "view", name, parse_view_description(counts_text(name)))

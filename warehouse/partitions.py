@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from toolformer.ground.digests import hex_digest
-from toolformer.ground.whole_files import beside
+from toolformer.files.digests import hex_digest
+from toolformer.files.whole_files import beside
 from warehouse.connection import open_connection, sql_name
 from warehouse.counting import footer_entries
 from warehouse.errors import (

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.ground.whole_files import beside
+from toolformer.files.whole_files import beside
 from warehouse.catalogue import create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists

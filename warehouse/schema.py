@@ -7,7 +7,6 @@ makes of the same file.
 import difflib
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -32,8 +31,6 @@ _CROSS_SHARD_TABLES = frozenset(
     }
 )
 
-_VIEW_NAMES = {"window": "window_index"}
-
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
     r'^ {4}"?(?P<name>\w+)"? (?P<type>struct\([^()]*\)\[\]|[a-z]+)'
@@ -51,23 +48,6 @@ _DTYPES = {
     "boolean": "Boolean",
     "date": "Date",
 }
-
-
-def view_name(column: str) -> str:
-    """Returns the name of a column that queries need not quote; `window` is reserved in SQL.
-
-    Partitions keep the stored name, and views answer to both names.
-
-    Example:
-        >>> view_name("window"), view_name("shard")
-        ('window_index', 'shard')
-    """
-    return _VIEW_NAMES.get(column, column)
-
-
-def renamed(columns: Iterable[str]) -> list[str]:
-    """Returns those that views show under another name, and under their own behind all others."""
-    return [column for column in columns if view_name(column) != column]
 
 
 @dataclass(frozen=True, slots=True)

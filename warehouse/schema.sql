@@ -6,9 +6,6 @@
 -- `create table` describe the table, and each column stands on a line of its own that ends in
 -- its description; further constraints follow after the last column.
 --
--- `window` is a reserved word. Queries call this column `window_index`, in every table and view
--- that has it; `"window"`, in quotes, is the same column and the name that partitions keep.
---
 -- A NULL passes a CHECK, and DuckDB allows no lambda in one: what holds inside `calls` is
 -- checked in `validation.py`.
 
@@ -62,7 +59,7 @@ create table candidate_calls (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
     character_offset integer not null check (character_offset >= 0),  -- Place of the call in the document's text, in characters from 0.
     call_probability double not null check (call_probability between 0 and 1),  -- Probability of a call's start at the position, p_i in the paper.
@@ -105,7 +102,7 @@ create table scored_calls (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
     proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
     tokens_used integer not null check (tokens_used >= 0),  -- Tokens behind the position whose losses count; 0 where no text follows.
@@ -136,7 +133,7 @@ create table filtered_calls (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
     proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
     tokens_used integer not null check (tokens_used >= 0),  -- Tokens behind the position whose losses count; 0 where no text follows.
@@ -180,29 +177,29 @@ create table filtered_calls (
 -- positions.
 create table augmented_texts (
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     shard varchar not null,  -- Shard of the corpus.
     text varchar not null,  -- Text of the window, without calls.
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
-    primary key (document_id, "window", round),
-    check (context is null or "window" = 0)
+    primary key (document_id, window_index, round),
+    check (context is null or window_index = 0)
 );
 
 -- One row per text that the model is finetuned on or validated with.
 create table training_texts (
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     shard varchar not null,  -- Shard of the corpus that the text comes from.
     split varchar not null check (split in ('train', 'development')),  -- Use of the text: train or development.
     text varchar not null,  -- Text of the window, without calls.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls by their place in this row's text, at most one per position; none in a plain window of the corpus.
     dropped_calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls of this text that the filter dropped, in the same form; of each tool as many in all texts as there are calls, where there are so many.
     context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
-    primary key (document_id, "window"),
-    check (context is null or "window" = 0),
+    primary key (document_id, window_index),
+    check (context is null or window_index = 0),
     check (len(calls) > 0 or split = 'train'),
     check (len(dropped_calls) = 0 or split = 'train')
 );
@@ -210,7 +207,7 @@ create table training_texts (
 -- One row per text that could have been trained on and is not.
 create table training_exclusions (
     document_id varchar not null,  -- Document that holds the window.
-    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     shard varchar not null,  -- Shard of the corpus that the text comes from.
     round integer not null check (round >= 1),  -- Sampling round that its calls come from, counted from 1; of a plain window the newest one.
     calls integer not null check (calls >= 0),  -- Number of its calls; 0 for a plain window of the corpus.
@@ -218,13 +215,13 @@ create table training_exclusions (
     held_out_set varchar,  -- Benchmark, or held_out_shards, with whose texts it shares words; NULL for other reasons.
     shared_ngram varchar,  -- The first words that it shares, in lower case and without punctuation; NULL for other reasons.
     other_document_id varchar,  -- Document of the text that it is the same or nearly the same as; NULL for other reasons.
-    other_window integer check (other_window >= 0),  -- Window of that text, counted from 0; NULL for other reasons.
+    other_window_index integer check (other_window_index >= 0),  -- Window of that text, counted from 0; NULL for other reasons.
     similarity double check (similarity > 0 and similarity <= 1),  -- Sequences of five words that both near duplicates have, divided by all that either has; NULL for other reasons.
-    primary key (document_id, "window", round),
+    primary key (document_id, window_index, round),
     check ((reason = 'shares_ngram') = (held_out_set is not null)),
     check ((reason = 'shares_ngram') = (shared_ngram is not null)),
     check ((reason in ('duplicate_text', 'near_duplicate')) = (other_document_id is not null)),
-    check ((other_document_id is null) = (other_window is null)),
+    check ((other_document_id is null) = (other_window_index is null)),
     check ((reason = 'near_duplicate') = (similarity is not null))
 );
 

@@ -7,7 +7,7 @@ held in memory.
 import shutil
 from pathlib import Path
 
-from toolformer.ground.whole_files import beside
+from toolformer.files.whole_files import beside
 from warehouse.catalogue import (
     create_statistics_views,
     file_list_source,

@@ -24,8 +24,8 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
+from toolformer.files.digests import hex_digest
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.digests import hex_digest
 from tools.model_identity import model_identity
 
 TABLE = EVALUATION_RESULTS.name

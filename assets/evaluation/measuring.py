@@ -27,7 +27,7 @@ from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
-from toolformer.ground.digests import number_digest
+from toolformer.files.digests import number_digest
 from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL

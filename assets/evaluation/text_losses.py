@@ -14,12 +14,12 @@ from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.wiring.benchmarks import read_text, text_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
+from toolformer.files.digests import digest, hex_digest_of_file
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.ground.digests import digest, hex_digest_of_file
 from toolformer.text_losses import token_losses
 from tools.model_identity import model_identity
 

@@ -14,7 +14,7 @@ from dagster_project.wiring.benchmarks import (
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.ground.digests import hex_digest_of_file
+from toolformer.files.digests import hex_digest_of_file
 from toolformer.training.contexts import text_in_context
 from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL

@@ -52,7 +52,7 @@ def windows_without_calls(
             if key not in with_calls:
                 text = AugmentedText(
                     document_id=window.document_id,
-                    window=window.index,
+                    window_index=window.index,
                     shard=shard,
                     text=window.text,
                     calls=(),
@@ -66,7 +66,7 @@ def windows_without_calls(
 def other_window_error(key: TextKey, shard: str) -> ToolformerError:
     """What is said where a text with calls is no window of its document as windows are cut now."""
     return ToolformerError(
-        f"Window {key.window} of document {key.document_id} is not the one that was annotated: the "
-        f"stored calls come from another model or window size. Build {shard} again with "
-        "`toolformer build`. Plain windows to train on can be left out (training.plain_share: 0)."
+        f"Window {key.window_index} of document {key.document_id} is not the one that was "
+        f"annotated: stored calls come from another model or window size. Build {shard} again with "
+        "`toolformer build`. Plain windows can be left out of training (training.plain_share: 0)."
     )

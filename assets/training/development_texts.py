@@ -70,7 +70,7 @@ def _with_calls(
     development = texts.filter(pl.col("split") == "development", pl.col("shard").is_in(shards))
     rows = sorted(
         development.iter_rows(named=True),
-        key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
+        key=lambda row: random_rank(seed, "calls", row["document_id"], row["window_index"]),
     )[:_MAX_TEXTS]
     wanted = {row["document_id"] for row in rows}
     documents = {
@@ -98,7 +98,7 @@ def _without_calls(
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
     excluded = work.warehouse.read_partition("training_exclusions", ALL, ALL)
-    left_out = set(map(TextKey._make, excluded.select("document_id", "window").iter_rows()))
+    left_out = set(map(TextKey._make, excluded.select("document_id", "window_index").iter_rows()))
 
     windows = windows_without_calls(
         work,
@@ -106,7 +106,9 @@ def _without_calls(
         tokenizer,
         with_calls={
             TextKey(document_id, window): text
-            for document_id, window, text in texts.select("document_id", "window", "text").rows()
+            for document_id, window, text in texts.select(
+                "document_id", "window_index", "text"
+            ).rows()
         },
         is_wanted=lambda document_id: (
             document_id in held_back
@@ -137,14 +139,14 @@ def _window(
     document: Document, row: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
 ) -> Window:
     """The window of a row, cut again: the training set does not say where in the document it is."""
-    key = TextKey(document.document_id, row["window"])
+    key = TextKey(document.document_id, row["window_index"])
     windows = split_into_windows(
         document.document_id,
         document.text,
         tokenizer,
         window_tokens=settings.corpus.window_tokens,
     )
-    window = next(islice(windows, key.window, None), None)
+    window = next(islice(windows, key.window_index, None), None)
     if window is None or window.text != row["text"]:
         raise other_window_error(key, str(row["shard"]))
     return window

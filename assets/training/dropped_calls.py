@@ -60,7 +60,7 @@ def dropped_calls(
         [(*text.key, text.round, text.window_offset) for text in texts],
         schema={
             "document_id": pl.String,
-            "window": pl.Int32,
+            "window_index": pl.Int32,
             "round": pl.Int32,
             "window_offset": pl.Int32,
         },
@@ -79,7 +79,7 @@ def dropped_calls(
             )
         name = name_in_round(partition.round, partition.tool)
         candidates = warehouse.read_partition("candidate_calls", partition.shard, name).join(
-            windows, on=["document_id", "window", "round"], how="inner"
+            windows, on=["document_id", "window_index", "round"], how="inner"
         )
         if candidates.is_empty():
             continue
@@ -97,5 +97,5 @@ def dropped_calls(
         )
         for row in rows.iter_rows(named=True):
             call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
-            dropped.setdefault(TextKey(row["document_id"], row["window"]), []).append(call)
+            dropped.setdefault(TextKey(row["document_id"], row["window_index"]), []).append(call)
     return dropped

@@ -29,9 +29,9 @@ from toolformer.decoding.calibration import (
     why_too_few,
 )
 from toolformer.errors import ToolformerError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.whole_files import write_whole
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.ground.whole_files import write_whole
 from toolformer.training.variants import PLAIN
 from tools.base import Tool
 from tools.model_identity import model_identity

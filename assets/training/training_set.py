@@ -183,7 +183,7 @@ def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
     text, other = exclusion.text, exclusion.similar_to
     return {
         "document_id": text.document_id,
-        "window": text.window,
+        "window_index": text.window_index,
         "shard": text.shard,
         "round": text.round,
         "calls": len(text.calls),
@@ -191,7 +191,7 @@ def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
         "held_out_set": exclusion.held_out_set,
         "shared_ngram": exclusion.shared_ngram,
         "other_document_id": other and other.document_id,
-        "other_window": other and other.window,
+        "other_window_index": other and other.window_index,
         "similarity": exclusion.similarity,
     }
 

@@ -13,7 +13,7 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
-from warehouse.schema import tables, view_name
+from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _meaning(column: str) -> str:
     if column in _OWN_MEANINGS:
         return _OWN_MEANINGS[column]
     columns = (known for name in _TABLES for known in tables()[name].columns)
-    return next(known.description for known in columns if view_name(known.name) == column)
+    return next(known.description for known in columns if known.name == column)
 
 
 def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dagster_project.commands.findings import Finding, guarded, named
 from dagster_project.home import Home
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.model_damage import remedy_for_model
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, described
+from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 
 # Every row of a partition is read to find damage; more than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20

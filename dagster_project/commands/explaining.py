@@ -12,7 +12,7 @@ from dagster_project.commands.recomputation import CannotRecomputeError, recompu
 from dagster_project.home import Home
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from warehouse.warehouse import Warehouse
 
 # How many calls an error names where the beginning of an id fits several.

@@ -219,7 +219,7 @@ def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "source", f"{call['source']}, record {call['source_offset']}"
     yield (
         "place",
-        f"window {call['window']}, token {call['position']}, character "
+        f"window {call['window_index']}, token {call['position']}, character "
         f"{call['character_offset']}; p(' [') = {call['call_probability']:.4g}",
     )
     yield "model", call["model"] or "not stored"

@@ -26,7 +26,7 @@ from toolformer.exports.records import (
     text_record,
     tool_schema,
 )
-from toolformer.ground.whole_files import remove_abandoned, replacing, replacing_folder
+from toolformer.files.whole_files import remove_abandoned, replacing, replacing_folder
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse

@@ -19,7 +19,7 @@ from dagster_project.progress import progress_of
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer_lm_eval.answers import Answers, Generation
 from toolformer_lm_eval.comparison import Outcome, samples, summary
 from toolformer_lm_eval.tasks import check_installed, open_tasks

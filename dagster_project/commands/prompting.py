@@ -201,7 +201,7 @@ class _Comparison:
         return [
             ScoredCall(
                 sample.call_id,
-                (sample.document_id, sample.window),
+                (sample.document_id, sample.window_index),
                 sample.position,
                 ToolCall(self.tool.name, given),
                 answer["result"],

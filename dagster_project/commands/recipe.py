@@ -25,7 +25,7 @@ from dagster_project.settings.settings_file import load_settings, write_settings
 from dagster_project.settings.yaml_text import read_yaml
 from dagster_project.wiring.evaluated_models import name_of_model
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer.training.variants import PLAIN, SHUFFLED
 
 DEMO = "demo"

@@ -84,7 +84,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
             "The result that this call was scored with is not stored any more. Run `toolformer "
             "build`, which executes it again."
         )
-    key = (call["document_id"], call["window"])
+    key = (call["document_id"], call["window_index"])
     scored = ScoredCall(
         call_id=call["call_id"],
         window=key,
@@ -151,7 +151,7 @@ def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
         tokenizer,
         window_tokens=settings.corpus.window_tokens,
     )
-    number, position = call["window"], call["position"]
+    number, position = call["window_index"], call["position"]
     window = next(islice(windows, number, None), None)
     if window is not None and position < len(window.offsets):
         offset = window.offsets[position]

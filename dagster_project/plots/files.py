@@ -12,8 +12,8 @@ import dagster as dg
 
 from dagster_project.home import Home
 from dagster_project.plots.style import png_of
-from toolformer.ground.digests import digest_of_bytes
-from toolformer.ground.whole_files import replacing
+from toolformer.files.digests import digest_of_bytes
+from toolformer.files.whole_files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dagster_project.report.contents import Contents, contents_of
 from dagster_project.settings.sections import Settings
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from warehouse.warehouse import Warehouse
 
 

@@ -25,7 +25,7 @@ from dagster_project.run_tags import (
     RANGE_START_TAG,
 )
 from toolformer.errors import ToolformerError
-from toolformer.ground.whole_files import host_digits, write_whole
+from toolformer.files.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"

@@ -17,7 +17,7 @@ from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import BASE, FINETUNED, Settings, merged, validated
 from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
 from dagster_project.settings.yaml_text import read_yaml
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
 from tools.prompting import SHORT
 from tools.registry import TOOL_NAMES

@@ -12,7 +12,7 @@ from pathlib import Path
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import SourceSettings, validated
 from dagster_project.settings.yaml_text import read_yaml
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES
 
 _HEADER = (

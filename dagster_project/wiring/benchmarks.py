@@ -11,7 +11,7 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
-from toolformer.ground.digests import hex_digest, hex_digest_of_file
+from toolformer.files.digests import hex_digest, hex_digest_of_file
 from tools.locker import Locker
 
 

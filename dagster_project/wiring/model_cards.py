@@ -7,8 +7,8 @@ from typing import Any
 
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from toolformer.decoding.calibration import read_min_call_probability
+from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
-from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, model_card

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from toolformer.errors import DamagedModelError
+from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, described
 
 # Models up to this are read whole before they are loaded, at one to three seconds per GiB. A larger
 # one would take a minute and more in every process: `toolformer doctor --full` reads it.

@@ -35,20 +35,20 @@ def test_calls_of_a_chained_round_are_those_of_a_text_with_its_first_call(
     home = copy_of(built_home)
     home.build(overrides=CHAINED)
     before = {
-        (row["document_id"], row["window"]): row["calls"][0]
+        (row["document_id"], row["window_index"]): row["calls"][0]
         for row in home.rows("augmented_texts").filter(round=1).iter_rows(named=True)
     }
     chained = home.rows("augmented_texts").filter(round=2)
     assert not chained.is_empty()
     for row in chained.iter_rows(named=True):
         first, *further = row["calls"]
-        assert first == before[row["document_id"], row["window"]]
+        assert first == before[row["document_id"], row["window_index"]]
         assert {call["tool"] for call in further} == {"Calculator"}
     # Only texts with a call are offered, and no place in front of it.
     offered = home.rows("candidate_calls").filter(round=2)
     assert offered["tool"].unique().to_list() == ["Calculator"]
     for row in offered.iter_rows(named=True):
-        assert row["position"] > before[row["document_id"], row["window"]]["position"]
+        assert row["position"] > before[row["document_id"], row["window_index"]]["position"]
 
     model = LanguageModel.load(calling_model)
     for row in home.warehouse.query(_CALLS).to_dicts()[:4]:

@@ -15,7 +15,7 @@ from dagster_project.runs.run_job import (
     dagster_instance,
     prepare_dagster_home,
 )
-from toolformer.ground.whole_files import host_digits
+from toolformer.files.whole_files import host_digits
 
 
 def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):

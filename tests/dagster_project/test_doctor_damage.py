@@ -23,8 +23,8 @@ from dagster_project.wiring.model_holder import ModelHolder
 from tests.corpora import cut_corpus
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
+from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.ground.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
@@ -191,7 +191,7 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("toolformer.ground.kept_digests.hex_digest_of_file", refuse)
+    monkeypatch.setattr("toolformer.files.kept_digests.hex_digest_of_file", refuse)
     found = damaged(home)
     assert len(found) == len(FOLDERS)
     for each, place in zip(found, FOLDERS, strict=True):

@@ -24,7 +24,7 @@ from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
 

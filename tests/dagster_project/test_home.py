@@ -10,7 +10,7 @@ import pytest
 
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
-from toolformer.ground.whole_files import beside
+from toolformer.files.whole_files import beside
 
 OF_ONE_MACHINE = {
     "database",

@@ -14,7 +14,7 @@ from dagster_project.wiring.live_calls import (
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 
 def settings_with(least: object) -> Settings:

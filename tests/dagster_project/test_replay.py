@@ -15,7 +15,7 @@ from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_toolbox
 from tests.materialising import materialise
 from tests.warehouse.rows import SHARD, frame
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.errors import MissingAnswerError, ReplayError
 from tools.protocol import Document

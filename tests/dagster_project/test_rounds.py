@@ -12,7 +12,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.training.finetuning import RECORD_FILE
 
 SCHEDULE = """\

@@ -115,7 +115,7 @@ def test_sampled_calls_equal_the_literal_ones(embedded_model, windows, is_constr
         for uniform in branch_uniforms(
             parameters.seed,
             row.document_id,
-            row.window,
+            row.window_index,
             "Calculator",
             row.position,
             row.sample_index,
@@ -224,7 +224,7 @@ def first_other_token(row: SampledCall, draws, others) -> tuple[list[int], float
     for uniform in branch_uniforms(
         OF_STARTER_TEXTS.seed,
         row.document_id,
-        row.window,
+        row.window_index,
         "Calculator",
         row.position,
         row.sample_index,

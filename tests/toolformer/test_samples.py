@@ -132,7 +132,7 @@ def test_rows_tell_where_in_the_whole_text_the_call_stands(tokenizer):
     text = "Six times seven é is 42."
     windows = windows_of(tokenizer, text, window_tokens=16)
     (row,) = read(tokenizer, ["1)"], position=3)
-    assert (row.document_id, row.window, row.position) == ("document-0", 1, 3)
+    assert (row.document_id, row.window_index, row.position) == ("document-0", 1, 3)
     assert row.character_offset == windows[1].start + windows[1].offsets[3]
     assert row.call_probability == 0.25
 
@@ -177,7 +177,7 @@ def sample(number: int, document_id: str, index: int, offset: int, **changes) ->
         SampledCall(
             call_id=str(number),
             document_id=document_id,
-            window=index,
+            window_index=index,
             position=0,
             character_offset=offset,
             call_probability=0.5,

@@ -114,7 +114,7 @@ def test_sampled_calls_equal_the_literal_ones(
     equal = 0
     for row, branch in zip(rows, drawn, strict=True):
         uniforms = branch_uniforms(
-            7, row.document_id, row.window, "QA", row.position, row.sample_index, count=8
+            7, row.document_id, row.window_index, "QA", row.position, row.sample_index, count=8
         )
         if prompt is None:
             context = behind_start_token(each_model, row)

@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.fakes import save_taught_model
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 LESSONS = (
     "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",

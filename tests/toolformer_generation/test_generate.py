@@ -23,9 +23,9 @@ from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer_generation import toolformer_generate
 from tools.base import Tool
 from tools.calculator import Calculator

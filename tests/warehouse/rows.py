@@ -31,7 +31,7 @@ _SCORED: dict[str, object] = {
     "shard": SHARD,
     "tool": "Calculator",
     "document_id": "d1",
-    "window": 0,
+    "window_index": 0,
     "position": 3,
     "proposed": "none",
     "tokens_used": 5,
@@ -90,7 +90,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "shard": SHARD,
         "tool": "Calculator",
         "document_id": "d1",
-        "window": 0,
+        "window_index": 0,
         "position": 3,
         "character_offset": 34,
         "call_probability": 0.25,
@@ -124,7 +124,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
     },
     "augmented_texts": {
         "document_id": "d1",
-        "window": 0,
+        "window_index": 0,
         "shard": SHARD,
         "text": TEXT,
         "window_offset": 0,
@@ -133,7 +133,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
     },
     "training_texts": {
         "document_id": "d1",
-        "window": 0,
+        "window_index": 0,
         "shard": SHARD,
         "split": "train",
         "text": TEXT,
@@ -142,7 +142,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
     },
     "training_exclusions": {
         "document_id": "d2",
-        "window": 0,
+        "window_index": 0,
         "shard": SHARD,
         "round": 1,
         "calls": 1,
@@ -150,7 +150,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "held_out_set": None,
         "shared_ngram": None,
         "other_document_id": "d1",
-        "other_window": 0,
+        "other_window_index": 0,
         "similarity": 0.9,
     },
     "stage_costs": {

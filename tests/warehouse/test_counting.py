@@ -34,7 +34,7 @@ def decision(generator: random.Random, number: int, threshold: float) -> dict[st
     row: dict[str, object] = {
         "call_id": f"c{number}",
         "document_id": f"d{number // 12}",
-        "window": number // 4 % 3,
+        "window_index": number // 4 % 3,
         "position": number % 90,
         "proposed": generator.choice(("none", "position", "call")),
         "loss_reduction": of_call,

@@ -32,7 +32,7 @@ def scored_calls(lowest_threshold: float, baseline: str) -> Iterator[dict[str, o
         yield {
             "call_id": f"c{number:03}",
             "document_id": f"d{number // 8}",
-            "window": number // 4 % 2,
+            "window_index": number // 4 % 2,
             "position": number,
             "tokens_used": tokens_used,
             "loss_without_call": without,
@@ -77,7 +77,7 @@ def test_another_threshold_is_counted_as_it_would_decide(
         assert 0 < kept.height < decided.height
         expected = {
             "kept_calls": kept.height,
-            "kept_texts": kept.select("document_id", "window").n_unique(),
+            "kept_texts": kept.select("document_id", "window_index").n_unique(),
             "kept_share": kept.height / decided.height,
             "chance_share": by_chance.mean(),
         }

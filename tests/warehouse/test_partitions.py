@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
-from toolformer.ground.whole_files import beside
+from toolformer.files.whole_files import beside
 from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
 from warehouse.store import partition_store

@@ -10,7 +10,7 @@ from warehouse import query
 from warehouse.counting import COUNTS
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import STATISTICS_VIEWS, needs_of
-from warehouse.schema import tables, view_name
+from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 
@@ -40,17 +40,10 @@ def test_value_that_python_does_not_have_is_the_text_that_duckdb_writes(
     assert shared_warehouse.query(f"select {value} as v").to_dicts() == [{"v": written}]
 
 
-def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_quotes(
-    warehouse: Warehouse,
-) -> None:
-    rows = frame("augmented_texts", {"window": 3})
-    warehouse.replace_partition("augmented_texts", SHARD, "all", rows, metadata={})
+def test_no_column_needs_quotes(shared_warehouse: Warehouse) -> None:
     for table, schema in tables().items():
-        names = [view_name(column) for column in schema.column_names]
-        found = warehouse.query(f"select {', '.join(names)} from {table}")
-        assert found.columns == names
-    both = warehouse.query('select window_index, "window" as old from augmented_texts')
-    assert both.rows() == [(3, 3)]
+        found = shared_warehouse.query(f"select {', '.join(schema.column_names)} from {table}")
+        assert found.columns == list(schema.column_names)
 
 
 def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
@@ -137,7 +130,7 @@ def test_mistake_in_a_query_is_an_error_of_ours(shared_warehouse: Warehouse, sql
 
 
 def test_only_the_tables_that_a_query_names_are_opened() -> None:
-    assert needs_of('select "window" from AUGMENTED_TEXTS').rows == {"augmented_texts"}
+    assert needs_of('select "round" from AUGMENTED_TEXTS').rows == {"augmented_texts"}
     assert needs_of("from evaluation_summary").rows == {"evaluation_results"}
     assert "filtered_calls" in needs_of("from kept_examples").rows
     assert needs_of("select 1").tables == set()

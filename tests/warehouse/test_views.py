@@ -425,7 +425,7 @@ def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
 
 def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    no_other = {"other_document_id": None, "other_window": None, "similarity": None}
+    no_other = {"other_document_id": None, "other_window_index": None, "similarity": None}
     shared = no_other | {"reason": "shares_ngram", "shared_ngram": "six crates"}
     rows = [
         {"document_id": "d1", "similarity": 0.8},

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.

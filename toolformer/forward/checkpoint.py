@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolformer.ground.digests import hex_digest
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.digests import hex_digest
+from toolformer.files.whole_files import write_whole
 
 # What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
 COST = "cost"

@@ -13,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolformer.errors import ModelNotFoundError, ModelWriteError
-from toolformer.ground.kept_digests import keep_digests
-from toolformer.ground.loading import prepare_transformers
-from toolformer.ground.whole_files import replacing_folder
+from toolformer.files.kept_digests import keep_digests
+from toolformer.files.loading import prepare_transformers
+from toolformer.files.whole_files import replacing_folder
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.loading import loading, prepare_transformers
 from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.ground.loading import loading, prepare_transformers
 
 if TYPE_CHECKING:
     import torch

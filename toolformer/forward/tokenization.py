@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.ground.loading import loading, prepare_transformers
+from toolformer.files.loading import loading, prepare_transformers
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from toolformer.ground.whole_files import write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
 ShardStatus = Literal["active", "retired"]

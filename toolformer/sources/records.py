@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.dates import parse_publication_date
 from toolformer.sources.errors import SourceError

@@ -11,7 +11,7 @@ class TextKey(NamedTuple):
     """Which window it is: its text, and its number there, from 0."""
 
     document_id: str
-    window: int
+    window_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class AugmentedText:
 
     Attributes:
         document_id: the text that the window is cut from.
-        window: number of the window within its text, from 0.
+        window_index: number of the window within its text, from 0.
         shard: where the text comes from.
         text: the characters of the window, without calls.
         calls: its kept calls, at most one per position, from left to right; none in a plain window.
@@ -31,7 +31,7 @@ class AugmentedText:
     """
 
     document_id: str
-    window: int
+    window_index: int
     shard: str
     text: str
     calls: tuple[KeptCall, ...]
@@ -47,7 +47,7 @@ class AugmentedText:
     @property
     def key(self) -> TextKey:
         """Which window it is, whatever the round."""
-        return TextKey(self.document_id, self.window)
+        return TextKey(self.document_id, self.window_index)
 
     @property
     def tools(self) -> frozenset[str]:

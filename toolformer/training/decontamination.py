@@ -7,8 +7,8 @@ translations are not found.
 from collections import defaultdict
 from typing import NamedTuple
 
-from toolformer.ground.digests import digest
-from toolformer.ground.function_words import FUNCTION_WORDS
+from toolformer.constants import FUNCTION_WORDS
+from toolformer.files.digests import digest
 from toolformer.training.words import words_of
 
 _FURTHER_COMMON_WORDS = """

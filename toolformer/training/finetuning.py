@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from toolformer.errors import TrainingError
+from toolformer.files.digests import hex_digest
+from toolformer.files.kept_digests import keep_digests
+from toolformer.files.whole_files import replacing_folder
 from toolformer.forward.language_model import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.ground.digests import hex_digest
-from toolformer.ground.kept_digests import keep_digests
-from toolformer.ground.whole_files import replacing_folder
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters
 from toolformer.training.trainer import Trainer, TrainingJob, memory_explained

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.files.digests import hex_digest
 from toolformer.forward.batching import longest_first, plan_batches
 from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.digests import hex_digest
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup

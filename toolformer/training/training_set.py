@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.ground.digests import digest
+from toolformer.files.digests import digest
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import OVER_CAP, Exclusion, TrainingTextFilter
 
@@ -121,7 +121,7 @@ def _capped(
     kept: list[AugmentedText] = []
     over_cap: list[AugmentedText] = []
     by_chance = sorted(
-        texts, key=lambda text: (random_rank(seed, text.document_id, text.window), _key(text))
+        texts, key=lambda text: (random_rank(seed, text.document_id, text.window_index), _key(text))
     )
     for text in by_chance:
         if all(taken[tool] >= cap for tool in text.tools):
@@ -133,4 +133,4 @@ def _capped(
 
 
 def _key(text: AugmentedText) -> tuple[str, int, str]:
-    return text.document_id, text.window, text.shard
+    return text.document_id, text.window_index, text.shard

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from toolformer.errors import CheckpointError, TrainingError
-from toolformer.ground.whole_files import replacing_folder, write_whole
+from toolformer.files.whole_files import replacing_folder, write_whole
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors
 

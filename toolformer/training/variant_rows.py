@@ -8,8 +8,8 @@ from functools import partial
 
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.calls import CallFormat
+from toolformer.files.digests import digest
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.ground.digests import digest
 from toolformer.training.contexts import context_ids
 from toolformer.training.training_rows import TrainingRow, kept_tokens, training_row
 from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS

@@ -11,7 +11,7 @@ from typing import Self
 
 from pydantic import validate_call
 
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.parameters import parameters_of_function

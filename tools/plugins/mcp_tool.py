@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from tools.errors import (
     ToolCallError,
     ToolSettingsError,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.ground.loading import loading, prepare_transformers
+from toolformer.files.loading import loading, prepare_transformers
 from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolformer.ground.kept_digests import damaged_files, described, keep_digests
-from toolformer.ground.whole_files import replacing_folder, write_whole
+from toolformer.files.kept_digests import damaged_files, described, keep_digests
+from toolformer.files.whole_files import replacing_folder, write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"

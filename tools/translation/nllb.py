@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.ground.loading import loading, prepare_transformers
+from toolformer.files.loading import loading, prepare_transformers
 from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language

@@ -3,7 +3,7 @@
 -- Result: shard, tool, round, kept_texts (windows with at least one kept call), kept_documents.
 select
     shard, tool, round,
-    count(distinct (document_id, "window")) as kept_texts,
+    count(distinct (document_id, window_index)) as kept_texts,
     count(distinct document_id) as kept_documents
 from filtered_calls
 where is_kept

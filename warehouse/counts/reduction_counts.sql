@@ -11,7 +11,7 @@ scored as (
         shard, tool, round,
         reduction_bin(loss_reduction) as reduction_bin,
         row_number() over (
-            partition by shard, tool, round, document_id, "window" order by loss_reduction desc
+            partition by shard, tool, round, document_id, window_index order by loss_reduction desc
         ) = 1 as is_best,
         false as is_by_chance
     from filtered_calls

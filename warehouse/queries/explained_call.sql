@@ -9,7 +9,7 @@ select
     candidate_calls.shard,
     candidate_calls.round,
     candidate_calls.document_id,
-    candidate_calls."window",
+    candidate_calls.window_index,
     candidate_calls.position,
     candidate_calls.character_offset,
     candidate_calls.call_probability,

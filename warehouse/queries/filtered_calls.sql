@@ -65,7 +65,7 @@ decided as (
     from reduced
 )
 select
-    scored.* exclude (window_index),
+    scored.*,
     if(own.reason = 'not_finite', null, own.loss_reduction) as loss_reduction,
     own.contrast,
     own.reason = 'kept' as is_kept,
@@ -82,4 +82,4 @@ select
 from scored
 inner join decided as own on own.call_id = scored.call_id and not own.is_by_chance
 left join decided as by_chance on by_chance.call_id = scored.call_id and by_chance.is_by_chance
-order by scored.document_id, scored."window", scored.position, scored.call_id
+order by scored.document_id, scored.window_index, scored.position, scored.call_id

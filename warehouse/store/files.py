@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.ground.digests import hex_digest_of_file
-from toolformer.ground.whole_files import replacing, replacing_folder, write_whole
+from toolformer.files.digests import hex_digest_of_file
+from toolformer.files.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.objects import ObjectStore, in_parallel, open_store
 

@@ -91,7 +91,7 @@ class ContextHome:
                 row = {
                     "call_id": f"c{record}",
                     "document_id": self.id_of(record),
-                    "window": window,
+                    "window_index": window,
                     "position": position,
                     "character_offset": start + position,
                     "arguments": "2 + 2",

@@ -22,9 +22,9 @@ from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.errors import ToolformerError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.loss_weights import window_weights
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
@@ -69,7 +69,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) 
     texts = [
         {
             "document_id": name,
-            "window": 0,
+            "window_index": 0,
             "shard": SHARD,
             "split": "development" if name in WITH_CALLS else "train",
             "text": windows[0].text,
@@ -78,7 +78,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) 
         }
         for name in (*WITH_CALLS, *TRAINED_ON)
     ]
-    excluded = [{"document_id": LEFT_OUT, "window": number, "shard": SHARD} for number in (0, 1)]
+    excluded = [
+        {"document_id": LEFT_OUT, "window_index": number, "shard": SHARD} for number in (0, 1)
+    ]
     for table, rows in (("training_texts", texts), ("training_exclusions", excluded)):
         made = frame(table, *rows)
         store.replace_partition(table, ALL, ALL, made, metadata={FINGERPRINT: table})

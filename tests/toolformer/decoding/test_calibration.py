@@ -25,8 +25,8 @@ from toolformer.decoding.calibration import (
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.triggers import CallChance, first_opening, first_openings
 from toolformer.errors import ToolformerError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.windows import Window
-from toolformer.ground.beside_models import MIN_CALL_PROBABILITY_FILE
 
 K = 10
 # Sums of these are exact, in whatever order.

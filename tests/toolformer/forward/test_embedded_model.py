@@ -11,6 +11,7 @@ import transformers
 
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.errors import ModelNotFoundError, ModelWriteError
+from toolformer.files.kept_digests import damaged_files
 from toolformer.forward import embedded_model
 from toolformer.forward.embedded_model import (
     EMBEDDED_MODEL_NAME,
@@ -18,7 +19,6 @@ from toolformer.forward.embedded_model import (
     ensure_embedded_model,
 )
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.kept_digests import damaged_files
 
 
 @pytest.fixture

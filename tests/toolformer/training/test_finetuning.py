@@ -12,8 +12,8 @@ from toolformer.errors import (
     OutOfMemoryError,
     TrainingError,
 )
+from toolformer.files.kept_digests import damaged_files
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.kept_digests import damaged_files
 from toolformer.training import trainer
 from toolformer.training.training_loss import LossWeights
 

@@ -70,7 +70,9 @@ def test_the_seed_decides_and_not_the_order():
 
 def test_every_window_has_the_same_chance():
     counts = Counter(
-        each.window for seed in range(200) for each in Corpus(10, windows=4).draw(10, seed=seed)[0]
+        text.window_index
+        for seed in range(200)
+        for text in Corpus(10, windows=4).draw(10, seed=seed)[0]
     )
     # 2,000 draws, binomial with 1/4: five standard deviations are 97.
     assert all(abs(counts[window] - 500) < 97 for window in range(4))

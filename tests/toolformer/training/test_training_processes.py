@@ -15,8 +15,8 @@ import pytest
 
 from tests.toolformer.training.tiny import PARAMETERS
 from toolformer.errors import TrainingError
+from toolformer.files.kept_digests import damaged_files
 from toolformer.forward.language_model import LanguageModel
-from toolformer.ground.kept_digests import damaged_files
 from toolformer.training.training_loss import LossWeights
 
 pytestmark = pytest.mark.slow

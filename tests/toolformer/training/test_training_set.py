@@ -34,7 +34,7 @@ def text(
 ) -> AugmentedText:
     return AugmentedText(
         document_id=document,
-        window=window,
+        window_index=window,
         shard=shard,
         text=words or f"Text of {document}, window {window}.",
         calls=tuple(call(tool, place) for place, tool in enumerate(tools)),

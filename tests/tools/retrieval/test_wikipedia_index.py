@@ -8,7 +8,7 @@ from os import truncate
 import pytest
 from filelock import FileLock
 
-from toolformer.ground.kept_digests import damaged_files
+from toolformer.files.kept_digests import damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_ranking import PassageRanker

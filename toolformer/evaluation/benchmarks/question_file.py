@@ -10,7 +10,7 @@ from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
 from toolformer.evaluation.scoring import contains_answer, score_last_number, score_numbers
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 
 Scoring = Literal["words", "number", "last-number"]
 _NUMBER_RULES = {"number": score_numbers, "last-number": score_last_number}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.scoring import score_math
-from toolformer.ground.digests import number_digest
+from toolformer.files.digests import number_digest
 from tools.base import Tool
 from tools.protocol import Document, ToolCall
 from tools.syntax import format_call

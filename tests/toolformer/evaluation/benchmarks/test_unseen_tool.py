@@ -4,7 +4,7 @@ import re
 
 from tests.toolformer.evaluation.benchmarks.question_files import items_of
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
-from toolformer.ground.digests import hex_digest
+from toolformer.files.digests import hex_digest
 from tools.locker import Locker
 from tools.protocol import Document
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.ground.whole_files import replacing, replacing_folder
+from toolformer.files.whole_files import replacing, replacing_folder
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):

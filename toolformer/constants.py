@@ -1,0 +1,22 @@
+"""Shared constants. Imports nothing of ours."""
+
+# What the filter of the engine and the SQL of the warehouse must agree on. An exact tie counts as
+# reaching the threshold, but float64 can land a hair below it.
+THRESHOLD_TOLERANCE = 1e-9
+# The thresholds that the statistics always show (paper, table 2), in nats, in rising order.
+SWEEP_THRESHOLDS = (0.5, 1.0, 2.0)
+
+# English names, which in `strftime` depend on the language of the machine.
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+# English words that say nothing of what a text is about.
+_WORDS = (
+    "a an and are as at be been being but by did do does for from had has have he her his if in "
+    "into is it its no nor not of on or over she so some such than that the their them then there "
+    "these they this those to was were when where which while who whom whose will with would"
+)
+FUNCTION_WORDS = frozenset(_WORDS.split())

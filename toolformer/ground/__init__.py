@@ -1,4 +1,0 @@
-"""What every package may import: digests, whole files, loading errors, shared constants.
-
-Imports nothing of ours.
-"""
