@@ -16,6 +16,7 @@ from dagster_project.command_groups import (
     tools_app,
 )
 from dagster_project.commands import console, export_formats
+from dagster_project.examples import EXAMPLES
 from dagster_project.flags import (
     AsJson,
     Changes,
@@ -46,7 +47,6 @@ app = typer.Typer(
     no_args_is_help=True,
     # Inherited by every command.
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluate_app, name="evaluate")
@@ -428,17 +428,19 @@ def check_vectors(
 
 
 def _complete_command() -> Any:
-    """The command with its panels, and with `-v` and `-q` behind every sub-command as well."""
+    """The command with its panels; `-v`, `-q` and examples with every sub-command as well."""
     command: Any = typer.main.get_command(app)
     everywhere = [option for option in command.params if option.name in ("_verbose", "_quiet")]
 
-    def add_options(group: Any) -> None:
-        for below in group.commands.values():
+    def complete(group: Any, path: str) -> None:
+        for name, below in group.commands.items():
             below.params.extend(everywhere)
+            if lines := EXAMPLES.get(path + name):
+                below.epilog = "Examples:\n\n" + "\n\n".join(lines)
             if hasattr(below, "commands"):
-                add_options(below)
+                complete(below, f"{path}{name} ")
 
-    add_options(command)
+    complete(command, "")
     ordered = {}
     for panel, names in PANELS.items():
         for name in names:

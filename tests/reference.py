@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from assets.stage import ANY_TOOL
 from dagster_project.cli import _complete_command
+from dagster_project.examples import EXAMPLES
 from dagster_project.settings.evaluation_sections import QuestionFileSettings
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, SourceSettings, validated
@@ -90,7 +91,8 @@ def commands_page() -> str:
 
 {_MADE}
 
-`toolformer COMMAND --help` shows the same."""
+`toolformer COMMAND --help` shows the same. `toolformer --install-completion` completes commands, \
+options and their values in your shell."""
     own = f"## `toolformer`\n\n{_options(command, typer.Context(command))}"
     return "\n\n".join([head, own, *_commands(command, "toolformer")]) + "\n"
 
@@ -238,6 +240,8 @@ def _commands(group: Any, path: str) -> Iterator[str]:
         for block in more:
             listed, *behind = block.split("\n\n")
             parts += [f"```text\n{listed}\n```", *behind]
+        if lines := EXAMPLES.get(full.removeprefix("toolformer ")):
+            parts.append("```text\n" + "\n".join(lines) + "\n```")
         yield "\n\n".join([*parts, _options(command, context)])
         if hasattr(command, "commands"):
             yield from _commands(command, full)

@@ -27,6 +27,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project import cli
+from dagster_project.examples import EXAMPLES
 from dagster_project.settings import presets
 from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import preset_values
@@ -67,6 +68,7 @@ sys.exit(code)
 SERVER = """
 import datetime
 from dagster_project import cli
+from dagster_project.examples import EXAMPLES
 from dagster_project.settings.presets import PRESETS
 PRESETS.update({presets!r})
 cli.main({arguments!r})
@@ -199,13 +201,32 @@ def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_other_commands_of_a_page_have_the_right_flags(page: Path):
-    script = "\n".join(blocks(page, "bash", is_run=False))
-    for found in re.findall(r"\btoolformer (.+)", script):
-        command, words = cli._complete_command(), shlex.split(found.split(" && ")[0], comments=True)
+    check_flags("\n".join(blocks(page, "bash", is_run=False)))
+
+
+def check_flags(script: str) -> None:
+    for line in re.findall(r"\btoolformer (.+)", script):
+        command, words = (
+            cli._complete_command(),
+            shlex.split(re.split("&&| > ", line)[0], comments=True),
+        )
         context = command.make_context("toolformer", words)
         while words := [*context._protected_args, *context.args]:
             name, command, words = command.resolve_command(context, words)
             context = command.make_context(name, words, parent=context)
+
+
+def test_the_help_of_every_command_has_an_example_with_the_right_flags():
+    command = cli._complete_command()
+    paths = [
+        path
+        for name, group in command.commands.items()
+        for path in [f"{name} {below}" for below in getattr(group, "commands", ())] or [name]
+    ]
+    assert {*paths, "evaluate"} == set(EXAMPLES)
+    for path, lines in EXAMPLES.items():
+        assert all(f"toolformer {path}" in line for line in lines)
+        check_flags("\n".join(lines))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

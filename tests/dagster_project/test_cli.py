@@ -97,6 +97,21 @@ def test_the_help_has_the_commands_in_four_panels(run):
 # Settings
 
 
+def test_the_shell_completes_commands_and_values():
+    for words, completed in (
+        ("toolformer tr", "train"),
+        ("toolformer train --variant sh", "shuffled"),
+    ):
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            [Path(sys.executable).with_name("toolformer")],
+            env={**os.environ, **asked, "_TOOLFORMER_COMPLETE": "complete_bash"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.split() == [completed]
+
+
 def test_a_misspelt_setting_in_the_file_is_named(run, home: Path):
     before = write_settings(home, {"sampling": {"temperatur": 1.0}})
     for arguments in (

@@ -1,0 +1,47 @@
+"""Examples that the help of a command shows."""
+
+EXAMPLES = {
+    "ingest": (
+        "toolformer ingest 'news/*.jsonl.gz' --text-column body",
+        "toolformer ingest wiki.xml.bz2 --format wikipedia-dump --limit 10000",
+    ),
+    "build": (
+        "toolformer build --dry-run",
+        "toolformer build --shards shard-00000,shard-00001 --tools Calculator",
+        "toolformer build --set tools.Calculator.filtering_threshold=0.5",
+    ),
+    "train": ("toolformer train", "toolformer train --variant plain"),
+    "evaluate": (
+        "toolformer evaluate --list",
+        "toolformer evaluate --benchmarks asdiv,svamp --models base,finetuned --limit 200",
+        "toolformer evaluate --study k --benchmarks asdiv",
+    ),
+    "evaluate lm-eval": ("toolformer evaluate lm-eval --tasks arithmetic_2da --limit 50",),
+    "recipe": ("toolformer recipe demo", "toolformer recipe small --texts texts --seed 1"),
+    "stats": ("toolformer stats",),
+    "sql": (
+        'toolformer sql "select * from call_statistics"',
+        "toolformer sql --file losses.sql --csv > losses.csv",
+    ),
+    "report": ("toolformer report", "toolformer report --output report.html"),
+    "explain": ("toolformer explain 3f9a", "toolformer explain 3f9a --output call.html"),
+    "export": (
+        "toolformer export dataset --output calls",
+        "toolformer export sft --round 1 --output chats.jsonl",
+    ),
+    "complete": (
+        'toolformer complete "36 boxes of 45 eggs are" --trace',
+        'toolformer complete "Today is" --tools Calendar --today 2024-05-31',
+    ),
+    "serve": ("toolformer serve --port 8080 --tools Calculator",),
+    "doctor": ("toolformer doctor", "toolformer doctor --full"),
+    "sources list": ("toolformer sources list",),
+    "sources remove": ("toolformer sources remove 'news/*.jsonl.gz'",),
+    "tools list": ("toolformer tools list",),
+    "tools try": ('toolformer tools try Calculator "36 * 45"',),
+    "tools check": ("toolformer tools check Calculator",),
+    "prompts compare": ("toolformer prompts compare default my_prompt.txt --tool Calculator",),
+    "cluster seed": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster seed",),
+    "cluster sweep": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster sweep",),
+    "check-vectors": ("toolformer check-vectors tests/vectors/vectors.json",),
+}
