@@ -432,15 +432,15 @@ def _complete_command() -> Any:
     command: Any = typer.main.get_command(app)
     everywhere = [option for option in command.params if option.name in ("_verbose", "_quiet")]
 
-    def complete(group: Any, path: str) -> None:
+    def add_options_and_examples(group: Any, path: str) -> None:
         for name, below in group.commands.items():
             below.params.extend(everywhere)
             if lines := EXAMPLES.get(path + name):
                 below.epilog = "Examples:\n\n" + "\n\n".join(lines)
             if hasattr(below, "commands"):
-                complete(below, f"{path}{name} ")
+                add_options_and_examples(below, f"{path}{name} ")
 
-    complete(command, "")
+    add_options_and_examples(command, "")
     ordered = {}
     for panel, names in PANELS.items():
         for name in names:

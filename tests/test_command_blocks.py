@@ -68,7 +68,6 @@ sys.exit(code)
 SERVER = """
 import datetime
 from dagster_project import cli
-from dagster_project.examples import EXAMPLES
 from dagster_project.settings.presets import PRESETS
 PRESETS.update({presets!r})
 cli.main({arguments!r})
@@ -205,11 +204,10 @@ def test_the_other_commands_of_a_page_have_the_right_flags(page: Path):
 
 
 def check_flags(script: str) -> None:
+    """Fails on a command of `toolformer` in a script that its command line would refuse."""
     for line in re.findall(r"\btoolformer (.+)", script):
-        command, words = (
-            cli._complete_command(),
-            shlex.split(re.split("&&| > ", line)[0], comments=True),
-        )
+        command = cli._complete_command()
+        words = shlex.split(re.split("&&| > ", line)[0], comments=True)
         context = command.make_context("toolformer", words)
         while words := [*context._protected_args, *context.args]:
             name, command, words = command.resolve_command(context, words)

@@ -33,7 +33,7 @@ _CROSS_SHARD_TABLES = frozenset(
 
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
-    r'^ {4}"?(?P<name>\w+)"? (?P<type>struct\([^()]*\)\[\]|[a-z]+)'
+    r"^ {4}(?P<name>\w+) (?P<type>struct\([^()]*\)\[\]|[a-z]+)"
     r"(?P<required> not null)?(?P<default> default [^ ,]+)?(?: check \(.*\))?, +-- (?P<text>.+)$"
 )
 _KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)

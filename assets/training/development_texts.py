@@ -105,8 +105,8 @@ def _without_calls(
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
         with_calls={
-            TextKey(document_id, window): text
-            for document_id, window, text in texts.select(
+            TextKey(document_id, window_index): text
+            for document_id, window_index, text in texts.select(
                 "document_id", "window_index", "text"
             ).rows()
         },
