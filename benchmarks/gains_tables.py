@@ -26,9 +26,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--plot", type=Path, help="where the growth is drawn")
     options = parser.parse_args()
-    for folder in sorted(options.work.glob("preset-*")):
-        if (file := folder / "figures.json").exists():
-            _print_preset(folder.name, _read(file))
+    presets = {
+        file.parent.name.removeprefix("preset-"): _read(file)
+        for file in sorted(options.work.glob("preset-*/figures.json"))
+    }
+    if presets:
+        _print_presets(presets)
     growth = {
         (folder.name, int(file.stem.split("-")[1])): _read(file)
         for folder in options.work.glob("growth-*")
@@ -46,41 +49,93 @@ def _read(file: Path) -> Figures:
     return json.loads(file.read_text("utf-8"))
 
 
-def _print_preset(name: str, figures: Figures) -> None:
-    print(f"\n### {name}\n")
-    model = next(row["model"] for row in figures["gains"] if row["model"] == row["other_model"])
-    others = sorted(
-        {row["other_model"] for row in figures["gains"]}, key=lambda name: name != model
-    )
-    for other in others:
-        rows = [
-            _gain_row(figures, benchmark, model, other)
-            for benchmark in (*MATHS, _STEPS, "dateset", "lama-squad", "triviaqa")
-        ]
-        total = _sum_of_gains(_gain(figures, name, model, other) for name in MATHS)
-        against = "its calls disabled" if other == model else other
-        _print_table(
-            ("set", against, "with calls", "difference, points (95 %)", "better / worse", "p"),
-            [*rows[:3], ("all three", *total), *rows[3:]],
-        )
-    _print_calls(figures)
+def _print_presets(seeds: Mapping[str, Figures]) -> None:
+    """The tables of the preset, with a row for each seed and set, kind of call or kind of text."""
+    print("\n### Preset\n")
     _print_table(
-        ("texts", "model", "windows", "perplexity", "above plain"),
+        (
+            *("seed", "set", "calls disabled", "calls enabled", "difference, points (95 %)"),
+            *("better / worse", "p", "items with a call", "`plain`", "difference to it"),
+            *("`shuffled`", "difference to it"),
+        ),
         [
-            (
-                row["source"],
-                row["model"],
-                row["windows"],
-                f"{row['perplexity']:.2f}",
-                _percent(row["increase_over_plain"]),
-            )
-            for row in figures["perplexity"]
+            (seed, name, *cells)
+            for seed, figures in seeds.items()
+            for name, cells in _word_problems(figures)
         ],
     )
     _print_table(
-        ("kept out of training because", "held-out set", "texts"),
-        [(row["reason"], row["held_out_set"] or "", row["texts"]) for row in figures["exclusions"]],
+        ("seed", "set", "items", "calls disabled", "calls enabled", "difference", "better / worse"),
+        [
+            (seed, name, _score(figures, name, _caller(figures), "enabled")["items"], *cells[1:5])
+            for seed, figures in seeds.items()
+            for name in (_STEPS, "dateset", "lama-squad", "triviaqa")
+            for cells in (_gain_row(figures, name, _caller(figures), _caller(figures)),)
+        ],
     )
+    _print_calls(seeds)
+    _print_table(
+        ("seed", "texts", "windows", "`plain`", "with calls", "above `plain`"),
+        [
+            (seed, source, *cells)
+            for seed, figures in seeds.items()
+            for source, *cells in _perplexities(figures)
+        ],
+    )
+    _print_table(
+        ("seed", "kept out of training because", "held-out set", "texts"),
+        [
+            (seed, row["reason"], row["held_out_set"] or "–", row["texts"])
+            for seed, figures in seeds.items()
+            for row in figures["exclusions"]
+        ],
+    )
+
+
+def _caller(figures: Figures) -> str:
+    """The model that calls."""
+    return next(row["model"] for row in figures["gains"] if row["model"] == row["other_model"])
+
+
+def _word_problems(figures: Figures) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    """For each set and all three: the model that calls, and its difference to each control."""
+    model = _caller(figures)
+    others = {row["other_model"]: row for row in figures["gains"] if row["model"] == model}
+    plain, shuffled = (
+        next(name for name in others if name.startswith(kind)) for kind in ("plain", "shuffled")
+    )
+    for name, sets in (*((name, (name,)) for name in MATHS), ("all three", MATHS)):
+        against_itself, against_plain, against_shuffled = (
+            _sum_of_gains(_gain(figures, one, model, other) for one in sets)
+            for other in (model, plain, shuffled)
+        )
+        rows = [_score(figures, one, model, "enabled") for one in sets]
+        called = sum(round(row["share_with_call"] * row["items"]) for row in rows)
+        of_plain, of_shuffled = (gains[0::2][:2] for gains in (against_plain, against_shuffled))
+        yield name, (*against_itself, called, *of_plain, *of_shuffled)
+
+
+def _score(figures: Figures, benchmark: str, model: str, mode: str) -> Mapping[str, Any]:
+    return next(
+        row
+        for row in figures["scores"]
+        if (row["benchmark"], row["model"], row["mode"]) == (benchmark, model, mode)
+    )
+
+
+def _perplexities(figures: Figures) -> Iterable[tuple[Any, ...]]:
+    """Of each kind of text: windows, perplexity of `plain` and of the model that calls."""
+    rows = {(row["source"], row["model"]): row for row in figures["perplexity"]}
+    model = _caller(figures)
+    for source in dict.fromkeys(source for source, _ in rows):
+        own = rows[source, model]
+        yield (
+            source,
+            own["windows"],
+            f"{own['perplexity'] / (1 + own['increase_over_plain']):.2f}",
+            f"{own['perplexity']:.2f}",
+            _percent(own["increase_over_plain"]),
+        )
 
 
 def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
@@ -114,7 +169,7 @@ def _print_growth(growth: Mapping[tuple[str, int], Figures]) -> None:
 
 def _print_chained(name: str, figures: Figures) -> None:
     print(f"\n### {name}\n")
-    _print_calls(figures)
+    _print_calls({name: figures})
     models = sorted({row["model"] for row in figures["scores"] if "chained" in row["model"]})
     for model in models:
         rows = [_gain_row(figures, benchmark, model, model) for benchmark in (*MATHS, _STEPS)]
@@ -129,19 +184,24 @@ def _print_chained(name: str, figures: Figures) -> None:
         _print_table(header, rows)
 
 
-def _print_calls(figures: Figures) -> None:
-    chance = {
-        (row["tool"], row["round"]): row
-        for row in figures["thresholds"]
-        if row["filtering_threshold"] == 0.1  # the preset's
-    }
+def _print_calls(homes: Mapping[str, Figures]) -> None:
     rows = []
-    for row in sorted(figures["calls"], key=lambda row: (row["round"], row["tool"])):
-        swapped = chance.get((row["tool"], row["round"]), {})
-        kept_by_chance = f"{_percent(swapped.get('chance_share'))} of {swapped.get('chance_calls')}"
-        kept = _percent(row["kept"] / row["scored"] if row["scored"] else None)
-        rows.append((row["round"], row["tool"], row["scored"], kept, kept_by_chance))
-    _print_table(("round", "tool", "calls scored", "kept", "kept with swapped results"), rows)
+    for home, figures in homes.items():
+        chance = {
+            (row["tool"], row["round"]): row
+            for row in figures["thresholds"]
+            if row["filtering_threshold"] == 0.1  # the preset's
+        }
+        for row in sorted(figures["calls"], key=lambda row: (row["round"], row["tool"])):
+            if not row["scored"]:
+                continue
+            swapped = chance[row["tool"], row["round"]]
+            by_chance = f"{_percent(swapped['chance_share'])} of {swapped['chance_calls']}"
+            kept = _percent(row["kept"] / row["scored"])
+            rows.append((home, row["round"], row["tool"], row["scored"], kept, by_chance))
+    _print_table(
+        ("home", "round", "tool", "calls scored", "kept", "kept with swapped results"), rows
+    )
 
 
 def _gain(figures: Figures, benchmark: str, model: str, other: str) -> Mapping[str, Any] | None:
@@ -154,11 +214,7 @@ def _gain(figures: Figures, benchmark: str, model: str, other: str) -> Mapping[s
     gain = next(gains, None)
     if gain is None:
         return None
-    score = next(
-        row["score"]
-        for row in figures["scores"]
-        if (row["benchmark"], row["model"], row["mode"]) == (benchmark, model, "enabled")
-    )
+    score = _score(figures, benchmark, model, "enabled")["score"]
     return {**gain, "right": round(score * gain["items"])}
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,15 @@ def load_faster(path: Path) -> LanguageModel:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that the speed depends on."""
+    """The commit measured (`-dirty` where files differ), Python, and the packages that matter."""
+    described = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(described, cwd=Path(__file__).parent, capture_output=True, text=True)
     packages = ("torch", "transformers", "tokenizers", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    return {
+        "commit": commit.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
 
 
 def gemm_peak(precision: str, *, repeats: int) -> float:
