@@ -92,7 +92,10 @@ def measured_choice(
         return PrecisionChoice.of(speeds)
     times_as_many = int(_SECONDS_OF_PASS * min(speeds.values()) / fewest_tokens)
     tokens = fewest_tokens * min(max(times_as_many, 1), _MAX_TIMES_AS_MANY)
-    turns = [{name: _speed(one, tokens) for name, one in able.items()} for _ in range(_TURNS)]
+    # A slow device has had its first turn.
+    turns = [] if tokens > fewest_tokens else [speeds]
+    while len(turns) < _TURNS:
+        turns.append({name: _speed(one, tokens) for name, one in able.items()})
     return PrecisionChoice.of({name: max(speeds[name] for speeds in turns) for name in able})
 
 

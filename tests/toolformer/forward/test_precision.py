@@ -63,6 +63,9 @@ def test_a_fast_device_gets_more_tokens():
     passes = Passes(repeat(1e6), repeat(1e7))
     passes.choice()
     assert passes.asked[-1] == (FLOAT32, 8192)
+    slow = Passes(repeat(100.0), repeat(200.0))
+    slow.choice()
+    assert [tokens for _, tokens in slow.asked] == [32] * 2 + [128] * 6
 
 
 @pytest.mark.parametrize(
