@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
 from tests.conftest import REPOSITORY
 from tests.server.serving import serving
 

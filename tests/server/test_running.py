@@ -11,10 +11,6 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
 from starlette.testclient import TestClient
 
 from dagster_project.commands import completing
