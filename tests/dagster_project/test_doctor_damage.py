@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import struct
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
-from warehouse.warehouse import Warehouse
 
 EMBEDDED, FINETUNED = "models/smollm2-135m-instruct", "models/toolformer-round-2"
 FOLDERS = ("indexes/wikipedia", "indexes/passages", EMBEDDED, FINETUNED)
@@ -102,36 +100,27 @@ def settings_of(model: Path) -> Settings:
     return validated(given, origin="test")
 
 
-def files_with_digests() -> Iterator[str]:
-    for folder in FOLDERS:
-        is_model = folder.startswith("models")
-        yield from (
-            f"{folder}/{name}"
-            for name in (
-                ("config.json", "tokenizer.json", "toolformer.json", "model.safetensors")
-                if is_model
-                else ("index.json", "vectors.faiss", "passages.jsonl", "encoder/terms.txt")
-            )
-        )
-
-
 def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
     before = tree(home.root)
     assert damaged(home) == damaged(home, is_full=False) == []
-    for folder in (
-        "the Wikipedia index",
-        "the passage index",
-        *(home.root / each for each in FOLDERS[2:]),
-    ):
-        name = f"files of {folder if isinstance(folder, str) else f'the model {folder}'}"
+    models = [f"the model {home.root / each}" for each in FOLDERS[2:]]
+    for folder in ("the Wikipedia index", "the passage index", *models):
+        name = f"files of {folder}"
         assert finding(home, name, is_full=True) == Finding(name, "ok", "as they were written")
     assert tree(home.root) == before
 
 
-@pytest.mark.parametrize("name", [*files_with_digests()])
-@pytest.mark.parametrize("seed", range(2))
-def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
-    flip(home.root / name, seed)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{FOLDERS[0]}/{name}" for name in ("index.json", "vectors.faiss")),
+        *(f"{FOLDERS[1]}/{name}" for name in ("passages.jsonl", "encoder/terms.txt")),
+        *(f"{EMBEDDED}/{name}" for name in ("config.json", "model.safetensors")),
+        *(f"{FINETUNED}/{name}" for name in ("tokenizer.json", "toolformer.json")),
+    ],
+)
+def test_a_flipped_bit_is_found_and_only_named(home, name):
+    flip(home.root / name, 0)
     before = tree(home.root)
     (found,) = damaged(home)
     assert found.files == (str(home.root / name),)
@@ -178,10 +167,6 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, tabl
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert finding(home, "manifest").status == "ok"
-    texts = Warehouse(home.warehouse, home.database).read_partition(
-        "documents", "shard-00000", "all"
-    )
-    assert texts["text"].to_list() == ["One day."]
     assert damaged(home) == []
 
 
@@ -193,7 +178,6 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
 
     monkeypatch.setattr("toolformer.files.kept_digests.hex_digest_of_file", refuse)
     found = damaged(home)
-    assert len(found) == len(FOLDERS)
     for each, place in zip(found, FOLDERS, strict=True):
         assert Path(each.files[0]).is_relative_to(home.root / place)
     assert all("Permission denied" in each.detail for each in found)
