@@ -116,6 +116,11 @@ def test_what_the_user_wrote_about_a_tool_is_an_error(outside, home, tmp_path):
         opened(home, {"Echo": {**ECHO_SECTION, "options": {"tims": 2}}})
     with pytest.raises(PromptError, match=r"nowhere\.txt"):
         opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(tmp_path / "nowhere.txt")}})
+    # One that can be used wins over the tool's own.
+    file = tmp_path / "prompt.txt"
+    file.write_text("Say it.\n\nInput: A.\nOutput: [Echo(a)] A.\n\nInput: {text}\nOutput:")
+    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(file)}})
+    assert toolbox.prompts["Echo"].startswith("Say it.")
 
 
 def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
@@ -126,14 +131,6 @@ def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
     assert "needs the setting 'times'" in opened(home, {"Echo": section}).unavailable["Echo"]
     with pytest.raises(ToolSettingsError, match="needs the setting 'times'"):
         opened(home, {"Echo": section}, named=("Echo",))
-
-
-def test_a_prompt_file_of_the_user_wins_over_the_tools_own(outside, home, tmp_path):
-    outside.module("echo_module")
-    file = tmp_path / "prompt.txt"
-    file.write_text("Say it.\n\nInput: A.\nOutput: [Echo(a)] A.\n\nInput: {text}\nOutput:")
-    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(file)}})
-    assert toolbox.prompts["Echo"].startswith("Say it.")
 
 
 # Plan
