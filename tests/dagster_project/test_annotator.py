@@ -8,22 +8,15 @@ import pytest
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
-from dagster_project.wiring.annotator import (
-    Annotator,
-)
+from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import ModelHolder
 from toolformer.errors import ModelNotFoundError, ToolformerError
 
 
-def settings_of(base: Path, annotator: str, *, number: int = 2, **training) -> Settings:
-    return validated(
-        {
-            "language_model": {"path": str(base), "device": "cpu", "precision": "float32"},
-            "sampling": {"round": number, "annotator": annotator},
-            "training": training,
-        },
-        origin="test",
-    )
+def settings_of(base: Path, annotator: str = "finetuned", *, number: int = 2) -> Settings:
+    model = {"path": str(base), "device": "cpu", "precision": "float32"}
+    sampling = {"round": number, "annotator": annotator}
+    return validated({"language_model": model, "sampling": sampling}, origin="test")
 
 
 def put_finetuned(home: Home, tiny: Path, number: int, *, seconds: float) -> Path:
@@ -38,29 +31,19 @@ def put_finetuned(home: Home, tiny: Path, number: int, *, seconds: float) -> Pat
 
 def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: Home, tiny: Path):
     first = put_finetuned(home, tiny, 1, seconds=1.0)
-    second = settings_of(tiny, "finetuned")
+    second, third = settings_of(tiny), settings_of(tiny, number=3)
     before = Annotator.of(second, home)
     assert before.directory == first
+    with pytest.raises(ModelNotFoundError, match=r"finetuned in round 2.*`toolformer train`"):
+        Annotator.of(third, home)
     put_finetuned(home, tiny, 2, seconds=2.0)
     assert Annotator.of(second, home) == before
-    third = Annotator.of(settings_of(tiny, "finetuned", number=3), home)
-    assert third.directory == home.finetuned_model(2)
-    assert third.identity != before.identity
-
-
-def test_a_checkpoint_that_was_trained_again_is_another_annotator(home: Home, tiny: Path):
-    put_finetuned(home, tiny, 1, seconds=1.0)
-    before = Annotator.of(settings_of(tiny, "finetuned"), home)
+    assert Annotator.of(third, home).directory == home.finetuned_model(2)
+    assert Annotator.of(third, home).identity != before.identity
+    # Another checkpoint of round 1 is another annotator.
     put_finetuned(home, tiny, 1, seconds=1.1)
-    after = Annotator.of(settings_of(tiny, "finetuned"), home)
-    assert after.directory == before.directory
-    assert after.identity != before.identity
-
-
-def test_a_round_that_was_not_trained_is_named_with_the_remedy(home: Home, tiny: Path):
-    put_finetuned(home, tiny, 1, seconds=1.0)
-    with pytest.raises(ModelNotFoundError, match=r"finetuned in round 2.*`toolformer train`"):
-        Annotator.of(settings_of(tiny, "finetuned", number=3), home)
+    assert Annotator.of(second, home).directory == before.directory
+    assert Annotator.of(second, home).identity != before.identity
 
 
 def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_path: Path):
@@ -76,12 +59,10 @@ def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_p
 
 def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: Path):
     put_finetuned(home, tiny, 1, seconds=1.0)
-    settings, holder = settings_of(tiny, "finetuned"), ModelHolder()
+    settings, holder = settings_of(tiny), ModelHolder()
     annotator = Annotator.of(settings, home)
     put_finetuned(home, tiny, 1, seconds=1.1)
-    try:
-        with pytest.raises(ToolformerError, match=r"replaced by another.*Run the same again"):
-            annotator.load(holder, settings, home)
-        assert holder.loads == 0
-    finally:
-        holder.release()
+    with pytest.raises(ToolformerError, match="replaced by another"):
+        annotator.load(holder, settings, home)
+    assert holder.loads == 0
+    holder.release()

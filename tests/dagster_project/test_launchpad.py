@@ -58,10 +58,13 @@ def refusals(**config: Any) -> list[str]:
 def test_every_setting_is_offered_and_none_has_a_default():
     top = settings_of_launchpad().config_schema.config_type.fields
     offered = dict(below(top["overrides"].config_type.fields))
-    tools = {
-        name.replace("*", tool) for name in setting_paths() for tool in (*TOOL_NAMES, "others")
+    of_tools = {
+        f"tools.{tool}.{name}"
+        for tool, section in ToolsSettings.model_fields.items()
+        for name in section.annotation.model_fields
     }
-    assert set(offered) == tools - {"preset", "rounds"}
+    others = {name for name in setting_paths() if not name.startswith("tools.")}
+    assert set(offered) == of_tools | others - {"preset", "rounds"}
     assert not any(field.is_required or field.default_provided for field in offered.values())
     assert all(field.description for field in offered.values())
 

@@ -12,13 +12,13 @@ from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.pipeline import PIPELINE
 from assets.stage import Partition
 from dagster_project.fingerprints import Fingerprint
-from dagster_project.runs.plan import BuildPlan, PlannedPartition
+from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import frame, remove_partition
 from toolformer.evaluation.modes import DISABLED, enabled
-from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.base import Tool
 from tools.locker import Locker
 from tools.prompting import load_prompt
@@ -50,30 +50,29 @@ def plan_of(
     warehouse: Warehouse,
     settings: Settings | None = None,
     toolbox: Toolbox | None = None,
-    entries: tuple[ShardEntry, ...] = (ENTRY,),
     **changes,
 ) -> list[PlannedPartition]:
     given = {"annotator": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
-    return plan.of(entries)
+    return plan.of([ENTRY])
 
 
-def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: ShardEntry = ENTRY):
+def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox) -> None:
     """What a build stores, without rows but for one document."""
-    texts = texts_fingerprint(entry)
-    rows = frame(DOCUMENTS, {"shard": entry.key, "text": "one and one are two"})
-    warehouse.replace_partition(DOCUMENTS, entry.key, ALL, rows, metadata=texts.metadata())
+    texts = texts_fingerprint(ENTRY)
+    rows = frame(DOCUMENTS, {"shard": ENTRY.key, "text": "one and one are two"})
+    warehouse.replace_partition(DOCUMENTS, ENTRY.key, ALL, rows, metadata=texts.metadata())
     made = {(DOCUMENTS, ALL): texts.digest}
     for stage in PIPELINE:
         rows = pl.DataFrame(schema=table_schema(stage.name).polars_schema)
-        for partition in stage.partitions(settings, entry, toolbox, "model-1"):
+        for partition in stage.partitions(settings, ENTRY, toolbox, "model-1"):
             name, fingerprint = partition.tool_name, PIPELINE.fingerprint(stage, partition, made)
             made[stage.name, name] = fingerprint.digest
             partition_name = stage.output_name(name, settings.sampling.round)
             warehouse.replace_partition(
-                stage.name, entry.key, partition_name, rows, metadata=fingerprint.metadata()
+                stage.name, ENTRY.key, partition_name, rows, metadata=fingerprint.metadata()
             )
 
 
@@ -111,6 +110,23 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     free = ("executed_calls", "filtered_calls", "augmented_texts")
     assert {costs[table] for table in free} == {0}
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
+
+
+def test_few_shards_are_as_many_of_each_source_and_none_that_is_held_out():
+    # Of two sources, the first with held-out shards.
+    entries = [
+        ShardEntry(f"shard-{number:05d}", source, number, 1, "d", is_held_out)
+        for number, (source, is_held_out) in enumerate(
+            [("a", True), ("a", False), ("a", False), ("b", False), ("b", False)]
+        )
+    ]
+    manifest = Manifest(next_number=5, shards=entries)
+    few = settings_with({"sampling": {"shards": 2}})
+    held_out, first, *_ = entries
+    assert chosen_shards(manifest, [], settings_with()) == entries
+    assert chosen_shards(manifest, [], few) == [first, entries[3]]
+    # One that is named is annotated.
+    assert chosen_shards(manifest, [held_out.key], few) == [held_out]
 
 
 def test_nothing_is_planned_where_everything_is_up_to_date_unless_it_is_forced(built: Warehouse):

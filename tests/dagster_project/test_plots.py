@@ -10,22 +10,13 @@ from dagster_project.plots.style import FAINT, GRID, TEXT, svg_of
 
 
 def sweep(*tools: str) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {
-                "tool": tool,
-                "filtering_threshold": value,
-                "kept_calls": 9000,
-                "kept_texts": 7,
-                "scored_calls": 20_000,
-                "kept_share": 0.45,
-                "chance_calls": 200,
-                "chance_share": 0.1,
-            }
-            for tool in tools
-            for value in (0.25, 0.5, 1.0, 2.0)
-        ]
-    )
+    kept = {"kept_calls": 9000, "kept_texts": 7, "scored_calls": 20_000, "kept_share": 0.45}
+    rows = [
+        {"tool": tool, "filtering_threshold": value, **kept, "chance_calls": 9, "chance_share": 0.1}
+        for tool in tools
+        for value in (0.25, 0.5, 1.0, 2.0)
+    ]
+    return pl.DataFrame(rows)
 
 
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():

@@ -15,7 +15,6 @@ from assets.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
-from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.settings_file import listed_sources, write_settings_file
@@ -300,40 +299,6 @@ def test_a_build_goes_on_without_a_missing_source(run, ingest, home: Home, write
     assert code == 0
     assert f"sources remove {a}" in out
     assert asked[1] == ["shard-00000", "shard-00001"]
-
-
-def test_a_build_of_few_shards_annotates_as_many_of_each_source(
-    run, ingest, home: Home, write, monkeypatch
-):
-    asked: list[tuple[list[str], object]] = []
-    build = building._build
-
-    def run_job(_instance, _job, *, resources, partitions, assets):
-        asked.append((list(partitions), assets))
-
-    without_model(monkeypatch)
-    monkeypatch.setattr(building, "_build", build)
-    monkeypatch.setattr(planned_run, "run_job", run_job)
-    home.root.mkdir()
-    home.settings_file.write_text("corpus: {held_out_every: 2}\n")
-    ingest(write("a.jsonl", 6), size=1)
-    few = ("build", "--tools", "Calendar", "--set", "sampling.shards=2")
-    assert run(*few)[0] == 0
-    entries = Manifest.load(home.sources).active_shards
-    trained = [entry.key for entry in entries if not entry.is_held_out]
-    held_out = [entry.key for entry in entries if entry.is_held_out]
-    assert len(held_out) == 3
-    assert sorted(asked) == [([key], STAGES) for key in trained[:2]]
-    # A shard that is named is annotated.
-    asked.clear()
-    assert run(*few, "--shards", held_out[0])[0] == 0
-    assert asked == [([held_out[0]], STAGES)]
-    # Of another source as many as of the first.
-    ingest(write("b.jsonl", 4), size=1)
-    asked.clear()
-    assert run(*few)[0] == 0
-    of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
-    assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
 
 
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(

@@ -25,7 +25,7 @@ from tools.calculator import Calculator
 from tools.calendar import Calendar
 
 
-def made_served(batch: FakeBatch, name: str = "tiny/model"):
+def made_served(batch: FakeBatch, name: str) -> Served:
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
@@ -51,7 +51,6 @@ class Running:
 
     client: httpx.Client
     batch: FakeBatch
-    server: object
 
     @property
     def port(self) -> int:
@@ -83,7 +82,7 @@ def serving(
     assert started.wait(10)
     with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
         try:
-            yield Running(client, batch, server)
+            yield Running(client, batch)
         finally:
             server.handle_exit(signal.SIGTERM, None)
             thread.join(15)

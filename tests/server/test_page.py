@@ -160,7 +160,7 @@ def test_call_and_chart_are_told_in_words(page: Page):
 
 def test_undone_call_is_struck_through_with_its_reason(page: Page):
     _continue(page, "undo")
-    call = page.locator("mark.undone")
+    call = page.locator("#with mark.undone")
     expect(call.locator("del")).to_have_text("[Calculator(1 / 0) ->")
     expect(call.locator(".reason")).to_have_text(" taken back: no result")
     expect(page.locator("#chart-text")).to_contain_text("None opens behind a call that was taken")

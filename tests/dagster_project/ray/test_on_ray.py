@@ -71,8 +71,8 @@ class Cluster:
                     BulkActionStatus.REQUESTED,
                     from_failure=False,
                     tags={},
-                    backfill_timestamp=0,
-                    asset_backfill_data=AssetBackfillData.empty(target, 0, self.instance),
+                    backfill_timestamp=0.0,
+                    asset_backfill_data=AssetBackfillData.empty(target, 0.0, self.instance),
                 )
             )
         return {"launchPartitionBackfill": self.answer or {"backfillId": identity}}
