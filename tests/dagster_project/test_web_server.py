@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 
 from dagster_project.commands import ui, web_server
 from dagster_project.commands.web_server import WebGuard
+from dagster_project.home import Home
 from tests.conftest import REPOSITORY, happens
 
 OWN = "127.0.0.1:3000"
@@ -205,7 +206,7 @@ def test_the_web_server_is_started_with_the_guard_and_the_daemon_as_it_is():
         ui.guarded(["python", "-m", "dagster_ui", "serve"])
 
 
-def test_the_guard_knows_the_host_that_dagsters_server_is_told(monkeypatch):
+def test_the_guard_knows_the_host_that_dagsters_server_is_told(home: Home, monkeypatch):
     import click
     from dagster_webserver import cli
 

@@ -1,7 +1,11 @@
-"""Each mend of dagster-ray's launcher, with a head that is none. `make test-cluster` has a Ray."""
+"""Each mend of dagster-ray's launcher, with a head that is none. `make test-cluster` has a Ray.
+
+And how many GPUs a run asks for, and what Dagster says to `deploy/ray/dagster.yaml`.
+"""
 
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,21 +14,27 @@ import dagster as dg
 import pytest
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import RepositoryPythonOrigin
+from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.utils import make_new_run_id
 from dagster._grpc.types import ExecuteRunArgs
 from dagster_shared.serdes import deserialize_value
 
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
 pytest.importorskip("ray", reason="needs the extra `ray`")
+pytest.importorskip("dagster_postgres", reason="needs the extra `ray`")
 
 import requests
 from ray.job_submission import JobStatus
 
 from dagster_project.ray import launcher as launcher_module
 from dagster_project.ray.launcher import HeadUnreachableError, WatchedRayRunLauncher
+from dagster_project.ray.places import gpus_of
 from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
+from dagster_project.settings.sections import validated
+from tests.conftest import REPOSITORY
 
 STARTING, STARTED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 UNKNOWN_JOB = RuntimeError("Request failed with status code 404: Job does not exist")
@@ -231,3 +241,55 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     assert ray.head.submitted[0]["entrypoint_num_gpus"] == expected
     shown = ray.stored(run).tags.get(RAY_TAG, "")
     assert (f'"num_gpus": {expected}' in shown) == (expected is not None)
+
+
+def gpus(device: str, job: str, assets: Sequence[str]) -> int:
+    values = {"language_model": {"device": device}, "training": {"processes": 4}}
+    return gpus_of(validated(values, origin="test"), job=job, assets=assets)
+
+
+@pytest.mark.parametrize(
+    ("job", "assets", "expected"),
+    [
+        ("build_dataset", (), 1),
+        ("build_dataset", ["scored_calls", "filtered_calls", "augmented_texts"], 1),
+        ("build_dataset", ["filtered_calls", "augmented_texts"], 0),
+        ("train", (), 4),
+        ("train", ["training_set"], 0),
+        ("train", ["finetuned_model", "min_call_probability", "call_statistics"], 4),
+        ("train", ["min_call_probability"], 1),
+        ("evaluate", ["evaluation_results"], 1),
+        ("evaluate", ["evaluation_report"], 0),
+        # As the runs of a backfill are called.
+        ("__ASSET_JOB", ["finetuned_model"], 4),
+    ],
+)
+def test_a_run_on_gpus_asks_for_one_and_training_for_one_per_process(
+    job: str, assets: list[str], expected: int
+):
+    assert gpus("cuda", job, assets) == expected
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda:3"])
+def test_who_chooses_the_device_otherwise_gets_no_place_by_gpu(device: str):
+    assert gpus(device, "train", []) == 0
+
+
+def test_the_example_has_our_launcher_waits_for_a_head_and_fails_no_run_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # As an instance is opened, up to its first connection: all names and types are checked.
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "secret")
+    shutil.copy(REPOSITORY / "deploy" / "ray" / "dagster.yaml", tmp_path)
+    reference = InstanceRef.from_dir(str(tmp_path))
+    launcher = reference.run_launcher
+    assert isinstance(launcher, WatchedRayRunLauncher)
+    assert (launcher.address, launcher.num_cpus) == ("http://10.0.0.1:8265", 4)
+    assert "TOOLFORMER_HOME" not in (launcher.env_vars or ())
+    coordinator = reference.run_coordinator
+    assert isinstance(coordinator, QueuedRunCoordinator)
+    queue = coordinator.get_run_queue_config()
+    assert queue.max_user_code_failure_retries == queue.user_code_failure_retry_delay == 60
+    assert reference.storage_data.class_name == "DagsterPostgresStorage"
+    assert reference.settings["run_monitoring"]["start_timeout_seconds"] >= 3600
+    assert reference.settings["run_retries"]["retry_on_asset_or_op_failure"] is False
