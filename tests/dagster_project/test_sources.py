@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,7 +15,6 @@ from assets.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
-from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.settings_file import listed_sources, write_settings_file
 from tests.s3 import running_store
@@ -114,20 +113,6 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     with pytest.raises(ShardNotFoundError, match="is retired"):
         publish(making, ("candidate_calls", shard, "Calculator"), rows, {})
     assert list(home.warehouse.glob(f"*/shard={shard}/*@*.parquet")) == []
-
-
-def test_a_missing_source_costs_nothing_and_is_told(run, ingest, home: Home, write):
-    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
-    ingest(a, b)
-    stored = {key: store_call(home, key) for key in active(home)}
-    a.rename(a.with_suffix(".away"))
-    listed = json.loads(run("sources", "list", "--json").out)
-    assert {row["source"]: row["state"] for row in listed} == {str(a): "missing", str(b): "listed"}
-    out = ingest(write("c.jsonl", 2))
-    assert f"There is no source '{a}'" in out
-    assert "Its 2 shards stay." in out
-    assert set(stored) < set(active(home)) == registered(home)
-    assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 
 
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
@@ -269,36 +254,49 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
         assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
 
 
-# Building
-
-
-def shards_of(plan: Sequence[PlannedPartition]) -> list[str]:
-    return sorted({planned.shard for planned in plan})
-
-
-def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """A build whose stages are not run; gives the shards that they would be run for."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The shards of each build, whose stages are not run."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(shards_of(given[4])))
+
+    def build(*given: Any, **_: object) -> None:
+        asked.append(sorted({planned.shard for planned in given[4]}))
+
+    monkeypatch.setattr(building, "_build", build)
     monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
-    annotator = type("Annotator", (), {"identity": "m"})
-    monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
+    monkeypatch.setattr(building.Annotator, "of", lambda *_: SimpleNamespace(identity="m"))
     return asked
 
 
-def test_a_build_goes_on_without_a_missing_source(run, ingest, home: Home, write, monkeypatch):
-    asked = without_model(monkeypatch)
+def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too(
+    run, ingest, home: Home, write, asked: list[list[str]]
+):
     a, b = write("a.jsonl", 2), write("b.jsonl", 2)
     ingest(a, b)
+    stored = {key: store_call(home, key) for key in active(home)}
     a.unlink()
+    listed = json.loads(run("sources", "list", "--json").out)
+    assert {row["source"]: row["state"] for row in listed} == {str(a): "missing", str(b): "listed"}
     code, out, err = run("build", "--tools", "Calendar")
     assert (code, err) == (0, "")
     assert f"There is no source '{a}'" in out
-    assert asked == [["shard-00000", "shard-00001"]]
-    code, out, _ = run("build", "--tools", "Calendar", "--set", f"corpus.sources=[{{path: {b}}}]")
-    assert code == 0
+    out = run("build", "--tools", "Calendar", "--set", f"corpus.sources=[{{path: {b}}}]").out
     assert f"sources remove {a}" in out
-    assert asked[1] == ["shard-00000", "shard-00001"]
+    assert asked == [["shard-00000", "shard-00001"]] * 2
+
+    out = ingest(write("c.jsonl", 2))
+    assert f"There is no source '{a}'" in out
+    assert "Its 1 shards stay." in out
+    assert set(stored) < set(active(home)) == registered(home)
+    assert {key: call_file(home, key).read_bytes() for key in stored} == stored
+
+    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
+        path.unlink()
+    refused = run("build", "--tools", "Calendar")
+    assert refused.is_one_paragraph_naming(
+        f"There are no texts of shard-00000 of the source '{a}'", "toolformer sources remove"
+    )
+    assert asked[2] == ["shard-00001", "shard-00002"]
 
 
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
@@ -317,20 +315,3 @@ def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_
         assert "missing" in run("sources", "list").out
     (entry,) = Manifest.load(home.sources).active_shards
     assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)
-
-
-def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
-    run, ingest, home: Home, write, monkeypatch
-):
-    asked = without_model(monkeypatch)
-    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    ingest(a, b)
-    a.unlink()
-    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
-        path.unlink()
-    code, out, err = run("build", "--tools", "Calendar")
-    assert code == 1
-    assert f"There is no source '{a}'" in out
-    assert f"There are no texts of shard-00000 of the source '{a}'" in err
-    assert "toolformer sources remove" in err
-    assert asked == [["shard-00001"]]
