@@ -19,7 +19,7 @@ from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import ModelHolder
-from tests.corpora import cut_corpus
+from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
 from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
@@ -50,10 +50,8 @@ def put_index(folder: Path) -> None:
 
 
 def put_texts(home: Home, folder: Path, words: str) -> None:
-    file = folder / "texts.jsonl"
-    file.write_text("".join(json.dumps({"text": f"{word} day."}) + "\n" for word in words.split()))
-    source = Source(path=str(file), shard_size=1)
-    cut_corpus(home, [source])
+    file = write_texts(folder / "texts.jsonl", [f"{word} day." for word in words.split()])
+    cut_corpus(home, [Source(path=str(file), shard_size=1)])
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What is taken out of the inbox, and when."""
 
-import json
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +9,7 @@ from dagster_project.definitions import definitions
 from dagster_project.home import Home
 from dagster_project.sensors import entries_of, inbox
 from dagster_project.settings.settings_file import listed_sources
+from tests.corpora import write_texts
 from toolformer.sources.manifest import Manifest
 
 
@@ -20,11 +20,7 @@ def home(home: Home) -> Home:
 
 
 def put(home: Home, name: str, texts: int = 1) -> Path:
-    file = home.inbox / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"text": f"Text {number} of {name}."}) for number in range(texts)]
-    file.write_text("\n".join(lines) + "\n")
-    return file
+    return write_texts(home.inbox / name, [f"Text {n} of {name}." for n in range(texts)])
 
 
 class Looks:

@@ -1,6 +1,5 @@
 """Files of a home by way of an object store: two machines, each with a copy of its own."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -17,6 +16,7 @@ from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import changing_corpus, seed, share_settings
 from dagster_project.wiring.warehouse import open_warehouse
+from tests.corpora import write_texts
 from tests.s3 import Store, running_store
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
@@ -92,8 +92,7 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
 
     `between` is done once the shards are registered here and nothing is published yet.
     """
-    file = home.root / "texts.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    file = write_texts(home.root / "texts.jsonl", texts)
     warehouse = open_warehouse(home)
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:

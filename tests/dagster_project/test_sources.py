@@ -17,6 +17,7 @@ from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.settings_file import listed_sources, write_settings_file
+from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.sources.errors import ShardNotFoundError
@@ -30,13 +31,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def write(tmp_path: Path):
-    def write_texts(name: str, count: int) -> Path:
-        file = tmp_path / name
-        lines = [json.dumps({"text": f"Text {n} of {name}."}) for n in range(count)]
-        file.write_text("\n".join(lines) + "\n")
-        return file
+    def write_file(name: str, count: int) -> Path:
+        return write_texts(tmp_path / name, [f"Text {n} of {name}." for n in range(count)])
 
-    return write_texts
+    return write_file
 
 
 @pytest.fixture
