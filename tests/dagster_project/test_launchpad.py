@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import BaseModel
 
-from assets.stage import setting_paths
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.resources import launchpad
@@ -14,7 +14,6 @@ from dagster_project.resources.launchpad import settings_of_launchpad
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.section import Section
 from dagster_project.settings.sections import Settings
-from dagster_project.settings.tool_sections import ToolsSettings
 
 FILE = """\
 preset: small
@@ -32,10 +31,24 @@ def home(home: Home) -> Home:
     return home
 
 
+def fields() -> dict[str, dg.Field]:
+    """All settings that are offered, by their full name."""
+    top = settings_of_launchpad().config_schema.config_type.fields
+    return dict(below(top["overrides"].config_type.fields))
+
+
 def below(of: Mapping[str, dg.Field], start: str = "") -> Iterator[tuple[str, dg.Field]]:
     for name, field in of.items():
-        inner = getattr(field.config_type, "fields", None) or {}
-        yield from below(inner, f"{start}{name}.") if inner else [(f"{start}{name}", field)]
+        yield f"{start}{name}", field
+        yield from below(getattr(field.config_type, "fields", None) or {}, f"{start}{name}.")
+
+
+def names(section: type[BaseModel], start: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{start}{name}"
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from names(kind, f"{start}{name}.")
 
 
 def refusals(**config: Any) -> list[str]:
@@ -56,15 +69,8 @@ def refusals(**config: Any) -> list[str]:
 
 
 def test_every_setting_is_offered_and_none_has_a_default():
-    top = settings_of_launchpad().config_schema.config_type.fields
-    offered = dict(below(top["overrides"].config_type.fields))
-    of_tools = {
-        f"tools.{tool}.{name}"
-        for tool, section in ToolsSettings.model_fields.items()
-        for name in section.annotation.model_fields
-    }
-    others = {name for name in setting_paths() if not name.startswith("tools.")}
-    assert set(offered) == of_tools | others - {"preset", "rounds"}
+    offered = fields()
+    assert set(offered) == {*names(Settings)} - {"preset", "rounds"}
     assert not any(field.is_required or field.default_provided for field in offered.values())
     assert all(field.description for field in offered.values())
 
