@@ -163,7 +163,8 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     for part in ("SmolLM2-135M", "| Calculator | 2 | 1.0 | `1` |", "apache-2.0", "2 rows"):
         assert part in card
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=tmp_path / "cache")
+    cache = str(tmp_path / "cache")
+    load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=cache)
     assert sorted(load()["document_id"]) == ["d1", "d2"]
     assert sorted(load("kept_calls")["call_id"]) == ["a1", "a4", "b1", "b2"]
 

@@ -43,7 +43,7 @@ def ingest(run):
 
     def ingest_files(*files: object, size: int = 2) -> str:
         code, out, err = run("ingest", *files, "--shard-size", size)
-        assert (code, err) == (0, "")
+        assert code == 0, err
         return out
 
     return ingest_files

@@ -248,7 +248,9 @@ def session(tmp_path: Path) -> Iterator[tuple[httpx.Client, Path, subprocess.Pop
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+        with httpx.Client(
+            base_url=address, trust_env=False, timeout=60, follow_redirects=True
+        ) as client:
             assert happens(lambda: started.poll() is not None or is_there(client), seconds=240), (
                 log.read_text()
             )
