@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,14 @@ def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home"
     if not home.dagster.exists():
         shutil.copytree(first, home.dagster, ignore=shutil.ignore_patterns("dagster.yaml"))
     prepare(home)
+
+
+def happens(what: Callable[[], object], *, seconds: float = 5) -> bool:
+    """Whether something becomes true in time."""
+    until = time.monotonic() + seconds
+    while not what() and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(what())
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
-"""A corpus that is cut without Dagster, its texts in the warehouse."""
+"""Texts in a file, and a corpus that is cut without Dagster, its texts in the warehouse."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from assets.documents import store_texts, stored_texts
 from dagster_project.home import Home
@@ -9,6 +11,13 @@ from toolformer.sources.ingestion import ManifestUpdate, update_manifest
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.source import Source
 from warehouse.warehouse import Warehouse
+
+
+def write_texts(file: Path, texts: Iterable[str]) -> Path:
+    """A source with a record for each text."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return file
 
 
 def cut_corpus(home: Home, sources: Sequence[Source], *, held_out_every: int = 0) -> ManifestUpdate:

@@ -5,17 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 import pytest
 
+from assets.pipeline import PIPELINE
 from dagster_project.definitions import definitions
 from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
-STAGES = [
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-]
+STAGES = list(PIPELINE.names)
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]
 
 
@@ -81,19 +76,16 @@ def test_only_two_sensors_are_there_and_both_are_off():
 
 
 def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home):
-    home.add("shard-00000", "shard-00001")
+    home.add("shard-00000", "shard-00001", "shard-00002")
+    # It was built before the sensor was switched on.
+    home.made(STAGES, "shard-00002")
     assert home.look() == all_of(STAGES, "shard-00000", "shard-00001")
+    # Also where its calls could not be sampled, and no materialisation follows.
     assert home.look() == {}
     home.made(STAGES, "shard-00000", "shard-00001")
     assert home.look() == {}
-    home.add("shard-00002")
-    assert home.look() == all_of(STAGES, "shard-00002")
-
-
-def test_a_shard_that_is_built_is_not_asked_for_when_the_sensor_is_switched_on(home: Home):
-    home.add("shard-00000", "shard-00001")
-    home.made(STAGES, "shard-00000")
-    assert home.look() == all_of(STAGES, "shard-00001")
+    home.add("shard-00003")
+    assert home.look() == all_of(STAGES, "shard-00003")
 
 
 def test_nothing_runs_before_the_texts_are_stored():
@@ -114,15 +106,14 @@ def built(home: Home) -> Home:
     return home
 
 
-def test_a_stage_that_was_made_again_makes_those_behind_it_stale(built: Home):
-    built.made(["executed_calls"], "shard-00001")
-    assert built.look() == all_of(STAGES[2:], "shard-00001")
-    assert built.look() == {}
-
-
-def test_texts_that_were_stored_again_make_all_stages_of_their_shard_stale(built: Home):
-    built.made(["documents"], "shard-00001")
-    assert built.look() == all_of(STAGES, "shard-00001")
+@pytest.mark.parametrize(
+    ("made_again", "stale"), [("executed_calls", STAGES[2:]), ("documents", STAGES)]
+)
+def test_what_was_made_again_makes_the_stages_behind_it_stale(
+    built: Home, made_again: str, stale: list[str]
+):
+    built.made([made_again], "shard-00001")
+    assert built.look() == all_of(stale, "shard-00001")
     assert built.look() == {}
 
 
@@ -131,11 +122,3 @@ def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
     assert built.look() == {}
     built.made(["wikipedia_index"], version="2")
     assert built.look() == all_of(STAGES[1:], "shard-00000", "shard-00001")
-
-
-def test_a_shard_that_failed_is_not_asked_for_again_and_again(home: Home):
-    home.add("shard-00000")
-    assert home.look()
-    # Its calls could not be sampled: no materialisation follows.
-    assert home.look() == {}
-    assert home.look() == {}

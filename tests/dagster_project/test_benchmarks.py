@@ -30,11 +30,6 @@ def asked(name: str, settings: Settings) -> list[str]:
     return [item.prompt for item in items]
 
 
-def test_a_public_benchmark_is_read_from_the_file_that_the_settings_name(svamp: Path):
-    settings = settings_with(files={"svamp": str(svamp)})
-    assert asked("svamp", settings)[0] == "What is 0 plus 1? The answer is"
-
-
 def test_a_question_file_of_ones_own_is_a_benchmark_of_five_lines(svamp: Path):
     described = {
         "path": str(svamp),

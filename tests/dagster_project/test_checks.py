@@ -1,27 +1,26 @@
-"""The asset checks over a warehouse with two rounds of annotation."""
+"""What is told of kept calls beside chance: by the asset checks, and by the examples shown."""
 
 from collections.abc import Sequence
 
 import dagster as dg
+import pytest
 
 from dagster_project.checks import (
     kept_calls_are_above_chance,
     share_of_kept_calls_is_plausible,
 )
+from dagster_project.commands.reporting import show_examples
+from dagster_project.report.verdicts import Verdict
 from dagster_project.resources.warehouse import WarehouseResource
-from tests.warehouse.rows import SAMPLED, SHARD, frame
+from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
+from toolformer.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
 
 
 def put(
-    warehouse: Warehouse,
-    number: int,
-    *,
-    kept: int,
-    dropped: int,
-    by_chance: Sequence[bool] = (),
+    warehouse: Warehouse, number: int, kept: int, dropped: int, by_chance: Sequence[bool] = ()
 ) -> None:
     rows = [
         {"call_id": f"{number}-{index}", "round": number}
@@ -41,21 +40,15 @@ def outcome(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
     return result
 
 
-def shares(result: dg.AssetCheckResult) -> dict[str, object]:
-    found = {name: each.value for name, each in (result.metadata or {}).items()}
-    return {name: value for name, value in found.items() if name != "expected"}
-
-
 def test_a_round_that_keeps_most_calls_is_seen_beside_one_that_does_not(warehouse: Warehouse):
     assert outcome(share_of_kept_calls_is_plausible).passed
     put(warehouse, 1, kept=1, dropped=9)
-    result = outcome(share_of_kept_calls_is_plausible)
-    assert result.passed
-    assert shares(result) == {"share of kept calls": 0.1}
+    assert outcome(share_of_kept_calls_is_plausible).passed
     put(warehouse, 2, kept=3, dropped=1)
     result = outcome(share_of_kept_calls_is_plausible)
     assert not result.passed
-    assert shares(result) == {"share of kept calls": 0.1, "share of kept calls, round 2": 0.75}
+    assert result.metadata["share of kept calls"].value == 0.1
+    assert result.metadata["share of kept calls, round 2"].value == 0.75
 
 
 def test_calls_that_are_kept_by_chance_warn(warehouse: Warehouse):
@@ -67,3 +60,23 @@ def test_calls_that_are_kept_by_chance_warn(warehouse: Warehouse):
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.WARN
     assert "not told apart from chance" in str(found.metadata["Calculator"].value)
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (KeptAgainstChance(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
+        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none of 25 kept calls is shown, since they"),
+        (KeptAgainstChance(25, 144, 0, 0, 0, 0), "chance was not measured"),
+        (KeptAgainstChance(0, 144, 0, 30, 0, 0), "Calculator: no call was kept"),
+    ],
+)
+def test_a_tool_has_examples_only_where_it_is_above_chance(
+    warehouse: Warehouse, capsys: pytest.CaptureFixture[str], found: KeptAgainstChance, line: str
+):
+    # One kept call of the Calculator, in round 1.
+    fill(warehouse)
+    show_examples(warehouse, [Verdict("Calculator", 1, 0.5, found)], per_tool=3)
+    out = capsys.readouterr().out
+    assert line in out
+    assert ("⟦" in out) == ("⟦" in line)

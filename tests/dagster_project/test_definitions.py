@@ -14,7 +14,6 @@ import yaml
 
 from assets.pipeline import PIPELINE
 from dagster_project.definitions import definitions
-from dagster_project.report import ADDRESS
 from tests.conftest import REPOSITORY
 
 # Update after an intended change of the graph:
@@ -67,12 +66,7 @@ def test_the_graph_is_the_stored_one():
     assert graph() == json.loads(GRAPH_FILE.read_text()), f"set {UPDATE}=1 to store a new graph"
 
 
-def test_links_in_descriptions_open_the_report():
-    for name in ("report", "filtered_calls"):
-        assert f"]({ADDRESS})" in (specs()[name].description or "")
-
-
-def test_the_three_jobs_have_their_assets():
+def test_the_jobs_have_their_assets():
     for name, assets in JOBS.items():
         job = definitions().resolve_job_def(name)
         nodes = job.asset_layer.executable_asset_keys
@@ -81,20 +75,15 @@ def test_the_three_jobs_have_their_assets():
     assert set().union(*JOBS.values()) == set(specs()) - {"documents"}
 
 
-def test_loading_the_code_location_imports_nothing_heavy():
-    code = (
-        "import sys, dagster_project.definitions; "
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_command_line_imports_nothing_heavy_for_its_help():
-    code = (
-        "import sys, dagster_project.cli; "
-        f"print([name for name in ('dagster', 'polars', *{HEAVY!r}) if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("dagster_project.definitions", HEAVY),
+        ("dagster_project.cli", ("dagster", "polars", *HEAVY)),
+    ],
+)
+def test_code_location_and_command_line_import_nothing_heavy(module: str, heavy: tuple[str, ...]):
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -123,7 +112,3 @@ def _uses(resource: str) -> dg.AssetsDefinition:
     def anything() -> None: ...
 
     return anything
-
-
-def test_runs_take_one_process():
-    assert definitions().executor is dg.in_process_executor

@@ -1,6 +1,7 @@
 """Which device a run takes, and what it does while all are taken."""
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,24 @@ def holders():
         holder.release()
 
 
+@pytest.fixture
+def two_gpus(monkeypatch) -> None:
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(language_model, "resolve_device", lambda device: "cuda")
+
+
+def waits_until(action, free) -> object:
+    """What an action returns that goes on only after another."""
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(action()))
+    waiting.start()
+    waiting.join(timeout=0.5)
+    assert waiting.is_alive()
+    free()
+    waiting.join(timeout=10)
+    return got[0]
+
+
 def test_all_gpus_are_there_to_choose_from_unless_one_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -37,8 +56,7 @@ def test_all_gpus_are_there_to_choose_from_unless_one_is_named(monkeypatch):
     assert devices_of("auto") == ["cuda"]
 
 
-def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch):
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+def test_threads_of_one_run_hold_one_device_together(home, holders, two_gpus):
     got, meeting = [], threading.Barrier(4, timeout=10)
 
     def hold():
@@ -53,39 +71,23 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch)
     assert got == ["cuda:0"] * 4
 
 
-def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, two_gpus):
     first, second, third = holders
     settings = Settings()
     assert first.hold_device(settings, home) == "cuda:0"
     assert second.hold_device(settings, home) == "cuda:1"
     # Asked again, a run keeps what it has.
     assert first.hold_device(settings, home) == "cuda:0"
-    got = []
-    waiting = threading.Thread(target=lambda: got.append(third.hold_device(settings, home)))
-    waiting.start()
-    waiting.join(timeout=0.5)
-    assert waiting.is_alive()
-    second.release()
-    waiting.join(timeout=10)
-    assert got == ["cuda:1"]
+    assert waits_until(lambda: third.hold_device(settings, home), second.release) == "cuda:1"
 
 
-def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, monkeypatch):
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
-    monkeypatch.setattr(language_model, "resolve_device", lambda device: "cuda")
+def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, two_gpus):
     first, second, _ = holders
     assert first.hold_device(Settings(), home) == "cuda:0"
     assert second.hold_device(Settings(), home) == "cuda:1"
-    got = []
     # What it holds itself is given back: else two such runs would wait for each other.
-    waiting = threading.Thread(target=lambda: got.append(second.hold_devices(2, Settings(), home)))
-    waiting.start()
-    waiting.join(timeout=0.5)
-    assert waiting.is_alive()
-    first.release()
-    waiting.join(timeout=10)
-    assert got == ["cuda:0"]
+    hold_both = partial(second.hold_devices, 2, Settings(), home)
+    assert waits_until(hold_both, first.release) == "cuda:0"
     for device in ("cuda:0", "cuda:1"):
         with pytest.raises(Timeout):
             home.device_lock(device).acquire(timeout=0)
@@ -115,10 +117,7 @@ def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> s
     return device() if callable(device) else device
 
 
-def test_the_models_of_tools_go_to_the_device_that_the_run_holds(
-    home, holders, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+def test_the_models_of_tools_go_to_the_device_that_the_run_holds(home, holders, two_gpus, tmp_path):
     other, ours, _ = holders
     options = {"model_directory": str(tmp_path)}
     settings = Settings.model_validate(

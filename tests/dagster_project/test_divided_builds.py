@@ -1,6 +1,7 @@
 """How a build is divided into runs, and what follows on one that failed; nothing is run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -22,74 +23,55 @@ KEYS = [f"shard-{number:05d}" for number in range(6)]
 STAGES = PIPELINE.names
 
 
-class Runs:
-    """Has no run done; the first one over a shard that is bad fails in a stage."""
-
-    def __init__(self, *, bad: str = "", stage: str = ""):
-        self.bad, self.stage = bad, stage
-        self.started: list[PlannedRun] = []
-
-    def run_all(
-        self, *_given: object, planned: Sequence[PlannedRun], on_ray: bool
-    ) -> list[RunFailedError]:
-        assert on_ray
-        self.started += planned
-        return [
-            RunFailedError(
-                f"{self.bad} is bad",
-                [shard for shard in run.partitions if shard != self.bad],
-                [self.stage],
-            )
-            for run in planned
-            if self.bad in run.partitions
-        ]
+@pytest.fixture
+def started() -> list[PlannedRun]:
+    return []
 
 
-def build(
-    runs: Runs,
-    home: Home,
-    monkeypatch: pytest.MonkeyPatch,
-    todo: list[str],
-) -> None:
-    def run_all(*given: object, on_ray: bool) -> list[RunFailedError]:
-        *_, planned = given
-        assert isinstance(planned, list)
-        return runs.run_all(planned=planned, on_ray=on_ray)
+@pytest.fixture
+def build(started: list[PlannedRun], home: Home, monkeypatch: pytest.MonkeyPatch):
+    """Builds shards; no run is done, and the first over a bad shard fails in a stage."""
 
-    monkeypatch.setattr(building, "run_all", run_all)
-    settings = validated({}, origin="test")
-    plan = [PlannedPartition(shard, table, "all", "missing") for shard in todo for table in STAGES]
-    with dagster_instance(home) as instance:
-        building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
+    def build_shards(todo: list[str], *, bad: str = "", stage: str = "", stages=STAGES) -> None:
+        def run_all(*given: Any, on_ray: bool) -> list[RunFailedError]:
+            assert on_ray
+            started.extend(given[-1])
+            return [
+                RunFailedError(
+                    f"{bad} is bad", [key for key in run.partitions if key != bad], [stage]
+                )
+                for run in given[-1]
+                if bad in run.partitions
+            ]
+
+        monkeypatch.setattr(building, "run_all", run_all)
+        plan = [PlannedPartition(key, table, "all", "missing") for key in todo for table in stages]
+        settings = validated({}, origin="test")
+        with dagster_instance(home) as instance:
+            building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
+
+    return build_shards
 
 
-def test_shards_with_the_same_stages_are_planned_together(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+def test_shards_with_the_same_stages_go_on_together_behind_the_one_in_which_one_failed(
+    build, started: list[PlannedRun]
 ):
-    runs = Runs()
-    build(runs, home, monkeypatch, KEYS)
-    assert runs.started == [PlannedRun("build_dataset", tuple(STAGES), tuple(KEYS))]
-
-
-def test_the_others_go_on_behind_the_stage_in_which_one_failed(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
-    runs = Runs(bad=KEYS[1], stage="executed_calls")
     with pytest.raises(RunFailedError, match="shard-00001 is bad"):
-        build(runs, home, monkeypatch, KEYS)
+        build(KEYS, bad=KEYS[1], stage="executed_calls")
     behind = ("scored_calls", "filtered_calls", "augmented_texts")
-    assert runs.started[1:] == [PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:]))]
+    assert started == [
+        PlannedRun("build_dataset", tuple(STAGES), tuple(KEYS)),
+        PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:])),
+    ]
 
 
 def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    build, started: list[PlannedRun], home: Home
 ):
-    runs = Runs()
-    monkeypatch.setattr(f"{__name__}.STAGES", ("augmented_texts",))
     (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
     (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
-    build(runs, home, monkeypatch, KEYS[:2])
-    assert runs.started == [
+    build(KEYS[:2], stages=("augmented_texts",))
+    assert started == [
         PlannedRun("build_dataset", ("scored_calls", "augmented_texts"), (KEYS[0],)),
         PlannedRun("build_dataset", ("augmented_texts",), (KEYS[1],)),
     ]

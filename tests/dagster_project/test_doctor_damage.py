@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import struct
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import ModelHolder
-from tests.corpora import cut_corpus
+from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
 from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
@@ -28,7 +27,6 @@ from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
-from warehouse.warehouse import Warehouse
 
 EMBEDDED, FINETUNED = "models/smollm2-135m-instruct", "models/toolformer-round-2"
 FOLDERS = ("indexes/wikipedia", "indexes/passages", EMBEDDED, FINETUNED)
@@ -52,10 +50,8 @@ def put_index(folder: Path) -> None:
 
 
 def put_texts(home: Home, folder: Path, words: str) -> None:
-    file = folder / "texts.jsonl"
-    file.write_text("".join(json.dumps({"text": f"{word} day."}) + "\n" for word in words.split()))
-    source = Source(path=str(file), shard_size=1)
-    cut_corpus(home, [source])
+    file = write_texts(folder / "texts.jsonl", [f"{word} day." for word in words.split()])
+    cut_corpus(home, [Source(path=str(file), shard_size=1)])
 
 
 @pytest.fixture(scope="module")
@@ -102,36 +98,27 @@ def settings_of(model: Path) -> Settings:
     return validated(given, origin="test")
 
 
-def files_with_digests() -> Iterator[str]:
-    for folder in FOLDERS:
-        is_model = folder.startswith("models")
-        yield from (
-            f"{folder}/{name}"
-            for name in (
-                ("config.json", "tokenizer.json", "toolformer.json", "model.safetensors")
-                if is_model
-                else ("index.json", "vectors.faiss", "passages.jsonl", "encoder/terms.txt")
-            )
-        )
-
-
 def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
     before = tree(home.root)
     assert damaged(home) == damaged(home, is_full=False) == []
-    for folder in (
-        "the Wikipedia index",
-        "the passage index",
-        *(home.root / each for each in FOLDERS[2:]),
-    ):
-        name = f"files of {folder if isinstance(folder, str) else f'the model {folder}'}"
+    models = [f"the model {home.root / each}" for each in FOLDERS[2:]]
+    for folder in ("the Wikipedia index", "the passage index", *models):
+        name = f"files of {folder}"
         assert finding(home, name, is_full=True) == Finding(name, "ok", "as they were written")
     assert tree(home.root) == before
 
 
-@pytest.mark.parametrize("name", [*files_with_digests()])
-@pytest.mark.parametrize("seed", range(2))
-def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
-    flip(home.root / name, seed)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{FOLDERS[0]}/{name}" for name in ("index.json", "vectors.faiss")),
+        *(f"{FOLDERS[1]}/{name}" for name in ("passages.jsonl", "encoder/terms.txt")),
+        *(f"{EMBEDDED}/{name}" for name in ("config.json", "model.safetensors")),
+        *(f"{FINETUNED}/{name}" for name in ("tokenizer.json", "toolformer.json")),
+    ],
+)
+def test_a_flipped_bit_is_found_and_only_named(home, name):
+    flip(home.root / name, 0)
     before = tree(home.root)
     (found,) = damaged(home)
     assert found.files == (str(home.root / name),)
@@ -141,14 +128,14 @@ def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
     assert tree(home.root) == before
 
 
-def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home):
-    directory = home.root / FINETUNED
-    (directory / DIGESTS_FILE).write_text(
-        (directory / DIGESTS_FILE).read_text().replace("model.safe", "model.saff")
-    )
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"files": 1, "digest": 2}', None])
+def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home, content):
+    digests = home.root / FINETUNED / DIGESTS_FILE
+    renamed = digests.read_bytes().replace(b"model.safe", b"model.saff")
+    digests.write_bytes(renamed if content is None else content)
     (found,) = damaged(home)
-    assert found.files == (str(directory / DIGESTS_FILE),)
-    assert found.remedy.startswith(f"Remove {directory / DIGESTS_FILE}:")
+    assert found.files == (str(digests),)
+    assert found.remedy.startswith(f"Remove {digests}:")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -178,10 +165,6 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, tabl
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert finding(home, "manifest").status == "ok"
-    texts = Warehouse(home.warehouse, home.database).read_partition(
-        "documents", "shard-00000", "all"
-    )
-    assert texts["text"].to_list() == ["One day."]
     assert damaged(home) == []
 
 
@@ -193,25 +176,15 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
 
     monkeypatch.setattr("toolformer.files.kept_digests.hex_digest_of_file", refuse)
     found = damaged(home)
-    assert len(found) == len(FOLDERS)
     for each, place in zip(found, FOLDERS, strict=True):
         assert Path(each.files[0]).is_relative_to(home.root / place)
     assert all("Permission denied" in each.detail for each in found)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"files": 1, "digest": 2}', b"{"])
-def test_digests_that_cannot_be_understood_are_a_finding(home, content):
-    (home.passage_index / DIGESTS_FILE).write_bytes(content)
-    (found,) = damaged(home, is_full=False)
-    assert found.files == (str(home.passage_index / DIGESTS_FILE),)
-
-
 def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
     model = put_model(tmp_path / "gptj")
     home.settings_file.write_text(f"language_model:\n  path: {model}\n")
-    before = tree(model)
     assert damaged(home) == []
-    assert tree(model) == before
     keep_digests(model)
     flip(model / "model.safetensors", 1)
     before = tree(model)
@@ -226,9 +199,8 @@ def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
 # Loading
 
 
-@pytest.mark.parametrize("directory", [EMBEDDED, FINETUNED])
-def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
-    path = home.root / directory
+def test_a_flipped_bit_is_found_before_a_model_is_loaded(home):
+    path = home.root / FINETUNED
     identity = model_identity(path)
     weights = path / "model.safetensors"
     content = bytearray(weights.read_bytes())

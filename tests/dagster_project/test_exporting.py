@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
@@ -32,8 +32,9 @@ ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]} und 3\nEnde'
 FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
 
 
-def call(call_id: str, offset: int, **changes: object) -> dict:
-    return CALL | {"call_id": call_id, "character_offset": offset, "position": offset} | changes
+def call(row: dict) -> dict:
+    """A row of the other tables as it stands in `augmented_texts`."""
+    return CALL | {name: row[name] for name in CALL if name in row}
 
 
 def store(warehouse: Warehouse, table: str, shard: str, name: str, *changes: dict) -> None:
@@ -85,13 +86,9 @@ def built(warehouse: Warehouse) -> Warehouse:
         at("d2", 3, call_id="b2", **monday),
     ]
     store_calls(warehouse, "Calendar", days)
-    of_first = [call("a1", 27, arguments="2 * 6", result="12")]
-    of_second = [
-        call("b2", 3, tool="Calendar", **monday),
-        call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
-    ]
+    of_second = [call(days[1] | {"tool": "Calendar"}), call(sums[3])]
     merged = [
-        {**texts[0], "context": "How many\nsacks?", "calls": of_first},
+        {**texts[0], "context": "How many\nsacks?", "calls": [call(sums[0])]},
         {**second, "calls": of_second},
     ]
     store(warehouse, "augmented_texts", SHARD, "all", *merged)
@@ -113,7 +110,7 @@ def inline(warehouse: Warehouse) -> list[str]:
     ]
 
 
-def test_texts_have_their_calls_in_line(built: Warehouse, run, tmp_path: Path):
+def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, tmp_path: Path):
     file = tmp_path / "new folder" / "texts.jsonl"
     outcome = run("export", "text", "--output", file)
     assert (outcome.code, outcome.out) == (0, f"Round 1: 2 texts, in {file}.\n")
@@ -124,29 +121,15 @@ def test_texts_have_their_calls_in_line(built: Warehouse, run, tmp_path: Path):
     assert "🗼" in odd
     assert "so [Calculator(2 * 6) -> 12] 12" in plain
 
-
-def test_chats_say_the_texts_and_make_the_calls(built: Warehouse, run, tmp_path: Path):
-    file = tmp_path / "chats.jsonl"
-    assert run("export", "sft", "--output", file).code == 0
-    plain, odd = lines_of(file)
-    assert plain["messages"][0]["content"] == "How many\nsacks?"
-    assert [message["role"] for message in odd["messages"]] == [
-        *("user", "assistant", "tool", "assistant", "tool", "assistant"),
-    ]
-    for record, text in ((plain, PLAIN), (odd, ODD)):
+    chats = tmp_path / "chats.jsonl"
+    assert run("export", "sft", "--output", chats).code == 0
+    for record, text in zip(lines_of(chats), (PLAIN, ODD), strict=True):
         said = [each["content"] for each in record["messages"] if each["role"] == "assistant"]
         assert "".join(said) == text
-    made = [
-        made["function"] for message in odd["messages"] for made in message.get("tool_calls", ())
-    ]
-    assert made == [
-        {"name": "Calendar", "arguments": {}},
-        {"name": "Calculator", "arguments": {"input": "1 + 2 „é“"}},
-    ]
-    calculator, calendar = (tool["function"] for tool in odd["tools"])
-    assert calculator["description"] == "Works out an expression of numbers, + - * / and brackets."
-    assert calculator["parameters"]["required"] == ["input"]
-    assert calendar["parameters"]["properties"] == {}
+        calculator, calendar = (tool["function"] for tool in record["tools"])
+        assert calculator["description"].startswith("Works out an expression")
+        assert calculator["parameters"]["required"] == ["input"]
+        assert calendar["parameters"]["properties"] == {}
 
 
 def test_pairs_are_of_one_position_and_tool(built: Warehouse, run, tmp_path: Path):
@@ -179,58 +162,36 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     card = (folder / "README.md").read_text(encoding="utf-8")
     for part in ("SmolLM2-135M", "| Calculator | 2 | 1.0 | `1` |", "apache-2.0", "2 rows"):
         assert part in card
-
-
-def test_a_dataset_is_loaded_by_its_card(built: Warehouse, run, tmp_path: Path):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
-    folder, cache = str(tmp_path / "dataset"), str(tmp_path / "cache")
-    assert run("export", "dataset", "--output", folder).code == 0
-    texts = datasets.load_dataset(folder, split="train", cache_dir=cache)
-    assert sorted(texts["document_id"]) == ["d1", "d2"]
-    kept = datasets.load_dataset(folder, "kept_calls", split="train", cache_dir=cache)
-    assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
-
-
-def test_a_database_needs_no_other_file(built: Warehouse, run, tmp_path: Path):
-    file = tmp_path / "calls.duckdb"
-    outcome = run("export", "duckdb", "--output", file)
-    assert "All rounds: 16 tables" in outcome.out
-    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["calls.duckdb"]
-    wanted = built.view("call_funnel").rows()
-    texts = built.query("select text from documents order by document_id").rows()
-    (built.folder).rename(built.folder.with_name("away"))
-    with duckdb.connect(str(file), read_only=True) as connection:
-        assert connection.sql("from call_funnel").fetchall() == wanted
-        assert connection.sql("select text from documents order by document_id").fetchall() == texts
+    cache = str(tmp_path / "cache")
+    load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=cache)
+    assert sorted(load()["document_id"]) == ["d1", "d2"]
+    assert sorted(load("kept_calls")["call_id"]) == ["a1", "a4", "b1", "b2"]
 
 
 def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run, tmp_path: Path):
     round_2 = {"document_id": "d2", "call_id": "r1", "round": 2, "character_offset": 3}
     store_calls(built, "Calculator", [round_2 | {"position": 3}], "round-2.Calculator")
-    of_text = {"document_id": "d2", "text": ODD, "round": 2, "calls": [call("r1", 3)]}
+    calls = [CALL | {"call_id": "r1", "character_offset": 3, "position": 3}]
+    of_text = {"document_id": "d2", "text": ODD, "round": 2, "calls": calls}
     store(built, "augmented_texts", SHARD, "round-2.all", of_text)
     for options, number, texts in (((), 2, 1), (("--round", 1), 1, 2)):
         file = tmp_path / f"{number}.jsonl"
-        assert (
-            f"Round {number}: {texts} texts"
-            in run("export", "text", "--output", file, *options).out
-        )
+        told = run("export", "text", "--output", file, *options).out
+        assert f"Round {number}: {texts} texts" in told
         assert {record["round"] for record in lines_of(file)} == {number}
     # Round 2 has one sample for each position.
     outcome = run("export", "preference", "--output", tmp_path / "pairs")
-    assert outcome.code == 1
-    assert "no position has both a kept and a dropped call" in outcome.err
+    assert outcome.is_one_paragraph_naming("no position has both a kept and a dropped call")
     assert not (tmp_path / "pairs").exists()
     outcome = run("export", "text", "--output", tmp_path / "3", "--round", 3)
-    assert "Nothing was annotated in round 3. Expected one of 1, 2." in outcome.err
+    assert outcome.is_one_paragraph_naming("round 3. Expected one of 1, 2.")
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_empty_home_is_told(run, tmp_path: Path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")
-    assert outcome.code == 1
-    assert outcome.err.startswith("Error: There are no ")
-    assert "`toolformer build`" in outcome.err
+    assert outcome.is_one_paragraph_naming("There are no ", "`toolformer build`")
     assert not (tmp_path / "export").exists()
 
 
@@ -239,8 +200,7 @@ def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_pat
     target = tmp_path / "export"
     assert run("export", form, "--output", target).code == 0
     outcome = run("export", form, "--output", target)
-    assert outcome.code == 1
-    assert "is there already" in outcome.err
+    assert outcome.is_one_paragraph_naming("is there already")
     assert run("export", form, "--output", target, "--force").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
 
@@ -251,18 +211,16 @@ def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Pa
     (folder / "chapter.tex").write_text("years of work")
     for form, said in (("dataset", "'chapter.tex'"), ("text", "is a folder")):
         outcome = run("export", form, "--output", folder, "--force")
-        assert outcome.code == 1
-        assert said in outcome.err
+        assert outcome.is_one_paragraph_naming(said)
     outcome = run("export", "dataset", "--output", folder / "chapter.tex", "--force")
-    assert "is a file" in outcome.err
+    assert outcome.is_one_paragraph_naming("is a file")
     assert (folder / "chapter.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("place", ["", "warehouse.duckdb", "models/mine"])
+@pytest.mark.parametrize("place", ["", "models/mine"])
 def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
     outcome = run("export", "duckdb", "--output", home.root / place, "--force")
-    assert outcome.code == 1
-    assert "lies in the home" in outcome.err
+    assert outcome.is_one_paragraph_naming("lies in the home")
 
 
 @pytest.mark.parametrize("form", ["dataset", "text"])
@@ -274,8 +232,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", full)
     outcome = run("export", form, "--output", tmp_path / "export")
-    assert outcome.code == 1
-    assert "Check the free space" in outcome.err
+    assert outcome.is_one_paragraph_naming("Check the free space")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
@@ -289,31 +246,12 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: P
     assert not left.exists()
 
 
-def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
-    built: Warehouse, run, home: Home
-):
+def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(built: Warehouse, run):
     outcome = run("export", "delta")
-    assert outcome.code == 0, outcome.err
-    assert f"Delta Lake logs of {len(tables())} tables, {len(tables())} of them changed" in (
-        outcome.out
-    )
-    files = newest_files_of_log(home, "documents")
-    assert files == [str(info.path) for info in built.partitions("documents")]
-    again = run("export", "delta")
-    assert "0 of them changed: 0 files added and 0 removed" in again.out
+    assert f"Delta Lake logs of {len(tables())} tables, {len(tables())} of them" in outcome.out
+    assert "0 of them changed: 0 files added and 0 removed" in run("export", "delta").out
     store(built, "documents", SHARD, "all", {"document_id": "d3", "text": PLAIN})
-    changed = run("export", "delta")
-    assert "1 of them changed: 1 files added and 1 removed" in changed.out
-    assert newest_files_of_log(home, "documents") == [
-        str(info.path) for info in built.partitions("documents")
-    ]
-
-
-def newest_files_of_log(home: Home, table: str) -> list[str]:
-    folder = home.warehouse / table
-    newest = max((folder / "_delta_log").glob("*.json"))
-    added = [json.loads(line).get("add") for line in newest.read_text().splitlines()]
-    return [str(folder / each["path"]) for each in added if each]
+    assert "1 of them changed: 1 files added and 1 removed" in run("export", "delta").out
 
 
 @pytest.mark.parametrize("is_on", [True, False])

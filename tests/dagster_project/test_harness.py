@@ -21,12 +21,9 @@ ROOM = 1 + 20 + 10 + 3
 
 
 def continuation(model, **changes):
-    settings = Settings.model_validate(
-        {
-            "decoding": {"call_top_k": 1, "max_calls": 1, "max_call_tokens": 20},
-            "execution": {"max_result_tokens": 10},
-        }
-    )
+    decoding = {"call_top_k": 1, "max_calls": 1, "max_call_tokens": 20}
+    given = {"decoding": decoding, "execution": {"max_result_tokens": 10}}
+    settings = Settings.model_validate(given)
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
     live = LiveModel(settings, toolbox, Path(), 0.0, lambda: model)
     return Continuation(live, today=datetime.date(2024, 5, 3), **changes)

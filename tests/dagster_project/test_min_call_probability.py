@@ -58,19 +58,9 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"min_call_probability": 2}',
-        min_call_probability_text(CalibratedProbability(float("nan"), None, 10, 8, 8)),
-        min_call_probability_text(CalibratedProbability(None, None, 10, 8, 8)),
-    ],
+    "content", ["{}", min_call_probability_text(CalibratedProbability(None, None, 10, 8, 8))]
 )
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):
     (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(content)
-    with pytest.raises(
-        ToolformerError, match=r"min_call_probability\.json' is damaged: .* Delete it"
-    ):
+    with pytest.raises(ToolformerError, match=r"min_call_probability\.json' is damaged.*Delete it"):
         min_call_probability(tmp_path, settings_with(None))

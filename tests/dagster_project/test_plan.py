@@ -10,15 +10,15 @@ import pytest
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.pipeline import PIPELINE
-from assets.stage import Partition, ShardStage
+from assets.stage import Partition
 from dagster_project.fingerprints import Fingerprint
-from dagster_project.runs.plan import BuildPlan, PlannedPartition
+from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
-from tests.warehouse.rows import remove_partition
+from tests.warehouse.rows import frame, remove_partition
 from toolformer.evaluation.modes import DISABLED, enabled
-from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.base import Tool
 from tools.locker import Locker
 from tools.prompting import load_prompt
@@ -50,58 +50,41 @@ def plan_of(
     warehouse: Warehouse,
     settings: Settings | None = None,
     toolbox: Toolbox | None = None,
-    entries: tuple[ShardEntry, ...] = (ENTRY,),
     **changes,
 ) -> list[PlannedPartition]:
     given = {"annotator": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
-    return plan.of(entries)
+    return plan.of([ENTRY])
 
 
-def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: ShardEntry = ENTRY):
+def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox) -> None:
     """What a build stores, without rows but for one document."""
-    text = {
-        "document_id": entry.key,
-        "shard": entry.key,
-        "text": "one and one are two",
-        "source": "x",
-        "source_offset": 0,
-    }
-
-    texts = texts_fingerprint(entry)
-    frame = pl.DataFrame([text], schema=table_schema(DOCUMENTS).polars_schema)
-    warehouse.replace_partition(DOCUMENTS, entry.key, ALL, frame, metadata=texts.metadata())
+    texts = texts_fingerprint(ENTRY)
+    rows = frame(DOCUMENTS, {"shard": ENTRY.key, "text": "one and one are two"})
+    warehouse.replace_partition(DOCUMENTS, ENTRY.key, ALL, rows, metadata=texts.metadata())
     made = {(DOCUMENTS, ALL): texts.digest}
     for stage in PIPELINE:
-        frame = pl.DataFrame(schema=table_schema(stage.name).polars_schema)
-        for partition in stage.partitions(settings, entry, toolbox, "model-1"):
+        rows = pl.DataFrame(schema=table_schema(stage.name).polars_schema)
+        for partition in stage.partitions(settings, ENTRY, toolbox, "model-1"):
             name, fingerprint = partition.tool_name, PIPELINE.fingerprint(stage, partition, made)
             made[stage.name, name] = fingerprint.digest
             partition_name = stage.output_name(name, settings.sampling.round)
             warehouse.replace_partition(
-                stage.name, entry.key, partition_name, frame, metadata=fingerprint.metadata()
+                stage.name, ENTRY.key, partition_name, rows, metadata=fingerprint.metadata()
             )
 
 
-def fingerprint_of(
-    stage: ShardStage,
-    settings: Settings,
-    tool: Tool,
-    *,
-    source: str = "texts.jsonl",
+def sampled(
+    changes: dict, tool: Tool, *, source: str = "texts.jsonl", stage: str = "candidate_calls"
 ) -> Fingerprint:
     """Of an output of a tool whose inputs stay as they are."""
     entry = dataclasses.replace(ENTRY, source=source)
     toolbox = Toolbox({tool.name: tool}, {tool.name: None}, {})
-    partition = Partition(settings, entry, toolbox, "model-1", tool.name)
+    partition = Partition(settings_with(changes), entry, toolbox, "model-1", tool.name)
     inputs = {(table, name): "x" for table in (DOCUMENTS, *STAGES) for name in (tool.name, "all")}
-    return PIPELINE.fingerprint(stage, partition, inputs)
-
-
-def sampled(settings: Settings, tool: Tool, **entry: str) -> Fingerprint:
-    return fingerprint_of(PIPELINE["candidate_calls"], settings, tool, **entry)
+    return PIPELINE.fingerprint(PIPELINE[stage], partition, inputs)
 
 
 @pytest.fixture
@@ -129,11 +112,25 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
 
 
-def test_nothing_is_planned_where_everything_is_up_to_date(built: Warehouse):
+def test_few_shards_are_as_many_of_each_source_and_none_that_is_held_out():
+    # Of two sources, the first with held-out shards.
+    entries = [
+        ShardEntry(f"shard-{number:05d}", source, number, 1, "d", is_held_out)
+        for number, (source, is_held_out) in enumerate(
+            [("a", True), ("a", False), ("a", False), ("b", False), ("b", False)]
+        )
+    ]
+    manifest = Manifest(next_number=5, shards=entries)
+    few = settings_with({"sampling": {"shards": 2}})
+    held_out, first, *_ = entries
+    assert chosen_shards(manifest, [], settings_with()) == entries
+    assert chosen_shards(manifest, [], few) == [first, entries[3]]
+    # One that is named is annotated.
+    assert chosen_shards(manifest, [held_out.key], few) == [held_out]
+
+
+def test_nothing_is_planned_where_everything_is_up_to_date_unless_it_is_forced(built: Warehouse):
     assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
-
-
-def test_a_forced_build_does_everything(built: Warehouse):
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
     assert len(planned) == 1 + 4 * 2
     assert {each.reason for each in planned} == {"forced"}
@@ -153,26 +150,14 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse, setting: str
 @pytest.mark.parametrize(
     ("changes", "reason", "first"),
     [
+        # Which other settings a stage depends on, docs/reference/settings.md says.
         (
             {"tools": {"Calendar": {"positions_per_text": 7}}},
             "tools.Calendar.positions_per_text",
             "candidate_calls",
         ),
-        ({"sampling": {"seed": 5}}, "sampling.seed", "candidate_calls"),
-        ({"corpus": {"window_tokens": 100}}, "corpus.window_tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution.max_result_tokens", "executed_calls"),
-        *(
-            ({"scoring": {name: value}}, f"scoring.{name}", "scored_calls")
-            for name, value in (
-                ("placement", "inline"),
-                ("window_tokens", 4),
-                ("window_weights", "uniform"),
-                ("baseline", "without_call"),
-                ("lowest_threshold", 0.05),
-                ("chance_calls", 20),
-                ("token_budget", 999),
-            )
-        ),
+        ({"scoring": {"placement": "inline"}}, "scoring.placement", "scored_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
@@ -190,43 +175,28 @@ def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse):
     for named in ("bfloat16", "auto"):
         precision = {"language_model": {"precision": named}}
         digests = {
-            fingerprint_of(
-                PIPELINE["scored_calls"], settings_with(given), create_tool("Calendar")
-            ).digest
+            sampled(given, create_tool("Calendar"), stage="scored_calls").digest
             for given in (precision, {**precision, **changes})
         }
         assert len(digests) == 2, named
 
 
-def test_settings_without_a_say_change_nothing(built: Warehouse):
-    changes = {
-        "training": {"steps": 1},
-        "evaluation": {"seed": 4},
-        "sampling": {"shards": 3},
-        "decoding": {"call_top_k": 1},
-        "corpus": {"held_out_every": 0},
-        "tools": {"WikiSearch": {"positions_per_text": 1}},
-        "costs": {"price_per_hour": 2.5},
-    }
-    assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
+def test_another_model_samples_again(built: Warehouse):
+    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), annotator="model-2"))
+    assert planned["candidate_calls", "Calendar"] == "changed: language model"
 
 
-def test_another_model_or_precision_samples_again(built: Warehouse):
-    in_bfloat16 = settings_with({"language_model": {"precision": "bfloat16"}})
-    for settings, model, reason in (
-        (settings_with(), "model-2", "changed: language model"),
-        (in_bfloat16, "model-1", "changed: language_model.precision"),
-    ):
-        planned = reasons(plan_of(built, settings, toolbox_of(*BOTH), annotator=model))
-        assert planned["candidate_calls", "Calendar"] == reason
-
-
-def test_another_version_of_a_tool_samples_that_tool_again(built: Warehouse):
+def test_another_version_or_prompt_of_a_tool_samples_that_tool_again_alone(built: Warehouse):
     toolbox = toolbox_of(*BOTH)
     tools = {**toolbox.tools, "Calculator": create_tool("Calculator", {"weak_share": 0.5})}
-    planned = reasons(plan_of(built, toolbox=Toolbox(tools, toolbox.prompts, {})))
-    assert planned["candidate_calls", "Calculator"] == "changed: tool version"
-    assert not [key for key in planned if key[1] == "Calendar"]
+    prompts = {**toolbox.prompts, "Calculator": "Another {text}\nOutput:"}
+    for changed, reason in (
+        (Toolbox(tools, toolbox.prompts, {}), "changed: tool version"),
+        (Toolbox(toolbox.tools, prompts, {}), "changed: prompt"),
+    ):
+        planned = reasons(plan_of(built, toolbox=changed))
+        assert planned["candidate_calls", "Calculator"] == reason
+        assert not [key for key in planned if key[1] == "Calendar"]
 
 
 class OtherSearch(WikiSearch):
@@ -265,9 +235,8 @@ def test_what_changes_answers_alone_makes_the_calls_again_and_samples_none(
 def test_settings_of_the_preselection_sample_again_and_others_do_not(
     name: str, before: dict, after: dict | None
 ):
-    def of(options: dict) -> str:
-        tool = create_tool(name, options)
-        return sampled(settings_with(), tool).digest
+    def of(options: dict) -> Fingerprint:
+        return sampled({}, create_tool(name, options))
 
     assert of(before) != of({})
     assert after is None or of(after) == of({})
@@ -275,8 +244,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 
 def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_others():
     def of(proposals: str, tool: Tool) -> Fingerprint:
-        settings = settings_with({"sampling": {"proposals": proposals}})
-        return sampled(settings, tool)
+        return sampled({"sampling": {"proposals": proposals}}, tool)
 
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
@@ -284,39 +252,40 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
     assert json.loads(found[2].parts["proposals"]) == ["calls", "2"]
     assert of("calls", calendar).difference(found[0].metadata()) == "changed: proposals"
     assert of("calls", silent) == of("none", silent)
+    # Its limits decide on the calls that it proposes.
+    limited, calculator = (
+        create_tool("Calculator", given) for given in ({"max_characters": 9}, {})
+    )
+    assert of("calls", calculator) != of("calls", limited)
+    assert of("none", calculator) == of("none", limited)
 
 
 def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out():
     calendar = create_tool("Calendar")
 
     def of(**source: object) -> Fingerprint:
-        settings = settings_with({"corpus": {"sources": [{"path": "a.jsonl", **source}]}})
-        return sampled(settings, calendar, source="a.jsonl")
+        changes = {"corpus": {"sources": [{"path": "a.jsonl", **source}]}}
+        return sampled(changes, calendar, source="a.jsonl")
 
     assert of(tools=["Calendar", "QA"]) == of()
     assert of(tools=["QA"]).difference(of().metadata()) is not None
     assert of(tools=["QA"]) == of(tools=[])
 
 
-def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
+def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
+    """Of perplexity, and of questions in both modes."""
     settings = settings_with(changes)
-    if name == "perplexity":
-        return losses_fingerprint(
-            settings, "model-1", held_out_documents={"shard-00000": "d"}, file=None
-        )
     decoding = settings.decoding
     on = enabled(decoding.call_top_k, decoding.min_call_probability or 0.0)
-    mode = DISABLED if name == DISABLED.name else on
-    versions = {} if mode.is_disabled else {"Calendar": "1"}
-    return questions_fingerprint(
-        "items",
-        3,
-        mode,
-        settings,
-        "model-1",
-        blocked_tools=("QA",),
-        tool_versions=versions,
-    )
+    made = {
+        mode.name: questions_fingerprint(
+            "items", 3, mode, settings, "m", blocked_tools=("QA",), tool_versions=versions
+        )
+        for mode, versions in ((DISABLED, {}), (on, {"Calendar": "1"}))
+    }
+    documents = {"shard-00000": "d"}
+    made["perplexity"] = losses_fingerprint(settings, "m", held_out_documents=documents, file=None)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -338,21 +307,8 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
     ],
 )
 def test_a_mode_depends_on_what_it_reads_alone(changes: dict, concerned: set[str]):
-    of_preset = {name: evaluated(name) for name in ("perplexity", "disabled", "enabled")}
-    found = {
-        name
-        for name, made in of_preset.items()
-        if evaluated(name, changes).difference(made.metadata()) is not None
-    }
-    assert found == concerned
-
-
-def test_another_prompt_samples_that_tool_again(built: Warehouse):
-    toolbox = toolbox_of(*BOTH)
-    prompts = {**toolbox.prompts, "Calendar": "Another {text}\nOutput:"}
-    planned = reasons(plan_of(built, toolbox=Toolbox(toolbox.tools, prompts, {})))
-    assert planned["candidate_calls", "Calendar"] == "changed: prompt"
-    assert not [key for key in planned if key[1] == "Calculator"]
+    before, after = evaluated(), evaluated(changes)
+    assert {name for name in before if before[name] != after[name]} == concerned
 
 
 def test_texts_of_other_records_make_all_that_was_made_of_them_anew(built: Warehouse):
@@ -363,12 +319,9 @@ def test_texts_of_other_records_make_all_that_was_made_of_them_anew(built: Wareh
     assert planned["candidate_calls", "Calendar"] == "changed: documents"
 
 
-def test_where_texts_are_lost_what_was_made_of_them_stays(built: Warehouse):
+def test_a_lost_partition_alone_is_made_again_and_lost_texts_change_nothing(built: Warehouse):
     remove_partition(built, DOCUMENTS, ENTRY.key, ALL)
     assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
-
-
-def test_a_lost_partition_alone_is_made_again(built: Warehouse):
     remove_partition(built, "executed_calls", ENTRY.key, "Calendar")
     planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
     assert planned == {("executed_calls", "Calendar"): "missing"}
@@ -388,17 +341,6 @@ def without_prompts(toolbox: Toolbox) -> Toolbox:
     return Toolbox(toolbox.tools, dict.fromkeys(toolbox.tools), {})
 
 
-def test_a_later_round_is_planned_beside_the_first(built: Warehouse):
-    toolbox = without_prompts(toolbox_of("Calendar"))
-    planned = reasons(plan_of(built, settings_with(LATER), toolbox, annotator="model-2"))
-    tables = ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls")
-    assert planned == {
-        **{(table, "round-2.Calendar"): "missing" for table in tables},
-        ("augmented_texts", "round-2.all"): "missing",
-    }
-    assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
-
-
 def test_the_model_and_the_prompt_count_and_not_what_the_settings_call_them(built: Warehouse):
     same_model = settings_with({"sampling": {"annotator": "/models/the-base-model"}})
     assert plan_of(built, same_model, toolbox_of(*BOTH)) == []
@@ -407,8 +349,15 @@ def test_the_model_and_the_prompt_count_and_not_what_the_settings_call_them(buil
     assert planned["candidate_calls", "Calendar"] == "changed: prompt"
 
 
-def test_a_new_annotator_makes_its_round_stale_and_no_other(built: Warehouse):
+def test_a_later_round_is_planned_beside_the_first_and_made_stale_by_its_annotator_alone(
+    built: Warehouse,
+):
     settings, toolbox = settings_with(LATER), without_prompts(toolbox_of("Calendar"))
+    planned = reasons(plan_of(built, settings, toolbox))
+    assert planned == {
+        **{(table, "round-2.Calendar"): "missing" for table in STAGES[:-1]},
+        ("augmented_texts", "round-2.all"): "missing",
+    }
     store(built, settings, toolbox)
     assert plan_of(built, settings, toolbox) == []
     planned = reasons(plan_of(built, settings, toolbox, annotator="model-2"))
@@ -419,18 +368,10 @@ def test_a_new_annotator_makes_its_round_stale_and_no_other(built: Warehouse):
 
 def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Warehouse):
     def measured(number: int, tokens: int) -> None:
-        costs = {
-            "shard": ENTRY.key,
-            "tool": "Calendar",
-            "stage": "sampling",
-            "round": number,
-            "candidates": 1,
-            "tokens_fed": tokens,
-            "seconds": 2.0,
-        }
-        frame = pl.DataFrame([costs], table_schema("stage_costs").polars_schema)
+        of_round = {"tool": "Calendar", "round": number, "tokens_fed": tokens, "seconds": 2.0}
+        costs = frame("stage_costs", {"shard": ENTRY.key, "stage": "sampling", **of_round})
         name = name_in_round(number, "Calendar.sampling")
-        built.replace_partition("stage_costs", ENTRY.key, name, frame, metadata={})
+        built.replace_partition("stage_costs", ENTRY.key, name, costs, metadata={})
 
     def expected(changes: dict) -> tuple[int, float]:
         planned = plan_of(built, settings_with(changes), toolbox_of("Calendar"), force=True)
@@ -443,13 +384,3 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
     measured(2, 190)
     assert expected(LATER) == (190, 2.0)
     assert expected({}) == (1900, 2.0)
-
-
-def test_a_limit_of_the_calculator_makes_its_proposals_others():
-    def of(kind: str, **options: int) -> str:
-        settings = settings_with({"sampling": {"proposals": kind}})
-        tool = create_tool("Calculator", options)
-        return sampled(settings, tool).digest
-
-    assert of("calls") != of("calls", max_characters=9)
-    assert of("none") == of("none", max_characters=9)

@@ -8,12 +8,11 @@ from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import open_toolbox
-from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolbox_of
+from tests.dagster_project.test_plan import STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool
-from warehouse.warehouse import Warehouse
 
 
 def settings_with(tools: dict, preset: str = "laptop") -> Settings:
@@ -33,36 +32,26 @@ def opened(home: Home, tools: dict, named: tuple[str, ...] | None = None):
 
 
 def test_what_a_section_does_not_set_comes_from_the_section_for_others():
-    tools = settings_with(
-        {
-            "others": {"filtering_threshold": 0.75},
-            "Echo": {**ECHO_SECTION, "calls_per_position": 7, "options": {"times": 2}},
-        }
-    ).tools
-    assert tools.of("Echo").calls_per_position == 7
-    assert tools.of("Echo").filtering_threshold == 0.75
-    assert tools.of("Echo").sampling_threshold == 0.0005
-    assert tools.of("Echo").options == {"times": 2}
+    echo = {**ECHO_SECTION, "calls_per_position": 7, "options": {"times": 2}}
+    tools = settings_with({"others": {"filtering_threshold": 0.75}, "Echo": echo}).tools
+    found = tools.of("Echo")
+    assert (found.calls_per_position, found.options) == (7, {"times": 2})
+    assert (found.filtering_threshold, found.sampling_threshold) == (0.75, 0.0005)
     assert tools.of("Elsewhere") == tools.others
     assert tools.of("Calculator").filtering_threshold == 0.5
 
 
 def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeypatch):
-    outside.module(
-        "echo_module",
-        "import os\n"
-        + ECHO.replace('"1 times={times}"', '"1"').replace(
-            '" ".join([arguments] * self.times)', "str(os.environ.get(arguments))"
-        ),
-    )
+    told = "str(__import__('os').environ.get(arguments))"
+    outside.module("echo_module", ECHO.replace('" ".join([arguments] * self.times)', told))
     monkeypatch.setenv("WEATHER_KEY", "secret")
     section = {**ECHO_SECTION, "environment": ["WEATHER_KEY"]}
     for tools, seen in (({"Echo": section}, "secret"), ({"Echo": ECHO_SECTION}, "None")):
         echo = opened(home, tools).tools["Echo"]
         assert echo.call("WEATHER_KEY", Document("d", "")) == seen
     # It is part of no setting that others share, or that a partition depends on.
-    of_echo = settings_with({"Echo": section}).tools.of("Echo")
-    assert of_echo == settings_with({"Echo": ECHO_SECTION}).tools.of("Echo")
+    of_echo = [settings_with({"Echo": each}).tools.of("Echo") for each in (section, ECHO_SECTION)]
+    assert of_echo[0] == of_echo[1]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +105,11 @@ def test_what_the_user_wrote_about_a_tool_is_an_error(outside, home, tmp_path):
         opened(home, {"Echo": {**ECHO_SECTION, "options": {"tims": 2}}})
     with pytest.raises(PromptError, match=r"nowhere\.txt"):
         opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(tmp_path / "nowhere.txt")}})
+    # One that can be used wins over the tool's own.
+    file = tmp_path / "prompt.txt"
+    file.write_text("Say it.\n\nInput: A.\nOutput: [Echo(a)] A.\n\nInput: {text}\nOutput:")
+    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(file)}})
+    assert toolbox.prompts["Echo"].startswith("Say it.")
 
 
 def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
@@ -128,21 +122,11 @@ def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
         opened(home, {"Echo": section}, named=("Echo",))
 
 
-def test_a_prompt_file_of_the_user_wins_over_the_tools_own(outside, home, tmp_path):
-    outside.module("echo_module")
-    file = tmp_path / "prompt.txt"
-    file.write_text("Say it.\n\nInput: A.\nOutput: [Echo(a)] A.\n\nInput: {text}\nOutput:")
-    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(file)}})
-    assert toolbox.prompts["Echo"].startswith("Say it.")
-
-
 # Plan
 
 
-def test_a_build_plans_the_partitions_of_a_tool_from_outside(outside, tmp_path):
+def test_a_build_plans_the_partitions_of_a_tool_from_outside(outside, warehouse):
     outside.module("echo_module")
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.prepare()
     settings = settings_with({"Echo": ECHO_SECTION})
     toolbox = toolbox_of("Calculator")
     toolbox.tools["Echo"] = create_tool("Echo", targets=settings.tools.targets)
@@ -154,8 +138,6 @@ def test_a_build_plans_the_partitions_of_a_tool_from_outside(outside, tmp_path):
     assert plan_of(warehouse, settings, toolbox) == []
     # Its decisions stay among those that are merged when it is no longer registered.
     assert plan_of(warehouse, settings_with({}), toolbox_of("Calculator")) == []
-    other = plan_of(warehouse, settings, toolbox, entries=(ENTRY,), force=True)
-    assert len(other) == len(planned)
 
 
 # Doctor
@@ -169,14 +151,11 @@ def test_the_doctor_examines_tools_from_outside(outside, home):
         "tools:\n  Echo: {class: 'echo_module:Echo'}\n  Broken: {class: 'broken_module:Broken'}\n"
     )
     found = {each.name: each for each in examine(home)}
-    assert found["tool Echo"].status == "ok"
-    assert found["tool Echo"].detail == "Repeats a word"
+    assert (found["tool Echo"].status, found["tool Echo"].detail) == ("ok", "Repeats a word")
     assert found["tool Broken"].status == "missing"
     assert "ZeroDivisionError" in found["tool Broken"].detail
     assert found["tool Calculator"].status == "ok"
-
-
-def test_a_package_with_a_name_that_is_taken_is_a_finding_of_the_doctor(outside, home):
+    # A package with a name that is taken.
     outside.package("cheap-tools", {"Calendar": "m:C"})
     (found,) = [each for each in examine(home) if "cheap-tools" in each.detail]
     assert (found.name, found.status) == ("tools", "missing")

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,25 +27,20 @@ IN_BFLOAT16 = PrecisionChoice("bfloat16", 100.0, 400.0)
 
 
 @pytest.fixture
-def home(home: Home) -> Home:
-    records.tell_once.cache_clear()
-    return home
-
-
-@pytest.fixture
 def model(tiny: Path) -> Path:
+    records.tell_once.cache_clear()
     return tiny
 
 
-def settings_of(model: Path, **of_model: str) -> Settings:
-    given = {"path": str(model), "device": "cpu", **of_model}
-    return validated({"language_model": given}, origin="test")
+def settings_of(model: Path) -> Settings:
+    given = {"language_model": {"path": str(model), "device": "cpu"}}
+    return validated(given, origin="test")
 
 
 def settle(
-    home: Home, model: Path, choice: PrecisionChoice = IN_FLOAT32, *, device: str = "cpu", **how
+    home: Home, model: Path, choice: PrecisionChoice = IN_FLOAT32, *, device: str = "cpu"
 ) -> MeasuredPrecision:
-    return settled_precision(ANNOTATION, model, device, home, lambda: choice, **how)
+    return settled_precision(ANNOTATION, model, device, home, lambda: choice)
 
 
 def never() -> PrecisionChoice:
@@ -62,21 +58,18 @@ def test_what_was_measured_is_read_afterwards(home: Home, model: Path):
 
 
 def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
-    meeting, measured, found = threading.Barrier(2, timeout=60), [], []
+    meeting, measured = threading.Barrier(2, timeout=60), []
 
-    def use() -> None:
+    def use(_: int) -> MeasuredPrecision:
         def measuring() -> PrecisionChoice:
             measured.append(1)
             return IN_BFLOAT16
 
         meeting.wait()
-        found.append(settled_precision(ANNOTATION, model, "cpu", home, measuring))
+        return settled_precision(ANNOTATION, model, "cpu", home, measuring)
 
-    threads = [threading.Thread(target=use) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(use, range(2)))
     assert len(measured) == 1
     assert [each.choice for each in found] == [IN_BFLOAT16] * 2
 
@@ -104,45 +97,37 @@ def test_a_damaged_record_is_measured_again(home: Home, model: Path, content: st
 
 
 @pytest.fixture
-def holder() -> Iterator[Callable[[], ModelHolder]]:
-    """Makes the holder of a process."""
-    made: list[ModelHolder] = []
-
-    def make() -> ModelHolder:
-        for before in made:
-            before.release()
-        made.append(ModelHolder())
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.release()
+def holder() -> Iterator[ModelHolder]:
+    made = ModelHolder()
+    yield made
+    made.release()
 
 
 def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
-    home: Home, model: Path, holder, caplog: pytest.LogCaptureFixture
+    home: Home, model: Path, holder: ModelHolder, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO")
-    first = holder()
-    loaded = first.load(model, settings_of(model), home)
+    loaded = holder.load(model, settings_of(model), home)
     (record,) = recorded_precisions(home)
     assert loaded.choice == record.choice
     assert loaded.precision == record.choice.precision
     assert min(record.choice.float32 or 0, record.choice.bfloat16 or 0) > 0
-    assert first.load(model, settings_of(model), home) is loaded
-    assert first.loads == 2
+    assert holder.load(model, settings_of(model), home) is loaded
+    assert holder.loads == 2
     assert caplog.text.count(record.summary) == 1
 
 
-def test_the_copy_in_the_other_precision_stands_beside_the_model(home: Home, model: Path, holder):
+def test_the_copy_in_the_other_precision_stands_beside_the_model(
+    home: Home, model: Path, holder: ModelHolder
+):
     settle(home, model, IN_FLOAT32)
-    process, settings = holder(), settings_of(model)
-    loaded = process.load(model, settings, home)
-    assert process.load_in("float32", model, settings, home) is loaded
-    copy = process.load_in("bfloat16", model, settings, home)
+    settings = settings_of(model)
+    loaded = holder.load(model, settings, home)
+    assert holder.load_in("float32", model, settings, home) is loaded
+    copy = holder.load_in("bfloat16", model, settings, home)
     assert copy.precision == "bfloat16"
-    assert process.load_in("bfloat16", model, settings, home) is copy
-    assert process.load(model, settings, home) is loaded
+    assert holder.load_in("bfloat16", model, settings, home) is copy
+    assert holder.load(model, settings, home) is loaded
 
 
 def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
@@ -154,6 +139,3 @@ def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
     assert record.choice.bfloat16
     named = validated({"training": {"precision": "bfloat16"}}, origin="test")
     assert training_precision(named, model, "cpu", home) == "bfloat16"
-
-
-# doctor

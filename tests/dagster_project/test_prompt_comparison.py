@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.sampling import CANDIDATE_CALLS
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
@@ -15,7 +14,6 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt, load_short_prompt
 
 TEXTS = (
@@ -34,21 +32,16 @@ corpus:
 scoring: {{rescoring: false, lowest_threshold: 0}}
 tools:
   Calendar: {{sampling_threshold: 0, positions_per_text: {k}, filtering_threshold: 0}}
-{more}
 """
 
 
 @pytest.fixture
 def home(home: Home, tmp_path: Path) -> Home:
     home.root.mkdir()
-    write_settings(home)
+    home.settings_file.write_text(SETTINGS.format(folder=home.root.parent, k=K))
     lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     return home
-
-
-def write_settings(home: Home, more: str = "") -> None:
-    home.settings_file.write_text(SETTINGS.format(folder=home.root.parent, k=K, more=more))
 
 
 @pytest.mark.slow
@@ -87,18 +80,15 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     # With the shards there: a tool that proposes its calls, and one that no text suits.
     changes = ("--texts", "1", "--set", "sampling.proposals=calls")
     code, out, _ = run("prompts", "compare", "short", "--tool", "Calendar", *changes)
-    assert code == 0
-    assert "so prompts hardly differ" in out
+    assert (code, "so prompts hardly differ" in out) == (0, True)
     code, _, err = run("prompts", "compare", "short", "--tool", "Calculator")
-    assert code == 1
-    assert "Calculator preselects no text" in err
+    assert (code, "Calculator preselects no text" in err) == (1, True)
 
     # A source that is for other tools has no calls of this one.
     text = home.settings_file.read_text()
     home.settings_file.write_text(text.replace("shard_size: 3", "shard_size: 3, tools: [QA]"))
     code, _, err = run("prompts", "compare", "short", "--tool", "Calendar")
-    assert code == 1
-    assert "Calendar preselects no text" in err
+    assert (code, "Calendar preselects no text" in err) == (1, True)
     build_dataset(options, shards=["shard-00000"], dry_run=False)
     store = open_warehouse(home)
     selection = store.read_partitions("document_selection", "shard-00000")
@@ -106,17 +96,10 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     assert store.read_partitions("candidate_calls", "shard-00000").is_empty()
 
 
-def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: Home):
-    def prompt_and_digest(prompt: str | None) -> tuple[str | None, str]:
-        settings = validated({"tools": {"Calculator": {"prompt": prompt}}}, origin="test")
-        toolbox = open_toolbox(settings, home, named=["Calculator"])
-        shown = toolbox.prompts["Calculator"]
-        entry = ShardEntry("shard-00000", "s", 0, 2, "d" * 32, is_held_out=False)
-        (partition,) = CANDIDATE_CALLS.partitions(settings, entry, toolbox, "model")
-        made = CANDIDATE_CALLS.partition_fingerprint(partition, {"documents": "d"})
-        return shown, made.digest
-
-    short, default = prompt_and_digest("short"), prompt_and_digest(None)
-    assert short[0] == load_short_prompt("Calculator")
-    assert default[0] == load_prompt("Calculator")
-    assert short[1] != default[1]
+@pytest.mark.parametrize(
+    ("named", "prompt"),
+    [("short", load_short_prompt("Calculator")), (None, load_prompt("Calculator"))],
+)
+def test_the_short_prompt_is_the_one_that_is_sampled_with(home: Home, named, prompt: str):
+    settings = validated({"tools": {"Calculator": {"prompt": named}}}, origin="test")
+    assert open_toolbox(settings, home, named=["Calculator"]).prompts == {"Calculator": prompt}

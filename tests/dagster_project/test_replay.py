@@ -1,16 +1,15 @@
 """A build that answers from the `executed_calls` of a home after the tools are gone."""
 
+import json
 import shutil
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_toolbox
 from tests.materialising import materialise
@@ -62,23 +61,17 @@ VOLATILE = ["duration_ms", "from_cache"]
 class BuiltHome:
     """A home whose calls were made, without a model."""
 
-    def __init__(self, root: Path, tiny: Path):
+    def __init__(self, root: Path, tiny: Path, **execution: object):
         self.home = Home(root)
-        self.settings = {
-            "preset": "laptop",
-            "language_model": {"path": str(tiny)},
-            "scoring": {"lowest_threshold": 0.0},
-            "tools": {name: {"is_enabled": name in ARGUMENTS} for name in TOOL_NAMES}
-            | {"Server": {"class": "server_module:Server"}},
-        }
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
-        self.write()
-
-    def write(self, changes: dict | None = None) -> None:
-        self.settings = merged(self.settings, changes or {})
-        self.home.root.mkdir(exist_ok=True)
-        with self.home.settings_file.open("w") as file:
-            YAML().dump(self.settings, file)
+        tools = {name: {"is_enabled": name in ARGUMENTS} for name in TOOL_NAMES}
+        settings = {
+            "language_model": {"path": str(tiny)},
+            "tools": tools | {"Server": {"class": "server_module:Server"}},
+            "execution": execution,
+        }
+        root.mkdir(exist_ok=True)
+        self.home.settings_file.write_text(json.dumps(settings))
 
     def toolbox(self, **options):
         return open_toolbox(load_settings(self.home.settings_file), self.home, **options)
@@ -97,15 +90,10 @@ class BuiltHome:
             self.sample_of(tool, arguments)
 
     def sample_of(self, name: str, arguments: list[str], *, round_number: int = 1) -> None:
+        shared = {"tool": name, "round": round_number, "character_offset": 31}
         calls = [
-            {
-                "call_id": f"{name}-{number}-{round_number}",
-                "tool": name,
-                "round": round_number,
-                "arguments": each,
-                "character_offset": 31,
-                "sample_index": number,
-            }
+            {"call_id": f"{name}-{number}-{round_number}", "sample_index": number, **shared}
+            | {"arguments": each}
             for number, each in enumerate(arguments)
         ]
         toolbox = self.toolbox()
@@ -113,18 +101,12 @@ class BuiltHome:
         digest = hex_digest(prompt)
         stored = pl.DataFrame([{"digest": digest, "text": prompt}])
         self.warehouse.replace_partition("prompts", ALL, digest, stored, metadata={})
-        made_of = {
-            "tool_version": tool.sampling_version or tool.version,
-            "prompt": digest,
-            "proposals": None,
-            "arguments": arguments,
-        }
+        version = tool.sampling_version or tool.version
+        made_of = {"tool_version": version, "prompt": digest, "proposals": None}
+        fingerprint = Fingerprint.of(made_of | {"arguments": arguments})
+        address = "candidate_calls", SHARD, name_in_round(round_number, name)
         self.warehouse.replace_partition(
-            "candidate_calls",
-            SHARD,
-            name_in_round(round_number, name),
-            frame("candidate_calls", *calls),
-            metadata=Fingerprint.of(made_of).metadata(),
+            *address, frame("candidate_calls", *calls), metadata=fingerprint.metadata()
         )
 
     def execute(self, *, force: bool = False, round_number: int = 1) -> None:
@@ -134,53 +116,50 @@ class BuiltHome:
     def rows(self) -> pl.DataFrame:
         return self.warehouse.read_partitions("executed_calls", SHARD).drop(VOLATILE)
 
+    def fingerprint(self, table: str, name: str) -> str:
+        return (self.warehouse.partition_metadata(table, SHARD, name) or {})[FINGERPRINT]
+
     def stored(self) -> dict[str, tuple[Path, str]]:
         """File and fingerprint of each partition of answers."""
         return {
-            each.name: (
-                each.path,
-                (self.warehouse.partition_metadata("executed_calls", SHARD, each.name) or {})[
-                    FINGERPRINT
-                ],
-            )
+            each.name: (each.path, self.fingerprint("executed_calls", each.name))
             for each in self.warehouse.partitions("executed_calls", SHARD)
         }
 
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside, tiny: Path) -> BuiltHome:
-    """A home whose calls were made, with the server still there."""
+    """A home whose calls were made in two rounds, with the server still there."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "built"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     outside.module("server_module", SERVER)
     home = BuiltHome(tmp_path / "built", tiny)
     home.sample()
     home.execute()
-    return home
-
-
-def replay(built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path) -> BuiltHome:
-    """A copy of the home that answers from it; the server and the cache are gone."""
-    shutil.copytree(built.home.root, tmp_path / "home")
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    (outside.folder / "server_module.py").unlink()
-    home = BuiltHome(tmp_path / "home", tiny)
-    shutil.rmtree(home.home.tool_results)
-    home.write({"execution": {"replay": str(built.home.root)}})
+    home.sample_of("Server", ["of two"], round_number=2)
+    home.execute(round_number=2)
     return home
 
 
 @pytest.fixture
 def home(built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path) -> BuiltHome:
-    return replay(built, tmp_path, monkeypatch, outside, tiny)
+    """A copy of the home that answers from it; the server and the cache are gone."""
+    shutil.copytree(built.home.root, tmp_path / "home")
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    (outside.folder / "server_module.py").unlink()
+    home = BuiltHome(tmp_path / "home", tiny, replay=str(built.home.root))
+    shutil.rmtree(home.home.tool_results)
+    return home
 
 
-def test_a_replay_makes_the_same_rows_without_the_tools(home: BuiltHome):
+def test_a_replay_makes_the_same_rows_of_each_round_without_the_tools(home: BuiltHome):
     rows, stored = home.rows(), home.stored()
     assert set(rows["reason"]) == {None, "tool_error", "leak", "value_error", "division_by_zero"}
-    home.execute()
+    for number in (1, 2):
+        home.execute(round_number=number)
     assert home.stored() == stored
-    home.execute(force=True)
+    for number in (1, 2):
+        home.execute(force=True, round_number=number)
     assert home.rows().equals(rows)
     again = home.stored()
     assert {name: digest for name, (_, digest) in again.items()} == {
@@ -188,18 +167,6 @@ def test_a_replay_makes_the_same_rows_without_the_tools(home: BuiltHome):
     }
     assert all(again[name] != stored[name] for name in stored)
     assert not home.home.tool_results.exists()
-
-
-def test_every_round_has_its_own_answers(
-    built: BuiltHome, tmp_path: Path, monkeypatch, outside, tiny: Path
-):
-    built.sample_of("Server", ["of two"], round_number=2)
-    built.execute(round_number=2)
-    home = replay(built, tmp_path, monkeypatch, outside, tiny)
-    rows = home.rows()
-    home.execute(force=True)
-    home.execute(force=True, round_number=2)
-    assert home.rows().equals(rows)
 
 
 def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(
@@ -233,24 +200,18 @@ def test_a_call_while_decoding_has_no_answer(home: BuiltHome):
             tools[name].call(arguments, Document("prompt-0", "A prompt."))
 
 
-def test_answers_under_other_settings_are_refused(home: BuiltHome):
-    home.write({"execution": {"leak_share": 0.4}})
+def test_answers_under_other_settings_are_refused(home: BuiltHome, built: BuiltHome, tiny: Path):
+    other = BuiltHome(home.home.root, tiny, replay=str(built.home.root), leak_share=0.4)
     with pytest.raises(ReplayError, match=r"execution.leak_share is 0.4, and was 0.5"):
-        home.toolbox()
+        other.toolbox()
 
 
 def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: BuiltHome):
-    rows = built.warehouse.read_partition("executed_calls", SHARD, "Server").with_columns(
-        shard=pl.lit("shard-00001")
-    )
-    calls = built.warehouse.read_partition("candidate_calls", SHARD, "Server").with_columns(
-        shard=pl.lit("shard-00001")
-    )
-    metadata = built.warehouse.partition_metadata("candidate_calls", SHARD, "Server") or {}
-    address = "shard-00001", "Server"
-    built.warehouse.replace_partition("candidate_calls", *address, calls, metadata=metadata)
-    parts = {"tool_version": "0", "candidate_calls": metadata[FINGERPRINT]}
-    other = Fingerprint.of(parts).metadata()
-    built.warehouse.replace_partition("executed_calls", *address, rows, metadata=other)
+    calls = {"candidate_calls": built.fingerprint("candidate_calls", "Server")}
+    other = Fingerprint.of({"tool_version": "0", **calls}).metadata()
+    for table in ("candidate_calls", "executed_calls"):
+        rows = built.warehouse.read_partition(table, SHARD, "Server")
+        rows = rows.with_columns(shard=pl.lit("shard-00001"))
+        built.warehouse.replace_partition(table, "shard-00001", "Server", rows, metadata=other)
     with pytest.raises(ReplayError, match="its shards differ in"):
         home.toolbox()

@@ -5,12 +5,12 @@ import io
 import re
 import subprocess
 import tokenize
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from assets.stage import setting_paths
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.tool_sections import PluginSettings
 from tools.calculator import Calculator
@@ -48,26 +48,20 @@ def texts_of(file: Path) -> str:
 
 
 def is_setting(name: str) -> bool:
-    section, *rest = name.split(".")
-    if section not in SECTIONS:
-        return False
+    section, first, *rest = name.split(".")
     if section != "tools":
-        model = Settings.model_fields[section].annotation
-        while len(rest) > 1 and rest[0] in fields_of(model):
-            model = fields_of(model)[rest.pop(0)]
-        return len(rest) == 1 and (rest[0] == "*" or rest[0] in fields_of(model))
-    tool, *of_tool = rest
-    if tool not in {*TOOL_NAMES, "others", "*"} and not tool[0].isupper():
+        return any(
+            path == name or path.startswith(f"{name}.")
+            for path in (*setting_paths(), f"{section}.*" if section in SECTIONS else "")
+        )
+    if first not in {*TOOL_NAMES, "others", "*"} and not first[0].isupper():
         return False
-    if not of_tool or (of_tool[0] in fields_of(PluginSettings) and len(of_tool) == 1):
-        return True
-    is_option = of_tool[0] == "options" and len(of_tool) == 2
-    return is_option and (tool not in TOOL_NAMES or of_tool[1] in options_of(tool))
-
-
-def fields_of(model: type | None) -> dict[str, type | None]:
-    fields: Mapping = getattr(model, "model_fields", {})
-    return {field.alias or name: field.annotation for name, field in fields.items()}
+    match rest:
+        case ["options", option]:
+            return first not in TOOL_NAMES or option in options_of(first)
+        case [field]:
+            return field in {of.alias or name for name, of in PluginSettings.model_fields.items()}
+    return not rest
 
 
 def options_of(tool: str) -> set[str]:
@@ -77,10 +71,8 @@ def options_of(tool: str) -> set[str]:
 
 def is_module(name: str) -> bool:
     """Whether a dotted name is a file, a module, or what a module defines."""
-    if name.endswith((".md", ".py")):
-        return True
     path = ROOT / name.replace(".", "/")
-    if any(place.exists() for place in (path, path.with_suffix(".py"))):
+    if name.endswith((".md", ".py")) or path.exists() or path.with_suffix(".py").exists():
         return True
     *_, module, member = name.split(".")
     files = (file for folder in PACKAGES for file in (ROOT / folder).glob(f"**/{module}.py"))
@@ -88,23 +80,16 @@ def is_module(name: str) -> bool:
     return any(named.search(file.read_text("utf-8")) for file in files)
 
 
-def unknown_names(text: str) -> set[str]:
-    return {name for name in NAME.findall(text) if not is_setting(name) and not is_module(name)}
-
-
-def tracked() -> list[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "*.py", "*.md", "*.sql", "*.yaml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    # Tests make up names, and a change log keeps those of its day.
-    return [name for name in listed if not name.startswith("tests/") and name != "CHANGELOG.md"]
-
-
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="is no checkout")
 def test_every_setting_that_is_named_exists():
-    found = {name: unknown_names(texts_of(ROOT / name)) for name in tracked()}
-    assert {name: names for name, names in found.items() if names} == {}
+    command = ["git", "ls-files", "*.py", "*.md", "*.sql", "*.yaml"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    # Tests make up names, and a change log keeps those of its day.
+    files = {
+        file
+        for file in listed.stdout.split()
+        if not file.startswith("tests/") and file != "CHANGELOG.md"
+    }
+    named = {(file, name) for file in files for name in NAME.findall(texts_of(ROOT / file))}
+    unknown = {(file, name) for file, name in named if not is_setting(name) and not is_module(name)}
+    assert unknown == set()

@@ -25,26 +25,21 @@ EXOTIC = SourceSettings.model_validate({"path": "/é: #", "license": "cc-by-sa-4
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
     return tmp_path / "home" / "toolformer.yaml"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_file_written_at_first_use_gives_the_preset(file: Path, preset: str):
+def test_the_file_written_at_first_use_gives_the_preset_also_without_the_comment_signs(
+    file: Path, preset: str
+):
     without = load_settings(file, preset=preset)
     assert write_settings_file(file, preset=preset)
     assert load_settings(file) == without
-
-
-def test_a_file_that_is_there_is_left_alone(file: Path):
-    write_settings_file(file, preset="paper")
+    # It is there now, and left alone.
     assert not write_settings_file(file, preset="demo")
-    assert load_settings(file).preset == "paper"
+    assert load_settings(file) == without
     assert [each.name for each in file.parent.iterdir()] == ["toolformer.yaml"]
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_without_the_comment_signs_the_file_says_the_same(file: Path, preset: str):
-    write_settings_file(file, preset=preset)
     lines = file.read_text().splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("preset:")) + 1
     shown = [line.removeprefix("# ") for line in lines[start:]]
@@ -54,7 +49,6 @@ def test_without_the_comment_signs_the_file_says_the_same(file: Path, preset: st
 
 
 def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
-    write_settings_file(file, preset="demo")
     file.write_text("preset: demo\nsampling:\n  seed: 3\n  temperature: 0.5\n")
     settings = load_settings(file, overrides={"sampling": {"seed": 9}})
     assert settings.sampling.seed == 9
@@ -77,22 +71,17 @@ def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
         ({"others": {"options": {"command": ["sh"]}}}, "tools.others.options.command"),
     ],
 )
-@pytest.mark.parametrize("source", ["the Launchpad", "--set"])
-def test_what_could_name_code_is_taken_from_the_file_alone(
-    file: Path, tools: dict, setting: str, source: str
-):
-    file.parent.mkdir()
+def test_what_could_name_code_is_taken_from_the_file_alone(file: Path, tools: dict, setting: str):
     file.write_text("tools:\n  Echo: {class: 'm:Echo', options: {command: [python, a.py]}}\n")
-    overrides = {"tools": tools}
-    if source == "--set":
-        overrides = RunOptions.of(None, [f"tools={json.dumps(tools)}"]).overrides
-    with pytest.raises(SettingsError, match=r"taken from toolformer\.yaml alone") as raised:
-        load_settings(file, overrides=overrides)
-    assert setting in str(raised.value)
+    flag = f"tools={json.dumps(tools)}"
+    # In the Launchpad, and with --set.
+    for overrides in ({"tools": tools}, RunOptions.of(None, [flag]).overrides):
+        with pytest.raises(SettingsError, match=r"taken from toolformer\.yaml alone") as raised:
+            load_settings(file, overrides=overrides)
+        assert setting in str(raised.value)
 
 
 def test_what_cannot_name_code_can_be_changed_for_one_run(file: Path):
-    file.parent.mkdir()
     file.write_text("tools:\n  Echo: {class: 'm:Echo', options: {command: [python, a.py]}}\n")
     changes = {
         "Echo": {"prompt": "/a.txt", "options": {"times": 2, "seconds": 0.5, "is_loud": True}},
@@ -109,53 +98,43 @@ def test_what_cannot_name_code_can_be_changed_for_one_run(file: Path):
 
 
 _PATHS = """
-language_model: {path: named/model}
-corpus: {sources: [{path: named/texts/*.jsonl}, {path: starter-texts}, {path: "s3://a/b"}]}
-execution: {replay: ./named/answers.parquet}
+language_model: {path: BELOW/model}
+corpus: {sources: [{path: BELOW/texts/*.jsonl}, {path: starter-texts}, {path: "s3://a/b"}]}
+execution: {replay: BELOW/answers.parquet}
 tools:
-  QA: {prompt: named/qa.txt}
-  MT: {prompt: short, options: {model_directory: named/nllb}}
-  WikiSearch: {options: {index_directory: named/index}}
-wikipedia_index: {source: named/dump.xml}
-passage_index: {encoder: named/encoder}
+  QA: {prompt: BELOW/qa.txt}
+  MT: {prompt: short, options: {model_directory: BELOW/nllb}}
+  WikiSearch: {options: {index_directory: BELOW/index}}
+wikipedia_index: {source: BELOW/dump.xml}
+passage_index: {encoder: BELOW/encoder}
 question_answering: {reader: language-model}
 evaluation:
-  files: {asdiv: named/asdiv.xml}
-  questions: {mine: {path: named/mine.jsonl}}
-  texts: {wiki: ../named/wiki.txt}
-  models: {other: /named/other}
-rounds: [{}, {sampling: {annotator: finetuned}}, {sampling: {annotator: named/annotator}}]
+  files: {asdiv: BELOW/asdiv.xml}
+  questions: {mine: {path: BELOW/mine.jsonl}}
+  texts: {wiki: BELOW/wiki.txt}
+  models: {other: BELOW/other}
+rounds: [{}, {sampling: {annotator: finetuned}}, {sampling: {annotator: BELOW/annotator}}]
 """
 
 
 def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    file.parent.mkdir()
-    file.write_text(_PATHS)
-    settings = load_settings(file, overrides={"sampling": {"round": 3}})
+    def loaded(below: str) -> Settings:
+        file.write_text(_PATHS.replace("BELOW", below))
+        return load_settings(file, overrides={"sampling": {"round": 3}})
+
+    absolute = loaded(f"{file.parent}/named")
+    assert loaded("named") == loaded("./named") == loaded("../home/named") == absolute
     monkeypatch.chdir(file.parent)
-    assert load_settings(file, overrides={"sampling": {"round": 3}}) == settings
-    below = f"{file.parent}/named"
-    evaluation = settings.evaluation
-    assert settings.language_model.path == f"{below}/model"
-    assert [source.path for source in settings.corpus.sources] == [
-        f"{below}/texts/*.jsonl",
-        "starter-texts",
-        "s3://a/b",
-    ]
-    assert settings.execution.replay == f"{below}/answers.parquet"
-    assert (settings.tools.QA.prompt, settings.tools.MT.prompt) == (f"{below}/qa.txt", "short")
-    assert settings.tools.MT.options == {"model_directory": f"{below}/nllb"}
-    assert settings.tools.WikiSearch.options == {"index_directory": f"{below}/index"}
-    assert settings.wikipedia_index.source == f"{below}/dump.xml"
-    assert settings.passage_index.encoder == f"{below}/encoder"
-    assert settings.question_answering.reader == "language-model"
-    assert evaluation.files == {"asdiv": f"{below}/asdiv.xml"}
-    assert evaluation.questions["mine"].path == f"{below}/mine.jsonl"
-    assert evaluation.texts == {"wiki": f"{file.parent.parent}/named/wiki.txt"}
-    assert evaluation.models == {"other": "/named/other"}
-    assert settings.sampling.annotator == f"{below}/annotator"
+    assert loaded("named") == absolute
+    assert absolute.sampling.annotator == f"{file.parent}/named/annotator"
+    # These words are no paths.
+    assert [source.path for source in absolute.corpus.sources[1:]] == ["starter-texts", "s3://a/b"]
+    assert (absolute.tools.MT.prompt, absolute.question_answering.reader) == (
+        *("short", "language-model"),
+    )
+    assert absolute.rounds[1]["sampling"]["annotator"] == "finetuned"
 
 
 def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
@@ -218,7 +197,6 @@ def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content
     ],
 )
 def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, words):
-    file.parent.mkdir()
     file.write_text(content)
     with pytest.raises(SettingsError, match=words) as raised:
         load_settings(file)
@@ -251,7 +229,6 @@ def of_round(file: Path, number: int, **overrides) -> Settings:
 
 @pytest.fixture
 def scheduled(file: Path) -> Path:
-    file.parent.mkdir()
     file.write_text(ROUNDS)
     return file
 
@@ -274,7 +251,6 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{sampling: {temperatur: 1}}", "round 2: There is no setting 'sampling.temperatur'"),
         ("{tools: {Calculator: {positions_per_text: 0}}}", "round 2: tools.Calculator.positions"),
         ("{sampling: {annotator: base, uses_prompt: false}}", "round 2: sampling.uses_prompt"),
         ("{rounds: []}", "round 2: rounds cannot be changed here"),
@@ -286,7 +262,6 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
 def test_a_mistake_in_an_entry_is_told_with_its_round_whichever_is_run(
     file: Path, entry: str, message: str
 ):
-    file.parent.mkdir()
     file.write_text(f"rounds:\n  - {{}}\n  - {entry}\n")
     for load in (load_settings, lambda each: of_round(each, 1)):
         with pytest.raises(SettingsError, match=message) as raised:
@@ -302,9 +277,6 @@ def test_rounds_that_are_no_list_and_rounds_that_are_not_listed_are_named(schedu
     scheduled.write_text("rounds: 2\n")
     with pytest.raises(SettingsError, match="rounds = 2 is not valid"):
         load_settings(scheduled)
-
-
-def test_rounds_are_taken_from_the_file_alone(scheduled: Path):
     # Their tools could name code.
     with pytest.raises(SettingsError, match=r"`rounds` is taken from toolformer\.yaml alone"):
         load_settings(scheduled, overrides={"rounds": [{}]})

@@ -1,10 +1,10 @@
 """Files of a home by way of an object store: two machines, each with a copy of its own."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -16,6 +16,7 @@ from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import changing_corpus, seed, share_settings
 from dagster_project.wiring.warehouse import open_warehouse
+from tests.corpora import write_texts
 from tests.s3 import Store, running_store
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
@@ -24,10 +25,10 @@ from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout import record_layout
 from warehouse.schema import tables
-from warehouse.store.objects import open_store
 from warehouse.versions import digest_of
 
 _BUCKETS = count()
+Homes = tuple[Home, Home]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path) -> None:
+def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path):
     home = Home(tmp_path)
     assert home.partition_store() is None
     home.publish(tmp_path / "nothing")
@@ -63,25 +64,16 @@ def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_edited_on_one_machine_reach_the_other(homes: tuple[Home, Home]) -> None:
+def test_settings_reach_the_other_machine_and_two_edits_are_both_kept_and_refused(homes: Homes):
     one, two = homes
     _write(one.settings_file, "preset: demo\n")
     share_settings(one)
     share_settings(two)
     assert two.settings_file.read_text() == "preset: demo\n"
-    _write(two.settings_file, "preset: laptop\n")
+    _write(two.settings_file, "preset: small\n")
     share_settings(two)
     share_settings(one)
-    assert one.settings_file.read_text() == "preset: laptop\n"
-
-
-def test_settings_edited_on_both_machines_are_both_kept_and_refused(
-    homes: tuple[Home, Home],
-) -> None:
-    one, two = homes
-    _write(one.settings_file, "preset: demo\n")
-    for home in homes:
-        share_settings(home)
+    assert one.settings_file.read_text() == "preset: small\n"
     _write(one.settings_file, "preset: paper\n")
     share_settings(one)
     _write(two.settings_file, "preset: laptop\n")
@@ -98,13 +90,9 @@ def test_settings_edited_on_both_machines_are_both_kept_and_refused(
 def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | None = None) -> None:
     """Cut a file of these texts as `corpus_manifest` does, each into a shard.
 
-    Args:
-        home: of one machine.
-        texts: of the file, which is this machine's own.
-        between: done once the shards are registered here and nothing is published yet.
+    `between` is done once the shards are registered here and nothing is published yet.
     """
-    file = home.root / "texts.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    file = write_texts(home.root / "texts.jsonl", texts)
     warehouse = open_warehouse(home)
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
@@ -135,7 +123,7 @@ def _texts(home: Home) -> dict[str, list[str]]:
     }
 
 
-def test_texts_that_one_machine_cuts_are_those_of_the_other(homes: tuple[Home, Home]) -> None:
+def test_texts_that_one_machine_cuts_are_those_of_the_other(homes: Homes):
     one, two = homes
     _cut(one, ["One.", "Two."])
     two.open(manifest_path(two.sources))
@@ -146,9 +134,7 @@ def test_texts_that_one_machine_cuts_are_those_of_the_other(homes: tuple[Home, H
     assert _texts(two) == {"shard-00000": ["One."], "shard-00001": ["Two."]}
 
 
-def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(
-    homes: tuple[Home, Home],
-) -> None:
+def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(homes: Homes):
     one, two = homes
     with pytest.raises(StoreConflictError, match="manifest"):
         _cut(two, ["Of two."], between=lambda: _cut(one, ["Of one."]))
@@ -161,11 +147,11 @@ def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(
 
 
 def test_a_machine_that_dies_before_the_texts_leaves_its_keys_to_nobody_else(
-    homes: tuple[Home, Home], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+):
     one, two = homes
     with monkeypatch.context() as patch:
-        patch.setattr(f"{__name__}.store_texts", lambda *_, **__: _raise(KeyboardInterrupt))
+        patch.setattr(f"{__name__}.store_texts", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _cut(one, ["One."])
     assert set(stored_texts(open_warehouse(two)).keys) == set()
@@ -175,7 +161,7 @@ def test_a_machine_that_dies_before_the_texts_leaves_its_keys_to_nobody_else(
         assert _texts(home) == {"shard-00000": ["One."], "shard-00001": ["Two."]}
 
 
-def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: tuple[Home, Home]) -> None:
+def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: Homes):
     one, two = homes
     _cut(one, ["One."])
     with dg.DagsterInstance.ephemeral() as instance, changing_corpus(two):
@@ -188,11 +174,7 @@ def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: tuple[Ho
     assert _texts(two) == {"shard-00000": ["One."]}
 
 
-def _raise(error: type[BaseException]) -> None:
-    raise error
-
-
-def test_sources_that_two_machines_list_at_once_are_merged(homes: tuple[Home, Home]) -> None:
+def test_sources_that_two_machines_list_at_once_are_merged(homes: Homes):
     one, two = homes
     a, b, c, d = (SourceSettings.model_validate({"path": f"/{name}"}) for name in "abcd")
     write_added_sources(one.settings_file, [a, b])
@@ -207,9 +189,7 @@ def test_sources_that_two_machines_list_at_once_are_merged(homes: tuple[Home, Ho
         assert added_sources(home.settings_file) == [b, c, d]
 
 
-def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
-    homes: tuple[Home, Home],
-) -> None:
+def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: Homes):
     one, two = homes
     record_layout(one.warehouse)
     place = one.warehouse / "documents" / "shard=shard-00000"
@@ -234,15 +214,8 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
         replace(two, store=None).partition_store()
 
 
-def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:
+def test_a_store_with_something_is_not_seeded(homes: Homes):
     one, two = homes
     one.publish(_write(one.precisions / "model.cpu.json", "{}"))
     with pytest.raises(StoreError, match="is not empty"):
         seed(two)
-
-
-def test_a_process_tries_a_store_once(homes: tuple[Home, Home]) -> None:
-    one, _ = homes
-    assert one.store is not None
-    assert open_store(one.store) is open_store(one.store)
-    assert one.files is one.files

@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,13 +15,9 @@ from assets.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
-from dagster_project.runs import planned_run
-from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.settings_file import (
-    listed_sources,
-    write_settings_file,
-)
+from dagster_project.settings.settings_file import listed_sources, write_settings_file
+from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.sources.errors import ShardNotFoundError
@@ -35,13 +31,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def write(tmp_path: Path):
-    def write_texts(name: str, count: int) -> Path:
-        file = tmp_path / name
-        lines = [json.dumps({"text": f"Text {n} of {name}."}) for n in range(count)]
-        file.write_text("\n".join(lines) + "\n")
-        return file
+    def write_file(name: str, count: int) -> Path:
+        return write_texts(tmp_path / name, [f"Text {n} of {name}." for n in range(count)])
 
-    return write_texts
+    return write_file
+
+
+@pytest.fixture
+def ingest(run):
+    """Ingest files that can be used; what is told."""
+
+    def ingest_files(*files: object, size: int = 2) -> str:
+        code, out, err = run("ingest", *files, "--shard-size", size)
+        assert code == 0, err
+        return out
+
+    return ingest_files
 
 
 def active(home: Home) -> list[str]:
@@ -69,24 +74,22 @@ def warehouse(home: Home) -> Warehouse:
     return Warehouse(home.warehouse, home.database)
 
 
-def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: Home, write):
+def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, ingest, home: Home, write):
     a, b = write("a.jsonl", 4), write("b.jsonl", 2)
-    assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
+    ingest(a, b)
     file = home.settings_file
     written = file.read_bytes()
     stored = {key: store_call(home, key) for key in active(home)}
     assert len(stored) == 3
-    code, out, err = run("sources", "remove", str(a))
-    assert (code, err) == (0, "")
-    assert f"{a} is removed; its 2 shards are kept aside" in out
+    code, out, _ = run("sources", "remove", a)
+    assert (code, f"{a} is removed; its 2 shards" in out) == (0, True)
     assert file.read_bytes() == written
     assert listed_sources(file) == [str(b)]
     (left,) = active(home)
     assert registered(home) == {left}
     assert warehouse(home).query("select shard from candidate_calls")["shard"].to_list() == [left]
 
-    code, out, _ = run("ingest", str(a), "--shard-size", "2")
-    assert code == 0
+    out = ingest(a)
     assert "0 new shards" in out
     assert "2 shards were restored" in out
     assert registered(home) == set(stored)
@@ -95,39 +98,19 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: H
 
 
 def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
-    run, home: Home, write
+    run, ingest, home: Home, write
 ):
     from assets.outputs import publish
 
     a = write("a.jsonl", 1)
-    assert run("ingest", str(a))[0] == 0
+    ingest(a)
     (shard,) = active(home)
-
     making = SimpleNamespace(home=home, force=False, warehouse=warehouse(home))
     rows = frame("candidate_calls", {"shard": shard})
     assert run("sources", "remove", str(a))[0] == 0
     with pytest.raises(ShardNotFoundError, match="is retired"):
         publish(making, ("candidate_calls", shard, "Calculator"), rows, {})
     assert list(home.warehouse.glob(f"*/shard={shard}/*@*.parquet")) == []
-
-
-def test_a_missing_source_costs_nothing_and_is_told(run, home: Home, write):
-    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
-    assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
-    stored = {key: store_call(home, key) for key in active(home)}
-    a.rename(a.with_suffix(".away"))
-    code, out, _ = run("sources", "list")
-    assert code == 0
-    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if str(a.parent) in line}
-    assert "missing" in rows[str(a)]
-    assert "listed" in rows[str(b)]
-    c = write("c.jsonl", 2)
-    code, out, _ = run("ingest", str(c))
-    assert code == 0, out
-    assert f"There is no source '{a}'" in out
-    assert "Its 2 shards stay." in out
-    assert set(stored) < set(active(home)) == registered(home)
-    assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 
 
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
@@ -143,9 +126,7 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     monkeypatch.chdir(home.root)
     assert run("ingest", "../a.jsonl")[0] == 0
     assert manifest_path(home.sources).read_bytes() == manifest
-    code, _, err = run("sources", "remove", "../a.jsonl")
-    assert code == 1
-    assert "Take its entry out of corpus.sources there" in err
+    assert run("sources", "remove", "../a.jsonl").is_one_paragraph_naming("corpus.sources there")
     home.settings_file.write_text("")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == [str(b)]
@@ -160,31 +141,27 @@ def texts_on_disk(home: Home) -> dict[str, int]:
     }
 
 
-def test_a_lost_manifest_is_refused_until_it_is_put_back(run, home: Home, write):
+def test_a_lost_manifest_is_refused_until_it_is_put_back(run, ingest, home: Home, write):
     a = write("a.jsonl", 4)
-    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
+    ingest(a)
     stored = {key: store_call(home, key) for key in active(home)}
     aside = manifest_path(home.sources).rename(home.root / "manifest.json")
     for arguments in (("build", "--dry-run"), ("ingest", str(a)), ("sources", "list")):
-        code, _, err = run(*arguments)
-        assert code == 1
-        assert "is missing, but texts of 2 others are stored" in err
-        assert "Put it back from a copy, or begin anew in another folder" in err
+        assert run(*arguments).is_one_paragraph_naming("is missing", "Put it back from a copy")
     assert not manifest_path(home.sources).exists()
     aside.rename(manifest_path(home.sources))
-    assert run("ingest", str(a))[0] == 0
+    ingest(a)
     assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
 
 
 @pytest.mark.parametrize("table", ["documents", "rejected_records"])
-def test_lost_texts_are_stored_again_alone(run, home: Home, write, table: str):
+def test_lost_texts_are_stored_again_alone(ingest, home: Home, write, table: str):
     a = write("a.jsonl", 4)
-    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
+    ingest(a)
     before = texts_on_disk(home)
     (lost,) = home.warehouse.glob(f"{table}/shard=shard-00001/*.parquet")
     lost.unlink()
-    code, out, _ = run("ingest", str(a))
-    assert (code, "0 new shards" in out) == (0, True)
+    assert "0 new shards" in ingest(a)
     kept = {path: time for path, time in texts_on_disk(home).items() if "shard-00000" in path}
     assert kept.items() < before.items()
     texts = warehouse(home).read_partition("documents", "shard-00001", "all")
@@ -192,7 +169,7 @@ def test_lost_texts_are_stored_again_alone(run, home: Home, write, table: str):
     assert len(texts_on_disk(home)) == len(before)
 
 
-def test_a_kill_while_texts_are_stored_costs_nothing(run, home: Home, write, monkeypatch):
+def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, write, monkeypatch):
     from assets import corpus
 
     a = write("a.jsonl", 6)
@@ -203,16 +180,13 @@ def test_a_kill_while_texts_are_stored_costs_nothing(run, home: Home, write, mon
             raise KeyboardInterrupt
         return genuine(warehouse, entry, texts, **given)
 
-    file = home.settings_file
-    home.root.mkdir()
-    file.write_text(f"corpus: {{sources: [{{path: {a}, shard_size: 2}}]}}\n")
     with monkeypatch.context() as patch:
         patch.setattr(corpus, "store_texts", killed)
-        assert run("ingest", str(a))[0] != 0
+        assert run("ingest", a, "--shard-size", 2).code != 0
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     first = texts_on_disk(home)
     assert len(first) == 2
-    assert run("ingest", str(a))[0] == 0
+    ingest(a)
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     assert registered(home) == set(active(home))
     assert first.items() < texts_on_disk(home).items()
@@ -220,23 +194,6 @@ def test_a_kill_while_texts_are_stored_costs_nothing(run, home: Home, write, mon
     with dagster_instance(home) as instance:
         reported = instance.get_materialized_partitions(dg.AssetKey("documents"))
     assert reported == set(active(home))
-
-
-def test_a_source_whose_file_changed_keeps_what_is_the_same(run, home: Home, write):
-    a = write("a.jsonl", 3)
-    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
-    before = texts_on_disk(home)
-    with a.open("a") as file:
-        file.write(json.dumps({"text": "One more."}) + "\n")
-    assert run("ingest", str(a))[0] == 0
-    assert active(home) == ["shard-00000", "shard-00002"]
-    kept = {path: time for path, time in before.items() if "shard-00000" in path}
-    assert kept.items() < texts_on_disk(home).items()
-    # Its first texts come back with the partitions that were set aside.
-    a.write_text("".join(a.read_text().splitlines(keepends=True)[:3]))
-    assert run("ingest", str(a))[0] == 0
-    assert active(home) == ["shard-00000", "shard-00001"]
-    assert texts_on_disk(home) == before
 
 
 def test_ingests_at_once_lose_nothing(home: Home, write):
@@ -269,10 +226,8 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     bad.write_text('{"text": ""}\n{"text": 3}\n')
     # The second time its shards come back, and are taken out again.
     for _ in range(2):
-        code, _, err = run("ingest", str(bad), str(a))
-        assert code == 1
-        assert f"No record of the source '{bad}' is usable: of 2, empty_text 1, " in err
-        assert "text_not_a_string 1" in err
+        refused = run("ingest", bad, a)
+        assert refused.is_one_paragraph_naming(f"'{bad}'", "empty_text 1", "text_not_a_string 1")
         assert listed_sources(home.settings_file) == [str(a)]
         (shard,) = active(home)
         assert registered(home) == {shard}
@@ -297,107 +252,64 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
         assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
 
 
-# Building
-
-
-def shards_of(plan: Sequence[PlannedPartition]) -> list[str]:
-    return sorted({planned.shard for planned in plan})
-
-
-def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """A build whose stages are not run; gives the shards that they would be run for."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The shards of each build, whose stages are not run."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(shards_of(given[4])))
+
+    def build(*given: Any, **_: object) -> None:
+        asked.append(sorted({planned.shard for planned in given[4]}))
+
+    monkeypatch.setattr(building, "_build", build)
     monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
-    annotator = type("Annotator", (), {"identity": "m"})
-    monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
+    monkeypatch.setattr(building.Annotator, "of", lambda *_: SimpleNamespace(identity="m"))
     return asked
 
 
-def test_a_build_goes_on_without_a_missing_source(run, home: Home, write, monkeypatch):
-    asked = without_model(monkeypatch)
+def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too(
+    run, ingest, home: Home, write, asked: list[list[str]]
+):
     a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    assert run("ingest", str(a), str(b))[0] == 0
+    ingest(a, b)
+    stored = {key: store_call(home, key) for key in active(home)}
     a.unlink()
+    listed = json.loads(run("sources", "list", "--json").out)
+    assert {row["source"]: row["state"] for row in listed} == {str(a): "missing", str(b): "listed"}
     code, out, err = run("build", "--tools", "Calendar")
     assert (code, err) == (0, "")
     assert f"There is no source '{a}'" in out
-    assert asked == [["shard-00000", "shard-00001"]]
-    code, out, _ = run("build", "--tools", "Calendar", "--set", f"corpus.sources=[{{path: {b}}}]")
-    assert code == 0
+    out = run("build", "--tools", "Calendar", "--set", f"corpus.sources=[{{path: {b}}}]").out
     assert f"sources remove {a}" in out
-    assert asked[1] == ["shard-00000", "shard-00001"]
+    assert asked == [["shard-00000", "shard-00001"]] * 2
 
+    out = ingest(write("c.jsonl", 2))
+    assert f"There is no source '{a}'" in out
+    assert "Its 1 shards stay." in out
+    assert set(stored) < set(active(home)) == registered(home)
+    assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 
-def test_a_build_of_few_shards_annotates_as_many_of_each_source(
-    run, home: Home, write, monkeypatch
-):
-    asked: list[tuple[list[str], object]] = []
-    build = building._build
-
-    def run_job(_instance, _job, *, resources, partitions, assets):
-        asked.append((list(partitions), assets))
-
-    without_model(monkeypatch)
-    monkeypatch.setattr(building, "_build", build)
-    monkeypatch.setattr(planned_run, "run_job", run_job)
-    home.root.mkdir()
-    home.settings_file.write_text("corpus: {shard_size: 1, held_out_every: 2}\n")
-    assert run("ingest", str(write("a.jsonl", 6)))[0] == 0
-    few = ("build", "--tools", "Calendar", "--set", "sampling.shards=2")
-    assert run(*few)[0] == 0
-    entries = Manifest.load(home.sources).active_shards
-    trained = [entry.key for entry in entries if not entry.is_held_out]
-    held_out = [entry.key for entry in entries if entry.is_held_out]
-    assert len(held_out) == 3
-    assert sorted(asked) == [([key], STAGES) for key in trained[:2]]
-    # A shard that is named is annotated.
-    asked.clear()
-    assert run(*few, "--shards", held_out[0])[0] == 0
-    assert asked == [([held_out[0]], STAGES)]
-    # Of another source as many as of the first.
-    assert run("ingest", str(write("b.jsonl", 4)))[0] == 0
-    asked.clear()
-    assert run(*few)[0] == 0
-    of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
-    assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
+    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
+        path.unlink()
+    refused = run("build", "--tools", "Calendar")
+    assert refused.is_one_paragraph_naming(
+        f"There are no texts of shard-00000 of the source '{a}'", "toolformer sources remove"
+    )
+    assert asked[2] == ["shard-00001", "shard-00002"]
 
 
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
-    home, run, monkeypatch
+    home, run, ingest, monkeypatch
 ):
     with running_store() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
         store.make_bucket("corpus")
         store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
-        code, out, _ = run("ingest", "s3://corpus/web/*.jsonl")
-        assert (code, "1 new shards with 2 records" in out) == (0, True)
-        assert listed_sources(home.settings_file) == ["s3://corpus/web/*.jsonl"]
-        _, out, _ = run("ingest", "s3://corpus/web/*.jsonl")
-        assert "0 new shards" in out
-        code, _, err = run("ingest", "s3://nosuch/a.jsonl")
-        assert (code, "no bucket 'nosuch'" in err) == (1, True)
+        assert "1 new shards with 2 records" in ingest("s3://corpus/web/*.jsonl")
+        assert "0 new shards" in ingest("s3://corpus/web/*.jsonl")
+        assert run("ingest", "s3://nosuch/a.jsonl").is_one_paragraph_naming("no bucket 'nosuch'")
         assert listed_sources(home.settings_file) == ["s3://corpus/web/*.jsonl"]
         store.delete("corpus", "web/a.jsonl")
-        _, out, _ = run("sources", "list")
-        assert "missing" in out
+        assert "missing" in run("sources", "list").out
     (entry,) = Manifest.load(home.sources).active_shards
     assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)
-
-
-def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
-    run, home: Home, write, monkeypatch
-):
-    asked = without_model(monkeypatch)
-    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    assert run("ingest", str(a), str(b))[0] == 0
-    a.unlink()
-    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
-        path.unlink()
-    code, out, err = run("build", "--tools", "Calendar")
-    assert code == 1
-    assert f"There is no source '{a}'" in out
-    assert f"There are no texts of shard-00000 of the source '{a}'" in err
-    assert "toolformer sources remove" in err
-    assert asked == [["shard-00001"]]

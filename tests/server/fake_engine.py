@@ -74,7 +74,7 @@ class FakeText:
                 arguments = settings.parse_arguments("Calculator", "6 * 7")
                 result = request.run_call(ToolCall("Calculator", arguments)) or ""
                 call = DecodedCall("Calculator", arguments, result, len(" It is"), CALL)
-                steps = (step(" [", "trigger"), step(CALL[2:], "forced", None))
+                steps = (step(" [", "trigger", 0.5), step(CALL[2:], "forced", None))
                 yield LivePiece(CALL, steps, TimedCall(call, time.perf_counter() - begun))
             if any(stop in word for stop in settings.stop_texts):
                 return "stop_text"

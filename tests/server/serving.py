@@ -3,24 +3,29 @@
 import contextlib
 import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx2 as httpx
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 
 from dagster_project.commands import console
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from tests.server.fake_engine import FakeBatch
+from toolformer_server.app import make_app
+from toolformer_server.request_log import log_to_standard_error
+from toolformer_server.running import Server, bound_socket
+from toolformer_server.served import Served
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 
 
-def made_served(batch: FakeBatch, name: str = "tiny/model"):
-    from toolformer_server.served import Served
-
+def made_served(batch: FakeBatch, name: str) -> Served:
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
@@ -35,14 +40,6 @@ def made_served(batch: FakeBatch, name: str = "tiny/model"):
     )
 
 
-def happens(what: Callable[[], object], *, seconds: float = 5) -> bool:
-    """Whether something becomes true in time."""
-    until = time.monotonic() + seconds
-    while not what() and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(what())
-
-
 @dataclass(frozen=True)
 class Running:
     """A server that answers.
@@ -54,7 +51,6 @@ class Running:
 
     client: httpx.Client
     batch: FakeBatch
-    server: object
 
     @property
     def port(self) -> int:
@@ -66,9 +62,6 @@ class Running:
 
 def made_server(batch: FakeBatch, *, name="tiny/model", key=None, logs_prompts=False, **options):
     """A server, its socket and its address."""
-    from toolformer_server.app import make_app
-    from toolformer_server.running import Server, bound_socket
-
     served = made_served(batch, name)
     app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
     bound = bound_socket("127.0.0.1", 0)
@@ -89,7 +82,7 @@ def serving(
     assert started.wait(10)
     with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
         try:
-            yield Running(client, batch, server)
+            yield Running(client, batch)
         finally:
             server.handle_exit(signal.SIGTERM, None)
             thread.join(15)
@@ -98,8 +91,6 @@ def serving(
 
 def main() -> None:
     """Serve in this process; the address is printed."""
-    from toolformer_server.request_log import log_to_standard_error
-
     log_to_standard_error()
     server, bound, address = made_server(
         FakeBatch(), on_start=lambda: console.say(address), closing_seconds=20

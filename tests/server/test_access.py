@@ -4,9 +4,6 @@ import socket
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
 from tests.server.serving import Running, serving
 from toolformer.errors import ToolformerError
 from toolformer_server.gate import check_access

@@ -5,11 +5,9 @@ import json
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
+from tests.conftest import happens
 from tests.server.fake_engine import ANSWER, CALL, FakeBatch
-from tests.server.serving import Running, happens, serving
+from tests.server.serving import Running, serving
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +47,8 @@ def test_a_whole_answer_has_the_text_with_its_calls_and_without(running: Running
     assert choice["toolformer"]["text_without_calls"] == ANSWER.replace(CALL, "")
     (call,) = choice["toolformer"]["calls"]
     assert call.pop("milliseconds") >= 0
-    assert call == {
-        "tool": "Calculator",
-        "arguments": "6 * 7",
-        "result": "42",
-        "text": CALL,
-        "character_offset": 6,
-        "undone": False,
-    }
+    told = {"tool": "Calculator", "arguments": "6 * 7", "result": "42", "text": CALL}
+    assert call == told | {"character_offset": 6, "undone": False}
     assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 
@@ -104,23 +96,9 @@ def test_probabilities_of_tokens_and_of_calls_are_the_same_in_a_stream(running: 
         assert [value for part in streamed for value in part["logprobs"][name]] == values
 
 
-def test_echo_puts_the_prompt_in_front(running: Running):
-    assert running.complete(echo=True).json()["choices"][0]["text"] == "6 * 7" + ANSWER
-    parts = events(running.complete(echo=True, stream=True))
-    assert "".join(part["choices"][0]["text"] for part in parts) == "6 * 7" + ANSWER
-
-
 def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
-    running.complete(
-        model="tiny/model",
-        max_tokens=3,
-        stop=["!", "?"],
-        logprobs=4,
-        tools=["Calendar"],
-        call_top_k=2,
-        min_call_probability=0.5,
-        max_calls=3,
-    )
+    calls = {"call_top_k": 2, "min_call_probability": 0.5, "max_calls": 3, "tools": ["Calendar"]}
+    running.complete(model="tiny/model", max_tokens=3, stop=["!", "?"], logprobs=4, **calls)
     request = running.batch.requests[-1]
     parameters = request.settings.parameters
     assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
@@ -130,13 +108,8 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     running.complete()
     parameters = running.batch.requests[-1].settings.parameters
     assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
-    assert (parameters.min_call_probability, parameters.tools) == (
-        0.25,
-        ("Calculator", "Calendar"),
-    )
-
-
-def test_tools_off_makes_no_call(running: Running):
+    assert parameters.min_call_probability == 0.25
+    assert parameters.tools == ("Calculator", "Calendar")
     (choice,) = running.complete(tools="off").json()["choices"]
     assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
     assert running.batch.requests[-1].settings.parameters.is_disabled
@@ -146,9 +119,7 @@ def test_the_calendar_takes_the_day_that_is_given(running: Running):
     from tools.protocol import ToolCall
 
     running.complete(today="2024-05-31")
-    answer = running.batch.requests[-1].run_call(ToolCall("Calendar", ""))
-    assert answer is not None
-    assert "May 31, 2024" in answer
+    assert "May 31, 2024" in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
     running.complete()
     present = datetime.datetime.now().astimezone().strftime("%Y")
     assert present in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
@@ -168,60 +139,58 @@ def test_fields_that_ask_for_greedy_decoding_are_taken(running: Running, fields:
 
 
 @pytest.mark.parametrize("prompt", ["", "\x00\x1b[31m\x7f", "ü 🦉 \u202e", "a\r\ndata: x\n\n"])
-def test_any_text_is_a_prompt(running: Running, prompt: str):
-    assert running.complete(prompt, echo=True).json()["choices"][0]["text"].startswith(prompt)
-    first = events(running.complete(prompt, echo=True, stream=True))[0]
-    assert first["choices"][0]["text"] == (prompt or " It")
+def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt: str):
+    whole = running.complete(prompt, echo=True).json()
+    assert whole["choices"][0]["text"] == prompt + ANSWER
+    parts = events(running.complete(prompt, echo=True, stream=True))
+    assert parts[0]["choices"][0]["text"] == (prompt or " It")
+    assert "".join(part["choices"][0]["text"] for part in parts) == prompt + ANSWER
 
 
 # Errors
 
 
 @pytest.mark.parametrize(
-    ("param", "value"),
+    ("param", "value", "word"),
     [
-        ("temperature", 0.7),
-        ("n", 2),
-        ("suffix", "x"),
-        ("logit_bias", {"50256": -100}),
-        ("frequency_penalty", -1),
-        ("prompt", [1, 2, 3]),
-        ("prompt", []),
-        ("prompt", ["a"] * 5),
-        ("prompt", "a" * 20_001),
-        ("max_tokens", 0),
-        ("max_tokens", 2.0),
-        ("max_tokens", 10**30),
-        ("stop", ["a", "b", "c", "d", "e"]),
-        ("stop", ""),
-        ("logprobs", 6),
-        ("stream", "yes"),
-        ("stream_options", {"usage": True}),
-        ("tools", ["Calculater"]),
-        ("tools", ["QA"]),
-        ("call_top_k", -1),
-        ("min_call_probability", 1.5),
-        ("max_calls", 101),
-        ("today", "2024-02-30"),
-        ("call_probabilities", 1),
-        ("xyzzy", 5),
+        *(
+            (name, value, "Expected")
+            for name, values in {
+                "temperature": [0.7, -1, [], True],
+                "n": [2, 10**40],
+                "suffix": ["x"],
+                "logit_bias": [{"50256": -100}],
+                "frequency_penalty": [-1],
+                "top_p": [2, "1"],
+                "prompt": [None, {}, [1, 2, 3], [["a"]], [None], [], ["a"] * 5],
+                "max_tokens": [0, 2.0, True, "1", 10**30],
+                "stop": [["a"] * 5, "", [""], "x" * 101],
+                "logprobs": [6, -1, True],
+                "stream": ["yes", 1],
+                "stream_options": [{"usage": True}, {"include_usage": 1}],
+                "tools": ["on", [5]],
+                "call_top_k": [-1, 0.5],
+                "min_call_probability": [1.5, True],
+                "max_calls": [101],
+                "today": ["2024-02-30", 20240101, "2024-01-01T00:00"],
+                "call_probabilities": [1],
+                "__class__": [{}],
+            }.items()
+            for value in values
+        ),
+        ("prompt", "a" * 20_001, "tokens"),
+        ("max_token", 5, "'max_tokens'"),
+        ("tools", ["Calculater"], "'Calculator'"),
+        ("tools", ["QA"], "no index"),
+        ("echo", True, "logprobs"),
     ],
 )
-def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value):
-    answer = running.complete(**{param: value})
+def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value, word):
+    answer = running.complete(**({"logprobs": 1} if param == "echo" else {}), **{param: value})
     assert answer.status_code == 400
     error = error_of(answer)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
-
-
-def test_what_is_close_is_suggested_and_what_is_missing_said(running: Running):
-    for fields, word in (
-        ({"max_token": 5}, "'max_tokens'"),
-        ({"tools": ["Calculater"]}, "'Calculator'"),
-        ({"tools": ["QA"]}, "no index"),
-        ({"logprobs": 1, "echo": True}, "echo"),
-    ):
-        assert word in error_of(running.complete(**fields))["message"]
+    assert word in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -240,13 +209,11 @@ def test_what_is_close_is_suggested_and_what_is_missing_said(running: Running):
     ],
 )
 def test_a_body_that_is_no_request_is_refused(running: Running, content: bytes):
-    headers = {"content-type": "application/json"}
-    answer = running.client.post("/v1/completions", content=content, headers=headers)
-    assert answer.status_code == 400
-    assert error_of(answer)
-    headers = {"content-type": "text/plain"}
-    answer = running.client.post("/v1/completions", content=content, headers=headers)
-    assert answer.status_code == 415
+    for media_type, status in (("application/json", 400), ("text/plain", 415)):
+        headers = {"content-type": media_type}
+        answer = running.client.post("/v1/completions", content=content, headers=headers)
+        assert answer.status_code == status
+        assert error_of(answer)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
@@ -271,7 +238,9 @@ def test_other_addresses_methods_and_models_are_refused(running: Running):
         assert error_of(answer)["code"] == "model_not_found"
 
 
-def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog):
+def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog, monkeypatch):
+    from toolformer_server.exchange import Exchange
+
     answer = running.complete("fail")
     assert answer.status_code == 500
     error = error_of(answer)
@@ -280,11 +249,7 @@ def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog):
     assert "the batch has a bug" in caplog.text
     streamed = running.complete("fail", stream=True)
     assert json.loads(streamed.text.removeprefix("data: "))["error"]["type"] == "server_error"
-
-
-def test_a_bug_of_the_server_itself_is_a_500_too(running, caplog, monkeypatch):
-    from toolformer_server.exchange import Exchange
-
+    # One of the server itself.
     monkeypatch.setattr(Exchange, "_begin", None)
     answer = running.complete()
     assert answer.status_code == 500
@@ -364,23 +329,17 @@ def test_the_official_client_completes_streams_and_reads_errors(running: Running
         assert [model.id for model in client.models.list()] == ["tiny/model"]
         assert client.models.retrieve("tiny/model").owned_by == "toolformer"
         asked = {"model": "tiny/model", "prompt": "6 * 7", "temperature": 0}
-        whole = client.completions.create(
-            **asked, logprobs=2, extra_body={"tools": ["Calculator"], "max_calls": 1}
-        )
+        whole = client.completions.create(**asked, logprobs=2, extra_body={"max_calls": 1})
         assert whole.choices[0].text == ANSWER
-        assert whole.choices[0].finish_reason == "stop"
         assert whole.choices[0].logprobs.token_logprobs[0] == -0.5
         assert whole.choices[0].toolformer["calls"][0]["result"] == "42"
-        assert whole.usage.total_tokens == 8
         parts = list(
             client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
         )
         assert "".join(part.choices[0].text for part in parts if part.choices) == ANSWER
         assert parts[-1].usage.prompt_tokens == 3
-        with pytest.raises(openai.BadRequestError, match=r"Expected 0") as caught:
+        with pytest.raises(openai.BadRequestError) as caught:
             client.completions.create(**{**asked, "temperature": 1})
         assert caught.value.param == "temperature"
-        with pytest.raises(openai.NotFoundError):
-            client.completions.create(**{**asked, "model": "gpt-4"})
         with pytest.raises(openai.APIError, match="The server failed"):
             list(client.completions.create(**{**asked, "prompt": "fail"}, stream=True))

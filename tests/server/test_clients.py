@@ -6,69 +6,36 @@ import socket
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
+from tests.conftest import happens
 from tests.server.fake_engine import FakeBatch
-from tests.server.serving import Running, happens, serving
-
-FIELDS = (
-    ("prompt", [7, None, {}, [1], True, [["a"]], [None]]),
-    ("max_tokens", [-1, 0, "1", 1.5, [], {}, True, 10**40, -(10**40)]),
-    ("logprobs", [-1, 6, True, "1", 10**40]),
-    ("stop", ["", [""], 5, ["a"] * 5, {"a": 1}, "x" * 1001]),
-    ("temperature", [-1, 2, "0", [], True]),
-    ("top_p", [-0.1, 2, "1"]),
-    ("n", [-1, 0, 2, 10**40]),
-    ("tools", ["on", 5, [5], ["\x00"], ["Calc"], {"name": "x"}]),
-    ("call_top_k", [-1, 1001, "3", 0.5]),
-    ("min_call_probability", [-1, 1.1, "1", True]),
-    ("max_calls", [-1, 101, None.__class__.__name__, [1]]),
-    ("today", ["", "yesterday", "2024-13-01", 20240101, "2024-01-01T00:00"]),
-    ("stream", ["true", 1, []]),
-    ("stream_options", [True, {"x": 1}, {"include_usage": 1}]),
-    ("\x00unknown\ufffd", [1]),
-    ("__class__", [{}]),
-)
+from tests.server.serving import Running, serving
 
 
 def hostile(choice: random.Random) -> tuple[bytes, set[int]]:
     """A body, and the statuses that are right for it."""
-    valid = {"prompt": "6 * 7", "max_tokens": 5}
-    kind = choice.randrange(8)
+    whole = json.dumps({"prompt": "6 * 7", "max_tokens": 5}).encode()
+    kind = choice.randrange(5)
     if kind == 0:
-        name, values = choice.choice(FIELDS)
-        return json.dumps({**valid, name: choice.choice(values)}).encode(), {400}
-    if kind == 1:
         text = "".join(chr(choice.randrange(32)) for _ in range(choice.randrange(50)))
         return json.dumps({"prompt": text + "\x7f\u202e\ufeff"}).encode(), {200}
-    if kind == 2:
-        surrogate = chr(choice.randrange(0xD800, 0xE000))
-        return json.dumps({"prompt": "a" + surrogate + "b"}).encode(), {400}
-    if kind == 3:
-        whole = json.dumps(valid).encode()
+    if kind == 1:
         return whole[: choice.randrange(len(whole))], {400}
-    if kind == 4:
+    if kind == 2:
         return choice.randbytes(choice.randrange(1, 2000)), {400}
-    if kind == 5:
+    if kind == 3:
         opening = choice.choice([b"[", b'{"prompt":', b'{"stop":['])
         return opening * choice.randrange(1, 60_000), {400}
-    if kind == 6:
-        number = choice.choice(["NaN", "Infinity", "-Infinity", "1e9999", "-" + "9" * 5000, "01"])
-        return f'{{"prompt": "a", "top_p": {number}}}'.encode(), {400}
-    changed = bytearray(json.dumps(valid).encode())
+    changed = bytearray(whole)
     for _ in range(choice.randrange(1, 4)):
         changed[choice.randrange(len(changed))] = choice.randrange(256)
     return bytes(changed), {200, 400}
 
 
-def test_a_thousand_hostile_bodies_get_their_status_and_leave_a_server_that_answers():
+def test_hostile_bodies_get_their_status_and_leave_a_server_that_answers():
     choice = random.Random(32)
     with serving() as running:
-        for number in range(1000):
+        for _ in range(600):
             body, statuses = hostile(choice)
-            if number % 100 == 0:
-                body, statuses = b'{"prompt": "' + b"a" * 10_000_000 + b'"}', {413}
             answer = running.client.post(
                 "/v1/completions", content=body, headers={"content-type": "application/json"}
             )

@@ -1,4 +1,4 @@
-"""The examples of docs/serving.md, each run against a server."""
+"""The examples of docs/serving.md, each run against a server, and the shapes that it shows."""
 
 import json
 import re
@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
 from tests.conftest import REPOSITORY
-from tests.server.serving import serving
+from tests.server.serving import Running, serving
+from toolformer_server.bodies import CompletionBody
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
 # A command, and what it answers where the page shows JSON.
@@ -20,25 +18,25 @@ STREAMED = "-sN"
 
 
 @pytest.fixture(scope="module")
-def address():
-    with serving(name="toolformer") as running:
-        yield f"http://127.0.0.1:{running.port}"
+def running():
+    with serving(name="toolformer") as started:
+        yield started
 
 
 def shape(value: Any) -> Any:
     """Names and types; of a list the first item's."""
     if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items() if name != "unavailable"}
+        return {name: shape(one) for name, one in value.items()}
     if isinstance(value, list):
         return [shape(one) for one in value[:1]]
     return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
 @pytest.mark.parametrize(("command", "shown"), EXAMPLES)
-def test_an_example_answers_as_shown(address: str, command: str, shown: str):
+def test_an_example_answers_as_shown(running: Running, command: str, shown: str):
     script = f"set -e\n{command}".replace("curl -s", "curl -f -s")
     done = subprocess.run(
-        ["bash", "-c", script.replace("http://127.0.0.1:8000", address)],
+        ["bash", "-c", script.replace("http://127.0.0.1:8000", str(running.client.base_url))],
         capture_output=True,
         text=True,
         timeout=20,
@@ -51,13 +49,28 @@ def test_an_example_answers_as_shown(address: str, command: str, shown: str):
         assert done.stdout.endswith("data: [DONE]\n\n")
 
 
-def test_each_address_and_each_field_is_on_the_page():
-    from toolformer_server.bodies import CompletionBody
+def test_each_shape_on_the_page_is_that_of_an_answer(running: Running):
+    # The blocks are those that are compared above.
+    assert PAGE.count("```json") == sum(bool(shown) for _, shown in EXAMPLES) == 1
+    (of_error,) = re.findall(r'`(\{"[^`]+)`', PAGE)
+    answer = running.complete(max_tokens=0).json()
+    assert re.findall(r'"(\w+)"', of_error) == ["error", *answer["error"]]
+    (of_health,) = re.findall(r"8000/health +# (.*)", PAGE)
+    health = running.client.get("/health").json()
+    assert re.findall(r"\w+", of_health.replace("and", "").replace("texts", "")) == [*health]
+    (of_model,) = re.findall("A model is listed .*", PAGE)
+    (model,) = running.client.get("/v1/models").json()["data"]
+    assert ["tools", "unavailable", *re.findall(r"`(\w+)`", of_model)] == [*model["toolformer"]]
+    (of_call,) = re.findall("A call that was taken back .*", PAGE)
+    (call,) = running.complete("undo").json()["choices"][0]["toolformer"]["calls"]
+    told = {name for name, value in call.items() if value is not None}
+    assert told == set(re.findall(r"`(\w+)`", of_call))
 
+
+def test_each_address_and_each_field_is_on_the_page():
+    addresses = ("completions", "models", "models/")
     for path in (
-        "/v1/completions",
-        "/v1/models",
-        "/v1/models/",
+        *(f"/v1/{name}" for name in addresses),
         "/health",
         "/metrics",
         "/",

@@ -1,5 +1,6 @@
 """Backfills handed to the UI and followed, with a UI and a daemon that are none."""
 
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_run_id
@@ -26,7 +28,7 @@ from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG, RAY_TAG
 from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.settings.sections import Settings, validated
+from dagster_project.settings.sections import validated
 from toolformer.errors import ToolformerError
 
 BUILD = "build_dataset"
@@ -41,12 +43,14 @@ class Cluster:
 
     Attributes:
         launched: the parameters of each backfill.
+        told: what the command says.
         events: what happens while the command waits, one at each look; then nothing does.
     """
 
     def __init__(self, instance: dg.DagsterInstance):
         self.instance = instance
         self.launched: list[dict[str, Any]] = []
+        self.told: list[str] = []
         self.answer: dict[str, Any] | Exception | None = None
         self.keeps_records = True
         self.events: list[Callable[[], object]] = []
@@ -59,16 +63,16 @@ class Cluster:
         self.launched.append(variables["parameters"])
         identity = f"backfill{len(self.launched)}"
         if self.keeps_records:
+            keys = {dg.AssetKey(each["path"]) for each in self.launched[-1]["assetSelection"]}
+            target = AssetGraphSubset(non_partitioned_asset_keys=keys)
             self.instance.add_backfill(
                 PartitionBackfill(
                     identity,
                     BulkActionStatus.REQUESTED,
                     from_failure=False,
                     tags={},
-                    backfill_timestamp=time.time(),
-                    asset_backfill_data=AssetBackfillData.empty(
-                        target_subset(variables["parameters"]), time.time(), self.instance
-                    ),
+                    backfill_timestamp=0.0,
+                    asset_backfill_data=AssetBackfillData.empty(target, 0.0, self.instance),
                 )
             )
         return {"launchPartitionBackfill": self.answer or {"backfillId": identity}}
@@ -88,31 +92,25 @@ class Cluster:
         self.instance.add_daemon_heartbeat(DaemonHeartbeat(now, "BACKFILL", "daemon", []))
 
     def end(self, status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS) -> None:
-        backfill = self.instance.get_backfill("backfill1")
-        assert backfill is not None
+        (backfill,) = self.instance.get_backfills()
         self.instance.update_backfill(backfill.with_status(status))
 
-    def run(
+    def follow(
+        self, planned: PlannedRun = DECISIONS, settings: Mapping[str, Any] | None = None
+    ) -> list[RunFailedError]:
+        """Hand over what is planned, and wait for it."""
+        valid = validated(settings or {}, origin="test")
+        given = {"settings": {"force": True}}
+        return run_on_ray(self.instance, given, valid, [planned], tell=self.told.append)
+
+    def add_run(
         self, status: dg.DagsterRunStatus, *, retries: str | None = None, **tags: str
     ) -> dg.DagsterRun:
         """A run of the first backfill; with the id of the one that it retries."""
-        return self.instance.add_run(
-            dg.DagsterRun(
-                "__ASSET_JOB",
-                make_new_run_id(),
-                status=status,
-                tags={"dagster/backfill": "backfill1", **tags},
-                parent_run_id=retries,
-                root_run_id=retries,
-            )
-        )
-
-
-def target_subset(parameters: Mapping[str, Any]):
-    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
-
-    keys = {dg.AssetKey(asset["path"]) for asset in parameters["assetSelection"]}
-    return AssetGraphSubset(non_partitioned_asset_keys=keys)
+        tags = {"dagster/backfill": "backfill1", **tags}
+        parents = {"parent_run_id": retries, "root_run_id": retries}
+        run = dg.DagsterRun("__ASSET_JOB", make_new_run_id(), status=status, tags=tags, **parents)
+        return self.instance.add_run(run)
 
 
 @pytest.fixture
@@ -132,31 +130,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield made
 
 
-@pytest.fixture
-def told() -> list[str]:
-    return []
-
-
-def run(
-    cluster: Cluster,
-    told: list[str],
-    *planned: PlannedRun,
-    settings: Settings | None = None,
-) -> list[RunFailedError]:
-    return run_on_ray(
-        cluster.instance,
-        {"settings": {"force": True}},
-        settings or validated({}, origin="test"),
-        planned or (DECISIONS,),
-        tell=told.append,
-    )
-
-
-def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(
-    cluster: Cluster, told: list[str]
-):
+def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(cluster: Cluster):
     cluster.events = [cluster.end]
-    assert run(cluster, told) == []
+    assert cluster.follow() == []
     assert cluster.launched == [
         {
             "assetSelection": [{"path": ["filtered_calls"]}],
@@ -165,40 +141,33 @@ def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(
             "tags": [],
         }
     ]
-    assert told == [
+    assert cluster.told == [
         f"Backfill of filtered_calls: {UI}/runs/b/backfill1",
         "On Ray: 0 of 1 partitions of assets made.",
     ]
 
 
-def test_assets_without_partitions_are_a_backfill_of_all_there_is(
-    cluster: Cluster, told: list[str]
-):
-    cluster.events = [cluster.end]
-    run(cluster, told, PlannedRun("train", ("training_set",)))
-    assert cluster.launched[0]["allPartitions"] is True
-    assert "partitionNames" not in cluster.launched[0]
-
-
-def test_training_asks_for_its_gpus_before_it_is_queued(cluster: Cluster, told: list[str]):
+def test_assets_without_partitions_are_a_backfill_of_all_there_is(cluster: Cluster):
+    # And training asks for its GPUs before it is queued.
     values = {"language_model": {"device": "cuda"}, "training": {"processes": 4}}
     cluster.events = [cluster.end]
-    planned = PlannedRun("train", ("finetuned_model",), ("calls",))
-    run(cluster, told, planned, settings=validated(values, origin="test"))
-    assert cluster.launched[0]["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
+    cluster.follow(PlannedRun("train", ("finetuned_model",)), values)
+    (launched,) = cluster.launched
+    assert (launched["allPartitions"], "partitionNames" in launched) == (True, False)
+    assert launched["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
 
 
-def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster, told: list[str]):
+def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster):
     def fail() -> None:
         shards = {RANGE_START_TAG: SHARDS[0], RANGE_END_TAG: SHARDS[2]}
-        failed = cluster.run(dg.DagsterRunStatus.STARTED, **shards)
+        failed = cluster.add_run(dg.DagsterRunStatus.STARTED, **shards)
         failure = dg.Failure("shard-00001 is bad", metadata={"failed shards": SHARDS[1]})
         cluster.instance.report_dagster_event(step_failure(failure), failed.run_id)
         cluster.instance.report_run_failed(failed)
         cluster.end(BulkActionStatus.COMPLETED_FAILED)
 
     cluster.events = [fail]
-    (error,) = run(cluster, told)
+    (error,) = cluster.follow()
     assert str(error) == "shard-00001 is bad"
     assert error.finished_shards == (SHARDS[0], SHARDS[2])
     assert error.failed_assets == ("filtered_calls",)
@@ -220,14 +189,14 @@ def step_failure(failure: dg.Failure) -> dg.DagsterEvent:
     )
 
 
-def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[str]):
+def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster):
     def retry() -> None:
-        lost = cluster.run(FAILURE)
-        cluster.run(SUCCESS, retries=lost.run_id)
+        lost = cluster.add_run(FAILURE)
+        cluster.add_run(SUCCESS, retries=lost.run_id)
         cluster.end()
 
     cluster.events = [retry]
-    assert run(cluster, told) == []
+    assert cluster.follow() == []
 
 
 @pytest.mark.parametrize(
@@ -239,86 +208,75 @@ def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[
     ],
 )
 def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
-    cluster: Cluster, told: list[str], of_run, of_backfill, words: str
+    cluster: Cluster, of_run, of_backfill, words: str
 ):
     def end() -> None:
-        cluster.run(of_run)
+        cluster.add_run(of_run)
         cluster.end(of_backfill)
 
     cluster.events = [end]
-    (error,) = run(cluster, told)
+    (error,) = cluster.follow()
     assert words in str(error)
 
 
-def unreadable(*_arguments: object, **_settings: object) -> None:
-    raise OperationalError("select", {}, ConnectionResetError())
-
-
 def test_records_that_cannot_be_read_for_a_while_end_nothing(
-    cluster: Cluster, told: list[str], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    read = cluster.instance.get_backfill
-    cluster.events = [
-        lambda: monkeypatch.setattr(cluster.instance, "get_backfill", unreadable),
-        lambda: None,
-        lambda: monkeypatch.setattr(cluster.instance, "get_backfill", read),
-        cluster.end,
-    ]
-    assert run(cluster, told) == []
-    assert "cannot be read now; the backfill goes on" in told[2]
+    def unreadable(_id: str) -> None:
+        raise OperationalError("select", {}, ConnectionResetError())
+
+    def break_records() -> None:
+        monkeypatch.setattr(cluster.instance, "get_backfill", unreadable)
+
+    def mend_records() -> None:
+        monkeypatch.delattr(cluster.instance, "get_backfill")
+
+    cluster.events = [break_records, lambda: None, mend_records, cluster.end]
+    assert cluster.follow() == []
+    assert "cannot be read now; the backfill goes on" in cluster.told[2]
 
 
-def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
-    cluster: Cluster, told: list[str]
-):
+def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(cluster: Cluster):
     cluster.has_daemon = False
-    with pytest.raises(ToolformerError, match="No heartbeat") as raised:
-        run(cluster, told)
+    with pytest.raises(ToolformerError, match=f"No heartbeat.*{UI}/runs/b/backfill1"):
+        cluster.follow()
     assert cluster.seconds == pytest.approx(300, abs=5)
-    assert "goes on when the daemon comes back" in str(raised.value)
-    assert f"{UI}/runs/b/backfill1" in str(raised.value)
 
 
-def test_an_interrupt_says_that_the_backfill_goes_on_and_where_to_cancel_it(
-    cluster: Cluster, told: list[str]
-):
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    cluster.events = [interrupt]
+def test_an_interrupt_says_that_the_backfill_goes_on_and_where_to_cancel_it(cluster: Cluster):
+    cluster.events = [lambda: signal.raise_signal(signal.SIGINT)]
     with pytest.raises(KeyboardInterrupt):
-        run(cluster, told)
-    assert told[-1].endswith(f"goes on without this command. Cancel it at {UI}/runs/b/backfill1")
+        cluster.follow()
+    assert cluster.told[-1].endswith(
+        f"goes on without this command. Cancel it at {UI}/runs/b/backfill1"
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
         (urllib.error.URLError(ConnectionRefusedError("refused")), "refused"),
-        (ValueError("unknown url type: 'ray-head'"), "unknown url type"),
         (InvalidURL("nonnumeric port: 'ui'"), "nonnumeric port"),
         ({"__typename": "PythonError", "message": "No such partition\nlines"}, "No such partition"),
     ],
 )
 def test_a_ui_that_takes_no_backfill_is_named_with_what_to_start(
-    cluster: Cluster, told: list[str], answer: Any, words: str
+    cluster: Cluster, answer: Any, words: str
 ):
     cluster.answer = answer
     with pytest.raises(ToolformerError, match="make ui") as raised:
-        run(cluster, told)
+        cluster.follow()
     assert words in str(raised.value)
     assert "lines" not in str(raised.value)
 
 
-def test_a_ui_of_another_home_is_refused(cluster: Cluster, told: list[str]):
+def test_a_ui_of_another_home_is_refused(cluster: Cluster):
     cluster.keeps_records = False
     with pytest.raises(ToolformerError, match="set TOOLFORMER_UI"):
-        run(cluster, told)
+        cluster.follow()
 
 
-def test_another_launcher_is_refused_with_the_file_to_change(told: list[str]):
-    with (
-        dg.DagsterInstance.ephemeral() as plain,
-        pytest.raises(ToolformerError, match=r"deploy/ray/dagster\.yaml"),
-    ):
-        run(Cluster(plain), told)
+def test_another_launcher_is_refused_with_the_file_to_change():
+    refused = pytest.raises(ToolformerError, match=r"deploy/ray/dagster\.yaml")
+    with dg.DagsterInstance.ephemeral() as plain, refused:
+        Cluster(plain).follow()

@@ -3,9 +3,8 @@
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -15,84 +14,39 @@ from sqlalchemy.exc import OperationalError
 from dagster_project.ray import run as run_module
 from dagster_project.ray.run import why_over
 
-_SOON = 0.01
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-class Seen:
-    """What the looks of a watch see, one after the other; the last one stays."""
-
-    def __init__(self, *answers: str | Exception | None):
-        self._answers = list(answers)
-        self.looks = 0
-        self.has_looked_often = threading.Event()
-        self.ended: list[str] = []
-
-    def look(self, *_run: object) -> str | None:
-        answer = self._answers[min(self.looks, len(self._answers) - 1)]
-        self.looks += 1
-        if self.looks > len(self._answers) + 3:
-            self.has_looked_often.set()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def end(self, why: str) -> None:
-        self.ended.append(why)
-        self.has_looked_often.set()
+UNREADABLE = OperationalError("select", {}, ConnectionResetError())
 
 
 @pytest.mark.parametrize(
-    ("answers", "ended", "looks"),
+    ("answers", "ended"),
     [
-        ((None, "it is FAILURE"), ["it is FAILURE"], 3),
         # It has the time of a look to end by itself.
-        ((None, "it is SUCCESS"), ["it is SUCCESS"], 3),
-        ((None,), [], 5),
+        ([None, "it is SUCCESS", "it is SUCCESS"], ["it is SUCCESS"]),
+        ([None, None, "it is FAILURE"], []),
         # Records that cannot be read do not end a run.
-        ((OperationalError("select", {}, ConnectionResetError()),), [], 5),
+        ([UNREADABLE, UNREADABLE, UNREADABLE], []),
     ],
 )
 def test_a_process_ends_at_the_second_look_that_says_its_run_is_over(
-    answers, ended, looks, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    answers: list, ended: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    seen, is_done = Seen(*answers), threading.Event()
-    monkeypatch.setattr(run_module, "why_over", seen.look)
-    monkeypatch.setattr(run_module, "end_at_once", seen.end)
-    watching = threading.Thread(
-        target=run_module.watch, args=(instance, "run", is_done), kwargs={"seconds": _SOON}
-    )
-    watching.start()
-    assert seen.has_looked_often.wait(10)
-    is_done.set()
-    watching.join()
-    assert seen.ended == ended
-    assert seen.looks >= looks
+    is_done = Mock(wait=Mock(side_effect=[False] * len(answers) + [True]))
+    looks = Mock(side_effect=answers)
+    monkeypatch.setattr(run_module, "why_over", looks)
+    told: list[str] = []
+    monkeypatch.setattr(run_module, "end_at_once", told.append)
+    run_module.watch(Mock(), "run", is_done)
+    assert (told, looks.call_count) == (ended, len(answers))
 
 
-def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
-    run = dg.DagsterRun(job_name="build_dataset", run_id=make_new_run_id(), status=status)
-    return instance.add_run(run).run_id
-
-
-@pytest.mark.parametrize(
-    ("status", "is_over"),
-    [
-        *((status, False) for status in ("STARTING", "STARTED", "CANCELING")),
-        *((status, True) for status in ("FAILURE", "CANCELED", "SUCCESS")),
-    ],
-)
-def test_a_run_is_over_when_dagster_closed_or_deleted_it(
-    instance: dg.DagsterInstance, status: str, *, is_over: bool
-):
-    why = why_over(instance, add_run(instance, dg.DagsterRunStatus[status]))
-    assert why == (f"it is {status}" if is_over else None)
-    assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
+def test_a_run_is_over_when_dagster_closed_or_deleted_it():
+    with dg.DagsterInstance.ephemeral() as instance:
+        for status in ("STARTING", "STARTED", "CANCELING", "FAILURE", "CANCELED", "SUCCESS"):
+            run = dg.DagsterRun("any", make_new_run_id(), status=dg.DagsterRunStatus[status])
+            why = why_over(instance, instance.add_run(run).run_id)
+            is_over = status in ("FAILURE", "CANCELED", "SUCCESS")
+            assert why == (f"it is {status}" if is_over else None)
+        assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
 
 
 def test_the_end_takes_the_processes_of_the_run_with_it(tmp_path: Path):
