@@ -140,6 +140,8 @@ def test_new_sources_are_listed_and_cut_except_one_that_cannot_be_read(home: Hom
     assert (
         listed_sources(home.settings_file) == [str(first), str(good)] == sources_with_shards(home)
     )
-    texts, made = result.asset_materializations_for_node("corpus_manifest")
-    assert (texts.asset_key.to_user_string(), texts.partition) == ("documents", "shard-00001")
+    *texts, made = result.asset_materializations_for_node("corpus_manifest")
+    assert {text.asset_key.to_user_string() for text in texts} == {"documents"}
+    assert {text.partition for text in texts} == {"shard-00000", "shard-00001"}
+    assert made.metadata["dagster/row_count"].value == 2
     assert list(made.metadata["rejected sources"].value) == [str(bad)]

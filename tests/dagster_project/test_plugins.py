@@ -155,7 +155,9 @@ def test_the_doctor_examines_tools_from_outside(outside, home):
     assert found["tool Broken"].status == "missing"
     assert "ZeroDivisionError" in found["tool Broken"].detail
     assert found["tool Calculator"].status == "ok"
-    # A package with a name that is taken.
+
+
+def test_a_package_with_a_name_that_is_taken_is_a_finding_of_the_doctor(outside, home):
     outside.package("cheap-tools", {"Calendar": "m:C"})
     (found,) = [each for each in examine(home) if "cheap-tools" in each.detail]
     assert (found.name, found.status) == ("tools", "missing")

@@ -274,12 +274,12 @@ def test_rounds_that_are_no_list_and_rounds_that_are_not_listed_are_named(schedu
         of_round(scheduled, 4)
     with pytest.raises(SettingsError, match=r"sampling.round = 'two' is not valid"):
         load_settings(scheduled, overrides={"sampling": {"round": "two"}})
-    scheduled.write_text("rounds: 2\n")
-    with pytest.raises(SettingsError, match="rounds = 2 is not valid"):
-        load_settings(scheduled)
     # Their tools could name code.
     with pytest.raises(SettingsError, match=r"`rounds` is taken from toolformer\.yaml alone"):
         load_settings(scheduled, overrides={"rounds": [{}]})
+    scheduled.write_text("rounds: 2\n")
+    with pytest.raises(SettingsError, match="rounds = 2 is not valid"):
+        load_settings(scheduled)
 
 
 def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled: Path):
