@@ -2,14 +2,9 @@
 
 import pytest
 
-from tools.errors import (
-    ToolCallError,
-    ToolSettingsError,
-    ToolUnavailableError,
-)
+from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.question_answering import QA
-from tools.registry import create_tool
 from tools.retrieval.passages import Passage, stored_passage
 from tools.retrieval.retrieval_tool import Answer
 from tools.running.deadlines import Limits
@@ -39,9 +34,7 @@ class FixedRetriever:
 
     def rank(self, queries, depth):
         self.queries += queries
-        found = [
-            stored_passage(passage, -float(place)) for place, passage in enumerate(self.passages)
-        ]
+        found = [stored_passage(passage, 0.0) for passage in self.passages]
         return [found[:depth] if "?" in query else [] for query in queries]
 
 
@@ -64,36 +57,30 @@ class FirstWordReader:
 
     def read(self, requests):
         self.requests += [(q, [p["passage_id"] for p in passages]) for q, passages in requests]
-        return [
-            Answer(str(passages[0]["text"]).split()[0], self.probability)
-            for _, passages in requests
-        ]
+        words = [str(passages[0]["text"]).split()[0] for _, passages in requests]
+        return [Answer(word, self.probability) for word in words]
 
 
 def qa(*passages: Passage, probability: float = 0.5, **settings) -> QA:
     return QA(FixedRetriever(*passages), FirstWordReader(probability), **settings)
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
+def test_the_texts_own_passages_are_passed_over_before_reading():
+    for document in (
         Document("d", "x", url="http://w.org/Suez/"),
         Document("d", "x", title="Suez Canal"),
         Document("d", "As we know, the canal opened in 1869."),
-    ],
-)
-def test_the_texts_own_passages_are_passed_over_before_reading(document):
-    tool = qa(CANAL, OTTER, passages=1)
-    assert tool.call("When did it open?", document) == "Otters"
-    assert tool.reader.requests == [("When did it open?", ["Otter#0"])]
+    ):
+        tool = qa(CANAL, OTTER, passages=1)
+        assert tool.call("When did it open?", document) == "Otters"
+        assert tool.reader.requests == [("When did it open?", ["Otter#0"])]
 
 
 def test_a_question_without_a_foreign_passage_has_no_result_and_is_not_read():
     tool = qa(CANAL)
-    found, foreign = tool.call_batch(
-        [("When?", Document("d", "", title="Suez canal")), ("no words", ASKING)]
-    )
-    assert [getattr(each, "reason", each) for each in (found, foreign)] == ["no_result"] * 2
+    own = Document("d", "", title="Suez canal")
+    found = tool.call_batch([("When?", own), ("no words", ASKING)])
+    assert [getattr(each, "reason", each) for each in found] == ["no_result"] * 2
     assert tool.reader.requests == []
 
 
@@ -143,5 +130,3 @@ def test_the_version_names_settings_retriever_and_reader():
     assert qa(CANAL, passages=1).version != version
     with pytest.raises(ToolSettingsError, match="depth"):
         qa(CANAL, depth=3, passages=4)
-    with pytest.raises(ToolSettingsError, match="retriever"):
-        create_tool("QA", {})

@@ -1,6 +1,5 @@
 """Programs that misbehave, played by small scripts."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,21 +17,9 @@ def python(code: str) -> list[str]:
 
 
 def is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
     # One that ended and was not waited for is still listed.
-    return " Z " not in Path(f"/proc/{process_id}/stat").read_text()
-
-
-def wait_until_gone(process_id: int) -> bool:
-    deadline = time.monotonic() + 5
-    while is_running(process_id):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    status = Path(f"/proc/{process_id}/stat")
+    return status.exists() and " Z " not in status.read_text()
 
 
 def test_a_program_gives_its_status_and_both_outputs():
@@ -40,33 +27,29 @@ def test_a_program_gives_its_status_and_both_outputs():
     assert run_program(python(code), b"abc", **LIMITS) == Finished(3, b"ABC\n", b"hm\n")
 
 
-def test_large_input_and_output_do_not_block_each_other():
+def test_large_input_blocks_neither_output_nor_a_program_that_does_not_read_it():
     text = b"x" * 3_000_000
     code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data)"
     assert run_program(python(code), text, **LIMITS).output == text
-
-
-def test_a_program_that_reads_nothing_ends_all_the_same():
-    assert run_program(python("print(1)"), b"x" * 3_000_000, **LIMITS).output == b"1\n"
+    assert run_program(python("print(1)"), text, **LIMITS).output == b"1\n"
 
 
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     numbers = tmp_path / "numbers"
     # As a shell script with a pipeline: ending the shell alone would leave the others.
     script = f"sleep 60 & echo $! $$ > {numbers}; sleep 60 | cat"
-    started = time.monotonic()
     with pytest.raises(TimeoutError, match=r"did not end within 0\.5 s"):
         run_program(["/bin/sh", "-c", script], timeout_seconds=0.5, max_bytes=1000)
-    assert time.monotonic() - started < 10
-    assert all(wait_until_gone(int(number)) for number in numbers.read_text().split())
+    give_up = time.monotonic() + 5
+    while any(is_running(int(number)) for number in numbers.read_text().split()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_a_program_that_closes_its_outputs_and_goes_on_is_ended():
     code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
-    started = time.monotonic()
     with pytest.raises(TimeoutError):
         run_program(python(code), timeout_seconds=1.0, max_bytes=1000)
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
