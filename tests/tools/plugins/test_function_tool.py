@@ -7,11 +7,7 @@ from typing import Annotated, Literal, Optional
 import pytest
 from pydantic import Field, ImportString
 
-from tools.errors import (
-    CallSyntaxError,
-    ToolCallError,
-    ToolSettingsError,
-)
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.parameters import parameters_of_schema
 from tools.prompting import load_prompt
@@ -45,19 +41,12 @@ def paint(
     return f"{colour} {times} {strength} {glossy} {shade} {tool} {name} {place}"
 
 
-EXAMPLES = [
-    "It became [paint(red)] red.",
-    "It became [paint(blue, 2)] blue.",
-    "It became [paint(green)] green.",
-]
-
-
 def made_of(function, **options):
     return FunctionTool.from_function(function, **{"version": "1", **options})
 
 
-def answer_of(function, arguments="", **options):
-    return made_of(function, **options).call(arguments, DOCUMENT)
+def answer_of(function, arguments=""):
+    return made_of(function).call(arguments, DOCUMENT)
 
 
 def test_name_description_and_parameters_come_from_the_function():
@@ -81,14 +70,15 @@ def test_the_function_gets_values_of_its_types():
 
 
 def test_the_prompt_is_drafted_from_the_description_and_examples():
-    prompt = load_prompt("paint", own=made_of(paint, examples=EXAMPLES).prompt)
+    examples = [f"It became [paint({colour})] {colour}." for colour in ("red", "blue", "green")]
+    prompt = load_prompt("paint", own=made_of(paint, examples=examples).prompt)
     assert "Paints something in a colour." in prompt
     assert '"[paint(colour, times, strength, glossy, shade, tool, name, place)]"' in prompt
     assert "Input: It became red.\nOutput: It became [paint(red)] red.\n" in prompt
     assert made_of(paint).prompt is None
 
 
-def test_a_changed_function_has_another_version():
+def test_the_version_is_that_of_the_source_where_none_is_given():
     def first(x: int) -> int:
         """Adds."""
         return x + 1
@@ -97,21 +87,17 @@ def test_a_changed_function_has_another_version():
         """Adds."""
         return x + 2
 
-    version = FunctionTool.from_function(first).version
-    assert version == FunctionTool.from_function(first).version
-    assert version != FunctionTool.from_function(second).version
-
-
-def test_without_source_a_version_is_needed():
+    versions = [FunctionTool.from_function(each).version for each in (first, first, second)]
+    assert versions[0] == versions[1] != versions[2]
     namespace: dict = {}
     exec("def f(x: int) -> int:\n    'Adds.'\n    return x", namespace)
     with pytest.raises(ToolSettingsError, match="Give one with `version=`"):
         FunctionTool.from_function(namespace["f"])
-    assert made_of(namespace["f"]).call("5", DOCUMENT) == "5"
+    assert answer_of(namespace["f"], "5") == "5"
 
 
 @pytest.mark.parametrize(
-    ("returned", "answer"),
+    ("returned", "expected"),
     [
         ("text", "text"),
         (42, "42"),
@@ -122,19 +108,6 @@ def test_without_source_a_version_is_needed():
         (1e30, "1e+30"),
         (Decimal("1.50"), "1.50"),
         (True, "True"),
-    ],
-)
-def test_what_a_function_returns_becomes_text(returned, answer):
-    def give() -> object:
-        """Gives."""
-        return returned
-
-    assert answer_of(give) == answer
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
         (ValueError("x"), "value_error"),
         (ZeroDivisionError("x"), "zero_division_error"),
         (ToolCallError("own_reason", "x"), "own_reason"),
@@ -143,16 +116,18 @@ def test_what_a_function_returns_becomes_text(returned, answer):
         (float("-inf"), "no_answer"),
     ],
 )
-def test_a_call_without_an_answer_has_a_reason(given, reason):
-    def fail() -> object:
-        """Fails."""
-        if isinstance(given, Exception):
-            raise given
-        return given
+def test_what_a_function_returns_becomes_text_or_a_reason(returned, expected):
+    def give() -> object:
+        """Gives."""
+        if isinstance(returned, Exception):
+            raise returned
+        return returned
 
-    with pytest.raises(ToolCallError) as caught:
-        answer_of(fail)
-    assert caught.value.reason == reason
+    try:
+        found = answer_of(give)
+    except ToolCallError as error:
+        found = error.reason
+    assert found == expected
 
 
 def untyped(x) -> str:
@@ -187,17 +162,12 @@ def silent(x: int) -> int:
         (imported, "cannot be written in a call"),
         (unknown, "cannot be read"),
         (silent, "has no docstring"),
+        (lambda: "x", "has no docstring"),
     ],
 )
 def test_a_function_that_cannot_be_called_from_text_is_refused(function, message):
     with pytest.raises(ToolSettingsError, match=f"(?i){message}"):
         made_of(function)
-
-
-def test_a_name_that_cannot_be_written_in_calls_is_refused():
-    with pytest.raises(ToolSettingsError, match="give it another with `name=`"):
-        made_of(lambda: "x", description="Answers.")
-    assert made_of(lambda: "x", description="Answers.", name="Answer").name == "Answer"
 
 
 WEATHER = {
@@ -217,13 +187,13 @@ WEATHER = {
 
 
 def test_a_json_schema_becomes_a_tool():
-    tool = FunctionTool(
-        name="weather",
-        description="Says how the weather is.",
-        parameters=parameters_of_schema(WEATHER, "weather"),
-        function=lambda **values: ", ".join(f"{name}={value!r}" for name, value in values.items()),
-        version="1",
-    )
+    options = {
+        "description": "Says how the weather is.",
+        "parameters": parameters_of_schema(WEATHER, "weather"),
+        "function": lambda **values: ", ".join(f"{n}={value!r}" for n, value in values.items()),
+        "version": "1",
+    }
+    tool = FunctionTool(name="weather", **options)
     assert [parameter.name for parameter in tool.parameters] == [
         *("city", "unit", "size", "days", "from"),
     ]
@@ -235,6 +205,8 @@ def test_a_json_schema_becomes_a_tool():
     assert tool.call("Oslo", DOCUMENT) == "city='Oslo'"
     with pytest.raises(CallSyntaxError, match="days"):
         tool.parse_arguments("Oslo, C, days=15")
+    with pytest.raises(ToolSettingsError, match="give it another with `name=`"):
+        FunctionTool(name="the weather", **options)
 
 
 def test_the_limits_in_the_annotations_of_a_function_hold():

