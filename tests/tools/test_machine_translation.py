@@ -60,15 +60,13 @@ def test_phrases_of_one_language_go_together_each_once_and_answers_come_in_order
     assert tool._translator.batches == [("es", [LIBRARY, BRIDGE]), ("de", [ROAD])]
 
 
-def test_english_and_text_without_words_are_refused_and_not_translated(tool):
-    answers = tool.call_batch(requests(ENGLISH, "12 + 7", BRIDGE, "x" * 501, "…"))
-    assert reasons(answers) == ["already_english", "no_words", None, "too_long", "no_words"]
-    assert tool._translator.batches == [("es", [BRIDGE])]
-
-
-def test_a_phrase_that_comes_back_as_it_was_has_no_translation(tool):
-    tool._translator.refusals[BRIDGE] = f" {BRIDGE.upper()} "
-    assert reasons(tool.call_batch(requests(BRIDGE))) == ["unchanged"]
+def test_what_has_no_translation_says_why(tool):
+    tool._translator.refusals[ROAD] = f" {ROAD.upper()} "
+    answers = tool.call_batch(requests(ENGLISH, "12 + 7", BRIDGE, "x" * 501, "…", ROAD))
+    assert reasons(answers) == [
+        *("already_english", "no_words", None, "too_long", "no_words", "unchanged"),
+    ]
+    assert tool._translator.batches == [("es", [BRIDGE]), ("de", [ROAD])]
 
 
 def test_a_batch_that_fails_is_divided_and_only_the_culprit_has_no_answer(tool):
@@ -110,51 +108,35 @@ def test_arguments_are_one_line_of_printable_text(tool):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "reason"),
+    ("before", "after", "expected"),
     [
-        ("Her novel La casa junto al mar", " sold well.", None),
         ("Her novel LA  CASA\njunto al Mar ", "sold well.", None),
         ("La casa junto al mar", " and again La casa junto al mar", None),
-        ("Her novel", " La casa junto al mar sold well.", "look_ahead"),
         ("", "la CASA\n junto al mar", "look_ahead"),
-        ("Her novel", " sold well.", "not_in_text"),
+        ("Her novel La casa jun", "to al mar", "look_ahead"),
         ("La casa junto", "to the al mar", "not_in_text"),
     ],
 )
-def test_only_what_stands_in_front_of_a_call_may_be_translated(tool, before, after, reason):
-    arguments = "La casa junto al mar"
-    if reason is None:
-        tool.check_place(arguments, before=before, after=after)
-        return
-    with pytest.raises(CallSyntaxError) as caught:
-        tool.check_place(arguments, before=before, after=after)
-    assert caught.value.reason == reason
+def test_only_what_stands_in_front_of_a_call_may_be_translated(tool, before, after, expected):
+    try:
+        reason = tool.check_place("La casa junto al mar", before=before, after=after)
+    except CallSyntaxError as error:
+        reason = error.reason
+    assert reason == expected
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"backend": "nllb"},
-        {"beam_size": 0},
-        {"max_new_tokens": 0},
-        {"precision": "int8"},
-        {"timeout_seconds": float("nan")},
-        {"foreign_confidence": 1.1},
-    ],
-)
-def test_a_setting_that_cannot_be_used_is_named(wrong):
-    with pytest.raises(ToolSettingsError) as caught:
-        MachineTranslation(**wrong)
-    assert any(name in str(caught.value) for name in wrong)
+def test_a_setting_that_cannot_be_used_is_named():
+    wrong = {"backend": "nllb", "beam_size": 0, "precision": "int8", "foreign_confidence": 1.1}
+    for setting, value in (*wrong.items(), ("timeout_seconds", float("nan"))):
+        with pytest.raises(ToolSettingsError, match=setting):
+            MachineTranslation(**{setting: value})
 
 
 def test_with_a_directory_nllb_translates_and_one_that_is_not_there_is_named(tmp_path):
     assert MachineTranslation().backend == "apertium"
     tool = MachineTranslation(model_directory=tmp_path / "none")
     assert tool.backend == "nllb"
-    with pytest.raises(ToolUnavailableError) as caught:
-        tool.check_available()
-    assert str(tmp_path / "none") in caught.value.reason
-    with pytest.raises(ToolUnavailableError):
-        tool.call(BRIDGE, DOCUMENT)
+    for use in (tool.check_available, lambda: tool.call(BRIDGE, DOCUMENT)):
+        with pytest.raises(ToolUnavailableError, match=str(tmp_path / "none")):
+            use()
     assert "model=none" in tool.version

@@ -70,15 +70,13 @@ def test_a_prompt_of_the_tools_own_is_text_or_a_file_and_the_users_wins(tmp_path
         assert load_prompt("Calculator", users, own=own) == GOOD.replace("Add", "Use")
 
 
-EXAMPLES = [
-    "The sum is [Add(2, 3)] 5.",
-    "  In all ([Add(1, 1)] 2 of them) there are [Add(4, 4)] 8. ",
-    "Nothing more than [Add(0, 1)]",
-]
-
-
 def test_a_drafted_prompt_demonstrates_the_examples():
-    prompt = draft_prompt("Add", "Adds two\n numbers", EXAMPLES, parameters=["a", "b"])
+    examples = [
+        "The sum is [Add(2, 3)] 5.",
+        "  In all ([Add(1, 1)] 2 of them) there are [Add(4, 4)] 8. ",
+        "Nothing more than [Add(0, 1)]",
+    ]
+    prompt = draft_prompt("Add", "Adds two\n numbers", examples, parameters=["a", "b"])
     check_prompt(prompt, "Add")
     assert '"[Add(a, b)]"' in prompt.splitlines()[0]
     assert demonstrations_of(prompt) == [
@@ -86,20 +84,17 @@ def test_a_drafted_prompt_demonstrates_the_examples():
         ("In all (2 of them) there are 8.", ["Add(1, 1)", "Add(4, 4)"]),
         ("Nothing more than", ["Add(0, 1)"]),
     ]
-    for examples in (EXAMPLES[:2], [*EXAMPLES, "Nothing."], [*EXAMPLES, "One [QA(who)] two."]):
+    for wrong in (examples[:2], [*examples, "Nothing."], [*examples, "One [QA(who)] two."]):
         with pytest.raises(PromptError):
-            draft_prompt("Add", "Adds.", examples)
+            draft_prompt("Add", "Adds.", wrong)
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)
 def test_each_tool_has_a_short_prompt_with_four_calls_that_it_takes(name):
     prompt = load_short_prompt(name)
     assert f'"[{name}(' in prompt.splitlines()[0]
-    needed = {
-        "WikiSearch": {"index_directory": "nowhere"},
-        "QA": {"retriever": None, "reader": None},
-    }
-    tool = create_tool(name, needed.get(name, {}))
+    needed = {"WikiSearch": ["index_directory"], "QA": ["retriever", "reader"]}
+    tool = create_tool(name, dict.fromkeys(needed.get(name, []), ""))
     shown = demonstrations_of(prompt)
     assert len(shown) == 4
     for _, (call,) in shown:

@@ -116,11 +116,8 @@ def test_a_missing_index_makes_this_tool_unavailable_and_not_another():
         def check_available(self):
             raise ToolUnavailableError("WikiSearch", "there is no index", "Build it")
 
-        rank = check_available
-
-    tool = QA(Missing(), FirstWordReader())
     with pytest.raises(ToolUnavailableError, match="The tool QA is unavailable: there is no index"):
-        tool.check_available()
+        QA(Missing(), FirstWordReader()).check_available()
 
 
 def test_the_version_names_settings_retriever_and_reader():

@@ -21,22 +21,7 @@ CANAL = Passage(
 )
 OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")
 RIVER = Passage("River#0000", "River", "", "A river flows to the sea. 😀 [citation]", "")
-# Words after stop words and stemming, title included.
-TERMS = {
-    "Suez_Canal#0001": ["suez", "canal", "histori", "canal", "open", "1869"],
-    "Otter#0000": ["otter", "otter", "swim", "river", "eat", "fish"],
-    "River#0000": ["river", "river", "flow", "sea", "😀", "citat"],
-}
 ASKING = Document("d", "A text about nothing in particular.")
-
-
-def bm25(word: str, passage_id: str, k1: float, b: float) -> float:
-    """Lucene's form of BM25: without the constant factor k1 + 1."""
-    matching = sum(word in words for words in TERMS.values())
-    idf = math.log(1 + (len(TERMS) - matching + 0.5) / (matching + 0.5))
-    frequency = TERMS[passage_id].count(word)
-    length = len(TERMS[passage_id]) / (sum(map(len, TERMS.values())) / len(TERMS))
-    return idf * frequency / (frequency + k1 * (1 - b + b * length))
 
 
 class FixedRanker:
@@ -69,11 +54,14 @@ def index_directory(tmp_path_factory):
 @pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.2, 0.75)])
 def test_scores_are_those_of_bm25(index_directory, k1, b):
     (ranking,) = WikiSearch(index_directory, k1=k1, b=b).retriever.rank(["rivers"], 10)
+    # Lucene's form, without the factor k1 + 1. The word is in two of three passages, all of which
+    # have six words besides function words, so that b does not matter.
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     # Anserini rounds to four places.
-    expected = {key: round(bm25("river", key, k1, b), 4) for key in ("River#0000", "Otter#0000")}
-    scores = {hit["passage_id"]: hit["score"] for hit in ranking}
-    assert list(scores) == list(expected)
-    assert scores == pytest.approx(expected, abs=1e-5)
+    assert {hit["passage_id"]: hit["score"] for hit in ranking} == {
+        "River#0000": pytest.approx(idf * 2 / (2 + k1), abs=6e-5),
+        "Otter#0000": pytest.approx(idf * 1 / (1 + k1), abs=6e-5),
+    }
 
 
 @pytest.mark.java
@@ -133,13 +121,17 @@ def test_own_article_never_answers():
         Document("b", "x", title="suez canal"),
         Document("c", "They say the canal opened in 1869, and it did."),
     ]
-    tool = fixed_search([CANAL, OTTER])
-    answers = tool.call_batch([("canal", document) for document in (*own, ASKING)])
+    answers = fixed_search([CANAL, OTTER]).call_batch([("x", each) for each in (*own, ASKING)])
     assert answers[:3] == ["Otter > Otters swim in a river and eat fish."] * 3
     assert answers[3].startswith("Suez Canal > ")
     with pytest.raises(ToolCallError) as caught:
         fixed_search([CANAL], depth=1).call("canal", own[0])
     assert caught.value.reason == "no_result"
+    # The search goes deeper when all hits are the own article.
+    hits = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
+    tool = fixed_search([*hits, OTTER], depth=20)
+    assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
+    assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 HARBOUR = Passage(
@@ -156,18 +148,12 @@ HARBOUR = Passage(
     ("query", "settings", "expected"),
     [
         (
-            "when was the harbour DUG",
-            {"sentences": 1},
-            "Its harbour was dug by Dr. Lesseps in 1859.",
-        ),
-        (
             "the height of the harbour, dug in 1859, and of the lighthouse, 56 m",
             {"sentences": 2},
             "Its harbour was dug by Dr. Lesseps in 1859. "
             "The lighthouse is 56 m high, and the harbour is deep.",
         ),
         ("lighthouse high", {"sentences": 1, "snippet_words": 3}, "The lighthouse is"),
-        ("nothing of this", {"sentences": 1}, "Port Said lies in Egypt."),
         ("harbour", {"sentences": None}, HARBOUR.text),
     ],
 )
@@ -180,24 +166,17 @@ def test_copied_sentence_that_would_be_shown_never_answers():
     tool = fixed_search([HARBOUR, OTTER], sentences=1)
     copied = Document("d", "It is said that its harbour was dug by Dr. Lesseps in 1859.")
     assert tool.call("harbour", copied).startswith("Otter")
+    # Of another sentence, and of the whole passage, it is less than half.
     assert tool.call("lighthouse high", copied).startswith("Port Said")
-    # Of the whole passage it is less than half.
     assert fixed_search([HARBOUR, OTTER]).call("harbour", copied).startswith("Port Said")
-
-
-def test_search_goes_deeper_when_all_hits_are_the_own_article():
-    own = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
-    tool = fixed_search([*own, OTTER], depth=20)
-    assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
-    assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('  "Suez \n Canal" ', "Suez Canal"),
-        ("Suez\x00\x07Canal", "Suez Canal"),
+        ('  "Suez \n Canal\x00" ', "Suez Canal"),
         ("\x00", "empty_arguments"),
+        ("a" * LONGEST_QUERY, "a" * LONGEST_QUERY),
         ("a" * (LONGEST_QUERY + 1), "too_long"),
         ("a [b", "bracket_in_arguments"),
     ],

@@ -42,12 +42,9 @@ def test_a_day_is_seen_from_the_day_of_the_text(create):
     answers = {
         "2024-05-31 + 30 days": "Sunday, June 30, 2024",
         "weekday of 31 May 2024": "Friday",
-        "days from 2024-05-01 to 2024-05-31": "30 days",
         "days until June 1": "1 day",
         "two weeks ago": "Friday, May 17, 2024",
-        "a month from today": "Sunday, June 30, 2024",
         "next Friday": "Friday, June 7, 2024",
-        "last Friday": "Friday, May 24, 2024",
         "Friday": "Friday, May 31, 2024",
         "Tuesday": "Tuesday, June 4, 2024",
     }
@@ -56,15 +53,10 @@ def test_a_day_is_seen_from_the_day_of_the_text(create):
 
 
 def test_what_is_no_day_has_no_answer(create):
-    tool = create({})
+    tool, dated = create({}), Document("d", "", published_on=FRIDAY)
     with pytest.raises(CallSyntaxError):
         tool.parse_arguments("some day")
-    undated, dated = Document("d", ""), Document("d", "", published_on=FRIDAY)
-    for arguments, document in (
-        ("February 30, 2024", dated),
-        ("9999 years ago", dated),
-        ("today", undated),
-    ):
+    for arguments, document in (("February 30, 2024", dated), ("today", Document("d", ""))):
         with pytest.raises(ToolCallError):
             tool.call(arguments, document)
 

@@ -1,5 +1,6 @@
-"""A tiny random encoder of Contriever's class, with a tokenizer trained here."""
+"""A tiny random encoder of Contriever's class."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from tools.errors import ToolUnavailableError
 from tools.retrieval.dense_ranking import PassageVectors
@@ -26,32 +26,22 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    backend.train_from_iterator(
-        TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special)
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
-    torch.manual_seed(0)
-    model = BertModel(
-        BertConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-        )
-    )
     folder = tmp_path_factory.mktemp("encoder")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(TEXTS).lower())))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    BertTokenizer(vocab=numbers).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(folder)
     return folder
 
 

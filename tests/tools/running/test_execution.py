@@ -4,7 +4,6 @@ import datetime
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.base import Tool
-from tools.errors import (
-    ToolCallError,
-    ToolDiedError,
-    ToolTimeoutError,
-    ToolUnavailableError,
-)
+from tools.errors import ToolCallError, ToolDiedError, ToolTimeoutError, ToolUnavailableError
 from tools.protocol import LONGEST_ANSWER, Document, ToolCall
 from tools.running.deadlines import MAX_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import call_runner, execute_calls
@@ -116,33 +110,24 @@ def test_failures_are_data_and_others_are_not_touched(tool_class, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("reason", "word", "message"),
-    [
-        ("HTTP 404: Not Found", "http_404_not_found", "'HTTP 404: Not Found': Gone."),
-        ("half \ud800", "half", r"'half \ud800': Gone."),
-    ],
-)
-def test_any_reason_becomes_a_word_and_stays_in_the_message(cache, reason, word, message):
+def test_any_reason_becomes_a_word_and_stays_in_the_message(cache):
     class Refusing(Echo):
         def call(self, arguments, document):
-            raise ToolCallError(reason, "Gone.")
+            raise ToolCallError("HTTP 404: Not \ud800", "Gone.")
 
-    for _ in range(2):
+    for is_first in (True, False):
         (result,) = execute(Refusing(), ["x"], cache=cache)
-        assert (result.reason, result.message) == (word, message)
-    assert result.from_cache
+        assert (result.reason, result.from_cache) == ("http_404_not", not is_first)
+        assert result.message == r"'HTTP 404: Not \ud800': Gone."
 
 
 @pytest.mark.parametrize("tool_class", TOOLS)
 def test_a_call_that_hangs_is_a_timeout_and_loses_no_other(tool_class):
     tool = tool_class()
-    started = time.perf_counter()
     results = execute(tool, ["a", "hang", "b", "hang", "c"], deadline_seconds=0.1)
     tool.never.set()
     assert outcomes(results) == ["a", "timeout", "b", "timeout", "c"]
-    assert results[1].seconds >= 0.1
-    assert time.perf_counter() - started < 5
+    assert 0.1 <= results[1].seconds < 5
 
 
 @pytest.mark.parametrize(("tool_class", "size"), [(Echo, 256), (BatchEcho, 256), (BatchEcho, 1)])
@@ -160,9 +145,13 @@ def test_neither_errors_nor_timeouts_that_are_not_in_a_row_give_the_tool_up():
 
 
 @pytest.mark.parametrize("text", ["dead", "unavailable"])
-def test_errors_about_the_whole_tool_end_the_run(text):
-    with pytest.raises(type(ERRORS[text])):
-        execute(BatchEcho(), ["a", text, "b"])
+def test_errors_about_the_whole_tool_end_the_run_and_what_was_done_before_is_kept(cache, text):
+    for tool_class in TOOLS:
+        with pytest.raises(type(ERRORS[text])):
+            execute(tool_class(), ["a", "b", "c", text], batch_size=2, cache=cache)
+        tool = tool_class()
+        execute(tool, ["a", "b"], cache=cache)
+        assert tool.calls == []
 
 
 def test_a_batch_that_answers_too_few_calls_is_made_one_by_one(caplog):
@@ -228,24 +217,17 @@ def test_without_a_usable_cache_key_nothing_is_kept(cache, key):
         assert (result.result, result.from_cache) == ("a", False)
 
 
-@pytest.mark.parametrize("uses_cache", [True, False])
-def test_progress_is_told_batch_by_batch(cache, uses_cache):
-    told = []
-    requests = [(text, DOCUMENT) for text in "abcde"]
-    limits = Limits(5, batch_size=2)
-    used = cache if uses_cache else None
-    execute_calls(
-        Echo(), requests, limits=limits, cache=used, progress=lambda *numbers: told.append(numbers)
-    )
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
-
-
-def test_a_run_that_dies_has_kept_the_batches_before(cache):
-    with pytest.raises(ToolDiedError):
-        execute(Echo(), ["a", "b", "c", "dead"], batch_size=2, cache=cache)
-    tool = Echo()
-    execute(tool, ["a", "b"], cache=cache)
-    assert tool.calls == []
+def test_progress_is_told_batch_by_batch(cache):
+    for used in (cache, None):
+        told = []
+        execute_calls(
+            Echo(),
+            [(text, DOCUMENT) for text in "abcde"],
+            limits=Limits(5, batch_size=2),
+            cache=used,
+            progress=lambda *numbers, told=told: told.append(numbers),
+        )
+        assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
 def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path):
