@@ -104,6 +104,15 @@ def test_no_limit_setting_lets_a_monster_through(expression):
         assert reason(expression, **limits) in reasons
 
 
+@given(st.text("0123456789.,+-*/() ×÷%ex\t\0", max_size=60) | st.text())
+def test_whatever_a_model_writes_has_a_value_or_a_reason(text):
+    try:
+        found = answer(text)
+    except ToolCallError as error:
+        found = error.reason
+    assert re.fullmatch(r"-?[0-9]+(\.[0-9]{2})?|[a-z_]+", found)
+
+
 numbers_as_text = st.integers(0, 10**6).map(str) | st.decimals(0, 1000, places=2).map(str)
 expressions = st.recursive(
     numbers_as_text,

@@ -2,44 +2,32 @@ import math
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import PassageRanker
-from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.passages import Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
 from tools.wikipedia_search import WikiSearch
 
-CANAL = Passage(
-    "Suez_Canal#0001", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
-)
 OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")
 RIVER = Passage("River#0000", "River", "", "A river flows to the sea. 😀 [citation]", "")
-ASKING = Document("d", "A text about nothing in particular.")
-
-
-class FixedRanker:
-    """Gives the same ranking to every query."""
-
-    def __init__(self, passages):
-        self.passages = passages
-        self.depths = []
-
-    def rank(self, queries, depth):
-        self.depths.append(depth)
-        hits = [stored_passage(passage, 1.0) for passage in self.passages[:depth]]
-        return [hits for _ in queries]
 
 
 def fixed_search(passages, **settings) -> WikiSearch:
     tool = WikiSearch("unused", **settings)
-    tool.retriever = FixedRanker(passages)  # pyright: ignore[reportAttributeAccessIssue]
+    tool.retriever = FixedRetriever(*passages)
     return tool
 
 
@@ -76,6 +64,17 @@ def test_batch_answers_in_order_whatever_the_threads(index_directory):
             "River > A river flows to the sea. 😀 (citation)",
             "no_result",
         ]
+
+
+@pytest.mark.java
+def test_whatever_a_model_writes_is_searched_for_or_refused(index_directory):
+    tool, requests = WikiSearch(index_directory), []
+    for text in NASTY_ARGUMENTS:
+        with suppress(CallSyntaxError):
+            requests.append((tool.parse_arguments(text), ASKING))
+    assert len(requests) > len(NASTY_ARGUMENTS) / 2
+    results = execute_calls(tool, requests, limits=Limits(60))
+    assert {result.reason for result in results} <= {None, "no_result"}
 
 
 @pytest.mark.java
@@ -131,7 +130,7 @@ def test_own_article_never_answers():
     hits = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
     tool = fixed_search([*hits, OTTER], depth=20)
     assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
-    assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
+    assert tool.retriever.depths == [20, 200]
 
 
 HARBOUR = Passage(
