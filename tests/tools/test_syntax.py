@@ -43,18 +43,11 @@ def valid_arguments(draw):
     return text
 
 
-@st.composite
-def text_with_calls(draw):
-    text = draw(marker_text)
-    offsets = draw(st.lists(st.integers(0, len(text)), max_size=5))
-    return text, [(offset, draw(marker_text)) for offset in offsets]
-
-
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_call_without_result_keeps_the_arrow_unless_told_otherwise(nothing):
+def test_call_without_result_keeps_the_arrow_unless_told_otherwise():
     call = ToolCall("QA", "Who?")
-    assert format_call(call, nothing) == " [QA(Who?) ->]"
-    assert format_call(call, nothing, empty_result_keeps_arrow=False) == " [QA(Who?)]"
+    for nothing in (None, ""):
+        assert format_call(call, nothing) == " [QA(Who?) ->]"
+        assert format_call(call, nothing, empty_result_keeps_arrow=False) == " [QA(Who?)]"
 
 
 @given(tool_names, valid_arguments())
@@ -104,17 +97,10 @@ def test_a_sample_that_is_no_call_says_why(sample, reason):
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize(
-    ("text", "stripped"),
-    [
-        ("“a”", "a"),
-        ('""a""', '""a""'),
-        ('""', ""),
-        ('"a" or "b"', '"a" or "b"'),
-    ],
-)
-def test_only_one_enclosing_pair_of_quotes_is_stripped(text, stripped):
-    assert strip_quotes(text) == stripped
+def test_only_one_enclosing_pair_of_quotes_is_stripped():
+    assert (strip_quotes("“a”"), strip_quotes('""')) == ("a", "")
+    for text in ('""a""', '"a" or "b"'):
+        assert strip_quotes(text) == text
 
 
 @pytest.mark.parametrize(
@@ -146,9 +132,9 @@ def test_a_cleaned_result_has_no_markers_and_stays_as_it_is(text):
     cleaned.encode("utf-8")
 
 
-@given(text_with_calls())
-def test_removing_inserted_calls_restores_the_text(case):
-    text, calls = case
+@given(marker_text, st.lists(st.tuples(st.integers(0, 40), marker_text), max_size=5))
+def test_removing_inserted_calls_restores_the_text(text, calls):
+    calls = [(min(offset, len(text)), call) for offset, call in calls]
     assert remove_calls(insert_calls(text, calls), calls) == text
 
 

@@ -81,33 +81,25 @@ def test_what_is_no_call_is_refused_with_a_reason(text, reason):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "expected", "parameters"),
     [
-        ("012.50, metre", "12.5, metre"),
-        ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre"),
-        ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue"),
-        ("1, 'a, b', 5", '1, unit="a, b", count=5'),
-        ("""1, 'a, "b"'""", """1, unit='a, "b"'"""),
-        ("1, 'x=1'", '1, unit="x=1"'),
-        ("1e30, m", "1e+30, m"),
+        ("012.50, metre", "12.5, metre", ALL),
+        ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre", ALL),
+        ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue", ALL),
+        ("1, 'a, b', 5", '1, unit="a, b", count=5', ALL),
+        ("""1, 'a, "b"'""", """1, unit='a, "b"'""", ALL),
+        ("1, 'x=1'", '1, unit="x=1"', ALL),
+        ("1e30, m", "1e+30, m", ALL),
+        # Where the only argument is a text everything belongs to it.
+        ('unit="Suez"', "Suez", [UNIT]),
+        ("a=b, c", "a=b, c", [UNIT]),
+        ("unit=unit=b", "unit=unit=b", [UNIT]),
+        ('"a" or "b"', '"a" or "b"', [UNIT]),
     ],
 )
-def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected):
-    assert normal(text, ALL) == expected
-    assert normal(expected, ALL) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('unit="Suez"', "Suez"),
-        ("a=b, c", "a=b, c"),
-        ("unit=unit=b", "unit=unit=b"),
-        ('"a" or "b"', '"a" or "b"'),
-    ],
-)
-def test_where_the_only_argument_is_a_text_everything_belongs_to_it(text, expected):
-    assert normal(text, [UNIT]) == expected
+def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected, parameters):
+    assert normal(text, parameters) == expected
+    assert normal(expected, parameters) == expected
 
 
 def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():

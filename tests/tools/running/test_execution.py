@@ -55,12 +55,7 @@ class BatchEcho(Echo):
 
     name = "BatchEcho"
 
-    def __init__(self):
-        super().__init__()
-        self.batches = []
-
     def call_batch(self, requests):
-        self.batches.append([arguments for arguments, _ in requests])
         if any(arguments == "short" for arguments, _ in requests):
             return []
         return super().call_batch(requests)
