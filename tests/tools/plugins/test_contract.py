@@ -35,20 +35,20 @@ class Echo(Tool):
         return arguments[:50]
 
 
-def findings(create, settings=None, *, name="Echo", deadline=10.0):
+def findings(create, *, name="Echo", deadline=10.0):
     """Status and detail by rule."""
     trial = Trial(
         name,
         create,
-        settings or {},
+        {},
         read_prompt=lambda tool: load_prompt(name, own=tool.prompt),
         deadline_seconds=deadline,
     )
     return {each.rule: (each.status, each.detail) for each in check_contract(trial)}
 
 
-def failed(create, settings=None, **options):
-    found = findings(create, settings, **options)
+def failed(create, **options):
+    found = findings(create, **options)
     return [rule for rule, (status, _) in found.items() if status == "failed"]
 
 

@@ -153,16 +153,9 @@ def test_the_server_ends_with_its_connection_and_with_its_tool(make):
 
 def test_the_server_ends_with_the_process(make):
     code = (
-        "import sys; from tools.plugins.mcp_tool import McpTool\n"
-        "from tests.tools.plugins.test_mcp_tool import SERVER, servers\n"
+        "from tests.tools.plugins.test_mcp_tool import SERVER, McpTool, servers\n"
         "tool = McpTool('Words', SERVER, 'count_words'); print(*servers())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        timeout=60,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-    assert not Path(f"/proc/{int(done.stdout)}").exists()
+    command = [sys.executable, "-c", code]
+    server = int(subprocess.check_output(command, timeout=60, cwd=Path(__file__).parents[3]))
+    assert not Path(f"/proc/{server}").exists()

@@ -127,7 +127,6 @@ class Careless(Tool):
         ("a\nb", "parse_error"),
         ("\ud800", "parse_error"),
         ("a]", "bracket_in_arguments"),
-        ("a -> b", "arrow_in_arguments"),
         (CallSyntaxError("its_own", "No."), "its_own"),
     ],
 )
@@ -135,8 +134,6 @@ def test_what_a_careless_tool_does_while_parsing_is_no_call(outcome, reason):
     with pytest.raises(CallSyntaxError) as caught:
         parse_arguments(Careless(outcome), "text")
     assert caught.value.reason == reason
-
-
-def test_that_a_tool_is_gone_is_no_matter_of_a_call():
+    # That the tool is gone is no matter of the call.
     with pytest.raises(ToolUnavailableError):
         parse_arguments(Careless(ToolUnavailableError("Careless", "gone", "Bring it back")), "x")

@@ -82,12 +82,11 @@ def test_vectors_of_further_passages_are_given_too(built):
 
 
 def test_an_index_built_anew_is_opened_again(tmp_path):
-    vectors = vectors_of(build(tmp_path / "index", 10, "old"))
-    assert vectors.fingerprint() == "old"
-    assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == 10
-    build(tmp_path / "index", 20, "new")
-    assert vectors.fingerprint() == "new"
-    assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == 20
+    vectors = vectors_of(tmp_path / "index")
+    for fingerprint, count in (("old", 10), ("new", 20)):
+        build(tmp_path / "index", count, fingerprint)
+        assert vectors.fingerprint() == fingerprint
+        assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == count
 
 
 def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):

@@ -177,7 +177,7 @@ def test_without_a_pair_or_program_the_tool_is_unavailable(play, monkeypatch, li
 
 def test_a_program_that_hangs_or_is_gone_during_a_run_gives_no_answer(play):
     program = play(f"if b'tarde' in data: time.sleep(60)\n{SHOUT}")
-    under_test = translator(timeout_seconds=2.0)
+    under_test = translator(timeout_seconds=3.0)
     assert under_test.translate(["uno"], "es") == [shouted("uno")]
     with pytest.raises(ToolTimeoutError, match="within"):
         under_test.translate(["tarde"], "es")

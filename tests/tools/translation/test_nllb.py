@@ -77,7 +77,7 @@ def test_a_text_longer_than_the_model_takes_is_refused_and_the_others_are_transl
     assert refusal.reason == "too_long"
     assert str(POSITIONS) in str(refusal)
     assert [first, second] == under_test.translate(SPANISH[:2], "es")
-    # The longest that it takes: the last two tokens are the language's and the end's.
+    # The longest that it takes, with a token for the language and one for the end.
     word = under_test._tokenizer.decode(under_test._tokenizer.encode("de")[1])
     fitting = " ".join([word] * (POSITIONS - 2))
     assert len(under_test._tokenizer.encode(fitting)) == POSITIONS
