@@ -169,9 +169,8 @@ def test_what_a_cache_holds_is_not_called_again_and_accidents_are(tool_class, ca
         results = execute(tool, [*expected, *accidents, "a"], cache=cache)
         assert outcomes(results) == [*expected.values(), *accidents.values(), "a"]
         # Equal calls are made once.
-        assert [result.from_cache for result in results] == [not is_first] * 3 + [False] * 3 + [
-            True
-        ]
+        flags = [*[not is_first] * 3, False, False, False, True]
+        assert [result.from_cache for result in results] == flags
         assert set(tool.calls) == {*accidents, *(expected if is_first else ())}
 
 

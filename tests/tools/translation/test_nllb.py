@@ -10,15 +10,79 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import M2M100ForConditionalGeneration, NllbTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from tests.tools.translation.conftest import GERMAN, POSITIONS, SPANISH
 from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.translation.nllb import NllbTranslator
 
-TOKENS, WEIGHTS = 8, "model.safetensors"
+LANGUAGES = ("eng_Latn", "spa_Latn", "deu_Latn", "fra_Latn")
+TEXTS = (
+    "El puente colgante cruza el río desde hace más de cien años.",
+    "La biblioteca municipal abre todos los días a las nueve de la mañana.",
+    "Se ruega no dar de comer a las palomas de la plaza.",
+    "Mañana lloverá en toda la costa.",
+    "El tren nocturno sale de la estación central a las diez y media de la noche.",
+    "Die Hängebrücke überquert den Fluss seit mehr als hundert Jahren.",
+    "Der lange Weg nach Hause begann am frühen Morgen.",
+    "The suspension bridge has crossed the river for more than a hundred years.",
+    "The municipal library opens every day at nine in the morning.",
+)
+SPANISH = TEXTS[:5]
+GERMAN = TEXTS[5:7]
+POSITIONS, TOKENS = 64, 8
+EMBEDDINGS, LAYERS = 0.3, 2.0
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def nllb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as transformers saves NLLB-200; copied by who damages it."""
+    folder = tmp_path_factory.mktemp("nllb") / "model"
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=220, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(TEXTS, trainer)
+    trained = json.loads(backend.to_str())["model"]
+    tokenizer = NllbTokenizer(
+        vocab=trained["vocab"],
+        merges=[tuple(pair) for pair in trained["merges"]],
+        extra_special_tokens=list(LANGUAGES),
+        src_lang=LANGUAGES[0],
+    )
+    tokenizer.save_pretrained(folder)
+    config = M2M100Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=POSITIONS,
+        init_std=0.4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = M2M100ForConditionalGeneration(config)
+    # Embeddings are also the output layer: where they outweigh the rest, a token repeats itself
+    # for ever, and what is written does not depend on what is read.
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.dim() == 2:
+                weights *= EMBEDDINGS if "shared" in name else LAYERS
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def own_nllb(nllb_directory: Path, tmp_path: Path) -> Path:
+    """A copy that the test may damage."""
+    return Path(shutil.copytree(nllb_directory, tmp_path / "own"))
 
 
 def translator(directory: Path, **changes) -> NllbTranslator:
