@@ -127,7 +127,7 @@ BATCH = Echo.call_batch
 
 
 BROKEN = {
-    "describes itself": [broken(name="Echoes"), broken(version=""), broken(__init__=count_up)],
+    "describes itself": [broken(version=""), broken(__init__=count_up)],
     "prompt has the form and copies its texts": [
         broken(prompt=None),
         broken(prompt=CHANGED_PROMPT),

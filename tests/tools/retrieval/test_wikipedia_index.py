@@ -18,10 +18,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def passages(count: int) -> list[Passage]:
-    return [
-        Passage(f"p{number}", f"Title {number}", "", f"word{number} otter river", "")
-        for number in range(count)
-    ]
+    return [Passage(f"p{n}", f"Title {n}", "", f"word{n} otter river", "") for n in range(count)]
 
 
 def described(directory) -> tuple[str, int]:

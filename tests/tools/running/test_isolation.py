@@ -175,9 +175,9 @@ DOCUMENT = Document("d", "a text")
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    (tmp_path / "wild_tools.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
+def module(outside):
+    outside.module("wild_tools", MODULE)
+    return outside.folder
 
 
 @pytest.fixture
@@ -368,12 +368,12 @@ def test_nothing_that_the_tool_started_is_left(make):
 
 
 @pytest.mark.parametrize("text", ["x", "hang"])
-def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
+def test_a_killed_parent_leaves_no_process(module, text):
     code = f"""
 import os, sys, signal, threading, time
 from tools.running.isolation import IsolatedTool
 from tools.protocol import Document
-sys.path.insert(0, {str(tmp_path)!r})
+sys.path.insert(0, {str(module)!r})
 tool = IsolatedTool("Wild", "wild_tools:Wild", deadline_seconds=2.0)
 tool.call("x", Document("d", ""))
 call = lambda: tool.call({text!r}, Document("d", ""))
