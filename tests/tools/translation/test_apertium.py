@@ -30,8 +30,8 @@ def shouted(text: str) -> str:
     return f"{text.upper()}, YES"
 
 
-def translator(timeout_seconds: float = 20.0) -> ApertiumTranslator:
-    return ApertiumTranslator("MT", timeout_seconds=timeout_seconds)
+def translator() -> ApertiumTranslator:
+    return ApertiumTranslator("MT", timeout_seconds=20.0)
 
 
 @pytest.fixture
@@ -178,8 +178,9 @@ def test_without_a_pair_or_program_the_tool_is_unavailable(play, monkeypatch, li
 
 def test_a_program_that_hangs_or_is_gone_during_a_run_gives_no_answer(play):
     program = play(f"if b'tarde' in data: time.sleep(60)\n{SHOUT}")
-    under_test = translator(timeout_seconds=3.0)
+    under_test = translator()
     assert under_test.translate(["uno"], "es") == [shouted("uno")]
+    under_test.timeout_seconds = 0.5
     with pytest.raises(ToolTimeoutError, match="within"):
         under_test.translate(["tarde"], "es")
     program.unlink()
@@ -240,15 +241,17 @@ def test_a_program_gives_its_status_and_both_outputs_and_need_not_read():
 
 
 @pytest.mark.parametrize(
-    ("code", "error"),
+    ("code", "seconds", "error"),
     [
-        ("while True: sys.stdout.write('x' * 65536)", TranslationFailedError),
-        ("while True: sys.stderr.write('x' * 65536)", TranslationFailedError),
-        ("os.close(1); os.close(2); time.sleep(60)", TimeoutError),
+        ("while True: sys.stdout.write('x' * 65536)", 20.0, TranslationFailedError),
+        ("while True: sys.stderr.write('x' * 65536)", 20.0, TranslationFailedError),
+        ("os.close(1); os.close(2); time.sleep(60)", 1.0, TimeoutError),
     ],
 )
-def test_a_program_that_writes_without_end_or_closes_its_outputs_is_ended(code, error):
+def test_a_program_that_writes_without_end_or_closes_its_outputs_is_ended(code, seconds, error):
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(error):
-        run_program(python(f"import os, sys, time\n{code}"), timeout_seconds=2.0, max_bytes=10**6)
+        run_program(
+            python(f"import os, sys, time\n{code}"), timeout_seconds=seconds, max_bytes=10**6
+        )
     assert len(list(Path("/proc/self/fd").iterdir())) <= before

