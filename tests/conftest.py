@@ -26,20 +26,6 @@ settings.register_profile("short", max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--fuzz-strings",
-        type=int,
-        default=500,
-        help="odd strings for each tool that asks a model",
-    )
-
-
-@pytest.fixture(scope="session")
-def fuzz_strings(pytestconfig: pytest.Config) -> int:
-    return pytestconfig.getoption("--fuzz-strings")
-
-
 @pytest.fixture(scope="session")
 def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What new homes begin with; made by the first test that needs it."""

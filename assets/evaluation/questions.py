@@ -23,12 +23,12 @@ class Questions:
     """Items of a benchmark, asked of one model in one mode after the other.
 
     What the model wrote without calls is remembered: up to its first call a text is the same with
-    them, which is not decoded again. The tools are those of the run and of the benchmark.
+    them, which is not decoded again.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
         self.benchmark = benchmark
-        self.tools = tools.with_further(benchmark.further_tools)
+        self.tools = tools
         self._settings = settings
         self._without_calls: dict[str, Completion] = {}
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dagster_project.settings.evaluation_sections import DATESET, SUMS, UNSEEN_TOOL
+from dagster_project.settings.evaluation_sections import DATESET, SUMS
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
@@ -10,9 +10,7 @@ from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.files.digests import hex_digest, hex_digest_of_file
-from tools.locker import Locker
 
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
@@ -26,8 +24,6 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
         return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
     if name == SUMS:
         return Sums()
-    if name == UNSEEN_TOOL:
-        return UnseenTool(Locker(seed=evaluation.seed), seed=evaluation.seed)
     if name in evaluation.questions:
         described = evaluation.questions[name].model_dump()
         path = Path(described.pop("path"))

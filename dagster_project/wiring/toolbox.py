@@ -1,8 +1,8 @@
 """The tools of a run, with their prompts."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tools.errors import (
     PromptError,
     ReplayError,
     ToolError,
-    ToolRegistrationError,
     ToolUnavailableError,
 )
 from tools.prompting import SHORT, load_prompt, load_short_prompt
@@ -51,20 +50,6 @@ class Toolbox:
     unavailable: Mapping[str, str]
     on_device: frozenset[str] = frozenset()
     failures: Counter[str] = field(default_factory=Counter)
-
-    def with_further(self, tools: Iterable[Tool]) -> "Toolbox":
-        """The same with tools that one benchmark brings along.
-
-        Raises:
-            ToolRegistrationError: a tool of the run has the name of one of these.
-        """
-        further = {tool.name: tool for tool in tools}
-        for name in further.keys() & self.tools.keys():
-            raise ToolRegistrationError(
-                f"A benchmark brings a tool {name!r} along, and a tool of yours has the same "
-                "name. Rename yours, or leave the benchmark out."
-            )
-        return replace(self, tools={**self.tools, **further})
 
 
 def open_toolbox(

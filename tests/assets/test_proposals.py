@@ -4,7 +4,7 @@ from dagster_project.wiring.sampling import proposed_calls
 from tests.fakes import byte_tokenizer
 from toolformer.forward.windows import split_into_windows
 from tools.calculator import Calculator
-from tools.locker import Locker
+from tools.plugins.function_tool import FunctionTool
 from tools.protocol import Document
 
 
@@ -29,4 +29,5 @@ def test_each_window_has_the_proposals_that_stand_in_it():
     assert proposed_calls(tool, texts, windows, "calls") == [{11: "6 * 7"}, {8: None}, {}]
     assert proposed_calls(tool, texts, windows, "positions") == [{11: None}, {8: None}, {}]
     assert proposed_calls(tool, texts, windows, "none") is None
-    assert proposed_calls(Locker(seed=0), texts, windows, "calls") is None
+    silent = FunctionTool.from_function(lambda: "x", name="Silent", description="Says x.")
+    assert proposed_calls(silent, texts, windows, "calls") is None

@@ -7,10 +7,8 @@ from benchmarks.decontamination import WAYS, shares_found, texts_left_out
 from dagster_project.settings.sections import Settings
 from tests.toolformer.evaluation.benchmarks.test_real_data import FILES
 
-GENERATED = ["dateset", "unseen-tool"]
 
-
-@pytest.mark.parametrize("name", [*FILES, *GENERATED])
+@pytest.mark.parametrize("name", [*FILES, "dateset"])
 def test_every_item_is_kept_out_of_training_word_for_word(test_data, name):
     files = {name: str(test_data / FILES[name])} if name in FILES else {}
     settings = Settings.model_validate({"evaluation": {"benchmarks": [name], "files": files}})
@@ -19,6 +17,8 @@ def test_every_item_is_kept_out_of_training_word_for_word(test_data, name):
 
 
 def test_another_text_with_words_of_the_task_prompt_stays():
-    benchmarks = benchmark_texts(Settings.model_validate({"evaluation": {"benchmarks": GENERATED}}))
-    text = "A tool tells the number of a person's locker. Answer the following question: who?"
+    benchmarks = benchmark_texts(
+        Settings.model_validate({"evaluation": {"benchmarks": ["dateset"]}})
+    )
+    text = "A tool tells the date. Answer the following question: who?"
     assert texts_left_out(benchmarks, [text]) == {}

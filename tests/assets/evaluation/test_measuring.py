@@ -245,16 +245,14 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
         assert work.left_out("own", BASE_MODEL) == left_out
 
 
-def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Path):
-    work, _ = measure(items=1, seed=3)
-    work.measure("unseen-tool", EvaluatedModel("base", tmp_path / "model"), MODES)
+def test_the_tools_that_may_be_called_are_part_of_the_answers(measure):
+    work, _ = measure(items=1)
 
-    def versions(benchmark: str, mode: str) -> dict[str, str] | None:
-        stored = work.run.warehouse.partition_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
+    def versions(mode: str) -> dict[str, str] | None:
+        stored = work.run.warehouse.partition_metadata(TABLE, ALL, f"own.base.{mode}.0000")
         assert stored is not None
         named = json.loads(stored[PARTS]).get("tool_versions")
         return None if named is None else json.loads(named)
 
-    assert versions("own", "enabled") == {"Calculator": "1"}
-    assert versions("unseen-tool", "enabled") == {"Calculator": "1", "Locker": "1 seed=3"}
-    assert versions("unseen-tool", "disabled") is None
+    assert versions("enabled") == {"Calculator": "1"}
+    assert versions("disabled") is None

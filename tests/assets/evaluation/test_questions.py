@@ -1,7 +1,6 @@
 """Questions asked in one mode after the other, of a model that writes what it is told to."""
 
 import datetime
-import itertools
 import json
 from pathlib import Path
 
@@ -13,11 +12,9 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.evaluation.modes import DISABLED, Mode, enabled
 from tools.base import Tool
-from tools.errors import ToolRegistrationError, ToolTimeoutError, ToolUnavailableError
-from tools.locker import Locker
+from tools.errors import ToolTimeoutError, ToolUnavailableError
 from tools.registry import create_tool
 from tools.running.deadlines import MAX_FAILURES_IN_A_ROW
 
@@ -163,39 +160,3 @@ def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path: Path):
     rows = asked(ScriptedModel([text]), benchmark, settings, tools)
     (row,) = (row for (_, mode), row in rows.items() if mode == "enabled")
     assert (row["result"], row["score"]) == (result, 1.0)
-
-
-def test_the_unseen_tool_is_offered_where_it_is_shown_and_nowhere_else(benchmark: QuestionFile):
-    locker = Locker(seed=0)
-    unseen = UnseenTool(locker, seed=0)
-    (item,) = itertools.islice(unseen.items(), 1)
-    person = item.prompt.rpartition("The locker of ")[2].removesuffix(" has the number")
-    (number,) = item.gold
-    call = f" [Locker({person}) -> {number}]"
-    modes = (DISABLED, enabled(1), Mode("without-Calculator", 1, "Calculator"))
-    rows = {}
-    for asked_by, items, prompt in (
-        (unseen, [item], item.prompt),
-        (benchmark, items_of(benchmark)[:1], "Q: Six times seven? It is"),
-    ):
-        model = ScriptedModel([f"{prompt}{call} {number}.", f"{prompt} 7."])
-        tools = Toolbox({"Calculator": create_tool("Calculator")}, {}, {})
-        questions = Questions(asked_by, tools, Settings())
-        for mode in modes:
-            (row,) = rows_of(questions, model, mode, items)
-            rows[asked_by.name, mode.name] = row
-    assert rows["unseen-tool", "disabled"]["score"] == 0.0
-    for mode in ("enabled", "without-Calculator"):
-        row = rows["unseen-tool", mode]
-        assert (row["called_tool"], row["arguments"], row["result"]) == ("Locker", person, number)
-        assert (row["answer"], row["score"]) == (f" {number}.", 1.0)
-        assert json.loads(row["gold"]) == [row["result"]]
-    row = rows["own", "enabled"]
-    assert row["called_tool"] is None
-    assert row["undone_call"] == " [L (not_a_call)"
-
-
-def test_a_tool_of_ones_own_does_not_pass_for_the_unseen_one():
-    unseen = UnseenTool(Locker(seed=0), seed=0)
-    with pytest.raises(ToolRegistrationError, match="Rename yours"):
-        Questions(unseen, Toolbox({"Locker": Locker(seed=0)}, {}, {}), Settings())

@@ -190,7 +190,7 @@ def test_every_benchmark_has_its_texts():
     texts = benchmark_texts(SettingsResource(overrides=chosen).load())
     counts = {name: sum(1 for _ in of_benchmark.read()) for name, of_benchmark in texts.items()}
     # All that can be asked, however many are.
-    assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40, "unseen-tool": 200}
+    assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40}
 
 
 def test_a_window_of_two_rounds_is_left_out_once(home: Home):

@@ -18,7 +18,7 @@ def count_words(text: str, at_least: int = 0) -> str:
     return str(words)
 
 
-def misbehave(how: Literal["die", "die_once", "hang", "nothing"], mark: str = "") -> str:
+def misbehave(how: Literal["die", "die_once", "hang"], mark: str = "") -> str:
     """Does what it should not."""
     if how == "die" or (how == "die_once" and not Path(mark).exists()):
         if mark:

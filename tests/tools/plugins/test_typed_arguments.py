@@ -24,7 +24,6 @@ SIGNATURES = [
     ALL,
     [UNIT],
     [AMOUNT],
-    [AMOUNT, UNIT],
     [UNIT, Parameter("other", str)],
     [Parameter("unit", str, is_required=False), COUNT],
     [COLOUR, LOUD],
@@ -36,19 +35,11 @@ def normal(text, parameters):
     return write_arguments(read_arguments(text, parameters), parameters)
 
 
-def read_from_a_text(arguments, parameters):
-    """What is read when the call stands in a text, as the model sees it."""
-    written = format_call(ToolCall("Tool", arguments), empty_result_keeps_arrow=False)
-    return normal(parse_sample(written.removeprefix(CALL_OPEN), "Tool"), parameters)
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("12, metre", {"amount": 12.0, "unit": "metre"}),
-        ("12, unit=metre", {"amount": 12.0, "unit": "metre"}),
         ("unit = metre, amount = 1e3", {"unit": "metre", "amount": 1000.0}),
-        ('"12", "metre"', {"amount": 12.0, "unit": "metre"}),
         ("'12, metre'", {"amount": 12.0, "unit": "metre"}),
         ("12, 'a, b'", {"amount": 12.0, "unit": "a, b"}),
         (
@@ -56,28 +47,15 @@ def read_from_a_text(arguments, parameters):
             {"amount": -0.5, "unit": "m", "count": 7, "loud": True, "colour": "Blue"},
         ),
         ("1, m, colour=7", {"amount": 1.0, "unit": "m", "colour": 7}),
-    ],
-)
-def test_arguments_are_read_by_their_types(text, expected):
-    assert read_arguments(text, ALL) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "missing_argument"),
         ("12", "missing_argument"),
         (", m", "wrong_value"),
-        ("nan, m", "wrong_value"),
         ("1e999, m", "wrong_value"),
         ("1_000, m", "wrong_value"),
         ("٣, m", "wrong_value"),
         ("1, m, 2.0", "wrong_value"),
         ("1, m, 11", "wrong_value"),
         ("1, m, 1, maybe", "wrong_value"),
-        ("1, m, 1, 1", "wrong_value"),
         ("\ud800, m", "wrong_value"),
-        ("1, m, 1, true, green", "wrong_value"),
         ("1, m, 1, true, red, 5", "too_many_arguments"),
         ("1, m, size=5", "unknown_argument"),
         ("1, m, unit=k", "argument_given_twice"),
@@ -87,42 +65,34 @@ def test_arguments_are_read_by_their_types(text, expected):
         ("1 -> m", "arrow_in_arguments"),
     ],
 )
-def test_what_is_no_call_is_refused_with_a_reason(text, reason):
-    with pytest.raises(CallSyntaxError) as caught:
-        read_arguments(text, ALL)
-    assert caught.value.reason == reason
+def test_arguments_are_read_by_their_types_or_refused_with_a_reason(text, expected):
+    try:
+        found = read_arguments(text, ALL)
+    except CallSyntaxError as error:
+        found = error.reason
+    assert found == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "expected", "parameters"),
     [
-        ("012.50, metre", "12.5, metre"),
-        ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre"),
-        ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue"),
-        ("unit=m, amount=1", "1, m"),
-        ("1, 'a, b', 5", '1, unit="a, b", count=5'),
-        ("""1, 'a, "b"'""", """1, unit='a, "b"'"""),
-        ("1, 'x=1'", '1, unit="x=1"'),
-        ("1e30, m", "1e+30, m"),
+        ("012.50, metre", "12.5, metre", ALL),
+        ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre", ALL),
+        ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue", ALL),
+        ("1, 'a, b', 5", '1, unit="a, b", count=5', ALL),
+        ("""1, 'a, "b"'""", """1, unit='a, "b"'""", ALL),
+        ("1, 'x=1'", '1, unit="x=1"', ALL),
+        ("1e30, m", "1e+30, m", ALL),
+        # Where the only argument is a text everything belongs to it.
+        ('unit="Suez"', "Suez", [UNIT]),
+        ("a=b, c", "a=b, c", [UNIT]),
+        ("unit=unit=b", "unit=unit=b", [UNIT]),
+        ('"a" or "b"', '"a" or "b"', [UNIT]),
     ],
 )
-def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected):
-    assert normal(text, ALL) == expected
-    assert normal(expected, ALL) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Suez Canal, 1869", "Suez Canal, 1869"),
-        ('unit="Suez"', "Suez"),
-        ("a=b", "a=b"),
-        ("unit=unit=b", "unit=unit=b"),
-        ('"a" or "b"', '"a" or "b"'),
-    ],
-)
-def test_where_the_only_argument_is_a_text_everything_belongs_to_it(text, expected):
-    assert normal(text, [UNIT]) == expected
+def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected, parameters):
+    assert normal(text, parameters) == expected
+    assert normal(expected, parameters) == expected
 
 
 def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
@@ -138,7 +108,6 @@ def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
         (Enum, "cannot be written in a call"),
         (Annotated[int, Field(ge=0.5)], "limits"),
         (Literal["two  words", "b"], "choices"),
-        (Literal["1", 1], "choices"),
         (Literal["a[0]", "b"], "choices"),
         (Literal[b"a", "b"], "choices"),
     ],
@@ -165,24 +134,25 @@ def test_reading_raises_nothing_else_and_the_normal_form_stays(text, parameters)
     except CallSyntaxError:
         return
     assert normal(arguments, parameters) == arguments
-    assert read_from_a_text(arguments, parameters) == arguments
-
-
-VALUES = {
-    "amount": st.floats(allow_nan=False, allow_infinity=False),
-    "unit": st.text(alphabet="ab ,='\"“x1", min_size=1, max_size=8)
-    .map(lambda text: " ".join(text.split()))
-    .filter(lambda text: text and not ('"' in text and "'" in text)),
-    "count": st.integers(0, 10),
-    "loud": st.booleans(),
-    "colour": st.sampled_from(["red", "Blue", 7]),
-}
+    # As the model sees it.
+    written = format_call(ToolCall("Tool", arguments), empty_result_keeps_arrow=False)
+    read = parse_sample(written.removeprefix(CALL_OPEN), "Tool")
+    assert normal(read, parameters) == arguments
 
 
 @given(
     st.fixed_dictionaries(
-        {"amount": VALUES["amount"], "unit": VALUES["unit"]},
-        optional={name: VALUES[name] for name in ("count", "loud", "colour")},
+        {
+            "amount": st.floats(allow_nan=False, allow_infinity=False),
+            "unit": st.text(alphabet="ab ,='\"“x1", min_size=1, max_size=8)
+            .map(lambda text: " ".join(text.split()))
+            .filter(lambda text: text and not ('"' in text and "'" in text)),
+        },
+        optional={
+            "count": st.integers(0, 10),
+            "loud": st.booleans(),
+            "colour": st.sampled_from(["red", "Blue", 7]),
+        },
     )
 )
 def test_what_is_written_is_read_again(values):

@@ -46,12 +46,6 @@ class FixedRanker:
     def fingerprint(self):
         return "wikipedia"
 
-    def version(self):
-        return "bm25 of the test"
-
-    def check_available(self):
-        pass
-
     def rank(self, queries, depth):
         self.depths.append(depth)
         return [self.hits[:depth] for _ in queries]
@@ -80,22 +74,18 @@ def test_hybrid_adds_the_share_of_the_best_bm25_score_and_the_cosine(vectors):
     assert [*found] == ["2", "0", "1", "3", "4"]
     # Of the passages 0 and 1 with equal scores, the lower id is first.
     assert [*found.values()] == pytest.approx([0.75 + 0.6, 1.0, 1.0, 0.8, -1.0])
+    # A question without tokens is ranked by BM25 alone.
+    assert scores(retriever, query="nothing") == {"1": 1.0, "2": pytest.approx(0.75)}
 
 
 def test_a_passage_that_only_bm25_found_has_its_cosine_too(vectors, monkeypatch):
     monkeypatch.setattr(hybrid_ranking, "_CANDIDATES", 1)
     ranker = FixedRanker({4: 5.0})
-    found = scores(HybridRetriever(ranker, vectors), depth=1)  # pyright: ignore
     # The inner product is largest with passage 3 (40), the cosine there 0.8.
-    assert found == {"3": pytest.approx(0.8)}
-    found = scores(HybridRetriever(ranker, vectors), depth=2)  # pyright: ignore
-    assert found == {"3": pytest.approx(0.8), "2": pytest.approx(0.6)}
+    for expected in ({"3": 0.8}, {"3": 0.8, "2": 0.6}):
+        retriever = HybridRetriever(ranker, vectors)  # pyright: ignore
+        assert scores(retriever, depth=len(expected)) == pytest.approx(expected)
     assert ranker.depths == [1, 2]
-
-
-def test_a_question_without_tokens_is_ranked_by_bm25_alone(vectors):
-    retriever = HybridRetriever(FixedRanker({1: 8.0, 2: 6.0}), vectors)  # pyright: ignore
-    assert scores(retriever, query="nothing") == {"1": 1.0, "2": pytest.approx(0.75)}
 
 
 def test_dense_ranks_by_the_inner_product(vectors):

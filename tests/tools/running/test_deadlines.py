@@ -31,24 +31,11 @@ def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines(
     assert done == ["prepared", "a", "b"]
 
 
-@pytest.mark.parametrize("error", [TransientToolError("Busy."), ConnectionResetError("reset")])
-def test_an_error_that_may_pass_is_tried_again(error):
-    tries = []
-
-    def call(request):
-        tries.append(request)
-        if len(tries) < 3:
-            raise error
-        return "at last"
-
-    assert reasons(Calls("X", call, limits=Limits(10)).make(["a"])) == ["at last"]
-    assert tries == ["a"] * 3
-
-
 @pytest.mark.parametrize(
     ("error", "reason", "is_lasting", "attempts"),
     [
         (TransientToolError("Busy."), "transient_error", False, 2),
+        (ConnectionResetError("reset"), "transient_error", False, 2),
         (ToolCallError("no", "No."), "no", True, 1),
         (SystemExit(), "tool_error", False, 1),
     ],

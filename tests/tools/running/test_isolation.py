@@ -1,12 +1,10 @@
 """Tools from outside: whatever they do, the calls beside them get their answers."""
 
+import logging
 import socket
 import subprocess
 import sys
-import textwrap
-import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -14,11 +12,12 @@ import pytest
 
 from tools.errors import (
     CallSyntaxError,
+    ToolBugError,
     ToolCallError,
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.protocol import Document, Preselection, Proposal
+from tools.protocol import LONGEST_ANSWER, Document, Preselection, Proposal
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.isolation import IsolatedTool
@@ -26,10 +25,27 @@ from tools.running.result_cache import ResultCache
 from tools.running.worker_process import has_namespaces
 
 MODULE = '''
-import ctypes, os, socket, subprocess, sys, time
+import json, os, socket, subprocess, sys, time
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, TransientToolError
 from tools.protocol import Preselection, Proposal
+
+def write_everywhere(line):
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, line)
+        except OSError:
+            pass
+
+LATER = """
+import os, time
+time.sleep(0.3)
+for descriptor in range(3, 64):
+    try:
+        os.write(descriptor, b"{}" + bytes([10]))
+    except OSError:
+        pass
+"""
 
 class Wild(Tool):
     """Does what its argument says."""
@@ -61,10 +77,8 @@ class Wild(Tool):
             time.sleep(1000)
         if do == "exit":
             os._exit(3)
-        if do == "segfault":
-            ctypes.string_at(0)
         if do == "raise":
-            raise ZeroDivisionError("wild")
+            return self.stumble(document)
         if do == "refuse":
             raise ToolCallError("refused", "No.")
         if do == "later":
@@ -76,19 +90,14 @@ class Wild(Tool):
         if do == "large":
             return "x" * 100_000_000
         if do == "memory":
-            return str(len(bytearray(64 * 2**30)))
-        if do == "print":
+            return str(len(bytearray(2**30)))
+        if do == "streams":
             print("noise", flush=True)
             os.write(1, b"more noise")
             sys.stderr.write("x" * 1_000_000)
-        if do == "read":
             return f"read {sys.stdin.read()!r}"
-        if do == "markers":
-            return "a [Wild(x) -> y] b"
         if do == "surrogate":
             return "half \\ud800 pair"
-        if do == "number":
-            return 5
         if do == "spawn":
             return str(subprocess.Popen(["sleep", "4711"], start_new_session=True).pid)
         if do == "connect":
@@ -97,7 +106,31 @@ class Wild(Tool):
             except OSError as error:
                 return f"refused: {type(error).__name__}"
             return "connected"
+        if do == "fork":
+            # The parent comes back later.
+            time.sleep(0.3 if os.fork() else 0.0)
+        if do == "forked":
+            if os.fork() == 0:
+                write_everywhere(b'{"answer": "of the child"}\\n')
+                os._exit(0)
+            os.wait()
+        if do == "forge":
+            write_everywhere(b'{"answer": "forged"}\\n' * int(what))
+        if do == "length":
+            write_everywhere(bytes([0, 0, 0, 30]))
+        if do == "delayed":
+            for descriptor in range(3, 64):
+                try:
+                    os.set_inheritable(descriptor, True)
+                except OSError:
+                    pass
+            subprocess.Popen([sys.executable, "-c", LATER], close_fds=False)
+        if do == "environment":
+            return " ".join(sorted(os.environ))
         return f"{arguments}{self.mark}{document.text}"
+
+    def stumble(self, document):
+        return json.loads("no JSON")
 
 class Online(Wild):
     name = "Online"
@@ -107,13 +140,9 @@ class Proposing(Wild):
     name = "Proposing"
     proposals_version = "p1"
     def proposals(self, document):
-        return [Proposal(document.text.index("text"), "it"), Proposal(99)]
-
-class Endless(Wild):
-    name = "Endless"
-    def proposals(self, document):
+        yield Proposal(document.text.index("text"), "it")
         while True:
-            yield Proposal(0)
+            yield Proposal(99)
 
 class Careless(Wild):
     name = "Careless"
@@ -139,23 +168,24 @@ class Batched(Wild):
             os._exit(4)
         return [arguments.upper() for arguments, _ in requests]
 
-made = Wild("?")
 not_a_tool = 5
 '''
+REPOSITORY = Path(__file__).parents[3]
 DOCUMENT = Document("d", "a text")
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    (tmp_path / "wild_tools.py").write_text(textwrap.dedent(MODULE))
-    monkeypatch.syspath_prepend(tmp_path)
+def module(outside):
+    outside.module("wild_tools", MODULE)
+    return outside.folder
 
 
 @pytest.fixture
 def make(module):
     made = []
 
-    def make(name="Wild", target="wild_tools:Wild", options=None, **limits):
+    def make(name="Wild", target=None, options=None, **limits):
+        target = target or f"wild_tools:{name}"
         tool = IsolatedTool(name, target, options, **{"deadline_seconds": 5.0, **limits})
         made.append(tool)
         return tool
@@ -165,21 +195,21 @@ def make(module):
         tool.close()
 
 
-@pytest.mark.parametrize(("text", "is_lasting"), [("refuse", True), ("later", False)])
-def test_whether_a_refusal_lasts_is_the_tools_own(make, text, is_lasting):
-    with pytest.raises(ToolCallError) as caught:
-        make().call(text, DOCUMENT)
-    assert caught.value.is_lasting == is_lasting
-
-
-def execute(tool, texts, deadline_seconds=5.0):
-    return execute_calls(
-        tool, [(text, DOCUMENT) for text in texts], limits=Limits(deadline_seconds)
-    )
-
-
-def outcomes(results):
+def outcomes(tool, *texts, deadline_seconds=5.0, cache=None):
+    requests = [(text, DOCUMENT) for text in texts]
+    results = execute_calls(tool, requests, limits=Limits(deadline_seconds), cache=cache)
     return [result.result or result.reason for result in results]
+
+
+def answers(tool, *texts):
+    """Of the tool itself: nothing is tried again or cleaned."""
+    found = []
+    for text in texts:
+        try:
+            found.append(tool.call(text, DOCUMENT))
+        except ToolCallError as error:
+            found.append(error.reason)
+    return found
 
 
 def test_it_is_the_tool_that_it_isolates(make):
@@ -193,124 +223,122 @@ def test_it_is_the_tool_that_it_isolates(make):
         tool.check_place("x", before="", after="x")
     tool.check_place("x", before="x", after="")
     assert tool.call("x", DOCUMENT) == "x#a text"
-    assert tool.call_batch([("x", DOCUMENT), ("refuse", DOCUMENT)])[0] == "x#a text"
-    assert not tool.preselect(DOCUMENT).is_selected
-    assert tool.preselect(DOCUMENT).reason == "dated"
+    answer, *refusals = tool.call_batch([(text, DOCUMENT) for text in ("x", "refuse", "later")])
+    assert answer == "x#a text"
+    assert [error.is_lasting for error in refusals] == [True, False]
+    assert tool.preselect(DOCUMENT) == Preselection(False, "dated")
     assert tool.cache_key(DOCUMENT) == ("d",)
+    assert (tool.makes_proposals, tool.proposals(DOCUMENT)) == (False, [])
     tool.check_available()
     assert "wild_tools" not in sys.modules
 
 
-def test_what_it_proposes_is_the_tools_own(make):
-    assert not make().makes_proposals
-    assert make().proposals(DOCUMENT) == []
-    tool = make("Proposing", "wild_tools:Proposing")
+def test_what_it_proposes_is_the_tools_own_and_not_without_end(make):
+    tool = make("Proposing", memory_bytes=2**30)
     assert (tool.makes_proposals, tool.proposals_version) == (True, "p1")
-    assert tool.proposals(DOCUMENT) == [Proposal(2, "it"), Proposal(99)]
-
-
-def test_of_endless_proposals_one_more_comes_than_can_be_right(make):
-    tool = make("Endless", "wild_tools:Endless", memory_bytes=2**30)
-    assert len(tool.proposals(DOCUMENT)) == len(DOCUMENT.text) + 1
+    # One more than can be right.
+    assert tool.proposals(DOCUMENT) == [Proposal(2, "it"), *[Proposal(99)] * len(DOCUMENT.text)]
 
 
 def test_whatever_form_its_reasons_have_they_are_words(make, tmp_path):
-    tool = make("Careless", "wild_tools:Careless")
+    tool = make("Careless")
     assert tool.preselect(DOCUMENT) == Preselection(True, "has_a_text")
     with pytest.raises(CallSyntaxError) as caught:
         tool.check_place("x", before="", after="")
     assert caught.value.reason == "not_here"
-    (result,) = execute_calls(
-        tool, [("x", DOCUMENT)], limits=Limits(5), cache=ResultCache(tmp_path / "cache")
-    )
-    assert (result.reason, result.message) == ("http_404_not_found", "'HTTP 404: Not Found': Gone.")
-
-
-def test_a_tool_that_is_made_already_is_taken_as_it_is(make):
-    assert make(target="wild_tools:made").call("x", DOCUMENT) == "x?a text"
-    with pytest.raises(ToolSettingsError, match="which has none"):
-        make(target="wild_tools:made", options={"mark": "!"}).check_available()
+    assert outcomes(tool, "x", cache=ResultCache(tmp_path / "cache")) == ["http_404_not_found"]
 
 
 WILD = {
     "x": "x!a text",
     "hang": "timeout",
     "exit": "process_ended",
-    "segfault": "process_ended",
     "raise": "tool_error",
     "refuse": "refused",
     "busy": "busy!a text",
     "memory": "tool_error",
-    "print": "print!a text",
-    "read": "read ''",
-    "markers": "a (Wild(x) to y) b",
-    "number": "tool_error",
+    "large": "x" * LONGEST_ANSWER,
+    "streams": "read ''",
+    "surrogate": "half ? pair",
 }
 
 
 def test_whatever_one_call_does_the_others_get_their_answers(make):
     texts = [text for name in WILD for text in (name, "x")]
-    results = execute(make(deadline_seconds=1.0), texts, deadline_seconds=1.0)
-    assert outcomes(results)[::2] == list(WILD.values())
-    assert set(outcomes(results)[1::2]) == {"x!a text"}
-
-
-def test_large_and_odd_answers_are_cut_and_cleaned(make):
-    large, odd = execute(make(), ["large", "surrogate"])
-    assert set(large.result) == {"x"}
-    assert len(large.result) <= 100_000
-    assert odd.result is not None
+    tool = make(deadline_seconds=1.0, memory_bytes=2**30)
+    found = outcomes(tool, *texts, deadline_seconds=1.0)
+    assert found[::2] == list(WILD.values())
+    assert set(found[1::2]) == {"x!a text"}
 
 
 def test_a_tool_may_take_its_time_to_prepare_and_each_new_process_does(make):
-    tool = make("Slow", "wild_tools:Slow", deadline_seconds=1.0)
-    results = execute(tool, ["x", "exit", "y"], deadline_seconds=1.0)
-    assert outcomes(results) == [
-        "x was prepared a text",
-        "process_ended",
-        "y was prepared a text",
-    ]
+    found = outcomes(make("Slow", deadline_seconds=1.0), "x", "exit", "y", deadline_seconds=1.0)
+    assert found == ["x was prepared a text", "process_ended", "y was prepared a text"]
 
 
 def test_a_batch_that_kills_the_process_is_made_call_by_call(make):
-    tool = make("Batched", "wild_tools:Batched")
-    assert outcomes(execute(tool, ["a", "b"])) == ["A", "B"]
-    assert outcomes(execute(tool, ["a", "exit", "b"])) == ["a!a text", "process_ended", "b!a text"]
+    tool = make("Batched")
+    assert outcomes(tool, "a", "b") == ["A", "B"]
+    assert outcomes(tool, "a", "exit", "b") == ["a!a text", "process_ended", "b!a text"]
 
 
-def listening():
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def accept():
-        with server:
-            while True:
-                try:
-                    server.accept()[0].close()
-                except OSError:
-                    return
-
-    threading.Thread(target=accept, daemon=True).start()
-    return server
+@pytest.mark.parametrize("meddling", ["fork", "forked"])
+def test_a_forked_child_answers_no_call(make, meddling):
+    texts = (meddling, "1", "2", "3")
+    assert answers(make(), *texts) == [f"{text}!a text" for text in texts]
 
 
-def test_there_is_no_network(make):
-    with closing(listening()) as server:
-        answer = make().call(f"connect {server.getsockname()[1]}", DOCUMENT)
-    assert answer.startswith("refused")
+@pytest.mark.parametrize("meddling", ["forge 1", "forge 2", "length"])
+def test_what_the_tool_writes_is_no_answer_and_shifts_none(make, meddling):
+    found = answers(make(deadline_seconds=10.0), "1", meddling, "2", "3")
+    assert found == ["1!a text", "process_ended", "2!a text", "3!a text"]
 
 
-def test_a_tool_that_declares_it_has_the_network(make):
-    with closing(listening()) as server:
-        tool = make("Online", "wild_tools:Online")
-        assert tool.call(f"connect {server.getsockname()[1]}", DOCUMENT) == "connected"
+def test_what_is_written_between_calls_answers_none(make):
+    tool = make()
+    assert answers(tool, "delayed", "1")[0] == "delayed!a text"
+    time.sleep(1)
+    assert answers(tool, "2", "3") == ["2!a text", "3!a text"]
 
 
-def test_without_namespaces_python_code_gets_no_sockets(make, monkeypatch):
-    monkeypatch.setattr("tools.running.worker_process.has_namespaces", lambda: False)
-    monkeypatch.setattr("tools.running.isolation.has_namespaces", lambda: False)
-    with closing(listening()) as server:
-        answer = make().call(f"connect {server.getsockname()[1]}", DOCUMENT)
-    assert answer == "refused: PermissionError"
+def test_a_tool_gets_no_secrets_but_those_that_it_is_given(make, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("WEATHER_KEY", "secret too")
+    for given in ([], ["WEATHER_KEY"]):
+        (names,) = answers(make(environment=given), "environment")
+        assert {"PATH", "PYTHONPATH", *given} <= set(names.split())
+        assert not {"HF_TOKEN", "WEATHER_KEY"} - set(given) & set(names.split())
+
+
+def test_an_error_names_the_line_of_the_users_own_file(make, caplog):
+    tool = make()
+    with pytest.raises(ToolBugError, match=r"JSONDecodeError: .* \(wild_tools.py:\d+ in stumble\)"):
+        tool.call("raise", DOCUMENT)
+    with caplog.at_level(logging.WARNING):
+        assert set(outcomes(tool, *["raise"] * 5)) == {"tool_error"}
+    (record,) = [each for each in caplog.records if "ToolBugError" in each.message]
+    assert "in stumble)" in record.message
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    ("name", "has_namespaces", "answer"),
+    [
+        ("Wild", True, "refused: "),
+        ("Online", True, "connected"),
+        # Python code at least gets no sockets.
+        ("Wild", False, "refused: PermissionError"),
+    ],
+)
+def test_only_a_tool_that_declares_it_has_the_network(
+    make, monkeypatch, name, has_namespaces, answer
+):
+    if not has_namespaces:
+        for module in ("worker_process", "isolation"):
+            monkeypatch.setattr(f"tools.running.{module}.has_namespaces", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = make(name).call(f"connect {server.getsockname()[1]}", DOCUMENT)
+    assert found.startswith(answer)
 
 
 def running(command):
@@ -340,28 +368,22 @@ def test_nothing_that_the_tool_started_is_left(make):
 
 
 @pytest.mark.parametrize("text", ["x", "hang"])
-def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
-    code = (
-        "import os, sys, signal, threading, time\n"
-        "from tools.running.isolation import IsolatedTool\n"
-        "from tools.protocol import Document\n"
-        f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "tool = IsolatedTool('Wild', 'wild_tools:Wild', deadline_seconds=2.0)\n"
-        "tool.call('x', Document('d', ''))\n"
-        f"call = lambda: tool.call({text!r}, Document('d', ''))\n"
-        "threading.Thread(target=call, daemon=True).start()\n"
-        "time.sleep(0.5)\n"
-        "print(tool._worker._process.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=Path(__file__).parents[3],
-    )
+def test_a_killed_parent_leaves_no_process(module, text):
+    code = f"""
+import os, sys, signal, threading, time
+from tools.running.isolation import IsolatedTool
+from tools.protocol import Document
+sys.path.insert(0, {str(module)!r})
+tool = IsolatedTool("Wild", "wild_tools:Wild", deadline_seconds=2.0)
+tool.call("x", Document("d", ""))
+call = lambda: tool.call({text!r}, Document("d", ""))
+threading.Thread(target=call, daemon=True).start()
+time.sleep(0.5)
+print(tool._worker._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY)
     worker = int(done.stdout)
     # In a call that hangs it ends a few seconds after the deadline.
     assert happens(lambda: not psutil.pid_exists(worker))

@@ -23,10 +23,6 @@ def naive(words, text_words):
     return sum(gram in there for gram in grams) / len(grams)
 
 
-def shares(text, result, offset):
-    return LeakCheck(text).shares(result, offset)
-
-
 @given(
     before=st.lists(WORDS, max_size=30),
     after=st.lists(WORDS, max_size=30),
@@ -34,36 +30,29 @@ def shares(text, result, offset):
 )
 def test_shares_are_of_the_sequences_that_end_before_and_behind_the_place(before, after, result):
     head = "".join(f"{word} " for word in before)
-    assert shares(head + " ".join(after), " ".join(result), len(head)) == (
+    check = LeakCheck(head + " ".join(after))
+    assert check.shares(" ".join(result), len(head)) == (
         naive(result, before),
         naive(result, [*before[-GRAM_WORDS + 1 :], *after]),
     )
 
 
 @pytest.mark.parametrize(
-    ("offset", "before", "after"), [(0, 0, 1), (5, 0, 1), (20, 0, 1), (45, 1, 0), (75, 1, 0)]
+    ("offset", "expected"), [(0, (0, 1)), (20, (0, 1)), (44, (0, 1)), (45, (1, 0)), (75, (1, 0))]
 )
-def test_what_stands_across_the_place_counts_as_behind_it(offset, before, after):
-    result = "ONE two, three four five six seven eight!"
-    assert shares(TEXT, result, offset) == (before, after)
+def test_what_stands_across_the_place_counts_as_behind_it(offset, expected):
+    check = LeakCheck(TEXT)
+    assert check.shares("ONE two, three four five six seven eight!", offset) == expected
+    # Short results repeat nothing for certain.
+    for result in ("", "144", "one two three four five six seven"):
+        assert check.shares(result, offset) is None
 
 
-@pytest.mark.parametrize("letter", ["ß", "ﬁ", "İ"])
+@pytest.mark.parametrize("letter", ["ß", "İ"])
 def test_letters_that_folding_makes_longer_shift_no_place(letter):
     repeated = f"one two three four five six seven {letter}"
     text = f"{letter * 20} {repeated} | and more"
-    assert shares(text, repeated, text.index("|")) == (1, 0)
-
-
-@pytest.mark.parametrize("result", ["", "144", "one two three four five six seven"])
-def test_short_results_repeat_nothing_for_certain(result):
-    assert LeakCheck(TEXT).shares(result, 0) is None
-
-
-SOURCE = (
-    "The Suez Canal joins the Mediterranean Sea to the Red Sea and was opened for ships in the "
-    "autumn of the year 1869 after ten years of work."
-)
+    assert LeakCheck(text).shares(repeated, text.index("|")) == (1, 0)
 
 
 SUEZ = "https://en.wikipedia.org/wiki/Suez_Canal"
@@ -89,27 +78,21 @@ def test_the_own_source_is_known_by_address_or_title_in_any_spelling(fields, tit
     assert asking(**fields).is_own_source(title=title, url=url, text="y") == is_own
 
 
-def test_passage_that_the_text_repeats_is_the_own_source():
-    text = asking(f"He wrote: “{SOURCE.upper()}” That was all.")
-    assert text.is_own_source(title="x", url="", text=SOURCE)
-    assert text.overlap(SOURCE) == 1.0
-
-
 def test_overlap_is_the_share_of_the_passages_word_sequences():
     words = [f"w{number}" for number in range(24)]
     # 24 words have 17 sequences of 8; the first 14 words hold 7 of them.
     assert asking(" ".join(words[:14])).overlap(" ".join(words)) == pytest.approx(7 / 17)
     assert asking(" ".join(words[:7])).overlap(" ".join(words)) == 0.0
-
-
-def test_short_passage_counts_as_one_sequence():
+    for repeated, is_own in ((16, True), (15, False)):
+        text = asking(f"He wrote: “{' '.join(words[:repeated]).upper()}” That was all.")
+        assert text.is_own_source(title="x", url="", text=" ".join(words)) == is_own
+    # A short passage counts as one sequence.
     text = asking("The otter eats fish every day of the week.")
     assert text.overlap("Eats fish, every day!") == 1.0
-    assert text.overlap("eats fish ever") == 0.0
-    assert text.overlap("…") == 0.0
+    assert (text.overlap("eats fish ever"), text.overlap("…")) == (0.0, 0.0)
 
 
-@given(st.text(), st.text())
-def test_normalising_never_fails(url, title):
-    normalised_url(url)
-    assert normalised_title(normalised_title(title)) is not None
+@given(st.text())
+def test_normalising_never_fails(text):
+    normalised_url(text)
+    normalised_title(text)

@@ -12,39 +12,12 @@ def test_every_language_has_a_code_that_nllb_knows():
     assert NLLB_ENGLISH not in NLLB_CODES.values()
 
 
-@pytest.mark.parametrize(
-    ("language", "codes"),
-    [
-        ("sr", ("srp", "hbs", "sr")),
-        ("lv", ("lvs", "lav", "lv")),
-        ("unheard", ("unheard",)),
-    ],
-)
-def test_apertium_may_name_a_language_in_several_ways(language, codes):
-    assert apertium_codes(language) == codes
+def test_apertium_may_name_a_language_in_several_ways():
+    for codes in (("sr", "srp", "hbs", "sr"), ("lv", "lvs", "lav", "lv"), ("unheard", "unheard")):
+        assert apertium_codes(codes[0]) == codes[1:]
 
 
-# The first article of the Universal Declaration of Human Rights begins so.
-BEGINNINGS = {
-    "es": "Todos los seres humanos nacen libres e iguales en dignidad y derechos",
-    "de": "Alle Menschen sind frei und gleich an Würde und Rechten geboren",
-    "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах",
-    "ja": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である",
-    "en": "All human beings are born free and equal in dignity and rights",
-}
-
-
-@pytest.mark.parametrize("language", BEGINNINGS)
-def test_languages_are_told_apart_with_confidence(language):
-    guess = guess_language(BEGINNINGS[language])
-    assert guess is not None
-    assert guess.language == language
-    assert 0.7 < guess.confidence <= 1
-
-
-@pytest.mark.parametrize(
-    "text", ["", "12,345 + 6 = 7", "a\nb", "el\0río", "uno\ud800dos", "x" * 1_000_000]
-)
+@pytest.mark.parametrize("text", ["", "12,345 + 6 = 7", "el\0río\n", "uno\ud800dos", "x" * 10**6])
 def test_odd_text_has_a_language_or_none_and_is_never_an_error(text):
     guess = guess_language(text)
     assert guess is None or any(letter.isalpha() for letter in text)
@@ -53,11 +26,9 @@ def test_odd_text_has_a_language_or_none_and_is_never_an_error(text):
 
 def test_more_than_eighty_characters_are_read():
     # The library cuts there unless it is told not to.
-    text = "Chapter 12 of the book says it in these words, which I shall quote in full here: "
-    text += "todos los seres humanos nacen libres e iguales en dignidad y derechos y, dotados "
-    text += "como están de razón y conciencia, deben comportarse fraternalmente los unos con "
-    text += "los otros, según dice la declaración que se firmó en la ciudad de París"
-    assert text[:80].isascii()
-    guess = guess_language(text)
+    english = "Chapter 12 of the book says it in these words, which I shall quote in full here: "
+    spanish = "Todos los seres humanos nacen libres e iguales en dignidad y derechos. "
+    guess = guess_language(english + 4 * spanish)
+    assert len(english) > 80
     assert guess is not None
     assert guess.language == "es"

@@ -14,10 +14,10 @@ NUMBERS = "12 15 18 21 — 24 + 27 = 30"
 SELECTED = "foreign_text_between_english"
 
 
-def reason(*parts: str, chunk_tokens: int = 10, foreign_confidence: float = 0.8) -> str:
+def reason(*parts: str, foreign_confidence: float = 0.8) -> str:
     decision = preselect_by_language(
         Document("d", " ".join(parts).replace(" / ", "\n")),
-        chunk_tokens=chunk_tokens,
+        chunk_tokens=10,
         foreign_confidence=foreign_confidence,
     )
     assert decision.is_selected == (decision.reason == SELECTED)
@@ -61,6 +61,5 @@ def test_the_confidence_must_be_above_the_limit():
 
 @given(st.text() | st.lists(st.sampled_from([ENGLISH, SPANISH, NUMBERS, "\n", "\0", "\ud800"])))
 def test_no_text_is_an_error(text):
-    joined = text if isinstance(text, str) else " ".join(text)
-    decision = preselect_by_language(Document("d", joined), chunk_tokens=10, foreign_confidence=0.8)
-    assert decision.reason.replace("_", "").isalpha()
+    parts = [text] if isinstance(text, str) else text
+    assert reason(*parts).replace("_", "").isalpha()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from toolformer.errors import ToolformerError
-from tools.base import Tool
 
 
 class BenchmarkFileError(ToolformerError, ValueError):
@@ -75,15 +74,12 @@ class Benchmark(ABC):
     Attributes:
         name: As it stands in results.
         blocked_tools: Tools that must not be called, since they would give the answer away.
-        further_tools: Tools that can be called here besides those of the run, and by no other
-            benchmark.
         version: Part of fingerprints: changes whenever prompts, choice of items or scoring change.
             What the files hold is not in it.
     """
 
     name: str
     blocked_tools: tuple[str, ...] = ()
-    further_tools: tuple[Tool, ...] = ()
     stop_rule: StopRule
     version: str = "1"
 

@@ -8,9 +8,7 @@ import pytest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.training.words import words_of
-from tools.locker import Locker
 
 VECTORS = json.loads(
     (Path(__file__).parents[3] / "vectors" / "vectors.json").read_text(encoding="utf-8")
@@ -18,7 +16,6 @@ VECTORS = json.loads(
 SHIPPED: dict[str, Benchmark] = {
     **{name: BENCHMARKS[name](Path(name)) for name in BENCHMARKS},
     "dateset": Dateset(seed=0),
-    "unseen-tool": UnseenTool(Locker(seed=0), seed=0),
 }
 # By the first word of its name: the rule that the paper applies (the word limits stand in the
 # vectors), the room for an answer, and the tools that are blocked.
@@ -29,8 +26,6 @@ PROTOCOLS = {
     **dict.fromkeys(("asdiv", "svamp", "mawps"), ("score_math", 40, ())),
     **dict.fromkeys(("webquestions", "nq", "triviaqa"), ("score_qa", 40, ("QA",))),
     **dict.fromkeys(("mlqa", "xquad"), ("score_mlqa", 32, ())),
-    # Ours.
-    "unseen": ("score_math", 16, ()),
 }
 
 
@@ -45,8 +40,6 @@ def test_a_benchmark_keeps_its_protocol(name):
     assert (benchmark.name, benchmark.version.split()[0]) == (name, "1")
     assert benchmark.stop_rule == StopRule(max_new_tokens)
     assert benchmark.blocked_tools == blocked_tools
-    further = [tool.name for tool in benchmark.further_tools]
-    assert further == (["Locker"] if name == "unseen-tool" else [])
 
 
 @pytest.mark.parametrize(
@@ -66,9 +59,8 @@ def test_scoring_vectors(benchmark, vector):
     assert benchmark.score(item, output) is vector["expected"]["correct"]
 
 
-@pytest.mark.parametrize("name", ["dateset", "unseen-tool"])
-def test_generated_items_have_their_bare_question(name):
-    for item in SHIPPED[name].items():
+def test_generated_items_have_their_bare_question():
+    for item in SHIPPED["dateset"].items():
         assert isinstance(item, BenchmarkItem)
         (bare,) = item.bare_texts
         assert len(words_of(bare)) >= 5

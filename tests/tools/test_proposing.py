@@ -1,0 +1,193 @@
+"""Places that tools propose in a text, and the calls."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.base import Tool
+from tools.calculator import Calculator
+from tools.calendar import Calendar
+from tools.errors import ToolBugError, ToolCallError
+from tools.machine_translation import MachineTranslation
+from tools.proposing.checked import proposals_of
+from tools.proposing.facts import propose_facts, query_before
+from tools.protocol import Document, Proposal
+
+CALCULATOR, MT = Calculator(), MachineTranslation()
+
+
+class Proposing(Tool):
+    name = "Proposing"
+
+    def __init__(self, *found):
+        self.found = found
+
+    def call(self, arguments, document):
+        return arguments
+
+    def proposals(self, document):
+        return iter(self.found)
+
+
+def words(text, proposals):
+    """What begins at each place, up to a blank."""
+    return [text[proposal.offset :].split()[0] for proposal in proposals]
+
+
+def sums(text):
+    found = CALCULATOR.proposals(Document("d", text))
+    arguments = [proposal.arguments for proposal in found]
+    return list(zip(words(text, found), arguments, strict=True))
+
+
+def test_proposals_come_by_offset():
+    tool = Proposing(Proposal(3), Proposal(0, "a"), Proposal(3, "b"))
+    expected = [Proposal(0, "a"), Proposal(3), Proposal(3, "b")]
+    assert proposals_of(tool, Document("d", "text")) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Proposal(4), Proposal(-1), Proposal(True), Proposal(1, 5), (1, None)],  # pyright: ignore
+)
+def test_what_is_wrong_names_the_tool(wrong):
+    with pytest.raises(ToolBugError, match="Proposing"):
+        proposals_of(Proposing(wrong), Document("d-1", "text"))
+
+
+def test_no_more_places_are_taken_than_a_text_has_characters():
+    endless = Proposing()
+    endless.found = itertools.repeat(Proposal(0))
+    with pytest.raises(ToolBugError, match="more than 4"):
+        proposals_of(endless, Document("d-1", "text"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It opens on Monday, 3 March 2024.", ["Monday,", "March", "2024."]),
+        ("May 3, 2024 was a Friday; Fridays are short.", ["May", "2024", "Friday;", "Fridays"]),
+        ("Today, yesterday or tomorrow?", ["Today,", "yesterday", "tomorrow?"]),
+        ("In the 1990s, or 1984 (or 2101)?", ["1984"]),
+        ("She may march in May; mondays and todays.", []),
+        ("It is $1999, 2,000 or 2000.5, 1914-1918, 12/2020, 2020-05-01 or 2000%.", []),
+    ],
+)
+def test_dates_are_words_of_date_and_time(text, expected):
+    found = Calendar().proposals(Document("d", text))
+    assert words(text, found) == expected
+    assert {each.arguments for each in found} <= {""}
+
+
+def test_a_dated_document_gets_the_places_of_its_own_day():
+    text = "On Friday, 3 May 2024; in May 2023, today, on Saturday, on Fridays, in 2024."
+    document = Document("d", text, url="https://example.org/2024/05/03/fair.html")
+    found = Calendar().proposals(document)
+    assert words(text, found) == ["Friday,", "May", "2024;", "May", "2024."]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Barack Obama was born in Honolulu on August 4, 1961.", ["Honolulu", "August", "1961."]),
+        ("He met Joe Biden, I think, and I'm sure.", ["Joe"]),
+        ("Rain fell. Berlin was wet, said “Paris”.\nRome\nin Rome", []),
+        ("We saw Rome, then Rome again, 12 of 12 and Apollo 11.", ["Rome,", "12", "Apollo"]),
+        ("It costs $5 for 20-year-old wine, 3/4 of 1914-1918.", []),
+        ("He was in (Nice) with É and Émile.", ["Nice)", "Émile."]),
+    ],
+)
+def test_facts_are_new_names_and_numbers_that_begin_no_sentence(text, expected):
+    assert words(text, propose_facts(text)) == expected
+
+
+def test_a_query_is_the_title_and_the_words_in_front():
+    text = "one two three [four] five -> six seven"
+    options = {"title": "A [Title]", "words": 4, "characters": 300}
+    assert query_before(text, 33, **options) == "A (Title) (four) five to six"
+    assert query_before(text, 33, **{**options, "title": None}) == "(four) five to six"
+    assert query_before(text, 33, **{**options, "characters": 20}) == "A (Title) to six"
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "expression"),
+    [
+        ("<<24+27=51>>51", "51>>51", "24+27"),
+        ("(3 + 4 = 7)", "7)", "3 + 4"),
+        ("a) 3 + 4 = 7", "7", "3 + 4"),
+        ("It is 14 + 6 x 5 = 44.", "44.", "14 + 6 * 5"),
+        ("1,400 ÷ 2 = 700", "700", "1,400 ÷ 2"),
+        ("6 * ( 2 + 1 ) = 18", "18", "6 * ( 2 + 1 )"),
+        ("3 − 5 = -2", "-2", "3 - 5"),
+        # Without an expression that computes only the place is proposed.
+        ("x + 3 * 4 = 20", "20", None),
+        ("f(3 + 4) = 7", "7", None),
+        ("20% of 50 = 10", "10", None),
+        ("4 / 0 = 3", "3", None),
+        ("width = 100", "100", None),
+        ("In all, there are 51 bags.", "51", None),
+        ("The ticket costs about $12.50 per day.", "$12.50", None),
+    ],
+)
+def test_an_expression_in_front_of_equals_is_the_call(text, number, expression):
+    assert sums(text) == [(number, expression)]
+
+
+def test_where_no_result_follows_nothing_is_proposed_and_each_of_a_chain_otherwise():
+    far = "In all the years that went by since then 3 came."
+    for text in ("24 + 27 = x", "if a == 5 and b >= 6 and c != 7:", "=3x", far, ""):
+        assert sums(text) == []
+    assert sums("24 + 27 = 51, and 51 - 1 = 50 = 5 * 10 = 50") == [
+        ("51,", "24 + 27"),
+        ("50", "51 - 1"),
+        ("50", "5 * 10"),
+    ]
+
+
+@given(st.text(alphabet="12.,()+-*/=$x a\n", max_size=60))
+def test_whatever_is_proposed_lies_in_front_of_a_number_and_computes(text):
+    for each in CALCULATOR.proposals(Document("d", text)):
+        assert text[each.offset] in "0123456789$.-"
+        if each.arguments is not None:
+            try:
+                CALCULATOR.call(each.arguments, Document("d", text))
+            except ToolCallError as error:
+                pytest.fail(f"{each} of {text!r}: {error}")
+
+
+@pytest.mark.parametrize(
+    ("before", "phrase", "between", "following"),
+    [
+        ("The Russian word ", "мир", " means ", "peace."),
+        ("The Greek ", "θάλασσα", ", the Greek word for ", "“sea”."),
+        ("Her book “", "La casa junto al mar de mi madre", "”", " (The House) was read."),
+        ("It says: ", "Se ruega no dar de comer a las palomas", ".", " I read it twice."),
+        # Of foreign sentences in a row the last is translated.
+        (
+            "Guten Tag meine Damen und Herren. ",
+            "Wie geht es Ihnen heute Abend",
+            "?",
+            " He said hello.",
+        ),
+    ],
+)
+def test_a_place_stands_behind_its_phrase(before, phrase, between, following):
+    before += phrase + between
+    (found,) = MT.proposals(Document("d", before + following))
+    assert (found.offset, found.arguments) == (len(before), phrase)
+    MT.check_place(MT.parse_arguments(phrase), before=before, after=following)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The naïve café of the façade is open every day of the year.",
+        "It says: Se ruega no dar de comer a las palomas.",
+        "Authors: Michou Kokodoko, Valentina Dimitrova-Grajzl, Peter Grajzl, Joseph Guse. 2020 a",
+        "The chief of Nukuʻalofa was there.",
+    ],
+)
+def test_where_nothing_foreign_stands_or_nothing_follows_it_nothing_is_proposed(text):
+    assert MT.proposals(Document("d", text)) == []
