@@ -11,9 +11,10 @@ from pathlib import Path
 from signal import SIGINT
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 
-from dagster_project.cli import PANELS
+from dagster_project.cli import PANELS, app
 from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 from tests.fakes import save_taught_model
@@ -92,6 +93,8 @@ def test_the_help_has_the_commands_in_four_panels(run):
     places = [help_text.out.index(name if "─" in name else f"│ {name} ") for name in names]
     assert places == sorted(places)
     assert help_text.out.count("─ ") == 1 + len(PANELS)
+    listed = sorted(name for names in PANELS.values() for name in names)
+    assert listed == sorted(vars(typer.main.get_command(app))["commands"])
 
 
 # Settings
