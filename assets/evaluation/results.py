@@ -13,7 +13,8 @@ from assets.training.training_inputs import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.evaluation_sections import BASE
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.live_calls import with_calls
 from dagster_project.wiring.model_cards import write_model_card
