@@ -1,5 +1,6 @@
 """Which device a run takes, and what it does while all are taken."""
 
+import os
 import threading
 from types import SimpleNamespace
 
@@ -53,7 +54,9 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch)
     assert got == ["cuda:0"] * 4
 
 
-def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):
+def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(
+    home, holders, monkeypatch, caplog
+):
     monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
     first, second, third = holders
     settings = Settings()
@@ -66,6 +69,8 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holder
     waiting.start()
     waiting.join(timeout=0.5)
     assert waiting.is_alive()
+    (line,) = caplog.messages
+    assert line.count(f"(process {os.getpid()}) to release cuda:") == 2
     second.release()
     waiting.join(timeout=10)
     assert got == ["cuda:1"]
