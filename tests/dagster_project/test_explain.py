@@ -2,8 +2,10 @@
 
 import html
 import json
+import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,6 +165,16 @@ def test_the_losses_computed_again_are_those_of_the_build(
         behind = "".join(token["text"] for token in again["tokens"])
         assert fields["text"] in dict(TEXTS)
         assert fields["text"][fields["character_offset"] :].startswith(behind)
+
+
+def test_who_holds_the_device_is_said_while_it_waits(explained: Explained):
+    call_id = explained.calls()["call_id"][0]
+    lock = explained.home.device_lock("cpu")
+    lock.acquire()
+    threading.Timer(0.5, lock.release).start()
+    code, _, err = explained(call_id, "--set", "language_model.device=cpu")
+    assert code == 0, err
+    assert f"(process {os.getpid()}) to release cpu" in err
 
 
 def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Explained):
