@@ -17,10 +17,15 @@ from dagster_project.panels.flags import (
     VariantName,
     names_in,
 )
-from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
+from toolformer.sources.source import (
+    DATE_COLUMN,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    GivenFormat,
+)
 
 RecipeName = Literal["demo", "small"]
-SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"]
 StudyName = Literal["k", "tools", "sizes"]
 
 app = typer.Typer()
@@ -38,7 +43,7 @@ def ingest(
     ] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[
-        SourceFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
+        GivenFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
     ] = "auto",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
     url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,

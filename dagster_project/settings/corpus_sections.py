@@ -3,8 +3,6 @@
 `sections.py` says what holds for all settings.
 """
 
-from typing import Literal
-
 from pydantic import Field
 
 from dagster_project.settings.section import Section
@@ -15,6 +13,7 @@ from toolformer.sources.source import (
     TITLE_COLUMN,
     URL_COLUMN,
     WIKIPEDIA_EXCERPT,
+    GivenFormat,
 )
 
 
@@ -24,7 +23,7 @@ class SourceSettings(Section):
     path: str = Field(
         description="file, folder or glob, here or at s3://; or starter-texts / wikipedia-excerpt"
     )
-    format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"] = "auto"
+    format: GivenFormat = "auto"
     text_column: str = TEXT_COLUMN
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN
