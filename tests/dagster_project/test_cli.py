@@ -295,7 +295,7 @@ def test_the_report_is_an_asset_of_the_ui_unless_it_is_written_elsewhere(
     with dagster_instance(Home(home)) as instance:
         assert not was_made(instance, "report")
     outcome = run("report")
-    assert "Calculator: not told apart from chance" in outcome.out
+    assert "Calculator: 100 % of 1 calls kept" in outcome.out
     assert str(home / "report.html") in outcome.out
     with dagster_instance(Home(home)) as instance:
         assert was_made(instance, "report")
