@@ -67,11 +67,10 @@ def holder_of(file: Path) -> str:
     except (OSError, ValueError, psutil.Error):
         return "another run"
     names = [Path(word).name for word in words]
-    for program in ("toolformer", "dagster_project.cli"):
-        if program in names:
-            words = ["toolformer", *words[names.index(program) + 1 :]]
-    command = textwrap.shorten(" ".join(words), _COMMAND_WIDTH, placeholder=" …")
-    return f"`{command}` (process {number})"
+    for program in {"toolformer", "dagster_project.cli"}.intersection(names):
+        command = " ".join(["toolformer", *words[names.index(program) + 1 :]])
+        return f"`{textwrap.shorten(command, _COMMAND_WIDTH, placeholder=' …')}` (process {number})"
+    return f"another run (process {number})"
 
 
 @functools.cache
