@@ -5,11 +5,11 @@ import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -22,6 +22,7 @@ from dagster_project.commands.explanation import page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
+from dagster_project.wiring import model_holder
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import save_tiny_model
@@ -167,11 +168,11 @@ def test_the_losses_computed_again_are_those_of_the_build(
         assert fields["text"][fields["character_offset"] :].startswith(behind)
 
 
-def test_who_holds_the_device_is_said_while_it_waits(explained: Explained):
+def test_who_holds_the_device_is_said_while_it_waits(explained: Explained, monkeypatch):
     call_id = explained.calls()["call_id"][0]
     lock = explained.home.device_lock("cpu")
     lock.acquire()
-    threading.Timer(0.5, lock.release).start()
+    monkeypatch.setattr(model_holder, "time", SimpleNamespace(sleep=lambda _: lock.release()))
     code, _, err = explained(call_id, "--set", "language_model.device=cpu")
     assert code == 0, err
     assert f"(process {os.getpid()}) to release cpu" in err

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import psutil
 import pytest
@@ -32,6 +34,14 @@ with FileLock(os.environ["LOCK"]):
 """
 
 
+def release_when_told(standard_input: IO[str], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(1000):
+        if caplog.messages:
+            break
+        time.sleep(0.01)
+    standard_input.close()
+
+
 def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path: Path, caplog):
     lock = file_lock(tmp_path, "device-cpu")
     program = tmp_path / "toolformer"
@@ -46,9 +56,10 @@ def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path: Path, cap
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        threading.Timer(0.3, holder.stdin.close).start()
+        released = threading.Thread(target=release_when_told, args=(holder.stdin, caplog))
+        released.start()
         with lock:
-            pass
+            released.join()
     assert caplog.messages == [
         f"waiting for `toolformer build --force` (process {holder.pid}) to release device-cpu"
     ]
