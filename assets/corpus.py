@@ -16,7 +16,8 @@ from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import SHARD, register_evaluations, register_shards
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES
+from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard

@@ -14,11 +14,10 @@ from assets.shard_texts import (
     first_calls_in,
     typed_frame,
     windows_of,
-    with_first_calls,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
 from dagster_project.wiring.sampling import sampled_calls
-from toolformer.chained_calls import inserted_tokens
+from toolformer.chained_calls import FirstCalls
 from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.stage_cost import CostMeter
@@ -65,10 +64,10 @@ def sample_calls(work: PartitionRun) -> Made:
             max_windows=settings.corpus.max_windows_per_text,
         )
     )
-    windows = cut
+    windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
         offered = [window for window in cut if (window.document_id, window.index) in first_calls]
-        windows = list(with_first_calls(offered, first_calls, model.tokenizer))
+        windows = list(inserted.insert(offered))
     samples = sampled_calls(
         model,
         partition.tool,
@@ -81,12 +80,12 @@ def sample_calls(work: PartitionRun) -> Made:
     )
     geometry = geometry_metadata(checkpoint)
     candidates = sum(sample.status == "parsed" for sample in samples)
-    # Everywhere else a position is one of the window as it was cut.
-    moved = inserted_tokens(first_calls, model.tokenizer)
     rows = [
         {
             **asdict(sample),
-            "position": sample.position - moved.get((sample.document_id, sample.window_index), 0),
+            "position": inserted.position_in_text(
+                (sample.document_id, sample.window_index), sample.position
+            ),
             **work.keys,
         }
         for sample in samples

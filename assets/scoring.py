@@ -15,12 +15,11 @@ from assets.shard_texts import (
     first_calls_in,
     typed_frame,
     windows_of,
-    with_first_calls,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
 from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
-from toolformer.chained_calls import inserted_tokens
+from toolformer.chained_calls import FirstCalls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
@@ -41,7 +40,7 @@ def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
     def cut_windows(tokenizer: Tokenizer) -> Iterator[Window]:
         window_tokens = run.settings.corpus.window_tokens
         windows = windows_of(documents, tokenizer, window_tokens=window_tokens)
-        return with_first_calls(windows, first_calls, tokenizer)
+        return FirstCalls(first_calls, tokenizer).insert(windows)
 
     return ShardScoring(
         load_in=run.load_annotator,
@@ -61,10 +60,12 @@ def score_calls(work: PartitionRun) -> Made:
     are left out.
     """
     candidates = work.read("candidate_calls")
-    first_calls = first_calls_in(work.run.warehouse, work.partition.shard, work.settings)
-    moved = inserted_tokens(first_calls, work.run.base_tokenizer)
+    first_calls = FirstCalls(
+        first_calls_in(work.run.warehouse, work.partition.shard, work.settings),
+        work.run.base_tokenizer,
+    )
     calls = [
-        replace(call, position=call.position + moved.get(call.window, 0))
+        replace(call, position=first_calls.position_for_model(call.window, call.position))
         for call in calls_to_score(
             work.read("executed_calls"), candidates, work.partition.tool_name
         )

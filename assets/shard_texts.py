@@ -7,7 +7,6 @@ import polars as pl
 
 from dagster_project.settings.sections import Settings
 from toolformer.augmentation import KeptCall
-from toolformer.chained_calls import window_with_call
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.scored_call import WindowKey
@@ -73,15 +72,6 @@ def first_calls_in(
         (row["document_id"], row["window_index"]): KeptCall(**row["calls"][0])
         for row in frame.iter_rows(named=True)
     }
-
-
-def with_first_calls(
-    windows: Iterable[Window], first_calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer
-) -> Iterator[Window]:
-    """The windows, those that have a first call with it in their tokens."""
-    for window in windows:
-        call = first_calls.get((window.document_id, window.index))
-        yield window if call is None else window_with_call(window, call, tokenizer)
 
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:

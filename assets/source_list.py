@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import (
-    EMBEDDED_SOURCES,
-    Settings,
-    SourceSettings,
-    validated,
-)
+from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import listed_sources
 from dagster_project.settings.source_file import (
     absolute_source,

@@ -7,6 +7,7 @@ another output. Who holds one may wait for a later one only: a command that chan
 loads no model while it does.
 """
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -122,18 +123,7 @@ class Home:
         Raises:
             StoreError: the home holds rows of its own, or of another store: they would be mixed.
         """
-        store = str(self.store)
-        if self.copied_store != store:
-            if any(self.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
-                raise StoreError(
-                    f"The home '{self.root}' holds rows of its own and is no copy of {store!r}. "
-                    "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "
-                    "cluster seed` once to put this home into the store, if that is empty."
-                )
-            write_whole(self.copy_file, store)
-        from warehouse.store.files import mirrored_files
-
-        return mirrored_files(store, self.root, self.copies)
+        return _files_of_store(self)
 
     def partition_store(self) -> "MirroredStore | None":
         """Where the partitions are published; None where that is the folder of the warehouse.
@@ -287,3 +277,20 @@ class Home:
     def _shared_lock(self, name: str) -> FileLock:
         self.check_locks()
         return file_lock(self.root / "locks", name)
+
+
+@functools.cache
+def _files_of_store(home: Home) -> "MirroredFiles":
+    """See `Home.files`; a home that is a copy of its store stays one while the process lives."""
+    from warehouse.store.files import mirrored_files
+
+    store = str(home.store)
+    if home.copied_store != store:
+        if any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
+            raise StoreError(
+                f"The home '{home.root}' holds rows of its own and is no copy of {store!r}. "
+                "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "
+                "cluster seed` once to put this home into the store, if that is empty."
+            )
+        write_whole(home.copy_file, store)
+    return mirrored_files(store, home.root, home.copies)

@@ -7,21 +7,42 @@ publications.
 
 import errno
 import functools
+import logging
 import os
+import textwrap
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from dagster_project.progress import told_waiting
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import beside
 
 # Of NFS and Lustre: each machine locks for itself.
 _LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
+_COMMAND_WIDTH = 100
+_LOGGER = logging.getLogger(__name__)
 
 
 class LockError(ToolformerError):
     """Locks do not exclude others."""
+
+
+class NamedLock(FileLock):
+    """A lock that says whom it waits for. Whoever asks with `timeout=0` does not wait."""
+
+    def acquire(self, timeout: float | None = None, *arguments: Any, **options: Any) -> Any:
+        """See `FileLock`."""
+        try:
+            return super().acquire(0)
+        except Timeout:
+            if timeout == 0:
+                raise
+        file = Path(self.lock_file)
+        with told_waiting(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
+            return super().acquire(timeout, *arguments, **options)
 
 
 def file_lock(folder: Path, name: str) -> FileLock:
@@ -30,7 +51,26 @@ def file_lock(folder: Path, name: str) -> FileLock:
     The kernel frees it when its process ends, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock", thread_local=False)
+    return NamedLock(folder / f"{name}.lock", thread_local=False)
+
+
+def holder_of(file: Path) -> str:
+    """The command that holds a lock, as far as the kernel tells: Linux does, of its own machine."""
+    import psutil
+
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        inode = str(file.stat().st_ino)
+        # 1: FLOCK  ADVISORY  WRITE 4242 fe:00:5522428 0 EOF
+        [number] = {int(lock[4]) for lock in locks if lock[5].rpartition(":")[2] == inode}
+        words = psutil.Process(number).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return "another run"
+    names = [Path(word).name for word in words]
+    for program in {"toolformer", "dagster_project.cli"}.intersection(names):
+        command = " ".join(["toolformer", *words[names.index(program) + 1 :]])
+        return f"`{textwrap.shorten(command, _COMMAND_WIDTH, placeholder=' …')}` (process {number})"
+    return f"another run (process {number})"
 
 
 @functools.cache

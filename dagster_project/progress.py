@@ -47,7 +47,7 @@ class LogReporter:
 
         def report(done: int, total: int | None) -> None:
             now = time.monotonic()
-            if now - self._last_line < self._seconds or not done:
+            if now - self._last_line < self._seconds or not done or done == total:
                 return
             if total is None:
                 self._line(f"{description}: {done}")
@@ -74,6 +74,20 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
         yield
     finally:
         _reporter = before
+
+
+@contextmanager
+def told_waiting(line: str, log: logging.Logger) -> Iterator[None]:
+    """Say whom this process waits for in the block: where it shows progress, else in the log."""
+    if _reporter is None:
+        # Warnings reach the error output of a command that shows no progress.
+        log.warning(line)
+        yield
+    else:
+        log.info(line)
+        show = _reporter(line, "")
+        yield
+        show(1, 1)
 
 
 def progress_of(stage: str, log: logging.Logger, *, detail: str = "") -> ProgressCallback:

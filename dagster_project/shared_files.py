@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import SourceSettings
+from dagster_project.settings.corpus_sections import SourceSettings
 from dagster_project.settings.source_file import (
     read_sources,
     sources_file,

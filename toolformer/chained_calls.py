@@ -6,38 +6,62 @@ In the paper each call is sampled in a text without others, so the result of one
 argument of the next; it names this first among its limitations (§7).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from toolformer.augmentation import KeptCall
 from toolformer.calls import CallFormat, call_ids
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
+from toolformer.scored_call import WindowKey
 from tools.protocol import ToolCall
 
-_Key = TypeVar("_Key")
 
+class FirstCalls:
+    """Calls that stand in texts already, and how they move what is behind them.
 
-def window_with_call(window: Window, call: KeptCall, tokenizer: Tokenizer) -> Window:
-    """A window whose tokens hold a call with its result; its characters stay those of the text.
+    Everywhere but in front of the model, positions are those of the window without its first call.
 
-    No further call can stand in front of the first one, within it, or at its place.
+    Args:
+        calls: by window; others have none.
+        tokenizer: of the model that reads the windows.
     """
-    ids, position = _ids(call, tokenizer), call.position
-    taken = position + len(ids) + 1
-    return replace(
-        window,
-        ids=(*window.ids[:position], *ids, *window.ids[position:]),
-        offsets=(*[None] * taken, *window.offsets[position + 1 :]),
-    )
 
+    def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):
+        self._positions = {key: call.position for key, call in calls.items()}
+        self._ids = {
+            key: call_ids(
+                tokenizer,
+                ToolCall(call.tool, call.arguments),
+                call.result,
+                call_format=CallFormat(),
+            )
+            for key, call in calls.items()
+        }
 
-def inserted_tokens(first_calls: Mapping[_Key, KeptCall], tokenizer: Tokenizer) -> dict[_Key, int]:
-    """By window, how far a token behind its call is moved by it: see `window_with_call`."""
-    return {key: len(_ids(call, tokenizer)) for key, call in first_calls.items()}
+    def insert(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """The windows as the model reads them: with their first call, where they have one.
 
+        Their characters stay those of the text. No further call can stand in front of the first
+        one, within it, or at its place.
+        """
+        for window in windows:
+            key = window.document_id, window.index
+            if key not in self._ids:
+                yield window
+                continue
+            ids, position = self._ids[key], self._positions[key]
+            taken = position + len(ids) + 1
+            yield replace(
+                window,
+                ids=(*window.ids[:position], *ids, *window.ids[position:]),
+                offsets=(*[None] * taken, *window.offsets[position + 1 :]),
+            )
 
-def _ids(call: KeptCall, tokenizer: Tokenizer) -> list[int]:
-    tool_call = ToolCall(call.tool, call.arguments)
-    return call_ids(tokenizer, tool_call, call.result, call_format=CallFormat())
+    def position_for_model(self, window: WindowKey, position: int) -> int:
+        """Where a token behind the first call stands in what the model reads."""
+        return position + len(self._ids.get(window, ()))
+
+    def position_in_text(self, window: WindowKey, position: int) -> int:
+        """The reverse: where a token stands in the window without the call."""
+        return position - len(self._ids.get(window, ()))

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
+from dagster_project.settings.annotation_sections import ExecutionSettings
+from dagster_project.settings.sections import DecodingSettings
 from toolformer.decoding import calibration
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids

@@ -10,7 +10,7 @@ from assets.run import WITHOUT_MODEL, Run
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links
-from dagster_project.settings.sections import BASE
+from dagster_project.settings.evaluation_sections import BASE
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL

@@ -1,5 +1,6 @@
 """The benchmarks (paper §4.2–4.3): perplexity, and questions with calls enabled and disabled."""
 
+import time
 from collections.abc import Iterable
 
 import dagster as dg
@@ -13,7 +14,8 @@ from assets.training.training_inputs import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.evaluation_sections import BASE
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.live_calls import with_calls
 from dagster_project.wiring.model_cards import write_model_card
@@ -54,14 +56,16 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
             finished: EvaluatedModel | None = None
             for key in keys:
                 name, _ = benchmark_and_model(key)
+                began = time.monotonic()
                 try:
                     model = evaluated_model(model_key, loaded, measuring.run.home)
                     measuring.measure(name, model, _modes(model, loaded))
                 except EXPECTED_ERRORS as error:
+                    context.log.error(f"{name} with {model_key}: {error}")
                     errors[f"{name} with {model_key}"] = error
                     continue
                 finished = model
-                _report(measuring, key, model)
+                _report(measuring, key, model, time.monotonic() - began)
             if finished is not None and finished.is_finetuned:
                 _write_card(measuring.run, finished)
     if errors:
@@ -93,15 +97,19 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
     return grouped
 
 
-def _report(measuring: Measuring, key: str, model: EvaluatedModel) -> None:
+def _report(measuring: Measuring, key: str, model: EvaluatedModel, seconds: float) -> None:
     """What one partition came to."""
     name, store = benchmark_and_model(key)[0], measuring.run.warehouse
     summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
     left_out = measuring.left_out(name, model)
+    state = describe_states(measuring.states[f"{name} with {model.name}"])
+    scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
+    told = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
+    measuring.run.log.info(f"{name} with {model.name}: {told}, {state}, {seconds:.1f} s")
     measuring.run.context.add_asset_metadata(
         {
-            "state": describe_states(measuring.states[f"{name} with {model.name}"]),
+            "state": state,
             "items asked": measuring.items_asked[name],
             "dagster/partition_row_count": int(summary["items"].sum()),
             **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},

@@ -15,7 +15,8 @@ from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
 from dagster_project.plots.files import plot_links
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.evaluation_sections import BASE
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import (
     EvaluatedModel,
     evaluated_model,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dagster_project.commands.findings import Finding, guarded, named
 from dagster_project.home import Home
-from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import remedy_for_model
 from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 

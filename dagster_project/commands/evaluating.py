@@ -14,8 +14,8 @@ from dagster_project.home import Home
 from dagster_project.partitions import evaluation_key, register_evaluations
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance, run_job
-from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import (
     check_model_name,
     name_of_model,

@@ -42,7 +42,8 @@ def explain(
         why_not = "it has no losses"
     elif with_model:
         try:
-            recomputation, why_not = recompute(call, options, home), None
+            with console.progress_bars():
+                recomputation, why_not = recompute(call, options, home), None
         except CannotRecomputeError as error:
             why_not = str(error)
     if output is not None:

@@ -19,8 +19,8 @@ from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.report.verdicts import verdicts_of
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY, SUMS
-from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import BASE, DATESET, FINETUNED, PERPLEXITY, SUMS
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.settings.yaml_text import read_yaml
 from dagster_project.wiring.evaluated_models import name_of_model

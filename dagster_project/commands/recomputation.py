@@ -15,7 +15,7 @@ from dagster_project.wiring.annotator import directory_of_model
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.scoring import scoring_parameters
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.chained_calls import inserted_tokens, window_with_call
+from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses
@@ -97,15 +97,14 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     try:
         model = holder.load(directory, settings, home)
         window = _window_of(call, model.tokenizer, settings)
-        first_call = first_calls_in(open_warehouse(home), call["shard"], settings).get(key)
-        if first_call is not None:
-            window = window_with_call(window, first_call, model.tokenizer)
-            moved = inserted_tokens({key: first_call}, model.tokenizer)[key]
-            scored = dataclasses.replace(scored, position=scored.position + moved)
+        calls = first_calls_in(open_warehouse(home), call["shard"], settings)
+        first_calls = FirstCalls({key: calls[key]} if key in calls else {}, model.tokenizer)
+        [window] = first_calls.insert([window])
+        position = first_calls.position_for_model(key, scored.position)
         explanation = explain_call(
             model,
             window,
-            scored,
+            dataclasses.replace(scored, position=position),
             swapped_result=call["swapped_result"],
             call_format=parameters.call_format,
             form=parameters.form,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from assets.documents import records_read
 from dagster_project.commands import console
+from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.report.verdicts import (
     Verdict,
@@ -16,7 +17,6 @@ from dagster_project.report.verdicts import (
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.errors import ToolformerError
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
 
@@ -61,23 +61,26 @@ def show_statistics(
 
 
 def make_report(output: Path | None) -> None:
-    """Write the report, by default where the UI opens it, and print its verdicts.
+    """Make the asset `report`, or write the page elsewhere, and print its verdicts.
 
     Raises:
         ToolformerError: the file cannot be written.
     """
-    from dagster_project.report.page import write_report
-
     home = Home.find()
-    file = home.report if output is None else output.expanduser()
-    try:
-        contents = write_report(file, open_warehouse(home), load_settings(home.settings_file))
-    except OSError as error:
-        raise ToolformerError(
-            f"Cannot write the report to {str(file)!r}: {error}. Expected a file in a folder that "
-            "may be written; name another one with --output."
-        ) from error
-    _say_verdicts(contents.verdicts)
+    if output is None:
+        from dagster_project.runs.run_job import dagster_instance, run_job
+
+        file = home.report
+        with dagster_instance(home) as instance:
+            run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
+        verdicts = verdicts_of(open_warehouse(home))
+    else:
+        from dagster_project.report.page import write_report
+
+        file = output.expanduser()
+        settings = load_settings(home.settings_file)
+        verdicts = write_report(file, open_warehouse(home), settings).verdicts
+    _say_verdicts(verdicts)
     console.say(f"Report: {file}")
 
 

@@ -16,7 +16,8 @@ from dagster_project.commands.training import train_model
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import FINETUNED
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse

@@ -17,7 +17,8 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
+from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import (
     listed_sources,
     load_settings,

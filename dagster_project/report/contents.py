@@ -18,7 +18,8 @@ from dagster_project.plots.figures import (
 from dagster_project.plots.style import svg_of
 from dagster_project.report.texts import ShownTexts, shown_texts
 from dagster_project.report.verdicts import Verdict, cost_of_tools, verdicts_of
-from dagster_project.settings.sections import FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import FINETUNED
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import name_of_model
 from toolformer.training.variants import PLAIN, SHUFFLED
 from warehouse.warehouse import Warehouse

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dagster_project.report.contents import Contents, contents_of
 from dagster_project.settings.sections import Settings
+from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
 from warehouse.warehouse import Warehouse
 
@@ -14,11 +15,17 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
     """Write the report of a home, whole or not at all; what it shows.
 
     Raises:
-        OSError: the file system refused.
+        ToolformerError: the file cannot be written.
     """
     contents = contents_of(store, settings)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, page_of(contents), is_durable=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, page_of(contents), is_durable=False)
+    except OSError as error:
+        raise ToolformerError(
+            f"Cannot write the report to {str(file)!r}: {error}. Expected a file in a folder that "
+            "may be written; `toolformer report --output FILE` writes another one."
+        ) from error
     return contents
 
 

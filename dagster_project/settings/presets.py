@@ -1,6 +1,6 @@
 """The presets: what a set-up smaller than the paper's changes, and why.
 
-A preset holds only what differs from the paper's values in `sections.py` and the files it names.
+A preset holds only what differs from the paper's values in the sections.
 """
 
 from typing import Any

@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import BASE, FINETUNED, Settings, merged, validated
+from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
 from dagster_project.settings.yaml_text import read_yaml
 from toolformer.files.whole_files import write_whole

@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dagster_project.settings.corpus_sections import SourceSettings
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import SourceSettings, validated
+from dagster_project.settings.sections import validated
 from dagster_project.settings.yaml_text import read_yaml
 from toolformer.files.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from tools.model_identity import model_identity

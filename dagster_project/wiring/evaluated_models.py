@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import is_trained
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.errors import ModelNotFoundError, ToolformerError

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES
+from dagster_project.settings.sections import Settings
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME

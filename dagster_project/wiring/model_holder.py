@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from dagster_project.home import Home
-from dagster_project.progress import progress_of
+from dagster_project.locks import holder_of
+from dagster_project.progress import progress_of, told_waiting
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.precision import (
@@ -209,11 +210,14 @@ class ModelHolder:
 def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
     """The first of the devices that no other run holds, with its lock."""
     held = _first_free(devices, home)
-    if held is None:
-        _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
-    while held is None:
-        time.sleep(_POLL_SECONDS)
-        held = _first_free(devices, home)
+    if held is not None:
+        return held
+    holders = {name: holder_of(Path(_lock(name, home).lock_file)) for name in devices}
+    whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
+    with told_waiting(f"waiting for {whom}", _LOGGER):
+        while held is None:
+            time.sleep(_POLL_SECONDS)
+            held = _first_free(devices, home)
     return held
 
 
@@ -221,16 +225,20 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
     """The first device whose lock can be had at once, with the lock."""
     from filelock import Timeout
 
-    from toolformer.forward.language_model import device_identity
-
     for device in devices:
-        lock = home.device_lock(device_identity(device))
+        lock = _lock(device, home)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
         return device, lock
     return None
+
+
+def _lock(device: str, home: Home) -> FileLock:
+    from toolformer.forward.language_model import device_identity
+
+    return home.device_lock(device_identity(device))
 
 
 _HOLDER = ModelHolder()

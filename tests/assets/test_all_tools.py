@@ -98,6 +98,10 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     home.evaluate("dateset")
     answered = home.warehouse.query("select distinct model, mode from evaluation_results")
     assert {("finetuned", "disabled"), ("finetuned", "enabled")} <= set(answered.rows())
+    runs = home.run_ids("evaluate")
+    with home.instance() as instance:
+        lines = [entry.user_message for run_id in runs for entry in instance.all_logs(run_id)]
+    assert any(re.match(r"dateset with finetuned: disabled .*, [\d.]+ s$", line) for line in lines)
     home.build(shards=[SHARD], tools=["Calendar"], overrides=_ROUND_2)
     annotators = home.warehouse.query("select distinct round, model from stage_costs")
     assert {(1, "smollm2-135m-instruct"), (2, "toolformer")} <= set(annotators.rows())

@@ -11,10 +11,12 @@ from pathlib import Path
 from signal import SIGINT
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 
-from dagster_project.cli import PANELS
+from dagster_project.cli import PANELS, app
 from dagster_project.home import Home
+from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
 from tests.fakes import save_taught_model
 from tests.warehouse.rows import SHARD, frame
@@ -92,6 +94,8 @@ def test_the_help_has_the_commands_in_four_panels(run):
     places = [help_text.out.index(name if "─" in name else f"│ {name} ") for name in names]
     assert places == sorted(places)
     assert help_text.out.count("─ ") == 1 + len(PANELS)
+    listed = sorted(name for names in PANELS.values() for name in names)
+    assert listed == sorted(vars(typer.main.get_command(app))["commands"])
 
 
 # Settings
@@ -281,6 +285,24 @@ def test_a_query_may_only_read(run, home: Path, rows: None):
     ):
         assert run("sql", query).is_one_paragraph_naming()
     assert {path: path.read_bytes() for path in home.rglob("*.parquet")} == before
+
+
+def test_the_report_is_an_asset_of_the_ui_unless_it_is_written_elsewhere(
+    run, home: Path, rows: None, tmp_path: Path
+):
+    elsewhere = tmp_path / "report.html"
+    assert run("report", "--output", str(elsewhere)).code == 0
+    with dagster_instance(Home(home)) as instance:
+        assert not was_made(instance, "report")
+    outcome = run("report")
+    assert "Calculator: 100 % of 1 calls kept" in outcome.out
+    assert str(home / "report.html") in outcome.out
+    with dagster_instance(Home(home)) as instance:
+        assert was_made(instance, "report")
+    assert (home / "report.html").stat().st_size == elsewhere.stat().st_size
+    (home / "report.html").unlink()
+    (home / "report.html").mkdir()
+    assert run("report").is_one_paragraph_naming(str(home / "report.html"), "--output")
 
 
 def test_damage_is_named_and_gone_with_the_file(run, home: Path, rows: None):

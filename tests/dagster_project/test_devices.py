@@ -1,5 +1,6 @@
 """Which device a run takes, and what it does while all are taken."""
 
+import os
 import threading
 from functools import partial
 from types import SimpleNamespace
@@ -71,7 +72,9 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, two_gpus):
     assert got == ["cuda:0"] * 4
 
 
-def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, two_gpus):
+def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(
+    home, holders, two_gpus, caplog
+):
     first, second, third = holders
     settings = Settings()
     assert first.hold_device(settings, home) == "cuda:0"
@@ -79,6 +82,8 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holder
     # Asked again, a run keeps what it has.
     assert first.hold_device(settings, home) == "cuda:0"
     assert waits_until(lambda: third.hold_device(settings, home), second.release) == "cuda:1"
+    (line,) = caplog.messages
+    assert line.count(f\"(process {os.getpid()}) to release cuda:\") == 2
 
 
 def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, two_gpus):

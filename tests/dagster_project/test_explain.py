@@ -2,12 +2,14 @@
 
 import html
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -20,6 +22,7 @@ from dagster_project.commands.explanation import page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
+from dagster_project.wiring import model_holder
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import save_tiny_model
@@ -163,6 +166,16 @@ def test_the_losses_computed_again_are_those_of_the_build(
         behind = "".join(token["text"] for token in again["tokens"])
         assert fields["text"] in dict(TEXTS)
         assert fields["text"][fields["character_offset"] :].startswith(behind)
+
+
+def test_who_holds_the_device_is_said_while_it_waits(explained: Explained, monkeypatch):
+    call_id = explained.calls()["call_id"][0]
+    lock = explained.home.device_lock("cpu")
+    lock.acquire()
+    monkeypatch.setattr(model_holder, "time", SimpleNamespace(sleep=lambda _: lock.release()))
+    code, _, err = explained(call_id, "--set", "language_model.device=cpu")
+    assert code == 0, err
+    assert f"(process {os.getpid()}) to release cpu" in err
 
 
 def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Explained):

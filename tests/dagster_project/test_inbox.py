@@ -115,7 +115,7 @@ def sources_with_shards(home: Home) -> list[str]:
 def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    from dagster_project.settings.sections import EMBEDDED_SOURCES
+    from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES
 
     # Whole it has hundreds of shards.
     short = tuple(source.model_copy(update={"limit": 4}) for source in EMBEDDED_SOURCES)

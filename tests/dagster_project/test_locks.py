@@ -2,16 +2,68 @@
 
 import errno
 import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import psutil
 import pytest
 
 from dagster_project import locks
 from dagster_project.home import Home
-from dagster_project.locks import LockError, check_locks, why_locks_fail
+from dagster_project.locks import (
+    LockError,
+    check_locks,
+    file_lock,
+    holder_of,
+    why_locks_fail,
+)
 from dagster_project.wiring.warehouse import open_warehouse
+
+HOLDER = """
+import os, sys
+from filelock import FileLock
+with FileLock(os.environ["LOCK"]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def release_when_told(standard_input: IO[str], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(1000):
+        if caplog.messages:
+            break
+        time.sleep(0.01)
+    standard_input.close()
+
+
+def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path: Path, caplog):
+    lock = file_lock(tmp_path, "device-cpu")
+    program = tmp_path / "toolformer"
+    program.write_text(HOLDER)
+    with subprocess.Popen(
+        [sys.executable, program, "build", "--force"],
+        env={**os.environ, "LOCK": str(lock.lock_file)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        released = threading.Thread(target=release_when_told, args=(holder.stdin, caplog))
+        released.start()
+        with lock:
+            released.join()
+    assert caplog.messages == [
+        f"waiting for `toolformer build --force` (process {holder.pid}) to release device-cpu"
+    ]
+    assert holder_of(Path(lock.lock_file)) == "another run"
 
 
 def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path: Path, monkeypatch):

@@ -3,7 +3,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.progress import ProgressCallback, progress_of, shown_by
+from dagster_project.progress import ProgressCallback, progress_of, shown_by, told_waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -28,3 +28,10 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
     assert [done for done, _ in recorder.summary] == [done for done, _ in steps]
     for (done, shown), (_, total) in zip(recorder.summary, steps, strict=True):
         assert shown is None if total is None else shown == max(done, total)
+
+
+def test_waiting_is_a_stage_that_ends_where_progress_is_shown():
+    recorder = Recorder()
+    with shown_by(recorder), told_waiting("waiting for another run", LOG):
+        assert recorder.summary == []
+    assert recorder.summary == [(1, 1)]

@@ -7,9 +7,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.commands.options import RunOptions
+from dagster_project.settings.corpus_sections import SourceSettings
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import Settings, SourceSettings, validated
+from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import (
     listed_sources,
     load_settings,

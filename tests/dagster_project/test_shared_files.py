@@ -12,7 +12,7 @@ import pytest
 from assets.corpus import bring_in_line
 from assets.documents import store_texts, stored_texts
 from dagster_project.home import Home
-from dagster_project.settings.sections import SourceSettings
+from dagster_project.settings.corpus_sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import changing_corpus, seed, share_settings
 from dagster_project.wiring.warehouse import open_warehouse

@@ -8,6 +8,7 @@ from toolformer.sources.errors import SourceError
 
 SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump", "warc"]
 SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
+GivenFormat = Literal["auto", SourceFormat]
 FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 
 STARTER_TEXTS = "starter-texts"
@@ -41,7 +42,7 @@ class Source:
 
     path: str
     _: KW_ONLY
-    format: SourceFormat | Literal["auto"] = "auto"
+    format: GivenFormat = "auto"
     text_column: str = TEXT_COLUMN
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN

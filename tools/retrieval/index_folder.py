@@ -1,6 +1,7 @@
 """Folders that hold an index: described by `index.json`, and there whole or not at all."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from toolformer.files.whole_files import replacing_folder, write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"
+_LOGGER = logging.getLogger(__name__)
 
 
 class IndexBuildError(ToolError, RuntimeError):
@@ -92,6 +94,7 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        _LOGGER.warning("waiting for another run, which builds %s", directory)
         lock.acquire()
         builder = read_information(directory, index_format=index_format)
     try:

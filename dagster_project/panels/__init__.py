@@ -1,0 +1,1 @@
+"""The commands and their flags, a module for each panel of the help."""

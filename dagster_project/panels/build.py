@@ -1,0 +1,252 @@
+"""The commands of the panel Build: from texts to a model and what it gains."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dagster_project.panels.flags import (
+    AsJson,
+    Changes,
+    Force,
+    ModelName,
+    Place,
+    Preset,
+    Today,
+    ToolNames,
+    VariantName,
+    names_in,
+)
+from toolformer.sources.source import (
+    DATE_COLUMN,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    GivenFormat,
+)
+
+RecipeName = Literal["demo", "small"]
+StudyName = Literal["k", "tools", "sizes"]
+
+app = typer.Typer()
+evaluate_app = typer.Typer(invoke_without_command=True)
+app.add_typer(evaluate_app, name="evaluate")
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
+    ],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of records, from the start.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
+    file_format: Annotated[
+        GivenFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
+    ] = "auto",
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
+    url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,
+    date_column: Annotated[
+        str, typer.Option(help="Column with the publication date.")
+    ] = DATE_COLUMN,
+    title_column: Annotated[str, typer.Option(help="Column with the title.")] = TITLE_COLUMN,
+    context_column: Annotated[
+        str | None, typer.Option(help="Column whose text precedes the document in training.")
+    ] = None,
+) -> None:
+    """List sources of text in sources.yaml and cut them into shards."""
+    from dagster_project.commands.ingestion import ingest_sources
+
+    given = {
+        "limit": limit,
+        "shard_size": shard_size,
+        "format": file_format,
+        "text_column": text_column,
+        "url_column": url_column,
+        "date_column": date_column,
+        "title_column": title_column,
+        "context_column": context_column,
+    }
+    ingest_sources(sources, given)
+
+
+@app.command()
+def build(
+    shards: Annotated[str | None, typer.Option(help="Only these shards.", metavar="a,b")] = None,
+    tools: ToolNames = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Build and train the rounds 1 to N that `rounds` in toolformer.yaml lists, one "
+            "after the other.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show what would be made, why and how long it takes."),
+    ] = False,
+    on: Place = "here",
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Sample, execute and filter calls, and merge them into the texts."""
+    from dagster_project.commands.building import build_dataset
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.rounds import run_rounds
+
+    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools))
+    chosen, on_ray = names_in(shards), on == "ray"
+    if rounds is None:
+        build_dataset(options, shards=chosen, dry_run=dry_run, on_ray=on_ray)
+    elif chosen:
+        raise typer.BadParameter("--rounds builds all shards. Leave --shards out.")
+    else:
+        run_rounds(options, until=rounds, dry_run=dry_run, on_ray=on_ray)
+
+
+@app.command()
+def train(
+    variant: VariantName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
+    ] = False,
+    on: Place = "here",
+    force: Annotated[
+        bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
+    ] = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Finetune the model, or one of its controls, on the augmented texts of all shards."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.training import train_model
+
+    options = RunOptions.of(preset, changes, force=force, variant=variant)
+    train_model(options, dry_run=dry_run, on_ray=on == "ray")
+
+
+@evaluate_app.callback()
+def evaluate(
+    context: typer.Context,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …"),
+    ] = None,
+    study: Annotated[
+        StudyName | None,
+        typer.Option(help="A study of the paper: k of the trigger, single tools left out, sizes."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List all benchmarks and what they need; run none.")
+    ] = False,
+    as_json: AsJson = False,
+    variant: VariantName = None,
+    tools: ToolNames = None,
+    on: Place = "here",
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
+    if context.invoked_subcommand is not None:
+        if given := [name for name, value in context.params.items() if value and value != "here"]:
+            raise typer.BadParameter(
+                f"These options belong to the benchmarks: {', '.join(given)}. Those of "
+                f"{context.invoked_subcommand} stand behind it."
+            )
+        return
+    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks, run_study
+    from dagster_project.commands.options import RunOptions
+
+    options = RunOptions.of(
+        preset,
+        changes,
+        force=force,
+        tools=names_in(tools),
+        variant=variant,
+        benchmarks=names_in(benchmarks),
+        items=limit,
+    )
+    if list_all:
+        list_benchmarks(options, as_json=as_json)
+    elif study is None:
+        evaluate_models(options, models=names_in(models), on_ray=on == "ray")
+    elif models or on == "ray":
+        raise typer.BadParameter(
+            "--study measures the models of the settings, here. Leave --models and --on out."
+        )
+    else:
+        run_study(options, name=study)
+
+
+@evaluate_app.command("lm-eval")
+def lm_eval(
+    tasks: Annotated[
+        str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum items of each task.")] = None,
+    model: ModelName = None,
+    tools: ToolNames = None,
+    blocked_tools: Annotated[
+        str | None,
+        typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
+    ] = None,
+    no_tools: Annotated[
+        bool, typer.Option("--no-tools", help="Run with calls disabled only.")
+    ] = False,
+    include_path: Annotated[
+        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
+    ] = None,
+    today: Today = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
+    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
+    from dagster_project.commands.harness import compare_on_tasks
+    from dagster_project.commands.options import RunOptions
+
+    compare_on_tasks(
+        names_in(tasks),
+        RunOptions.of(preset, changes, tools=names_in(tools)),
+        with_calls=not no_tools,
+        include_path=include_path,
+        limit=limit,
+        model_name=model,
+        today=today,
+        blocked_tools=names_in(blocked_tools),
+        output=output,
+    )
+
+
+@app.command()
+def recipe(
+    name: Annotated[RecipeName, typer.Argument(help="Recipe name.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recipe small: folder with worked_problems, web_docs and wiki_passages. Default: "
+            "the sources that toolformer.yaml lists."
+        ),
+    ] = None,
+    benchmarks: Annotated[
+        Path | None, typer.Option(help="Folder below which the files of the benchmarks lie.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of sampling and training.")] = 0,
+) -> None:
+    """From texts to a table that says what the calls gain: build, train, evaluate, report."""
+    from dagster_project.commands.recipe import run_recipe
+
+    run_recipe(name, texts=texts, benchmarks=benchmarks, seed=seed)

@@ -1,0 +1,125 @@
+"""The commands of the panel Look: calls, losses, reasons and scores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dagster_project.commands import export_formats
+from dagster_project.panels.flags import AsJson, Changes, Preset
+
+app = typer.Typer()
+
+
+@app.command()
+def stats() -> None:
+    """Funnel, thresholds, reasons and examples of the calls so far."""
+    from dagster_project.commands.reporting import show_all_statistics
+
+    show_all_statistics()
+
+
+# A query may begin with a comment (`-- …`), which is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
+def sql(
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            help="One SELECT over the warehouse's tables and views; `-`, or none where something "
+            "is piped in: standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+) -> None:
+    """Query the warehouse in SQL: calls, losses, reasons, texts and scores."""
+    from dagster_project.commands.querying import show_rows
+
+    show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. Default: report.html in the home, which the UI opens.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """One HTML page: kept calls against chance, gains, costs, and the texts with their calls."""
+    from dagster_project.commands.reporting import make_report
+
+    make_report(output)
+
+
+@app.command()
+def explain(
+    call_id: Annotated[str, typer.Argument(help="Id of the call, or the beginning of it.")],
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
+    ] = False,
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML page to write, in the look of the report.",
+            metavar="FILE.html",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """One call in its text: where it comes from, its losses token by token, and the decision."""
+    from dagster_project.commands import explaining
+    from dagster_project.commands.options import RunOptions
+
+    options = RunOptions.of(preset, changes)
+    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json, output=output)
+
+
+@app.command(help=export_formats.HELP)
+def export(
+    form: Annotated[
+        export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write, for a dataset the folder; not for delta."),
+    ] = None,
+    round_number: Annotated[
+        int | None,
+        typer.Option(
+            "--round",
+            min=1,
+            help="Round of annotation. Default: the newest; for DuckDB files, all.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write the augmented texts and their calls for other programs."""
+    from dagster_project.home import Home
+
+    if form != "delta":
+        if output is None:
+            raise typer.BadParameter(
+                f"{form} needs a file or folder to write to.", param_hint="--output"
+            )
+        from dagster_project.commands.exporting import write_export
+
+        write_export(form, Home.find(), output, round_number=round_number, is_forced=force)
+    elif output is not None or round_number is not None or force:
+        raise typer.BadParameter(
+            "delta logs are written beside the rows of all rounds. Leave out "
+            "--output, --round and --force."
+        )
+    else:
+        from dagster_project.commands.delta_logs import refresh_delta_logs
+
+        refresh_delta_logs(Home.find())

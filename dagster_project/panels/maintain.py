@@ -1,0 +1,160 @@
+"""The commands of the panel Maintain: this machine, sources, tools, prompts, the object store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dagster_project.panels.flags import TOOL_HELP, AsJson, Changes, Preset, ToolName
+
+app = typer.Typer()
+sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
+tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
+prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
+cluster_app = typer.Typer(
+    help="The object store of machines that share a home.", no_args_is_help=True
+)
+app.add_typer(sources_app, name="sources")
+app.add_typer(tools_app, name="tools")
+app.add_typer(prompts_app, name="prompts")
+app.add_typer(cluster_app, name="cluster")
+
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
+    ] = False,
+) -> None:
+    """Show what is available here and how to get what is missing; exit code 1 on damaged files."""
+    from dagster_project.commands.doctor import show_findings
+    from dagster_project.home import Home
+
+    if not show_findings(Home.find(), is_full=full, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@sources_app.command("list")
+def sources_list(as_json: AsJson = False) -> None:
+    """List the sources with their shards and records, and whether they are listed and exist."""
+    from dagster_project.commands.sources import list_sources
+
+    list_sources(as_json=as_json)
+
+
+@sources_app.command("remove")
+def sources_remove(
+    source: Annotated[str, typer.Argument(help="The source, as `sources list` shows it.")],
+) -> None:
+    """Take a source out of sources.yaml and its shards out of the corpus."""
+    from dagster_project.commands.sources import remove_source
+
+    remove_source(source)
+
+
+@tools_app.command("list")
+def tools_list(as_json: AsJson = False) -> None:
+    """List the tools: where they come from, their settings, and whether they can run here."""
+    from dagster_project.commands.tooling import list_tools
+
+    list_tools(as_json=as_json)
+
+
+@tools_app.command("try", context_settings={"ignore_unknown_options": True})
+def tools_try(
+    name: ToolName,
+    arguments: Annotated[
+        str,
+        typer.Argument(
+            help="Arguments of the call, as between its brackets; put `--` first where they begin "
+            "with a dash."
+        ),
+    ] = "",
+    today: Annotated[
+        str | None,
+        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the call's text, as while building.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make one call and print it with its result, or why there is none."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import try_tool
+
+    options = RunOptions.of(None, changes)
+    if not try_tool(name, arguments, options, today=today, url=url):
+        raise typer.Exit(1)
+
+
+@tools_app.command("check")
+def tools_check(
+    name: ToolName,
+    changes: Changes = None,
+) -> None:
+    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import check_tool
+
+    if not check_tool(name, RunOptions.of(None, changes)):
+        raise typer.Exit(1)
+
+
+@prompts_app.command("compare")
+def prompts_compare(
+    prompts: Annotated[
+        list[str],
+        typer.Argument(help="default (the tool's own), short, or files.", metavar="PROMPT…"),
+    ],
+    tool: Annotated[str, typer.Option(help=TOOL_HELP)],
+    texts: Annotated[
+        int, typer.Option(min=1, help="Number of windows, from texts that the tool preselects.")
+    ] = 50,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Sample and filter calls with each prompt on the same texts; nothing is stored."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.prompting import compare_prompts
+
+    compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)
+
+
+@cluster_app.command("seed")
+def cluster_seed() -> None:
+    """Copy the contents of this home into its object store (TOOLFORMER_STORE), still empty."""
+    from dagster_project.commands import console
+    from dagster_project.home import Home
+    from dagster_project.shared_files import seed
+
+    home = Home.find()
+    partitions, others = seed(home)
+    console.say(
+        f"{home.store} has {partitions} partitions and {others} other files and folders of "
+        f"{home.root} now. The home is this machine's copy of it from here on."
+    )
+
+
+@cluster_app.command("sweep")
+def cluster_sweep() -> None:
+    """Remove old contents of the object store, a day after the last use; harmless at any time."""
+    from dagster_project.commands import console
+    from dagster_project.home import Home
+    from dagster_project.shared_files import shared_store
+    from warehouse.store.sweep import sweep
+
+    removed, freed = sweep(shared_store(Home.find()))
+    console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")
+
+
+@app.command("check-vectors")
+def check_vectors(
+    file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
+) -> None:
+    """Run the method's test vectors through the installed functions."""
+    from dagster_project.commands.vectors import check_file
+
+    if not check_file(file):
+        raise typer.Exit(1)

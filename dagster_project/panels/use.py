@@ -1,0 +1,74 @@
+"""The commands of the panel Use: the finished model."""
+
+from typing import Annotated
+
+import typer
+
+from dagster_project.panels.flags import Changes, ModelName, Preset, Today, ToolNames, names_in
+
+app = typer.Typer()
+
+
+@app.command()
+def complete(
+    text: Annotated[str, typer.Argument(help="The text to continue.")],
+    tools: ToolNames = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable calls.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
+    model: ModelName = None,
+    today: Today = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest completion, in tokens.")
+    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Continue a text, calling tools on the way."""
+    from dagster_project.commands.completing import complete_text
+    from dagster_project.commands.options import RunOptions
+
+    complete_text(
+        text,
+        RunOptions.of(preset, changes, tools=names_in(tools)),
+        with_calls=not no_tools,
+        show_trace=trace,
+        model_name=model,
+        today=today,
+        max_new_tokens=max_new_tokens,
+    )
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; beyond this machine needs TOOLFORMER_API_KEY."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
+    max_active: Annotated[
+        int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
+    ] = 32,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Maximum texts that wait for a place; more are refused.")
+    ] = 64,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Also write prompts into the log.")
+    ] = False,
+    tools: ToolNames = None,
+    model: ModelName = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Serve the model with live calls: OpenAI's API for completions, and a page at /."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.serving import serve_model
+
+    serve_model(
+        RunOptions.of(preset, changes, tools=names_in(tools)),
+        model_name=model,
+        host=host,
+        port=port,
+        max_active=max_active,
+        max_waiting=max_waiting,
+        logs_prompts=log_prompts,
+    )
