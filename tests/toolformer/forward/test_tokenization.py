@@ -66,12 +66,6 @@ def test_offsets_found_by_decoding_never_lie_inside_a_character(
     assert all(offset in (None, wanted) for offset, wanted in zip(found, exact, strict=True))
 
 
-@given(pieces=st.lists(TEXTS, max_size=5))
-def test_pieces_are_encoded_apart(tokenizer, pieces):
-    expected = [token for piece in pieces for token in tokenizer.encode(piece)]
-    assert tokenizer.encode_pieces(pieces) == expected
-
-
 def test_a_closing_bracket_is_the_same_token_behind_any_piece(tokenizer):
     (bracket,) = tokenizer.encode("]")
     assert tokenizer.encode_pieces(["(1)", "]"])[-1] == bracket
