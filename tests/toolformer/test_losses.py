@@ -3,7 +3,7 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import literal
@@ -251,6 +251,8 @@ def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, form,
 ANY_LOSS = st.floats(0, 8) | st.sampled_from([math.inf, math.nan])
 
 
+# Every example writes steps to the disk.
+@settings(deadline=None)
 @given(
     triples=st.lists(st.tuples(ANY_LOSS, ANY_LOSS, ANY_LOSS), min_size=1, max_size=6),
     pruning_threshold=st.floats(-1, 4),
