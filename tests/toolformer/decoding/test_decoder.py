@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
@@ -504,6 +504,7 @@ def test_text_without_calls_never_holds_an_opening_of_two_tokens():
 NETWORK = tiny_model()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
     model, rows = NETWORK, data.draw(st.integers(1, 3))
