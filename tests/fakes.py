@@ -84,7 +84,10 @@ def tiny_model(
 
 def save_tiny_model(folder: Path, **options: Any) -> Path:
     """Save what `tiny_model` makes with these options as a model directory; the folder again."""
-    model = tiny_model(**options)
+    return _saved(tiny_model(**options), folder)
+
+
+def _saved(model: LanguageModel, folder: Path) -> Path:
     model.model.save_pretrained(folder)
     model.tokenizer.backend.save_pretrained(folder)
     return folder
@@ -107,10 +110,8 @@ def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> Lan
 def save_taught_model(folder: Path, lessons: Sequence[str]) -> Path:
     """Such a network as a model directory; the folder again."""
     taught = taught_model(lessons)
-    taught.model.save_pretrained(folder)
     taught.tokenizer.backend.pad_token = END
-    taught.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return _saved(taught, folder)
 
 
 def save_calling_model(folder: Path) -> Path:
@@ -129,9 +130,7 @@ def save_calling_model(folder: Path) -> Path:
         for text, weight in liked.items():
             (token,) = tokenizer.encode(text, add_special_tokens=False)
             network.lm_head.weight[token, 0] = weight
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _saved(tiny, folder)
 
 
 class ScriptedModel:

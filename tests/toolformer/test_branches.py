@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -21,16 +19,6 @@ OF_ONE_TEXT = PLACES[:3]
 FORCED = [" [", "QA("]
 
 
-@dataclass
-class StopAfter:
-    """Stops after so many tokens."""
-
-    count: int
-
-    def is_finished(self, token_texts):
-        return len(token_texts) >= self.count
-
-
 def read_texts(model, texts=TEXTS) -> ReadTexts:
     windows = windows_of(model.tokenizer, *texts)
     with torch.inference_mode():
@@ -45,29 +33,18 @@ def branch_groups(places=PLACES, *, per_position=3, count=8):
     return groups
 
 
-def sample(
-    model,
-    texts,
-    groups,
-    places=PLACES,
-    *,
-    rows=None,
-    max_new_tokens=8,
-    stop_rule=None,
-    temperature=1.0,
-):
-    forced = model.tokenizer.encode_pieces(FORCED)
-    starts = [texts.start(row if rows is None else rows[row], position) for row, position in places]
+def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished=None):
+    starts = [texts.start(row, position) for row, position in places]
     with torch.inference_mode():
         sample_branches(
             model,
             texts.branch_keys(starts),
             groups,
             parents=range(len(starts)),
-            forced_ids=forced,
+            forced_ids=model.tokenizer.encode_pieces(FORCED),
             max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            is_finished=(stop_rule or StopAfter(max_new_tokens)).is_finished,
+            temperature=1.0,
+            is_finished=is_finished or (lambda token_texts: False),
         )
 
 
@@ -80,35 +57,23 @@ def nodes_fed(groups, *, last_step: int) -> int:
     )
 
 
-def assert_literal(model, groups) -> None:
+def assert_literal(model, groups, *, tolerance=1e-4) -> None:
     for (text, position), group in zip(PLACES, groups, strict=True):
         for branch in group:
             expected = literal.branch_log_probability(
                 model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
             )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+            assert branch.log_probability == pytest.approx(expected, abs=tolerance)
 
 
-def test_log_probabilities_equal_teacher_forced_ones(each_model):
-    texts = read_texts(each_model)
-    groups = branch_groups()
-    sample(each_model, texts, groups, stop_rule=CallReader(is_constrained=True))
+@pytest.mark.parametrize("count", [8, 40])
+def test_log_probabilities_equal_teacher_forced_ones(each_model, count):
+    groups = branch_groups(per_position=3 if count == 8 else 2, count=count)
+    rule = CallReader(is_constrained=True).is_finished if count == 8 else None
+    sample(each_model, read_texts(each_model), groups, max_new_tokens=count, is_finished=rule)
     assert len({tuple(branch.tokens) for group in groups for branch in group}) > len(PLACES)
-    assert_literal(each_model, groups)
-
-
-def test_a_branch_does_not_depend_on_its_neighbours(each_model):
-    texts = read_texts(each_model)
-    together = branch_groups()
-    sample(each_model, texts, together)
-    for place, group in zip(PLACES, together, strict=True):
-        (alone,) = branch_groups([place])
-        texts = read_texts(each_model, [TEXTS[place[0]]])
-        sample(each_model, texts, [alone], [place], rows={place[0]: 0})
-        assert [branch.tokens for branch in alone] == [branch.tokens for branch in group]
-        assert [branch.log_probability for branch in alone] == pytest.approx(
-            [branch.log_probability for branch in group], abs=1e-4
-        )
+    assert max(len(branch.tokens) for group in groups for branch in group) == count
+    assert_literal(each_model, groups, tolerance=1e-4 if count == 8 else 1e-3)
 
 
 def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
@@ -140,39 +105,26 @@ def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
 
 
 def test_finished_branches_are_not_fed_any_further(llama):
-    class StopByGroup:
-        """Branches of the second position stop at once."""
-
-        def is_finished(self, token_texts):
-            return len(token_texts) >= self.limits[id(token_texts)]
-
     texts, groups = read_texts(llama, TEXTS[:1]), branch_groups(OF_ONE_TEXT)
-    rule = StopByGroup()
+    # Branches of the second position stop at once.
     limits = [[1 if at == 7 else 2 + number for number in range(3)] for _, at in OF_ONE_TEXT]
-    rule.limits = {
+    limit_of = {
         id(branch.token_texts): limit
         for group, of_group in zip(groups, limits, strict=True)
         for branch, limit in zip(group, of_group, strict=True)
     }
     before = llama.tokens_fed
-    sample(llama, texts, groups, OF_ONE_TEXT, stop_rule=rule)
-    for group, of_group in zip(groups, limits, strict=True):
-        assert [len(branch.tokens) for branch in group] == of_group
-        assert all(branch.is_finished for branch in group)
+    sample(
+        llama,
+        texts,
+        groups,
+        OF_ONE_TEXT,
+        is_finished=lambda token_texts: len(token_texts) >= limit_of[id(token_texts)],
+    )
+    assert [[len(branch.tokens) for branch in group] for group in groups] == limits
+    assert all(branch.is_finished for group in groups for branch in group)
     forced = len(OF_ONE_TEXT) * len(llama.tokenizer.encode_pieces(FORCED))
     assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
-
-
-def test_branches_can_be_long(each_model):
-    texts, groups = read_texts(each_model), branch_groups(per_position=2, count=40)
-    sample(each_model, texts, groups, max_new_tokens=40)
-    for (text, position), group in zip(PLACES, groups, strict=True):
-        for branch in group:
-            assert len(branch.tokens) == 40
-            expected = literal.branch_log_probability(
-                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
-            )
-            assert branch.log_probability == pytest.approx(expected, abs=1e-3)
 
 
 def literal_token(logits: torch.Tensor, uniform: float, temperature: float) -> int:

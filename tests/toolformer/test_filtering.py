@@ -33,13 +33,20 @@ def pruned(full: CallLosses, pruning_threshold: float) -> CallLosses:
 
 
 def test_vectors(vectors):
-    names = ("logp_empty", "logp_call_result", "logp_call_only")
+    assert len(vectors["filter"]) >= 24
+    names = {
+        "logp_empty": "L_empty",
+        "logp_call_result": "L_plus",
+        "logp_call_only": "L_call_only",
+    }
     for case in vectors["filter"]:
         inputs, expected = case["inputs"], case["expected"]
-        values = [
-            losses_of_positions([-float(v) for v in inputs[name]], [inputs["position"]])[0]
-            for name in names
-        ]
+        values = []
+        for logged, wanted in names.items():
+            scores = [-float(value) for value in inputs[logged]]
+            values += losses_of_positions(scores, [inputs["position"]])
+            exact = pytest.approx(float(expected[wanted]), abs=1e-6, nan_ok=True)
+            assert values[-1] == exact, (case["id"], wanted)
         decision = decide(
             losses(*values, expected["tokens_used"]), filtering_threshold=inputs["tau_f"]
         )

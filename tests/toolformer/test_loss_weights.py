@@ -5,13 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.loss_weights import losses_of_positions, token_weights, weighted_loss
-
-LOSSES = st.lists(st.floats(0, 100), max_size=12)
-
-
-def numbers(values: list[object]) -> list[float]:
-    return [-float(value) for value in values]
+from toolformer.loss_weights import (
+    losses_of_positions,
+    token_weights,
+    weighted_loss,
+    window_weights,
+)
 
 
 def test_vectors_of_the_weights(vectors):
@@ -26,26 +25,10 @@ def test_vectors_of_the_weights(vectors):
             assert sums == pytest.approx(case["expected"]["weight_sum"], abs=1e-6)
 
 
-def test_vectors_of_the_losses(vectors):
-    assert len(vectors["filter"]) >= 24
-    for case in vectors["filter"]:
-        names = {
-            "logp_empty": "L_empty",
-            "logp_call_only": "L_call_only",
-            "logp_call_result": "L_plus",
-        }
-        for logged, wanted in names.items():
-            (loss,) = losses_of_positions(
-                numbers(case["inputs"][logged]), [case["inputs"]["position"]]
-            )
-            expected = float(case["expected"][wanted])
-            assert loss == pytest.approx(expected, abs=1e-6), (case["id"], wanted)
-
-
-@given(losses=LOSSES)
-def test_a_loss_is_the_weighted_sum_of_five_tokens_without_renormalising(losses):
-    literal = sum(max(0.0, 1 - 0.2 * t) / 3 * loss for t, loss in enumerate(losses))
-    assert weighted_loss(losses) == pytest.approx(literal, abs=1e-9)
+def test_weights_of_other_windows_fall_in_equal_steps_or_not_at_all():
+    assert window_weights(5, are_linear=True) == tuple(token_weights(5))
+    assert window_weights(2, are_linear=True) == (2 / 3, 1 / 3)
+    assert window_weights(4, are_linear=False) == (0.25,) * 4
 
 
 @given(losses=st.lists(st.floats(0, 50), max_size=20))

@@ -3,21 +3,25 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
+from toolformer import inline_losses
 from toolformer import losses as losses_module
 from toolformer import text_losses as text_losses_module
 from toolformer.call_scorer import Pruning, ScoringParameters
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall, scorer_for
-from toolformer.text_losses import TextLosses, token_losses
+from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
+from tools.syntax import call_pieces
 
 TEXTS = (
     "Six crates of 24 make 144 bottles, sold before noon.",
@@ -86,24 +90,55 @@ def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], t
         )
 
 
-def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path):
-    scored = score(each_model, each_windows, tmp_path / "a")
+FORMS = [
+    PAPERS_FORM,
+    # Also windows longer than the paper's, and of one token.
+    LossForm(weights=window_weights(1, are_linear=True)),
+    LossForm(weights=window_weights(3, are_linear=False)),
+    LossForm(weights=window_weights(40, are_linear=True)),
+    LossForm(Placement.INLINE),
+    LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
+]
+INLINE, LONG_INLINE = FORMS[-2:]
+
+
+@pytest.mark.parametrize(("form", "keeps_arrow"), [*((f, True) for f in FORMS), (FORMS[0], False)])
+def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form, keeps_arrow):
+    scored = score(
+        each_model,
+        each_windows,
+        tmp_path,
+        form=form,
+        call_format=CallFormat(empty_result_keeps_arrow=keeps_arrow),
+    )
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
-        expected = literal.call_losses(each_model, TEXTS[document], position, tool_call, result)
-        got = scored[call.call_id]
-        assert got.loss_without_call == pytest.approx(expected.loss_without_call, abs=1e-4)
-        assert got.loss_with_result == pytest.approx(expected.loss_with_result, abs=1e-4)
-        assert got.loss_call_without_result == pytest.approx(
-            expected.loss_call_without_result, abs=1e-4
-        )
-        assert got.tokens_used == min(5, len(each_windows[document].ids) - position)
+        ids, got = list(each_windows[document].ids), scored[call.call_id]
+        for pieces, loss in (
+            ([], got.loss_without_call),
+            (call_pieces(tool_call, result), got.loss_with_result),
+            (
+                call_pieces(tool_call, None, empty_result_keeps_arrow=keeps_arrow),
+                got.loss_call_without_result,
+            ),
+        ):
+            expected = literal.form_loss(
+                each_model,
+                each_model.tokenizer.encode_pieces(pieces),
+                ids,
+                position,
+                literal.WEIGHTS if form is PAPERS_FORM else list(form.weights),
+                is_inline=form.placement is Placement.INLINE,
+            )
+            assert loss == pytest.approx(expected, abs=1e-4)
+        assert got.tokens_used == min(len(form.weights), len(ids) - position)
 
 
-def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path):
-    scored = score(each_model, each_windows, tmp_path / "a")
-    one_by_one = score(each_model, each_windows, tmp_path / "b", token_budget=1)
+@pytest.mark.parametrize("form", [PAPERS_FORM, LONG_INLINE])
+def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path, form):
+    scored = score(each_model, each_windows, tmp_path / "a", form=form)
+    one_by_one = score(each_model, each_windows, tmp_path / "b", form=form, token_budget=1)
     backwards = score(
-        each_model, each_windows[::-1], tmp_path / "c", CALLS[::-1], token_budget=100_000
+        each_model, each_windows[::-1], tmp_path / "c", CALLS[::-1], form=form, token_budget=100_000
     )
     assert_close(scored, one_by_one, 1e-5)
     assert_close(scored, backwards, 1e-5)
@@ -130,56 +165,94 @@ def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     before = llama.tokens_fed
     score(llama, windows, tmp_path / "a", CALLS[1:3], text_losses=text_losses, token_budget=1)
     expected = sum(
-        1 + len(call_ids(llama.tokenizer, SUM, result, call_format=CallFormat())) + 23 + 4
+        1 + len(llama.tokenizer.encode_pieces(call_pieces(SUM, result))) + 23 + 4
         for result in ("144", None)
     )
     assert llama.tokens_fed - before == expected
 
 
-def test_memory_that_ran_out_for_the_texts_alone_marks_the_partition(
-    llama, windows, tmp_path, monkeypatch
+def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window(
+    llama, windows, tmp_path
 ):
-    def no_two_texts(model, texts):
-        if len(texts) > 1:
-            raise MemoryError
-        return token_losses(model, texts)
+    calls = [
+        ScoredCall(str(position), ("document-0", 0), position, QUESTION, "here")
+        for position in (8, 22, 49)
+    ]
+    # The same call twice, and one that differs in its result alone.
+    calls += [dataclasses.replace(calls[0], call_id="again")]
+    calls += [dataclasses.replace(calls[0], call_id="other", result="hers")]
+    before = llama.tokens_fed
+    score(llama, windows, tmp_path, calls, token_budget=1, form=INLINE)
+    with_result, without = (
+        len(llama.tokenizer.encode_pieces(call_pieces(QUESTION, result)))
+        for result in ("here", None)
+    )
+    # BOS and the text but its last token; of the last call's window three tokens are there.
+    text = 1 + 51
+    expected = text + 3 * (with_result + 4) + with_result + 2 + 2 * (without + 4) + without + 2
+    assert len(windows[0].ids) == 52
+    assert llama.tokens_fed - before == expected
 
-    score(llama, windows, tmp_path / "a")
+
+def test_the_loss_of_a_first_token_is_the_one_that_is_known_better(llama, windows, tmp_path):
+    calls = [
+        ScoredCall(str(position), ("document-0", 0), position, QUESTION, "here")
+        for position in (0, 1)
+    ]
+    known = [7.0] * llama.tokenizer.vocabulary_size
+    rough, mended = (
+        score(llama, windows, tmp_path / str(at), calls, start_losses=losses, form=INLINE)
+        for at, losses in enumerate((None, known))
+    )
+    first = literal.inline_loss(llama, [], list(windows[0].ids[:1]), 0, [1.0])
+    expected = rough["0"].loss_without_call + INLINE.weights[0] * (7.0 - first)
+    assert mended["0"].loss_without_call == pytest.approx(expected, abs=1e-4)
+    assert mended["0"].loss_with_result == rough["0"].loss_with_result
+    assert mended["1"] == rough["1"]
+
+
+def one_text_at_a_time(whole):
+    def limited(model, *others, **named):
+        # The windows or texts are the last of the arguments.
+        if len(others[-1]) > 1:
+            raise MemoryError
+        return whole(model, *others, **named)
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    ("form", "module", "name"),
+    [(PAPERS_FORM, text_losses_module, "token_losses"), (INLINE, inline_losses, "ReadTexts")],
+)
+def test_memory_that_runs_out_halves_the_texts_and_marks_the_partition(
+    llama, windows, tmp_path, monkeypatch, form, module, name
+):
+    undisturbed = score(llama, windows, tmp_path / "a", form=form)
     assert not is_regrouped(Checkpoint(tmp_path / "a", fingerprint="x"))
-    monkeypatch.setattr(text_losses_module, "token_losses", no_two_texts)
-    score(llama, windows, tmp_path / "b")
+    monkeypatch.setattr(module, name, one_text_at_a_time(getattr(module, name)))
+    assert_close(score(llama, windows, tmp_path / "b", form=form), undisturbed, 1e-5)
     assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
 
 
-def test_the_other_reading_of_the_paper_changes_the_prefix(llama, windows, tmp_path):
-    call_format = CallFormat(empty_result_keeps_arrow=False)
-    scored = score(llama, windows, tmp_path / "a", call_format=call_format)
-    for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
-        ids = list(windows[document].ids)
-        for wanted, got in (
-            (result, scored[call.call_id].loss_with_result),
-            (None, scored[call.call_id].loss_call_without_result),
-        ):
-            prefix = call_ids(llama.tokenizer, tool_call, wanted, call_format=call_format)
-            expected = literal.prefix_loss(llama, prefix, ids, position)
-            assert got == pytest.approx(expected, abs=1e-4)
-
-
+@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE])
 @pytest.mark.parametrize("full_losses", [True, False])
-def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, full_losses):
-    behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
-    beside = ScoredCall("beside", ("document-1", 0), 4, QUESTION, "here")
-    scored = score(llama, windows, tmp_path / "a", [behind, beside], full_losses=full_losses)
-    assert (scored["behind"].loss_without_call, scored["behind"].tokens_used) == (0.0, 0)
-    assert scored["behind"].loss_with_result in (0.0, None)
-    decision = decide(scored["behind"], filtering_threshold=0.0)
+def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, form, full_losses):
+    calls = [ScoredCall(str(at), ("document-1", 0), at, QUESTION, "here") for at in (4, 5)]
+    scored = score(llama, windows, tmp_path, calls, form=form, full_losses=full_losses)
+    behind = scored["5"]
+    assert (behind.loss_without_call, behind.tokens_used) == (0.0, 0)
+    assert behind.loss_with_result == (0.0 if full_losses else None)
+    decision = decide(behind, filtering_threshold=0.0)
     assert decision.reason == FilterReason.NO_TEXT_AFTER_POSITION
-    assert scored["beside"].tokens_used == 1
+    assert scored["4"].tokens_used == 1
 
 
 ANY_LOSS = st.floats(0, 8) | st.sampled_from([math.inf, math.nan])
 
 
+# Every example writes steps to the disk.
+@settings(deadline=None)
 @given(
     triples=st.lists(st.tuples(ANY_LOSS, ANY_LOSS, ANY_LOSS), min_size=1, max_size=6),
     pruning_threshold=st.floats(-1, 4),
@@ -231,18 +304,22 @@ class KilledError(Exception):
     """Stands for a process that is killed."""
 
 
-@pytest.mark.parametrize("steps", [1, 4, 8, 11])
-def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows, tmp_path, steps):
-    def attempt(folder, progress):
+@pytest.mark.parametrize(
+    ("form", "steps"), [*((PAPERS_FORM, steps) for steps in (1, 4, 8, 11)), (INLINE, 1)]
+)
+def test_interrupted_scoring_goes_on_with_the_unfinished_batches(
+    llama, windows, tmp_path, form, steps
+):
+    def attempt(folder, progress=lambda *counts: None):
         before = llama.tokens_fed
         scored = None
         with contextlib.suppress(KilledError):
-            scored = score(llama, windows, folder, token_budget=60, progress=progress)
+            scored = score(llama, windows, folder, token_budget=60, progress=progress, form=form)
         return scored, llama.tokens_fed - before
 
     told = []
     undisturbed, full_cost = attempt(tmp_path / "a", lambda *counts: told.append(counts))
-    assert len(told) >= 11
+    assert len(told) >= steps
     assert told[-1][0] == told[-1][1]
     seen = []
 
@@ -252,12 +329,11 @@ def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows,
             raise KilledError
 
     _, first_cost = attempt(tmp_path / "b", die)
-    resumed, second_cost = attempt(tmp_path / "b", lambda *counts: None)
+    resumed, second_cost = attempt(tmp_path / "b")
     assert resumed == undisturbed
     assert 0 < first_cost <= full_cost
     assert first_cost + second_cost == full_cost
-    again, third_cost = attempt(tmp_path / "b", lambda *counts: None)
-    assert (again, third_cost) == (undisturbed, 0)
+    assert attempt(tmp_path / "b") == (undisturbed, 0)
 
 
 def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp_path):
@@ -271,12 +347,7 @@ def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp
             return [math.nan] * 60
 
     for full_losses in (True, False):
-        scored = score(
-            llama,
-            windows,
-            tmp_path / str(full_losses),
-            text_losses=Broken(),
-            full_losses=full_losses,
-        )
+        folder = tmp_path / str(full_losses)
+        scored = score(llama, windows, folder, text_losses=Broken(), full_losses=full_losses)
         decisions = [decide(of_call, filtering_threshold=0.5) for of_call in scored.values()]
         assert {decision.reason for decision in decisions} == {FilterReason.NOT_FINITE}

@@ -1,6 +1,5 @@
 """The second look at what bfloat16 scored, and all losses of a shard in one precision or two."""
 
-import dataclasses
 import math
 
 import pytest
@@ -8,36 +7,41 @@ import torch
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
-from toolformer.call_scorer import Pruning, ScoringParameters
-from toolformer.calls import CallFormat, call_ids
+from tests.toolformer.test_losses import assert_close, score
+from toolformer.call_scorer import ScoringParameters
+from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.loss_form import PAPERS_FORM
-from toolformer.losses import ScoredCall, scorer_for
+from toolformer.losses import ScoredCall
 from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
 from toolformer.shard_scoring import LossesWanted, ShardScoring, ToolScores
 from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
+from tools.syntax import call_pieces
 
 LOWEST = 0.5
 
 
 @pytest.mark.parametrize(
-    ("reduction", "is_needed"),
-    [(-1.0, False), (-0.01, False), (0.01, True), (MARGIN, True), (5.0, True)],
+    ("losses", "is_needed"),
+    [
+        # What comes near the lowest threshold or above it has a second look.
+        *(
+            ((6.0, 6.0 - (LOWEST - MARGIN + above), 7.0, 5), above > 0)
+            for above in (-1.0, -0.01, 0.01, MARGIN, 5.0)
+        ),
+        # A pruned call is certain, losses that are no numbers are not.
+        ((0.3, None, None, 5), False),
+        ((3.0, 2.8, None, 5), False),
+        ((0.0, 0.0, 0.0, 0), False),
+        ((math.nan, None, None, 5), True),
+        ((3.0, 2.0, math.inf, 5), True),
+    ],
 )
-def test_what_comes_near_the_lowest_threshold_or_above_it_has_a_second_look(reduction, is_needed):
-    at = LOWEST - MARGIN + reduction
-    assert needs_second_look(CallLosses(6.0, 6.0 - at, 7.0, 5), LOWEST) == is_needed
-
-
-def test_a_pruned_call_is_certain_and_losses_that_are_no_numbers_are_not():
-    assert not needs_second_look(CallLosses(0.3, None, None, 5), LOWEST)
-    assert not needs_second_look(CallLosses(3.0, 2.8, None, 5), LOWEST)
-    assert not needs_second_look(CallLosses(0.0, 0.0, 0.0, 0), LOWEST)
-    assert needs_second_look(CallLosses(math.nan, None, None, 5), LOWEST)
-    assert needs_second_look(CallLosses(3.0, 2.0, math.inf, 5), LOWEST)
+def test_what_bfloat16_leaves_open_has_a_second_look(losses, is_needed):
+    assert needs_second_look(CallLosses(*losses), LOWEST) == is_needed
 
 
 TEXTS = ("Six crates of 24 make 144 bottles, sold before noon.", "Rain, and 12 more of it.")
@@ -45,27 +49,17 @@ CALLS = [
     ScoredCall(
         f"call-{number}",
         (f"document-{number % 2}", 0),
-        position,
+        number,
         ToolCall("Calculator", f"{number} * 24"),
         str(number * 24),
     )
-    for number, position in enumerate((0, 3, 8, 11, 16, 17, 5, 23))
+    for number in range(22)
 ]
 
 
 @pytest.fixture(scope="module")
 def by_key(windows):
     return {(window.document_id, window.index): window for window in windows}
-
-
-def score(model, windows, calls, folder, *, token_budget: int, tau_f: float = 0.5):
-    parameters = ScoringParameters(CallFormat(), token_budget=token_budget)
-    return scorer_for(model, windows, parameters).score(
-        calls,
-        pruning=Pruning(tau_f, {call.call_id for call in calls}),
-        checkpoint=Checkpoint(folder, fingerprint="x"),
-        progress=lambda done, total: None,
-    )
 
 
 def bfloat16_copy(model: LanguageModel) -> LanguageModel:
@@ -76,30 +70,22 @@ def bfloat16_copy(model: LanguageModel) -> LanguageModel:
 
 def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(by_key, tmp_path):
     model = tiny_model()
-    whole = score(model, by_key, CALLS, tmp_path / "a", token_budget=200)
-    early = [call for call in CALLS if call.position in (0, 3)]
+    whole = score(model, by_key.values(), tmp_path / "a", CALLS)
+    early = CALLS[:5]
+    windows = cut_windows(by_key, early[::-1], PAPERS_FORM)
     before = model.tokens_fed
     # One row a batch: no padding.
-    again = score(
-        model, cut_windows(by_key, early, PAPERS_FORM), early, tmp_path / "b", token_budget=1
-    )
-    assert again.keys() == {call.call_id for call in early}
-    for call_id, of_call in again.items():
-        assert dataclasses.astuple(of_call) == pytest.approx(
-            dataclasses.astuple(whole[call_id]), abs=1e-5
-        )
-    # Three rows a call, each up to the last token but one of the text that carries weight.
-    expected = sum(
-        1 + len(prefix) + call.position + 4
+    again = score(model, windows.values(), tmp_path / "b", early, token_budget=1)
+    assert_close(again, {call.call_id: whole[call.call_id] for call in early}, 1e-5)
+    # Three rows a call, but for equal texts without one; each up to the last token but one of the
+    # text that carries weight.
+    rows = [[], []] + [
+        model.tokenizer.encode_pieces(call_pieces(call.call, result))
         for call in early
-        for prefix in (
-            [],
-            *(
-                call_ids(model.tokenizer, call.call, result, call_format=CallFormat())
-                for result in (call.result, None)
-            ),
-        )
-    )
+        for result in (call.result, None)
+    ]
+    ends = [4, 3, *(call.position for call in early for _ in range(2))]
+    expected = sum(1 + len(row) + end + 4 for row, end in zip(rows, ends, strict=True))
     assert model.tokens_fed - before == expected
 
 
@@ -120,20 +106,7 @@ def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(by_key):
         assert found[1:] == rough.token_losses(key)[1:]
 
 
-PARAMETERS = ScoringParameters(CallFormat(), token_budget=200)
 WANTED = LossesWanted(lowest_threshold=0.0, chance_calls=6, seed=0, is_rescored=True)
-
-
-EXECUTED = [
-    ScoredCall(
-        f"call-{number}",
-        (f"document-{number % 2}", 0),
-        number,
-        ToolCall("Calculator", f"{number} * 24"),
-        str(number * 24),
-    )
-    for number in range(22)
-]
 
 
 def scored(folder, *, precision: str = "bfloat16") -> ToolScores:
@@ -143,23 +116,18 @@ def scored(folder, *, precision: str = "bfloat16") -> ToolScores:
     scoring = ShardScoring(
         load_in=lambda name: models[name],
         cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
-        parameters=PARAMETERS,
+        parameters=ScoringParameters(CallFormat(), token_budget=200),
         wanted=WANTED,
         progress=lambda stage, tool: lambda done, total: None,
     )
     return scoring.score(
-        "Calculator", EXECUTED, lambda name, state: Checkpoint(folder / name, fingerprint=state)
+        "Calculator", CALLS, lambda name, state: Checkpoint(folder / name, fingerprint=state)
     )
 
 
-@pytest.fixture(scope="module")
-def exact(by_key, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exact")
-    return score(tiny_model(), by_key, EXECUTED, folder, token_budget=200, tau_f=0.0)
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_decisions_at_any_threshold_are_those_of_float32(tmp_path, exact, precision):
+def test_decisions_at_any_threshold_are_those_of_float32(by_key, tmp_path, precision):
+    exact = score(tiny_model(), by_key.values(), tmp_path / "exact", CALLS, pruning_threshold=0.0)
     found = scored(tmp_path, precision=precision)
     assert found.scores.keys() == exact.keys()
     for threshold in (0.0, 0.01, 0.05, 0.2, 1.0):
@@ -173,25 +141,25 @@ def test_what_reaches_the_lowest_threshold_is_of_float32_and_has_a_swapped_loss(
     found = scored(tmp_path)
     reached = {key for key, each in found.scores.items() if WANTED.is_reached(each.losses)}
     sample = {key for key, each in found.scores.items() if each.is_in_chance_sample}
-    assert 0 < len(reached) < len(EXECUTED)
+    assert 0 < len(reached) < len(CALLS)
     assert len(sample) == 6
-    for call_id, score in found.scores.items():
+    for call_id, each in found.scores.items():
         is_wanted = call_id in reached | sample
-        assert (score.losses.loss_with_swapped_result is not None) == is_wanted
-        assert (score.swapped_call_id is not None) == is_wanted
+        assert (each.losses.loss_with_swapped_result is not None) == is_wanted
+        assert (each.swapped_call_id is not None) == is_wanted
         if is_wanted:
-            assert score.precision == "float32"
+            assert each.precision == "float32"
         if call_id in sample:
-            assert score.losses.loss_call_without_result is not None
-    assert "bfloat16" in {score.precision for score in found.scores.values()}
+            assert each.losses.loss_call_without_result is not None
+    assert "bfloat16" in {each.precision for each in found.scores.values()}
     assert [cost.stage for cost in found.costs] == ["scoring", "rescoring", "swapped_results"]
 
 
-def test_no_calls_load_no_model(tmp_path):
+def test_no_calls_load_no_model():
     scoring = ShardScoring(
         load_in=lambda name: pytest.fail("a model was loaded"),
         cut_windows=lambda tokenizer: pytest.fail("texts were cut"),
-        parameters=PARAMETERS,
+        parameters=ScoringParameters(CallFormat()),
         wanted=WANTED,
         progress=lambda stage, tool: lambda done, total: None,
     )

@@ -19,7 +19,6 @@ from toolformer.samples import (
 )
 from tools.errors import CallSyntaxError
 
-PARAMETERS = sampling_parameters()
 PIECES = st.lists(
     st.sampled_from(["a", "1", " ", "(", ")", ")]", "]", "].", "[", " [", "->", "\n", "())", "é"]),
     min_size=1,
@@ -56,33 +55,24 @@ def test_the_end_of_a_call_is_its_first_mark(pieces, is_constrained):
 
 
 @pytest.mark.parametrize(
-    ("sampled", "sample_text"),
+    ("is_constrained", "sampled", "sample_text"),
     [
-        ("6 * 7)", "Calculator(6 * 7)]"),
-        ("6 * 7)] and more", "Calculator(6 * 7)]"),
-        ("6 * 7) ->", "Calculator(6 * 7)]"),
-        ("(6 + 1) * 7)", "Calculator((6 + 1) * 7)]"),
-        (")", "Calculator()]"),
-        ("6 * 7", "Calculator(6 * 7"),
-        ("6 * (7)\nmore", "Calculator(6 * (7)"),
-        ("6 * 7]", "Calculator(6 * 7]"),
-        ("a[0])", "Calculator(a["),
+        (True, "6 * 7)", "Calculator(6 * 7)]"),
+        (True, "6 * 7)] and more", "Calculator(6 * 7)]"),
+        (True, "6 * 7) ->", "Calculator(6 * 7)]"),
+        (True, "(6 + 1) * 7)", "Calculator((6 + 1) * 7)]"),
+        (True, ")", "Calculator()]"),
+        (True, "6 * 7", "Calculator(6 * 7"),
+        (True, "6 * (7)\nmore", "Calculator(6 * (7)"),
+        (True, "6 * 7]", "Calculator(6 * 7]"),
+        (True, "a[0])", "Calculator(a["),
+        (False, "QA(Who?)]. It", "QA(Who?)]"),
+        (False, "QA(Who?) and", "QA(Who?) and"),
+        (False, "QA(Who?\n)]", "QA(Who?"),
     ],
 )
-def test_the_text_of_a_constrained_sample(sampled, sample_text):
-    assert sample_text_of(sampled, "Calculator", is_constrained=True) == sample_text
-
-
-@pytest.mark.parametrize(
-    ("sampled", "sample_text"),
-    [
-        ("QA(Who?)]. It", "QA(Who?)]"),
-        ("QA(Who?) and", "QA(Who?) and"),
-        ("QA(Who?\n)]", "QA(Who?"),
-    ],
-)
-def test_the_text_of_a_free_sample(sampled, sample_text):
-    assert sample_text_of(sampled, "QA", is_constrained=False) == sample_text
+def test_the_text_of_a_sample(is_constrained, sampled, sample_text):
+    assert sample_text_of(sampled, "Calculator", is_constrained=is_constrained) == sample_text
 
 
 def refuse_letters(arguments: str) -> str:
@@ -91,24 +81,29 @@ def refuse_letters(arguments: str) -> str:
     return arguments.replace(" ", "")
 
 
-def read(tokenizer, sampled, *, position=3, **changes):
-    windows = windows_of(tokenizer, "Six times seven é is 42.", window_tokens=16)
+def read(window, sampled, *, position=3, **changes):
     return list(
         read_samples(
-            windows[1],
+            window,
             position,
             0.25,
             sampled,
             tool_name="Calculator",
             parse_arguments=refuse_letters,
-            parameters=dataclasses.replace(PARAMETERS, **changes),
+            parameters=sampling_parameters(**changes),
         )
     )
 
 
-def test_samples_become_rows_with_status_and_reason(tokenizer):
+@pytest.fixture
+def window(tokenizer) -> Window:
+    """The second one of a text."""
+    return windows_of(tokenizer, "Six times seven é is 42.", window_tokens=16)[1]
+
+
+def test_samples_become_rows_with_status_and_reason(window):
     sampled = ["6 * 7)", "6*7)", "six)", "6 * 7", "1 -> 2)", "a[", "6 * 8)", "six)"]
-    rows = read(tokenizer, sampled)
+    rows = read(window, sampled)
     assert [(row.arguments, row.status, row.reason) for row in rows] == [
         ("6*7", "parsed", None),
         ("6*7", "dropped", "duplicate"),
@@ -121,20 +116,17 @@ def test_samples_become_rows_with_status_and_reason(tokenizer):
     ]
     assert [row.sample_index for row in rows] == list(range(len(sampled)))
     assert len({row.call_id for row in rows}) == len(sampled)
+    # Where in the whole text the call stands.
+    assert {(row.document_id, row.window_index, row.position) for row in rows} == {
+        ("document-0", 1, 3)
+    }
+    assert {row.character_offset for row in rows} == {window.start + window.offsets[3]}
+    assert {row.call_probability for row in rows} == {0.25}
 
 
-def test_a_free_sample_of_another_tool_is_dropped(tokenizer):
-    rows = read(tokenizer, ["QA(1)]", "Calculator(1)]", "]"], is_constrained=False)
+def test_a_free_sample_of_another_tool_is_dropped(window):
+    rows = read(window, ["QA(1)]", "Calculator(1)]", "]"], is_constrained=False)
     assert [row.reason for row in rows] == ["other_tool", None, "not_a_call"]
-
-
-def test_rows_tell_where_in_the_whole_text_the_call_stands(tokenizer):
-    text = "Six times seven é is 42."
-    windows = windows_of(tokenizer, text, window_tokens=16)
-    (row,) = read(tokenizer, ["1)"], position=3)
-    assert (row.document_id, row.window_index, row.position) == ("document-0", 1, 3)
-    assert row.character_offset == windows[1].start + windows[1].offsets[3]
-    assert row.call_probability == 0.25
 
 
 def test_keys_tell_samples_apart_and_are_the_same_in_every_process():
@@ -153,42 +145,30 @@ def test_keys_tell_samples_apart_and_are_the_same_in_every_process():
 
 
 def test_every_branch_has_random_numbers_of_its_own():
-    def uniforms(*parts, count=50):
-        return branch_uniforms(*parts, count=count)
-
     key = (7, "document", 0, "QA", 3, 1)
-    numbers = uniforms(*key)
+    numbers = branch_uniforms(*key, count=50)
     assert numbers.shape == (50,)
     assert ((numbers >= 0) & (numbers < 1)).all()
-    np.testing.assert_array_equal(numbers, uniforms(*key))
     # A longer limit does not change the numbers that a shorter one uses.
-    np.testing.assert_array_equal(numbers, uniforms(*key, count=80)[:50])
+    np.testing.assert_array_equal(numbers, branch_uniforms(*key, count=80)[:50])
     for place, other in enumerate([8, "document-2", 1, "MT", 4, 2]):
         changed = [*key[:place], other, *key[place + 1 :]]
-        assert not np.isclose(uniforms(*changed), numbers).any()
-
-
-def window(document_id: str, index: int, start: int, text: str) -> Window:
-    return Window(document_id, index, start, text, ids=(), offsets=())
+        assert not np.isclose(branch_uniforms(*changed, count=50), numbers).any()
 
 
 def sample(number: int, document_id: str, index: int, offset: int, **changes) -> SampledCall:
-    return dataclasses.replace(
-        SampledCall(
-            call_id=str(number),
-            document_id=document_id,
-            window_index=index,
-            position=0,
-            character_offset=offset,
-            call_probability=0.5,
-            sample_index=0,
-            arguments="b",
-            sample_text="QA(b)]",
-            status="parsed",
-            reason=None,
-            proposed="none",
-        ),
-        **changes,
+    values = {
+        "arguments": "b",
+        "status": "parsed",
+        "reason": None,
+        "position": 0,
+        "call_probability": 0.5,
+        "sample_index": 0,
+        "sample_text": "QA(b)]",
+        "proposed": "none",
+    }
+    return SampledCall(
+        str(number), document_id, index, character_offset=offset, **{**values, **changes}
     )
 
 
@@ -199,7 +179,14 @@ def only_behind(arguments: str, *, before: str, after: str) -> None:
 
 def test_a_call_is_checked_against_the_window_that_it_stands_in():
     # The windows of one document: `ab` and `cb`.
-    windows = [window("d", 0, 0, "ab"), window("d", 1, 2, "cb"), window("e", 0, 0, "xy")]
+    windows = [
+        Window(document_id, index, start, text, ids=(), offsets=())
+        for document_id, index, start, text in (
+            ("d", 0, 0, "ab"),
+            ("d", 1, 2, "cb"),
+            ("e", 0, 0, "xy"),
+        )
+    ]
     samples = [
         sample(0, "d", 0, 2),
         sample(1, "d", 0, 1),
@@ -207,27 +194,20 @@ def test_a_call_is_checked_against_the_window_that_it_stands_in():
         sample(2, "d", 1, 3),
         sample(3, "d", 1, 4),
         sample(4, "e", 0, 1),
+        # What was dropped before keeps its reason.
+        sample(5, "d", 0, 0, status="dropped", reason="duplicate"),
+        sample(6, "d", 0, 0, status="dropped", reason="no_closing_bracket", arguments=None),
     ]
     checked = drop_misplaced(samples, windows, only_behind)
-    assert [each.call_id for each in checked] == ["0", "1", "2", "3", "4"]
     assert [each.reason for each in checked] == [
         None,
         "look_ahead",
         "look_ahead",
         None,
         "not_in_text",
+        "duplicate",
+        "no_closing_bracket",
     ]
-    for each in checked:
-        assert each.status == ("parsed" if each.reason is None else "dropped")
-        assert each.arguments == "b"
-
-
-def test_what_was_dropped_before_keeps_its_reason():
-    samples = [
-        sample(0, "d", 0, 0),
-        sample(1, "d", 0, 0, status="dropped", reason="duplicate"),
-        sample(2, "d", 0, 0, status="dropped", reason="no_closing_bracket", arguments=None),
-    ]
-    checked = drop_misplaced(samples, [window("d", 0, 0, "ab")], only_behind)
-    assert [each.reason for each in checked] == ["look_ahead", "duplicate", "no_closing_bracket"]
-    assert checked[1:] == samples[1:]
+    for before, after in zip(samples, checked, strict=True):
+        status = "parsed" if after.reason is None else "dropped"
+        assert after == dataclasses.replace(before, status=status, reason=after.reason)

@@ -17,18 +17,8 @@ from toolformer.forward.prefix_cache import (
     compute_prompt_prefix,
     prompt_prefix,
 )
-from toolformer.samples import (
-    CallReader,
-    branch_uniforms,
-    forced_text,
-    sample_text_of,
-)
-from toolformer.sampling import (
-    allowed_positions,
-    check_context,
-    sample_calls,
-    sample_shard,
-)
+from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
+from toolformer.sampling import allowed_positions, check_context, sample_calls, sample_shard
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
@@ -36,25 +26,16 @@ PARAMETERS = sampling_parameters(positions_per_text=3)
 EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
 
 
-def call(
-    model,
-    windows,
-    parameters=PARAMETERS,
-    *,
-    takes_arguments=True,
-    parse=str.strip,
-    prompt=PROMPT,
-    proposed=None,
-):
+def call(model, windows, parameters=PARAMETERS, *, prompt=PROMPT, **changes):
+    options = {"takes_arguments": True, "proposed": None, **changes}
     return sample_calls(
         model,
         compute_prompt_prefix(model, prompt),
         windows,
         tool_name="QA",
-        takes_arguments=takes_arguments,
-        parse_arguments=parse,
+        parse_arguments=str.strip,
         parameters=parameters,
-        proposed=proposed,
+        **options,
     )
 
 
@@ -66,6 +47,14 @@ def text_of(row) -> str:
     return TEXTS[int(row.document_id.removeprefix("document-"))]
 
 
+def context_of(model, prompt, row, forced=()) -> list[int]:
+    """What is fed in front of a call."""
+    if prompt is not None:
+        return literal.sampling_context(model, prompt, text_of(row), row.position, forced=forced)
+    text_ids = model.tokenizer.encode(text_of(row))
+    return [model.bos_id, *text_ids[: row.position], *model.tokenizer.encode_pieces(forced)]
+
+
 @pytest.mark.parametrize("prompt", [PROMPT, None])
 def test_call_probabilities_of_all_positions_equal_the_literal_ones(
     each_model, each_windows, prompt
@@ -75,21 +64,13 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(
         places = [row.position for row in rows if row.document_id == window.document_id]
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
-        if prompt is None:
-            context = behind_start_token(each_model, row)
-            expected = 1.0
-            for token in each_model.tokenizer.encode(" ["):
-                scores = literal.next_token_log_probabilities(each_model, context)
-                expected *= float(scores[token].exp())
-                context.append(token)
-        else:
-            expected = literal.call_probability(each_model, prompt, text_of(row), row.position)
+        context = context_of(each_model, prompt, row)
+        expected = 1.0
+        for token in each_model.tokenizer.encode(" ["):
+            scores = literal.next_token_log_probabilities(each_model, context)
+            expected *= float(scores[token].exp())
+            context.append(token)
         assert row.call_probability == pytest.approx(expected, abs=1e-5)
-
-
-def behind_start_token(model, row) -> list[int]:
-    """What is fed in front of a call without a prompt."""
-    return [model.bos_id, *model.tokenizer.encode(text_of(row))[: row.position]]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +86,7 @@ def test_sampled_calls_equal_the_literal_ones(
         drawn.extend(branch for group in groups for branch in group)
 
     monkeypatch.setattr(sampling_module, "sample_branches", record)
-    parameters = dataclasses.replace(
-        PARAMETERS, is_constrained=is_constrained, positions_per_text=2, temperature=1.0
-    )
+    parameters = sampling_parameters(is_constrained=is_constrained)
     rows = call(each_model, each_windows, parameters, prompt=prompt)
     assert len(rows) == 3 * 2 * 2
     forced = forced_text("QA", is_constrained=is_constrained)
@@ -116,13 +95,7 @@ def test_sampled_calls_equal_the_literal_ones(
         uniforms = branch_uniforms(
             7, row.document_id, row.window_index, "QA", row.position, row.sample_index, count=8
         )
-        if prompt is None:
-            context = behind_start_token(each_model, row)
-            context += each_model.tokenizer.encode_pieces(forced)
-        else:
-            context = literal.sampling_context(
-                each_model, prompt, text_of(row), row.position, forced=forced
-            )
+        context = context_of(each_model, prompt, row, forced)
         tokens = literal.sample_behind(
             each_model,
             context,
@@ -137,39 +110,28 @@ def test_sampled_calls_equal_the_literal_ones(
     assert equal >= len(rows) - 2
 
 
+def assert_same(rows, others) -> None:
+    """But for the last digits of the probabilities."""
+    assert [row.call_id for row in rows] == [row.call_id for row in others]
+    assert [row.sample_text for row in rows] == [row.sample_text for row in others]
+    assert [row.call_probability for row in rows] == pytest.approx(
+        [row.call_probability for row in others], abs=1e-5
+    )
+
+
 def test_the_company_of_a_text_does_not_change_its_calls(each_model, each_windows):
     together = call(each_model, each_windows)
-    by_document = {
-        window.document_id: call(each_model, [window]) for window in reversed(each_windows)
-    }
-    alone = [row for window in each_windows for row in by_document[window.document_id]]
-    reversed_rows = call(each_model, each_windows[::-1])
-    for other in (alone, sorted(reversed_rows, key=lambda row: row.document_id)):
-        assert [row.sample_text for row in other] == [row.sample_text for row in together]
-        assert [row.call_probability for row in other] == pytest.approx(
-            [row.call_probability for row in together], abs=1e-5
-        )
-        assert [row.call_id for row in other] == [row.call_id for row in together]
+    assert call(each_model, each_windows) == together
+    assert_same([row for window in each_windows for row in call(each_model, [window])], together)
+    backwards = call(each_model, each_windows[::-1])
+    assert_same(sorted(backwards, key=lambda row: row.document_id), together)
 
 
-def test_the_same_seed_gives_bit_equal_rows_and_another_seed_others(each_model, each_windows):
-    first = call(each_model, each_windows)
-    assert call(each_model, each_windows) == first
-    other = call(each_model, each_windows, dataclasses.replace(PARAMETERS, seed=8))
+def test_another_seed_gives_other_samples_at_the_same_places(llama, windows):
+    first = call(llama, windows)
+    other = call(llama, windows, dataclasses.replace(PARAMETERS, seed=8))
     assert probabilities(other) == probabilities(first)
     assert [row.sample_text for row in other] != [row.sample_text for row in first]
-
-
-def test_the_most_probable_positions_are_chosen_by_the_threshold(llama, windows):
-    of_all = probabilities(call(llama, windows, EVERYWHERE, takes_arguments=False))
-    threshold = sorted(of_all.values())[len(of_all) // 2]
-    parameters = dataclasses.replace(PARAMETERS, sampling_threshold=threshold)
-    chosen = probabilities(call(llama, windows, parameters, takes_arguments=False))
-    for window in windows:
-        name = window.document_id
-        above = {place: p for place, p in of_all.items() if place[0] == name and p > threshold}
-        largest = sorted(above, key=lambda place: -above[place])[:3]
-        assert {place for place in chosen if place[0] == name} == set(largest)
 
 
 @pytest.fixture(scope="module", params=["llama", "llama_split"])
@@ -190,29 +152,22 @@ def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_thre
     rows = call(proposing_model, windows, parameters, proposed=places)
     assert {row.proposed for row in rows} == {"position"}
     # The literal choice: p_i of every position, then the two largest of those proposed.
-    of_all = {
-        (number, place): literal.call_probability(proposing_model, PROMPT, TEXTS[number], place)
-        for number, window in enumerate(windows)
-        for place, is_allowed in enumerate(allowed_positions(window))
-        if is_allowed and place in places[number]
-    }
-    expected = set()
-    for number in range(3):
-        of_text = [place for place in of_all if place[0] == number]
-        expected |= set(sorted(of_text, key=lambda place: -of_all[place])[:2])
+    expected = {}
+    for number, window in enumerate(windows):
+        allowed = allowed_positions(window)
+        of_text = {
+            (number, place): literal.call_probability(proposing_model, PROMPT, TEXTS[number], place)
+            for place in places[number]
+            if allowed[place]
+        }
+        largest = sorted(of_text, key=lambda place: -of_text[place])[:2]
+        expected |= {place: of_text[place] for place in largest}
     assert len(expected) == 3
     found = {(int(row.document_id[-1]), row.position): row.call_probability for row in rows}
-    assert found == pytest.approx({place: of_all[place] for place in expected}, abs=1e-5)
+    assert found == pytest.approx(expected, abs=1e-5)
     # The same samples as at places that the model chooses.
-    everywhere = {
-        row.call_id: row
-        for row in call(
-            proposing_model, windows, dataclasses.replace(EVERYWHERE, sampling_threshold=0.0)
-        )
-    }
-    assert [row.sample_text for row in rows] == [
-        everywhere[row.call_id].sample_text for row in rows
-    ]
+    everywhere = {row.call_id: row for row in call(proposing_model, windows, EVERYWHERE)}
+    assert all(row.sample_text == everywhere[row.call_id].sample_text for row in rows)
 
 
 def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(proposing_model):
@@ -279,10 +234,16 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
     assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
 
 
-def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
+def test_there_is_no_second_pass_when_no_position_qualifies_or_no_argument_is_sampled(
+    llama, windows
+):
     before = llama.tokens_fed
-    call(llama, windows, EVERYWHERE, takes_arguments=False)
+    rows = call(llama, windows, takes_arguments=False)
     first_pass = llama.tokens_fed - before
+    assert [row.sample_index for row in rows] == [0] * 9
+    assert {(row.sample_text, row.arguments, row.status) for row in rows} == {
+        ("QA()]", "", "parsed")
+    }
     before = llama.tokens_fed
     assert call(llama, windows, dataclasses.replace(PARAMETERS, sampling_threshold=1.0)) == []
     assert llama.tokens_fed - before == first_pass
@@ -293,13 +254,6 @@ def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(token
     allowed = allowed_positions(window)
     places = [window.offsets[position] for position, is_ in enumerate(allowed) if is_]
     assert places == [0, 4, 5]
-
-
-def test_a_forced_call_without_arguments_is_settled_without_sampling(llama, windows):
-    rows = call(llama, windows, takes_arguments=False)
-    assert {row.sample_text for row in rows} == {"QA()]"}
-    assert [row.sample_index for row in rows] == [0] * 9
-    assert {(row.arguments, row.status) for row in rows} == {("", "parsed")}
 
 
 @given(
@@ -342,29 +296,17 @@ def shard(model, windows, folder, *, progress=lambda done, total: None, per_batc
 
 def test_a_shard_has_the_rows_of_its_windows_in_their_order(llama, windows, tmp_path):
     told = []
-    rows = shard(llama, windows, tmp_path / "a", progress=lambda *counts: told.append(counts))
-    expected = call(llama, windows)
-    assert [row.call_id for row in rows] == [row.call_id for row in expected]
-    assert [row.sample_text for row in rows] == [row.sample_text for row in expected]
-    assert [row.call_probability for row in rows] == pytest.approx(
-        [row.call_probability for row in expected], abs=1e-5
-    )
+    rows = shard(llama, windows, tmp_path, progress=lambda *counts: told.append(counts))
+    assert_same(rows, call(llama, windows))
     assert told == [(2, 3), (3, 3)]
 
 
 def test_a_window_without_proposals_is_not_read(llama, windows, tmp_path):
     told, proposed = [], [{}, {0: "[x]"}, {0: "Who?"}]
     rows = shard(
-        llama,
-        windows,
-        tmp_path / "a",
-        proposed=proposed,
-        progress=lambda *counts: told.append(counts),
+        llama, windows, tmp_path / "a", proposed=proposed, progress=lambda *n: told.append(n)
     )
-    assert [(row.document_id, row.position) for row in rows] == [
-        ("document-1", 0),
-        ("document-2", 0),
-    ]
+    assert list(probabilities(rows)) == [("document-1", 0), ("document-2", 0)]
     assert told == [(2, 2)]
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", proposed=[{}, {}, {}]) == []

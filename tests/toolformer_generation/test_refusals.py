@@ -1,13 +1,12 @@
 import pytest
 import torch
 from transformers import DynamicCache, LogitsProcessor, MaxTimeCriteria, StoppingCriteria
-from transformers.generation import BaseStreamer
+from transformers.generation import BaseStreamer, EosTokenCriteria, MaxLengthCriteria
 
 from toolformer.errors import UnservedGenerationError
 from toolformer_generation import toolformer_generate
 from tools.base import Tool
 from tools.calculator import Calculator
-from tools.errors import ToolUnavailableError
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -31,28 +30,16 @@ class Silent(BaseStreamer):
         pass
 
 
-class Away(Tool):
-    name = "Away"
-    version = "1"
-    description = "Is never there."
-
-    def check_available(self):
-        raise ToolUnavailableError("Away", "it has left", "Wait")
-
-    def call(self, arguments, document):
-        raise AssertionError
-
-
-class Misnamed(Away):
-    name = "not-a-name"
-
-
 class Unnamed(Tool):
     version = "1"
     description = "Has no name."
 
     def call(self, arguments, document):
         raise AssertionError
+
+
+class Misnamed(Unnamed):
+    name = "not-a-name"
 
 
 def generate(model, **changes):
@@ -98,12 +85,10 @@ def test_what_decoding_with_calls_cannot_do_is_named(model, changes, named):
     assert named in str(refused.value)
 
 
-def test_criteria_other_than_the_configured_ones_are_refused_though_of_the_same_kind(model):
-    from transformers.generation import EosTokenCriteria, MaxLengthCriteria
-
-    for criterion in (MaxLengthCriteria(3), EosTokenCriteria(9)):
-        with pytest.raises(UnservedGenerationError, match=type(criterion).__name__):
-            generate(model, stopping_criteria=[criterion])
+@pytest.mark.parametrize("criterion", [MaxLengthCriteria(3), EosTokenCriteria(9)])
+def test_criteria_other_than_the_configured_ones_are_refused(model, criterion):
+    with pytest.raises(UnservedGenerationError, match=type(criterion).__name__):
+        generate(model, stopping_criteria=[criterion])
 
 
 def test_several_outcomes_are_refused(model):

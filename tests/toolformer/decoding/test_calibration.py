@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
+from tests.toolformer.architectures import windows_of
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     CurvePoint,
@@ -26,7 +27,6 @@ from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.triggers import CallChance, first_opening, first_openings
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.forward.windows import Window
 
 K = 10
 # Sums of these are exact, in whatever order.
@@ -111,33 +111,23 @@ def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
 
 @given(CHANCES)
 def test_first_openings_are_those_that_some_threshold_has_first(chances):
-    thresholds = [chance.probability for chance in chances if chance.probability is not None]
     opened = {
-        first_opening(chances, call_top_k=K, min_call_probability=threshold)
-        for threshold in thresholds
+        first_opening(chances, call_top_k=K, min_call_probability=chance.probability)
+        for chance in chances
+        if chance.probability is not None
     }
     assert first_openings(chances, call_top_k=K) == sorted(opened - {None})
 
 
-def helping(*openings: tuple[float, float], right: int = 0) -> MeasuredText:
-    return MeasuredText(
-        [Opening(*each, at == right) for at, each in enumerate(openings)], has_calls=True
-    )
-
-
-def other(*openings: tuple[float, float]) -> MeasuredText:
-    return MeasuredText([Opening(*each, False) for each in openings], has_calls=False)
-
-
-LIKELY = helping((0.2, -0.5), (0.4, 1.0), right=1)
-NONE = other((0.1, -1.0))
+LIKELY = MeasuredText([Opening(0.2, -0.5, False), Opening(0.4, 1.0, True)], has_calls=True)
+UNLIKELY = MeasuredText([Opening(0.1, -1.0, False)], has_calls=False)
 
 
 @pytest.mark.parametrize(
     ("texts", "reason"),
     [
-        ([LIKELY] * 7 + [NONE], "at least 8"),
-        ([helping()] * 8 + [other()], "10 likeliest"),
+        ([LIKELY] * 7 + [UNLIKELY], "at least 8"),
+        ([MeasuredText([], has_calls=True)] * 8, "10 likeliest"),
     ],
 )
 def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason):
@@ -150,29 +140,19 @@ def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason)
 def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_min_call_probability(tmp_path) is None
     assert read_min_call_probability(tmp_path / "nowhere") is None
-    chosen = choose_min_call_probability([LIKELY] * 8 + [NONE], call_top_k=K)
-    chosen = dataclasses.replace(chosen, made_from={"fingerprint": "x"})
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
-    assert read_min_call_probability(tmp_path) == chosen
+    chosen = choose_min_call_probability([LIKELY] * 8 + [UNLIKELY], call_top_k=K)
     assert chosen.chosen == CurvePoint(0.4, 1.0, 0.0, 8, 0, 8)
     refused = CalibratedProbability(None, "why", K, 0, 0)
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(refused))
-    assert read_min_call_probability(tmp_path) == refused
-
-
-CHOICE = {
-    "fingerprint": "x",
-    "min_call_probability": 0.74,
-    "reason": None,
-    "call_top_k": 10,
-    "texts_with_calls": 9,
-    "texts_without_calls": 12,
-}
+    for each in (dataclasses.replace(chosen, made_from={"fingerprint": "x"}), refused):
+        (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(each))
+        assert read_min_call_probability(tmp_path) == each
 
 
 @pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])
 def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(json.dumps({**CHOICE, "curve": curve}))
+    choice = dataclasses.asdict(CalibratedProbability(0.74, None, K, 9, 12))
+    text = json.dumps({**choice, "curve": curve})
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(text)
     with pytest.raises(ToolformerError, match="is damaged"):
         read_min_call_probability(tmp_path)
 
@@ -180,12 +160,7 @@ def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
 @pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])
 def test_chances_are_those_of_reading_each_beginning_alone(splits_opening):
     model = tiny_model(seed=3, splits_opening=splits_opening)
-    encode = model.tokenizer.encode_with_offsets
-    texts = ["one two", "A ü [ and", "x"]
-    windows = [
-        Window(f"d{number}", 0, 0, text, *(tuple(each) for each in encode(text)))
-        for number, text in enumerate(texts)
-    ]
+    windows = windows_of(model.tokenizer, "one two", "A ü [ and", "x")
     seen = []
     of_windows = call_chances(
         model, windows, call_top_k=200, token_budget=12, progress=lambda *told: seen.append(told)

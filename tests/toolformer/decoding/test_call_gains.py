@@ -5,11 +5,11 @@ import torch
 
 from tests import literal
 from tests.fakes import taught_model, tiny_model
+from tests.toolformer.architectures import windows_of
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.windows import Window
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 
@@ -38,14 +38,6 @@ def pupil(request):
     return taught_model(LESSONS, splits_opening=request.param)
 
 
-def windows_of(model) -> list[Window]:
-    encode = model.tokenizer.encode_with_offsets
-    return [
-        Window(f"d{number}", 0, 0, text, *(tuple(each) for each in encode(text)))
-        for number, text in enumerate(TEXTS)
-    ]
-
-
 def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
     chosen = {
         "max_new_tokens": 60,
@@ -60,7 +52,7 @@ def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
     told = []
     found = written_calls(
         model,
-        windows_of(model),
+        windows_of(model.tokenizer, *TEXTS),
         places,
         parameters=DecodingParameters(**{**chosen, **changes}),
         parse_arguments=parse,
@@ -98,7 +90,7 @@ def test_where_the_context_has_no_room_for_a_call_there_is_none(pupil):
 def gains(model, answered, tmp_path, *, token_budget=64):
     return call_gains(
         model,
-        windows_of(model),
+        windows_of(model.tokenizer, *TEXTS),
         answered,
         call_format=CallFormat(),
         weights=WEIGHTS,
@@ -118,7 +110,7 @@ def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
     }
     found = gains(pupil, answered, tmp_path)
     assert found.keys() == answered.keys()
-    windows = windows_of(pupil)
+    windows = windows_of(pupil.tokenizer, *TEXTS)
     for place, each in answered.items():
         call = call_ids(pupil.tokenizer, each.call, each.result, call_format=CallFormat())
         ids = list(windows[place.text].ids)

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
@@ -47,18 +47,26 @@ def never(requests):
     raise AssertionError(f"no call was expected, got {requests}")
 
 
-def complete_one(model, prompt=PROMPT, *, run_calls=never, **changes):
-    stop_texts = changes.pop("stop_texts", ())
-    parse_arguments = changes.pop("parse_arguments", None)
+def complete_one(model, prompt=PROMPT, *, run_calls=never, parse_arguments=None, **changes):
     (completion,) = complete(
         model,
         [prompt],
         parameters=parameters(**changes),
         run_calls=run_calls,
-        stop_texts=stop_texts,
         parse_arguments=parse_arguments,
     )
     return completion
+
+
+@pytest.fixture
+def fed(monkeypatch) -> list[list[list[int]]]:
+    """The tokens of each row, of each pass of a cache."""
+    passes = []
+    feed = RowCache.feed
+    monkeypatch.setattr(
+        RowCache, "feed", lambda cache, tokens: passes.append(tokens) or feed(cache, tokens)
+    )
+    return passes
 
 
 # --- the rule -----------------------------------------------------------------------------------
@@ -76,20 +84,6 @@ def test_trigger_agrees_with_the_vectors(vectors):
             is_disabled=inputs["disabled"],
         )
         assert emitted == vector["expected"]["emit"], vector["id"]
-
-
-@given(st.permutations(range(6)), st.integers(0, 8), st.integers(0, 2), st.booleans())
-def test_trigger_is_greedy_apart_from_the_opening_token(ranked, k, calls_so_far, is_disabled):
-    emitted = next_emission(
-        ranked,
-        open_token=0,
-        call_top_k=k,
-        calls_so_far=calls_so_far,
-        max_calls=1,
-        is_disabled=is_disabled,
-    )
-    may_open = not is_disabled and calls_so_far == 0 and ranked.index(0) < k
-    assert emitted == (0 if may_open else next(token for token in ranked if token))
 
 
 @pytest.mark.parametrize(
@@ -122,19 +116,15 @@ def test_text_that_may_still_become_a_call_is_waited_for(text):
 
 
 def test_offsets_of_calls_put_them_back_into_the_text():
-    first, second = "Well, 6 * 7 is", "; 2 + 3 is"
-    texts = [
-        f"{first}{CALL} 42] 42{second} [Calculator(2 + 3) -> 5] 5.",
-    ]
-    model = ScriptedModel(texts)
+    text = f"Well, 6 * 7 is{CALL} 42] 42; 2 + 3 is [Calculator(2 + 3) -> 5] 5."
     results = iter(["42", "5"])
     completion = complete_one(
-        model, "Well,", run_calls=lambda requests: [next(results)], max_calls=2
+        ScriptedModel([text]), "Well,", run_calls=lambda requests: [next(results)], max_calls=2
     )
     assert completion.text_without_calls == " 6 * 7 is 42; 2 + 3 is 5."
     calls = [(call.character_offset, call.text) for call in completion.calls]
     assert insert_calls(completion.text_without_calls, calls) == completion.text
-    assert "Well," + completion.text == texts[0]
+    assert "Well," + completion.text == text
 
 
 @pytest.mark.parametrize(("rank", "calls"), [(1, 1), (4, 1), (5, 0)])
@@ -145,26 +135,28 @@ def test_call_is_opened_up_to_rank_k(rank, calls):
     assert completion.trace[0].call_rank == rank
 
 
-def test_only_one_call_is_made_per_input():
-    again = WITH_CALL[:-1]
-    model = ScriptedModel([WITH_CALL], {PROMPT: 1, again: 1})
-    completion = complete_one(model, run_calls=answer("42"))
-    assert len(completion.calls) == 1
+@pytest.mark.parametrize(
+    ("texts", "open_ranks", "blocked_tools"),
+    [
+        # Only one call is made per input, and none inside a call.
+        ([WITH_CALL], {PROMPT: 1, WITH_CALL[:-1]: 1}, ()),
+        ([PLAIN, WITH_CALL], {PROMPT: 2, PROMPT + " [Calculator(6": 2}, ()),
+        # The first token of a blocked tool is masked, but not one that an enabled tool shares.
+        ([PLAIN, PROMPT + " [QA(6 * 7?) ->", WITH_CALL], {PROMPT: 2}, ("QA",)),
+        ([PLAIN, WITH_CALL], {PROMPT: 2}, ("Calendar",)),
+    ],
+)
+def test_the_one_call_that_can_be_made_is_made(texts, open_ranks, blocked_tools):
+    model = ScriptedModel(texts, open_ranks)
+    completion = complete_one(model, run_calls=answer("42"), blocked_tools=blocked_tools)
     assert PROMPT + completion.text == WITH_CALL
+    assert len(completion.calls) == 1
     assert completion.undone_calls == ()
 
 
-def test_trigger_is_inactive_inside_a_call():
-    inside = PROMPT + " [Calculator(6"
-    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2, inside: 2})
-    completion = complete_one(model, run_calls=answer("42"))
-    assert PROMPT + completion.text == WITH_CALL
-
-
 def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
-    completion = complete_one(
-        ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3}), run_calls=answer("42")
-    )
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3})
+    completion = complete_one(model, run_calls=answer("42"))
     by_kind: dict[str, str] = {}
     for step in completion.trace:
         by_kind[step.kind] = by_kind.get(step.kind, "") + step.text
@@ -174,7 +166,7 @@ def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
         "forced": " 42]",
     }
     kinds = [step.kind for step in completion.trace]
-    result_begins = len(ScriptedModel([]).tokenizer.encode(CALL))
+    result_begins = len(model.tokenizer.encode(CALL))
     assert kinds.index("forced") == result_begins
     # The trigger is active at the bracket and again behind ` 42]`.
     ranked = [place for place, step in enumerate(completion.trace) if step.call_rank is not None]
@@ -226,20 +218,6 @@ def test_call_of_max_call_tokens_and_its_arrow_is_accepted():
     assert completion.undone_calls[0].reason == "too_long"
 
 
-def test_first_token_of_a_blocked_tool_is_masked_so_that_another_can_be_called():
-    blocked = PROMPT + " [QA(6 * 7?) ->"
-    model = ScriptedModel([PLAIN, blocked, WITH_CALL], {PROMPT: 2})
-    completion = complete_one(model, run_calls=answer("42"), blocked_tools=("QA",))
-    assert PROMPT + completion.text == WITH_CALL
-    assert completion.undone_calls == ()
-
-
-def test_first_token_that_an_enabled_tool_shares_is_not_masked():
-    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2})
-    completion = complete_one(model, run_calls=answer("42"), blocked_tools=("Calendar",))
-    assert PROMPT + completion.text == WITH_CALL
-
-
 # --- disabled calls and the end of the text -----------------------------------------------------
 
 
@@ -288,9 +266,9 @@ def test_too_long_prompt_is_named():
     model = ScriptedModel([PLAIN])
     model.context_length = 300
     most = longest_prompt_tokens(model, parameters())
-    complete(model, ["a" * most], parameters=parameters(), run_calls=never)
+    complete_one(model, "a" * most)
     with pytest.raises(SequenceTooLongError, match=f"at most {most}"):
-        complete(model, ["a" * (most + 1)], parameters=parameters(), run_calls=never)
+        complete_one(model, "a" * (most + 1))
 
 
 @pytest.mark.parametrize(
@@ -320,13 +298,8 @@ def test_calls_that_are_pending_in_one_step_run_together():
         answers = {"a": "first", "b": "second thing", "c": "third"}
         return [answers[call.arguments] for _, call in requests]
 
-    progress = []
     completions = complete(
-        ScriptedModel(texts),
-        prompts,
-        parameters=parameters(),
-        run_calls=run_calls,
-        progress=lambda done, total: progress.append((done, total)),
+        ScriptedModel(texts), prompts, parameters=parameters(), run_calls=run_calls
     )
     written = [completion.prompt + completion.text for completion in completions]
     assert written == texts
@@ -334,23 +307,36 @@ def test_calls_that_are_pending_in_one_step_run_together():
         [(0, ToolCall("QA", "a")), (1, ToolCall("QA", "b"))],
         [(2, ToolCall("QA", "c"))],
     ]
-    assert progress[-1] == (4, 4)
+
+
+LESSONS = (
+    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
+    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
+    "And yesterday it was a day [QA(day?) -> Monday] Monday, I say.",
+    "See the note [7] there, I say.",
+)
+LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note")
+SOME_PROMPTS = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
+def pupil(request):
+    """Writes ` [` as one token or as two."""
+    return taught_model(LESSONS, splits_opening=request.param)
+
+
+def equals_one(requests):
+    return [f"{call.arguments} = 1" for _, call in requests]
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3, 14])
 @pytest.mark.parametrize("top_k", [1, 20])
-def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, monkeypatch, rows_at_once, top_k):
-    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"] * 2
-    run = {
-        "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
-        "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
-    }
+def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, rows_at_once, top_k):
+    prompts = SOME_PROMPTS * 2
+    run = {"parameters": parameters(call_top_k=top_k, max_new_tokens=30), "run_calls": equals_one}
     alone = [complete(pupil, [prompt], **run)[0] for prompt in prompts]
-    fed, progress = [], []
-    feed = RowCache.feed
-    monkeypatch.setattr(
-        RowCache, "feed", lambda cache, tokens: fed.append(len(tokens)) or feed(cache, tokens)
-    )
+    progress = []
+    fed.clear()
     together = complete(
         pupil,
         prompts,
@@ -360,7 +346,7 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, monkeypatch, rows_at_on
     )
     assert together == alone
     assert any(completion.undone_calls for completion in together)
-    assert max(fed) == rows_at_once
+    assert max(map(len, fed)) == rows_at_once
     assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})
     assert progress[-1] == (14, 14)
 
@@ -395,35 +381,24 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
     ("top_k", "least"),
     [(0, 0.0), (1, 0.0), (3, 0.0), (20, 0.0), (20, 0.01), (20, 1.0)],
 )
-def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, monkeypatch):
-    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
-    run = {
-        "parameters": parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30),
-        "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
-    }
-    expected = complete(pupil, prompts, **run)
+def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, fed):
+    chosen = parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30)
+    run = {"parameters": chosen, "run_calls": equals_one}
+    expected = complete(pupil, SOME_PROMPTS, **run)
     disabled = parameters(call_top_k=0, max_new_tokens=30)
-    plain = complete(pupil, prompts, parameters=disabled, run_calls=never)
-    fed = []
-    feed = RowCache.feed
-    monkeypatch.setattr(
-        RowCache, "feed", lambda cache, tokens: fed.append(len(tokens)) or feed(cache, tokens)
-    )
-    again = complete(pupil, prompts, without_calls=plain, **run)
+    plain = complete(pupil, SOME_PROMPTS, parameters=disabled, run_calls=never)
+    fed.clear()
+    again = complete(pupil, SOME_PROMPTS, without_calls=plain, **run)
     assert again == expected
     is_disabled = top_k == 0 or least == CLOSED
     assert (fed == []) == is_disabled
 
 
-def test_a_text_begins_again_where_its_first_call_opens(monkeypatch):
+def test_a_text_begins_again_where_its_first_call_opens(fed):
     model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
     disabled = parameters(call_top_k=0)
     (plain,) = complete(model, [PROMPT], parameters=disabled, run_calls=never)
-    fed = []
-    feed = RowCache.feed
-    monkeypatch.setattr(
-        RowCache, "feed", lambda cache, tokens: fed.append(tokens) or feed(cache, tokens)
-    )
+    fed.clear()
     (again,) = complete(
         model, [PROMPT], parameters=parameters(call_top_k=1), run_calls=never, without_calls=[plain]
     )
@@ -434,37 +409,23 @@ def test_a_text_begins_again_where_its_first_call_opens(monkeypatch):
 
 # --- with a real network ------------------------------------------------------------------------
 
-LESSONS = (
-    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
-    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
-    "And yesterday it was a day [QA(day?) -> Monday] Monday, I say.",
-    "See the note [7] there, I say.",
-)
-LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note")
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
-def pupil(request):
-    """Writes ` [` as one token or as two."""
-    return taught_model(LESSONS, splits_opening=request.param)
-
-
-def answer_lesson(requests):
-    answers = {"6 * 7": "42", "9 / 2": "4.5", "day?": "Monday"}
-    return [answers[call.arguments] for _, call in requests]
-
 
 def whole_logits(model, ids):
     with torch.no_grad():
         return model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
 
 
+def assert_goes_on(logits, model, ids):
+    torch.testing.assert_close(logits, whole_logits(model, ids)[-1], atol=1e-4, rtol=1e-4)
+
+
 def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
+    answers = {"6 * 7": "42", "9 / 2": "4.5", "day?": "Monday"}
     completions = complete(
         pupil,
         LESSON_PROMPTS,
         parameters=parameters(call_top_k=1),
-        run_calls=answer_lesson,
+        run_calls=lambda requests: [answers[call.arguments] for _, call in requests],
     )
     for completion, lesson in zip(completions[:3], LESSONS, strict=False):
         assert completion.prompt + completion.text == lesson
@@ -483,38 +444,6 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
                 logits[place, last] = -torch.inf
         for step, row in zip(steps, logits, strict=True):
             assert step.kind == "forced" or step.token == int(row.argmax())
-
-
-def test_an_opening_of_two_tokens_ranks_by_the_product_of_their_probabilities():
-    model = tiny_model(seed=3, splits_opening=True)
-    first, last = model.tokenizer.encode(" [")
-    plain, bias = model.logits, torch.zeros(model.tokenizer.vocabulary_size)
-    bias[[first, last]] = 6.0
-    model.logits = lambda states: plain(states) + bias
-
-    def probabilities_behind(ids):
-        with torch.no_grad():
-            return model.logits(model.hidden_states(torch.tensor([ids])))[0, -1].softmax(dim=-1)
-
-    ranks = set()
-    for prompt in ("a b c", "x [ y", "to be", "1 2 3 4", "is", "Q: who?", "z" * 9):
-        ids = [0, *model.tokenizer.encode(prompt)]
-        probabilities = probabilities_behind(ids)
-        joint = float(probabilities[first] * probabilities_behind([*ids, first])[last])
-        others = torch.cat([probabilities[:first], probabilities[first + 1 :]])
-        rank = 1 + int((others > joint).sum())
-        ranks.add(rank)
-        for top_k in (rank - 1, rank):
-            completion = complete_one(
-                model, prompt, call_top_k=top_k, max_new_tokens=1, max_call_tokens=3
-            )
-            triggers = [step for step in completion.trace if step.text in (" ", "[")][:2]
-            opened = [step.kind for step in triggers] == ["undone", "undone"]
-            assert opened == (top_k == rank)
-            if opened:
-                assert [step.call_rank for step in triggers] == [rank, rank]
-                assert completion.undone_calls[0].text.startswith(" [")
-    assert len(ranks) > 1
 
 
 @pytest.mark.parametrize("top_k", [1, 20])
@@ -543,14 +472,8 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
             literal = next(
                 (at for at, (rank, p) in enumerate(chances) if rank <= top_k and p >= least), None
             )
-            completion = complete_one(
-                pupil,
-                prompt,
-                run_calls=lambda requests: ["1"],
-                call_top_k=top_k,
-                min_call_probability=least,
-                max_new_tokens=20,
-            )
+            chosen = {"call_top_k": top_k, "min_call_probability": least, "max_new_tokens": 20}
+            completion = complete_one(pupil, prompt, run_calls=answer("1"), **chosen)
             kinds = [step.kind for step in completion.trace]
             opened = next((at for at, kind in enumerate(kinds) if kind != "sampled"), None)
             assert opened == literal
@@ -578,10 +501,13 @@ def test_text_without_calls_never_holds_an_opening_of_two_tokens():
     assert not completion.undone_calls
 
 
+NETWORK = tiny_model()
+
+
+@settings(deadline=None)
 @given(st.data())
 def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
-    model = NETWORK
-    rows = data.draw(st.integers(1, 3))
+    model, rows = NETWORK, data.draw(st.integers(1, 3))
     cache = RowCache(model, rows)
     texts: list[list[int]] = [[] for _ in range(rows)]
     token = st.integers(0, model.tokenizer.vocabulary_size - 1)
@@ -592,9 +518,7 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
         texts = [text + tokens for text, tokens in zip(texts, fed, strict=True)]
         for place, text in enumerate(texts):
             assert cache.length(place) == len(text)
-            torch.testing.assert_close(
-                logits[place], whole_logits(model, text)[-1], atol=1e-4, rtol=1e-4
-            )
+            assert_goes_on(logits[place], model, text)
         for place, text in enumerate(texts):
             if data.draw(st.booleans()):
                 length = data.draw(st.integers(1, len(text)))
@@ -605,9 +529,6 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
             kept = [place for place in range(len(texts)) if place != dropped]
             cache = cache.take(kept)
             texts = [texts[place] for place in kept]
-
-
-NETWORK = tiny_model()
 
 
 def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
@@ -622,9 +543,7 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
     logits = rows.feed([[20], [21, 22], [23]])
     for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
         assert rows.length(place) == len(opening) + len(text)
-        torch.testing.assert_close(
-            logits[place], whole_logits(NETWORK, opening + text)[-1], atol=1e-4, rtol=1e-4
-        )
+        assert_goes_on(logits[place], NETWORK, opening + text)
     with pytest.raises(ValueError, match="3 rows"):
         rows.copies(1)
 
@@ -638,9 +557,7 @@ def test_hidden_keys_are_thrown_out():
         logits = cache.feed(cache_input)
         steady.append(9 + step)
         for place, text in enumerate((steady, forgetful + cache_input[1])):
-            torch.testing.assert_close(
-                logits[place], whole_logits(NETWORK, text)[-1], atol=1e-4, rtol=1e-4
-            )
+            assert_goes_on(logits[place], NETWORK, text)
         cache.forget(1, 1)
     assert cache.keys < 1 + 4 * 60
     assert cache.keys <= 2 * cache.length(0) + 64

