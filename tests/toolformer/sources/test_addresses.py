@@ -3,13 +3,13 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import fsspec
 import pytest
 from fsspec.implementations.http import HTTPFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.registry import _registry
 
 from toolformer.sources import addresses
@@ -23,46 +23,34 @@ class DriverError(Exception):
     """What no caller can know: no `OSError`, with a long story."""
 
 
-class BrokenFileSystem(MemoryFileSystem):
-    """Remote files of which one step fails."""
+class RemoteFileSystem(MemoryFileSystem):
+    """Files that are not of this machine."""
 
     protocol = "gs"
     cachable = False
     store: ClassVar = {}
     pseudo_dirs: ClassVar = [""]
-    fails_at = ""
-    error: BaseException = DriverError("first line\n\nsecond line " + "x" * 5000)
 
     @classmethod
     def _strip_protocol(cls, path):
         return "/" + path.removeprefix("gs://").strip("/")
 
-    def _fail(self, step: str) -> None:
-        if step == self.fails_at:
-            raise self.error
-
-    def _open(self, path, *arguments, **settings):
-        self._fail("open")
-        stream = super()._open(path, *arguments, **settings)
-        if self.fails_at == "read":
-            stream.read = lambda *_: self._fail("read")
-        return stream
-
-    def __getattribute__(self, name):
-        if name in ("info", "glob", "find"):
-            self._fail(name)
-        return super().__getattribute__(name)
-
 
 @pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BrokenFileSystem]]:
-    """`gs://corpus/a.jsonl` with two records."""
-    monkeypatch.setitem(_registry, "gs", BrokenFileSystem)
+def fail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Exception], None]]:
+    """`gs://corpus/a.jsonl` with two records; called, it lets one step of its driver fail."""
+    monkeypatch.setitem(_registry, "gs", RemoteFileSystem)
     with fsspec.open("gs://corpus/a.jsonl", "wb") as file:
         file.write(b'{"text": "One."}\n{"text": "Two."}\n')
-    yield BrokenFileSystem
-    BrokenFileSystem.fails_at = ""
-    BrokenFileSystem.store.clear()
+
+    def fail(step: str, error: Exception) -> None:
+        def failing(*_arguments, **_settings):
+            raise error
+
+        monkeypatch.setattr(MemoryFile if step == "read" else RemoteFileSystem, step, failing)
+
+    yield fail
+    RemoteFileSystem.store.clear()
 
 
 def source(path: str) -> Source:
@@ -79,29 +67,26 @@ def is_one_paragraph(error: SourceError) -> bool:
         ("info", "gs://corpus/a.jsonl"),
         ("glob", "gs://corpus/*.jsonl"),
         ("find", "gs://corpus"),
-        ("open", "gs://corpus/a.jsonl"),
+        ("_open", "gs://corpus/a.jsonl"),
         ("read", "gs://corpus/a.jsonl"),
     ],
 )
-@pytest.mark.parametrize("error", [BrokenFileSystem.error, IndexError()])
-def test_whatever_a_driver_raises_is_a_source_error(remote, step, path, error, monkeypatch):
-    monkeypatch.setattr(remote, "error", error)
-    remote.fails_at = step
+@pytest.mark.parametrize("error", [DriverError("first\n\nsecond " + "x" * 5000), IndexError()])
+def test_whatever_a_driver_raises_is_a_source_error(fail, step, path, error):
+    files = list_files(source("gs://corpus/a.jsonl"))
+    fail(step, error)
     with pytest.raises(SourceError, match=r"cannot be read.*network") as raised:
         list(read_raw_records(source(path)))
     assert is_one_paragraph(raised.value)
     assert not isinstance(raised.value, SourceNotFoundError)
+    # The same while a file is looked at.
+    if path == "gs://corpus/a.jsonl":
+        with pytest.raises(SourceError, match="cannot be read"):
+            file_identity(*files)
 
 
-@pytest.mark.parametrize("step", ["info", "open", "read"])
-def test_a_file_that_fails_while_it_is_looked_at_is_a_source_error(remote, step):
-    (file,) = list_files(source("gs://corpus/a.jsonl"))
-    remote.fails_at = step
-    with pytest.raises(SourceError, match="cannot be read"):
-        file_identity(file)
-
-
-def test_a_remote_file_that_is_not_there_is_told_from_a_network_that_fails(remote):
+@pytest.mark.usefixtures("fail")
+def test_a_remote_file_that_is_not_there_is_told_from_a_network_that_fails():
     with pytest.raises(SourceNotFoundError, match=r"gs://corpus/b\.jsonl"):
         list_files(source("gs://corpus/b.jsonl"))
 
