@@ -12,7 +12,7 @@ from tests.faults.bombs import (
     gzip_of_one_line,
     zstandard_window_of_two_gigabytes,
 )
-from tests.toolformer.sources.conftest import DUMP_HEAD, documents, outcomes, page_xml
+from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml
 from toolformer.sources import compression, readers
 from toolformer.sources.compression import decompressed
 from toolformer.sources.readers import read_raw_records
@@ -93,9 +93,3 @@ def test_markup_that_would_take_minutes_is_known(markup):
 def test_long_but_regular_markup_is_parsed():
     rows = "|-\n| [[a|b]] || {{c|d|}} <br> [http://a.org b]<ref name=x />\n" * 5_000
     assert not is_costly("{|\n" + rows + "|}")
-
-
-def test_a_title_without_end_is_none(written):
-    record = {"text": "x", "title": "t" * 20_000, "url": "u"}
-    (document,) = documents(written("a.jsonl", json.dumps(record)))
-    assert (document.title, document.url) == (None, "u")

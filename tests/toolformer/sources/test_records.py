@@ -55,9 +55,10 @@ def test_all_fields_of_a_record_are_taken():
     line |= {"content": "Hi.", "link": "u", "text": "not this"}
     other = replace(expected, url="u", published_on=None, title=None)
     assert parse_line(json.dumps(line), source) == other
-    # An unreadable date does not cost the text, and a context counts where its column is named.
-    line = '{"text": "Hi.", "date": "yesterday", "url": 4, "context": "2 + 2?"}'
-    assert parse_line(line) == replace(other, url=None)
+    # An unreadable date does not cost the text, nor does a title without end, and a context counts
+    # where its column is named.
+    line = {"text": "Hi.", "date": "soon", "url": 4, "title": "t" * 20_000, "context": "2 + 2?"}
+    assert parse_line(json.dumps(line)) == replace(other, url=None)
 
 
 @pytest.mark.parametrize(

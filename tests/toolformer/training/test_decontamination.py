@@ -25,8 +25,8 @@ def index_of_question(question: str) -> NgramIndex:
     return index
 
 
-def words(count: int, prefix: str = "w") -> str:
-    return " ".join(f"{prefix}{number}" for number in range(count))
+def words(count: int) -> str:
+    return " ".join(f"w{number}" for number in range(count))
 
 
 def test_twelve_shared_words_are_not_enough_and_thirteen_are():

@@ -19,14 +19,6 @@ from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
 ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
 
 
-def test_lines_are_read_one_by_one(tmp_path):
-    file = write_lines(tmp_path / "nq.jsonl", *ROWS)
-    with file.open("a") as stream:
-        stream.writelines(json.dumps(ROWS[0]) + "\n" for _ in range(50_000))
-    entries = NaturalQuestions(file).items()
-    assert next(entries).prompt == "Answer the following question: who built bridge 1?"
-
-
 LINES = "\n".join(map(json.dumps, ROWS)).encode()
 
 
