@@ -6,15 +6,12 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from toolformer.evaluation.benchmarks.dateset import (
     FIRST_CURRENT_DATE,
     LAST_CURRENT_DATE,
     Dateset,
 )
-from toolformer.evaluation.dateset_templates import UNITS, go_back, whole_units
 
 MONTHS = list(calendar.month_name)
 WEEKDAYS = list(calendar.day_name)
@@ -239,16 +236,3 @@ def test_a_sample_covers_all_kinds_in_order_and_without_repetition(items):
     positions = [items.index(item) for item in few]
     assert positions == sorted(set(positions))
     assert sample(len(items)) == items
-
-
-days = st.dates(datetime.date(1990, 1, 1), datetime.date(2040, 12, 31))
-
-
-@given(days, days, st.sampled_from(UNITS))
-def test_going_back_the_whole_units_does_not_pass_the_earlier_date(first, second, unit):
-    earlier, later = sorted((first, second))
-    count = whole_units(unit, earlier, later)
-    # A month that is too short for the day may shift the result by up to three days.
-    days_short = datetime.timedelta(days=3)
-    assert earlier - days_short <= go_back(later, count, unit) <= later
-    assert go_back(later, count + 1, unit) < earlier + days_short

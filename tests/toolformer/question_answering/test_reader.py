@@ -19,7 +19,6 @@ from toolformer.question_answering.reader import (
     LanguageModelReader,
     ReadingParameters,
     best_answer,
-    passage_weights,
 )
 
 PASSAGES = [
@@ -189,14 +188,6 @@ def test_no_question_and_no_passage_is_too_strange(model, question, text):
     passage = {"title": text[:10], "text": text, "score": 0.0}
     answer = read_answer(model, " ".join(question.split()) or "?", [passage])
     assert answer is None or 0 <= answer.probability <= 1
-
-
-def test_weights_are_normalised_and_follow_score_and_question():
-    weights = passage_weights([0.0, -1.0, -50.0], [10.0, 8.0, 0.0], question_weight=0.5)
-    assert sum(weights) == pytest.approx(1)
-    assert weights[0] == pytest.approx(weights[1])
-    assert weights[2] < 1e-10
-    assert passage_weights([3.0], [99.0], question_weight=1.0) == [1.0]
 
 
 def test_probabilities_of_one_answer_add_up_over_passages():

@@ -20,16 +20,6 @@ def jaccard(left: str, right: str) -> float:
     return len(ours & theirs) / len(ours | theirs) if ours | theirs else 0.0
 
 
-def test_the_threshold_counts_shared_sequences_of_five_words():
-    # Seven sequences of the first are among eight of the second.
-    first, second = "a b c d e f g h i j k", "a b c d e f g h i j k l"
-    assert NearDuplicateIndex(7 / 8).find_or_add("first", first) is None
-    for similarity, found in ((7 / 8, Similar("first", 7 / 8)), (0.88, None)):
-        index = NearDuplicateIndex(similarity)
-        index.find_or_add("first", first)
-        assert index.find_or_add("second", second) == found
-
-
 def test_the_most_alike_is_named_and_of_equals_the_first():
     words = [f"w{number}" for number in range(40)]
 

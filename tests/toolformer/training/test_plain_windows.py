@@ -3,12 +3,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 from tests.toolformer.training.test_training_set import build, text, text_filter
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import Exclusion
-from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
+from toolformer.training.plain_windows import draw_plain_windows
 from toolformer.training.training_set import is_for_development
 
 
@@ -34,14 +32,6 @@ class Corpus:
             "text_filter": text_filter(),
         }
         return draw_plain_windows(self.windows, wanted=wanted, **settings | changes)
-
-
-@pytest.mark.parametrize(
-    ("texts", "share", "wanted"),
-    [(60, 0.0, 0), (60, 0.25, 20), (60, 0.5, 60), (3, 0.9, 27), (0, 0.5, 0)],
-)
-def test_the_share_is_that_of_all_texts(texts: int, share: float, wanted: int):
-    assert plain_windows_wanted(texts, share) == wanted
 
 
 def test_as_many_as_wanted_are_drawn_each_once_as_the_seed_decides_and_not_the_order():

@@ -8,7 +8,6 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_lines,
 )
 from toolformer.evaluation.benchmarks.benchmark import (
-    BenchmarkFileError,
     BenchmarkItem,
     StopRule,
 )
@@ -68,11 +67,6 @@ def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
     assert left_out_of(benchmark) == {
         "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
     }
-
-
-def test_a_file_without_the_column_of_the_question_is_refused(tmp_path):
-    with pytest.raises(BenchmarkFileError, match="have the columns asked, day, known, text; exp"):
-        list(doors(tmp_path, question="q").items())
 
 
 @pytest.mark.parametrize(
