@@ -3,11 +3,11 @@
 from array import array
 from pathlib import Path
 
-from tests.fakes import tiny_model
 from toolformer.training.finetuning import FinetuningParameters
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
 
+VOCABULARY = 60
 BOS = 0
 
 PARAMETERS = FinetuningParameters(
@@ -48,12 +48,31 @@ DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
 
 
 def save_base(folder: Path) -> None:
-    """A Llama of random weights, with one matrix for its embeddings and its head."""
-    base = tiny_model(context_length=64)
-    base.model.config.tie_word_embeddings = True
-    base.model.tie_weights()
-    base.model.save_pretrained(folder)
-    base.tokenizer.backend.save_pretrained(folder)
+    """A Llama of random weights, with a vocabulary of 60 words."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=64,
+                tie_word_embeddings=True,
+                initializer_range=0.3,
+            )
+        ).save_pretrained(folder)
+    words = {"<|endoftext|>": BOS} | {f"w{number}": number for number in range(1, VOCABULARY)}
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")), eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
 
 
 def weights(folder) -> dict:
