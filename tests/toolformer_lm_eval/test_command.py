@@ -110,25 +110,21 @@ def test_a_blocked_tool_is_not_called_and_long_prompts_lose_their_beginnings(run
     assert [row["share with a call"] for row in told["results"]] == [0]
 
 
-def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "task", "named"),
+    [
+        ([], {"do_sample": "true"}, ["The task asks for sampling"]),
+        (["--blocked-tools", "Calulator"], {}, ["Calculator"]),
+        ([], {"kind": "multiple_choice"}, ["sums (multiple_choice)", "no tool ever runs"]),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_the_model_is_loaded(
+    run, monkeypatch, arguments, task, named
+):
     monkeypatch.setattr(
         "dagster_project.commands.completing.ModelHolder.load",
         lambda *_arguments: pytest.fail("the model was loaded"),
     )
-    code, _, err = run(do_sample="true")
+    code, _, err = run(*arguments, **task)
     assert code == 1
-    assert "The task asks for sampling" in err
-    code, _, err = run("--blocked-tools", "Calulator")
-    assert code == 1
-    assert "Calculator" in err
-
-
-def test_a_task_of_likelihoods_is_refused_before_the_model_is_looked_for(run, monkeypatch):
-    monkeypatch.setattr(
-        "dagster_project.commands.completing.model_directory",
-        lambda *_arguments: pytest.fail("the model was looked for"),
-    )
-    code, _, err = run(kind="multiple_choice")
-    assert code == 1
-    assert "Not run with calls: sums (multiple_choice)" in err
-    assert "no tool ever runs" in err
+    assert all(words in err for words in named)

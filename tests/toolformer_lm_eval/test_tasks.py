@@ -13,24 +13,17 @@ def entry(kind, cfg=None, tags=()):
     return SimpleNamespace(kind=SimpleNamespace(name=kind), cfg=cfg, tags=set(tags))
 
 
+INLINE = (
+    {"task": "writes", "output_type": "loglikelihood"},
+    {"group": "inline", "task": ["says nothing"]},
+    {"task": "new", "output_type": "multiple_choice"},
+)
 INDEX = {
     "writes": entry("TASK", {"task": "writes", "output_type": "generate_until"}),
     "says nothing": entry("TASK", {"task": "says nothing"}),
     "picks": entry("TASK", {"task": "picks", "output_type": "multiple_choice"}),
     "tag": entry("TAG", tags=["writes", "picks"]),
-    "group": entry(
-        "GROUP",
-        {
-            "group": "group",
-            "task": [
-                "tag",
-                {"task": "writes", "output_type": "loglikelihood"},
-                {"group": "inline", "task": ["says nothing"]},
-                {"task": "new", "output_type": "multiple_choice"},
-                "misspelt",
-            ],
-        },
-    ),
+    "group": entry("GROUP", {"group": "group", "task": ["tag", *INLINE, "misspelt"]}),
 }
 
 

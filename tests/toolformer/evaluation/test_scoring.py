@@ -13,11 +13,6 @@ from toolformer.evaluation.scoring import (
     score_qa,
 )
 
-WORD_LIMITS = [(score_lama, 5), (score_mlqa, 10), (score_qa, 20)]
-
-plain_words = st.text(alphabet="abcdefgh", min_size=1, max_size=6)
-edges = st.text(alphabet=".,;:!?\"'()[]-–…«»“”$", max_size=3)
-
 
 @pytest.mark.parametrize(
     ("prediction", "gold", "is_correct"),
@@ -26,6 +21,8 @@ edges = st.text(alphabet=".,;:!?\"'()[]-–…«»“”$", max_size=3)
         ("New York is big", ["new york"], True),
         ("York, New England", ["New York"], False),
         ("New and York", ["New York"], False),
+        ("it is in the New York", ["New York"], False),
+        ("it is in New York", ["New York"], True),
         ("Lyonnais people", ["Lyon"], False),
         ("Lyon's people", ["Lyon"], False),
         ("The Hague", ["Hague"], True),
@@ -42,11 +39,14 @@ def test_words_are_compared_whole_in_order_and_without_punctuation(prediction, g
     assert score_lama(prediction, gold) is is_correct
 
 
-def test_no_accepted_answer_and_a_single_text_are_errors():
+def test_answers_that_are_none_are_errors():
     with pytest.raises(ValueError, match="no accepted answers"):
         score_lama("Lyon", [])
     with pytest.raises(TypeError, match="sequence"):
         score_lama("Lyon", "Lyon")
+    for gold in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="not a finite number"):
+            score_math("1", gold)
 
 
 @pytest.mark.parametrize(
@@ -84,39 +84,19 @@ def test_numbers_are_compared_with_a_tolerance():
     assert not score_math("14.0002", 14)
 
 
-@pytest.mark.parametrize("gold", [math.nan, math.inf, -math.inf])
-def test_a_non_finite_answer_is_an_error(gold):
-    with pytest.raises(ValueError, match="not a finite number"):
-        score_math("1", gold)
-
-
 @given(st.text())
-def test_normalisation_is_stable(text):
+def test_any_output_can_be_scored_and_normalisation_is_stable(text):
     words = normalised_words(text)
     assert normalised_words(" ".join(words)) == words
     assert all(words)
+    assert score_math(text, 1.0) in (True, False)
 
 
-@pytest.mark.parametrize(("scorer", "limit"), WORD_LIMITS)
-@given(position=st.integers(0, 30), before=edges, after=edges)
+EDGES = st.text(alphabet=".,;:!?\"'()[]-–…«»“”$", max_size=3)
+
+
+@pytest.mark.parametrize(("scorer", "limit"), [(score_lama, 5), (score_mlqa, 10), (score_qa, 20)])
+@given(position=st.integers(0, 30), before=EDGES, after=EDGES)
 def test_a_word_is_found_exactly_within_the_limit(scorer, limit, position, before, after):
     words = ["x"] * position + [f"{before}OSLO{after}"] + ["x"] * 3
     assert scorer(" ".join(words), ["Oslo"]) is (position < limit)
-
-
-@given(st.lists(plain_words, min_size=1, max_size=8, unique=True), st.data())
-def test_words_of_the_output_side_by_side_are_found(words, data):
-    start = data.draw(st.integers(0, len(words) - 1))
-    end = data.draw(st.integers(start + 1, len(words)))
-    assert score_lama(" ".join(words), [" ".join(words[start:end])]) is (end <= 5)
-
-
-@given(st.integers(-(10**9), 10**9), st.sampled_from(["{}", "{:,}", "{}.", "it is {:,}!", "${}"]))
-def test_every_way_to_write_an_integer_is_read(number, style):
-    assert answered_number(style.format(number)) == number
-
-
-@given(st.text())
-def test_any_output_can_be_scored(text):
-    assert score_math(text, 1.0) in (True, False)
-    assert score_qa(text, ["Oslo"]) in (True, False)

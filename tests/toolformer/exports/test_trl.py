@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import START, byte_tokenizer, tiny_model
-from tests.warehouse.rows import CALL
+from tests.toolformer.exports.test_records import PAIR, call, row
 from toolformer.exports.records import Record, chat_record, pair_record, tool_schema
 
 REASON = "TRL is not installed, nor need it be: pip install 'trl>=1.16,<2'"
@@ -27,30 +27,11 @@ TOOLS = [
     tool_schema("Calculator", "Computes.", has_input=True, needs_input=True),
     tool_schema("Calendar", "Says the day.", has_input=False, needs_input=False),
 ]
-IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}
-ROW = {
-    **IDS,
-    "context": None,
-    "text": TEXT,
-    "window_offset": 0,
-    "calls": [
-        CALL | {"character_offset": 3, "tool": "Calendar", "arguments": "", "result": "Monday."},
-        CALL | {"character_offset": PLACE, "arguments": "2 * 6", "result": "12"},
-    ],
-}
-PAIR = {
-    **ROW,
-    "character_offset": PLACE,
-    "tool": "Calculator",
-    "chosen_call_id": "c1",
-    "chosen_arguments": "2 * 6",
-    "chosen_result": "12",
-    "rejected_call_id": "c2",
-    "rejected_arguments": "6",
-    "rejected_result": "6",
-    "chosen_loss_reduction": 1.5,
-    "rejected_loss_reduction": 0.25,
-}
+ROW = row(
+    TEXT,
+    call(3, tool="Calendar", arguments="", result="Monday."),
+    call(PLACE, arguments="2 * 6", result="12"),
+)
 # Shows a text and its call side by side, as that of Qwen does.
 TEMPLATE = """\
 {%- if tools %}<|endoftext|>system
@@ -112,10 +93,9 @@ def weights_of(model: Any) -> Any:
     return model.model.embed_tokens.weight.detach().clone()
 
 
-@pytest.mark.parametrize("is_assistant_only", [True, False])
-def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path, is_assistant_only: bool):
+def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
     rows = loaded([chat_record(ROW, TOOLS)] * 2, tmp_path)
-    arguments = trl.SFTConfig(assistant_only_loss=is_assistant_only, **settings_of_step(tmp_path))
+    arguments = trl.SFTConfig(assistant_only_loss=True, **settings_of_step(tmp_path))
     before = weights_of(model)
     trainer = trl.SFTTrainer(
         model=model, args=arguments, train_dataset=rows, processing_class=tokenizer
@@ -123,20 +103,19 @@ def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path, is_assista
     shown = tokenizer.decode(trainer.train_dataset[0]["input_ids"])
     for part in ("[sic]", '"arguments": {"input": "2 * 6"}', '"arguments": {}', "Says the day."):
         assert part in shown
-    labels = trainer.train_dataset[0].get("labels")
-    if is_assistant_only:
-        learnt = tokenizer.decode([label for label in labels if label != -100])
-        # All of the text, both calls, and no result.
-        assert "Die" in learnt
-        assert " Mühle mahlt [sic] 6 Säcke, also" in learnt
-        assert learnt.count("<tool_call>") == 2
-        assert "Monday." not in learnt
+    labels = trainer.train_dataset[0]["labels"]
+    learnt = tokenizer.decode([label for label in labels if label != -100])
+    # All of the text, both calls, and no result.
+    assert "Die" in learnt
+    assert " Mühle mahlt [sic] 6 Säcke, also" in learnt
+    assert learnt.count("<tool_call>") == 2
+    assert "Monday." not in learnt
     assert trainer.train().training_loss > 0
     assert not weights_of(model).equal(before)
 
 
 def test_dpo_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
-    rows = loaded([pair_record(PAIR, TOOLS)] * 2, tmp_path)
+    rows = loaded([pair_record(ROW | PAIR | {"character_offset": PLACE}, TOOLS)] * 2, tmp_path)
     before = weights_of(model)
     trainer = trl.DPOTrainer(
         model=model,
@@ -148,7 +127,7 @@ def test_dpo_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
     first = trainer.train_dataset[0]
     chosen, rejected = (tokenizer.decode(first[f"{side}_ids"]) for side in ("chosen", "rejected"))
     assert chosen.startswith("Die Mühle mahlt [sic] 6 Säcke, also<tool_call>")
-    assert chosen.replace("2 * 6", "6") == rejected
+    assert chosen.replace("1 + 1", "1") == rejected
     assert "Says the day." in tokenizer.decode(first["prompt_ids"])
     assert trainer.train().training_loss > 0
     assert not weights_of(model).equal(before)

@@ -23,40 +23,27 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert target.read_text() == "old"
 
 
-def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path):
-    target = tmp_path / "export"
-    target.mkdir()
-    (target / "old").write_text("old")
-    with replacing_folder(target) as folder:
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A folder with an old file, alone."""
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "old").write_text("old")
+    return tmp_path / "export"
+
+
+def test_a_folder_takes_the_place_of_an_older_one(export: Path):
+    with replacing_folder(export) as folder:
         (folder / "data").mkdir()
         (folder / "data" / "new").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
-    assert [path.name for path in target.rglob("*")] == ["data", "new"]
+    assert [path.name for path in export.parent.iterdir()] == ["export"]
+    assert [path.name for path in export.rglob("*")] == ["data", "new"]
 
 
-def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path):
-    target = tmp_path / "export"
-    target.mkdir()
-    (target / "old").write_text("old")
-
-    def fill() -> None:
-        with replacing_folder(target) as folder:
-            (folder / "new").write_text("new")
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        fill()
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
-    assert (target / "old").read_text() == "old"
-
-
-def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fails_at", ["filling", "renaming"])
+def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(
+    export: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ):
-    target = tmp_path / "export"
-    target.mkdir()
-    (target / "old").write_text("old")
-    renamed = []
+    rename, renamed = Path.rename, []
 
     def refuse_second(path: Path, other: Path) -> Path:
         renamed.append(path)
@@ -64,9 +51,14 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
             raise OSError(errno.EACCES, "Permission denied")
         return rename(path, other)
 
-    rename = Path.rename
+    def fill() -> None:
+        with replacing_folder(export) as folder:
+            (folder / "new").write_text("new")
+            if fails_at == "filling":
+                raise OSError(errno.EACCES, "Permission denied")
+
     monkeypatch.setattr(Path, "rename", refuse_second)
-    with pytest.raises(OSError, match="Permission"), replacing_folder(target) as folder:
-        (folder / "new").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
-    assert (target / "old").read_text() == "old"
+    with pytest.raises(OSError, match="Permission"):
+        fill()
+    assert [path.name for path in export.parent.iterdir()] == ["export"]
+    assert [path.name for path in export.iterdir()] == ["old"]

@@ -1,4 +1,4 @@
-"""A tiny random T5 with a tokenizer trained here."""
+"""A tiny random T5."""
 
 import math
 import shutil
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
+from tests.fakes import END, START, byte_tokenizer
 from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from tools.errors import ToolUnavailableError
 
@@ -21,22 +21,8 @@ QUESTION = "who swims?"
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
-    backend = Tokenizer(models.BPE(unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    backend.train_from_iterator(
-        [
-            f"question: {QUESTION} title: context: {each['title']} {each['text']}"
-            for each in PASSAGES
-        ],
-        trainers.BpeTrainer(vocab_size=120, special_tokens=["<pad>", "</s>", "<unk>"]),
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+    tokenizer = byte_tokenizer().backend
+    tokenizer.pad_token = START
     torch.manual_seed(11)
     model = T5ForConditionalGeneration(
         T5Config(
@@ -56,10 +42,9 @@ def directory(tmp_path_factory) -> Path:
     return folder
 
 
-def reader(directory: Path, **changes) -> FusionInDecoderReader:
-    settings = {"max_tokens": 64, "answer_tokens": 5, **changes}
+def reader(directory: Path) -> FusionInDecoderReader:
     return FusionInDecoderReader(
-        directory, device=lambda: "cpu", identity=lambda: "tiny", **settings
+        directory, device=lambda: "cpu", identity=lambda: "tiny", max_tokens=256, answer_tokens=5
     )
 
 
@@ -70,23 +55,18 @@ def literal(made: FusionInDecoderReader, passages) -> tuple[str, float]:
     with torch.inference_mode():
         for each in passages:
             text = f"question: {QUESTION} title: {each['title']} context: {each['text']}"
-            fed = tokenizer.backend(text, return_tensors="pt")
-            states.append(model.encoder(**fed).last_hidden_state[0])
+            fed = torch.tensor([[*tokenizer.encode(text), 1]])
+            states.append(model.encoder(input_ids=fed).last_hidden_state[0])
         fused = torch.cat(states)[None]
         tokens, log = [0], 0.0
-        for _ in range(5):
-            logits = model(
-                encoder_outputs=(fused,), decoder_input_ids=torch.tensor([tokens])
-            ).logits[0, -1]
+        while tokens[-1] != 1 and len(tokens) <= 5:
+            answer = torch.tensor([tokens])
+            logits = model(encoder_outputs=(fused,), decoder_input_ids=answer).logits[0, -1]
             logs = torch.log_softmax(logits, dim=-1)
-            token = int(logs.argmax())
-            log += float(logs[token])
-            if token == 1:
-                break
-            tokens.append(token)
-    return " ".join(
-        tokenizer.backend.decode(tokens[1:], skip_special_tokens=True).split()
-    ), math.exp(log)
+            tokens.append(int(logs.argmax()))
+            log += float(logs[tokens[-1]])
+    text = tokenizer.backend.decode(tokens[1:], skip_special_tokens=True)
+    return " ".join(text.split()), math.exp(log)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -105,7 +85,7 @@ def test_a_passage_that_spells_the_end_token_does_not_end_there(directory):
     encoder.register_forward_pre_hook(
         lambda _, args, options: fed.append(options["input_ids"]), with_kwargs=True
     )
-    made.read([(QUESTION, [{**PASSAGES[0], "text": "Otters </s> swim."}])])
+    made.read([(QUESTION, [{**PASSAGES[0], "text": f"Otters {END} swim."}])])
     assert [ids.eq(1).nonzero().tolist() for ids in fed] == [[[0, fed[0].shape[1] - 1]]]
 
 

@@ -1,7 +1,8 @@
 """The language model as a reader, against one passage and one span at a time."""
 
 import math
-from types import SimpleNamespace
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,6 @@ from toolformer.question_answering.reader import (
     LanguageModelReader,
     ReadingParameters,
     best_answer,
-    passage_weights,
 )
 
 PASSAGES = [
@@ -37,51 +37,55 @@ def model():
     return tiny_model(context_length=4096)
 
 
-def read_answer(model, question, passages, parameters):
+def reader_of(model) -> LanguageModelReader:
+    return LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
+
+
+def read_answer(model, question, passages, parameters=EVERYTHING):
     """The answer to one question, read by itself."""
     reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=parameters)
     return reader.read([(question, passages)])[0]
 
 
-def literal_answer(model, question, passages, parameters):
+def literal_answer(model, question, passages):
     """p(a | q) by the formula: every probability from a pass over one whole sequence."""
     encode = model.tokenizer.encode
     before, after = PROMPT.split("{text}")
     shared = before.rstrip(" ")
-    ends = line_end_ids(model)
+
+    def log_of(tokens, context):
+        rows = [context + tokens[:count] for count in range(len(tokens))]
+        return sum(
+            float(next_token_log_probabilities(model, row)[token])
+            for row, token in zip(rows, tokens, strict=True)
+        )
+
     logs, of_passages = [], []
     for passage in passages:
         text = f"{passage['title']}. {passage['text']}"
         context = encode(shared) + encode(before[len(shared) :] + text + after)
-        question_log = 0.0
-        for token in encode(f" {question}"):
-            question_log += float(next_token_log_probabilities(model, context)[token])
-            context = [*context, token]
-        context = context + encode("\nAnswer:")
+        asked = encode(f" {question}")
+        question_log = log_of(asked, context)
+        context = context + asked + encode("\nAnswer:")
         found = {}
-        for span in answer_spans(text, question, max_words=parameters.answer_words):
-            log, row = 0.0, context
-            for token in encode(f" {span}"):
-                log += float(next_token_log_probabilities(model, row)[token])
-                row = [*row, token]
-            end = torch.logsumexp(next_token_log_probabilities(model, row)[ends], dim=0)
-            found[span] = math.exp(log + float(end))
-        logs.append(passage["score"] + parameters.question_weight * question_log)
+        for span in answer_spans(text, question, max_words=EVERYTHING.answer_words):
+            tokens = encode(f" {span}")
+            ends = next_token_log_probabilities(model, context + tokens)[line_end_ids(model)]
+            found[span] = math.exp(log_of(tokens, context) + float(torch.logsumexp(ends, dim=0)))
+        logs.append(passage["score"] + EVERYTHING.question_weight * question_log)
         of_passages.append(found)
     total = sum(math.exp(log) for log in logs)
-    probabilities: dict[str, float] = {}
+    probabilities: Counter[str] = Counter()
     for found, log in zip(of_passages, logs, strict=True):
         for span, probability in found.items():
-            key = answer_key(span)
-            share = math.exp(log) / total * probability
-            probabilities[key] = probabilities.get(key, 0.0) + share
+            probabilities[answer_key(span)] += math.exp(log) / total * probability
     return probabilities
 
 
 @pytest.mark.slow
 def test_the_answer_is_the_likeliest_span_of_all_passages(model):
-    expected = literal_answer(model, QUESTION, PASSAGES, EVERYTHING)
-    answer = read_answer(model, QUESTION, PASSAGES, EVERYTHING)
+    expected = literal_answer(model, QUESTION, PASSAGES)
+    answer = read_answer(model, QUESTION, PASSAGES)
     assert answer is not None
     best = max(expected, key=expected.__getitem__)
     assert answer_key(answer.text) == best
@@ -89,10 +93,8 @@ def test_the_answer_is_the_likeliest_span_of_all_passages(model):
 
 
 def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
-    expected = literal_answer(model, QUESTION, PASSAGES[:1], EVERYTHING)
-    narrow = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=2, min_probability=0.0, question_weight=0.5
-    )
+    expected = literal_answer(model, QUESTION, PASSAGES[:1])
+    narrow = replace(EVERYTHING, beam_width=2)
     answer = read_answer(model, QUESTION, PASSAGES[:1], narrow)
     assert answer is not None
     assert answer.probability == pytest.approx(expected[answer_key(answer.text)], rel=1e-4)
@@ -101,7 +103,7 @@ def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
 @pytest.mark.parametrize("batch_tokens", [1, 2500, 8192])
 def test_an_answer_does_not_depend_on_the_batch(model, batch_tokens, monkeypatch):
     monkeypatch.setattr(reading, "_BATCH_TOKENS", batch_tokens)
-    reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
+    reader = reader_of(model)
     unanswerable = [{"title": "", "text": "of the", "score": 0.0}]
     requests = [
         (QUESTION, PASSAGES),
@@ -109,7 +111,7 @@ def test_an_answer_does_not_depend_on_the_batch(model, batch_tokens, monkeypatch
         ("which?", unanswerable),
         (QUESTION, PASSAGES[:1]),
     ]
-    alone = [read_answer(model, *request, EVERYTHING) for request in requests]
+    alone = [read_answer(model, *request) for request in requests]
     assert alone[2] is None
     for together in (reader.read(requests), reader.read(requests[::-1])[::-1]):
         assert [each and each.text for each in together] == [each and each.text for each in alone]
@@ -119,8 +121,9 @@ def test_an_answer_does_not_depend_on_the_batch(model, batch_tokens, monkeypatch
 
 
 def test_questions_that_memory_does_not_hold_together_are_read_apart(model, monkeypatch):
-    groups = []
-    read = reading._read
+    requests = [(QUESTION, PASSAGES[:1]), ("what opened?", PASSAGES[1:2])]
+    alone = [read_answer(model, *request) for request in requests]
+    groups, read = [], reading._read
 
     def short_of_memory(model, questions, parameters):
         groups.append(len(questions))
@@ -129,22 +132,15 @@ def test_questions_that_memory_does_not_hold_together_are_read_apart(model, monk
         return read(model, questions, parameters)
 
     monkeypatch.setattr(reading, "_read", short_of_memory)
-    reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
-    requests = [(QUESTION, PASSAGES[:1]), ("what opened?", PASSAGES[1:2])]
-    assert reader.read(requests) == [
-        read_answer(model, *request, EVERYTHING) for request in requests
-    ]
-    assert groups[:3] == [2, 1, 1]
+    assert reader_of(model).read(requests) == alone
+    assert groups == [2, 1, 1]
 
 
-def test_the_model_is_loaded_at_the_first_question_and_not_before():
+def test_the_model_is_loaded_at_the_first_question_and_not_before(model):
     loads = []
-
-    def load():
-        loads.append(1)
-        return tiny_model(context_length=4096)
-
-    reader = LanguageModelReader(load, identity=lambda: "tiny", parameters=EVERYTHING)
+    reader = LanguageModelReader(
+        lambda: loads.append(1) or model, identity=lambda: "tiny", parameters=EVERYTHING
+    )
     reader.check_available()
     assert "model=tiny" in reader.version()
     assert reader.read([]) == []
@@ -154,9 +150,7 @@ def test_the_model_is_loaded_at_the_first_question_and_not_before():
 
 
 def test_improbable_beginnings_are_not_followed(model):
-    cut = ReadingParameters(
-        passage_words=50, answer_words=2, beam_width=9, min_probability=0.9, question_weight=0.5
-    )
+    cut = replace(EVERYTHING, beam_width=9, min_probability=0.9)
     assert read_answer(model, QUESTION, PASSAGES, cut) is None
 
 
@@ -169,7 +163,7 @@ def test_a_passage_is_only_data(model):
     }
     shown = reading._shown(model, QUESTION, strange, EVERYTHING)
     assert "\n" not in shown
-    answer = read_answer(model, QUESTION, [strange], EVERYTHING)
+    answer = read_answer(model, QUESTION, [strange])
     assert answer is not None
     assert answer.text in shown
 
@@ -184,28 +178,16 @@ def test_candidates_that_spell_a_special_token_are_text(model):
 def test_a_passage_is_cut_to_what_the_context_holds():
     model = tiny_model(context_length=len(PROMPT.encode()) + 100)
     long = {"title": "Long", "text": "many words " * 200, "score": 0.0}
-    answer = read_answer(model, "which?", [long], EVERYTHING)
+    answer = read_answer(model, "which?", [long])
     assert answer is None or answer.text in "Long. many words many"
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_no_question_and_no_passage_is_too_strange(question, text):
-    model = _SHARED.model
+def test_no_question_and_no_passage_is_too_strange(model, question, text):
     passage = {"title": text[:10], "text": text, "score": 0.0}
-    answer = read_answer(model, " ".join(question.split()) or "?", [passage], EVERYTHING)
+    answer = read_answer(model, " ".join(question.split()) or "?", [passage])
     assert answer is None or 0 <= answer.probability <= 1
-
-
-_SHARED = SimpleNamespace(model=tiny_model(context_length=4096))
-
-
-def test_weights_are_normalised_and_follow_score_and_question():
-    weights = passage_weights([0.0, -1.0, -50.0], [10.0, 8.0, 0.0], question_weight=0.5)
-    assert sum(weights) == pytest.approx(1)
-    assert weights[0] == pytest.approx(weights[1])
-    assert weights[2] < 1e-10
-    assert passage_weights([3.0], [99.0], question_weight=1.0) == [1.0]
 
 
 def test_probabilities_of_one_answer_add_up_over_passages():

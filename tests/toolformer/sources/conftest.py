@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from toolformer.sources.files import list_files
+from toolformer.sources.readers import read_raw_records
+from toolformer.sources.records import ParsedDocument, Rejection, parse_record
 from toolformer.sources.source import Source
 
 
 @pytest.fixture
-def write_jsonl(tmp_path: Path) -> Callable[..., Path]:
-    """Writes records, or lines as they are, below the test's folder."""
+def jsonl(written) -> Callable[..., Source]:
+    """Writes records, or lines as they are; the source that they are."""
 
-    def write(name: str, records: Iterable[object]) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def write(name: str, records: Iterable[object], **settings) -> Source:
         lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return path
+        return written(name, "".join(line + "\n" for line in lines), **settings)
 
     return write
 
@@ -27,6 +27,37 @@ def source_of() -> Callable[..., Source]:
         return Source(str(path), **({"shard_size": 3} | settings))
 
     return make
+
+
+@pytest.fixture
+def written(tmp_path: Path, source_of) -> Callable[..., Source]:
+    """Writes a file below the test's folder; the source that it is."""
+
+    def write(name: str, content: bytes | str, **settings) -> Source:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return source_of(path, **settings)
+
+    return write
+
+
+def parsed(source: Source) -> list[ParsedDocument | Rejection]:
+    files = list_files(source)
+    source = source.with_format(files[0].format)
+    return [item for raw in read_raw_records(source, files) for item in parse_record(raw, source)]
+
+
+def documents(source: Source) -> list[ParsedDocument]:
+    """What is parsed, where all records are sound."""
+    items = parsed(source)
+    assert all(isinstance(item, ParsedDocument) for item in items), items
+    return items
+
+
+def outcomes(source: Source) -> list[str]:
+    """The text of each document, the reason of each rejection."""
+    return [item.reason if isinstance(item, Rejection) else item.text for item in parsed(source)]
 
 
 DUMP_HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" xml:lang="fr">

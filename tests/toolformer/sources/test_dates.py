@@ -10,17 +10,9 @@ from toolformer.sources.dates import parse_publication_date
 @pytest.mark.parametrize(
     "written",
     [
-        "2013-09-18",
-        "20130918",
-        20130918,
-        "2013-09-18T23:50:00-08:00",
-        "2013-09-18 23:50:00 UTC",
-        "2013/09/18",
-        "Wed, 18 Sep 2013 10:00:00 EST",
-        "September 18, 2013",
-        "9/18/2013",
-        datetime.date(2013, 9, 18),
-        datetime.datetime(2013, 9, 18, 23, 59),
+        *("2013-09-18", "20130918", 20130918, "2013/09/18", "September 18, 2013", "9/18/2013"),
+        *("2013-09-18T23:50:00-08:00", "2013-09-18 23:50:00 UTC", "Wed, 18 Sep 2013 10:00:00 EST"),
+        *(datetime.date(2013, 9, 18), datetime.datetime(2013, 9, 18, 23, 59)),
     ],
 )
 def test_complete_dates_are_read_in_every_common_form(written):

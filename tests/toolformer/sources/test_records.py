@@ -1,5 +1,6 @@
 import datetime
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ def source_of_lines(**settings) -> Source:
 
 
 LINES = source_of_lines()
+WITH_CONTEXT = source_of_lines(context_column="question", maximum_text_bytes=20)
 
 
 def parse_line(line: str, source: Source = LINES) -> ParsedDocument | Rejection:
@@ -27,11 +29,15 @@ def parse_line(line: str, source: Source = LINES) -> ParsedDocument | Rejection:
     return parsed
 
 
+def document_of(line: str, source: Source = LINES) -> ParsedDocument:
+    document = parse_line(line, source)
+    assert isinstance(document, ParsedDocument)
+    return document
+
+
 def test_all_fields_of_a_record_are_taken():
-    line = json.dumps(
-        {"text": "Hi.", "url": " https://a.org/1 ", "date": "2013-09-18", "title": "T"}
-    )
-    assert parse_line(line) == ParsedDocument(
+    line = {"text": "Hi.", "url": " https://a.org/1 ", "date": "2013-09-18", "title": "T"}
+    expected = ParsedDocument(
         document_id=document_id("texts.jsonl", 7),
         text="Hi.",
         context=None,
@@ -41,21 +47,18 @@ def test_all_fields_of_a_record_are_taken():
         source="texts.jsonl",
         source_offset=7,
     )
-
-
-def test_columns_can_have_other_names_or_be_switched_off():
+    assert parse_line(json.dumps(line)) == expected
+    # Columns can have other names or be switched off.
     source = source_of_lines(
         text_column="content", url_column="link", date_column=None, title_column=None
     )
-    line = json.dumps({"content": "Hi.", "link": "u", "date": "2013-09-18", "title": "T"})
-    document = parse_line(line, source)
-    assert isinstance(document, ParsedDocument)
-    assert (document.text, document.url, document.published_on, document.title) == (
-        "Hi.",
-        "u",
-        None,
-        None,
-    )
+    line |= {"content": "Hi.", "link": "u", "text": "not this"}
+    other = replace(expected, url="u", published_on=None, title=None)
+    assert parse_line(json.dumps(line), source) == other
+    # An unreadable date does not cost the text, nor does a title without end, and a context counts
+    # where its column is named.
+    line = {"text": "Hi.", "date": "soon", "url": 4, "title": "t" * 20_000, "context": "2 + 2?"}
+    assert parse_line(json.dumps(line)) == replace(other, url=None)
 
 
 @pytest.mark.parametrize(
@@ -73,67 +76,31 @@ def test_columns_can_have_other_names_or_be_switched_off():
         ('{"text": " \\n\\u0000"}', "empty_text"),
         ('{"text": "half \\ud83d of a character"}', "invalid_utf8"),
         ('{"text": "caf\udce9"}', "invalid_utf8"),
+        ('{"text": "éééééééééé!"}', "too_long"),
+        ('{"text": "4."}', "missing_context"),
+        ('{"text": "4.", "question": null}', "missing_context"),
+        ('{"text": "4.", "question": ["2 + 2?"]}', "context_not_a_string"),
+        ('{"text": "4.", "question": "half \\ud83d"}', "invalid_utf8"),
+        ('{"text": "4.", "question": "twenty-one characters"}', "too_long"),
     ],
 )
 def test_malformed_record_is_rejected_with_its_reason(line, reason):
-    rejection = parse_line(line)
+    rejection = parse_line(line, WITH_CONTEXT)
     assert isinstance(rejection, Rejection)
     assert (rejection.reason, rejection.source_offset) == (reason, 7)
     assert 0 < len(rejection.excerpt) <= 200 or reason == "empty_text"
     assert rejection.excerpt.isprintable()
 
 
-WITH_CONTEXT = source_of_lines(context_column="question", maximum_text_bytes=20)
-
-
 def test_a_context_stands_beside_its_text_as_written():
-    document = parse_line('{"text": "4.", "question": " 2 +\\u0000 2?\\n"}', WITH_CONTEXT)
-    assert isinstance(document, ParsedDocument)
-    assert (document.text, document.context) == ("4.", " 2 + 2?\n")
-
-
-def test_a_context_counts_only_where_its_column_is_named():
-    document = parse_line('{"text": "4.", "context": "2 + 2?"}')
-    assert isinstance(document, ParsedDocument)
-    assert document.context is None
-
-
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [
-        ('"text": "4."', "missing_context"),
-        ('"text": "4.", "question": null', "missing_context"),
-        ('"text": "4.", "question": ["2 + 2?"]', "context_not_a_string"),
-        ('"text": "4.", "question": "half \\ud83d"', "invalid_utf8"),
-        ('"text": "4.", "question": "twenty-one characters"', "too_long"),
-        ('"question": "2 + 2?"', "missing_text"),
-        ('"text": " ", "question": "2 + 2?"', "empty_text"),
-    ],
-)
-def test_a_record_with_an_unusable_context_is_rejected_with_its_reason(columns, reason):
-    rejection = parse_line(f"{{{columns}}}", WITH_CONTEXT)
-    assert isinstance(rejection, Rejection)
-    assert rejection.reason == reason
-
-
-def test_text_over_the_limit_counts_bytes():
-    source = source_of_lines(maximum_text_bytes=10)
-    assert isinstance(parse_line('{"text": "ééééé"}', source), ParsedDocument)
-    rejection = parse_line('{"text": "éééééé"}', source)
-    assert isinstance(rejection, Rejection)
-    assert rejection.reason == "too_long"
-
-
-def test_an_unreadable_date_does_not_cost_the_text():
-    document = parse_line('{"text": "Hi.", "date": "yesterday", "url": 4}')
-    assert isinstance(document, ParsedDocument)
-    assert (document.published_on, document.url) == (None, None)
+    # A text of the longest there may be, in bytes.
+    document = document_of('{"text": "éééééééééé", "question": " 2 +\\u0000 2?\\n"}', WITH_CONTEXT)
+    assert (document.text, document.context) == ("éééééééééé", " 2 + 2?\n")
 
 
 def test_only_control_characters_are_taken_out_of_a_text():
     text = " a\x00b\x1b[0m\tc\r\n\u00a0d\u2028e\ufeff [x] -> <API> \U0001f600 "
-    document = parse_line(json.dumps({"text": text}))
-    assert isinstance(document, ParsedDocument)
+    document = document_of(json.dumps({"text": text}))
     assert document.text == text.replace("\x00", "").replace("\x1b", "")
 
 

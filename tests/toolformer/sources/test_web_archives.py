@@ -1,13 +1,11 @@
 import datetime
 import gzip
-from pathlib import Path
 
 import pytest
 
-from tests.toolformer.sources.test_readers import outcomes, parsed
+from tests.toolformer.sources.conftest import documents, outcomes, parsed
 from toolformer.sources.errors import SourceError
-from toolformer.sources.records import ParsedDocument, Rejection
-from toolformer.sources.source import Source
+from toolformer.sources.records import Rejection
 
 URL = "https://example.org/2024/05/03/mill"
 DATE = "2024-05-04T10:11:12Z"
@@ -33,89 +31,62 @@ def response(content: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 
 PLAIN, HTML = "Content-Type: text/plain", "Content-Type: text/html; charset=UTF-8"
+CHUNKED = "Transfer-Encoding: chunked"
 INFO = record("warcinfo", b"software: a crawler\r\n", "application/warc-fields")
 FIRST, SECOND = (record("conversion", f"Été {n}.\n".encode()) for n in range(2))
 
 
-@pytest.fixture
-def archive(tmp_path: Path, source_of):
-    def write(content: bytes, name: str = "a.warc", **settings) -> Source:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return source_of(path, **settings)
-
-    return write
-
-
 @pytest.mark.parametrize("name", ["a.wet", "a.warc", "CC-MAIN-1.warc.wet.gz", "a.warc.gz"])
-def test_texts_of_a_wet_file_have_address_and_day(archive, name):
+def test_texts_of_a_wet_file_have_address_and_day(written, name):
     members = [INFO, FIRST, SECOND]
     content = b"".join(map(gzip.compress, members) if name.endswith(".gz") else members)
-    first, second = parsed(archive(content, name))
-    assert isinstance(first, ParsedDocument)
-    assert isinstance(second, ParsedDocument)
-    assert (first.text, first.url, first.published_on, first.title) == (
-        "Été 0.\n",
-        URL,
-        datetime.date(2024, 5, 4),
-        None,
-    )
+    first, second = documents(written(name, content))
+    day = datetime.date(2024, 5, 4)
+    assert (first.text, first.url, first.published_on, first.title) == ("Été 0.\n", URL, day, None)
     # What describes the crawl is counted among the records and is none itself.
     assert (first.source_offset, second.source_offset) == (1, 2)
 
 
-def test_of_the_answers_of_servers_plain_text_is_read_and_others_say_why_not(archive):
-    content = b"".join(
-        [
-            record("request", b"GET / HTTP/1.1\r\n\r\n", "application/http; msgtype=request"),
-            response(b"A text.", PLAIN),
-            response("Été.".encode("latin-1"), f"{PLAIN}; charset=ISO-8859-1"),
-            response(b"5\r\nA tex\r\n2\r\nt.\r\n0\r\n\r\n", PLAIN, "Transfer-Encoding: chunked"),
-            response(b"<p>A text.</p>", HTML),
-            response(b"Not here.", PLAIN, status="404 Not Found"),
-            response(gzip.compress(b"A text."), PLAIN, "Content-Encoding: gzip"),
-            response(b"\x89PNG", "Content-Type: image/png"),
-            response(b"A text."),
-            record("response", b""),
-            record("resource", b"A file.", "text/plain; charset=none"),
-            record("response", b"1.2.3.4", "text/dns", WARC_Target_URI="dns:example.org"),
-            record("conversion", b"caf\xe9"),
-            record("conversion", b" \n"),
-            record("revisit", b"HTTP/1.1 200 OK\r\n\r\n"),
-        ]
-    )
-    assert outcomes(archive(content)) == [
-        "A text.",
-        "Été.",
-        "A text.",
-        "html_not_extracted",
-        "http_error",
-        "encoded_response",
-        "not_text",
-        "not_text",
-        "not_text",
-        "A file.",
-        "not_text",
-        "invalid_utf8",
-        "empty_text",
-    ]
-    rejections = [each for each in parsed(archive(content)) if isinstance(each, Rejection)]
+RECORDS = [
+    (record("request", b"GET / HTTP/1.1\r\n\r\n", "application/http; msgtype=request"), None),
+    (response(b"A text.", PLAIN), "A text."),
+    (response("Été.".encode("latin-1"), f"{PLAIN}; charset=ISO-8859-1"), "Été."),
+    (response(b"5\r\nA tex\r\n2\r\nt.\r\n0\r\n\r\n", PLAIN, CHUNKED), "A text."),
+    (response(b"<p>A text.</p>", HTML), "html_not_extracted"),
+    (response(b"Not here.", PLAIN, status="404 Not Found"), "http_error"),
+    (response(gzip.compress(b"A text."), PLAIN, "Content-Encoding: gzip"), "encoded_response"),
+    (response(b"\x89PNG", "Content-Type: image/png"), "not_text"),
+    (response(b"A text."), "not_text"),
+    (record("response", b""), "not_text"),
+    (record("resource", b"A file.", "text/plain; charset=none"), "A file."),
+    (record("response", b"1.2.3.4", "text/dns", WARC_Target_URI="dns:example.org"), "not_text"),
+    (record("conversion", b"caf\xe9"), "invalid_utf8"),
+    (record("conversion", b" \n"), "empty_text"),
+    (record("revisit", b"HTTP/1.1 200 OK\r\n\r\n"), None),
+]
+
+
+def test_of_the_answers_of_servers_plain_text_is_read_and_others_say_why_not(written):
+    source = written("a.warc", b"".join(content for content, _ in RECORDS))
+    assert outcomes(source) == [outcome for _, outcome in RECORDS if outcome]
+    rejections = [each for each in parsed(source) if isinstance(each, Rejection)]
     assert (rejections[0].source_offset, rejections[0].excerpt) == (4, URL)
 
 
-def test_long_texts_are_rejected_and_reading_goes_on(archive):
+def test_long_texts_are_rejected_and_reading_goes_on(written):
     content = record("conversion", b"a" * 700_000) + record("conversion", b"a" * 10) + FIRST
-    assert outcomes(archive(content, maximum_text_bytes=9)) == ["too_long", "too_long", "Été 0.\n"]
+    source = written("a.warc", content, maximum_text_bytes=9)
+    assert outcomes(source) == ["too_long", "too_long", "Été 0.\n"]
 
 
 @pytest.mark.parametrize(
     ("cut", "reason"), [(1, "truncated_source"), (9, "truncated_source"), (60, "damaged_source")]
 )
-def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(archive, cut, reason):
+def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(written, cut, reason):
     # Without the blank lines behind it a record is complete.
     whole = (FIRST + SECOND).removesuffix(b"\r\n\r\n")
-    assert outcomes(archive(whole[:-cut])) == ["Été 0.\n", reason]
-    assert outcomes(archive(whole)) == ["Été 0.\n", "Été 1.\n"]
+    assert outcomes(written("a.warc", whole[:-cut])) == ["Été 0.\n", reason]
+    assert outcomes(written("a.warc", whole)) == ["Été 0.\n", "Été 1.\n"]
 
 
 @pytest.mark.parametrize(
@@ -128,15 +99,15 @@ def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(archive, cu
         b"WARC/1.0\r\nWARC-Type: " + b"a" * 1_100_000,
     ],
 )
-def test_what_is_no_record_ends_the_file_with_a_reason(archive, damage, capsys):
-    texts = outcomes(archive(FIRST + damage + SECOND))
+def test_what_is_no_record_ends_the_file_with_a_reason(written, damage, capsys):
+    texts = outcomes(written("a.warc", FIRST + damage + SECOND))
     assert (texts[0], texts[-1]) == ("Été 0.\n", "damaged_source")
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_file_that_is_no_archive_is_refused(archive):
+def test_a_file_that_is_no_archive_is_refused(written):
     for content in (b"no archive", gzip.compress(FIRST)):
         with pytest.raises(SourceError, match="follows no WARC record"):
-            parsed(archive(content))
+            parsed(written("a.warc", content))
     with pytest.raises(SourceError, match="is empty"):
-        parsed(archive(INFO))
+        parsed(written("a.warc", INFO))

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-from toolformer.sources.articles import article_url, read_articles
+from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, parsed
+from toolformer.sources.articles import read_articles
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, list_files
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.reasons import Tally
-from toolformer.sources.records import ParsedDocument, Rejection, parse_record
+from toolformer.sources.records import ParsedDocument, Rejection
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import ArticleSection, sections_of
 
@@ -69,21 +69,15 @@ def test_cleaning_takes_no_quadratic_time(piece):
     text_of(piece * 20_000)
 
 
-def test_addresses_follow_the_wiki():
-    assert article_url("AC/DC: Live (at Donington)") == (
-        "https://en.wikipedia.org/wiki/AC/DC:_Live_(at_Donington)"
-    )
-    assert article_url("What? 100%") == "https://en.wikipedia.org/wiki/What%3F_100%25"
-
-
 LONG = "mot " * 45
 
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Path:
     path = tmp_path / "frwiki.xml.bz2"
+    sections = f"[[Fichier:A.jpg|{LONG}]]{LONG}\n== Un ==\ncourt\n== Deux ==\n{LONG}"
     pages = (
-        page_xml("Été", f"[[Fichier:A.jpg|{LONG}]]{LONG}\n== Un ==\ncourt\n== Deux ==\n{LONG}")
+        page_xml("A/B: Été (100%?)", sections)
         + page_xml("Estivale", "#REDIRECT [[Été]]", redirect="Été")
         + page_xml("Discussion:Été", LONG, namespace=1)
         + page_xml("Vide", "{{modèle}}")
@@ -93,20 +87,15 @@ def dump(tmp_path: Path) -> Path:
     return path
 
 
-def parsed(source: Source) -> list[ParsedDocument | Rejection]:
-    source = source.with_format(list_files(source)[0].format)
-    return [item for raw in read_raw_records(source) for item in parse_record(raw, source)]
-
-
 def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source_of):
-    found = parsed(source_of(dump))
-    documents = [item for item in found if isinstance(item, ParsedDocument)]
-    assert [d.text for d in documents] == [LONG.strip()] * 2
-    assert {(d.title, d.url, d.source_offset) for d in documents} == {
-        ("Été", "https://fr.wikipedia.org/wiki/%C3%89t%C3%A9", 0)
+    *sections, redirect, talk, empty, short = parsed(source_of(dump))
+    assert [d.text for d in sections if isinstance(d, ParsedDocument)] == [LONG.strip()] * 2
+    assert {(d.title, d.url, d.source_offset) for d in sections} == {
+        ("A/B: Été (100%?)", "https://fr.wikipedia.org/wiki/A/B:_%C3%89t%C3%A9_(100%25%3F)", 0)
     }
-    assert len({d.document_id for d in documents}) == 2
-    assert [(r.source_offset, r.reason) for r in found if isinstance(r, Rejection)] == [
+    assert len({d.document_id for d in sections}) == 2
+    rejections = (redirect, talk, empty, short)
+    assert [(r.source_offset, r.reason) for r in rejections if isinstance(r, Rejection)] == [
         (1, "redirect"),
         (2, "not_an_article"),
         (3, "no_text_after_markup"),
@@ -121,38 +110,32 @@ def test_articles_keep_all_sections_for_the_search_index(dump):
         "5 records read, 2 usable, 3 rejected: no_text_after_markup 1, not_an_article 1, redirect 1"
     )
     assert [(a.title, [s.heading for s in a.sections]) for a in articles] == [
-        ("Été", ["", "Un", "Deux"]),
+        ("A/B: Été (100%?)", ["", "Un", "Deux"]),
         ("Court", [""]),
     ]
 
 
-def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, source_of):
+def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, written):
     xml = bz2.decompress(dump.read_bytes())
-    plain = dump.with_name("a.xml")
-    plain.write_bytes(xml[: xml.index(b"Vide")])
-    *_, last = parsed(source_of(plain))
-    assert isinstance(last, Rejection)
-    assert (last.source_offset, last.reason) == (3, "truncated_source")
+    source = written("a.xml", xml[: xml.index(b"Vide")])
+    assert outcomes(source)[2:] == ["redirect", "not_an_article", "truncated_source"]
     with pytest.raises(SourceError, match="cannot be read to their end"):
-        list(read_articles(dump_file(plain)))
+        list(read_articles(dump_file(Path(source.path))))
 
 
 @pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon", "base64", "punycode"])
-def test_dump_in_an_encoding_that_cannot_be_read_is_named(tmp_path, source_of, encoding):
-    path = tmp_path / "a.xml"
+def test_dump_in_an_encoding_that_cannot_be_read_is_named(written, encoding):
     dump = DUMP_HEAD + page_xml("A", LONG) + "</mediawiki>"
-    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n{dump}')
+    source = written("a.xml", f'<?xml version="1.0" encoding="{encoding}"?>\n{dump}')
     with pytest.raises(SourceError, match=r"a\.xml: its first line names an encoding"):
-        parsed(source_of(path))
+        parsed(source)
     with pytest.raises(SourceError, match=r"a\.xml' .*its first line names an encoding"):
-        list(read_articles(dump_file(path)))
+        list(read_articles(dump_file(Path(source.path))))
 
 
-def test_page_of_unclosed_templates_is_rejected_without_parsing_it(tmp_path, source_of):
-    (tmp_path / "a.xml").write_text(DUMP_HEAD + page_xml("A", "={{a|" * 20_000) + "</mediawiki>")
-    (rejection,) = parsed(source_of(tmp_path / "a.xml"))
-    assert isinstance(rejection, Rejection)
-    assert rejection.reason == "unparsable_markup"
+def test_page_of_unclosed_templates_is_rejected_without_parsing_it(written):
+    page = page_xml("A", "={{a|" * 20_000)
+    assert outcomes(written("a.xml", f"{DUMP_HEAD}{page}</mediawiki>")) == ["unparsable_markup"]
 
 
 @pytest.mark.slow

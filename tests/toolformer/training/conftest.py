@@ -21,7 +21,6 @@ def run(base, tmp_path):
         name="tuned",
         rows=ROWS,
         development=DEVELOPMENT,
-        model=base,
         *,
         stop_at=None,
         told=lambda step: None,
@@ -37,7 +36,7 @@ def run(base, tmp_path):
                 raise KeyboardInterrupt
 
         result = finetune(
-            model,
+            base,
             tmp_path / name,
             rows,
             development,

@@ -5,11 +5,6 @@ from hypothesis import strategies as st
 from toolformer.training.decontamination import NgramIndex, Overlap
 from toolformer.training.words import words_of
 
-PASSAGE = (
-    "The lighthouse keeper counts nineteen ships a week in summer and hardly three in winter, "
-    "when the ice closes the northern channel."
-)
-
 
 def overlap(index: NgramIndex, text: str) -> str | None:
     """Name of the set that a text overlaps with."""
@@ -17,38 +12,38 @@ def overlap(index: NgramIndex, text: str) -> str | None:
     return found and found.name
 
 
-def words(count: int, prefix: str = "w") -> str:
-    return " ".join(f"{prefix}{number}" for number in range(count))
-
-
-@pytest.fixture
-def index() -> NgramIndex:
-    index = NgramIndex()
-    index.add("lighthouses", PASSAGE)
+def index_of(n: int = 13, **sets: str) -> NgramIndex:
+    index = NgramIndex(n=n)
+    for name, text in sets.items():
+        index.add(name, text)
     return index
 
 
-def test_case_punctuation_and_line_breaks_make_no_difference(index):
-    changed = PASSAGE.upper().replace(" ", "\n - ").replace(",", " …")
-    assert overlap(index, changed) == "lighthouses"
+def index_of_question(question: str) -> NgramIndex:
+    index = NgramIndex()
+    index.add_question("questions", question)
+    return index
+
+
+def words(count: int) -> str:
+    return " ".join(f"w{number}" for number in range(count))
 
 
 def test_twelve_shared_words_are_not_enough_and_thirteen_are():
-    index = NgramIndex()
-    index.add("numbers", words(40))
+    index = index_of(numbers=words(40))
     assert overlap(index, f"so {words(12)} so") is None
     assert overlap(index, f"so {words(13)} so") == "numbers"
 
 
-def test_the_first_shared_words_are_told_as_they_are_compared():
-    index = NgramIndex(n=2)
-    index.add("letters", "a b c d")
-    assert index.first_overlap("X: B, c – D") == Overlap("letters", "b c")
+def test_the_first_shared_words_are_told_as_they_are_compared_and_the_first_set_with_them():
+    index = index_of(2, first="a b c d", second="e fianc\u00e9", third="b c")
+    assert index.first_overlap("X: B,\n c – D, e fiancé") == Overlap("first", "b c")
+    # Composed and decomposed letters are the same.
+    assert overlap(index, "E FIANCE\u0301, b c") == "second"
 
 
 def test_a_short_text_is_compared_as_a_whole():
-    index = NgramIndex()
-    index.add("questions", "Who painted The Night Watch?")
+    index = index_of(questions="Who painted The Night Watch?")
     assert overlap(index, "who painted the night watch") == "questions"
     assert overlap(index, "Who painted The Night Watch in Amsterdam?") is None
     assert overlap(index, f"Who painted The Night Watch? {words(20)}") is None
@@ -62,50 +57,25 @@ def test_a_short_text_is_compared_as_a_whole():
         ("谁写了这本书?", "有人问谁写了这本书，没人知道。"),
     ],
 )
-def test_a_short_question_is_found_inside_a_longer_text(question, text):
-    index = NgramIndex()
-    index.add_question("questions", question)
-    assert overlap(index, question) == "questions"
-    assert overlap(index, text) == "questions"
-    assert overlap(index, f"{words(20)} {text} {words(20)}") == "questions"
+def test_a_short_question_is_found_inside_a_longer_text_but_no_part_of_it(question, text):
+    index = index_of_question(question)
+    for found in (question, text, f"{words(20)} {text} {words(20)}"):
+        assert overlap(index, found) == "questions"
+    assert overlap(index, f"{text.replace(question[-2], '')} {words(20)}") is None
 
 
 @pytest.mark.parametrize("question", ["Who are you?", "What is it like?", "Rembrandt"])
 def test_a_question_of_common_words_or_one_word_is_found_as_a_whole_only(question):
-    index = NgramIndex()
-    index.add_question("questions", question)
+    index = index_of_question(question)
     assert overlap(index, question.upper()) == "questions"
     assert overlap(index, f"Then: {question}") is None
 
 
-def test_a_part_of_a_short_question_is_no_overlap():
-    index = NgramIndex()
-    index.add_question("questions", "Who painted The Night Watch?")
-    assert overlap(index, f"The Night Watch was painted by someone who {words(20)}") is None
-    assert overlap(index, "Then: who painted The Night") is None
-
-
-def test_the_set_of_the_first_shared_words_is_named():
-    index = NgramIndex(n=2)
-    index.add("first", "alpha beta")
-    index.add("second", "gamma delta")
-    index.add("third", "alpha beta")
-    assert overlap(index, "gamma delta, alpha beta") == "second"
-    assert overlap(index, "alpha beta, gamma delta") == "first"
-
-
 @pytest.mark.parametrize("empty", ["", "  \n", "… – !?"])
 def test_a_text_without_words_overlaps_with_nothing(empty):
-    index = NgramIndex()
-    index.add("nothing", empty)
+    index = index_of(nothing=empty)
     assert len(index) == 0
     assert overlap(index, empty) is None
-
-
-def test_composed_and_decomposed_letters_are_the_same():
-    index = NgramIndex(n=2)
-    index.add("fiancés", "fianc\u00e9 two")
-    assert overlap(index, "fiance\u0301 two") == "fiancés"
 
 
 def test_vowel_signs_belong_to_their_words():
@@ -122,7 +92,6 @@ def test_overlap_is_a_shared_run_of_n_words_or_equal_short_texts(held_out, text,
             return set()
         return {tuple(sequence[i : i + n]) for i in range(max(len(sequence) - n, 0) + 1)}
 
-    index = NgramIndex(n=n)
-    index.add("held out", " ".join(held_out))
-    expected = "held out" if runs(held_out) & runs(text) else None
+    index = index_of(n, held_out=" ".join(held_out))
+    expected = "held_out" if runs(held_out) & runs(text) else None
     assert overlap(index, " ".join(text)) == expected

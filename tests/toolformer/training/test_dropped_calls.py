@@ -37,18 +37,6 @@ def test_each_text_gets_as_many_of_a_tool_as_it_has_kept():
     assert control != choose_dropped_calls(texts, pool, seed=2)
 
 
-def test_what_one_text_lacks_another_gets_also_one_without_calls():
-    texts = [text("a", "QA", "QA"), text("b")]
-    pool = {
-        TextKey("a", 0): [dropped("1", "QA", 4)],
-        TextKey("b", 0): [dropped("2", "QA", 5), dropped("3", "QA", 6)],
-    }
-    control = choose_dropped_calls(texts, pool, seed=1)
-    assert [each.call_id for each in control.calls[TextKey("a", 0)]] == ["1"]
-    assert len(control.calls[TextKey("b", 0)]) == 1
-    assert control.counts == {"QA": 2}
-
-
 def test_the_tool_with_the_fewest_calls_gets_its_places():
     """For every seed: by chance it would lose its only place in half of the cases."""
     texts = [text("a", "Calculator", "WikiSearch")]
@@ -107,12 +95,3 @@ def test_the_rules_hold_for_any_calls(texts, rows, seed, chance):
     chance.shuffle(rows)
     chance.shuffle(texts)
     assert choose_dropped_calls(texts, by_text(rows), seed=seed) == control
-
-
-@given(training_sets, pools, st.integers(0, 9))
-def test_a_tool_alone_gets_all_that_can_stand(texts, rows, seed):
-    rows = [(key, each) for key, each in rows if each.tool == "QA"]
-    control = choose_dropped_calls(texts, by_text(rows), seed=seed)
-    places = {(key, each.position) for key, each in rows if key in {one.key for one in texts}}
-    wanted = control.wanted.get("QA", 0)
-    assert control.counts.get("QA", 0) == min(wanted, len(places))

@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, weights
 from toolformer.forward.language_model import LanguageModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("peft") is None, reason="needs the package peft"),
+]
 
 SETTINGS = replace(PARAMETERS, steps=6, save_every=4, lora_rank=4)
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -23,63 +26,52 @@ def run(run):
     return partial(run, parameters=SETTINGS)
 
 
-@pytest.mark.skipif(find_spec("peft") is None, reason="needs the package peft")
-class TestWithThePackage:
-    def test_a_plain_model_comes_out_whose_linear_layers_alone_have_changed(
-        self, run, base, tmp_path
-    ):
-        result, reports = run()
-        assert reports[-1].loss < reports[0].loss - 0.3
-        before, after = weights(base), weights(tmp_path / "tuned")
-        assert before.keys() == after.keys()
-        changed = {name for name in before if not torch.equal(before[name], after[name])}
-        assert changed == {name for name in before if name.split(".")[-2] in LINEAR}
-        for name in changed:
-            # A product of two matrices of four columns and rows.
-            assert torch.linalg.matrix_rank(after[name] - before[name], atol=1e-5) <= 4
-        model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
-        assert model.tokenizer.encode("w5") == [5]
-        names = {path.name for path in (tmp_path / "tuned").iterdir()}
-        assert not any("adapter" in name for name in names)
-        record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
-        assert record["parameters"]["lora_rank"] == 4
-        assert record["result"]["best_perplexity"] == result.best_perplexity
+def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adapters(
+    run, base, tmp_path
+):
+    result, reports = run()
+    assert reports[-1].loss < reports[0].loss - 0.3
+    before, after = weights(base), weights(tmp_path / "tuned")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.split(".")[-2] in LINEAR}
+    for name in changed:
+        # A product of two matrices of four columns and rows.
+        assert torch.linalg.matrix_rank(after[name] - before[name], atol=1e-5) <= 4
+    assert not list((tmp_path / "tuned").glob("*adapter*"))
+    record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
+    assert record["parameters"]["lora_rank"] == 4
+    assert record["result"]["best_perplexity"] == result.best_perplexity
+    loaded = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
+    assert loaded.tokenizer.encode("w5") == [5]
+    losses = []
+    for ids in DEVELOPMENT:
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([[0, *ids]])).logits[0, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum"))
+    mean = sum(losses) / sum(map(len, DEVELOPMENT))
+    assert result.best_perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
 
-    def test_the_merged_model_has_the_perplexity_that_was_measured_with_adapters(
-        self, run, tmp_path
-    ):
-        from transformers import AutoModelForCausalLM
 
-        result, _ = run()
-        model = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned")
-        losses = []
-        for ids in DEVELOPMENT:
-            with torch.no_grad():
-                logits = model(torch.tensor([[0, *ids]])).logits[0, :-1]
-            losses.append(
-                torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
-            )
-        mean = sum(losses) / sum(map(len, DEVELOPMENT))
-        assert result.best_perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
+def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path):
+    _, undisturbed = run("undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5)
+    (state,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
+    # The frozen weights are not saved again.
+    assert all("lora_" in name for name in load_file(state))
+    assert run()[1] == undisturbed
+    first, second = weights(tmp_path / "undisturbed"), weights(tmp_path / "tuned")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
-    def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(self, run, tmp_path):
-        _, undisturbed = run("undisturbed")
-        with pytest.raises(KeyboardInterrupt):
-            run(stop_at=5)
-        (state,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
-        # The frozen weights are not saved again.
-        assert all("lora_" in name for name in load_file(state))
-        assert run()[1] == undisturbed
-        first, second = weights(tmp_path / "undisturbed"), weights(tmp_path / "tuned")
-        assert all(torch.equal(first[name], second[name]) for name in first)
 
-    def test_beside_bfloat16_weights_adapters_are_trained_in_float32(self, run, base, tmp_path):
-        with pytest.raises(KeyboardInterrupt):
-            run(stop_at=5, precision="bfloat16")
-        (state,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
-        assert {tensor.dtype for tensor in load_file(state).values()} == {torch.float32}
-        run(precision="bfloat16", gradient_checkpointing=True)
-        # Merged with the weights of the base as they lie on disk, not as they were rounded.
-        before, after = weights(base), weights(tmp_path / "tuned")
-        assert {tensor.dtype for tensor in after.values()} == {torch.float32}
-        assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+def test_beside_bfloat16_weights_adapters_are_trained_in_float32(run, base, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, precision="bfloat16")
+    (state,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
+    assert {tensor.dtype for tensor in load_file(state).values()} == {torch.float32}
+    run(precision="bfloat16", gradient_checkpointing=True)
+    # Merged with the weights of the base as they lie on disk, not as they were rounded.
+    before, after = weights(base), weights(tmp_path / "tuned")
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])

@@ -1,12 +1,12 @@
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-
-import pytest
+from typing import Any
 
 from tests.toolformer.training.test_training_set import build, text, text_filter
 from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import Exclusion, TrainingTextFilter
-from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
+from toolformer.training.exclusions import Exclusion
+from toolformer.training.plain_windows import draw_plain_windows
 from toolformer.training.training_set import is_for_development
 
 
@@ -14,58 +14,33 @@ class Corpus:
     """Windows without calls, and how many were looked at."""
 
     def __init__(self, documents: int, windows: int = 3):
-        self.texts = [
-            text(f"d{number}", window=window)
-            for number in range(documents)
-            for window in range(windows)
-        ]
-        self.looked_at: list[int] = []
+        numbers = itertools.product(range(documents), range(windows))
+        self.texts = [text(f"d{number}", window=window) for number, window in numbers]
+        self.looked_at = 0
 
     def windows(self, is_wanted: Callable[[str], bool]) -> Iterator[AugmentedText]:
-        self.looked_at.append(0)
         for each in self.texts:
             if is_wanted(each.document_id):
-                self.looked_at[-1] += 1
+                self.looked_at += 1
                 yield each
 
-    def draw(
-        self,
-        wanted: int,
-        *,
-        seed: int = 1,
-        share: float = 0.0,
-        development: tuple[str, ...] = (),
-        of: TrainingTextFilter | None = None,
-    ) -> tuple[list[AugmentedText], list[Exclusion]]:
-        return draw_plain_windows(
-            self.windows,
-            wanted=wanted,
-            development_share=share,
-            development_documents=development,
-            seed=seed,
-            text_filter=of or text_filter(),
-        )
+    def draw(self, wanted: int, **changes: Any) -> tuple[list[AugmentedText], list[Exclusion]]:
+        settings = {
+            "development_share": 0.0,
+            "development_documents": (),
+            "seed": 1,
+            "text_filter": text_filter(),
+        }
+        return draw_plain_windows(self.windows, wanted=wanted, **settings | changes)
 
 
-@pytest.mark.parametrize(
-    ("texts", "share", "wanted"),
-    [(60, 0.0, 0), (60, 0.25, 20), (60, 0.5, 60), (3, 0.9, 27), (0, 0.5, 0)],
-)
-def test_the_share_is_that_of_all_texts(texts: int, share: float, wanted: int):
-    assert plain_windows_wanted(texts, share) == wanted
-
-
-def test_as_many_as_wanted_are_drawn_each_once():
-    texts, exclusions = Corpus(40).draw(50)
-    assert len({each.key for each in texts}) == 50
-    assert exclusions == []
-
-
-def test_the_seed_decides_and_not_the_order():
+def test_as_many_as_wanted_are_drawn_each_once_as_the_seed_decides_and_not_the_order():
     corpus, turned = Corpus(40), Corpus(40)
     turned.texts.reverse()
-    assert corpus.draw(20) == turned.draw(20)
-    assert corpus.draw(20, seed=1) != corpus.draw(20, seed=2)
+    texts, exclusions = corpus.draw(50)
+    assert len({each.key for each in texts}) == 50
+    assert turned.draw(50) == (texts, exclusions) == (texts, [])
+    assert corpus.draw(50, seed=2) != (texts, [])
 
 
 def test_every_window_has_the_same_chance():
@@ -81,7 +56,7 @@ def test_every_window_has_the_same_chance():
 def test_of_a_large_corpus_only_a_part_is_looked_at():
     corpus = Corpus(3000, windows=2)
     assert len(corpus.draw(10)[0]) == 10
-    assert sum(corpus.looked_at) < 300
+    assert corpus.looked_at < 300
 
 
 def test_what_the_filter_holds_back_is_replaced_by_others():
@@ -89,7 +64,7 @@ def test_what_the_filter_holds_back_is_replaced_by_others():
     corpus.texts += [
         text(f"e{number}", words=f"A riddle, number {number}.") for number in range(40)
     ]
-    texts, exclusions = corpus.draw(40, of=text_filter(("riddles", "a riddle")))
+    texts, exclusions = corpus.draw(40, text_filter=text_filter(("riddles", "a riddle")))
     assert {each.document_id for each in texts} == {f"d{number}" for number in range(40)}
     assert exclusions
     assert {each.counted_as for each in exclusions} == {"shares_ngram_with_riddles"}
@@ -101,7 +76,7 @@ def test_a_plain_window_that_is_a_text_with_calls_is_held_back():
     build([text("a", "QA", words="Six times two.")], of=shared)
     corpus = Corpus(0)
     corpus.texts = [text("b", words="Six times  two.")]
-    texts, (copy,) = corpus.draw(1, of=shared)
+    texts, (copy,) = corpus.draw(1, text_filter=shared)
     assert texts == []
     assert copy.similar_to is not None
     assert copy.similar_to.document_id == "a"
@@ -109,7 +84,7 @@ def test_a_plain_window_that_is_a_text_with_calls_is_held_back():
 
 def test_no_document_of_the_development_side_is_drawn_from():
     share = 0.4
-    texts, _ = Corpus(60).draw(1000, share=share, development=("d7", "d8"))
+    texts, _ = Corpus(60).draw(1000, development_share=share, development_documents=("d7", "d8"))
     documents = {each.document_id for each in texts}
     expected = {f"d{n}" for n in range(60) if not is_for_development(f"d{n}", share)}
     assert documents == expected - {"d7", "d8"}

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,9 +6,6 @@ from toolformer.augmentation import Segment
 from toolformer.forward.batching import plan_batches
 from toolformer.training.trainer import micro_batches
 from toolformer.training.training_rows import (
-    CALL,
-    RESULT,
-    TEXT,
     batch_rows,
     kept_tokens,
     training_row,
@@ -29,30 +27,30 @@ def fit(segments: list[Segment], max_tokens: int) -> tuple[int, ...] | None:
     return tokens and ids(segments, tokens, max_tokens)
 
 
-def test_a_call_that_does_not_fit_is_cut_whole():
-    segments = [*text(1), OF_CALL, *text(2, 3), OF_CALL, *text(4)]
-    assert fit(segments, 10) == (1, *OF_CALL.ids, 2, 3)
-
-
-def test_a_row_begins_later_when_its_only_call_would_be_cut_off():
-    segments = [*text(*range(20)), OF_CALL, *text(*range(20, 40))]
-    assert fit(segments, 12) == (16, 17, 18, 19, *OF_CALL.ids, 20, 21, 22, 23)
-
-
-def test_a_row_begins_later_when_no_text_would_stand_behind_its_only_call():
-    segments = [*text(*range(6)), OF_CALL, *text(6)]
-    assert fit(segments, 10) == (1, 2, 3, 4, 5, *OF_CALL.ids, 6)
-
-
-def test_a_call_longer_than_the_row_gives_way_to_one_that_fits():
-    segments = [*text(1), Segment(list(range(80, 99)), 9), *text(2, 3), OF_CALL, *text(4)]
-    # 2 stands right behind the call that is left out: it would be put back in front of it.
-    assert fit(segments, 7) == (3, *OF_CALL.ids, 4)
-
-
-def test_each_token_of_a_row_is_of_the_text_of_a_call_or_of_its_result():
-    row = training_row([*text(1), OF_CALL, *text(2)], range(2), max_tokens=9)
-    assert list(row.kinds) == [TEXT, CALL, CALL, RESULT, RESULT, TEXT]
+@pytest.mark.parametrize(
+    ("segments", "max_tokens", "row"),
+    [
+        # A call that does not fit is cut whole.
+        ([*text(1), OF_CALL, *text(2, 3), OF_CALL, *text(4)], 10, (1, *OF_CALL.ids, 2, 3)),
+        # The row begins later when its only call would be cut off.
+        (
+            [*text(*range(20)), OF_CALL, *text(*range(20, 40))],
+            12,
+            (16, 17, 18, 19, *OF_CALL.ids, 20, 21, 22, 23),
+        ),
+        # And when no text would stand behind it.
+        ([*text(*range(6)), OF_CALL, *text(6)], 10, (1, 2, 3, 4, 5, *OF_CALL.ids, 6)),
+        # A call longer than the row gives way to one that fits. 2 stands right behind the call that
+        # is left out: it would be put back in front of it.
+        (
+            [*text(1), Segment(list(range(80, 99)), 9), *text(2, 3), OF_CALL, *text(4)],
+            7,
+            (3, *OF_CALL.ids, 4),
+        ),
+    ],
+)
+def test_a_row_holds_a_call_and_text_behind_it(segments, max_tokens, row):
+    assert fit(segments, max_tokens) == row
 
 
 def test_a_row_with_other_calls_has_the_same_text_and_is_cut_at_the_end():
@@ -96,21 +94,11 @@ def test_a_row_is_a_run_of_whole_segments_and_holds_a_call_where_one_fits(segmen
     assert any(token >= 100 for token in row) == fits
 
 
-def test_every_row_comes_once_per_epoch_in_another_order_each_time():
-    stream = [row for step in range(1, 7) for row in batch_rows(9, batch_size=3, step=step, seed=5)]
-    first, second = stream[:9], stream[9:]
-    assert sorted(first) == sorted(second) == list(range(9))
-    assert first != second
-
-
-def test_a_batch_goes_on_into_the_next_epoch():
-    stream = [row for step in (1, 2, 3) for row in batch_rows(4, batch_size=6, step=step, seed=0)]
-    assert len(stream) == 18
-    assert sorted(stream[:4]) == sorted(stream[4:8]) == sorted(stream[8:12]) == [0, 1, 2, 3]
-
-
-def test_another_seed_gives_another_order():
-    orders = {tuple(batch_rows(20, batch_size=20, step=1, seed=seed)) for seed in range(5)}
+def test_a_batch_goes_on_into_the_next_epoch_and_each_has_every_row_in_another_order():
+    stream = [row for step in (1, 2, 3) for row in batch_rows(9, batch_size=12, step=step, seed=0)]
+    epochs = [stream[start : start + 9] for start in range(0, 36, 9)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(9))] * 4
+    orders = {*map(tuple, epochs), tuple(batch_rows(9, batch_size=9, step=1, seed=1))}
     assert len(orders) == 5
 
 

@@ -11,17 +11,11 @@ from toolformer.training.decontamination import NgramIndex
 from toolformer.training.exclusions import TrainingTextFilter
 from toolformer.training.training_set import TrainingSet, build_training_set
 
+SENTENCE = "one two three four five six seven eight nine ten"
+
 
 def call(tool: str, position: int = 0) -> KeptCall:
-    return KeptCall(
-        call_id=f"{tool}-{position}",
-        position=position,
-        character_offset=position,
-        tool=tool,
-        arguments="2 * 3",
-        result="6",
-        loss_reduction=1.5,
-    )
+    return KeptCall(f"{tool}-{position}", position, position, tool, "2 * 3", "6", 1.5)
 
 
 def text(
@@ -30,12 +24,11 @@ def text(
     window: int = 0,
     words: str | None = None,
     context: str | None = None,
-    shard: str = "shard-00000",
 ) -> AugmentedText:
     return AugmentedText(
         document_id=document,
         window_index=window,
-        shard=shard,
+        shard="shard-00000",
         text=words or f"Text of {document}, window {window}.",
         calls=tuple(call(tool, place) for place, tool in enumerate(tools)),
         window_offset=0,
@@ -64,6 +57,10 @@ def build(
     )
 
 
+def names(texts) -> list[str]:
+    return [each.document_id for each in texts]
+
+
 def left_out(chosen: TrainingSet) -> dict[str, int]:
     return dict(Counter(exclusion.counted_as for exclusion in chosen.exclusions))
 
@@ -76,21 +73,10 @@ def test_the_first_of_two_texts_that_differ_in_white_space_stays():
             text("c", "Calculator", words="six times two."),
         ]
     )
-    assert [each.document_id for each in chosen.train] == ["b", "c"]
+    assert names(chosen.train) == ["b", "c"]
     (copy,) = chosen.exclusions
     assert (copy.reason, copy.text.document_id) == ("duplicate_text", "a")
     assert copy.similar_to == TextKey("b", 0)
-
-
-def test_a_contaminated_text_is_left_out_with_the_held_out_set_and_the_shared_words():
-    chosen = build(
-        [text("a", "Calculator", words="A RIDDLE!"), text("b", "Calculator", words="a recipe")],
-        of=text_filter(("riddles", "This is a riddle.")),
-    )
-    assert [each.document_id for each in chosen.train] == ["b"]
-    (found,) = chosen.exclusions
-    assert (found.held_out_set, found.shared_ngram) == ("riddles", "a riddle")
-    assert left_out(chosen) == {"shares_ngram_with_riddles": 1}
 
 
 def test_a_context_is_a_part_of_the_text_in_what_it_shares():
@@ -101,31 +87,33 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
         text("other question", "QA", context=f"{SENTENCE[::-1]} eleven", words="It is six."),
         text("near", "QA", context=f"{SENTENCE} eleven", words="It is seven."),
         text("copy", "QA", words=f"{SENTENCE} eleven  It is six."),
+        # A short held-out text is found where it is all of a context.
+        text("short", "QA", context="Why?"),
+        text("longer", "QA", context="Why not?"),
     ]
-    chosen = build(texts, of=text_filter(("riddles", "a riddle"), alike=0.7))
-    assert [each.document_id for each in chosen.train] == ["a", "other question"]
+    chosen = build(texts, of=text_filter(("riddles", "a riddle"), ("short", "Why?"), alike=0.7))
+    assert names(chosen.train) == ["a", "longer", "other question"]
     assert [(each.text.document_id, each.counted_as) for each in chosen.exclusions] == [
         ("held out", "shares_ngram_with_riddles"),
         ("near", "near_duplicate"),
         ("copy", "duplicate_text"),
+        ("short", "shares_ngram_with_short"),
     ]
 
 
-def test_a_context_that_is_a_short_held_out_text_is_found():
-    texts = [text("a", "QA", context="Why?"), text("b", "QA", context="Why not?")]
-    chosen = build(texts, of=text_filter(("questions", "Why?")))
-    assert [each.document_id for each in chosen.train] == ["b"]
-    assert left_out(chosen) == {"shares_ngram_with_questions": 1}
-
-
-def test_a_copy_of_a_contaminated_text_is_contaminated_too():
+def test_contaminated_texts_and_all_like_them_are_left_out_with_the_shared_words():
     """No row says that a text stayed which did not."""
-    texts = [text(name, "QA", words=f"a  riddle{space}") for name, space in (("a", ""), ("b", " "))]
-    chosen = build(texts, of=text_filter(("riddles", "a riddle")))
+    texts = [
+        text("a", "Calculator", words=f"A  RIDDLE! {SENTENCE}"),
+        text("b", "Calculator", words=f"A RIDDLE! {SENTENCE}"),
+        text("c", "Calculator", words=f"one riddle {SENTENCE}"),
+    ]
+    chosen = build(texts, of=text_filter(("riddles", "This is a riddle."), alike=0.5))
+    assert names(chosen.train) == ["c"]
+    assert [(each.held_out_set, each.shared_ngram) for each in chosen.exclusions] == [
+        ("riddles", "a riddle")
+    ] * 2
     assert left_out(chosen) == {"shares_ngram_with_riddles": 2}
-
-
-SENTENCE = "one two three four five six seven eight nine ten"
 
 
 def test_the_first_of_two_near_duplicates_stays():
@@ -135,7 +123,7 @@ def test_the_first_of_two_near_duplicates_stays():
         text("c", "MT", words=f"{SENTENCE[::-1]}"),
     ]
     chosen = build(texts, of=text_filter(alike=0.8))
-    assert [each.document_id for each in chosen.train] == ["b", "c"]
+    assert names(chosen.train) == ["b", "c"]
     (copy,) = chosen.exclusions
     assert (copy.reason, copy.similar_to) == ("near_duplicate", TextKey("b", 0))
     assert copy.similarity == 7 / 8
@@ -154,76 +142,34 @@ def test_no_text_of_one_side_is_nearly_one_of_the_other():
     assert left_out(chosen) == {"near_duplicate": 39}
 
 
-def test_a_clean_text_is_not_left_out_for_a_contaminated_near_duplicate():
-    texts = [
-        text("a", "QA", words=f"a riddle {SENTENCE} eleven twelve"),
-        text("b", "QA", words=f"one riddle {SENTENCE} eleven twelve"),
-    ]
-    chosen = build(texts, of=text_filter(("riddles", "a riddle"), alike=0.5))
-    assert [each.document_id for each in chosen.train] == ["b"]
-
-
 def test_no_tool_has_more_texts_of_its_own_than_the_cap():
-    texts = [text(f"d{number}", "WikiSearch") for number in range(30)]
+    texts = [text(f"d{number}", "WikiSearch", "WikiSearch") for number in range(30)]
     texts += [text(f"e{number}", "Calculator") for number in range(4)]
-    chosen = build(texts, cap=10)
-    tools = [tool for each in chosen.train for tool in each.tools]
-    assert tools.count("WikiSearch") == 10
-    assert tools.count("Calculator") == 4
+    chosen, other = (build(texts, cap=10, seed=seed) for seed in (1, 2))
+    counts = Counter(tool for each in chosen.train for tool in each.tools)
+    assert counts == {"WikiSearch": 10, "Calculator": 4}
     assert left_out(chosen) == {"over_cap": 20}
+    assert chosen.train != other.train
 
 
-def test_a_text_over_the_cap_for_one_tool_stays_while_another_of_its_tools_has_room():
-    common = [text(f"d{number}", "WikiSearch") for number in range(5)]
-    shared = [text(f"s{number}", "WikiSearch", "Calculator") for number in range(8)]
-    for seed in range(10):
-        chosen = build(common + shared, cap=8, seed=seed)
-        # The Calculator never reaches its cap before the last shared text.
-        assert {each.document_id for each in shared} <= {e.document_id for e in chosen.train}
-
-
-def test_two_calls_of_a_tool_in_one_text_count_once():
-    assert len(build([text("a", "QA", "QA"), text("b", "QA", "QA")], cap=2).train) == 2
-
-
-def test_another_seed_chooses_other_texts_under_the_cap():
-    texts = [text(f"d{number}", "QA") for number in range(40)]
-    assert build(texts, cap=10, seed=1).train != build(texts, cap=10, seed=2).train
-
-
-def test_all_windows_of_a_document_stay_on_one_side():
+def test_all_windows_of_a_document_stay_on_one_side_whatever_else_changes():
     texts = [text(f"d{number}", "QA", window=window) for number in range(60) for window in range(3)]
     chosen = build(texts, share=0.3)
-    train = {each.document_id for each in chosen.train}
-    development = {each.document_id for each in chosen.development}
+    train, development = set(names(chosen.train)), set(names(chosen.development))
     assert not train & development
     assert len(train) + len(development) == 60
     assert len(chosen.train) + len(chosen.development) == 180
     assert 8 <= len(development) <= 28  # binomial(60, 0.3): outside with a chance below 0.2 %
-
-
-def test_more_documents_do_not_move_the_earlier_ones_to_the_other_side():
-    few = build([text(f"d{number}", "QA") for number in range(50)], share=0.2)
-    more = build([text(f"d{number}", "QA") for number in range(90)], share=0.2)
-    assert set(few.development) <= set(more.development)
-
-
-def test_the_development_side_depends_neither_on_the_cap_nor_on_the_seed():
-    texts = [text(f"d{number}", "QA") for number in range(50)]
-    assert (
-        build(texts, share=0.2, cap=5, seed=1).development
-        == build(texts, share=0.2, cap=50, seed=2).development
-    )
+    assert build(texts, share=0.3, cap=5, seed=2).development == chosen.development
+    more = [*texts, *(text(f"e{number}", "QA") for number in range(40))]
+    assert set(chosen.development) <= set(build(more, share=0.3).development)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
-def test_two_documents_give_one_for_each_side(share):
+def test_two_documents_give_one_for_each_side_and_one_is_trained_on(share):
     chosen = build([text("a", "QA"), text("b", "QA")], share=share)
     assert (len(chosen.train), len(chosen.development)) == (1, 1)
-
-
-def test_a_single_document_is_trained_on():
-    chosen = build([text("a", "QA")], share=0.9)
+    chosen = build([text("a", "QA")], share=share)
     assert (len(chosen.train), len(chosen.development)) == (1, 0)
 
 
@@ -248,18 +194,13 @@ def test_every_text_is_counted_once_and_the_order_given_does_not_matter(
     texts, cap, share, seed, chance: random.Random
 ):
     chosen = build(texts, cap=cap, share=share, seed=seed)
-    counted = [*chosen.train, *chosen.development, *(each.text for each in chosen.exclusions)]
+    over_cap = [each.text for each in chosen.exclusions]
+    counted = [*chosen.train, *chosen.development, *over_cap]
     assert len(counted) + chosen.without_call == len(texts)
     assert {each.key for each in counted} == {each.key for each in texts if each.calls}
+    # Only where all its tools are.
+    taken = [tool for each in chosen.train for tool in each.tools]
+    assert all(taken.count(tool) >= cap for each in over_cap for tool in each.tools)
     shuffled = list(texts)
     chance.shuffle(shuffled)
     assert build(shuffled, cap=cap, share=share, seed=seed) == chosen
-
-
-@settings(deadline=None)
-@given(corpora, st.integers(1, 4), st.integers(0, 99))
-def test_a_text_is_over_the_cap_only_if_all_its_tools_are(texts, cap, seed):
-    chosen = build(texts, cap=cap, seed=seed)
-    taken = [tool for each in chosen.train for tool in each.tools]
-    left_out = [each for each in texts if each.calls and each not in chosen.train]
-    assert all(taken.count(tool) >= cap for each in left_out for tool in each.tools)

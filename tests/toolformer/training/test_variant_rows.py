@@ -6,113 +6,77 @@ from hypothesis import strategies as st
 from tests.fakes import byte_tokenizer
 from toolformer.augmentation import KeptCall
 from toolformer.training.training_rows import CALL, RESULT, TEXT
-from toolformer.training.variant_rows import TextWithCalls, calls_of_variant, variant_rows
+from toolformer.training.variant_rows import (
+    TextWithCalls,
+    VariantRows,
+    calls_of_variant,
+    variant_rows,
+)
 from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED, VARIANTS
+
+TOKENIZER = byte_tokenizer()
 
 
 def kept(position: int, result: str, *, tool: str = "Calculator", call_id: str = "c") -> KeptCall:
     return KeptCall(call_id, position, position, tool, "1+2", result, 1.0)
 
 
-def spelled(tokenizer, row) -> str:
-    return tokenizer.decode(list(row.ids))
+def rows_of(variant: str, *texts: TextWithCalls, max_tokens: int = 64) -> VariantRows:
+    return variant_rows(TOKENIZER, texts, variant, max_tokens=max_tokens, seed=0)
+
+
+def spelled(variant: str, *texts: TextWithCalls, max_tokens: int = 64) -> list[str]:
+    rows = rows_of(variant, *texts, max_tokens=max_tokens).rows
+    return [TOKENIZER.decode(list(row.ids)) for row in rows]
 
 
 def test_each_variant_has_its_own_calls_on_the_same_texts():
-    tokenizer = byte_tokenizer()
     texts = [
         TextWithCalls("abc", None, (kept(1, "7", call_id="a"),), (kept(2, "nil"),)),
         TextWithCalls("def", None, (kept(2, "8", call_id="b"),), ()),
+        # Of which no call fits.
+        TextWithCalls("gh", None, (kept(1, "7" * 90, tool="MT"),), ()),
     ]
-    spelled_by = {
-        variant: [
-            spelled(tokenizer, row)
-            for row in variant_rows(tokenizer, texts, variant, max_tokens=64, seed=0).rows
-        ]
-        for variant in VARIANTS
-    }
-    assert spelled_by == {
+    assert {variant: spelled(variant, *texts) for variant in VARIANTS} == {
         CALLS: ["a [Calculator(1+2) -> 7]bc", "de [Calculator(1+2) -> 8]f"],
         PLAIN: ["abc", "def"],
         SHUFFLED: ["a [Calculator(1+2) -> 8]bc", "de [Calculator(1+2) -> 7]f"],
         RANDOM: ["ab [Calculator(1+2) -> nil]c", "def"],
     }
+    assert {rows_of(variant, *texts).texts_without_row for variant in VARIANTS} == {1}
 
 
 def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
-    tokenizer = byte_tokenizer()
-    late = TextWithCalls("0123456789" * 8, None, (kept(70, "7"),), (kept(2, "9"), kept(69, "1")))
-    rows = {
-        variant: variant_rows(tokenizer, [late], variant, max_tokens=41, seed=0)
-        for variant in VARIANTS
-    }
-    with_call = spelled(tokenizer, rows[CALLS].rows[0])
-    text = with_call.replace(" [Calculator(1+2) -> 7]", "")
-    assert spelled(tokenizer, rows[PLAIN].rows[0]) == text
-    # The dropped call at token 2 stands outside of this part.
-    assert spelled(tokenizer, rows[RANDOM].rows[0]).count("[") == 1
-    assert rows[RANDOM].calls == {"Calculator": 1}
-
-
-def in_context(context: str) -> TextWithCalls:
-    """Its dropped call is two tokens longer than the kept one."""
-    return TextWithCalls("abc", context, (kept(1, "7"),), (kept(2, "nil"),))
-
-
-def rows_in_context(context: str, *, max_tokens: int) -> dict[str, str]:
-    tokenizer = byte_tokenizer()
-    return {
-        variant: spelled(tokenizer, *made.rows)
-        for variant in VARIANTS
-        if (
-            made := variant_rows(
-                tokenizer, [in_context(context)], variant, max_tokens=max_tokens, seed=0
-            )
-        )
-    }
+    calls = (kept(70, "7"),), (kept(2, "9"), kept(69, "1"))
+    # The text does not go on from a context where its beginning is cut off.
+    for context in (None, "what?"):
+        late = TextWithCalls("0123456789" * 8, context, *calls)
+        rows = {variant: spelled(variant, late, max_tokens=41)[0] for variant in VARIANTS}
+        assert rows[PLAIN] == rows[CALLS].replace(" [Calculator(1+2) -> 7]", "")
+        assert "what" not in "".join(rows.values())
+        # The dropped call at token 2 stands outside of this part.
+        assert rows[RANDOM].count("[") == 1
+        assert rows_of(RANDOM, late, max_tokens=41).calls == {"Calculator": 1}
 
 
 def test_a_long_context_loses_its_beginning_and_no_variant_a_token_of_its_text():
+    # The dropped call is two tokens longer than the kept one.
+    text = TextWithCalls("abc", "0123456789", (kept(1, "7"),), (kept(2, "nil"),))
     kept_row, dropped_row = "a [Calculator(1+2) -> 7]bc", "ab [Calculator(1+2) -> nil]c"
-    longest = len(byte_tokenizer().encode(dropped_row))
+    longest = len(TOKENIZER.encode(dropped_row))
     # Four places besides those of the longest row and of the token in front of it.
-    assert rows_in_context("0123456789", max_tokens=1 + longest + 4) == {
-        CALLS: f"789\n{kept_row}",
-        PLAIN: "789\nabc",
-        SHUFFLED: f"789\n{kept_row}",
-        RANDOM: f"789\n{dropped_row}",
+    rows = {variant: spelled(variant, text, max_tokens=1 + longest + 4) for variant in VARIANTS}
+    assert rows == {
+        CALLS: [f"789\n{kept_row}"],
+        PLAIN: ["789\nabc"],
+        SHUFFLED: [f"789\n{kept_row}"],
+        RANDOM: [f"789\n{dropped_row}"],
     }
-    assert rows_in_context("0123456789", max_tokens=1 + longest)[CALLS] == kept_row
-
-
-def test_a_context_counts_as_text():
-    tokenizer = byte_tokenizer()
-    text = TextWithCalls("ab", "why?", (kept(1, "7"),), ())
-    (row,) = variant_rows(tokenizer, [text], CALLS, max_tokens=64, seed=0).rows
-    pieces = {"why?\n": TEXT, "a": TEXT, " [Calculator(1+2) ->": CALL, " 7]": RESULT, "b": TEXT}
-    assert list(row.ids) == tokenizer.encode_pieces(pieces)
-    assert list(row.kinds) == [
-        kind for piece, kind in pieces.items() for _ in tokenizer.encode(piece)
-    ]
-
-
-def test_a_row_that_begins_within_its_text_has_no_context():
-    late = TextWithCalls("0123456789" * 8, "what?", (kept(70, "7"),), ())
-    tokenizer = byte_tokenizer()
-    for variant in VARIANTS:
-        (row,) = variant_rows(tokenizer, [late], variant, max_tokens=41, seed=0).rows
-        assert "what" not in spelled(tokenizer, row)
-
-
-def test_a_text_of_which_no_call_fits_is_left_out_of_every_variant():
-    tokenizer = byte_tokenizer()
-    texts = [
-        TextWithCalls("ab", None, (kept(1, "7" * 90),), ()),
-        TextWithCalls("cd", None, (kept(1, "7"),), ()),
-    ]
-    for variant in VARIANTS:
-        made = variant_rows(tokenizer, texts, variant, max_tokens=50, seed=0)
-        assert (len(made.rows), made.texts_without_row) == (1, 1)
+    (row,) = rows_of(CALLS, text, max_tokens=1 + longest + 4).rows
+    pieces = {"789\n": TEXT, "a": TEXT, " [Calculator(1+2) ->": CALL, " 7]": RESULT, "bc": TEXT}
+    kinds = [kind for piece, kind in pieces.items() for _ in TOKENIZER.encode(piece)]
+    assert list(row.kinds) == kinds
+    assert spelled(CALLS, text, max_tokens=1 + longest) == [kept_row]
 
 
 results_of_calls = st.lists(
@@ -138,8 +102,5 @@ def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, 
 
 def test_another_seed_exchanges_otherwise():
     texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
-    exchanged = {
-        tuple(calls[0].result for calls in calls_of_variant(texts, SHUFFLED, seed=seed))
-        for seed in range(5)
-    }
-    assert len(exchanged) == 5
+    first, second = (calls_of_variant(texts, SHUFFLED, seed=seed) for seed in (0, 1))
+    assert first != second

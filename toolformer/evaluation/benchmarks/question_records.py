@@ -45,14 +45,13 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
             )
         number, line = first[0], first[1].removeprefix(codecs.BOM_UTF8)
         numbered = chain([(number, line)], numbered)
-        rest = (line for _, line in numbered)
         match line.lstrip()[:1]:
             case b"{" if _is_json_line(line):
                 yield from ((number, _record_in(line)) for number, line in numbered)
             case b"{" | b"[":
-                yield from _document_records(b"".join(rest))
+                yield from _document_records(list(numbered))
             case b"<":
-                yield from enumerate(_problems_in(rest), 1)
+                yield from enumerate(_problems_in(line for _, line in numbered), 1)
             case _:
                 begin = excerpt(line[:40].decode("utf-8", "replace"))
                 raise ValueError(f"it begins with {begin}")
@@ -106,15 +105,15 @@ def _record_of(content: object) -> Record:
     return InvalidRowError(f"it is {excerpt(content)}; expected a JSON object")
 
 
-def _document_records(document: bytes) -> Iterator[tuple[int, Record]]:
+def _document_records(numbered: list[tuple[int, bytes]]) -> Iterator[tuple[int, Record]]:
     try:
-        content = json.loads(document)
+        content = json.loads(b"".join(line for _, line in numbered))
     except (ValueError, RecursionError) as error:
         # Rather lines, the first of which is broken, than a document that is broken.
-        records = [_record_in(line) for line in document.splitlines()]
-        if all(isinstance(record, InvalidRowError) for record in records):
+        lines = [(number, _record_in(line)) for number, line in numbered]
+        if all(isinstance(record, InvalidRowError) for _, record in lines):
             raise ValueError(f"it is not JSON ({error})") from error
-        yield from enumerate(records, 1)
+        yield from lines
         return
     records = _rows_in(content)
     if records is None:

@@ -1,5 +1,5 @@
 import datetime
-import json
+from dataclasses import replace
 
 import pytest
 
@@ -21,27 +21,9 @@ from toolformer.evaluation.benchmarks.rows import LeftOutRowError
 PROMPT = "Please complete the following text so that it is factually correct: "
 
 
-def squad_row(sentence, **changes):
-    return {
-        "masked_sentences": [sentence],
-        "obj_label": "Turin",
-        "id": "5a_0",
-        "sub_label": "Squad",
-        **changes,
-    }
-
-
 def trex_row(*sentences):
-    return {
-        "uuid": "u-1",
-        "obj_label": "Peru",
-        "sub_label": "Ana Quispe",
-        "predicate_id": "P27",
-        "evidences": [
-            {"sub_surface": "Quispe", "obj_surface": "Peruvian", "masked_sentence": sentence}
-            for sentence in sentences
-        ],
-    }
+    evidences = [{"sub_surface": "Quispe", "masked_sentence": sentence} for sentence in sentences]
+    return {"uuid": "u-1", "obj_label": "Peru", "predicate_id": "P27", "evidences": evidences}
 
 
 @pytest.mark.parametrize(
@@ -68,34 +50,33 @@ def test_a_statement_with_a_word_behind_the_gap_or_two_gaps_is_left_out(statemen
         text_before_gap(statement, "[MASK]")
 
 
-def test_squad_of_lama_is_read(tmp_path):
-    file = write_lines(tmp_path / "test.jsonl", squad_row("The mill stands in [MASK]."))
-    assert items_of(LamaSquad(file)) == [
-        BenchmarkItem("5a_0", f"{PROMPT}The mill stands in", ("Turin",))
-    ]
-
-
 def test_google_re_of_lama_is_read_from_its_folder(tmp_path):
     for relation in ("place_of_death", "date_of_birth"):
-        write_lines(
-            tmp_path / f"{relation}_test.jsonl",
-            {
-                "pred": f"/people/person/{relation}",
-                "uuid": f"u-{relation}",
-                "obj_label": "Oslo",
-                "obj_aliases": ["be"],
-                "masked_sentences": ["Kari Lie was a singer .", "She died in [MASK] ."],
-            },
-        )
+        row = {
+            "pred": f"/people/person/{relation}",
+            "uuid": f"u-{relation}",
+            "obj_label": "Oslo",
+            "obj_aliases": ["be"],
+            "masked_sentences": ["Kari Lie was a singer .", "She died in [MASK] ."],
+        }
+        write_lines(tmp_path / f"{relation}_test.jsonl", row)
     (tmp_path / ".hidden.jsonl").write_text("not read")
-    benchmark = LamaGoogleRe(tmp_path)
-    assert [file.name for file in benchmark.files()] == [
-        "date_of_birth_test.jsonl",
-        "place_of_death_test.jsonl",
-    ]
-    assert [item.group for item in items_of(benchmark)] == ["date_of_birth", "place_of_death"]
-    assert items_of(benchmark)[0].prompt == f"{PROMPT}Kari Lie was a singer . She died in"
-    assert items_of(benchmark)[0].gold == ("Oslo",)
+    benchmark, relations = LamaGoogleRe(tmp_path), ["date_of_birth", "place_of_death"]
+    assert [file.name for file in benchmark.files()] == [f"{r}_test.jsonl" for r in relations]
+    items = items_of(benchmark)
+    assert [item.group for item in items] == relations
+    assert items[0].prompt == f"{PROMPT}Kari Lie was a singer . She died in"
+    assert items[0].gold == ("Oslo",)
+
+
+def test_squad_of_lama_and_lines_with_one_sentence_are_read(tmp_path):
+    row = {"masked_sentences": ["To [MASK]."], "obj_label": "Peru", "id": "a", "sub_label": "Squad"}
+    expected = BenchmarkItem("a", f"{PROMPT}To", ("Peru",))
+    assert items_of(LamaSquad(write_lines(tmp_path / "test.jsonl", row))) == [expected]
+    row = {"id": "a", "relation": "P27", "masked_sentence": "To [MASK].", "answer": "Peru"}
+    file = write_lines(tmp_path / "trex.jsonl", row)
+    for benchmark in (LamaTrex(file), LamaGoogleRe(file), LamaSquad(file)):
+        assert items_of(benchmark) == [replace(expected, group="P27")]
 
 
 def test_a_fact_of_trex_is_one_item_with_its_first_fitting_evidence(tmp_path):
@@ -106,13 +87,6 @@ def test_a_fact_of_trex_is_one_item_with_its_first_fitting_evidence(tmp_path):
     ]
 
 
-def test_lines_with_one_sentence_are_read(tmp_path):
-    row = {"id": "a", "relation": "P27", "masked_sentence": "To [MASK].", "answer": "Peru"}
-    file = write_lines(tmp_path / "trex.jsonl", row)
-    for benchmark in (LamaTrex(file), LamaGoogleRe(file), LamaSquad(file)):
-        assert items_of(benchmark) == [BenchmarkItem("a", f"{PROMPT}To", ("Peru",), group="P27")]
-
-
 @pytest.mark.parametrize("evidences", ["x", [1], None])
 def test_bad_evidences_are_rejected(tmp_path, evidences):
     file = write_lines(tmp_path / "P27.jsonl", trex_row("In [MASK]."), {"evidences": evidences})
@@ -120,34 +94,27 @@ def test_bad_evidences_are_rejected(tmp_path, evidences):
 
 
 def test_a_folder_without_its_files_is_named(tmp_path):
-    (tmp_path / "readme.txt").write_text(json.dumps({}))
+    (tmp_path / "readme.txt").write_text("{}")
     with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
         list(LamaTrex(tmp_path).items())
 
 
-def fact(year="2012", query="Ada Lund plays for _X_.", **changes):
-    return {
-        "query": query,
-        "answer": [{"wikidata_id": "Q1", "name": "Turin"}, {"wikidata_id": "Q2", "name": "Rome"}],
-        "date": year,
-        "id": f"Q9_P54_{year}",
-        "relation": "P54",
-        **changes,
-    }
-
-
 def test_the_lines_of_templama_are_read(tmp_path):
-    assert items_of(TempLama(write_lines(tmp_path / "test.json", fact()))) == [
-        BenchmarkItem(
-            "Q9_P54_2012",
-            f"{PROMPT}Ada Lund plays for",
-            ("Turin", "Rome"),
-            current_date=datetime.date(2012, 7, 1),
-            group="P54",
-        )
-    ]
-
-
-def test_answers_as_texts_are_read(tmp_path):
-    row = {key: value for key, value in fact(answers=["Turin"]).items() if key != "answer"}
-    assert items_of(TempLama(write_lines(tmp_path / "t.json", row)))[0].gold == ("Turin",)
+    row = {
+        "query": "Ada Lund plays for _X_.",
+        "answer": [{"wikidata_id": "Q1", "name": "Turin"}, {"wikidata_id": "Q2", "name": "Rome"}],
+        "date": "2012",
+        "id": "Q9_P54_2012",
+        "relation": "P54",
+    }
+    expected = BenchmarkItem(
+        "Q9_P54_2012",
+        f"{PROMPT}Ada Lund plays for",
+        ("Turin", "Rome"),
+        current_date=datetime.date(2012, 7, 1),
+        group="P54",
+    )
+    assert items_of(TempLama(write_lines(tmp_path / "test.json", row))) == [expected]
+    del row["answer"]
+    row["answers"] = ["Turin", "Rome"]
+    assert items_of(TempLama(write_lines(tmp_path / "test.json", row))) == [expected]

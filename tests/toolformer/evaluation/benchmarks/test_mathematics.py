@@ -13,64 +13,39 @@ from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Sums, Sva
 from tools.calculator import Calculator
 from tools.protocol import Document
 
-ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
-<Machine-Reading-Corpus-File>
-    <ProblemSet>
-        <Problem ID="nluds-0001" Grade="1" Source="http://example.org">
-            <Body>Three geese &amp; four hens live here.</Body>
-            <Question>How many birds are there?</Question>
-            <Solution-Type>Addition</Solution-Type>
-            <Answer>7 (birds)</Answer>
-            <Formula>3+4=7</Formula>
-        </Problem>
-{more}
-    </ProblemSet>
-</Machine-Reading-Corpus-File>
-"""
-PROBLEM = """<Problem ID="{id}"><Body>A coin.</Body><Question>How much?</Question>
-<Answer>{answer}</Answer></Problem>"""
+PROBLEM = """<Problem ID="p1" Grade="1"><Body>Three geese &amp; four hens live here.</Body>
+<Question>How many birds are there?</Question><Solution-Type>Addition</Solution-Type>
+<Answer>{answer}</Answer><Formula>3+4=7</Formula></Problem>"""
 
 
-def asdiv(folder, *more):
+def asdiv(folder, *answers):
     file = folder / "ASDiv.xml"
-    file.write_text(ASDIV.format(more="\n".join(more)), encoding="utf-8")
+    problems = "\n".join(PROBLEM.format(answer=answer) for answer in answers)
+    head = '<?xml version="1.0" encoding="UTF-8" ?>\n<Corpus>\n  <ProblemSet>'
+    file.write_text(f"{head}{problems}</ProblemSet></Corpus>", encoding="utf-8")
     return Asdiv(file)
 
 
 def svamp_row(answer, number=1):
-    return {
-        "ID": f"chal-{number}",
-        "Body": "Lea has 9 pens .",
-        "Question": "How many pens has she?",
-        "Equation": "9",
-        "Answer": answer,
-        "Type": "Subtraction",
-    }
+    row = {"ID": f"chal-{number}", "Body": "Lea has 9 pens .", "Question": "How many pens has she?"}
+    return row | {"Equation": "9", "Answer": answer, "Type": "Subtraction"}
 
 
 def test_the_xml_of_asdiv_is_read(tmp_path):
-    assert items_of(asdiv(tmp_path)) == [
-        BenchmarkItem(
-            "nluds-0001",
-            "Three geese & four hens live here. How many birds are there? The answer is",
-            ("7",),
-            group="Addition",
-        )
-    ]
+    prompt = "Three geese & four hens live here. How many birds are there? The answer is"
+    expected = BenchmarkItem("p1", prompt, ("7",), group="Addition")
+    assert items_of(asdiv(tmp_path, "7 (birds)")) == [expected]
 
 
 @pytest.mark.parametrize(
     ("answer", "number"),
     [
-        ("1,250", "1250"),
-        ("-4 (degrees)", "-4"),
-        ("0.5 (km)", "0.5"),
-        (".5", ".5"),
+        *(("1,250", "1250"), ("-4 (degrees)", "-4"), ("0.5 (km)", "0.5"), (".5", ".5")),
         *((each, None) for each in ("12 (kg)(m)", "5 (a); 3 (b)", "yes", "1:30", "1/2", "3 4")),
     ],
 )
 def test_an_answer_of_asdiv_is_one_number_with_or_without_a_unit(tmp_path, answer, number):
-    benchmark = asdiv(tmp_path, PROBLEM.format(id="p", answer=answer))
+    benchmark = asdiv(tmp_path, "7", answer)
     items = [entry for entry in benchmark.items() if isinstance(entry, BenchmarkItem)]
     assert [item.gold for item in items[1:]] == ([(number,)] if number else [])
     if number is None:
@@ -79,14 +54,8 @@ def test_an_answer_of_asdiv_is_one_number_with_or_without_a_unit(tmp_path, answe
 
 def test_the_array_of_svamp_is_read(tmp_path):
     benchmark = Svamp(write_json(tmp_path / "SVAMP.json", [svamp_row(9.0)], indent=2))
-    assert items_of(benchmark) == [
-        BenchmarkItem(
-            "chal-1",
-            "Lea has 9 pens . How many pens has she? The answer is",
-            ("9",),
-            group="Subtraction",
-        )
-    ]
+    prompt = "Lea has 9 pens . How many pens has she? The answer is"
+    assert items_of(benchmark) == [BenchmarkItem("chal-1", prompt, ("9",), group="Subtraction")]
 
 
 @pytest.mark.parametrize("answer", ["nine", None, True, [], "NaN", {"a": 1}, float("inf"), 10**400])

@@ -53,15 +53,8 @@ def test_bad_parts_of_a_document_are_rejected_and_reading_goes_on(tmp_path):
 
 def test_xquad_takes_the_question_of_one_file_and_the_rest_of_the_english_one(tmp_path):
     write_json(tmp_path / "xquad.en.json", document(question("Where does Ada live?")))
-    write_json(
-        tmp_path / "xquad.es.json",
-        document(
-            question(answers=("Turín",)),
-            question(name="unknown"),
-            question(text=None),
-            context="Ada vive en Turín.",
-        ),
-    )
+    questions = question(answers=("Turín",)), question(name="unknown"), question(text=None)
+    write_json(tmp_path / "xquad.es.json", document(*questions, context="Ada vive en Turín."))
     benchmark = Xquad(tmp_path, "es")
     assert [file.name for file in benchmark.files()] == ["xquad.en.json", "xquad.es.json"]
     assert next(benchmark.items()) == BenchmarkItem("q1", PROMPT, ("Turin",), group="es")
@@ -81,11 +74,7 @@ def test_a_file_of_xquad_alone_is_refused(tmp_path):
 
 @pytest.mark.parametrize("benchmark_class", [Mlqa, Xquad])
 def test_lines_with_an_english_paragraph_are_read(tmp_path, benchmark_class):
-    row = {
-        "id": "a",
-        "context": "Ada lives in Turin.",
-        "question": "¿Dónde vive Ada?",
-        "answers": ["Turin"],
-    }
-    benchmark = benchmark_class(write_lines(tmp_path / "questions.jsonl", row), "es")
-    assert items_of(benchmark) == [BenchmarkItem("a", PROMPT, ("Turin",), group="es")]
+    row = {"id": "a", "context": "Ada lives in Turin.", "question": "¿Dónde vive Ada?"}
+    file = write_lines(tmp_path / "questions.jsonl", row | {"answers": ["Turin"]})
+    expected = [BenchmarkItem("a", PROMPT, ("Turin",), group="es")]
+    assert items_of(benchmark_class(file, "es")) == expected

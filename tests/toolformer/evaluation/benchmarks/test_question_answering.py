@@ -18,14 +18,6 @@ from toolformer.evaluation.benchmarks.question_answering import (
 PROMPT = "Answer the following question: "
 
 
-def web_row(target):
-    return {
-        "url": "http://www.freebase.com/view/en/ada",
-        "targetValue": target,
-        "utterance": "where was ada born?",
-    }
-
-
 @pytest.mark.parametrize(
     ("target", "answers"),
     [
@@ -36,8 +28,9 @@ def web_row(target):
     ],
 )
 def test_the_target_values_of_webquestions_are_answers(tmp_path, target, answers):
+    row = {"url": "http://a.com/en/ada", "targetValue": target, "utterance": "where was ada born?"}
     file = tmp_path / "webquestions.examples.test.json.bz2"
-    file.write_bytes(bz2.compress(json.dumps([web_row(target)]).encode()))
+    file.write_bytes(bz2.compress(json.dumps([row]).encode()))
     assert items_of(WebQuestions(file)) == [
         BenchmarkItem("webquestions.examples.test-1", f"{PROMPT}where was ada born?", answers)
     ]
@@ -45,35 +38,27 @@ def test_the_target_values_of_webquestions_are_answers(tmp_path, target, answers
 
 def test_numbered_questions_of_webquestions_are_read(tmp_path):
     rows = [{"qId": "wqs000001", "qText": "where is it?", "answers": ["Rome"]}]
-    assert items_of(WebQuestions(write_json(tmp_path / "test.json", rows, indent=1))) == [
-        BenchmarkItem("wqs000001", f"{PROMPT}where is it?", ("Rome",))
-    ]
+    expected = [BenchmarkItem("wqs000001", f"{PROMPT}where is it?", ("Rome",))]
+    assert items_of(WebQuestions(write_json(tmp_path / "test.json", rows, indent=1))) == expected
 
 
 def test_the_lines_of_nq_open_are_read(tmp_path):
-    rows = [
-        {"question": "who rang the bell", "answer": ["Ada", "Ada", "Mrs Lund"]},
-        {"question": "which sign was it", "answer": ["-"]},
-    ]
-    items = items_of(NaturalQuestions(write_lines(tmp_path / "NQ-open.dev.jsonl", *rows)))
-    assert items[0] == BenchmarkItem(
-        "NQ-open.dev-1", f"{PROMPT}who rang the bell?", ("Ada", "Mrs Lund")
-    )
+    asked = {"question": "who rang the bell", "answer": ["Ada", "Ada", "Mrs Lund"]}
+    unanswerable = {"question": "which sign was it", "answer": ["-"]}
+    file = write_lines(tmp_path / "NQ-open.dev.jsonl", asked, unanswerable)
+    first, second = items_of(NaturalQuestions(file))
+    answers = ("Ada", "Mrs Lund")
+    assert first == BenchmarkItem("NQ-open.dev-1", f"{PROMPT}who rang the bell?", answers)
     # Asked, though no output can be right.
-    assert not NaturalQuestions(tmp_path).score(items[1], "-")
+    assert not NaturalQuestions(file).score(second, "-")
 
 
 def test_the_document_of_triviaqa_is_read(tmp_path):
-    row = {
-        "Answer": {"Aliases": ["Sunlight", "The Sun"], "Value": "Sun", "Type": "WikipediaEntity"},
-        "Question": "Which star is near?",
-        "QuestionId": "tc_3",
-        "SearchResults": [],
-    }
-    document = {"Data": [row], "Domain": "Web", "Version": 1.0}
-    expected = [
-        BenchmarkItem("tc_3", f"{PROMPT}Which star is near?", ("Sun", "Sunlight", "The Sun"))
-    ]
+    answer = {"Aliases": ["Sunlight", "The Sun"], "Value": "Sun", "Type": "WikipediaEntity"}
+    row = {"Answer": answer, "Question": "Which star is near?", "QuestionId": "tc_3"}
+    answers = ("Sun", "Sunlight", "The Sun")
+    expected = [BenchmarkItem("tc_3", f"{PROMPT}Which star is near?", answers)]
     for indent in (None, 4):
+        document = {"Data": [row], "Domain": "Web", "Version": 1.0}
         file = write_json(tmp_path / f"dev{indent}.json", document, indent=indent)
         assert items_of(TriviaQa(file)) == expected

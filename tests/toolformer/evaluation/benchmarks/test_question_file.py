@@ -8,7 +8,6 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_lines,
 )
 from toolformer.evaluation.benchmarks.benchmark import (
-    BenchmarkFileError,
     BenchmarkItem,
     StopRule,
 )
@@ -28,37 +27,31 @@ def doors(folder, *rows, **changes):
     return QuestionFile("doors", file, **columns)
 
 
-def test_columns_prompt_and_date_are_the_users(tmp_path):
+def test_columns_prompt_date_tools_and_stop_rule_are_the_users(tmp_path):
     benchmark = doors(
-        tmp_path, context="text", date="day", prompt="{context}\nQ: {question} {{x}}\nA:"
+        tmp_path,
+        context="text",
+        date="day",
+        prompt="{context}\nQ: {question} {{x}}\nA:",
+        blocked_tools=("QA",),
+        max_new_tokens=5,
+        stop_texts=("\n\n",),
     )
-    assert items_of(benchmark) == [
-        BenchmarkItem(
-            "doors-1",
-            "A door of {question}.\nQ: How wide is it {really}? {x}\nA:",
-            ("12", "twelve"),
-            current_date=datetime.date(2014, 3, 30),
-        )
-    ]
-
-
-def test_tools_and_stop_rule_are_the_users(tmp_path):
-    benchmark = doors(tmp_path, blocked_tools=("QA",), max_new_tokens=5, stop_texts=("\n\n",))
+    prompt = "A door of {question}.\nQ: How wide is it {really}? {x}\nA:"
+    day = datetime.date(2014, 3, 30)
+    expected = BenchmarkItem("doors-1", prompt, ("12", "twelve"), current_date=day)
+    assert items_of(benchmark) == [expected]
     assert (benchmark.blocked_tools, benchmark.stop_rule) == (("QA",), StopRule(5, ("\n\n",)))
 
 
-def test_words_are_counted_as_wanted(tmp_path):
+def test_answers_are_scored_as_wanted(tmp_path):
     benchmark = doors(tmp_path, first_words=2)
-    item = items_of(benchmark)[0]
+    (item,) = items_of(benchmark)
     assert benchmark.score(item, "about twelve feet")
     assert not benchmark.score(item, "it is twelve feet")
-
-
-def test_numbers_are_compared_as_numbers(tmp_path):
-    benchmark = doors(
-        tmp_path, {"asked": "How wide?", "known": ["12.0 (feet)", 144]}, scoring="number"
-    )
-    item = items_of(benchmark)[0]
+    row = {"asked": "How wide?", "known": ["12.0 (feet)", 144]}
+    benchmark = doors(tmp_path, row, scoring="number")
+    (item,) = items_of(benchmark)
     assert item.gold == ("12.0", "144")
     assert benchmark.score(item, "24 / 2 = 12")
     assert benchmark.score(item, "144 inches")
@@ -74,11 +67,6 @@ def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
     assert left_out_of(benchmark) == {
         "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
     }
-
-
-def test_a_file_without_the_column_of_the_question_is_refused(tmp_path):
-    with pytest.raises(BenchmarkFileError, match="have the columns asked, day, known, text; exp"):
-        list(doors(tmp_path, question="q").items())
 
 
 @pytest.mark.parametrize(

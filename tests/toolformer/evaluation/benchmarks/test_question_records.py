@@ -9,7 +9,6 @@ import pytest
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
     left_out_of,
-    write_json,
     write_lines,
 )
 from toolformer.evaluation.benchmarks import question_records
@@ -20,51 +19,37 @@ from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
 ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
 
 
-def test_lines_are_read_one_by_one(tmp_path):
-    file = write_lines(tmp_path / "nq.jsonl", *ROWS)
-    with file.open("a") as stream:
-        stream.writelines(json.dumps(ROWS[0]) + "\n" for _ in range(50_000))
-    entries = NaturalQuestions(file).items()
-    assert next(entries).prompt == "Answer the following question: who built bridge 1?"
+LINES = "\n".join(map(json.dumps, ROWS)).encode()
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-def test_lines_and_an_array_give_the_same_items(tmp_path, indent):
-    lines = write_lines(tmp_path / "nq.jsonl", *ROWS)
-    array = write_json(tmp_path / "nq.json", ROWS, indent=indent)
-    assert items_of(NaturalQuestions(lines)) == items_of(NaturalQuestions(array))
-
-
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
-def test_a_compressed_file_gives_the_same_items(tmp_path, suffix, compress):
-    plain = write_lines(tmp_path / "nq.jsonl", *ROWS)
-    packed = tmp_path / f"nq.jsonl{suffix}"
-    packed.write_bytes(compress(plain.read_bytes()))
-    assert items_of(NaturalQuestions(packed)) == items_of(NaturalQuestions(plain))
-
-
-def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
-    file = tmp_path / "nq.jsonl"
-    row = json.dumps(ROWS[0])
-    file.write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n\r\n{row}".encode())
-    assert [item.item_id for item in items_of(NaturalQuestions(file))] == ["nq-1", "nq-3"]
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("nq.jsonl.gz", gzip.compress(LINES)),
+        ("nq.jsonl.bz2", bz2.compress(LINES)),
+        ("nq.json", json.dumps(ROWS).encode()),
+        ("nq.json", json.dumps(ROWS, indent=2).encode()),
+        # A byte order mark does not matter.
+        ("nq.jsonl", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n")),
+    ],
+)
+def test_packed_lines_and_arrays_give_the_items_of_lines(tmp_path, name, content):
+    plain = items_of(NaturalQuestions(write_lines(tmp_path / "nq.jsonl", *ROWS)))
+    assert [item.item_id for item in plain] == ["nq-1", "nq-2", "nq-3"]
+    (tmp_path / name).write_bytes(content)
+    assert items_of(NaturalQuestions(tmp_path / name)) == plain
 
 
 def test_reading_goes_on_after_a_bad_line(tmp_path):
-    file = write_lines(
-        tmp_path / "nq.jsonl", '{"question": "torn', ROWS[0], "[1, 2]", "\x00", ROWS[1]
-    )
-    assert len([e for e in NaturalQuestions(file).items() if isinstance(e, BenchmarkItem)]) == 2
-    reasons = left_out_of(NaturalQuestions(file))
-    assert list(reasons) == ["nq.jsonl, row 1", "nq.jsonl, row 3", "nq.jsonl, row 4"]
-
-
-def test_bytes_that_are_not_utf8_and_deep_nesting_are_rejected(tmp_path):
-    file = tmp_path / "nq.jsonl"
-    row = json.dumps(ROWS[0]).encode()
+    file, row = tmp_path / "nq.jsonl", json.dumps(ROWS[0]).encode()
+    bad = (b'{"question": "torn', b"[1, 2]", b"\x00", row.replace(b"built", b"b\xfclt"))
     deep = b'{"question": ' + b"[" * 200_000 + b"}"
-    file.write_bytes(b"\n".join([row, row.replace(b"built", b"b\xfclt"), deep, row]))
-    assert list(left_out_of(NaturalQuestions(file))) == ["nq.jsonl, row 2", "nq.jsonl, row 3"]
+    file.write_bytes(b"\n".join([*bad, row, b"", deep, row]))
+    entries = list(NaturalQuestions(file).items())
+    items = [entry.item_id for entry in entries if isinstance(entry, BenchmarkItem)]
+    assert items == ["nq-5", "nq-8"]
+    rejected = [f"nq.jsonl, row {number}" for number in (1, 2, 3, 4, 7)]
+    assert list(left_out_of(NaturalQuestions(file))) == rejected
 
 
 @pytest.mark.parametrize(
@@ -98,16 +83,8 @@ def test_ids_that_occur_twice_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"\n \n",
-        b"question,answer\nwho,Ada\n",
-        b"\xff\xfe{\x00",
-        b'{\n "rows": 1\n}',
-        b"[1, 2",
-        b"{\n",
-        b'{"text": "a"}\n{"text": "b"}\n',
-        b"[]",
-        b"{torn}\n{torn}",
+        *(b"", b"\n \n", b"question,answer\nwho,Ada\n", b"\xff\xfe{\x00", b'{\n "rows": 1\n}'),
+        *(b"[1, 2", b"{\n", b'{"text": "a"}\n{"text": "b"}\n', b"[]", b"{torn}\n{torn}"),
     ],
 )
 def test_a_file_of_an_unknown_format_is_refused(tmp_path, content):
@@ -162,11 +139,7 @@ def test_xml_that_stops_gives_what_stands_before_and_then_an_error(tmp_path):
     with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
         read.extend(iter(lambda: next(entries), None))
     assert len(read) == 200
-
-
-@pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon"])
-def test_xml_in_an_encoding_that_cannot_be_read_is_an_error(tmp_path, encoding):
-    file = tmp_path / "asdiv.xml"
-    file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n<x></x>')
-    with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
-        list(Asdiv(file).items())
+    for encoding in ("Shift_JIS", "klingon"):
+        file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n<x></x>')
+        with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
+            list(Asdiv(file).items())

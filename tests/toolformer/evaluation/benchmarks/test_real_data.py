@@ -1,11 +1,10 @@
 """Halves of the real sets, counted against the manifest that comes with them."""
 
-import gzip
 import json
 
 import pytest
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem
+from toolformer.evaluation.benchmarks.benchmark import LeftOutItem
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.mlqa import LANGUAGES
 
@@ -34,11 +33,6 @@ def manifest(test_data):
     return {file["file"]: file for file in listed["files"]}
 
 
-def rows_of(path):
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_every_row_is_asked_or_left_out_as_the_manifest_counts(test_data, manifest, name):
     entries = list(BENCHMARKS[name](test_data / FILES[name]).items())
@@ -47,16 +41,3 @@ def test_every_row_is_asked_or_left_out_as_the_manifest_counts(test_data, manife
     assert set(reasons) <= ({"mask_not_last"} if name in CLOZE else set())
     if name in CLOZE and name != "templama":
         assert len(entries) - len(reasons) == manifest[FILES[name]]["mask_final_rows"]
-
-
-@pytest.mark.parametrize("name", CLOZE)
-def test_statements_are_those_whose_gap_is_last_up_to_the_gap(test_data, name):
-    entries = BENCHMARKS[name](test_data / FILES[name]).items()
-    items = {entry.item_id: entry for entry in entries if isinstance(entry, BenchmarkItem)}
-    start = "Please complete the following text so that it is factually correct: "
-    rows = [row for row in rows_of(test_data / FILES[name]) if row["mask_final"]]
-    assert len(items) == len(rows)
-    for row in rows:
-        statement = row.get("prompt") or row["query"].partition("_X_")[0].rstrip()
-        assert items[row["id"]].prompt == start + statement
-        assert items[row["id"]].gold == tuple(row.get("answers") or [row["answer"]])
