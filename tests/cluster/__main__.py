@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tests.cluster import namespace, verdict
 from tests.cluster.cluster import cluster
-from tests.cluster.processes import ServiceError
 from tests.cluster.scenario import Course, play
-from tests.cluster.work import command, finish, start_reference, write_settings
+from tests.cluster.work import start_reference, write_settings
+from tests.homes import command
+from tests.processes import ServiceError, finish
 
 _REFERENCE_SECONDS, _SEED_SECONDS = 240.0, 120.0
 _WORDS_SHOWN = 3000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
-from tests.cluster.processes import ServiceError
+from tests.processes import ServiceError
 from warehouse.versions import partition_of
 
 Address = tuple[str, str, str]

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,17 @@ from tests.cluster.namespace import apart, host, missing_namespaces
 from tests.cluster.observed import versions
 from tests.cluster.store import STORE, Store
 from tests.cluster.verdict import not_made_once, torn
-from tests.faults.home import FaultyHome
-from tests.warehouse.rows import SHARD, frame
+from tests.faults.comparison import processes_of
+from tests.homes import SmallHome
+from tests.processes import await_until
+from tests.warehouse.rows import SHARD, put
 
 ADDRESS = ("documents", SHARD, "all")
 
 
 def test_what_nobody_published_was_made_again_or_is_torn_is_noticed(tmp_path: Path):
     def publish() -> Path:
-        warehouse = FaultyHome(tmp_path).warehouse
-        warehouse.replace_partition(*ADDRESS, frame("documents"), metadata={"fingerprint": "x"})
+        put(SmallHome(tmp_path).warehouse, "documents", fingerprint="x")
         *_, (_, path) = sorted(versions(tmp_path))
         return path
 
@@ -58,31 +58,13 @@ def test_a_host_has_a_name_and_a_disk_and_nothing_of_it_outlives_what_is_killed(
         "time.sleep(600)"
     )
     within = host("ada", [sys.executable, "-c", code, str(place)], disk=disk, place=place)
-    outermost = subprocess.Popen(apart(within))
-    wait_until(lambda: (disk / "told").exists() and (disk / "told").read_text())
-    assert (disk / "told").read_text() == "ada [(1, 'lo')]"
+    environment = {**os.environ, "TOOLFORMER_HOME": str(place)}
+    outermost = subprocess.Popen(apart(within), env=environment)
+    told = disk / "told"
+    await_until(lambda: told.exists() and bool(told.read_text()), "the host", 30)
+    assert told.read_text() == "ada [(1, 'lo')]"
     assert list(place.iterdir()) == []
-    assert processes_with(str(place))
+    assert processes_of(SmallHome(place))
     os.kill(outermost.pid, signal.SIGKILL)
     outermost.wait()
-    wait_until(lambda: not processes_with(str(place)))
-
-
-def processes_with(word: str) -> list[str]:
-    """Processes that have a word in their command line."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if word.encode() in words:
-            found.append(str(file))
-    return found
-
-
-def wait_until(is_there) -> None:
-    began = time.monotonic()
-    while not is_there():
-        assert time.monotonic() - began < 30
-        time.sleep(0.05)
+    await_until(lambda: not processes_of(SmallHome(place)), "the end of all", 30)

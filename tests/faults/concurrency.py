@@ -9,9 +9,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from tests.faults.comparison import (
     Damage,
@@ -21,13 +20,12 @@ from tests.faults.comparison import (
     partitions_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
-from tests.faults.home import FaultyHome, finish, generated_texts
+from tests.faults.home import FaultyHome, finish
 from tests.faults.injection import recording
 from tests.faults.readers import OURS, PLAIN, ReaderReport, reading
 from tests.faults.tries import Outcome, Try, failure, repeat, told_plainly, try_all
 from tests.faults.undisturbed import HarnessError, Workshop
-
-Told = Callable[[str, ReaderReport], None]
+from tests.homes import generated_texts, write_lines
 
 _THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.05")
 _OTHER_THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.1")
@@ -35,7 +33,7 @@ _SEED = ("--set", "sampling.seed=1")
 # What only scoring asks about, and what only execution does.
 _WINDOW = ("--set", "scoring.window_tokens=4")
 _SHORT_RESULTS = ("--set", "execution.max_result_tokens=4")
-_DEVICE_LOCK = "device-cpu.lock"
+_DEVICE_LOCK = "locks/device-cpu.lock"
 _WAIT_SECONDS = 120.0
 _INGESTS = 3
 
@@ -45,15 +43,12 @@ def cross_commands(workshop: Workshop) -> list[Outcome]:
     if workshop.is_short:
         return []
     plain = Outcome("plain DuckDB reader during builds")
-    told = partial(_note, plain)
     crossings = {
         "ingests at once, one failing": partial(_ingest_at_once, workshop),
         "device held, upstream changed": partial(_change_upstream, workshop),
-        "two builds of the same shards": partial(_same_twice, workshop, told),
-        "τ_f against τ_f": partial(
-            _cross, workshop, "thresholds", _OTHER_THRESHOLD, _THRESHOLD, told
-        ),
-        "seed against τ_f": partial(_cross, workshop, "seed", _SEED, _THRESHOLD, told),
+        "two builds of the same shards": partial(_same_twice, workshop, plain),
+        "τ_f against τ_f": partial(_cross, workshop, plain, _OTHER_THRESHOLD, _THRESHOLD),
+        "seed against τ_f": partial(_cross, workshop, plain, _SEED, _THRESHOLD),
     }
     return [*try_all([Try(name, "", act) for name, act in crossings.items()]), plain]
 
@@ -78,45 +73,45 @@ def _reference(workshop: Workshop, name: str, start: FaultyHome, *changes: str) 
     return home
 
 
-def _same_twice(workshop: Workshop, told: Told) -> Damage:
+def _same_twice(workshop: Workshop, plain: Outcome) -> Damage:
     stage = workshop.stages["build"]
     home = stage.before.copy(workshop.place("same-twice"))
-    damage = _run_together(home, (), (), told, "same shards")
+    damage = _run_together(home, (), (), plain)
     damage.add(damage_of(home, stage.after))
     return damage
 
 
 def _cross(
-    workshop: Workshop, name: str, first: Sequence[str], second: Sequence[str], told: Told
+    workshop: Workshop, plain: Outcome, first: Sequence[str], second: Sequence[str]
 ) -> Damage:
     """Two builds with different settings over one home that is built with neither."""
-    begun = workshop.stages["build"].before
-    plain = _reference(workshop, f"{name}-plain", begun)
-    references = [plain] + [
-        _reference(workshop, f"{name}-{which}", plain, *changes)
+    begun, has_seeds = workshop.stages["build"].before, first == _SEED
+    name = "seeds" if has_seeds else "thresholds"
+    built = _reference(workshop, f"{name}-plain", begun)
+    references = [built] + [
+        _reference(workshop, f"{name}-{which}", built, *changes)
         for which, changes in (("first", first), ("second", second), ("both", (*first, *second)))
     ]
-    home = plain.copy(workshop.place(name))
-    damage = _run_together(home, first, second, told, name)
+    home = built.copy(workshop.place(name))
+    damage = _run_together(home, first, second, plain)
     # The seed of the run that scores chooses swapped results, whatever seed sampled the calls.
-    has_seeds = set(_SEED) <= {*first, *second}
     unknown = ("scored_calls", "filtered_calls", "augmented_texts") if has_seeds else ()
     damage.add(damage_of_fingerprints(home, references, may_be_unknown=unknown))
     damage.add(damage_of_leftovers(home))
     damage.add(failure(home.run("build"), "a plain build after them"))
-    damage.add(damage_of_rows(partitions_of(home), partitions_of(plain)))
+    damage.add(damage_of_rows(partitions_of(home), partitions_of(built)))
     return damage
 
 
 def _run_together(
-    home: FaultyHome, first: Sequence[str], second: Sequence[str], told: Told, name: str
+    home: FaultyHome, first: Sequence[str], second: Sequence[str], plain: Outcome
 ) -> Damage:
     damage = Damage()
     with reading(home) as reports:
         for process in [home.start("build", *changes) for changes in (first, second)]:
             damage.add(failure(finish(process), "one of two builds"))
     damage.add(reports[OURS].damage(), "our reader")
-    told(name, reports[PLAIN])
+    _note(plain, home.root.name, reports[PLAIN])
     return damage
 
 
@@ -137,10 +132,10 @@ def _change_upstream(workshop: Workshop) -> Damage:
     home = stage.after.copy(workshop.place("device-held"))
     damage = Damage()
     with home.home.device_lock("cpu"):
-        scoring = _started(home, "scoring", _WINDOW)
-        damage.add(_awaited(home, "scoring", f"locks/{_DEVICE_LOCK}"))
-        executing = _started(home, "executing", _SHORT_RESULTS)
-        damage.add(_awaited(home, "executing", f"locks/{_DEVICE_LOCK}"))
+        scoring, waited = _awaiting_device(home, "scoring", _WINDOW)
+        damage.add(waited)
+        executing, waited = _awaiting_device(home, "executing", _SHORT_RESULTS)
+        damage.add(waited)
         os.killpg(executing.pid, signal.SIGKILL)
         finish(executing)
     damage.add(failure(finish(scoring), "scoring"))
@@ -149,23 +144,18 @@ def _change_upstream(workshop: Workshop) -> Damage:
     return damage
 
 
-def _log(home: FaultyHome, name: str) -> Path:
-    return home.root.with_name(f"{home.root.name}.{name}.events")
-
-
-def _started(home: FaultyHome, name: str, changes: Sequence[str]) -> subprocess.Popen:
-    return home.start("build", *changes, extra=recording(home.root, _log(home, name)))
-
-
-def _awaited(home: FaultyHome, name: str, path: str) -> Damage:
-    """Wait until a command has touched a file."""
+def _awaiting_device(
+    home: FaultyHome, name: str, changes: Sequence[str]
+) -> tuple[subprocess.Popen, Damage]:
+    """Start a build, and wait until it has touched the lock of the device."""
+    log = home.root.with_name(f"{home.root.name}.{name}.events")
+    process = home.start("build", *changes, extra=recording(home.root, log))
     began = time.monotonic()
-    log = _log(home, name)
     while time.monotonic() - began < _WAIT_SECONDS:
-        if log.exists() and json.dumps(path) in log.read_text():
-            return Damage()
+        if log.exists() and json.dumps(_DEVICE_LOCK) in log.read_text():
+            return process, Damage()
         time.sleep(0.1)
-    return Damage(remarks=[f"{name} did not come to {path} in {_WAIT_SECONDS:.0f} s"])
+    return process, Damage(remarks=[f"{name} did not wait for the device"])
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:
@@ -175,10 +165,8 @@ def _ingest_at_once(workshop: Workshop) -> Damage:
     home = workshop.stages["ingest"].before.copy(workshop.place("ingests"))
     files = []
     for number in range(_INGESTS):
-        file = workshop.folder / f"more-{number}.jsonl"
         records = generated_texts(workshop.seed + 10 + number, 4 + number)
-        file.write_text("".join(json.dumps(record) + "\n" for record in records))
-        files.append(file)
+        files.append(write_lines(workshop.folder / f"more-{number}.jsonl", records))
     missing = workshop.folder / "missing.jsonl"
     started = {
         file: home.start("ingest", str(file), "--shard-size", "2") for file in [*files, missing]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.faults.comparison import Damage
-from tests.faults.home import FaultyHome
+from tests.homes import SmallHome
 
 OURS, PLAIN = "ours", "duckdb"
 _PAUSE_SECONDS = 0.05
@@ -19,13 +19,7 @@ _PAUSE_SECONDS = 0.05
 
 @dataclass(slots=True)
 class ReaderReport:
-    """What a reader met.
-
-    Attributes:
-        reads: how many answers it got.
-        disagreements: answers with more rows than keys.
-        errors: how often each kind of error came, by its first line.
-    """
+    """What a reader met: answers, those with more rows than keys, and errors by first line."""
 
     reads: int = 0
     disagreements: list[str] = field(default_factory=list)
@@ -39,13 +33,14 @@ class ReaderReport:
 
 
 @contextmanager
-def reading(home: FaultyHome) -> Iterator[dict[str, ReaderReport]]:
+def reading(home: SmallHome) -> Iterator[dict[str, ReaderReport]]:
     """Two readers while the block runs; their reports are whole after it."""
-    reports = {OURS: ReaderReport(), PLAIN: ReaderReport()}
+    asking = {OURS: _ask_ours, PLAIN: _ask_plainly}
+    reports = {whose: ReaderReport() for whose in asking}
     stop = threading.Event()
     readers = [
         threading.Thread(target=_read_on, args=(ask, home, reports[whose], stop))
-        for whose, ask in ((OURS, _ask_ours), (PLAIN, _ask_plainly))
+        for whose, ask in asking.items()
     ]
     for reader in readers:
         reader.start()
@@ -58,8 +53,8 @@ def reading(home: FaultyHome) -> Iterator[dict[str, ReaderReport]]:
 
 
 def _read_on(
-    ask: Callable[[FaultyHome, str], tuple[int, int]],
-    home: FaultyHome,
+    ask: Callable[[SmallHome, str], tuple],
+    home: SmallHome,
     report: ReaderReport,
     stop: threading.Event,
 ) -> None:
@@ -83,11 +78,11 @@ def _read_on(
                 report.disagreements.append(f"{table} has {rows} rows and {keys} keys")
 
 
-def _ask_ours(home: FaultyHome, question: str) -> tuple[int, int]:
-    return home.warehouse.query(question).row(0)  # pyright: ignore[reportReturnType]
+def _ask_ours(home: SmallHome, question: str) -> tuple:
+    return home.warehouse.query(question).row(0)
 
 
-def _ask_plainly(home: FaultyHome, question: str) -> tuple[int, int]:
+def _ask_plainly(home: SmallHome, question: str) -> tuple:
     import duckdb
 
     with duckdb.connect(str(home.home.database), read_only=True) as connection:

@@ -18,11 +18,10 @@ from tests.faults.comparison import (
     processes_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
-from tests.faults.flips import damage_of_reading, rows_read
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event, recorded, recording, striking
 from tests.faults.tries import Try, told_plainly, try_all
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import put
 
 WRITE_TWO_FILES = """
 import pathlib, shutil, sys
@@ -81,9 +80,7 @@ ROWS = [{"document_id": name, "text": name} for name in "abc"]
 def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
     def make(name: str, rows: list[dict], fingerprint: str = "x") -> FaultyHome:
         home = FaultyHome(tmp_path / name)
-        stored = frame("documents", *rows)
-        metadata = {"fingerprint": fingerprint}
-        home.warehouse.replace_partition("documents", SHARD, "all", stored, metadata=metadata)
+        put(home.warehouse, "documents", *rows, fingerprint=fingerprint)
         return home
 
     return make
@@ -113,19 +110,6 @@ def test_other_rows_under_a_known_fingerprint_are_wrong(make_home):
     assert not damage_of_fingerprints(make_home("right", ROWS[1:], "two"), [first, second])
     assert damage_of_fingerprints(make_home("mixed", ROWS, "two"), [first, second]).wrong == 3
     assert damage_of_fingerprints(make_home("unknown", ROWS, "three"), [first, second]).wrong == 1
-
-
-def test_rows_that_changed_silently_are_seen_by_both_readers(make_home):
-    home = make_home("home", ROWS)
-    (info,) = home.warehouse.partitions("documents")
-    before = rows_read(home.warehouse, info)
-    make_home("home", [*ROWS[1:], {"document_id": "a", "text": "other"}])
-    damage, was_noticed = damage_of_reading(home.warehouse, info, before)
-    assert (damage.wrong, was_noticed) == (2, False)
-    (info,) = home.warehouse.partitions("documents")
-    info.path.write_bytes(b"no partition")
-    damage, was_noticed = damage_of_reading(home.warehouse, info, before)
-    assert (bool(damage), was_noticed) == (False, True)
 
 
 @pytest.mark.parametrize(

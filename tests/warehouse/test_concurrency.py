@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
@@ -24,22 +24,15 @@ group by shard
 # values tells an old file from a new one.
 WRITER = f"""
 import pathlib, sys, time
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from warehouse.warehouse import Warehouse
 home, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
 shard = f"shard-{{number:05d}}"
 for version in range({REPLACEMENTS}):
-    rows = frame(
-        "documents",
-        *(
-            {{"document_id": f"{{shard}}-{{n}}", "shard": shard, "source_offset": version + 10,
-             "title": str(version + 10)}}
-            for n in range({ROWS})
-        ),
-    )
-    metadata = {{"version": str(version)}}
-    warehouse.replace_partition("documents", shard, "all", rows, metadata=metadata)
+    same = {{"source_offset": version + 10, "title": str(version + 10)}}
+    rows = [{{"document_id": f"{{shard}}-{{n}}", **same}} for n in range({ROWS})]
+    put(warehouse, "documents", *rows, shard=shard, version=str(version))
     time.sleep(0.05)
 """
 
@@ -92,9 +85,7 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     warehouse: Warehouse,
 ) -> None:
     def version(seconds_ago: float) -> Path:
-        warehouse.replace_partition(
-            "documents", "shard-00000", "all", frame("documents"), metadata={}
-        )
+        put(warehouse, "documents")
         [info] = warehouse.partitions("documents")
         written = time.time() - seconds_ago
         os.utime(info.path, (written, written))
@@ -110,8 +101,7 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
 def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse) -> None:
     warehouse.prepare()
     for title in ("one", "two"):
-        rows = frame("documents", {"title": title})
-        warehouse.replace_partition("documents", "shard-00000", "all", rows, metadata={})
+        put(warehouse, "documents", {"title": title})
     [info] = warehouse.partitions("documents")
     name, _, digest = info.path.name.partition("-")
     info.path.rename(info.path.with_name(f"{name.replace('2', '1')}-{digest}"))

@@ -1,12 +1,11 @@
 import subprocess
 import sys
 
-import polars as pl
 import pytest
 
 from warehouse.connection import open_connection
 from warehouse.errors import SchemaError
-from warehouse.schema import parse_schema, schema_text, table_schema, tables
+from warehouse.schema import parse_schema, schema_text, tables
 
 
 def test_schema_module_reads_what_duckdb_creates() -> None:
@@ -31,22 +30,6 @@ def test_schema_module_reads_what_duckdb_creates() -> None:
         assert list(schema.primary_key) == list(keys[name])
         for column, (_, _, nullable) in zip(schema.columns, created[name], strict=True):
             assert nullable is not (column.is_required or column.name in schema.primary_key)
-
-
-def test_nested_calls_have_a_polars_type() -> None:
-    calls = table_schema("augmented_texts").polars_schema["calls"]
-    assert isinstance(calls, pl.List)
-    assert calls.inner == pl.Struct(
-        {
-            "call_id": pl.String,
-            "position": pl.Int32,
-            "character_offset": pl.Int32,
-            "tool": pl.String,
-            "arguments": pl.String,
-            "result": pl.String,
-            "loss_reduction": pl.Float64,
-        }
-    )
 
 
 def test_schema_is_read_without_duckdb_and_polars() -> None:

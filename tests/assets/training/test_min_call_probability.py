@@ -18,7 +18,7 @@ from tests import literal
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.test_model_card import record
-from tests.warehouse.rows import CALL, SHARD, frame
+from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.errors import ToolformerError
@@ -62,28 +62,21 @@ def pupil():
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
-    store = Warehouse(home.warehouse, home.database)
-    store.prepare()
+    store = new_warehouse(tmp_path)
     windows = list(windows_of("any"))
     assert len(windows) == 3
     texts = [
         {
             "document_id": name,
-            "window_index": 0,
-            "shard": SHARD,
             "split": "development" if name in WITH_CALLS else "train",
             "text": windows[0].text,
             "calls": [CALL | {"call_id": name, "position": AT, "character_offset": AT}],
-            "dropped_calls": [],
         }
         for name in (*WITH_CALLS, *TRAINED_ON)
     ]
-    excluded = [
-        {"document_id": LEFT_OUT, "window_index": number, "shard": SHARD} for number in (0, 1)
-    ]
-    for table, rows in (("training_texts", texts), ("training_exclusions", excluded)):
-        made = frame(table, *rows)
-        store.replace_partition(table, ALL, ALL, made, metadata={FINGERPRINT: table})
+    excluded = [{"document_id": LEFT_OUT, "window_index": number} for number in (0, 1)]
+    put(store, "training_texts", *texts, fingerprint="training_texts")
+    put(store, "training_exclusions", *excluded, fingerprint="training_exclusions")
     store_documents(store, (*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT))
     for variant in ("base", "calls", "plain"):
         folder = tmp_path / "base" if variant == "base" else home.finetuned_model(1, variant)
@@ -124,11 +117,10 @@ def texts_of(home: Home) -> list[DevelopmentText]:
 
 def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> None:
     rows = [
-        {"document_id": name, "text": TEXT, "shard": SHARD, "source_offset": number, **changes}
+        {"document_id": name, "text": TEXT, "source_offset": number, **changes}
         for number, name in enumerate(names)
     ]
-    made = frame("documents", *rows)
-    store.replace_partition("documents", SHARD, ALL, made, metadata={FINGERPRINT: "documents"})
+    put(store, "documents", *rows, fingerprint="documents")
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):

@@ -5,61 +5,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import polars as pl
 import pytest
 
+from tests.warehouse.rows import SHARD
+from tests.warehouse.store.conftest import NAME, TABLE, Machine
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
-from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION, list_partitions
-from warehouse.schema import table_schema, tables
-from warehouse.store.files import MirroredFiles
-from warehouse.store.objects import ObjectStore
-from warehouse.store.partition_store import MirroredStore
+from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.schema import table_schema
 from warehouse.store.sweep import sweep
-from warehouse.warehouse import Warehouse
-
-SHARD = "shard-00000"
-TABLE = "stage_costs"
-NAME = "Calendar.sampling"
-
-
-class Machine:
-    """A warehouse of its own over a store that others use too."""
-
-    def __init__(self, url: str, folder: Path):
-        self.objects = ObjectStore(url, patience=2.0)
-        self.files = MirroredFiles(self.objects, folder, folder / "copies")
-        self.store = MirroredStore(self.objects, folder / "warehouse", self.files)
-        self.warehouse = Warehouse(folder / "warehouse", folder / "w.duckdb", self.store)
-
-    def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
-        # As the run is in what a stage stores: what two machines make has different digests.
-        run = {"run": self.warehouse.folder.parent.name}
-        self.warehouse.replace_partition(TABLE, shard, name, _costs(tokens, shard), metadata=run)
-
-    def fetched(self) -> list[str]:
-        found = [
-            info for table in tables() for info in list_partitions(self.warehouse.folder, table)
-        ]
-        return [f"{info.table}/{info.shard}/{info.name}" for info in found]
-
-    def tokens(self) -> list[int]:
-        return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
-
-
-def _costs(tokens: int, shard: str) -> pl.DataFrame:
-    schema = table_schema(TABLE).polars_schema
-    row = {
-        name: {"shard": shard, "tool": "Calendar", "stage": "sampling", "tokens_fed": tokens}.get(
-            name, 1 if dtype.is_numeric() else None
-        )
-        for name, dtype in schema.items()
-    }
-    return pl.DataFrame([row], schema=schema)
-
-
-@pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
-    return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
 
 
 def test_only_what_a_statement_reads_is_fetched(
