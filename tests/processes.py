@@ -67,9 +67,6 @@ def await_until(
         what: what is waited for, for the error.
         seconds: at most.
         processes: by the name that the error gives them; none may end meanwhile.
-
-    Raises:
-        ServiceError: it did not come, or a process ended.
     """
     began = time.monotonic()
     while not is_there():
@@ -91,11 +88,7 @@ def answers(url: str, method: str = "GET") -> bool:
 
 
 def finish(process: subprocess.Popen[bytes], name: str, *, seconds: float) -> None:
-    """Wait for a command.
-
-    Raises:
-        ServiceError: it fails, or does not end.
-    """
+    """Wait for a command."""
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired as error:

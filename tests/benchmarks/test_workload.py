@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.workload import (
-    paper_workloads,
     read_documents,
 )
 from tests.fakes import byte_tokenizer
@@ -29,11 +28,3 @@ def test_documents_are_the_first_with_four_numbers_cut_to_their_first_window(doc
     assert documents[0].text == "1 2 3 4"
     assert TEXTS[3].startswith(documents[1].text)
     assert 9 <= len(documents[1].ids) <= 12
-
-
-def test_the_measured_tools_have_the_settings_of_the_paper():
-    settings = [
-        (tool.name, tool.positions_per_text, tool.calls_per_position, tool.filtering_threshold)
-        for tool in paper_workloads()
-    ]
-    assert settings == [("WikiSearch", 5, 5, 1.0), ("Calculator", 20, 10, 0.5)]

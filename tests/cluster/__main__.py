@@ -20,11 +20,7 @@ _WORDS_SHOWN = 3000
 
 
 def run(folder: Path, model: Path) -> list[str]:
-    """Build the cluster and the reference, let it happen; what is wrong in the end.
-
-    Raises:
-        ServiceError: something does not start, or does not come to its end.
-    """
+    """Build the cluster and the reference, let it happen; what is wrong in the end."""
     course = Course()
     reference = folder / "reference"
     building = start_reference(reference, model, folder / "reference.log")

@@ -39,9 +39,6 @@ def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
     Args:
         folder: for everything; an empty one with a short path, as Ray's sockets lie in it.
         model: the embedded model, converted; both nodes get it.
-
-    Raises:
-        ServiceError: something does not start.
     """
     logs, place = folder / "logs", folder / "disk"
     logs.mkdir()

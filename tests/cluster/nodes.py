@@ -118,11 +118,7 @@ class Node:
 
 
 def await_head(head: Node) -> None:
-    """Wait until Ray's head takes jobs.
-
-    Raises:
-        ServiceError: it does not.
-    """
+    """Wait until Ray's head takes jobs."""
     assert head.unshare is not None
     address = f"{DASHBOARD}/api/version"
     await_until(lambda: answers(address), "Ray's head", _START_SECONDS, {head.name: head.unshare})

@@ -44,12 +44,7 @@ class Course:
 
 
 def play(made: Cluster, course: Course) -> None:
-    """Let it happen.
-
-    Raises:
-        ServiceError: something did not come, or a backfill failed.
-        AssertionError: the UI did not launch it.
-    """
+    """Let it happen."""
     services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
     running = {"Dagster's services": services}
     browser = Browser(UI_PORT)

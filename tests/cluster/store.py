@@ -45,11 +45,7 @@ class Store:
 
 @contextmanager
 def object_store(log: Path) -> Iterator[Store]:
-    """A new store, until the end of the block.
-
-    Raises:
-        ServiceError: it does not start.
-    """
+    """A new store, until the end of the block."""
     host, _, port = _ADDRESS.removeprefix("http://").partition(":")
     command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
     process = start(command, log=log, environment=os.environ)

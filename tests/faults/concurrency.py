@@ -1,6 +1,6 @@
-"""Commands that cross each other, and readers throughout.
+"""Commands that cross each other, and a reader throughout.
 
-While they run, every reader gets a right answer; right after them each partition has the rows that
+While they run, a reader gets right answers; right after them each partition has the rows that
 its fingerprint stands for; after a last plain build the home is the undisturbed one.
 """
 
@@ -22,7 +22,7 @@ from tests.faults.comparison import (
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import FaultyHome, finish
 from tests.faults.injection import recording
-from tests.faults.readers import OURS, PLAIN, ReaderReport, reading
+from tests.faults.readers import reading
 from tests.faults.tries import Outcome, Try, failure, repeat, told_plainly, try_all
 from tests.faults.undisturbed import HarnessError, Workshop
 from tests.homes import generated_texts, write_lines
@@ -42,26 +42,14 @@ def cross_commands(workshop: Workshop) -> list[Outcome]:
     """Let commands run at once over one home; not in the short form."""
     if workshop.is_short:
         return []
-    plain = Outcome("plain DuckDB reader during builds")
     crossings = {
         "ingests at once, one failing": partial(_ingest_at_once, workshop),
         "device held, upstream changed": partial(_change_upstream, workshop),
-        "two builds of the same shards": partial(_same_twice, workshop, plain),
-        "τ_f against τ_f": partial(_cross, workshop, plain, _OTHER_THRESHOLD, _THRESHOLD),
-        "seed against τ_f": partial(_cross, workshop, plain, _SEED, _THRESHOLD),
+        "two builds of the same shards": partial(_same_twice, workshop),
+        "τ_f against τ_f": partial(_cross, workshop, _OTHER_THRESHOLD, _THRESHOLD),
+        "seed against τ_f": partial(_cross, workshop, _SEED, _THRESHOLD),
     }
-    return [*try_all([Try(name, "", act) for name, act in crossings.items()]), plain]
-
-
-def _note(outcome: Outcome, name: str, report: ReaderReport) -> None:
-    """What a plain reader met is told, and is no fault of the rows."""
-    outcome.tried += 1
-    errors = "; ".join(f"{count} times {text}" for text, count in report.errors.most_common(3))
-    outcome.notes.append(
-        f"{name}: {report.reads} answers, {len(report.disagreements)} with doubled keys, "
-        f"{sum(report.errors.values())} errors{': ' + errors if errors else ''}"
-    )
-    outcome.damage.doubled += len(report.disagreements)
+    return try_all([Try(name, "", act) for name, act in crossings.items()])
 
 
 def _reference(workshop: Workshop, name: str, start: FaultyHome, *changes: str) -> FaultyHome:
@@ -73,17 +61,15 @@ def _reference(workshop: Workshop, name: str, start: FaultyHome, *changes: str) 
     return home
 
 
-def _same_twice(workshop: Workshop, plain: Outcome) -> Damage:
+def _same_twice(workshop: Workshop) -> Damage:
     stage = workshop.stages["build"]
     home = stage.before.copy(workshop.place("same-twice"))
-    damage = _run_together(home, (), (), plain)
+    damage = _run_together(home, (), ())
     damage.add(damage_of(home, stage.after))
     return damage
 
 
-def _cross(
-    workshop: Workshop, plain: Outcome, first: Sequence[str], second: Sequence[str]
-) -> Damage:
+def _cross(workshop: Workshop, first: Sequence[str], second: Sequence[str]) -> Damage:
     """Two builds with different settings over one home that is built with neither."""
     begun, has_seeds = workshop.stages["build"].before, first == _SEED
     name = "seeds" if has_seeds else "thresholds"
@@ -93,7 +79,7 @@ def _cross(
         for which, changes in (("first", first), ("second", second), ("both", (*first, *second)))
     ]
     home = built.copy(workshop.place(name))
-    damage = _run_together(home, first, second, plain)
+    damage = _run_together(home, first, second)
     # The seed of the run that scores chooses swapped results, whatever seed sampled the calls.
     unknown = ("scored_calls", "filtered_calls", "augmented_texts") if has_seeds else ()
     damage.add(damage_of_fingerprints(home, references, may_be_unknown=unknown))
@@ -103,15 +89,12 @@ def _cross(
     return damage
 
 
-def _run_together(
-    home: FaultyHome, first: Sequence[str], second: Sequence[str], plain: Outcome
-) -> Damage:
+def _run_together(home: FaultyHome, first: Sequence[str], second: Sequence[str]) -> Damage:
     damage = Damage()
-    with reading(home) as reports:
+    with reading(home) as met:
         for process in [home.start("build", *changes) for changes in (first, second)]:
             damage.add(failure(finish(process), "one of two builds"))
-    damage.add(reports[OURS].damage(), "our reader")
-    _note(plain, home.root.name, reports[PLAIN])
+    damage.add(met, "the reader")
     return damage
 
 

@@ -94,11 +94,7 @@ def _after(done: Done, home: FaultyHome, stage: Stage) -> Damage:
 
 @contextmanager
 def _mounted(folder: Path) -> Iterator[None]:
-    """A file system in memory at a folder.
-
-    Raises:
-        OSError, CalledProcessError: it cannot be had here.
-    """
+    """A file system in memory at a folder."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_SPARE_BYTES}", "tmpfs", str(folder)]
     subprocess.run(mount, check=True, capture_output=True)

@@ -11,16 +11,14 @@ import polars as pl
 import pytest
 
 from tests.faults.comparison import (
-    Damage,
     damage_of_leftovers,
     damage_of_rows,
     partitions_of,
     processes_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
-from tests.faults.home import Done, FaultyHome
-from tests.faults.injection import Event, recorded, recording, striking
-from tests.faults.tries import Try, told_plainly, try_all
+from tests.faults.home import FaultyHome
+from tests.faults.injection import Event, striking
 from tests.warehouse.rows import put
 
 WRITE_TWO_FILES = """
@@ -64,15 +62,6 @@ def test_the_fault_comes_at_the_event(tmp_path: Path, action: str, moment: str, 
     assert sorted(path.name for path in (tmp_path / "calibration").iterdir()) == left
 
 
-def test_events_are_recorded(tmp_path: Path):
-    home, log = tmp_path / "home", tmp_path / "log"
-    write_two_files(home, recording(home, log))
-    moments = ("open", "before rename", "after rename")
-    removed = ["remove calibration #1", "remove calibration #2", "remove top #1"]
-    expected = [f"{moment} calibration #{n}" for n in (1, 2) for moment in moments] + removed
-    assert [str(event) for event in recorded(log)] == expected
-
-
 ROWS = [{"document_id": name, "text": name} for name in "abc"]
 
 
@@ -112,18 +101,6 @@ def test_other_rows_under_a_known_fingerprint_are_wrong(make_home):
     assert damage_of_fingerprints(make_home("unknown", ROWS, "three"), [first, second]).wrong == 1
 
 
-@pytest.mark.parametrize(
-    ("output", "is_inside"),
-    [
-        ("Error: The disk is full while writing x. Free some space.", False),
-        ("Traceback (most recent call last):\n", True),
-        ('Error: filtered_calls: KeyError\n  File "/x/losses.py", line 195, in <listcomp>\n', True),
-    ],
-)
-def test_inside_of_the_program_is_recognised(output: str, is_inside: bool):
-    assert bool(told_plainly(Done(1, output))) == is_inside
-
-
 def test_what_is_left_or_lives_is_found(make_home):
     home = make_home("home", ROWS)
     assert not damage_of_leftovers(home)
@@ -142,9 +119,3 @@ def test_what_is_left_or_lives_is_found(make_home):
     assert (damage.locks, damage.running) == (1, 1)
     assert any("x.1.tmp" in remark for remark in damage.remarks)
     assert processes_of(home) == []
-
-
-def test_a_try_that_cannot_be_compared_is_damage():
-    good, bad = try_all([Try("good", "1", Damage), Try("bad", "1", lambda: 1 // 0)])  # pyright: ignore
-    assert (good.tried, bool(good.damage)) == (1, False)
-    assert (bad.tried, bool(bad.damage)) == (1, True)

@@ -50,7 +50,7 @@ def by_a_shell(warehouse: Warehouse) -> list[tuple]:
 @pytest.mark.parametrize("read", [by_our_query, by_a_shell])
 def test_reader_sees_whole_versions_while_four_processes_replace_partitions(
     warehouse: Warehouse, read
-) -> None:
+):
     warehouse.prepare()
     home = warehouse.folder.parent
     writers = [
@@ -81,9 +81,7 @@ def test_reader_sees_whole_versions_while_four_processes_replace_partitions(
     assert list(warehouse.folder.rglob("*.tmp")) == []
 
 
-def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
-    warehouse: Warehouse,
-) -> None:
+def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(warehouse: Warehouse):
     def version(seconds_ago: float) -> Path:
         put(warehouse, "documents")
         [info] = warehouse.partitions("documents")
@@ -98,7 +96,7 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     assert [info.path for info in warehouse.partitions("documents")] == [newest]
 
 
-def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse) -> None:
+def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse):
     warehouse.prepare()
     for title in ("one", "two"):
         put(warehouse, "documents", {"title": title})

@@ -1,9 +1,7 @@
 """Counts in the footers of partitions: what the rows come to, without reading them."""
 
 import random
-from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
@@ -11,7 +9,6 @@ from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_cou
 from warehouse import counting, remembered
 from warehouse.errors import DamagedPartitionError, QueryError
 from warehouse.layout import list_partitions
-from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.warehouse import Warehouse
 
 OTHER_SHARD = "shard-00001"
@@ -88,21 +85,6 @@ def test_counts_of_footers_are_those_of_the_rows(random_rows: Warehouse):
     assert wrong_counts(random_rows) == []
 
 
-def test_views_over_footers_say_what_they_say_over_rows(random_rows: Warehouse, tmp_path: Path):
-    file = tmp_path / "one.duckdb"
-    random_rows.write_standalone(file)
-    with duckdb.connect(str(file), read_only=True) as connection:
-        for name in STATISTICS_VIEWS:
-            if name == "partition_metadata" or needs_of(f"from {name}").rows:
-                continue
-            rows = connection.sql(f"from {name}").pl()
-            seen = random_rows.view(name)
-            assert seen.height == rows.height, name
-            for column in seen.columns:
-                ours, theirs = seen[column].to_list(), rows[column].to_list()
-                assert ours == pytest.approx(theirs), (name, column)
-
-
 def test_every_hundredth_of_a_threshold_counts_as_the_filter_does(random_rows: Warehouse):
     stored = random_rows.query("select * from loss_reductions where round = 1")
     rows = random_rows.query(
@@ -119,9 +101,7 @@ def test_every_hundredth_of_a_threshold_counts_as_the_filter_does(random_rows: W
             assert above["texts"].sum() == texts
 
 
-def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(
-    random_rows: Warehouse,
-):
+def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(random_rows: Warehouse):
     columns = "filtering_threshold, kept_calls, kept_texts, chance_share from threshold_sweep"
     [(_, calls, texts, chance)] = random_rows.query(
         f"select {columns} where tool = 'Calendar' and round = 1 and filtering_threshold = 0.333"

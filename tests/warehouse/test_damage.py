@@ -43,7 +43,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_partition_is_named_whatever_reads_it(
     warehouse: Warehouse, partition_file: Path, name: str
-) -> None:
+):
     damage, may_pass = DAMAGES[name]
     if damage is None:
         partition_file.unlink()
@@ -58,7 +58,7 @@ def test_a_damaged_partition_is_named_whatever_reads_it(
     assert warehouse.query("select * from candidate_calls").height == 0
 
 
-def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse) -> None:
+def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse):
     metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
     for table in PARTITIONS:
         put(warehouse, table, **metadata)
@@ -83,9 +83,7 @@ def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse)
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "a@b.parquet"])
-def test_foreign_file_is_no_partition(
-    warehouse: Warehouse, partition_file: Path, name: str
-) -> None:
+def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path, name: str):
     foreign = partition_file.with_name(name)
     frame("documents", {"document_id": "foreign"}).write_parquet(foreign)
     warehouse.prepare()
@@ -97,9 +95,7 @@ def test_foreign_file_is_no_partition(
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
-def test_damaged_zero_row_partition_is_made_again(
-    warehouse: Warehouse, *, is_prepared: bool
-) -> None:
+def test_damaged_zero_row_partition_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
     assert warehouse.damaged_partitions() == [empty]
@@ -110,7 +106,7 @@ def test_damaged_zero_row_partition_is_made_again(
 
 def test_prepare_names_a_damaged_partition_only_when_it_has_to_read_it(
     warehouse: Warehouse, partition_file: Path
-) -> None:
+):
     warehouse.prepare()
     partition_file.write_bytes(b"")
     warehouse.prepare()

@@ -31,24 +31,24 @@ def files(folder: Path) -> set[Path]:
 )
 def test_value_that_python_does_not_have_is_the_text_that_duckdb_writes(
     shared_warehouse: Warehouse, value: str, written: object
-) -> None:
+):
     assert shared_warehouse.query(f"select {value} as v").to_dicts() == [{"v": written}]
 
 
-def test_no_column_needs_quotes(shared_warehouse: Warehouse) -> None:
+def test_no_column_needs_quotes(shared_warehouse: Warehouse):
     for table, schema in tables().items():
         found = shared_warehouse.query(f"select {', '.join(schema.column_names)} from {table}")
         assert found.columns == list(schema.column_names)
 
 
-def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
+def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse):
     put(warehouse, "training_texts")
     assert warehouse.query("select shard from training_texts")["shard"].to_list() == [SHARD]
 
 
 def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     warehouse = Warehouse(tmp_path / "home" / "warehouse", tmp_path / "home" / "warehouse.duckdb")
     here = tmp_path / "here"
     here.mkdir()
@@ -58,7 +58,7 @@ def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_cur
     assert list(here.iterdir()) == []
 
 
-def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
+def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse):
     put(warehouse, "documents", shard="00012")
     assert warehouse.query("select shard from documents")["shard"].to_list() == ["00012"]
 
@@ -81,7 +81,7 @@ WRITING = [
 
 
 @pytest.mark.parametrize("statement", WRITING)
-def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str) -> None:
+def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str):
     home = shared_warehouse.folder.parent
     before = files(home)
     sql = statement.format(out=tmp_path / "x", inside=shared_warehouse.folder / "x.parquet")
@@ -102,14 +102,14 @@ def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, stateme
         "glob('/etc/*')",
     ],
 )
-def test_query_sees_no_other_file_and_no_network(shared_warehouse: Warehouse, source: str) -> None:
+def test_query_sees_no_other_file_and_no_network(shared_warehouse: Warehouse, source: str):
     (shared_warehouse.folder.parent / "secret.txt").write_text("secret")
     sql = f"select * from {source.format(folder=shared_warehouse.folder)}"
     with pytest.raises(QueryError, match="Permission Error"):
         shared_warehouse.query(sql)
 
 
-def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: Warehouse) -> None:
+def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: Warehouse):
     secrets = frame("documents")
     assert secrets.height == 1
     with pytest.raises(QueryError, match="secrets"):
@@ -117,12 +117,12 @@ def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: War
 
 
 @pytest.mark.parametrize("sql", ["pick 1", "select nothing from documents", "select 1 a, 2 a"])
-def test_mistake_in_a_query_is_an_error_of_ours(shared_warehouse: Warehouse, sql: str) -> None:
+def test_mistake_in_a_query_is_an_error_of_ours(shared_warehouse: Warehouse, sql: str):
     with pytest.raises(QueryError):
         shared_warehouse.query(sql)
 
 
-def test_only_the_tables_that_a_query_names_are_opened() -> None:
+def test_only_the_tables_that_a_query_names_are_opened():
     assert needs_of('select "round" from AUGMENTED_TEXTS').rows == {"augmented_texts"}
     assert needs_of("from evaluation_summary").rows == {"evaluation_results"}
     assert "filtered_calls" in needs_of("from kept_examples").rows
@@ -142,7 +142,7 @@ def test_statistics_of_calls_read_no_rows():
 @pytest.mark.parametrize("disturbances", [0, 2, 9])
 def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, disturbances: int
-) -> None:
+):
     attempt, attempts = query._selection, []
 
     def disturbed(*arguments):
@@ -165,7 +165,7 @@ def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     assert len(attempts) == {0: 1, 2: 3, 9: 4}[disturbances]
 
 
-def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse) -> None:
+def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse):
     warehouse.prepare()
     put(warehouse, "documents")
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
@@ -174,9 +174,7 @@ def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehou
         assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
 
 
-def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
-    warehouse: Warehouse,
-) -> None:
+def test_database_file_open_elsewhere_is_replaced_and_stays_readable(warehouse: Warehouse):
     warehouse.prepare()
     code = (
         "import sys, duckdb\n"
@@ -202,9 +200,7 @@ def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
         assert reader.communicate("go\n")[0] == "[(1,)]\n"
 
 
-def test_database_file_is_written_once_and_again_when_the_folder_moves(
-    warehouse: Warehouse,
-) -> None:
+def test_database_file_is_written_once_and_again_when_the_folder_moves(warehouse: Warehouse):
     warehouse.prepare()
     written = warehouse.database_file.stat().st_mtime_ns
     warehouse.prepare()

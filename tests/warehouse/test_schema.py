@@ -8,7 +8,7 @@ from warehouse.errors import SchemaError
 from warehouse.schema import parse_schema, schema_text, tables
 
 
-def test_schema_module_reads_what_duckdb_creates() -> None:
+def test_schema_module_reads_what_duckdb_creates():
     with open_connection() as connection:
         connection.execute(schema_text())
         created = {}
@@ -32,7 +32,7 @@ def test_schema_module_reads_what_duckdb_creates() -> None:
             assert nullable is not (column.is_required or column.name in schema.primary_key)
 
 
-def test_schema_is_read_without_duckdb_and_polars() -> None:
+def test_schema_is_read_without_duckdb_and_polars():
     code = (
         "import sys; import warehouse.warehouse; from warehouse.schema import tables; tables(); "
         "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
@@ -49,6 +49,6 @@ def test_schema_is_read_without_duckdb_and_polars() -> None:
         ("-- A.\ncreate table a (\n    b blob,  -- B.\n    primary key (b)\n);", "'blob'"),
     ],
 )
-def test_schema_text_without_its_form_is_refused(text: str, problem: str) -> None:
+def test_schema_text_without_its_form_is_refused(text: str, problem: str):
     with pytest.raises(SchemaError, match=problem):
         _ = [table.polars_schema for table in parse_schema(text).values()]

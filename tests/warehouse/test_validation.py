@@ -57,7 +57,7 @@ ACCEPTED = [
 @pytest.mark.parametrize(("table", "change"), ACCEPTED)
 def test_correct_and_rare_rows_are_accepted_and_read_back_equal(
     shared_warehouse: Warehouse, table: str, change: dict[str, object]
-) -> None:
+):
     rows = frame(table, change)
     write(shared_warehouse, table, rows)
     assert shared_warehouse.read_partition(table, *PARTITIONS[table]).equals(rows)
@@ -158,7 +158,7 @@ REFUSED = [
 @pytest.mark.parametrize(("table", "change", "words"), REFUSED)
 def test_wrong_row_is_named_and_nothing_on_disk_changes(
     shared_warehouse: Warehouse, table: str, change: dict[str, object], words: list[str]
-) -> None:
+):
     before = files(shared_warehouse)
     with pytest.raises(PartitionValidationError) as caught:
         write(shared_warehouse, table, frame(table, change))
@@ -167,14 +167,12 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
     assert files(shared_warehouse) == before
 
 
-def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse) -> None:
+def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse):
     with pytest.raises(PartitionValidationError, match=r"share the key \(document_id\).*'d1'"):
         write(shared_warehouse, "documents", frame("documents", {}, {"text": "Another."}))
 
 
-def test_columns_and_fields_of_calls_are_matched_by_name_not_by_place(
-    shared_warehouse: Warehouse,
-) -> None:
+def test_columns_and_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Warehouse):
     rows = frame("augmented_texts")
     turned = rows.with_columns(calls=pl.Series([[dict(reversed(CALL.items()))]]))
     assert turned.schema["calls"] != rows.schema["calls"]
@@ -197,15 +195,13 @@ def test_columns_and_fields_of_calls_are_matched_by_name_not_by_place(
 )
 def test_value_is_never_converted_in_silence(
     shared_warehouse: Warehouse, table: str, column: str, values: list[object]
-) -> None:
+):
     rows = frame(table).with_columns(pl.Series(column, values))
     with pytest.raises(PartitionValidationError, match=rf"'{column}' of table '{table}'"):
         write(shared_warehouse, table, rows)
 
 
-def test_a_frame_lacks_and_has_no_column_but_those_of_the_table(
-    shared_warehouse: Warehouse,
-) -> None:
+def test_a_frame_lacks_and_has_no_column_but_those_of_the_table(shared_warehouse: Warehouse):
     rows = frame("evaluation_results")
     write(shared_warehouse, "evaluation_results", rows.drop("gold", "score_weight"))
     stored = shared_warehouse.read_partition("evaluation_results", "all", "dateset.base")
@@ -227,7 +223,7 @@ def test_a_frame_lacks_and_has_no_column_but_those_of_the_table(
 )
 def test_names_that_cannot_be_paths_or_tables_are_refused(
     shared_warehouse: Warehouse, table: str, shard: str, name: str
-) -> None:
+):
     rows = frame("documents" if table == "document" else table)
     with pytest.raises((PartitionNameError, UnknownTableError)):
         shared_warehouse.replace_partition(table, shard, name, rows, metadata={})

@@ -79,7 +79,7 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
+def test_funnel_counts_each_stage_of_each_tool(built: Warehouse):
     rows = built.query("select * from call_funnel").rows()
     stages = ["documents", "preselected", "samples", "candidates"]
     stages += ["executed", "scored", "kept", "merged"]
@@ -92,7 +92,7 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
     ]
 
 
-def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> None:
+def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
     assert calculator == {
         "tool": "Calculator",
@@ -111,7 +111,7 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
     assert calendar["mean_loss_reduction"] is None
 
 
-def test_small_views_of_the_calls(built: Warehouse) -> None:
+def test_small_views_of_the_calls(built: Warehouse):
     assert built.view("fruitless_documents").rows() == [("Calculator", 2, 2, 0, 0.0, 1)]
     near = built.query("select call_id, arguments, result from near_misses")
     assert near.rows() == [("c4", "400 / 1400", "0.29")]
@@ -119,7 +119,7 @@ def test_small_views_of_the_calls(built: Warehouse) -> None:
     assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
-def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse) -> None:
+def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse):
     rows = [
         {"call_id": "c1", "loss_reduction": 1.0} | KEPT,
         {"call_id": "c2", "loss_reduction": 1.0999} | KEPT,
@@ -135,7 +135,7 @@ def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse
 
 def test_costs_are_told_for_candidates_and_kept_calls_and_a_price_per_hour_makes_them_money(
     built: Warehouse,
-) -> None:
+):
     columns = "stage, tokens_fed, tokens_per_candidate, tokens_per_kept, seconds_per_kept"
     assert built.query(f"select {columns} from call_costs").rows() == [
         ("sampling", 1000, 100.0, pytest.approx(1000 / 3), pytest.approx(2.5 / 3)),
@@ -148,7 +148,7 @@ def test_costs_are_told_for_candidates_and_kept_calls_and_a_price_per_hour_makes
     ]
 
 
-def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
+def test_proposals_are_counted_with_their_kept_calls(built: Warehouse):
     rows = built.query("select * from call_proposals").rows()
     assert rows == [
         ("Calculator", "call", 1, 1, 1, 1.0, 1),
@@ -157,66 +157,9 @@ def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
     ]
 
 
-def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
-    sweep = built.query(
-        "select filtering_threshold, kept_calls, kept_texts, scored_calls, kept_share, "
-        "chance_calls, chance_share from threshold_sweep"
-    )
-    # Of four sampled calls one is kept up to 1.0; a reduction that is no number never.
-    assert sweep.rows() == [
-        (0.5, 4, 2, 6, pytest.approx(4 / 6), 4, 0.25),
-        (1.0, 3, 2, 6, 0.5, 4, 0.25),
-        (2.0, 1, 1, 6, pytest.approx(1 / 6), 4, 0.0),
-    ]
-
-
-def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Warehouse) -> None:
-    asked = SAMPLED | {"contrast_threshold": 0.3, "second_swapped_call_id": "z"}
-    rows = [
-        {"chance_reduction": 1.2, "chance_contrast": 0.3, "is_kept_by_chance": True},
-        {"chance_reduction": 1.2, "chance_contrast": 0.2, "is_kept_by_chance": False},
-        {"chance_reduction": 0.2, "is_kept_by_chance": False},
-        # Without a third result there is no contrast to ask for.
-        {"chance_reduction": 5.0, "second_swapped_call_id": None, "is_kept_by_chance": None},
-    ]
-    changes = ({"call_id": f"c{number}"} | asked | row for number, row in enumerate(rows))
-    put(warehouse, "filtered_calls", *changes)
-    (found,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
-    assert (found["kept_calls"], found["scored_calls"]) == (4, 4)
-    assert (found["chance_kept"], found["chance_calls"]) == (1, 3)
-    assert (found["both_kept"], found["sample_kept"]) == (1, 3)
-    for view in ("threshold_sweep where filtering_threshold = 1.0", "kept_at(1.0)"):
-        share = warehouse.query(f"select chance_share from {view}").item()
-        assert share == pytest.approx(1 / 3)
-
-
-def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
-    warehouse: Warehouse,
-) -> None:
-    contrast = {"filtering_threshold": 0.75, "contrast_threshold": 0.5, "loss_reduction": 1.8}
-    swapped = {"loss_with_swapped_result": 2.5, "swapped_call_id": "c9", "contrast": 1.0}
-    below = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.6}
-    put(
-        warehouse,
-        "filtered_calls",
-        contrast | swapped,
-        contrast
-        | {"call_id": "c2", "loss_with_swapped_result": 1.6, "swapped_call_id": "c9"}
-        | {"contrast": 0.1, "is_kept": False, "reason": "below_contrast"},
-        contrast | {"call_id": "c3", "is_kept": False, "reason": "no_swapped_result"},
-        contrast | swapped | below | {"call_id": "c4"},
-        contrast | swapped | below | {"call_id": "c5", "contrast": 0.1},
-    )
-    found = warehouse.query(
-        "select filtering_threshold as t, kept_calls as n, scored_calls from threshold_sweep"
-    )
-    assert found.rows() == [(0.5, 2, 5), (0.75, 1, 5), (1.0, 1, 5), (2.0, 0, 5)]
-    assert warehouse.view("loss_reductions")["calls"].sum() == 2
-
-
 def test_sweep_has_nothing_below_the_lowest_threshold_and_no_chance_share_without_a_sample(
     warehouse: Warehouse,
-) -> None:
+):
     of_calls = {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8}
     put(warehouse, "filtered_calls", of_calls)
     columns = "filtering_threshold, kept_calls, chance_calls, chance_share"
@@ -224,7 +167,7 @@ def test_sweep_has_nothing_below_the_lowest_threshold_and_no_chance_share_withou
     assert found.rows() == [(1.0, 1, 0, None), (1.5, 1, 0, None), (2.0, 0, 0, None)]
 
 
-def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
+def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse):
     assert built.query("select * from drop_reasons").rows() == [
         ("Calculator", "sampling", "not_a_call", 1, 1),
         ("Calculator", "execution", "division_by_zero", 1, 1),
@@ -235,7 +178,7 @@ def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
     ]
 
 
-def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse) -> None:
+def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse):
     rows = built.query("select * from kept_examples").rows(named=True)
     assert [row["call_id"] for row in rows] == ["c1", "c3", "c2"]
     first, second, _ = rows
@@ -264,7 +207,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     return warehouse
 
 
-def test_no_view_mixes_rounds(two_rounds: Warehouse) -> None:
+def test_no_view_mixes_rounds(two_rounds: Warehouse):
     rows = two_rounds.query(
         "select round, candidates, executed, scored, kept, kept_texts, tokens_fed "
         "from call_statistics"
@@ -278,20 +221,20 @@ def test_no_view_mixes_rounds(two_rounds: Warehouse) -> None:
     assert rows.rows() == [(number, n) for number in counts for n in counts[number]]
 
 
-def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse) -> None:
+def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse):
     rows = two_rounds.query("select round, filtering_threshold, kept_calls from threshold_sweep")
     first = [(1, 0.5, 2), (1, 1.0, 2), (1, 2.0, 0)]
     assert rows.rows() == [*first, (2, 0.5, 1), (2, 0.7, 0), (2, 1.0, 0), (2, 2.0, 0)]
 
 
-def test_reasons_and_examples_name_their_round(two_rounds: Warehouse) -> None:
+def test_reasons_and_examples_name_their_round(two_rounds: Warehouse):
     reasons = two_rounds.query("select round, reason, rows from drop_reasons")
     assert reasons.rows() == [(2, "below_threshold", 1)]
     examples = two_rounds.query("select call_id, round from kept_examples order by call_id")
     assert examples.rows() == [("c1", 1), ("c2", 1)]
 
 
-def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:
+def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse):
     text = "Zürich – 𝔘nits: naïve"
     put(warehouse, "documents", {"text": text})
     put_calls(warehouse, {"character_offset": 11})
@@ -299,9 +242,7 @@ def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> 
     assert (row["text_before"], row["text_after"]) == (text[:11], text[11:])
 
 
-def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
-    warehouse: Warehouse,
-) -> None:
+def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse: Warehouse):
     perplexity = (
         {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
         | {"called_tool": None, "mode": "disabled", "metric": "perplexity"}
@@ -316,7 +257,7 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
     ]
 
 
-def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse) -> None:
+def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse):
     rows = (
         ("a", 1.0, "QA", 10, None),
         ("b", 0.0, "QA", 10, None),
@@ -339,7 +280,7 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
     ]
 
 
-def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> None:
+def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse):
     own = {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0}
     for row in (own, {"benchmark": "svamp", "score": 0.25}):
         put(warehouse, "score_intervals", row, name=str(row["benchmark"]))
@@ -366,17 +307,17 @@ def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> 
 )
 def test_a_difference_is_one_where_interval_and_test_agree(
     warehouse: Warehouse, changes: dict[str, object], verdict: str
-) -> None:
+):
     put(warehouse, "paired_differences", changes)
     assert warehouse.query("select verdict from evaluation_difference").item() == verdict
 
 
-def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
+def test_views_over_no_rows_are_empty(warehouse: Warehouse):
     for view in set(STATISTICS_VIEWS) - {"paper_results"}:
         assert warehouse.query(f"select * from {view}").height == 0
 
 
-def test_exclusions_are_counted_by_reason_and_held_out_set(warehouse: Warehouse) -> None:
+def test_exclusions_are_counted_by_reason_and_held_out_set(warehouse: Warehouse):
     no_other = {"other_document_id": None, "other_window_index": None, "similarity": None}
     shared = no_other | {"reason": "shares_ngram", "shared_ngram": "six crates"}
     rows = [

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.evaluation.comparisons import compare, compared
-from assets.evaluation.tables import gain_sentences, gains
+from assets.evaluation.tables import gains
 from assets.inputs import InputChangedError
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -132,11 +132,3 @@ def test_scores_that_change_again_and_again_are_an_error(
     while_comparing(monkeypatch, store, ([n % 2] * 5 for n in count()))
     with pytest.raises(InputChangedError, match=r"svamp\.finetuned\.enabled\.0000 was replaced"):
         compared_in(store)
-
-
-def test_the_first_row_is_a_score_with_its_verdict(store: Warehouse):
-    compared_in(store)
-    gained = gains(store.view("evaluation_difference"), model="finetuned", other_model="finetuned")
-    assert gain_sentences(store.view("evaluation_table"), gained, model="finetuned") == {
-        "result: svamp": "80.0 with calls, 25.0 without: unclear"
-    }

@@ -10,7 +10,6 @@ import torch
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText, development_texts
-from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -208,30 +207,6 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     (directory / MIN_CALL_PROBABILITY_FILE).write_text("{")
     assert calibrated(home, decoding={"call_top_k": 2})["state"] == "done"
     assert json.loads((directory / MIN_CALL_PROBABILITY_FILE).read_text())["call_top_k"] == 2
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"decoding": {"call_top_k": 9}},
-        {"decoding": {"max_call_tokens": 63}},
-        {"execution": {"max_result_tokens": 127}},
-        {"execution": {"leak_share": 0.6}},
-        {"scoring": {"window_tokens": 6}},
-        {"training": {"max_tokens": 100}},
-        {"scoring": {"window_weights": "uniform"}},
-    ],
-)
-def test_what_a_gain_depends_on_is_named(changes: dict):
-    assert fingerprint_of(changes) != fingerprint_of({})
-    assert fingerprint_of({"execution": {"attempts": 1}}) == fingerprint_of({})
-    assert fingerprint_of({}, Calculator="2") != fingerprint_of({})
-
-
-def fingerprint_of(changes: dict, **tool_versions: str) -> str:
-    settings = Settings.model_validate(changes)
-    versions = {"Calculator": "1", **tool_versions}
-    return MIN_CALL_PROBABILITY.fingerprint(settings, {"tool_versions": versions}).digest
 
 
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):

@@ -184,15 +184,6 @@ def test_every_benchmark_has_its_texts():
     assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40, "unseen-tool": 200}
 
 
-def test_a_window_of_two_rounds_is_left_out_once(home: Home):
-    home.write({"a": sentence(1)})
-    second = {"document_id": "a", "text": sentence(1), "round": 2}
-    put(home.warehouse, "augmented_texts", second, name="round-2.all", fingerprint="second")
-    home.train_on(rounds=[1, 2])
-    columns = ["document_id", "round", "reason", "other_document_id"]
-    assert home.exclusions().select(columns).rows() == [("a", 1, "duplicate_text", "a")]
-
-
 def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):
     home.write({"a": sentence(1), "copy": f"{sentence(1)} "})
     home.train_on()

@@ -66,6 +66,9 @@ def test_of_several_rounds_a_text_has_the_calls_of_the_newest(home: Warehouse):
         metadata = train_on(rounds)
         assert metadata["rounds"] == "1, 2"
         assert metadata["left out: duplicate_text"] == 1
+        (left_out,) = home.read_partitions("training_exclusions", "all").iter_rows(named=True)
+        assert (left_out["document_id"], left_out["round"]) == ("d1", 1)
+        assert left_out["other_document_id"] == "d1"
         assert calls(home) == [("d1", "c2"), ("d2", "c1")]
 
 

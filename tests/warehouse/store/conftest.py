@@ -69,6 +69,9 @@ class Machine:
         return path
 
 
+Machines = tuple[Machine, Machine]
+
+
 @pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
+def machines(bucket: str, tmp_path: Path) -> Machines:
     return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.store.conftest import Machine
+from tests.warehouse.store.conftest import Machines
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.files import MirroredFiles
 
 
-def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_a_folder_comes_as_it_is_with_what_was_removed_gone(machines: Machines):
     one, two = machines
     one.write_file("indexes/index/a", "1")
     one.write_file("indexes/index/below/b", "2")
@@ -25,7 +23,7 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
     assert [path.name for path in (two.root / "indexes" / "index").iterdir()] == ["below"]
 
 
-def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine, Machine]) -> None:
+def test_who_has_not_seen_the_newest_version_is_refused(machines: Machines):
     one, two = machines
     for machine in machines:
         machine.files.bring(machine.root / "m.json")
@@ -41,8 +39,8 @@ def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine,
 
 
 def test_of_two_that_publish_at_once_one_is_refused(
-    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
     one, two = machines
     put_file = two.objects.put_file
 
@@ -55,18 +53,14 @@ def test_of_two_that_publish_at_once_one_is_refused(
         two.files.publish(two.write_file("m.json", "2"))
 
 
-def test_what_is_published_already_is_not_published_again(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_what_is_published_already_is_not_published_again(machines: Machines):
     one, _ = machines
     for _ in range(2):
         one.files.publish(one.write_file("m.json", "1"))
     assert [stored.path for stored in one.objects.listed("files")] == ["files/m.json@00000001"]
 
 
-def test_copies_of_a_store_that_was_filled_anew_are_replaced(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_copies_of_a_store_that_was_filled_anew_are_replaced(machines: Machines):
     one, two = machines
     for text in ("1", "2", "3"):
         one.files.publish(one.write_file("m.json", text))
@@ -81,9 +75,7 @@ def test_copies_of_a_store_that_was_filled_anew_are_replaced(
 @pytest.mark.parametrize(
     ("folder", "content"), [("objects", b"other"), ("objects", None), ("files", b"hello")]
 )
-def test_damage_in_the_store_is_an_error(
-    machines: tuple[Machine, Machine], folder: str, content: bytes | None
-) -> None:
+def test_damage_in_the_store_is_an_error(machines: Machines, folder: str, content: bytes | None):
     one, two = machines
     one.files.publish(one.write_file("m.json", "1"))
     [stored] = one.objects.listed(folder)
