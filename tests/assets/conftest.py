@@ -13,12 +13,16 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.plots import files as plots
+from dagster_project.commands.building import build_dataset, prepare
+from dagster_project.commands.evaluating import evaluate_models
+from dagster_project.commands.options import RunOptions
+from dagster_project.commands.rounds import run_rounds
+from dagster_project.commands.training import train_model
+from dagster_project.runs import run_job
 from dagster_project.settings.sections import merged
 from tests.fakes import save_calling_model
 from tests.homes import (
     SmallHome,
-    environment_of,
     generated_articles,
     generated_texts,
     short_prompts,
@@ -50,14 +54,10 @@ class PipelineHome(SmallHome):
             yield
 
     def prepare(self) -> None:
-        from dagster_project.commands.building import prepare
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.runs.run_job import dagster_instance
-
         options = RunOptions()
         with self.entered():
             settings = options.load_settings(self.home)
-            with dagster_instance(self.home) as instance:
+            with run_job.dagster_instance(self.home) as instance:
                 prepare(options, self.home, settings, instance)
 
     def build(
@@ -66,33 +66,20 @@ class PipelineHome(SmallHome):
         shards: Sequence[str] = (),
         tools: Sequence[str] = (),
         overrides: Mapping[str, Any] | None = None,
-        force: bool = False,
     ) -> None:
-        from dagster_project.commands.building import build_dataset
-        from dagster_project.commands.options import RunOptions
-
-        options = RunOptions(None, overrides or {}, force, tuple(tools))
+        options = RunOptions(None, overrides or {}, False, tuple(tools))
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
     def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.commands.training import train_model
-
         with self.entered():
             train_model(RunOptions(None, overrides or {}, force))
 
     def rounds(self, *, until: int) -> None:
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.commands.rounds import run_rounds
-
         with self.entered():
             run_rounds(RunOptions(), until=until, dry_run=False)
 
     def evaluate(self, *benchmarks: str) -> None:
-        from dagster_project.commands.evaluating import evaluate_models
-        from dagster_project.commands.options import RunOptions
-
         with self.entered():
             evaluate_models(RunOptions.of(None, None, benchmarks=benchmarks))
 
@@ -116,12 +103,6 @@ class PipelineHome(SmallHome):
         assert event.asset_materialization is not None
         return {name: each.value for name, each in event.asset_materialization.metadata.items()}
 
-    def plot(self, link: str) -> Path:
-        """The file that a link of the metadata opens."""
-        file = self.home.plots / link.removeprefix(f"{plots.ADDRESS}/")
-        assert file.read_bytes().startswith(b"\x89PNG")
-        return file
-
     def partition_states(self) -> dict[str, tuple[int, int]]:
         """Which file each partition is: one that was made anew is another."""
         return {
@@ -129,9 +110,6 @@ class PipelineHome(SmallHome):
             for table in tables()
             for info in self.warehouse.partitions(table)
         }
-
-    def environment(self) -> dict[str, str]:
-        return {**environment_of(self.root), "DAGSTER_HOME": str(self.home.dagster)}
 
 
 def identity(path: Path) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from dagster_project.settings.sections import validated
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser
 from tests.conftest import REPOSITORY
+from tests.homes import environment_of
 from tests.processes import ServiceError, await_until
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
@@ -70,11 +71,12 @@ def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT_DAEMON)
     modules = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     dagster = Path(sys.executable).with_name("dagster")
+    environment = {**environment_of(home.root), "DAGSTER_HOME": str(home.home.dagster)}
     with log.open("w") as output:
         server = subprocess.Popen(
             [dagster, "dev", "-w", "workspace.yaml", "-p", str(port)],
             cwd=REPOSITORY,
-            env={**home.environment(), "PYTHONPATH": modules},
+            env={**environment, "PYTHONPATH": modules},
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -117,13 +117,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     shards = ([SHARD], [HELD_OUT])
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: shards)
+    # The model directory of the settings, for its tokenizer of bytes.
+    save_tiny_model(tmp_path / "model")
     return Home(tmp_path)
-
-
-@pytest.fixture
-def tokenizer(home: Home) -> None:
-    """The model directory of the settings has the tokenizer of bytes."""
-    save_tiny_model(home.folder / "model")
 
 
 def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
@@ -269,7 +265,6 @@ def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
         home.train_on()
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     metadata = home.train_on(plain_share=0.4)
@@ -285,7 +280,6 @@ def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
     assert set(other["document_id"]) != set(plain["document_id"])
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.put_documents(HELD_OUT, {"h": sentence(90)})
     bad = {"p copy": f"{sentence(1)} ", "p held out": f"Well: {sentence(90)}"}
@@ -298,7 +292,6 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
     ]
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_documents_of_plain_windows_are_inputs(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.train_on(plain_share=0.4)
@@ -308,7 +301,6 @@ def test_documents_of_plain_windows_are_inputs(home: Home):
     assert home.train_on(plain_share=0.4)["state"] == "done"
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.augment({key: text[:100] for key, text in WITH.items()})
