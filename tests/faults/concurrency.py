@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -26,6 +25,7 @@ from tests.faults.readers import reading
 from tests.faults.tries import Outcome, Try, failure, repeat, told_plainly, try_all
 from tests.faults.undisturbed import HarnessError, Workshop
 from tests.homes import generated_texts, write_lines
+from tests.processes import ServiceError, await_until
 
 _THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.05")
 _OTHER_THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.1")
@@ -133,12 +133,12 @@ def _awaiting_device(
     """Start a build, and wait until it has touched the lock of the device."""
     log = home.root.with_name(f"{home.root.name}.{name}.events")
     process = home.start("build", *changes, extra=recording(home.root, log))
-    began = time.monotonic()
-    while time.monotonic() - began < _WAIT_SECONDS:
-        if log.exists() and json.dumps(_DEVICE_LOCK) in log.read_text():
-            return process, Damage()
-        time.sleep(0.1)
-    return process, Damage(remarks=[f"{name} did not wait for the device"])
+    touched = json.dumps(_DEVICE_LOCK)
+    try:
+        await_until(lambda: log.exists() and touched in log.read_text(), name, _WAIT_SECONDS)
+    except ServiceError as error:
+        return process, Damage(remarks=[str(error)])
+    return process, Damage()
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:

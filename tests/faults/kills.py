@@ -1,12 +1,13 @@
 """Commands killed at events: the repeat must end with the rows of an undisturbed run."""
 
-import time
+from contextlib import suppress
 
 from tests.faults.comparison import Damage, damage_of_the_living, processes_of
 from tests.faults.home import FaultyHome, settings_of
 from tests.faults.injection import Event
 from tests.faults.tries import Outcome, Try, repeat, struck, tries_at_events, try_all
 from tests.faults.undisturbed import Stage, Workshop, observed
+from tests.processes import ServiceError, await_until
 
 _MOMENTS = "(open|written|before rename|after rename|remove) "
 # Command, areas of the home, and kills: in all and in the short form.
@@ -66,9 +67,7 @@ def _kill(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage:
 def killed(workshop: Workshop, name: str, stage: Stage, event: Event) -> tuple[FaultyHome, Damage]:
     """Kill a command at an event; right after it nobody runs, and all locks are free."""
     home, _, damage = struck(workshop, name, stage, event, "kill")
-    # Workers notice it by a pipe.
-    patience = time.monotonic() + 5
-    while processes_of(home) and time.monotonic() < patience:
-        time.sleep(0.1)
+    with suppress(ServiceError):
+        await_until(lambda: not processes_of(home), "workers notice it by a pipe", 5)
     damage.add(damage_of_the_living(home), "after the kill")
     return home, damage
