@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event, drawn, striking
-from tests.faults.undisturbed import Stage, Workshop
+from tests.faults.undisturbed import HarnessError, Stage, Workshop
 
 AT_ONCE = 2
 _MAX_REMARKS = 12
@@ -71,6 +71,8 @@ def tries_at_events(
     """Tries of a fault at events of a command whose kind matches a pattern, drawn by the seed."""
     name = f"{fault} {stage.name}"
     events = drawn(stage.events, pattern, count, workshop.chance(name))
+    if count and not events:
+        raise HarnessError(f"{name}: the command has no such event")
     return [
         Try(
             fault,
