@@ -18,7 +18,6 @@ from tests.homes import (
     environment_of,
     generated_articles,
     generated_texts,
-    short_prompts,
     small_settings,
     write_lines,
 )
@@ -30,6 +29,15 @@ TIME_LIMIT_SECONDS = 240.0
 _STACK = re.compile(r'Traceback \(most recent call last\)|File "[^"]+", line \d+, in ')
 
 _TEXTS_PER_SHARD = 4
+# Short ones: a token is a byte here, and the prompts that come with the tools are long.
+_PROMPTS = {
+    "Calculator": "Add calls.\n\nInput: 2 and 3 are 5.\nOutput: 2 and 3 are "
+    "[Calculator(2+3)] 5.\n\nInput: {text}\nOutput:",
+    "Calendar": "Add calls.\n\nInput: It is May.\nOutput: It is [Calendar()] May.\n\n"
+    "Input: {text}\nOutput:",
+    "WikiSearch": 'Add calls.\n\nInput: Rome is old.\nOutput: Rome is [WikiSearch("Rome")] '
+    "old.\n\nInput: {text}\nOutput:",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Ingredients:
     model: Path
     texts: Path
     articles: Path
+    prompts: Mapping[str, Path]
 
     @classmethod
     def make(cls, folder: Path, *, seed: int) -> "Ingredients":
@@ -65,10 +74,14 @@ class Ingredients:
 
         folder.mkdir(parents=True)
         texts = generated_texts(seed, _TEXTS_PER_SHARD * len(SHARDS))
+        prompts = {tool: folder / f"{tool}.txt" for tool in _PROMPTS}
+        for tool, file in prompts.items():
+            file.write_text(_PROMPTS[tool])
         return cls(
             save_calling_model(folder / "model"),
             write_lines(folder / "texts.jsonl", texts),
             write_lines(folder / "articles.jsonl", generated_articles(seed)),
+            prompts,
         )
 
 
@@ -112,12 +125,14 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
     """A tiny run in bfloat16 whose uncertain calls are decided in float32."""
     from dagster_project.settings.sections import merged
 
-    tools = merged(short_prompts(), {"WikiSearch": {"is_enabled": with_search}})
+    numbers = {"sampling_threshold": 0.0, "positions_per_text": 3}
+    tools = {name: {**numbers, "prompt": str(file)} for name, file in ingredients.prompts.items()}
+    tools["WikiSearch"] |= {"is_enabled": with_search}
     changes = {
         "language_model": {"precision": "bfloat16", "device": "cpu"},
         "corpus": {"held_out_every": 3},
         "scoring": {"rescoring": True, "token_budget": 256, "chance_calls": 4},
-        "tools": {name: {**of_tool, "positions_per_text": 3} for name, of_tool in tools.items()},
+        "tools": tools,
         "wikipedia_index": {"source": str(ingredients.articles)},
         "training": {
             "steps": 4,
@@ -131,6 +146,6 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
         "evaluation": {"dateset_items": 3, "batch_size": 2},
     }
     settings = merged(small_settings(ingredients.model, ingredients.texts), changes)
-    # The sources are those that were ingested.
-    del settings["corpus"]["sources"]
+    # The sources are those that were ingested, and results are whole.
+    del settings["corpus"]["sources"], settings["execution"]
     return settings
