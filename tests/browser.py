@@ -1,9 +1,10 @@
 """Asks Dagster's web server what the UI asks."""
 
 import json
-import urllib.error
 import urllib.request
 from typing import Any
+
+from tests.processes import answers
 
 LAUNCH = """
 mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
@@ -44,11 +45,7 @@ class Browser:
         self.address = f"http://127.0.0.1:{port}"
 
     def is_there(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/server_info", timeout=5):
-                return True
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
+        return answers(f"{self.address}/server_info")
 
     def ask(self, query: str, **variables: Any) -> Any:
         body = json.dumps({"query": query, "variables": variables}).encode()

@@ -34,10 +34,6 @@ class Store:
     def make_bucket(self, bucket: str) -> None:
         self._ask("PUT", bucket)
 
-    def make_folder(self, bucket: str, folder: str) -> None:
-        """As browsers do: an empty object whose name ends in a slash."""
-        self._ask("PUT", f"{bucket}/{folder}/", b"")
-
     def put(self, bucket: str, key: str, content: bytes) -> None:
         import obstore
 

@@ -31,10 +31,9 @@ from dagster_project.examples import EXAMPLES
 from dagster_project.settings import presets
 from dagster_project.settings.sections import merged
 from dagster_project.settings.settings_file import preset_values
-from tests.assets.conftest import small_settings
 from tests.conftest import REPOSITORY
 from tests.fakes import save_calling_model
-from tests.faults.home import generated_texts
+from tests.homes import generated_texts, small_settings
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))

@@ -3,9 +3,6 @@
 The model that comes with the project builds real documents in `test_all_tools`.
 """
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,31 +13,31 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.home import Home
-from dagster_project.plots import files as plots
+from dagster_project.commands.building import build_dataset, prepare
+from dagster_project.commands.evaluating import evaluate_models
+from dagster_project.commands.options import RunOptions
+from dagster_project.commands.rounds import run_rounds
+from dagster_project.commands.training import train_model
+from dagster_project.runs import run_job
 from dagster_project.settings.sections import merged
 from tests.fakes import save_calling_model
-from tests.faults.home import generated_articles, generated_texts
+from tests.homes import (
+    SmallHome,
+    generated_articles,
+    generated_texts,
+    short_prompts,
+    small_settings,
+    write_lines,
+)
 from warehouse.schema import tables
-from warehouse.warehouse import Warehouse
 
 SHARDS = ("shard-00000", "shard-00001")
-TOOLS = ("WikiSearch", "Calendar", "Calculator")
 # What two equal builds may differ in (besides `stage_costs`).
 VOLATILE = ("duration_ms", "from_cache")
 
 
-class PipelineHome:
+class PipelineHome(SmallHome):
     """A home that a test builds in, with the commands of the command line."""
-
-    def __init__(self, root: Path):
-        self.home = Home(root)
-        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
-
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        self.home.root.mkdir(parents=True, exist_ok=True)
-        with self.home.settings_file.open("w") as file:
-            YAML().dump(dict(settings), file)
 
     def change_settings(self, changes: Mapping[str, Any]) -> None:
         self.write_settings(
@@ -57,14 +54,10 @@ class PipelineHome:
             yield
 
     def prepare(self) -> None:
-        from dagster_project.commands.building import prepare
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.runs.run_job import dagster_instance
-
         options = RunOptions()
         with self.entered():
             settings = options.load_settings(self.home)
-            with dagster_instance(self.home) as instance:
+            with run_job.dagster_instance(self.home) as instance:
                 prepare(options, self.home, settings, instance)
 
     def build(
@@ -73,33 +66,20 @@ class PipelineHome:
         shards: Sequence[str] = (),
         tools: Sequence[str] = (),
         overrides: Mapping[str, Any] | None = None,
-        force: bool = False,
     ) -> None:
-        from dagster_project.commands.building import build_dataset
-        from dagster_project.commands.options import RunOptions
-
-        options = RunOptions(None, overrides or {}, force, tuple(tools))
+        options = RunOptions(None, overrides or {}, False, tuple(tools))
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
     def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.commands.training import train_model
-
         with self.entered():
             train_model(RunOptions(None, overrides or {}, force))
 
     def rounds(self, *, until: int) -> None:
-        from dagster_project.commands.options import RunOptions
-        from dagster_project.commands.rounds import run_rounds
-
         with self.entered():
             run_rounds(RunOptions(), until=until, dry_run=False)
 
     def evaluate(self, *benchmarks: str) -> None:
-        from dagster_project.commands.evaluating import evaluate_models
-        from dagster_project.commands.options import RunOptions
-
         with self.entered():
             evaluate_models(RunOptions.of(None, None, benchmarks=benchmarks))
 
@@ -123,29 +103,17 @@ class PipelineHome:
         assert event.asset_materialization is not None
         return {name: each.value for name, each in event.asset_materialization.metadata.items()}
 
-    def plot(self, link: str) -> Path:
-        """The file that a link of the metadata opens."""
-        file = self.home.plots / link.removeprefix(f"{plots.ADDRESS}/")
-        assert file.read_bytes().startswith(b"\x89PNG")
-        return file
-
     def partition_states(self) -> dict[str, tuple[int, int]]:
         """Which file each partition is: one that was made anew is another."""
         return {
-            f"{table}/shard={info.shard}/{info.name}": _identity(info.path)
+            f"{table}/shard={info.shard}/{info.name}": identity(info.path)
             for table in tables()
             for info in self.warehouse.partitions(table)
         }
 
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "TOOLFORMER_HOME": str(self.home.root),
-            "DAGSTER_HOME": str(self.home.dagster),
-        }
 
-
-def _identity(path: Path) -> tuple[int, int]:
+def identity(path: Path) -> tuple[int, int]:
+    """Which file this is, whatever its name."""
     status = path.stat()
     return status.st_ino, status.st_mtime_ns
 
@@ -153,12 +121,7 @@ def _identity(path: Path) -> tuple[int, int]:
 @pytest.fixture(scope="session")
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six short dated texts with sums."""
-    return _written(tmp_path_factory.mktemp("corpus") / "texts.jsonl", generated_texts(0, 6))
-
-
-def _written(file: Path, records: Sequence[Mapping[str, str]]) -> Path:
-    file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return file
+    return write_lines(tmp_path_factory.mktemp("corpus") / "texts.jsonl", generated_texts(0, 6))
 
 
 @pytest.fixture(scope="session")
@@ -166,41 +129,11 @@ def calling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_calling_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def small_settings(model: Path, corpus: Path) -> dict[str, Any]:
-    """A tiny build: k = m = 2, short windows and calls, a low threshold, so that calls are kept."""
-    tool = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
-    return {
-        "preset": "laptop",
-        # Named, so that nothing is measured and all machines make the same rows.
-        "language_model": {"path": str(model), "precision": "float32"},
-        "training": {"precision": "float32"},
-        "corpus": {
-            "sources": [{"path": str(corpus), "shard_size": 3}],
-            "window_tokens": 96,
-            "held_out_every": 2,
-        },
-        # One text per batch: more steps for a checkpoint to keep.
-        "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
-        "execution": {"max_result_tokens": 24},
-        "scoring": {"rescoring": False, "lowest_threshold": 0.0},
-        "tools": {
-            **{name: dict(tool) for name in TOOLS},
-            "Calculator": {**tool, "options": {"weak_share": 1.0}},
-            # Can run where Apertium is installed, and nowhere else.
-            "MT": {"is_enabled": False},
-            # `test_all_tools` builds with it: reading takes the model's time at every build.
-            "QA": {**tool, "is_enabled": False},
-        },
-    }
-
-
 @pytest.fixture(scope="session")
 def pipeline_settings(corpus_file: Path, calling_model: Path) -> dict[str, Any]:
-    settings = small_settings(calling_model, corpus_file)
-    # Its tokens are bytes, and the prompts that come with the tools are long.
-    short = {name: {"prompt": "short", "sampling_threshold": 0.0} for name in TOOLS}
-    articles = _written(corpus_file.with_name("articles.jsonl"), generated_articles(0))
-    return merged(settings, {"tools": short, "wikipedia_index": {"source": str(articles)}})
+    articles = write_lines(corpus_file.with_name("articles.jsonl"), generated_articles(0))
+    changes = {"tools": short_prompts(), "wikipedia_index": {"source": str(articles)}}
+    return merged(small_settings(calling_model, corpus_file), changes)
 
 
 MakeHome = Callable[..., PipelineHome]
@@ -222,14 +155,9 @@ def built_home(
     tmp_path_factory: pytest.TempPathFactory, prepared_home: PipelineHome
 ) -> PipelineHome:
     """All shards and tools built, once a session; copied, never changed."""
-    made = _copied(prepared_home, tmp_path_factory.mktemp("built") / "home")
+    made = prepared_home.copy(tmp_path_factory.mktemp("built") / "home")
     made.build()
     return made
-
-
-def _copied(original: PipelineHome, root: Path) -> PipelineHome:
-    shutil.copytree(original.home.root, root, ignore=shutil.ignore_patterns("locks"))
-    return PipelineHome(root)
 
 
 @pytest.fixture
@@ -237,7 +165,7 @@ def copy_of(tmp_path: Path) -> MakeHome:
     """Makes this test's own copy of a home."""
 
     def copy(original: PipelineHome, name: str = "home") -> PipelineHome:
-        return _copied(original, tmp_path / name)
+        return original.copy(tmp_path / name)
 
     return copy
 
@@ -245,9 +173,10 @@ def copy_of(tmp_path: Path) -> MakeHome:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever loads a model in this test fails."""
+    refuse_models(monkeypatch)
+
+
+def refuse_models(patch: pytest.MonkeyPatch) -> None:
     from toolformer.forward.language_model import LanguageModel
 
-    def refuse(*_arguments: object, **_settings: object) -> None:
-        pytest.fail("a model was loaded")
-
-    monkeypatch.setattr(LanguageModel, "load", refuse)
+    patch.setattr(LanguageModel, "load", lambda *_, **__: pytest.fail("a model was loaded"))

@@ -49,12 +49,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run_command
 
 
-def test_the_tool_and_its_registration_are_at_most_40_lines():
-    registration = [line for line in blocks("yaml")[0].splitlines() if "filtering" not in line]
-    assert len(CODE.splitlines()) + len(registration) <= 40
-    assert len(CODE.splitlines()) + len(ENTRY_POINTS.splitlines()) <= 40
-
-
 def test_the_settings_of_the_document_are_valid():
     settings = validated(merged(preset_values("laptop"), SECTION), origin="the document")
     assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from dagster_project.wiring import reader
-from tests.assets.conftest import PipelineHome, small_settings
+from tests.assets.conftest import PipelineHome
+from tests.homes import small_settings, write_lines
 
 SHARD = "shard-00000"
 _WORDS = 60
@@ -57,8 +58,7 @@ def home(
     folder = os.environ.get("TOOLFORMER_TEST_DATA")
     records = list(islice(real_documents(Path(folder)) if folder else starter_texts(), 3))
     assert len(records) == 3
-    corpus = tmp_path / "texts.jsonl"
-    corpus.write_text("".join(json.dumps(record) + "\n" for record in records))
+    corpus = write_lines(tmp_path / "texts.jsonl", records)
     made = PipelineHome(tmp_path / "home")
     made.write_settings(small_settings(embedded_model_path, corpus))
     # As the preset has it: every tool that can run here. MT is on where Apertium is installed.

@@ -2,30 +2,26 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 
-from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.home import Home
 from dagster_project.wiring.precision import ANNOTATION, settled_precision
 from tests.fakes import save_tiny_model, tiny_model
+from tests.homes import SmallHome
 from tests.materialising import materialise, metadata_of
-from tests.warehouse.rows import SHARD, frame, save_manifest
+from tests.warehouse.rows import CALL_TABLES, SHARD, put, put_calls, save_manifest
 from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
-from toolformer.loss_form import PAPERS_FORM, LossForm
+from toolformer.loss_form import PAPERS_FORM
 from toolformer.losses import ScoredCall, scorer_for
 from tools.protocol import ToolCall
-from warehouse.warehouse import Warehouse
 
 # Seconds each; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -35,12 +31,8 @@ TOOL = "Calculator"
 CALLS = {f"c{place:02}": (place, f"{place} * 24", str(place * 24)) for place in range(40)}
 
 
-class ScoredHome:
+class ScoredHome(SmallHome):
     """A home with one shard whose calls are executed."""
-
-    def __init__(self, root: Path):
-        self.home = Home(root)
-        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
 
     def run(
         self,
@@ -78,60 +70,38 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch) -> ScoredHome:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    made = ScoredHome(Home(tmp_path).root)
-    with made.home.settings_file.open("w") as file:
-        YAML().dump(
-            {
-                "language_model": {"path": str(model_directory), "device": "cpu"},
-                "corpus": {"window_tokens": 64},
-            },
-            file,
-        )
+    made = ScoredHome(tmp_path)
+    made.write_settings(
+        {
+            "language_model": {"path": str(model_directory), "device": "cpu"},
+            "corpus": {"window_tokens": 64},
+        }
+    )
     made.warehouse.prepare()
     save_manifest(made.home.sources)
-    rows = {
-        "documents": [{"text": TEXT}],
-        "candidate_calls": [
-            {
-                "call_id": call_id,
-                "position": position,
-                "arguments": arguments,
-                "proposed": "none",
-            }
-            for call_id, (position, arguments, _) in CALLS.items()
-        ],
-        "executed_calls": [
-            {"call_id": call_id, "result": result} for call_id, (_, _, result) in CALLS.items()
-        ],
-    }
-    for table, of_table in rows.items():
-        made.warehouse.replace_partition(
-            table,
-            SHARD,
-            "all" if table == "documents" else TOOL,
-            frame(table, *of_table),
-            metadata={FINGERPRINT: "x"},
-        )
+    calls = [
+        {"call_id": call_id, "position": position, "arguments": arguments, "result": result}
+        for call_id, (position, arguments, result) in CALLS.items()
+    ]
+    put(made.warehouse, "documents", {"text": TEXT}, fingerprint="x")
+    put_calls(made.warehouse, *calls, tables=CALL_TABLES[:2], fingerprint="x")
     return made
 
 
-def exact_losses(
-    folder: Path, results: Mapping[str, str], form: LossForm = PAPERS_FORM
-) -> dict[str, CallLosses]:
+def exact_losses(folder: Path, results: Mapping[str, str]) -> dict[str, CallLosses]:
     """What float32 gives for these results, nothing left out."""
     model = tiny_model()
     windows = list(split_into_windows("d1", TEXT, model.tokenizer, window_tokens=64))
     scorer = scorer_for(
         model,
         {("d1", window.index): window for window in windows},
-        ScoringParameters(CallFormat(), form, 1024),
+        ScoringParameters(CallFormat(), PAPERS_FORM, 1024),
     )
     return scorer.score(
         [
-            ScoredCall(
-                call_id, ("d1", 0), *CALLS[call_id][:1], ToolCall(TOOL, CALLS[call_id][1]), r
-            )
-            for call_id, r in results.items()
+            ScoredCall(call_id, ("d1", 0), position, ToolCall(TOOL, arguments), results[call_id])
+            for call_id, (position, arguments, _) in CALLS.items()
+            if call_id in results
         ],
         pruning=Pruning(0.0, exact=set(results)),
         checkpoint=Checkpoint(folder, fingerprint="x"),
@@ -166,6 +136,8 @@ def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
         assert row["loss_with_result"] == pytest.approx(
             exact[row["call_id"]].loss_with_result, abs=1e-4
         )
+    swapped = set(rows.filter(pl.col("swapped_call_id").is_not_null())["call_id"])
+    assert swapped == kept(home.rows()) | set(rows.filter("is_in_chance_sample")["call_id"])
     assert reported["scored in float32"] == again.height
     costs = home.costs()
     assert {name: costs[name]["precision"] for name in costs} == {
@@ -225,53 +197,9 @@ def test_another_choice_of_auto_makes_nothing_stale(
     assert home.rows().equals(before)
 
 
-def swapped_losses(folder: Path, rows: pl.DataFrame, column: str) -> dict[str, float | None]:
-    """What float32 gives for the results of the calls that a column of some rows names."""
-    named = rows.filter(pl.col(column).is_not_null()).select("call_id", column)
-    results = {call_id: CALLS[other][2] for call_id, other in named.iter_rows()}
-    exact = exact_losses(folder, results)
-    return {call_id: losses.loss_with_result for call_id, losses in exact.items()}
-
-
-def test_what_can_be_kept_and_the_sample_are_scored_with_swapped_results(
-    home: ScoredHome, tmp_path: Path
-):
-    home.run(0.0)
-    rows = home.rows()
-    swapped = rows.filter(pl.col("swapped_call_id").is_not_null())
-    sample = set(rows.filter("is_in_chance_sample")["call_id"])
-    assert len(sample) == 10
-    assert set(swapped["call_id"]) == kept(rows) | sample
-    exact = swapped_losses(tmp_path / "first", rows, "swapped_call_id")
-    second = swapped_losses(tmp_path / "second", rows, "second_swapped_call_id")
-    assert set(second) == sample
-    for row in swapped.iter_rows(named=True):
-        call_id, other = row["call_id"], row["swapped_call_id"]
-        assert CALLS[other][2] != CALLS[call_id][2]
-        assert row["loss_with_swapped_result"] == pytest.approx(exact[call_id], abs=1e-4)
-        if row["loss_with_second_swapped_result"] is not None:
-            assert CALLS[row["second_swapped_call_id"]][2] not in (
-                CALLS[call_id][2],
-                CALLS[other][2],
-            )
-            assert row["loss_with_second_swapped_result"] == pytest.approx(
-                second[call_id], abs=1e-4
-            )
-    # A third result is needed where the second one could keep the call.
-    lucky = rows.filter(pl.col("loss_with_second_swapped_result").is_not_null())
-    assert set(lucky["call_id"]) == set(
-        rows.filter(pl.col("is_in_chance_sample") & (pl.col("chance_reduction") >= 0))["call_id"]
-    )
-
-
 def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: ScoredHome):
-    home.warehouse.replace_partition(
-        "executed_calls",
-        SHARD,
-        TOOL,
-        frame("executed_calls", *({"call_id": call_id, "result": "24"} for call_id in CALLS)),
-        metadata={FINGERPRINT: "same"},
-    )
+    rows = ({"call_id": call_id, "result": "24"} for call_id in CALLS)
+    put(home.warehouse, "executed_calls", *rows, fingerprint="same")
     home.run(0.0, precision="float32", contrast=0.1)
     rows = home.rows()
     assert rows["swapped_call_id"].null_count() == rows.height
@@ -279,27 +207,6 @@ def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: Sc
     assert reasons <= {"no_swapped_result", "bound_below_lowest_threshold"}
     assert "no_swapped_result" in reasons
     assert home.costs()["swapped_results"]["tokens_fed"] == 0
-
-
-def test_the_chance_level_is_the_share_of_the_sample_that_swapped_results_keep(
-    home: ScoredHome, tmp_path: Path
-):
-    home.run(1.0, precision="float32")
-    sample = home.rows().filter("is_in_chance_sample")
-    swapped = swapped_losses(tmp_path / "swapped", sample, "swapped_call_id")
-    own = exact_losses(tmp_path / "own", {key: CALLS[key][2] for key in sample["call_id"]})
-    by_chance = {
-        call_id: decide(
-            replace(own[call_id], loss_with_result=loss), filtering_threshold=1.0
-        ).is_kept
-        for call_id, loss in swapped.items()
-    }
-    assert dict(sample.select("call_id", "is_kept_by_chance").iter_rows()) == by_chance
-    sweep = home.warehouse.query("select * from threshold_sweep where filtering_threshold = 1")
-    (row,) = sweep.iter_rows(named=True)
-    assert row["chance_calls"] == 10
-    assert row["chance_share"] == pytest.approx(sum(by_chance.values()) / 10)
-    assert row["scored_calls"] == len(CALLS)
 
 
 @pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])

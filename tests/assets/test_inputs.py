@@ -15,10 +15,9 @@ from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import Toolbox
-from tests.warehouse.rows import SHARD, frame, save_manifest
+from tests.warehouse.rows import SHARD, frame, put, save_manifest
 from toolformer.sources.manifest import Manifest
 from warehouse.errors import StoreConflictError
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
@@ -35,36 +34,23 @@ class Stage:
         self.execute("first")
 
     def candidates(self, version: str) -> None:
-        self.warehouse.replace_partition(
-            "candidate_calls",
-            SHARD,
-            TOOL,
-            frame("candidate_calls", {"arguments": version}),
-            metadata={FINGERPRINT: f"candidates {version}"},
-        )
+        changes, fingerprint = {"arguments": version}, f"candidates {version}"
+        put(self.warehouse, "candidate_calls", changes, fingerprint=fingerprint)
 
     def execute(self, version: str) -> None:
         """What another run does: new results under another fingerprint."""
         candidates = look_at(self.warehouse, "candidate_calls", SHARD, TOOL)
         assert candidates is not None
         wanted = Wanted(Fingerprint.of({"version": version}), (candidates,))
-        rows = frame("executed_calls", {"result": version})
-        self.warehouse.replace_partition(
-            "executed_calls", SHARD, TOOL, rows, metadata=wanted.metadata()
-        )
+        put(self.warehouse, "executed_calls", {"result": version}, **wanted.metadata())
 
     def wanted(self) -> Wanted:
-        inputs = [
-            look_at(self.warehouse, table, SHARD, TOOL)
-            for table in ("executed_calls", "candidate_calls")
-        ]
-        executed, candidates = inputs
+        executed = look_at(self.warehouse, "executed_calls", SHARD, TOOL)
+        candidates = look_at(self.warehouse, "candidate_calls", SHARD, TOOL)
         assert executed is not None
         assert candidates is not None
-        return Wanted(
-            Fingerprint.of({"executed_calls": executed.fingerprint}),
-            (executed, candidates),
-        )
+        parts = {"executed_calls": executed.fingerprint}
+        return Wanted(Fingerprint.of(parts), (executed, candidates))
 
     def make(
         self,
@@ -167,10 +153,10 @@ def merged(
 def test_calls_of_a_tool_whose_partitions_do_not_belong_together_are_not_merged(stage: Stage):
     stage.make()
     assert merged(stage) == ([], {TOOL: "a partition of its calls is missing"})
-    texts = frame("documents")
-    metadata = {FINGERPRINT: "texts"}
-    stage.warehouse.replace_partition("documents", SHARD, ALL, texts, metadata=metadata)
+    put(stage.warehouse, "documents", fingerprint="texts")
     assert merged(stage) == ([TOOL], {})
+    # Of tools that are planned themselves this is not asked.
+    assert merged(stage, besides=[TOOL]) == ([], {})
 
     stage.candidates("second")
     names, left_out = merged(stage)
@@ -178,8 +164,7 @@ def test_calls_of_a_tool_whose_partitions_do_not_belong_together_are_not_merged(
     assert left_out[TOOL].startswith("candidate_calls of")
 
     sampled = Fingerprint.of({"corpus.window_tokens": 64}).metadata()
-    rows = frame("candidate_calls")
-    stage.warehouse.replace_partition("candidate_calls", SHARD, TOOL, rows, metadata=sampled)
+    put(stage.warehouse, "candidate_calls", **sampled)
     stage.execute("third")
     stage.make()
     assert merged(stage) == ([TOOL], {})
@@ -205,9 +190,3 @@ def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: S
     monkeypatch.setattr(stage.warehouse, "replace_partition", refused_in_vain)
     with pytest.raises(StoreConflictError, match="other settings"):
         stage.make()
-
-
-def test_tools_that_are_planned_themselves_are_not_looked_at(stage: Stage):
-    stage.make()
-    assert merged(stage) != ([], {})
-    assert merged(stage, besides=[TOOL]) == ([], {})

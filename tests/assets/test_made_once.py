@@ -13,15 +13,18 @@ from typing import Any
 
 import pytest
 
-from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from tests.fakes import save_tiny_model
 from tests.toolformer.training.test_model_card import record
-from tests.warehouse.rows import CALL, frame
-from toolformer.sources.manifest import Manifest, ShardEntry
+from tests.warehouse.rows import (
+    CALL,
+    CALL_TABLES,
+    new_warehouse,
+    put,
+    put_calls,
+    save_manifest,
+)
 from toolformer.training.finetuning import RECORD_FILE
-from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
 
@@ -121,38 +124,22 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, model_directory: Path) -> Home:
     """Shards with the rows of every stage, a training set, and a model to evaluate."""
-    home = Home(tmp_path)
-    warehouse = Warehouse(home.warehouse, home.database)
-    warehouse.prepare()
+    home, warehouse = Home(tmp_path), new_warehouse(tmp_path)
     for number, shard in enumerate(SHARDS):
-        call: dict[str, object] = {"call_id": f"c{number}", "shard": shard}
-        document: dict[str, object] = {"document_id": f"d{number}", "shard": shard}
-        place: dict[str, object] = {"position": 3, "character_offset": 3}
-        rows = {
-            "documents": document | {"text": TEXT},
-            "candidate_calls": document | call | place,
-            "executed_calls": call,
-            "scored_calls": call,
-            "filtered_calls": call,
-            "augmented_texts": document | {"text": TEXT, "calls": [CALL | place]},
-        }
-        for table, row in rows.items():
-            name = ALL if table in ("documents", "augmented_texts") else TOOL
-            warehouse.replace_partition(
-                table, shard, name, frame(table, row), metadata={FINGERPRINT: f"{table} {shard}"}
-            )
-    training: list[dict[str, object]] = [
+        call = {"call_id": f"c{number}", "document_id": f"d{number}", "character_offset": 3}
+        text = {"document_id": f"d{number}", "text": TEXT}
+        merged = text | {"calls": [CALL | {"position": 3, "character_offset": 3}]}
+        for table in CALL_TABLES:
+            fingerprint = f"{table} {shard}"
+            put_calls(warehouse, call, tables=[table], shard=shard, fingerprint=fingerprint)
+        put(warehouse, "documents", text, shard=shard, fingerprint=f"documents {shard}")
+        put(warehouse, "augmented_texts", merged, shard=shard, fingerprint=f"merged {shard}")
+    training = [
         {"document_id": f"t{number}", "split": split}
         for number, split in enumerate(("train", "train", "development"))
     ]
-    warehouse.replace_partition(
-        "training_texts", ALL, ALL, frame("training_texts", *training), metadata={FINGERPRINT: "x"}
-    )
-    entries = [
-        ShardEntry(shard, "texts", number, 1, f"digest {number}", is_held_out=False)
-        for number, shard in enumerate(SHARDS)
-    ]
-    Manifest(shards=entries).save(home.sources)
+    put(warehouse, "training_texts", *training, fingerprint="x")
+    save_manifest(home.sources, *SHARDS)
     shutil.copytree(model_directory, home.finetuned_model(1))
     (home.finetuned_model(1) / RECORD_FILE).write_text(json.dumps(record()))
     return home

@@ -11,7 +11,6 @@ from dagster_project.wiring.sampling import proposed_calls, sampling_parameters
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from tests.fakes import byte_tokenizer
 from toolformer.calls import CallFormat
-from toolformer.decoding.triggers import may_open
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
 from toolformer.loss_form import LossForm, Placement
@@ -40,13 +39,6 @@ def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     assert told.call_format == CallFormat(empty_result_keeps_arrow=True)
 
 
-@pytest.mark.parametrize("name", [*TOOL_NAMES, "others"])
-def test_no_contrast_is_asked_and_the_prompt_is_the_whole_one(paper: Settings, name: str):
-    of_tool = paper.tools.of(name)
-    assert of_tool.contrast_threshold is None
-    assert of_tool.prompt is None
-
-
 def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Settings):
     text = Document("d", "Now 6 * 7 = 42.")
     windows = list(split_into_windows("d", text.text, byte_tokenizer(), window_tokens=20))
@@ -57,6 +49,8 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
     assert paper.sampling.shards is None
     assert paper.rounds == ()
     for name in TOOL_NAMES:
+        of_tool = paper.tools.of(name)
+        assert (of_tool.contrast_threshold, of_tool.prompt) == (None, None)
         told = sampling_parameters(paper, name)
         assert (told.temperature, told.is_constrained, told.round) == (1.0, True, 1)
 
@@ -65,11 +59,5 @@ def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_pat
     (tmp_path / "min_call_probability.json").write_text("not read")
     mode = with_calls(tmp_path, paper)
     assert (mode.call_top_k, mode.min_call_probability) == (10, 0.0)
-    least = mode.min_call_probability
-    told = decoding_parameters(paper, TOOL_NAMES, min_call_probability=least)
-    rule = {
-        "call_top_k": told.call_top_k,
-        "min_call_probability": told.min_call_probability,
-    }
-    assert may_open(10, 0.0, **rule)
-    assert not may_open(11, 1.0, **rule)
+    told = decoding_parameters(paper, TOOL_NAMES, min_call_probability=0.0)
+    assert (told.call_top_k, told.min_call_probability) == (10, 0.0)

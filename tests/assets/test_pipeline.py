@@ -40,13 +40,13 @@ from tests.assets.setting_effects import (
 )
 from tests.conftest import REPOSITORY
 from tests.reference import PAGES
-from tests.warehouse.rows import SHARD, frame
-from toolformer.sources.manifest import Manifest, ShardEntry
+from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
+from toolformer.sources.manifest import ShardEntry
 from tools.registry import create_tool
 from warehouse.warehouse import Warehouse
 
 TOOL, OTHER = "Calculator", "shard-00009"
-ENTRIES = [ShardEntry(key, "texts", 0, 1, "d" * 32, is_held_out=False) for key in (SHARD, OTHER)]
+ENTRY = ShardEntry(SHARD, "texts", 0, 1, "d" * 32, is_held_out=False)
 # Update after an intended change of a stage or setting:
 #   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/assets/test_pipeline.py
 UPDATE = "TOOLFORMER_UPDATE_GRAPH"
@@ -86,13 +86,12 @@ WITH_TOY = Pipeline([*PIPELINE, TOY])
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """Two shards with samples of one tool."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    Manifest(shards=ENTRIES).save(tmp_path / "sources")
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.prepare()
+    save_manifest(tmp_path / "sources", SHARD, OTHER)
+    warehouse = new_warehouse(tmp_path)
     for shard in (SHARD, OTHER):
-        for table, name in (("documents", "all"), ("candidate_calls", TOOL)):
-            rows = frame(table, {"shard": shard, "document_id": f"text of {shard}"})
-            warehouse.replace_partition(table, shard, name, rows, metadata={"fingerprint": table})
+        for table in ("documents", "candidate_calls"):
+            text = {"document_id": f"text of {shard}"}
+            put(warehouse, table, text, shard=shard, fingerprint=table)
     return warehouse
 
 
@@ -139,7 +138,7 @@ def test_a_toy_stage_has_an_asset(home: Warehouse):
 
 def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Warehouse):
     toolbox = Toolbox({TOOL: create_tool(TOOL)}, {TOOL: None}, {})
-    partition = Partition(validated({}, origin="test"), ENTRIES[0], toolbox, tool_name=TOOL)
+    partition = Partition(validated({}, origin="test"), ENTRY, toolbox, tool_name=TOOL)
     wanted = WITH_TOY.wanted(TOY, partition, home)
     assert set(wanted.fingerprint.parts) == {
         "candidate_calls",
@@ -186,7 +185,7 @@ def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_i
     assert pipeline.nearest_inputs(MERGING) == ("document_selection",)
     materialise(pipeline, TOY.name)
     partition = next(
-        MERGING.partitions(validated({}, origin="test"), ENTRIES[0], Toolbox({}, {}, {}), "m")
+        MERGING.partitions(validated({}, origin="test"), ENTRY, Toolbox({}, {}, {}), "m")
     )
     wanted = pipeline.wanted(MERGING, partition, home)
     assert [name for name in wanted.fingerprint.parts if "." in name] == [f"{TOY.name}.{TOOL}"]
@@ -250,14 +249,6 @@ def test_the_table_of_stages_is_that_of_the_declarations():
         path.write_text(f"{before}{start}{stages_table()}{end}{behind}")
         return
     assert stored == stages_table(), f"set {UPDATE}=1 to store a new table"
-
-
-def test_the_log_says_what_went_in_and_what_became_of_it():
-    report = ShardReport(outputs={"Calculator": "done", "Calendar": "up to date"})
-    report.count_flow({"calls in": 1180, "kept": 27, "dropped": 1153})
-    assert report.line(0.42) == "1,180 calls in, 27 kept, 1,153 dropped, 0.4 s"
-    report.outputs = {"all": "up to date", "calls of Calculator": "merged"}
-    assert report.line(0.0).startswith("up to date, 1,180 calls in")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,15 +1,13 @@
 """Two rounds of annotation, the second by the model that the first one taught."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
 
 from assets.pipeline import PIPELINE
-from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
-from toolformer.forward.language_model import LanguageModel
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome, identity, refuse_models
+from tests.homes import TOOLS
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -37,19 +35,8 @@ ROUNDS = [
 FIRST, SECOND = ({"sampling": {"round": number}} for number in (1, 2))
 
 
-@contextmanager
-def loading_no_model() -> Iterator[None]:
-    def refuse(*_arguments: object, **_settings: object) -> None:
-        pytest.fail("a model was loaded")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LanguageModel, "load", refuse)
-        yield
-
-
 def weights(home: PipelineHome, number: int) -> tuple[int, int]:
-    status = (home.home.finetuned_model(number) / "model.safetensors").stat()
-    return status.st_ino, status.st_mtime_ns
+    return identity(home.home.finetuned_model(number) / "model.safetensors")
 
 
 def partitions_of_rounds(home: PipelineHome) -> dict[str, tuple[int, int]]:
@@ -117,7 +104,8 @@ def test_two_rounds_end_to_end(
     # So training made nothing of the rounds stale, and a run of one round sees the same settings.
     partitions, runs = home.partition_states(), home.run_ids("build_dataset")
     capsys.readouterr()
-    with loading_no_model():
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_models(patch)
         home.rounds(until=2)
         told = capsys.readouterr().out
         home.train(overrides=SECOND)

@@ -5,8 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ from dagster_project.settings.sections import validated
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser
 from tests.conftest import REPOSITORY
+from tests.homes import environment_of
+from tests.processes import ServiceError, await_until
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -43,13 +45,6 @@ if "dagster._daemon" in sys.orig_argv:
 
     dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
 """
-
-
-def wait_until(happened: Callable[[], bool], *, seconds: float, log: Path) -> None:
-    began = time.monotonic()
-    while not happened():
-        assert time.monotonic() - began < seconds, log.read_text()[-5000:]
-        time.sleep(0.5)
 
 
 def free_port() -> int:
@@ -76,20 +71,22 @@ def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT_DAEMON)
     modules = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     dagster = Path(sys.executable).with_name("dagster")
+    environment = {**environment_of(home.root), "DAGSTER_HOME": str(home.home.dagster)}
     with log.open("w") as output:
         server = subprocess.Popen(
             [dagster, "dev", "-w", "workspace.yaml", "-p", str(port)],
             cwd=REPOSITORY,
-            env={**home.environment(), "PYTHONPATH": modules},
+            env={**environment, "PYTHONPATH": modules},
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     try:
         made = Browser(port)
-        wait_until(lambda: made.is_there() or server.poll() is not None, seconds=90, log=log)
-        assert server.poll() is None, log.read_text()
+        await_until(made.is_there, "the UI", 90, {"dagster dev": server})
         yield made
+    except ServiceError as error:
+        pytest.fail(f"{error}\n{log.read_text()[-5000:]}")
     finally:
         server.send_signal(signal.SIGINT)
         try:
@@ -97,6 +94,10 @@ def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+def has_ended(browser: Browser, backfill: str) -> bool:
+    return browser.backfill_status(backfill) not in ("REQUESTED", "COMPLETING")
 
 
 def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
@@ -132,13 +133,7 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
     backfills.append(followed)
     assert browser.backfill_status(statistics) == "COMPLETED_SUCCESS"
     for backfill in backfills:
-        wait_until(
-            lambda backfill=backfill: (
-                browser.backfill_status(backfill) not in ("REQUESTED", "COMPLETING")
-            ),
-            seconds=240,
-            log=log,
-        )
+        await_until(partial(has_ended, browser, backfill), f"the end of {backfill}", 240)
         assert browser.backfill_status(backfill) == "COMPLETED_SUCCESS", log.read_text()[-5000:]
         (run,) = browser.runs_of(backfill)
         assert run["status"] == "SUCCESS"

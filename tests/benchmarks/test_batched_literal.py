@@ -7,7 +7,6 @@ import pytest
 from benchmarks import batched_literal, ours
 from benchmarks.batched_literal import LiteralEngine, stop_token_ids
 from tests import literal
-from tests.benchmarks.conftest import TEXTS
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import decide
@@ -83,43 +82,35 @@ def test_scoring_feeds_three_padded_rows_for_each_call(small, form):
     assert small.stock.logit_rows == 15
 
 
-def test_batched_losses_are_those_of_the_formulas(small):
-    calls = _calls(small.documents)
-    losses = small.stock.score(small.documents, calls)
-    for call in calls:
-        text = TEXTS[int(call.window[0].removeprefix("document-"))]
-        expected = literal.call_losses(small.model, text, call.position, call.call, call.result)
-        got = losses[call.call_id]
-        assert got.loss_without_call == pytest.approx(expected.loss_without_call, abs=1e-5)
-        assert got.loss_with_result == pytest.approx(expected.loss_with_result, abs=1e-5)
-        assert got.loss_call_without_result == pytest.approx(
-            expected.loss_call_without_result, abs=1e-5
-        )
-
-
 @pytest.mark.parametrize(
     "form",
-    [INLINE, LossForm(Placement.INLINE, window_weights(8, are_linear=False))],
-    ids=["five tokens", "eight tokens"],
+    [PAPERS_FORM, INLINE, LossForm(Placement.INLINE, window_weights(8, are_linear=False))],
+    ids=["in front", "at its place", "eight tokens"],
 )
-def test_batched_losses_at_places_are_those_of_the_formulas(small, form):
+def test_batched_losses_are_those_of_the_formulas(small, form):
     calls = _calls(small.documents)
     losses = small.stock.score(small.documents, calls, form=form)
     ids_of = {document.document_id: list(document.ids) for document in small.documents}
     for call in calls:
-
-        def expected(ids, call=call):
-            text = ids_of[call.window[0]]
-            return literal.inline_loss(small.model, ids, text, call.position, [*form.weights])
-
-        def ids_with(result, call=call):
-            tokenizer = small.model.tokenizer
-            return call_ids(tokenizer, call.call, result, call_format=CallFormat())
-
+        with_result, without_result = (
+            call_ids(small.model.tokenizer, call.call, result, call_format=CallFormat())
+            for result in (call.result, None)
+        )
         got = losses[call.call_id]
-        assert got.loss_without_call == pytest.approx(expected([]), abs=1e-5)
-        assert got.loss_with_result == pytest.approx(expected(ids_with(call.result)), abs=1e-5)
-        assert got.loss_call_without_result == pytest.approx(expected(ids_with(None)), abs=1e-5)
+        for loss, written in (
+            (got.loss_without_call, []),
+            (got.loss_with_result, with_result),
+            (got.loss_call_without_result, without_result),
+        ):
+            expected = literal.form_loss(
+                small.model,
+                written,
+                ids_of[call.window[0]],
+                call.position,
+                [*form.weights],
+                is_inline=form.placement == Placement.INLINE,
+            )
+            assert loss == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])

@@ -1,9 +1,7 @@
 """What our engine feeds, against the batched literal engine on the same small case."""
 
-from dataclasses import replace
-
 from benchmarks import ours
-from benchmarks.workload import calls_to_score, later_round
+from benchmarks.workload import later_round
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 
@@ -40,15 +38,6 @@ def test_a_later_round_feeds_less_than_half_of_the_batched_literal_tokens(small)
     ours.score(small.model, tool, small.documents, calls, full_losses=True)
     small.stock.score(small.documents, calls, form=tool.form)
     assert 2 * (small.model.tokens_fed - sampled) < small.stock.tokens_fed - of_stock
-
-
-def test_candidates_are_distinct_calls_with_a_result_of_their_arguments(small):
-    samples = ours.sample(small.model, small.tool, small.documents)
-    readable = [replace(sample, arguments="6 * 7", status="parsed") for sample in samples[:2]]
-    duplicate = replace(samples[2], arguments="6 * 7", status="dropped")
-    calls = calls_to_score(small.tool, [*readable, duplicate], small.model.tokenizer)
-    assert [call.call_id for call in calls] == [sample.call_id for sample in readable]
-    assert len({call.result for call in calls}) == 1
 
 
 def test_needed_work_is_what_the_engine_feeds_where_nothing_is_padded(small):

@@ -10,20 +10,17 @@ from pathlib import Path
 
 from tests.cluster import namespace, verdict
 from tests.cluster.cluster import cluster
-from tests.cluster.processes import ServiceError
 from tests.cluster.scenario import Course, play
-from tests.cluster.work import command, finish, start_reference, write_settings
+from tests.cluster.work import start_reference, write_settings
+from tests.homes import command
+from tests.processes import ServiceError, finish
 
 _REFERENCE_SECONDS, _SEED_SECONDS = 240.0, 120.0
 _WORDS_SHOWN = 3000
 
 
 def run(folder: Path, model: Path) -> list[str]:
-    """Build the cluster and the reference, let it happen; what is wrong in the end.
-
-    Raises:
-        ServiceError: something does not start, or does not come to its end.
-    """
+    """Build the cluster and the reference, let it happen; what is wrong in the end."""
     course = Course()
     reference = folder / "reference"
     building = start_reference(reference, model, folder / "reference.log")

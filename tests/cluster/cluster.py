@@ -7,20 +7,19 @@ cluster is to do.
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.nodes import DASHBOARD, REPOSITORY, Node, await_head
+from tests.cluster.nodes import DASHBOARD, Node, await_head
 from tests.cluster.postgres import running_postgres
 from tests.cluster.store import STORE, Store, object_store
+from tests.conftest import REPOSITORY
+from tests.homes import environment_of
 
 _DAGSTER_CONFIG = REPOSITORY / "deploy" / "ray" / "dagster.yaml"
-# Of the caller's shell, what could lead a process out of the cluster or make its rows others.
-_FOREIGN = ("TOOLFORMER_", "DAGSTER_", "AWS_", "PG", "RAY_", "OMP_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +32,6 @@ class Cluster:
     worker: Node
 
 
-def plain_environment(folder: Path) -> dict[str, str]:
-    """Of a process that knows no cluster, with its home in a folder."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    return {
-        **kept,
-        "TOOLFORMER_HOME": str(folder),
-        "PYTHONPATH": str(REPOSITORY),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HF_HUB_OFFLINE": "1",
-        # One thread, so that equal work gives equal digits.
-        "OMP_NUM_THREADS": "1",
-        "GOMP_SPINCOUNT": "10000",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 @contextmanager
 def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
     """A cluster, until the end of the block.
@@ -56,9 +39,6 @@ def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
     Args:
         folder: for everything; an empty one with a short path, as Ray's sockets lie in it.
         model: the embedded model, converted; both nodes get it.
-
-    Raises:
-        ServiceError: something does not start.
     """
     logs, place = folder / "logs", folder / "disk"
     logs.mkdir()
@@ -67,7 +47,7 @@ def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
         port = stack.enter_context(running_postgres(folder / "postgres"))
         store = stack.enter_context(object_store(logs / "moto.log"))
         environment = {
-            **plain_environment(place / "home"),
+            **environment_of(place / "home"),
             "TOOLFORMER_CACHE": str(place / "cache"),
             "DAGSTER_HOME": str(place / "cache" / "dagster"),
             "DAGSTER_PG_PASSWORD": "of-tests",

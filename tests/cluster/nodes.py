@@ -8,16 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.namespace import host, on_host
-from tests.cluster.processes import ServiceError, await_until, start
+from tests.conftest import REPOSITORY
+from tests.processes import ServiceError, answers, await_until, start
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # Everything listens in a network of its own, so any port is free.
 GCS_PORT, DASHBOARD_PORT = 6390, 8290
 DASHBOARD = f"http://127.0.0.1:{DASHBOARD_PORT}"
@@ -120,18 +118,7 @@ class Node:
 
 
 def await_head(head: Node) -> None:
-    """Wait until Ray's head takes jobs.
-
-    Raises:
-        ServiceError: it does not.
-    """
+    """Wait until Ray's head takes jobs."""
     assert head.unshare is not None
-    await_until(_answers, "Ray's head", _START_SECONDS, {head.name: head.unshare})
-
-
-def _answers() -> bool:
-    try:
-        with urllib.request.urlopen(f"{DASHBOARD}/api/version", timeout=5) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
+    address = f"{DASHBOARD}/api/version"
+    await_until(lambda: answers(address), "Ray's head", _START_SECONDS, {head.name: head.unshare})

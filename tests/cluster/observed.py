@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
-from tests.cluster.processes import ServiceError
+from tests.processes import ServiceError
 from warehouse.versions import partition_of
 
 Address = tuple[str, str, str]
@@ -63,11 +63,7 @@ def status_of(cluster: Cluster, run: str) -> str:
 
 
 def have_ended(cluster: Cluster, *, backfills: int) -> bool:
-    """Whether so many backfills were launched, all have succeeded, and nobody runs any more.
-
-    Raises:
-        ServiceError: one failed.
-    """
+    """Whether so many backfills were launched, all have succeeded, and nobody runs any more."""
     with _instance(cluster) as instance:
         statuses = [backfill.status.value for backfill in instance.get_backfills()]
         if len(statuses) < backfills or any(status in _BEGUN for status in statuses):

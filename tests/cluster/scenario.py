@@ -20,8 +20,9 @@ from tests.browser import Browser
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.cluster.observed import has_live_daemon, have_ended, published, run_processes
-from tests.cluster.processes import await_until
-from tests.cluster.work import CROSSED, SHARDS, command
+from tests.cluster.work import CROSSED, SHARDS
+from tests.homes import command
+from tests.processes import await_until
 
 UI_PORT = 3000
 _SERVICES_SECONDS = 300.0
@@ -43,12 +44,7 @@ class Course:
 
 
 def play(made: Cluster, course: Course) -> None:
-    """Let it happen.
-
-    Raises:
-        ServiceError: something did not come, or a backfill failed.
-        AssertionError: the UI did not launch it.
-    """
+    """Let it happen."""
     services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
     running = {"Dagster's services": services}
     browser = Browser(UI_PORT)

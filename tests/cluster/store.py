@@ -3,8 +3,6 @@
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from tests.cluster.processes import await_until, end, start
+from tests.processes import answers, await_until, end, start
 
 _ADDRESS = "http://127.0.0.1:9000"
 _PLACE = "toolformer/home"
@@ -47,26 +45,16 @@ class Store:
 
 @contextmanager
 def object_store(log: Path) -> Iterator[Store]:
-    """A new store, until the end of the block.
-
-    Raises:
-        ServiceError: it does not start.
-    """
+    """A new store, until the end of the block."""
     host, _, port = _ADDRESS.removeprefix("http://").partition(":")
     command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
     process = start(command, log=log, environment=os.environ)
+    bucket = f"{_ADDRESS}/{_PLACE.partition('/')[0]}"
     try:
-        await_until(_has_bucket, "a bucket of moto", _START_SECONDS, {"moto": process})
+        # The bucket is made by the first request that is answered.
+        await_until(
+            lambda: answers(bucket, "PUT"), "a bucket of moto", _START_SECONDS, {"moto": process}
+        )
         yield Store(log)
     finally:
         end(process)
-
-
-def _has_bucket() -> bool:
-    """Make the bucket; whether the store is there to do so."""
-    bucket = f"{_ADDRESS}/{_PLACE.partition('/')[0]}"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"), timeout=5):
-            return True
-    except (urllib.error.URLError, ConnectionError):
-        return False

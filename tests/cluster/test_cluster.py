@@ -14,9 +14,9 @@ import pytest
 
 from tests.cluster.__main__ import last_words
 from tests.cluster.namespace import apart, missing_namespaces
-from tests.cluster.nodes import REPOSITORY
 from tests.cluster.postgres import programs_missing
-from tests.cluster.processes import start
+from tests.conftest import REPOSITORY
+from tests.processes import start
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.model]
 _PACKAGES = ("ray", "dagster_ray", "dagster_postgres", "psycopg2", "obstore", "moto")

@@ -14,7 +14,7 @@ from tests.cluster.observed import Address, published, status_of, versions
 from tests.cluster.scenario import Course
 from tests.cluster.store import STORE
 from tests.faults.comparison import damage_of_rows, partitions_of
-from tests.faults.home import FaultyHome
+from tests.homes import SmallHome
 from warehouse.schema import tables
 from warehouse.versions import is_intact, number_of
 
@@ -24,7 +24,7 @@ _STORED_ON_THE_WAY = ("document_selection", "rejected_records", "stage_costs")
 def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:
     """Look at everything once all has ended."""
     home = _seen_by_a_newcomer(made)
-    found, expected = (partitions_of(FaultyHome(each)) for each in (home, reference))
+    found, expected = (partitions_of(SmallHome(each)) for each in (home, reference))
     return [
         *_vacuous(course, made, home),
         *damage_of_rows(found, expected).remarks,

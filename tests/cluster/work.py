@@ -1,13 +1,13 @@
 """What the cluster works on: twelve texts, a shard each, two tools; and the same on one machine."""
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.cluster import REPOSITORY, link_model, plain_environment
-from tests.cluster.processes import ServiceError, start
+from tests.cluster.cluster import link_model
+from tests.conftest import REPOSITORY
+from tests.homes import SmallHome, command, environment_of
+from tests.processes import start
 
 SHARDS = tuple(f"shard-{number:05d}" for number in range(12))
 # Of which two commands build the same.
@@ -34,8 +34,7 @@ def settings() -> dict[str, Any]:
 
 def write_settings(home: Path) -> None:
     """Write `toolformer.yaml`."""
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "toolformer.yaml").write_text(json.dumps(settings()))
+    SmallHome(home).write_settings(settings())
 
 
 def start_reference(home: Path, model: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -43,27 +42,5 @@ def start_reference(home: Path, model: Path, log: Path) -> subprocess.Popen[byte
     write_settings(home)
     link_model(model, home)
     return start(
-        command("cli", "build"),
-        log=log,
-        environment=plain_environment(home),
-        folder=REPOSITORY,
+        command("cli", "build"), log=log, environment=environment_of(home), folder=REPOSITORY
     )
-
-
-def command(module: str, *arguments: str) -> list[str]:
-    """A command of the project, by the module that is run."""
-    return [sys.executable, "-m", f"dagster_project.{module}", *arguments]
-
-
-def finish(process: subprocess.Popen[bytes], name: str, *, seconds: float) -> None:
-    """Wait for a command.
-
-    Raises:
-        ServiceError: it fails, or does not end.
-    """
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"{name} did not end within {seconds:.0f} s") from error
-    if code:
-        raise ServiceError(f"{name} ended with {code}")

@@ -7,8 +7,10 @@ Nothing is compressed that could be repeated, so that none takes long to make.
 import bz2
 import gzip
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 GOOD_TEXT = "Two of these four texts hold 3 numbers, and 4 do not. "
 _GOOD_LINE = json.dumps({"text": GOOD_TEXT}).encode() + b"\n"
@@ -107,8 +109,7 @@ def duplicate_keys(folder: Path) -> Path:
 def line_of_gigabytes(folder: Path) -> Path:
     """A plain file of 1 GB that takes no room on the disk."""
     path = _written(folder / "a.jsonl", _GOOD_LINE, b"x")
-    with path.open("r+b") as file:
-        file.truncate(1 << 30)
+    os.truncate(path, 1 << 30)
     return path
 
 
@@ -116,8 +117,7 @@ def line_of_gigabytes(folder: Path) -> Path:
 def text_of_gigabytes(folder: Path) -> Path:
     """A text file of 300 GB that takes no room on the disk."""
     path = _written(folder / "a.txt", b"x")
-    with path.open("r+b") as file:
-        file.truncate(300 << 30)
+    os.truncate(path, 300 << 30)
     return path
 
 
@@ -178,15 +178,16 @@ def markup_without_end(folder: Path) -> Path:
     return _dump(folder, "".join(page % each for each in markups).encode(), b"</mediawiki>")
 
 
-def _parquet(folder: Path, texts: Iterator[list[str]], **settings: object) -> Path:
+def _parquet(folder: Path, *columns: object, **settings: Any) -> Path:
+    """Row groups, each of a column of texts."""
     import pyarrow
     from pyarrow import parquet
 
     path = folder / "a.parquet"
-    schema = pyarrow.schema([("text", pyarrow.string())])
-    with parquet.ParquetWriter(path, schema, compression="zstd", **settings) as writer:
-        for each in texts:
-            writer.write_table(pyarrow.table({"text": each}, schema))
+    tables = [pyarrow.table({"text": column}) for column in columns]
+    with parquet.ParquetWriter(path, tables[0].schema, compression="zstd", **settings) as writer:
+        for table in tables:
+            writer.write_table(table)
     return path
 
 
@@ -194,43 +195,25 @@ def _parquet(folder: Path, texts: Iterator[list[str]], **settings: object) -> Pa
 def parquet_of_one_word(folder: Path) -> Path:
     """A dictionary with one text of a megabyte, and ten thousand rows that point at it."""
     import pyarrow
-    from pyarrow import parquet
 
     column = pyarrow.DictionaryArray.from_arrays(
         pyarrow.array([0] + [1] * 10_000, pyarrow.int32()), [GOOD_TEXT, "x" * _MEGABYTE]
     )
-    path = folder / "a.parquet"
-    parquet.write_table(
-        pyarrow.table({"text": column}),
-        path,
-        compression="zstd",
-        dictionary_pagesize_limit=4 * _MEGABYTE,
-    )
-    return path
+    return _parquet(folder, column, dictionary_pagesize_limit=4 * _MEGABYTE)
 
 
 @_expected("missing_text", "decompression_limit")
 def parquet_of_many_rows(folder: Path) -> Path:
     """A hundred million rows without a text in a few kilobytes."""
     import pyarrow
-    from pyarrow import parquet
 
-    path = folder / "a.parquet"
-    schema = pyarrow.schema([("text", pyarrow.string())])
-    empty = pyarrow.table({"text": pyarrow.nulls(10_000_000, pyarrow.string())}, schema)
-    with parquet.ParquetWriter(path, schema, data_page_size=1 << 30) as writer:
-        writer.write_table(pyarrow.table({"text": [GOOD_TEXT]}, schema))
-        for _ in range(10):
-            writer.write_table(empty)
-    return path
+    empty = pyarrow.nulls(10_000_000, pyarrow.string())
+    return _parquet(folder, [GOOD_TEXT], *[empty] * 10, data_page_size=1 << 30)
 
 
 def _large_pages(folder: Path) -> Path:
-    def groups() -> Iterator[list[str]]:
-        yield [GOOD_TEXT]
-        yield ["x" * (4 * _MEGABYTE)] * 70
-
-    return _parquet(folder, groups(), use_dictionary=False, data_page_size=1 << 30)
+    large = ["x" * (4 * _MEGABYTE)] * 70
+    return _parquet(folder, [GOOD_TEXT], large, use_dictionary=False, data_page_size=1 << 30)
 
 
 @_expected("decompression_limit")

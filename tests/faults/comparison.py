@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults.home import FaultyHome
+from tests.homes import SmallHome
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +46,7 @@ class Damage:
         self.remarks += [f"{name}: {remark}" if name else remark for remark in other.remarks]
 
 
-def partitions_of(home: FaultyHome) -> dict[Address, "pl.DataFrame"]:
+def partitions_of(home: SmallHome) -> dict[Address, "pl.DataFrame"]:
     """The rows of every partition, without what depends on the process."""
     from warehouse.schema import table_schema, tables
 
@@ -90,14 +90,8 @@ def _damage_of_partition(table: str, found: "pl.DataFrame", expected: "pl.DataFr
     return Damage(lost=lost, doubled=doubled, wrong=others, remarks=[told])
 
 
-def damage_of_files(home: FaultyHome, expected: FaultyHome) -> Damage:
-    """Files that are no partitions: manifest, settings, weights of models."""
-    found, wanted = _files(home), _files(expected)
-    differing = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
-    return Damage(wrong=len(differing), remarks=[f"{name} differs" for name in differing[:5]])
-
-
-def _files(home: FaultyHome) -> dict[str, object]:
+def _files(home: SmallHome) -> dict[str, object]:
+    """What is in files that are no partitions: manifest, settings, weights of models."""
     from ruamel.yaml import YAML
     from safetensors import safe_open
 
@@ -118,7 +112,7 @@ def _files(home: FaultyHome) -> dict[str, object]:
     return found
 
 
-def damage_of_leftovers(home: FaultyHome) -> Damage:
+def damage_of_leftovers(home: SmallHome) -> Damage:
     """Temporary files, checkpoints, held locks, living processes, unfinished runs."""
     from toolformer.sources.ingestion import STAGED
 
@@ -130,22 +124,21 @@ def damage_of_leftovers(home: FaultyHome) -> Damage:
     if left:
         named = ", ".join(str(path.relative_to(home.root)) for path in sorted(left)[:3])
         damage.remarks.append(f"{len(left)} files left over: {named}")
-    if unfinished := unfinished_runs(home):
+    if unfinished := _unfinished_runs(home):
         told = [f"Dagster shows {unfinished} unfinished runs"]
         damage.add(Damage(running=unfinished, remarks=told))
     return damage
 
 
-def damage_of_the_living(home: FaultyHome) -> Damage:
+def damage_of_the_living(home: SmallHome) -> Damage:
     """Held locks and living processes."""
-    held, running = held_locks(home), processes_of(home)
+    held, running = _held_locks(home), processes_of(home)
     told = [f"lock {name} is held" for name in held]
     told += [f"process {number} still runs" for number in running]
     return Damage(locks=len(held), running=len(running), remarks=told)
 
 
-def held_locks(home: FaultyHome) -> list[str]:
-    """Names of lock files that somebody holds."""
+def _held_locks(home: SmallHome) -> list[str]:
     from filelock import FileLock, Timeout
 
     held = []
@@ -158,7 +151,7 @@ def held_locks(home: FaultyHome) -> list[str]:
     return held
 
 
-def processes_of(home: FaultyHome) -> list[int]:
+def processes_of(home: SmallHome) -> list[int]:
     """Numbers of living processes whose environment names the home; none where /proc is not."""
     needle = f"TOOLFORMER_HOME={home.root}\0".encode()
     found = []
@@ -173,8 +166,7 @@ def processes_of(home: FaultyHome) -> list[int]:
     return found
 
 
-def unfinished_runs(home: FaultyHome) -> int:
-    """How many runs Dagster takes for going on."""
+def _unfinished_runs(home: SmallHome) -> int:
     import dagster as dg
 
     if not home.home.dagster.exists():
@@ -185,9 +177,12 @@ def unfinished_runs(home: FaultyHome) -> int:
         return instance.get_runs_count(dg.RunsFilter(statuses=states))
 
 
-def damage_of(home: FaultyHome, expected: FaultyHome) -> Damage:
+def damage_of(home: SmallHome, expected: SmallHome) -> Damage:
     """Everything that can be told from outside once all commands have ended."""
     damage = damage_of_rows(partitions_of(home), partitions_of(expected))
-    damage.add(damage_of_files(home, expected))
+    found, wanted = _files(home), _files(expected)
+    differing = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
+    remarks = [f"{name} differs" for name in differing[:5]]
+    damage.add(Damage(wrong=len(differing), remarks=remarks))
     damage.add(damage_of_leftovers(home))
     return damage

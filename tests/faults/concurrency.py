@@ -1,6 +1,6 @@
-"""Commands that cross each other, and readers throughout.
+"""Commands that cross each other, and a reader throughout.
 
-While they run, every reader gets a right answer; right after them each partition has the rows that
+While they run, a reader gets right answers; right after them each partition has the rows that
 its fingerprint stands for; after a last plain build the home is the undisturbed one.
 """
 
@@ -8,10 +8,8 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from tests.faults.comparison import (
     Damage,
@@ -21,13 +19,13 @@ from tests.faults.comparison import (
     partitions_of,
 )
 from tests.faults.fingerprints import damage_of_fingerprints
-from tests.faults.home import FaultyHome, finish, generated_texts
+from tests.faults.home import FaultyHome, finish
 from tests.faults.injection import recording
-from tests.faults.readers import OURS, PLAIN, ReaderReport, reading
+from tests.faults.readers import reading
 from tests.faults.tries import Outcome, Try, failure, repeat, told_plainly, try_all
 from tests.faults.undisturbed import HarnessError, Workshop
-
-Told = Callable[[str, ReaderReport], None]
+from tests.homes import generated_texts, write_lines
+from tests.processes import ServiceError, await_until
 
 _THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.05")
 _OTHER_THRESHOLD = ("--set", "tools.Calculator.filtering_threshold=0.1")
@@ -35,7 +33,7 @@ _SEED = ("--set", "sampling.seed=1")
 # What only scoring asks about, and what only execution does.
 _WINDOW = ("--set", "scoring.window_tokens=4")
 _SHORT_RESULTS = ("--set", "execution.max_result_tokens=4")
-_DEVICE_LOCK = "device-cpu.lock"
+_DEVICE_LOCK = "locks/device-cpu.lock"
 _WAIT_SECONDS = 120.0
 _INGESTS = 3
 
@@ -44,29 +42,14 @@ def cross_commands(workshop: Workshop) -> list[Outcome]:
     """Let commands run at once over one home; not in the short form."""
     if workshop.is_short:
         return []
-    plain = Outcome("plain DuckDB reader during builds")
-    told = partial(_note, plain)
     crossings = {
         "ingests at once, one failing": partial(_ingest_at_once, workshop),
         "device held, upstream changed": partial(_change_upstream, workshop),
-        "two builds of the same shards": partial(_same_twice, workshop, told),
-        "τ_f against τ_f": partial(
-            _cross, workshop, "thresholds", _OTHER_THRESHOLD, _THRESHOLD, told
-        ),
-        "seed against τ_f": partial(_cross, workshop, "seed", _SEED, _THRESHOLD, told),
+        "two builds of the same shards": partial(_same_twice, workshop),
+        "τ_f against τ_f": partial(_cross, workshop, _OTHER_THRESHOLD, _THRESHOLD),
+        "seed against τ_f": partial(_cross, workshop, _SEED, _THRESHOLD),
     }
-    return [*try_all([Try(name, "", act) for name, act in crossings.items()]), plain]
-
-
-def _note(outcome: Outcome, name: str, report: ReaderReport) -> None:
-    """What a plain reader met is told, and is no fault of the rows."""
-    outcome.tried += 1
-    errors = "; ".join(f"{count} times {text}" for text, count in report.errors.most_common(3))
-    outcome.notes.append(
-        f"{name}: {report.reads} answers, {len(report.disagreements)} with doubled keys, "
-        f"{sum(report.errors.values())} errors{': ' + errors if errors else ''}"
-    )
-    outcome.damage.doubled += len(report.disagreements)
+    return try_all([Try(name, "", act) for name, act in crossings.items()])
 
 
 def _reference(workshop: Workshop, name: str, start: FaultyHome, *changes: str) -> FaultyHome:
@@ -78,45 +61,40 @@ def _reference(workshop: Workshop, name: str, start: FaultyHome, *changes: str) 
     return home
 
 
-def _same_twice(workshop: Workshop, told: Told) -> Damage:
+def _same_twice(workshop: Workshop) -> Damage:
     stage = workshop.stages["build"]
     home = stage.before.copy(workshop.place("same-twice"))
-    damage = _run_together(home, (), (), told, "same shards")
+    damage = _run_together(home, (), ())
     damage.add(damage_of(home, stage.after))
     return damage
 
 
-def _cross(
-    workshop: Workshop, name: str, first: Sequence[str], second: Sequence[str], told: Told
-) -> Damage:
+def _cross(workshop: Workshop, first: Sequence[str], second: Sequence[str]) -> Damage:
     """Two builds with different settings over one home that is built with neither."""
-    begun = workshop.stages["build"].before
-    plain = _reference(workshop, f"{name}-plain", begun)
-    references = [plain] + [
-        _reference(workshop, f"{name}-{which}", plain, *changes)
+    begun, has_seeds = workshop.stages["build"].before, first == _SEED
+    name = "seeds" if has_seeds else "thresholds"
+    built = _reference(workshop, f"{name}-plain", begun)
+    references = [built] + [
+        _reference(workshop, f"{name}-{which}", built, *changes)
         for which, changes in (("first", first), ("second", second), ("both", (*first, *second)))
     ]
-    home = plain.copy(workshop.place(name))
-    damage = _run_together(home, first, second, told, name)
+    home = built.copy(workshop.place(name))
+    damage = _run_together(home, first, second)
     # The seed of the run that scores chooses swapped results, whatever seed sampled the calls.
-    has_seeds = set(_SEED) <= {*first, *second}
     unknown = ("scored_calls", "filtered_calls", "augmented_texts") if has_seeds else ()
     damage.add(damage_of_fingerprints(home, references, may_be_unknown=unknown))
     damage.add(damage_of_leftovers(home))
     damage.add(failure(home.run("build"), "a plain build after them"))
-    damage.add(damage_of_rows(partitions_of(home), partitions_of(plain)))
+    damage.add(damage_of_rows(partitions_of(home), partitions_of(built)))
     return damage
 
 
-def _run_together(
-    home: FaultyHome, first: Sequence[str], second: Sequence[str], told: Told, name: str
-) -> Damage:
+def _run_together(home: FaultyHome, first: Sequence[str], second: Sequence[str]) -> Damage:
     damage = Damage()
-    with reading(home) as reports:
+    with reading(home) as met:
         for process in [home.start("build", *changes) for changes in (first, second)]:
             damage.add(failure(finish(process), "one of two builds"))
-    damage.add(reports[OURS].damage(), "our reader")
-    told(name, reports[PLAIN])
+    damage.add(met, "the reader")
     return damage
 
 
@@ -137,10 +115,10 @@ def _change_upstream(workshop: Workshop) -> Damage:
     home = stage.after.copy(workshop.place("device-held"))
     damage = Damage()
     with home.home.device_lock("cpu"):
-        scoring = _started(home, "scoring", _WINDOW)
-        damage.add(_awaited(home, "scoring", f"locks/{_DEVICE_LOCK}"))
-        executing = _started(home, "executing", _SHORT_RESULTS)
-        damage.add(_awaited(home, "executing", f"locks/{_DEVICE_LOCK}"))
+        scoring, waited = _awaiting_device(home, "scoring", _WINDOW)
+        damage.add(waited)
+        executing, waited = _awaiting_device(home, "executing", _SHORT_RESULTS)
+        damage.add(waited)
         os.killpg(executing.pid, signal.SIGKILL)
         finish(executing)
     damage.add(failure(finish(scoring), "scoring"))
@@ -149,23 +127,18 @@ def _change_upstream(workshop: Workshop) -> Damage:
     return damage
 
 
-def _log(home: FaultyHome, name: str) -> Path:
-    return home.root.with_name(f"{home.root.name}.{name}.events")
-
-
-def _started(home: FaultyHome, name: str, changes: Sequence[str]) -> subprocess.Popen:
-    return home.start("build", *changes, extra=recording(home.root, _log(home, name)))
-
-
-def _awaited(home: FaultyHome, name: str, path: str) -> Damage:
-    """Wait until a command has touched a file."""
-    began = time.monotonic()
-    log = _log(home, name)
-    while time.monotonic() - began < _WAIT_SECONDS:
-        if log.exists() and json.dumps(path) in log.read_text():
-            return Damage()
-        time.sleep(0.1)
-    return Damage(remarks=[f"{name} did not come to {path} in {_WAIT_SECONDS:.0f} s"])
+def _awaiting_device(
+    home: FaultyHome, name: str, changes: Sequence[str]
+) -> tuple[subprocess.Popen, Damage]:
+    """Start a build, and wait until it has touched the lock of the device."""
+    log = home.root.with_name(f"{home.root.name}.{name}.events")
+    process = home.start("build", *changes, extra=recording(home.root, log))
+    touched = json.dumps(_DEVICE_LOCK)
+    try:
+        await_until(lambda: log.exists() and touched in log.read_text(), name, _WAIT_SECONDS)
+    except ServiceError as error:
+        return process, Damage(remarks=[str(error)])
+    return process, Damage()
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:
@@ -175,10 +148,8 @@ def _ingest_at_once(workshop: Workshop) -> Damage:
     home = workshop.stages["ingest"].before.copy(workshop.place("ingests"))
     files = []
     for number in range(_INGESTS):
-        file = workshop.folder / f"more-{number}.jsonl"
         records = generated_texts(workshop.seed + 10 + number, 4 + number)
-        file.write_text("".join(json.dumps(record) + "\n" for record in records))
-        files.append(file)
+        files.append(write_lines(workshop.folder / f"more-{number}.jsonl", records))
     missing = workshop.folder / "missing.jsonl"
     started = {
         file: home.start("ingest", str(file), "--shard-size", "2") for file in [*files, missing]

@@ -13,8 +13,16 @@ from pathlib import Path
 
 from tests.faults.comparison import Damage, damage_of_rows, partitions_of
 from tests.faults.home import Done, FaultyHome
-from tests.faults.injection import Event, drawn, striking
-from tests.faults.tries import Outcome, Try, repeat, told_plainly, try_all
+from tests.faults.injection import Event
+from tests.faults.tries import (
+    Outcome,
+    Try,
+    repeat,
+    struck,
+    told_plainly,
+    tries_at_events,
+    try_all,
+)
 from tests.faults.undisturbed import Stage, Workshop
 
 # How often each command meets a full disk, and where: shares of what it writes in all.
@@ -25,12 +33,16 @@ _REFUSALS = {
     "train": ("(cache/.*|models/.*)", 3),
 }
 _SPARE_BYTES = 256 * 2**20
-_BALLAST = "ballast"
 
 
 def fill_disks(workshop: Workshop) -> list[Outcome]:
     """Fill, look, make room, repeat, compare."""
-    return [*_small_disks(workshop), *try_all(_refusals(workshop))]
+    refusals: list[Try] = []
+    for command, (areas, count) in _REFUSALS.items():
+        count = int(command == "ingest") if workshop.is_short else count
+        stage, fault = workshop.stages[command], "full disk: refused writes"
+        refusals += tries_at_events(workshop, stage, fault, f"open {areas}", count, _refuse)
+    return [*_small_disks(workshop), *try_all(refusals)]
 
 
 def _small_disks(workshop: Workshop) -> list[Outcome]:
@@ -47,87 +59,49 @@ def _small_disks(workshop: Workshop) -> list[Outcome]:
         for number in range(count):
             # One in each stretch of the command, so that early and late writes are both met.
             share = (number + chance.random() * 0.9) / count
-            name = f"disk-{command}-{number}"
+            place = workshop.place(f"disk-{command}-{number}")
             told = f"{command}, full after {share:.0%} of its bytes"
-            tries.append(Try(fault, told, partial(_fill, workshop, name, stage, share)))
+            tries.append(Try(fault, told, partial(_fill, place, stage, share)))
     return try_all(tries)
 
 
-def _fill(workshop: Workshop, name: str, stage: Stage, share: float) -> Damage:
-    folder = workshop.place(name)
+def _fill(folder: Path, stage: Stage, share: float) -> Damage:
     with _mounted(folder):
         home = stage.before.copy(folder / "home")
-        needed = _bytes_of(stage.after) - _bytes_of(stage.before)
-        ballast = folder / _BALLAST
-        _leave_free(ballast, int(needed * share))
+        free = int((_bytes_of(stage.after) - _bytes_of(stage.before)) * share)
+        ballast = folder / "ballast"
+        ballast.write_bytes(bytes(max(shutil.disk_usage(folder).free - free, 0)))
         done = home.run(*stage.arguments)
         ballast.unlink()
-        damage = _told_and_kept(done, home, stage)
-        damage.add(repeat(home, stage))
-    return damage
-
-
-def _told_and_kept(done: Done, home: FaultyHome, stage: Stage) -> Damage:
-    """The user was told, and the rows from before are there."""
-    damage = told_plainly(done)
-    before = partitions_of(stage.before)
-    found = partitions_of(home)
-    kept = {address: found[address] for address in before if address in found}
-    damage.add(damage_of_rows(kept, before), "on the full disk")
-    return damage
-
-
-def _refusals(workshop: Workshop) -> list[Try]:
-    tries = []
-    for command, (areas, count) in _REFUSALS.items():
-        if workshop.is_short:
-            count = int(command == "ingest")
-        stage = workshop.stages[command]
-        chance = workshop.chance(f"refusal {command}")
-        events = drawn(stage.events, f"open {areas}", count, chance)
-        tries += [
-            Try(
-                "full disk: refused writes",
-                f"{command} from {event} ({event.path}) on",
-                partial(_refuse, workshop, f"refusal-{command}-{number}", stage, event),
-            )
-            for number, event in enumerate(events)
-        ]
-    return tries
+        return _after(done, home, stage)
 
 
 def _refuse(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage:
-    home = stage.before.copy(workshop.place(name))
-    struck = home.root.with_name(f"{name}.struck")
-    done = home.run(*stage.arguments, extra=striking("full", home.root, event, struck))
-    damage = _told_and_kept(done, home, stage)
-    if not struck.exists():
-        damage.remarks.append("the event did not come")
+    home, done, damage = struck(workshop, name, stage, event, "full")
+    damage.add(_after(done, home, stage))
+    return damage
+
+
+def _after(done: Done, home: FaultyHome, stage: Stage) -> Damage:
+    """The user was told, the rows from before are there, and the repeat makes the others."""
+    damage = told_plainly(done)
+    before, found = partitions_of(stage.before), partitions_of(home)
+    kept = {address: found[address] for address in before if address in found}
+    damage.add(damage_of_rows(kept, before), "on the full disk")
     damage.add(repeat(home, stage))
     return damage
 
 
 @contextmanager
 def _mounted(folder: Path) -> Iterator[None]:
-    """A file system in memory at a folder.
-
-    Raises:
-        OSError, CalledProcessError: it cannot be had here.
-    """
+    """A file system in memory at a folder."""
     folder.mkdir(parents=True)
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_SPARE_BYTES}", "tmpfs", str(folder)],
-        check=True,
-        capture_output=True,
-    )
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SPARE_BYTES}", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True, capture_output=True)
     try:
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True, capture_output=True)
-
-
-def _leave_free(ballast: Path, free: int) -> None:
-    ballast.write_bytes(bytes(max(shutil.disk_usage(ballast.parent).free - free, 0)))
 
 
 def _bytes_of(home: FaultyHome) -> int:

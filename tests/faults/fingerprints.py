@@ -10,14 +10,14 @@ from collections.abc import Collection, Sequence
 from assets.inputs import merged_part
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from tests.faults.comparison import Address, Damage, partitions_of
-from tests.faults.home import FaultyHome
+from tests.homes import SmallHome
 
 _MERGED_CALLS = merged_part("filtered_calls", "")
 
 
 def damage_of_fingerprints(
-    home: FaultyHome,
-    references: Sequence[FaultyHome],
+    home: SmallHome,
+    references: Sequence[SmallHome],
     *,
     may_be_unknown: Collection[str] = (),
 ) -> Damage:
@@ -72,5 +72,5 @@ def _damage_of_merge(address: Address, rows, parts: dict[str, str], known: dict)
     )
 
 
-def _stored(home: FaultyHome, address: Address) -> dict[str, str]:
+def _stored(home: SmallHome, address: Address) -> dict[str, str]:
     return home.warehouse.partition_metadata(*address) or {}

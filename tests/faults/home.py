@@ -1,31 +1,28 @@
 """Homes to break: a tiny model made on the spot, generated texts, small numbers, the real commands.
 
-The model knows nothing. What it writes is pushed towards calls that the tools can answer, so that
-calls are kept and every later stage has rows. Does not break anything itself.
+Does not break anything itself.
 """
 
-import datetime
-import json
 import os
-import random
 import re
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dagster_project.home import Home
+from tests.homes import (
+    SmallHome,
+    command,
+    environment_of,
+    generated_articles,
+    generated_texts,
+    small_settings,
+    write_lines,
+)
 
-if TYPE_CHECKING:
-    from warehouse.warehouse import Warehouse
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")
-TOOLS = ("Calculator", "Calendar")
 COMMANDS = ("ingest", "build", "train", "evaluate")
 TIME_LIMIT_SECONDS = 240.0
 # A traceback, or the stack that a run of Dagster kept of one.
@@ -41,8 +38,6 @@ _PROMPTS = {
     "WikiSearch": 'Add calls.\n\nInput: Rome is old.\nOutput: Rome is [WikiSearch("Rome")] '
     "old.\n\nInput: {text}\nOutput:",
 }
-# Set by the caller's shell; they would lead a command out of its home.
-_FOREIGN_VARIABLES = ("DAGSTER_HOME", "TOOLFORMER_HOME", "TOOLFORMER_TEST_DATA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,48 +73,25 @@ class Ingredients:
         from tests.fakes import save_calling_model
 
         folder.mkdir(parents=True)
-        texts = folder / "texts.jsonl"
-        texts.write_text(_lines(generated_texts(seed, _TEXTS_PER_SHARD * len(SHARDS))))
-        articles = folder / "articles.jsonl"
-        articles.write_text(_lines(generated_articles(seed)))
-        prompts = {}
-        for tool, prompt in _PROMPTS.items():
-            prompts[tool] = folder / f"{tool}.txt"
-            prompts[tool].write_text(prompt)
-        save_calling_model(folder / "model")
-        return cls(folder / "model", texts, articles, prompts)
+        texts = generated_texts(seed, _TEXTS_PER_SHARD * len(SHARDS))
+        prompts = {tool: folder / f"{tool}.txt" for tool in _PROMPTS}
+        for tool, file in prompts.items():
+            file.write_text(_PROMPTS[tool])
+        return cls(
+            save_calling_model(folder / "model"),
+            write_lines(folder / "texts.jsonl", texts),
+            write_lines(folder / "articles.jsonl", generated_articles(seed)),
+            prompts,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class FaultyHome:
+class FaultyHome(SmallHome):
     """A home, and the commands that are run in it."""
-
-    root: Path
-
-    @property
-    def home(self) -> Home:
-        """Its folders."""
-        return Home(self.root)
-
-    @property
-    def warehouse(self) -> "Warehouse":
-        """Its tables."""
-        from warehouse.warehouse import Warehouse
-
-        return Warehouse(self.home.warehouse, self.home.database)
-
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Write `toolformer.yaml`."""
-        from ruamel.yaml import YAML
-
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self.home.settings_file.open("w") as file:
-            YAML().dump(dict(settings), file)
 
     def start(self, *arguments: str, extra: Mapping[str, str] | None = None) -> subprocess.Popen:
         """Start a command in a session of its own; its outputs come as one text."""
         return subprocess.Popen(
-            [sys.executable, "-m", "dagster_project.cli", *arguments],
+            command("cli", *arguments),
             env={**environment_of(self.root), **(extra or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,11 +102,6 @@ class FaultyHome:
     def run(self, *arguments: str, extra: Mapping[str, str] | None = None) -> Done:
         """Run a command to its end."""
         return finish(self.start(*arguments, extra=extra))
-
-    def copy(self, root: Path) -> "FaultyHome":
-        """The same home in another place, where nothing runs."""
-        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("locks"))
-        return FaultyHome(root)
 
 
 def finish(process: subprocess.Popen) -> Done:
@@ -148,20 +115,6 @@ def finish(process: subprocess.Popen) -> Done:
     return Done(process.returncode, output)
 
 
-def environment_of(root: Path) -> dict[str, str]:
-    """Of a command in a home: one thread, so that equal work gives equal digits."""
-    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
-    return {
-        **kept,
-        "TOOLFORMER_HOME": str(root),
-        "PYTHONPATH": str(REPOSITORY),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "GOMP_SPINCOUNT": "10000",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 def commands(ingredients: Ingredients) -> dict[str, Sequence[str]]:
     """The four commands from texts to results, in their order."""
     ingest = ("ingest", str(ingredients.texts), "--shard-size", str(_TEXTS_PER_SHARD))
@@ -170,31 +123,16 @@ def commands(ingredients: Ingredients) -> dict[str, Sequence[str]]:
 
 def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[str, Any]:
     """A tiny run in bfloat16 whose uncertain calls are decided in float32."""
-    numbers = {
-        "sampling_threshold": 0.0,
-        "positions_per_text": 3,
-        "calls_per_position": 2,
-        "filtering_threshold": 0.0,
-    }
-    tools = {name: {**numbers, "prompt": str(path)} for name, path in ingredients.prompts.items()}
-    return {
-        "preset": "laptop",
-        "language_model": {
-            "path": str(ingredients.model),
-            "precision": "bfloat16",
-            "device": "cpu",
-        },
-        "corpus": {"window_tokens": 96, "held_out_every": 3},
-        # One text per batch: more steps for a checkpoint to keep.
-        "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
-        "scoring": {"lowest_threshold": 0.0, "token_budget": 256, "chance_calls": 4},
-        "tools": {
-            "Calculator": {**tools["Calculator"], "options": {"weak_share": 1.0}},
-            "Calendar": tools["Calendar"],
-            "WikiSearch": {**tools["WikiSearch"], "is_enabled": with_search},
-            "QA": {"is_enabled": False},
-            "MT": {"is_enabled": False},
-        },
+    from dagster_project.settings.sections import merged
+
+    numbers = {"sampling_threshold": 0.0, "positions_per_text": 3}
+    tools = {name: {**numbers, "prompt": str(file)} for name, file in ingredients.prompts.items()}
+    tools["WikiSearch"] |= {"is_enabled": with_search}
+    changes = {
+        "language_model": {"precision": "bfloat16", "device": "cpu"},
+        "corpus": {"held_out_every": 3},
+        "scoring": {"rescoring": True, "token_budget": 256, "chance_calls": 4},
+        "tools": tools,
         "wikipedia_index": {"source": str(ingredients.articles)},
         "training": {
             "steps": 4,
@@ -204,39 +142,10 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
             "evaluate_every": 2,
             "save_every": 1,
             "development_share": 0.4,
-            "precision": "float32",
         },
         "evaluation": {"dateset_items": 3, "batch_size": 2},
     }
-
-
-def generated_texts(seed: int, count: int) -> list[dict[str, str]]:
-    """Texts with sums and a date in their address, each in words of its own."""
-    chance = random.Random(seed)
-    words = ["crates", "bottles", "tickets", "apples", "chairs", "letters", "stamps", "bricks"]
-    texts = []
-    for number in range(count):
-        first, second = chance.randrange(10, 99), chance.randrange(2, 9)
-        day = datetime.date(2016, 1, 1) + datetime.timedelta(days=chance.randrange(2000))
-        thing, other = chance.sample(words, 2)
-        name = "".join(chance.choices("bcdfgklmnprst", k=3)) + chance.choice("aeiou")
-        texts.append(
-            {
-                "text": f"{name.title()} {number} sold {first} {thing} for {second} each, that is "
-                f"{first * second}; {first + second} {other} stayed.",
-                "url": f"https://{name}.example/{day:%Y/%m/%d}/{number}",
-            }
-        )
-    return texts
-
-
-def generated_articles(seed: int) -> list[dict[str, str]]:
-    """What a search index is made of."""
-    return [
-        {"title": f"Article {number}", "text": each["text"]}
-        for number, each in enumerate(generated_texts(seed + 1, 6))
-    ]
-
-
-def _lines(records: Sequence[Mapping[str, str]]) -> str:
-    return "".join(json.dumps(record) + "\n" for record in records)
+    settings = merged(small_settings(ingredients.model, ingredients.texts), changes)
+    # The sources are those that were ingested, and results are whole.
+    del settings["corpus"]["sources"], settings["execution"]
+    return settings

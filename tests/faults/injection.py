@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.home import REPOSITORY
+from tests.conftest import REPOSITORY
 from toolformer.files.whole_files import write_whole
 
 _STRIKE = Path(__file__).with_name("strike.py")

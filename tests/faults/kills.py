@@ -1,13 +1,13 @@
 """Commands killed at events: the repeat must end with the rows of an undisturbed run."""
 
-import time
-from functools import partial
+from contextlib import suppress
 
 from tests.faults.comparison import Damage, damage_of_the_living, processes_of
 from tests.faults.home import FaultyHome, settings_of
-from tests.faults.injection import Event, drawn, striking
-from tests.faults.tries import Outcome, Try, repeat, try_all
+from tests.faults.injection import Event
+from tests.faults.tries import Outcome, Try, repeat, struck, tries_at_events, try_all
 from tests.faults.undisturbed import Stage, Workshop, observed
+from tests.processes import ServiceError, await_until
 
 _MOMENTS = "(open|written|before rename|after rename|remove) "
 # Command, areas of the home, and kills: in all and in the short form.
@@ -55,34 +55,19 @@ def kill_search(workshop: Workshop) -> list[Outcome]:
 
 def _kills_of(workshop: Workshop, stage: Stage, name: str, areas: str, count: int) -> list[Try]:
     """Tries at events in some areas of the home, drawn by the seed."""
-    chance = workshop.chance(f"kill {name}")
-    return [
-        Try(
-            f"kill: {name}",
-            f"{event} ({event.path})",
-            partial(_kill, workshop, f"kill-{name}-{number}".replace(" ", "-"), stage, event),
-        )
-        for number, event in enumerate(drawn(stage.events, _MOMENTS + areas, count, chance))
-    ]
+    return tries_at_events(workshop, stage, f"kill: {name}", _MOMENTS + areas, count, _kill)
 
 
 def _kill(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage:
-    home = stage.before.copy(workshop.place(name))
-    damage = killed(home, stage, event)
+    home, damage = killed(workshop, name, stage, event)
     damage.add(repeat(home, stage))
     return damage
 
 
-def killed(home: FaultyHome, stage: Stage, event: Event) -> Damage:
+def killed(workshop: Workshop, name: str, stage: Stage, event: Event) -> tuple[FaultyHome, Damage]:
     """Kill a command at an event; right after it nobody runs, and all locks are free."""
-    struck = home.root.with_name(f"{home.root.name}.struck")
-    done = home.run(*stage.arguments, extra=striking("kill", home.root, event, struck))
-    damage = Damage()
-    if not struck.exists():
-        damage.remarks.append(f"the event did not come; code {done.code}: {done.last_words}")
-    # Workers notice it by a pipe.
-    patience = time.monotonic() + 5
-    while processes_of(home) and time.monotonic() < patience:
-        time.sleep(0.1)
+    home, _, damage = struck(workshop, name, stage, event, "kill")
+    with suppress(ServiceError):
+        await_until(lambda: not processes_of(home), "workers notice it by a pipe", 5)
     damage.add(damage_of_the_living(home), "after the kill")
-    return damage
+    return home, damage

@@ -1,94 +1,50 @@
-"""Readers of a home while others write.
+"""A reader of a home while others write: it counts rows and keys of every table again and again.
 
-`ours` asks through the warehouse; `duckdb` opens warehouse.duckdb as people do. Each counts rows
-and keys of every table again and again.
+Readers of `warehouse.duckdb` beside writers are tested in `tests/warehouse/test_concurrency.py`.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from tests.faults.comparison import Damage
-from tests.faults.home import FaultyHome
+from tests.homes import SmallHome
 
-OURS, PLAIN = "ours", "duckdb"
 _PAUSE_SECONDS = 0.05
 
 
-@dataclass(slots=True)
-class ReaderReport:
-    """What a reader met.
-
-    Attributes:
-        reads: how many answers it got.
-        disagreements: answers with more rows than keys.
-        errors: how often each kind of error came, by its first line.
-    """
-
-    reads: int = 0
-    disagreements: list[str] = field(default_factory=list)
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def damage(self) -> Damage:
-        """Of a reader that must always get a right answer."""
-        told = self.disagreements[:3] + [f"{n} times {text}" for text, n in self.errors.items()]
-        told += [] if self.reads else ["no answer at all"]
-        return Damage(doubled=len(self.disagreements), remarks=told)
-
-
 @contextmanager
-def reading(home: FaultyHome) -> Iterator[dict[str, ReaderReport]]:
-    """Two readers while the block runs; their reports are whole after it."""
-    reports = {OURS: ReaderReport(), PLAIN: ReaderReport()}
-    stop = threading.Event()
-    readers = [
-        threading.Thread(target=_read_on, args=(ask, home, reports[whose], stop))
-        for whose, ask in ((OURS, _ask_ours), (PLAIN, _ask_plainly))
-    ]
-    for reader in readers:
-        reader.start()
+def reading(home: SmallHome) -> Iterator[Damage]:
+    """Reads while the block runs; the damage is whole after it."""
+    damage, stop = Damage(), threading.Event()
+    reader = threading.Thread(target=_read_on, args=(home, damage, stop))
+    reader.start()
     try:
-        yield reports
+        yield damage
     finally:
         stop.set()
-        for reader in readers:
-            reader.join()
+        reader.join()
 
 
-def _read_on(
-    ask: Callable[[FaultyHome, str], tuple[int, int]],
-    home: FaultyHome,
-    report: ReaderReport,
-    stop: threading.Event,
-) -> None:
-    import duckdb
-
+def _read_on(home: SmallHome, damage: Damage, stop: threading.Event) -> None:
     from warehouse.errors import WarehouseError
     from warehouse.schema import tables
 
+    reads, errors = 0, Counter[str]()
     while not stop.wait(_PAUSE_SECONDS):
         for table, schema in tables().items():
             key = ", ".join(f'"{name}"' for name in schema.primary_key)
             question = f"select count(*) as n, count(distinct ({key})) as keys from {table}"
             try:
-                rows, keys = ask(home, question)
-            except (WarehouseError, duckdb.Error, OSError) as error:
+                rows, keys = home.warehouse.query(question).row(0)
+            except (WarehouseError, OSError) as error:
                 first_line = str(error).splitlines()[0][:160]
-                report.errors[f"{table}: {type(error).__name__}: {first_line}"] += 1
+                errors[f"{table}: {type(error).__name__}: {first_line}"] += 1
                 continue
-            report.reads += 1
+            reads += 1
             if rows != keys:
-                report.disagreements.append(f"{table} has {rows} rows and {keys} keys")
-
-
-def _ask_ours(home: FaultyHome, question: str) -> tuple[int, int]:
-    return home.warehouse.query(question).row(0)  # pyright: ignore[reportReturnType]
-
-
-def _ask_plainly(home: FaultyHome, question: str) -> tuple[int, int]:
-    import duckdb
-
-    with duckdb.connect(str(home.home.database), read_only=True) as connection:
-        return connection.sql(question).fetchall()[0]
+                told = [f"{table} has {rows} rows and {keys} keys"]
+                damage.add(Damage(doubled=1, remarks=told))
+    damage.remarks += [f"{count} times {text}" for text, count in errors.items()]
+    damage.remarks += [] if reads else ["no answer at all"]

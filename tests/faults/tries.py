@@ -5,11 +5,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import Done, FaultyHome
-from tests.faults.undisturbed import Stage
+from tests.faults.injection import Event, drawn, striking
+from tests.faults.undisturbed import HarnessError, Stage, Workshop
 
 AT_ONCE = 2
 _MAX_REMARKS = 12
@@ -56,6 +58,42 @@ def _timed(one: Try) -> tuple[Damage, float]:
         told = " ".join(traceback.format_exception_only(error)).strip()
         damage = Damage(remarks=[f"cannot be compared: {told}"])
     return damage, time.monotonic() - began
+
+
+def tries_at_events(
+    workshop: Workshop,
+    stage: Stage,
+    fault: str,
+    pattern: str,
+    count: int,
+    act: Callable[[Workshop, str, Stage, Event], Damage],
+) -> list[Try]:
+    """Tries of a fault at events of a command whose kind matches a pattern, drawn by the seed."""
+    name = f"{fault} {stage.name}"
+    events = drawn(stage.events, pattern, count, workshop.chance(name))
+    if count and not events:
+        raise HarnessError(f"{name}: the command has no such event")
+    return [
+        Try(
+            fault,
+            f"{stage.name}: {event} ({event.path})",
+            partial(
+                act, workshop, f"{name.replace(':', '').replace(' ', '-')}-{number}", stage, event
+            ),
+        )
+        for number, event in enumerate(events)
+    ]
+
+
+def struck(
+    workshop: Workshop, name: str, stage: Stage, event: Event, action: str
+) -> tuple[FaultyHome, Done, Damage]:
+    """Run a command in a home of its own, in which it is struck at an event."""
+    home = stage.before.copy(workshop.place(name))
+    mark = home.root.with_name(f"{name}.struck")
+    done = home.run(*stage.arguments, extra=striking(action, home.root, event, mark))
+    told = f"the event did not come; code {done.code}: {done.last_words}"
+    return home, done, Damage(remarks=[] if mark.exists() else [told])
 
 
 def repeat(home: FaultyHome, stage: Stage) -> Damage:

@@ -59,11 +59,7 @@ class Workshop:
 
 
 def prepare(folder: Path, *, seed: int, is_short: bool) -> Workshop:
-    """Make model and texts, and run the four commands undisturbed.
-
-    Raises:
-        HarnessError: a command failed, or a table stayed empty: nothing could be lost there.
-    """
+    """Make model and texts, and run the four commands undisturbed."""
     ingredients = Ingredients.make(folder / "ingredients", seed=seed)
     origin = FaultyHome(folder / "undisturbed" / "begun")
     origin.write_settings(settings_of(ingredients))
@@ -76,11 +72,7 @@ def prepare(folder: Path, *, seed: int, is_short: bool) -> Workshop:
 
 
 def observed(name: str, arguments: Sequence[str], before: FaultyHome, folder: Path) -> Stage:
-    """Run a command undisturbed in a copy of a home.
-
-    Raises:
-        HarnessError: it failed.
-    """
+    """Run a command undisturbed in a copy of a home."""
     home = before.copy(folder / "undisturbed" / name)
     log = folder / f"{name}.events"
     done = home.run(*arguments, extra=recording(home.root, log))

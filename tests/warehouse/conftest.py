@@ -3,15 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.warehouse.rows import fill, new_warehouse
 from warehouse.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
 def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("prepared")
-    opened = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    opened.prepare()
-    return opened.folder
+    return new_warehouse(tmp_path_factory.mktemp("prepared")).folder
 
 
 @pytest.fixture
@@ -27,3 +25,10 @@ def shared_warehouse(tmp_path_factory: pytest.TempPathFactory, prepared_folder: 
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(prepared_folder, home / "warehouse")
     return Warehouse(home / "warehouse", home / "warehouse.duckdb")
+
+
+@pytest.fixture
+def filled(warehouse: Warehouse) -> Warehouse:
+    """With one row in every table."""
+    fill(warehouse)
+    return warehouse

@@ -1,15 +1,17 @@
-"""Small correct frames for every table, to be changed one value at a time."""
+"""Small correct rows of every table, to be changed one value at a time; and how they are stored."""
 
 import datetime
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.counting import COUNTS, counts_text
 from warehouse.layout import partition_folder
-from warehouse.schema import table_schema
+from warehouse.schema import ALL, TableSchema, table_schema, tables
 from warehouse.versions import versions
 from warehouse.warehouse import Warehouse
 
@@ -26,24 +28,6 @@ CALL = {
     "loss_reduction": 1.5,
 }
 
-_SCORED: dict[str, object] = {
-    "call_id": "c1",
-    "shard": SHARD,
-    "tool": "Calculator",
-    "document_id": "d1",
-    "window_index": 0,
-    "position": 3,
-    "proposed": "none",
-    "tokens_used": 5,
-    "loss_without_call": 3.0,
-    "loss_call_without_result": 3.5,
-    "loss_with_result": 1.5,
-    "is_in_chance_sample": False,
-    "lowest_threshold": 0.1,
-    "baseline": "minimum",
-    "precision": "float32",
-    "round": 1,
-}
 # Of a call that the filter would keep with the result of another call too.
 SAMPLED: dict[str, object] = {
     "is_in_chance_sample": True,
@@ -54,10 +38,29 @@ SAMPLED: dict[str, object] = {
     "is_kept_by_chance": True,
 }
 
-_DEFAULTS: dict[str, dict[str, object]] = {
+# In every table that has such a column.
+_COMMON: dict[str, object] = {
+    "call_id": "c1",
+    "shard": SHARD,
+    "tool": "Calculator",
+    "document_id": "d1",
+    "window_index": 0,
+    "position": 3,
+    "proposed": "none",
+    "round": 1,
+}
+_SCORED: dict[str, object] = {
+    "tokens_used": 5,
+    "loss_without_call": 3.0,
+    "loss_call_without_result": 3.5,
+    "loss_with_result": 1.5,
+    "is_in_chance_sample": False,
+    "lowest_threshold": 0.1,
+    "baseline": "minimum",
+    "precision": "float32",
+}
+_OF_TABLE: dict[str, dict[str, object]] = {
     "documents": {
-        "document_id": "d1",
-        "shard": SHARD,
         "text": TEXT,
         "title": "Results",
         "url": "https://example.org/2020/05/04/results",
@@ -67,52 +70,27 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "source_offset": 0,
     },
     "rejected_records": {
-        "shard": SHARD,
         "source": "starter.jsonl",
         "source_offset": 1,
         "reason": "not_json",
         "excerpt": "{oops",
     },
-    "document_selection": {
-        "shard": SHARD,
-        "tool": "Calculator",
-        "document_id": "d1",
-        "is_selected": True,
-        "reason": "three_numbers",
-        "round": 1,
-    },
-    "prompts": {
-        "digest": "0f1e",
-        "text": "Add calls.\nInput: {text}\nOutput:",
-    },
+    "document_selection": {"is_selected": True, "reason": "three_numbers"},
+    "prompts": {"digest": "0f1e", "text": "Add calls.\nInput: {text}\nOutput:"},
     "candidate_calls": {
-        "call_id": "c1",
-        "shard": SHARD,
-        "tool": "Calculator",
-        "document_id": "d1",
-        "window_index": 0,
-        "position": 3,
         "character_offset": 34,
         "call_probability": 0.25,
         "sample_index": 0,
         "arguments": "400 / 1400",
         "sample_text": "Calculator(400 / 1400)]",
         "status": "parsed",
-        "reason": None,
-        "proposed": "none",
-        "round": 1,
     },
     "executed_calls": {
-        "call_id": "c1",
-        "shard": SHARD,
-        "tool": "Calculator",
         "status": "executed",
-        "reason": None,
         "result": "0.29",
         "duration_ms": 0.1,
         "from_cache": False,
         "tool_version": "1",
-        "round": 1,
     },
     "scored_calls": _SCORED,
     "filtered_calls": {
@@ -122,42 +100,18 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "reason": "kept",
         "filtering_threshold": 1.0,
     },
-    "augmented_texts": {
-        "document_id": "d1",
-        "window_index": 0,
-        "shard": SHARD,
-        "text": TEXT,
-        "window_offset": 0,
-        "calls": [CALL],
-        "round": 1,
-    },
-    "training_texts": {
-        "document_id": "d1",
-        "window_index": 0,
-        "shard": SHARD,
-        "split": "train",
-        "text": TEXT,
-        "calls": [CALL],
-        "dropped_calls": [],
-    },
+    "augmented_texts": {"text": TEXT, "window_offset": 0, "calls": [CALL]},
+    "training_texts": {"split": "train", "text": TEXT, "calls": [CALL], "dropped_calls": []},
     "training_exclusions": {
         "document_id": "d2",
-        "window_index": 0,
-        "shard": SHARD,
-        "round": 1,
         "calls": 1,
         "reason": "near_duplicate",
-        "held_out_set": None,
-        "shared_ngram": None,
         "other_document_id": "d1",
         "other_window_index": 0,
         "similarity": 0.9,
     },
     "stage_costs": {
-        "shard": SHARD,
-        "tool": "Calculator",
         "stage": "sampling",
-        "round": 1,
         "candidates": 10,
         "tokens_fed": 1000,
         "seconds": 2.5,
@@ -170,7 +124,6 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "loss": 2.5,
         "learning_rate": 1e-5,
         "tokens": 1000,
-        "development_perplexity": None,
         "variant": "calls",
     },
     "evaluation_results": {
@@ -218,42 +171,77 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "p_value": 0.6,
     },
 }
-
-PARTITIONS = {
-    "documents": (SHARD, "all"),
-    "rejected_records": (SHARD, "all"),
-    "document_selection": (SHARD, "Calculator"),
-    "prompts": ("all", "0f1e"),
-    "candidate_calls": (SHARD, "Calculator"),
-    "executed_calls": (SHARD, "Calculator"),
-    "scored_calls": (SHARD, "Calculator"),
-    "filtered_calls": (SHARD, "Calculator"),
-    "augmented_texts": (SHARD, "all"),
-    "training_texts": ("all", "all"),
-    "training_exclusions": ("all", "all"),
-    "stage_costs": (SHARD, "Calculator.sampling"),
-    "training_metrics": ("all", "run-1"),
-    "evaluation_results": ("all", "dateset.base"),
-    "score_intervals": ("all", "dateset"),
-    "paired_differences": ("all", "dateset"),
+_NAMES = {
+    "prompts": "0f1e",
+    "stage_costs": "Calculator.sampling",
+    "training_metrics": "run-1",
+    "evaluation_results": "dateset.base",
+    "score_intervals": "dateset",
+    "paired_differences": "dateset",
 }
 
 
-def row(table: str, **changes: object) -> dict[str, object]:
-    """One correct row of a table with some values replaced."""
-    return _DEFAULTS[table] | changes
+def _partition_of(schema: TableSchema) -> tuple[str, str]:
+    """Shard and name of the partition that the one correct row belongs to."""
+    name = "Calculator" if "tool" in schema.column_names else ALL
+    return ALL if schema.is_cross_shard else SHARD, _NAMES.get(schema.name, name)
 
 
-def frame(table: str, *changes: dict[str, object]) -> pl.DataFrame:
+PARTITIONS = {table: _partition_of(schema) for table, schema in tables().items()}
+CALL_TABLES = ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls")
+
+
+def frame(table: str, *changes: dict[str, Any]) -> pl.DataFrame:
     """A frame with one row per mapping of changes; one unchanged row without any."""
-    rows = [row(table, **change) for change in changes or ({},)]
-    return pl.DataFrame(rows, schema=table_schema(table).polars_schema)
+    schema = table_schema(table)
+    common = {name: value for name, value in _COMMON.items() if name in schema.column_names}
+    rows = [common | _OF_TABLE[table] | change for change in changes or ({},)]
+    return pl.DataFrame(rows, schema=schema.polars_schema)
+
+
+def put(
+    warehouse: Warehouse,
+    table: str,
+    *changes: dict[str, Any],
+    shard: str | None = None,
+    name: str | None = None,
+    **metadata: str,
+) -> None:
+    """Store such rows as a partition, by default the one that an unchanged row belongs to."""
+    own_shard, own_name = PARTITIONS[table]
+    of_shard = {} if shard is None else {"shard": shard}
+    rows = frame(table, *(of_shard | change for change in changes or ({},)))
+    warehouse.replace_partition(
+        table, shard or own_shard, name or own_name, rows, metadata=metadata
+    )
+
+
+def put_calls(
+    warehouse: Warehouse,
+    *calls: dict[str, Any],
+    tables: Collection[str] = CALL_TABLES,
+    shard: str | None = None,
+    name: str | None = None,
+    **metadata: str,
+) -> None:
+    """Store calls in several tables; each has of a call what it has columns for."""
+    for table in tables:
+        columns = table_schema(table).column_names
+        rows = [{key: call[key] for key in call if key in columns} for call in calls]
+        put(warehouse, table, *rows, shard=shard, name=name, **metadata)
+
+
+def new_warehouse(folder: Path) -> Warehouse:
+    """A prepared warehouse in a home."""
+    made = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
+    made.prepare()
+    return made
 
 
 def fill(warehouse: Warehouse) -> None:
     """Store one correct row of every table."""
-    for table, (shard, name) in PARTITIONS.items():
-        warehouse.replace_partition(table, shard, name, frame(table), metadata={})
+    for table in PARTITIONS:
+        put(warehouse, table)
 
 
 def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:
@@ -264,10 +252,14 @@ def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_nam
         path.unlink()
 
 
-def save_manifest(sources: Path) -> None:
-    """Register `SHARD` as the one shard of a corpus."""
-    entry = ShardEntry(SHARD, "texts", 0, 1, "digest", is_held_out=False)
-    Manifest(shards=[entry]).save(sources)
+def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:
+    """Register shards of a corpus, `SHARD` where none is named."""
+    entries = [
+        ShardEntry(shard, "texts", number, 1, f"digest {number}", is_held_out=False)
+        for number, shard in enumerate(shards or (SHARD,))
+    ]
+    Manifest(shards=entries).save(sources)
+    return entries
 
 
 def wrong_counts(warehouse: Warehouse) -> list[str]:

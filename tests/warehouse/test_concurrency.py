@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
@@ -24,22 +24,15 @@ group by shard
 # values tells an old file from a new one.
 WRITER = f"""
 import pathlib, sys, time
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from warehouse.warehouse import Warehouse
 home, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
 shard = f"shard-{{number:05d}}"
 for version in range({REPLACEMENTS}):
-    rows = frame(
-        "documents",
-        *(
-            {{"document_id": f"{{shard}}-{{n}}", "shard": shard, "source_offset": version + 10,
-             "title": str(version + 10)}}
-            for n in range({ROWS})
-        ),
-    )
-    metadata = {{"version": str(version)}}
-    warehouse.replace_partition("documents", shard, "all", rows, metadata=metadata)
+    same = {{"source_offset": version + 10, "title": str(version + 10)}}
+    rows = [{{"document_id": f"{{shard}}-{{n}}", **same}} for n in range({ROWS})]
+    put(warehouse, "documents", *rows, shard=shard, version=str(version))
     time.sleep(0.05)
 """
 
@@ -57,7 +50,7 @@ def by_a_shell(warehouse: Warehouse) -> list[tuple]:
 @pytest.mark.parametrize("read", [by_our_query, by_a_shell])
 def test_reader_sees_whole_versions_while_four_processes_replace_partitions(
     warehouse: Warehouse, read
-) -> None:
+):
     warehouse.prepare()
     home = warehouse.folder.parent
     writers = [
@@ -88,13 +81,9 @@ def test_reader_sees_whole_versions_while_four_processes_replace_partitions(
     assert list(warehouse.folder.rglob("*.tmp")) == []
 
 
-def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
-    warehouse: Warehouse,
-) -> None:
+def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(warehouse: Warehouse):
     def version(seconds_ago: float) -> Path:
-        warehouse.replace_partition(
-            "documents", "shard-00000", "all", frame("documents"), metadata={}
-        )
+        put(warehouse, "documents")
         [info] = warehouse.partitions("documents")
         written = time.time() - seconds_ago
         os.utime(info.path, (written, written))
@@ -107,11 +96,10 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     assert [info.path for info in warehouse.partitions("documents")] == [newest]
 
 
-def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse) -> None:
+def test_of_two_versions_with_one_number_all_readers_see_the_same(warehouse: Warehouse):
     warehouse.prepare()
     for title in ("one", "two"):
-        rows = frame("documents", {"title": title})
-        warehouse.replace_partition("documents", "shard-00000", "all", rows, metadata={})
+        put(warehouse, "documents", {"title": title})
     [info] = warehouse.partitions("documents")
     name, _, digest = info.path.name.partition("-")
     info.path.rename(info.path.with_name(f"{name.replace('2', '1')}-{digest}"))

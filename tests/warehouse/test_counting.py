@@ -1,18 +1,14 @@
 """Counts in the footers of partitions: what the rows come to, without reading them."""
 
 import random
-from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, wrong_counts
+from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_counts
 from warehouse import counting, remembered
 from warehouse.errors import DamagedPartitionError, QueryError
 from warehouse.layout import list_partitions
-from warehouse.needs import STATISTICS_VIEWS, needs_of
-from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
 OTHER_SHARD = "shard-00001"
@@ -66,45 +62,27 @@ def random_rows(shared_warehouse: Warehouse) -> Warehouse:
     for shard in (SHARD, OTHER_SHARD):
         for tool in TOOLS:
             for number, prefix in ((1, ""), (2, "round-2.")):
-                place = {"shard": shard, "tool": tool, "round": number}
                 threshold = 0.5 if tool == "Calculator" else 0.333
-                decided = [place | decision(generator, each, threshold) for each in range(300)]
-                asked = [
-                    place
+                calls = [
+                    decision(generator, each, threshold)
                     | {
-                        "call_id": f"c{each}",
+                        "tool": tool,
+                        "round": number,
                         "duration_ms": generator.lognormvariate(1, 2),
                         "from_cache": each % 7 == 0,
                         "result": str(generator.randrange(40)),
                     }
                     for each in range(300)
                 ]
-                for table, rows in (
-                    ("filtered_calls", decided),
-                    ("executed_calls", asked),
-                ):
-                    made = frame(table, *rows)
-                    warehouse.replace_partition(table, shard, f"{prefix}{tool}", made, metadata={})
+                place = {"shard": shard, "name": f"{prefix}{tool}"}
+                put_calls(warehouse, *calls, tables=["filtered_calls"], **place)
+                executed = [call | {"reason": None} for call in calls]
+                put_calls(warehouse, *executed, tables=["executed_calls"], **place)
     return warehouse
 
 
 def test_counts_of_footers_are_those_of_the_rows(random_rows: Warehouse):
     assert wrong_counts(random_rows) == []
-
-
-def test_views_over_footers_say_what_they_say_over_rows(random_rows: Warehouse, tmp_path: Path):
-    file = tmp_path / "one.duckdb"
-    random_rows.write_standalone(file)
-    with duckdb.connect(str(file), read_only=True) as connection:
-        for name in STATISTICS_VIEWS:
-            if name == "partition_metadata" or needs_of(f"from {name}").rows:
-                continue
-            rows = connection.sql(f"from {name}").pl()
-            seen = random_rows.view(name)
-            assert seen.height == rows.height, name
-            for column in seen.columns:
-                ours, theirs = seen[column].to_list(), rows[column].to_list()
-                assert ours == pytest.approx(theirs), (name, column)
 
 
 def test_every_hundredth_of_a_threshold_counts_as_the_filter_does(random_rows: Warehouse):
@@ -123,9 +101,7 @@ def test_every_hundredth_of_a_threshold_counts_as_the_filter_does(random_rows: W
             assert above["texts"].sum() == texts
 
 
-def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(
-    random_rows: Warehouse,
-):
+def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(random_rows: Warehouse):
     columns = "filtering_threshold, kept_calls, kept_texts, chance_share from threshold_sweep"
     [(_, calls, texts, chance)] = random_rows.query(
         f"select {columns} where tool = 'Calendar' and round = 1 and filtering_threshold = 0.333"
@@ -144,9 +120,8 @@ def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(
 
 def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse: Warehouse):
     for shard, threshold in ((SHARD, 0.123), (OTHER_SHARD, 0.5)):
-        of_shard = {"shard": shard, "filtering_threshold": threshold, "lowest_threshold": 0.0}
-        rows = frame("filtered_calls", of_shard)
-        warehouse.replace_partition("filtered_calls", shard, "Calculator", rows, metadata={})
+        changes = {"filtering_threshold": threshold, "lowest_threshold": 0.0}
+        put(warehouse, "filtered_calls", changes, shard=shard)
     found = warehouse.query(
         "select filtering_threshold, kept_calls, kept_texts from threshold_sweep"
     )
@@ -177,9 +152,7 @@ def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
 
 
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
-    warehouse.replace_partition(
-        "filtered_calls", SHARD, "Calculator", frame("filtered_calls"), metadata={}
-    )
+    put(warehouse, "filtered_calls")
     [info] = list_partitions(warehouse.folder, "filtered_calls")
     content = info.path.read_bytes()
     assert content.count(b'"kept_texts":1') == 1
@@ -203,15 +176,13 @@ def test_footers_are_read_once_for_statistics(
     monkeypatch.setattr(remembered, "lists_in_footers", lists_in_footers)
     fill(warehouse)
     assert (texts(), texts(), len(read)) == (1, 1, 1)
-    rows = frame("documents", {"document_id": "d2", "shard": OTHER_SHARD})
-    warehouse.replace_partition("documents", OTHER_SHARD, "all", rows, metadata={})
+    put(warehouse, "documents", {"document_id": "d2"}, shard=OTHER_SHARD)
     assert (texts(), texts(), len(read)) == (2, 2, 2)
     assert OTHER_SHARD in read[1]
     assert f"shard={SHARD}" not in read[1]
     # A version that takes another's place, and one that goes.
-    more = frame("documents", {"document_id": "d2"}, {"document_id": "d3", "source_offset": 3})
-    more = more.with_columns(shard=pl.lit(OTHER_SHARD))
-    warehouse.replace_partition("documents", OTHER_SHARD, "all", more, metadata={})
+    more = [{"document_id": "d2"}, {"document_id": "d3", "source_offset": 3}]
+    put(warehouse, "documents", *more, shard=OTHER_SHARD)
     assert texts() == 3
     warehouse.retire_shard(OTHER_SHARD)
     assert (texts(), len(read)) == (1, 3)
@@ -230,18 +201,9 @@ def test_footers_are_read_once_for_statistics(
 
 def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):
     for shard, gain in ((SHARD, 1.5), (OTHER_SHARD, 1.2)):
-        changes = {"call_id": f"c-{shard}", "document_id": f"d-{shard}", "shard": shard}
-        for table in ("candidate_calls", "executed_calls", "filtered_calls"):
-            known = set(table_schema(table).column_names)
-            of_table = {name: value for name, value in changes.items() if name in known}
-            if table == "filtered_calls":
-                of_table |= {"loss_reduction": gain, "loss_with_result": 0.0}
-            made = frame(table, of_table)
-            warehouse.replace_partition(table, shard, "Calculator", made, metadata={})
-        of_document = {"document_id": f"d-{shard}", "shard": shard}
-        warehouse.replace_partition(
-            "documents", shard, "all", frame("documents", of_document), metadata={}
-        )
+        call = {"call_id": f"c-{shard}", "document_id": f"d-{shard}", "loss_reduction": gain}
+        put_calls(warehouse, call | {"loss_with_result": 0.0}, shard=shard)
+        put(warehouse, "documents", {"document_id": f"d-{shard}"}, shard=shard)
     [*_, other] = list_partitions(warehouse.folder, "executed_calls")
     assert other.shard == OTHER_SHARD
     other.path.write_bytes(b"PAR1 nothing PAR1")
@@ -262,14 +224,8 @@ def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(war
         "filtering_threshold": 0.5,
     }
     fill(warehouse)
-    rows = {
-        "candidate_calls": [{}, {"call_id": "c2", "sample_index": 1}],
-        "executed_calls": [{}, {"call_id": "c2"}],
-        "filtered_calls": [of_call | helps_anyway, of_call | helps_itself | {"call_id": "c2"}],
-    }
-    for table, changes in rows.items():
-        made = frame(table, *changes)
-        warehouse.replace_partition(table, SHARD, "Calculator", made, metadata={})
+    other = helps_itself | {"call_id": "c2", "sample_index": 1}
+    put_calls(warehouse, of_call | helps_anyway, of_call | other)
     examples = warehouse.best_examples([(1, "Calculator")], per_tool=2)
     assert examples["loss_reduction"].to_list() == [0.9, 1.5]
     assert examples["contrast"].round(6).to_list() == [0.8, 0.2]

@@ -5,25 +5,21 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import PARTITIONS, SHARD, frame, put
 from warehouse.errors import DamagedPartitionError
 from warehouse.warehouse import Warehouse
 
 
 @pytest.fixture
 def partition_file(warehouse: Warehouse) -> Path:
-    rows = frame("documents", *({"document_id": f"d{n}", "url": str(n * n)} for n in range(500)))
-    warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
+    rows = ({"document_id": f"d{n}", "url": str(n * n)} for n in range(500))
+    put(warehouse, "documents", *rows)
     [info] = warehouse.partitions("documents")
     return info.path
 
 
-def read_the_partition(warehouse: Warehouse) -> object:
-    return warehouse.read_partition("documents", SHARD, "all")
-
-
 READINGS = {
-    "partition": read_the_partition,
+    "partition": lambda warehouse: warehouse.read_partition("documents", SHARD, "all"),
     "shard": lambda warehouse: warehouse.read_partitions("documents", SHARD),
     "query": lambda warehouse: warehouse.query("select max(url) as u, max(text) from documents"),
     "view": lambda warehouse: warehouse.query("select * from call_funnel"),
@@ -47,7 +43,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_partition_is_named_whatever_reads_it(
     warehouse: Warehouse, partition_file: Path, name: str
-) -> None:
+):
     damage, may_pass = DAMAGES[name]
     if damage is None:
         partition_file.unlink()
@@ -62,31 +58,34 @@ def test_a_damaged_partition_is_named_whatever_reads_it(
     assert warehouse.query("select * from candidate_calls").height == 0
 
 
-def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse) -> None:
-    rows = frame("candidate_calls", {"call_id": "a"}, {"call_id": "b"})
+def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse):
     metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
-    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata=metadata)
-    [info] = warehouse.partitions("candidate_calls")
-    content = info.path.read_bytes()
-    for bit in random.Random(5).sample(range(8 * len(content)), 400):
-        flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
-        info.path.write_bytes(flipped)
+    for table in PARTITIONS:
+        put(warehouse, table, **metadata)
+    chance = random.Random(5)
+    for number in range(400):
+        table = [*PARTITIONS][number % len(PARTITIONS)]
+        [info] = warehouse.partitions(table)
+        content = bytearray(info.path.read_bytes())
+        place, bit = chance.randrange(len(content)), chance.randrange(8)
+        content[place] ^= 1 << bit
+        info.path.write_bytes(content)
         with pytest.raises(DamagedPartitionError):
-            warehouse.read_partition("candidate_calls", SHARD, "Calculator")
+            warehouse.read_partition(table, info.shard, info.name)
+        with pytest.raises(DamagedPartitionError):
+            warehouse.query(f"select * from {table}")
         # Without the rows only what is asked for is looked at.
         with suppress(DamagedPartitionError):
-            assert warehouse.partition_metadata("candidate_calls", SHARD, "Calculator") == metadata
-        assert warehouse.damaged_partitions(["candidate_calls"]) == [info.path]
+            assert warehouse.partition_metadata(table, info.shard, info.name) == metadata
+        assert warehouse.damaged_partitions([table]) == [info.path]
+        content[place] ^= 1 << bit
+        info.path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "a@b.parquet"])
-def test_foreign_file_is_no_partition(
-    warehouse: Warehouse, partition_file: Path, name: str
-) -> None:
+def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path, name: str):
     foreign = partition_file.with_name(name)
-    rows = frame("documents", {"document_id": "foreign"})
-    rows.write_parquet(foreign)
+    frame("documents", {"document_id": "foreign"}).write_parquet(foreign)
     warehouse.prepare()
     assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [500]
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
@@ -96,9 +95,7 @@ def test_foreign_file_is_no_partition(
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
-def test_damaged_zero_row_partition_is_made_again(
-    warehouse: Warehouse, *, is_prepared: bool
-) -> None:
+def test_damaged_zero_row_partition_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
     assert warehouse.damaged_partitions() == [empty]
@@ -109,7 +106,7 @@ def test_damaged_zero_row_partition_is_made_again(
 
 def test_prepare_names_a_damaged_partition_only_when_it_has_to_read_it(
     warehouse: Warehouse, partition_file: Path
-) -> None:
+):
     warehouse.prepare()
     partition_file.write_bytes(b"")
     warehouse.prepare()

@@ -38,17 +38,6 @@ def test_a_query_tells_what_tables_views_and_columns_mean(shared_warehouse: Ware
     assert views["comment"].null_count() == 0
 
 
-def test_a_long_description_goes_on_in_the_next_line():
-    text = (
-        "-- Calls.\n-- Of tools.\n--\n-- Columns:\n--   tool: its\n--     name\n--   n: how many\n"
-    )
-    described = parse_view_description(
-        text + "select 1 as tool, 2 as n  -- tool: no comment on top"
-    )
-    assert described.description == "Calls. Of tools."
-    assert dict(described.columns) == {"tool": "its name", "n": "how many"}
-
-
 @pytest.mark.parametrize(
     "line",
     ["--   tool", "--   tool:", "-- tool: its name", "--     tool: its name", "--   n: twice"],

@@ -1,43 +1,77 @@
-"""The decision in SQL beside the engine's, on losses of every kind."""
+"""The decision in SQL beside the engine's, and statistics of other thresholds beside decisions."""
 
-import itertools
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import frame, put
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from warehouse.warehouse import Warehouse
 
-LOSSES = (0.0, 0.4, 0.5, 1.0, 1.5, 2.0, math.nan, math.inf)
+TOOL = "Calculator"
+# In steps of a quarter, so that many reductions and contrasts are thresholds.
+LOSSES = [number / 4 for number in range(13)]
 
 
-def rows() -> Iterator[dict[str, object]]:
-    """Scored calls as the stage leaves them, pruned and exact, in and outside of the sample."""
+def scored_calls(
+    lowest_threshold: float, baseline: str, *, is_any_loss_odd: bool = False
+) -> Iterator[dict[str, object]]:
+    """Calls as the stage `scored_calls` leaves them: pruned outside of the chance sample."""
     generator = random.Random(0)
-    kinds = itertools.product(("minimum", "without_call"), (True, False), range(200))
-    for number, (baseline, is_sampled, _) in enumerate(kinds):
-        without, alone, own, swapped, second = (generator.choice(LOSSES) for _ in range(5))
-        pruned = generator.choice(("no", "no", "call alone", "both"))
-        has_second = generator.random() < 0.7
-        has_swapped = is_sampled or generator.random() < 0.5
+
+    def odd(loss: float, *, may_be: bool = is_any_loss_odd) -> float:
+        return generator.choice((loss,) * 4 + (math.nan, math.inf)) if may_be else loss
+
+    for number in range(600):
+        losses = [generator.choice(LOSSES) for _ in range(5)]
+        without, alone, own, swapped, second = map(odd, losses)
+        own = odd(losses[2], may_be=True)
+        tokens_used = generator.choice((0, 5, 5, 5, 5))
+        if tokens_used == 0:
+            without = alone = own = swapped = second = 0.0
+        is_sampled = number % 3 == 0
+        reaches_lowest = is_sampled or without - own >= lowest_threshold
+        needs_alone = is_sampled or (baseline == "minimum" and reaches_lowest)
+        has_swapped = is_sampled or (reaches_lowest and generator.random() < 0.9)
+        has_second = is_sampled and generator.random() < 0.7
         yield {
-            "call_id": f"c{number:04}",
+            "call_id": f"{baseline}-{number:03}",
+            "document_id": f"d{number // 8}",
+            "window_index": number // 4 % 2,
             "position": number,
-            "tokens_used": generator.choice((0, 5, 5, 5)),
+            "tokens_used": tokens_used,
             "loss_without_call": without,
-            "loss_call_without_result": None if pruned != "no" else alone,
-            "loss_with_result": None if pruned == "both" else own,
-            "is_in_chance_sample": is_sampled,
-            "swapped_call_id": "s" if has_swapped else None,
+            "loss_call_without_result": alone if needs_alone else None,
+            "loss_with_result": own if is_sampled or without >= lowest_threshold else None,
             "loss_with_swapped_result": swapped if has_swapped else None,
-            "second_swapped_call_id": "z" if is_sampled and has_second else None,
-            "loss_with_second_swapped_result": second if is_sampled and has_second else None,
+            "swapped_call_id": "x" if has_swapped else None,
+            "is_in_chance_sample": is_sampled,
+            "loss_with_second_swapped_result": second if has_second else None,
+            "second_swapped_call_id": "y" if has_second else None,
+            "lowest_threshold": lowest_threshold,
             "baseline": baseline,
         }
+
+
+def decided_on(
+    warehouse: Warehouse, filtering_threshold: float, contrast_threshold: float | None
+) -> pl.DataFrame:
+    return warehouse.ask(
+        "filtered_calls",
+        tool=TOOL,
+        round=1,
+        filtering_threshold=filtering_threshold,
+        contrast_threshold=contrast_threshold,
+    )
+
+
+def store(warehouse: Warehouse, decided: pl.DataFrame) -> None:
+    """What the table refuses would fail here."""
+    warehouse.replace_partition("filtered_calls", "shard-00000", TOOL, decided, metadata={})
 
 
 def losses_of(row: dict) -> CallLosses:
@@ -55,19 +89,15 @@ def losses_of(row: dict) -> CallLosses:
 def test_the_statement_decides_as_the_engine_does(
     warehouse: Warehouse, tau_f: float, tau_c: float | None
 ):
-    scored = frame("scored_calls", *rows())
-    warehouse.replace_partition("scored_calls", SHARD, "Calculator", scored, metadata={})
-    decided = warehouse.ask(
-        "filtered_calls",
-        shards={SHARD},
-        tool="Calculator",
-        round=1,
-        filtering_threshold=tau_f,
-        contrast_threshold=tau_c,
+    baselines = ("minimum", "without_call")
+    rows = [row for each in baselines for row in scored_calls(0.1, each, is_any_loss_odd=True)]
+    put(warehouse, "scored_calls", *rows)
+    decided = decided_on(warehouse, tau_f, tau_c)
+    store(warehouse, decided)
+    in_order = frame("scored_calls", *rows).sort(
+        "document_id", "window_index", "position", "call_id"
     )
-    # What the table refuses would fail here.
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", decided, metadata={})
-    assert decided["call_id"].to_list() == scored["call_id"].to_list()
+    assert decided["call_id"].to_list() == in_order["call_id"].to_list()
     of_contrast = {FilterReason.BELOW_CONTRAST, FilterReason.NO_SWAPPED_RESULT}
     assert set(decided["reason"]) == set(FilterReason) - (of_contrast if tau_c is None else set())
     for row in decided.iter_rows(named=True):
@@ -95,3 +125,41 @@ def test_the_statement_decides_as_the_engine_does(
         assert row["is_kept_by_chance"] == (None if has_no_say else expected.is_kept), row
         assert row["chance_reduction"] == expected.loss_reduction
         assert row["chance_contrast"] == pytest.approx(swapped.contrast, nan_ok=True)
+
+
+@pytest.mark.parametrize("baseline", ["minimum", "without_call"])
+@pytest.mark.parametrize("contrast_threshold", [None, 0.0, 0.25])
+@pytest.mark.parametrize("lowest_threshold", [0.0, 0.1])
+def test_another_threshold_is_counted_as_it_would_decide(
+    warehouse: Warehouse, lowest_threshold: float, contrast_threshold: float | None, baseline: str
+):
+    put(warehouse, "scored_calls", *scored_calls(lowest_threshold, baseline))
+    stored = decided_on(warehouse, lowest_threshold, contrast_threshold)
+    store(warehouse, stored)
+    sweep = warehouse.view("threshold_sweep")
+    assert sweep["filtering_threshold"].to_list() == [lowest_threshold, 0.5, 1.0, 2.0]
+    for row in sweep.iter_rows(named=True):
+        threshold = row["filtering_threshold"]
+        decided = decided_on(warehouse, threshold, contrast_threshold)
+        kept, by_chance = decided.filter("is_kept"), decided["is_kept_by_chance"].drop_nulls()
+        assert 0 < kept.height < decided.height
+        expected = {
+            "kept_calls": kept.height,
+            "kept_texts": kept.select("document_id", "window_index").n_unique(),
+            "kept_share": kept.height / decided.height,
+            "chance_share": by_chance.mean(),
+        }
+        (at,) = warehouse.query(f"from kept_at({threshold})").iter_rows(named=True)
+        for view in (row, at):
+            assert {name: view[name] for name in expected} == pytest.approx(expected), threshold
+        assert row["chance_calls"] == by_chance.len()
+    sample = stored.filter(pl.col("is_kept_by_chance").is_not_null())
+    (chance,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
+    counts = {
+        "kept_calls": stored["is_kept"].sum(),
+        "chance_calls": sample.height,
+        "chance_kept": sample["is_kept_by_chance"].sum(),
+        "both_kept": (sample["is_kept_by_chance"] & sample["is_kept"]).sum(),
+        "sample_kept": sample["is_kept"].sum(),
+    }
+    assert {name: chance[name] for name in counts} == counts

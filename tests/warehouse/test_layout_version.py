@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import put
 from warehouse.connection import MACROS
 from warehouse.counting import COUNTS, counts_text
 from warehouse.errors import LayoutError
@@ -31,7 +31,7 @@ def test_columns_or_counts_of_partitions_change_only_with_the_version():
 
 def test_partitions_do_not_appear_without_the_layout(tmp_path: Path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
+    put(warehouse, "documents")
     assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
 
 
@@ -39,7 +39,7 @@ def test_another_layout_and_partitions_without_one_are_refused(warehouse: Wareho
     (warehouse.folder / LAYOUT_FILE).write_text("7\n")
     with pytest.raises(LayoutError, match="version 7"):
         Warehouse(warehouse.folder, warehouse.database_file)
-    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
+    put(warehouse, "documents")
     (warehouse.folder / LAYOUT_FILE).unlink()
     with pytest.raises(LayoutError, match="version none"):
         Warehouse(warehouse.folder, warehouse.database_file)

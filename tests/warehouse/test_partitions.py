@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow.parquet
 import pytest
 
-from tests.warehouse.rows import SHARD, TEXT, frame
+from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
 from toolformer.files.whole_files import beside
 from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
@@ -18,20 +18,17 @@ METADATA = {"fingerprint": "ab'c\"d", "settings": '{"τ_f": 1.0}'}
 
 
 def write_documents(warehouse: Warehouse, *texts: str, shard: str = SHARD) -> None:
-    rows = frame(
-        "documents",
-        *({"document_id": f"d{n}", "text": text, "shard": shard} for n, text in enumerate(texts)),
-    )
-    warehouse.replace_partition("documents", shard, "all", rows, metadata=METADATA)
+    rows = ({"document_id": f"d{n}", "text": text} for n, text in enumerate(texts))
+    put(warehouse, "documents", *rows, shard=shard, **METADATA)
 
 
-def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse) -> None:
+def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse):
     rows = frame("documents", *({"document_id": f"d{n}"} for n in range(5000, 0, -1)))
     assert warehouse.replace_partition("documents", SHARD, "all", rows, metadata={}) == 5000
     assert warehouse.read_partition("documents", SHARD, "all").equals(rows)
 
 
-def test_same_rows_give_the_same_bytes(warehouse: Warehouse) -> None:
+def test_same_rows_give_the_same_bytes(warehouse: Warehouse):
     write_documents(warehouse, "one", "two")
     [first] = warehouse.partitions("documents")
     write_documents(warehouse, "one", "two")
@@ -40,7 +37,7 @@ def test_same_rows_give_the_same_bytes(warehouse: Warehouse) -> None:
     assert second.path.read_bytes() == first.path.read_bytes()
 
 
-def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse) -> None:
+def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
     assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
     [info] = warehouse.partitions("documents")
@@ -57,18 +54,15 @@ def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse
 
 
 @pytest.mark.parametrize("table", tables())
-def test_shard_without_partitions_reads_as_typed_nothing(
-    shared_warehouse: Warehouse, table: str
-) -> None:
+def test_shard_without_partitions_reads_as_typed_nothing(shared_warehouse: Warehouse, table: str):
     rows = shared_warehouse.read_partitions(table, "all")
     assert rows.height == 0
     assert rows.schema == table_schema(table).polars_schema
 
 
-def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -> None:
+def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse):
     for tool in ("WikiSearch", "Calculator"):
-        rows = frame("candidate_calls", {"tool": tool, "call_id": tool})
-        warehouse.replace_partition("candidate_calls", SHARD, tool, rows, metadata={})
+        put(warehouse, "candidate_calls", {"tool": tool, "call_id": tool}, name=tool)
     together = warehouse.read_partitions("candidate_calls", SHARD)
     assert together["tool"].to_list() == ["Calculator", "WikiSearch"]
     assert [info.name for info in warehouse.partitions("candidate_calls", SHARD)] == [
@@ -80,16 +74,15 @@ def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -
 
 DISK_FULL = """
 import resource, sys, pathlib
-import polars as pl
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import put
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 home = pathlib.Path(sys.argv[1])
 warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-rows = frame("documents", *({"document_id": str(n), "url": str(n * n)} for n in range(20000)))
+rows = [{"document_id": str(n), "url": str(n * n)} for n in range(20000)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
+    put(warehouse, "documents", *rows)
 except WarehouseError as error:
     print(error)
 else:
@@ -97,9 +90,7 @@ else:
 """
 
 
-def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(
-    warehouse: Warehouse,
-) -> None:
+def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
     home = warehouse.folder.parent
     done = subprocess.run(
@@ -115,7 +106,7 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(
 
 def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
     warehouse: Warehouse,
-) -> None:
+):
     write_documents(warehouse, TEXT)
     folder = warehouse.folder / "documents" / f"shard={SHARD}"
     living = beside(folder / "all.parquet")
@@ -140,11 +131,10 @@ def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
     assert not elsewhere.exists()
 
 
-def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse) -> None:
+def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse):
     for shard in (SHARD, "shard-00001"):
         write_documents(warehouse, TEXT, shard=shard)
-        calls = frame("candidate_calls", {"shard": shard, "call_id": shard})
-        warehouse.replace_partition("candidate_calls", shard, "Calculator", calls, metadata={})
+        put(warehouse, "candidate_calls", {"call_id": shard}, shard=shard)
     warehouse.retire_shard(SHARD)
     assert warehouse.retired_shards() == {SHARD}
     [kept] = (warehouse.folder.parent / "retired" / "documents" / f"shard={SHARD}").iterdir()
@@ -159,15 +149,11 @@ def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse)
 
 def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     warehouse: Warehouse,
-) -> None:
-    def calls(argument: str) -> None:
-        rows = frame("candidate_calls", {"arguments": argument})
-        warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata={})
-
+):
     write_documents(warehouse, TEXT)
-    calls("1 + 1")
+    put(warehouse, "candidate_calls", {"arguments": "1 + 1"})
     warehouse.retire_shard(SHARD)
-    calls("2 + 2")
+    put(warehouse, "candidate_calls", {"arguments": "2 + 2"})
     warehouse.retire_shard(SHARD)
     warehouse.restore_shard(SHARD)
     assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
@@ -176,17 +162,14 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     assert warehouse.retired_shards() == set()
 
     warehouse.retire_shard(SHARD)
-    calls("3 + 3")
+    put(warehouse, "candidate_calls", {"arguments": "3 + 3"})
     warehouse.restore_shard(SHARD)
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
 
 
-def test_restoring_goes_on_after_a_kill(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restoring_goes_on_after_a_kill(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
     write_documents(warehouse, TEXT)
-    rows = frame("candidate_calls")
-    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", rows, metadata={})
+    put(warehouse, "candidate_calls")
     warehouse.retire_shard(SHARD)
     genuine, moved = partition_store._move, []
 
@@ -205,9 +188,7 @@ def test_restoring_goes_on_after_a_kill(
     assert warehouse.retired_shards() == set()
 
 
-def test_home_with_odd_characters_works(tmp_path: Path) -> None:
-    home = tmp_path / "o'neill [1] *"
-    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    warehouse.prepare()
+def test_home_with_odd_characters_works(tmp_path: Path):
+    warehouse = new_warehouse(tmp_path / "o'neill [1] *")
     write_documents(warehouse, TEXT)
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]

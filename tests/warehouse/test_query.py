@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, TEXT, frame
+from tests.warehouse.rows import SHARD, TEXT, frame, put
 from warehouse import query
 from warehouse.counting import COUNTS
 from warehouse.errors import PartitionsChangingError, QueryError
@@ -18,12 +18,6 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def test_integers_of_any_size_stay_integers(shared_warehouse: Warehouse) -> None:
-    found = shared_warehouse.query("select sum(i) as s from range(4) r(i)")
-    assert found["s"].to_list() == [6]
-    assert found["s"].dtype.is_integer()
-
-
 @pytest.mark.parametrize(
     ("value", "written"),
     [
@@ -31,30 +25,30 @@ def test_integers_of_any_size_stay_integers(shared_warehouse: Warehouse) -> None
         ("timestamptz '0044-03-15 (BC) 12:00:00+00'", "0044-03-15 (BC) 12:00:00+00"),
         ("map{[1]: timestamp_s '12000-01-01'}", "{[1]='12000-01-01 00:00:00'}"),
         ("interval 1 day", "1 day"),
+        ("(select sum(i) from range(4) r(i))", 6),
         ("340282366920938463463374607431768211455::uhugeint", str(2**128 - 1)),
     ],
 )
 def test_value_that_python_does_not_have_is_the_text_that_duckdb_writes(
     shared_warehouse: Warehouse, value: str, written: object
-) -> None:
+):
     assert shared_warehouse.query(f"select {value} as v").to_dicts() == [{"v": written}]
 
 
-def test_no_column_needs_quotes(shared_warehouse: Warehouse) -> None:
+def test_no_column_needs_quotes(shared_warehouse: Warehouse):
     for table, schema in tables().items():
         found = shared_warehouse.query(f"select {', '.join(schema.column_names)} from {table}")
         assert found.columns == list(schema.column_names)
 
 
-def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
-    rows = frame("training_texts")
-    warehouse.replace_partition("training_texts", "all", "all", rows, metadata={})
+def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse):
+    put(warehouse, "training_texts")
     assert warehouse.query("select shard from training_texts")["shard"].to_list() == [SHARD]
 
 
 def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     warehouse = Warehouse(tmp_path / "home" / "warehouse", tmp_path / "home" / "warehouse.duckdb")
     here = tmp_path / "here"
     here.mkdir()
@@ -64,9 +58,8 @@ def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_cur
     assert list(here.iterdir()) == []
 
 
-def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
-    rows = frame("documents", {"shard": "00012"})
-    warehouse.replace_partition("documents", "00012", "all", rows, metadata={})
+def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse):
+    put(warehouse, "documents", shard="00012")
     assert warehouse.query("select shard from documents")["shard"].to_list() == ["00012"]
 
 
@@ -88,7 +81,7 @@ WRITING = [
 
 
 @pytest.mark.parametrize("statement", WRITING)
-def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str) -> None:
+def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str):
     home = shared_warehouse.folder.parent
     before = files(home)
     sql = statement.format(out=tmp_path / "x", inside=shared_warehouse.folder / "x.parquet")
@@ -109,14 +102,14 @@ def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, stateme
         "glob('/etc/*')",
     ],
 )
-def test_query_sees_no_other_file_and_no_network(shared_warehouse: Warehouse, source: str) -> None:
+def test_query_sees_no_other_file_and_no_network(shared_warehouse: Warehouse, source: str):
     (shared_warehouse.folder.parent / "secret.txt").write_text("secret")
     sql = f"select * from {source.format(folder=shared_warehouse.folder)}"
     with pytest.raises(QueryError, match="Permission Error"):
         shared_warehouse.query(sql)
 
 
-def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: Warehouse) -> None:
+def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: Warehouse):
     secrets = frame("documents")
     assert secrets.height == 1
     with pytest.raises(QueryError, match="secrets"):
@@ -124,12 +117,12 @@ def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: War
 
 
 @pytest.mark.parametrize("sql", ["pick 1", "select nothing from documents", "select 1 a, 2 a"])
-def test_mistake_in_a_query_is_an_error_of_ours(shared_warehouse: Warehouse, sql: str) -> None:
+def test_mistake_in_a_query_is_an_error_of_ours(shared_warehouse: Warehouse, sql: str):
     with pytest.raises(QueryError):
         shared_warehouse.query(sql)
 
 
-def test_only_the_tables_that_a_query_names_are_opened() -> None:
+def test_only_the_tables_that_a_query_names_are_opened():
     assert needs_of('select "round" from AUGMENTED_TEXTS').rows == {"augmented_texts"}
     assert needs_of("from evaluation_summary").rows == {"evaluation_results"}
     assert "filtered_calls" in needs_of("from kept_examples").rows
@@ -149,21 +142,20 @@ def test_statistics_of_calls_read_no_rows():
 @pytest.mark.parametrize("disturbances", [0, 2, 9])
 def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, disturbances: int
-) -> None:
+):
     attempt, attempts = query._selection, []
 
     def disturbed(*arguments):
         attempts.append(1)
         if len(attempts) <= disturbances:
             warehouse.retire_shard(SHARD)
-            rows = frame("documents", {"title": f"title {len(attempts)}"})
-            warehouse.replace_partition("documents", SHARD, "all", rows, metadata={})
+            put(warehouse, "documents", {"title": f"title {len(attempts)}"})
             raise duckdb.IOException("gone")
         if not disturbances:
             raise duckdb.OutOfMemoryException("too large")
         return attempt(*arguments)
 
-    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
+    put(warehouse, "documents")
     monkeypatch.setattr(query, "_selection", disturbed)
     if disturbances == 2:
         assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
@@ -173,18 +165,16 @@ def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     assert len(attempts) == {0: 1, 2: 3, 9: 4}[disturbances]
 
 
-def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse) -> None:
+def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse):
     warehouse.prepare()
-    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
+    put(warehouse, "documents")
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         names = {name for (name,) in connection.execute("show tables").fetchall()}
         assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS}
         assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
 
 
-def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
-    warehouse: Warehouse,
-) -> None:
+def test_database_file_open_elsewhere_is_replaced_and_stays_readable(warehouse: Warehouse):
     warehouse.prepare()
     code = (
         "import sys, duckdb\n"
@@ -206,13 +196,11 @@ def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
         inode = warehouse.database_file.stat().st_ino
         warehouse.prepare()
         assert warehouse.database_file.stat().st_ino != inode
-        warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
+        put(warehouse, "documents")
         assert reader.communicate("go\n")[0] == "[(1,)]\n"
 
 
-def test_database_file_is_written_once_and_again_when_the_folder_moves(
-    warehouse: Warehouse,
-) -> None:
+def test_database_file_is_written_once_and_again_when_the_folder_moves(warehouse: Warehouse):
     warehouse.prepare()
     written = warehouse.database_file.stat().st_mtime_ns
     warehouse.prepare()

@@ -1,15 +1,14 @@
 import subprocess
 import sys
 
-import polars as pl
 import pytest
 
 from warehouse.connection import open_connection
 from warehouse.errors import SchemaError
-from warehouse.schema import parse_schema, schema_text, table_schema, tables
+from warehouse.schema import parse_schema, schema_text, tables
 
 
-def test_schema_module_reads_what_duckdb_creates() -> None:
+def test_schema_module_reads_what_duckdb_creates():
     with open_connection() as connection:
         connection.execute(schema_text())
         created = {}
@@ -33,23 +32,7 @@ def test_schema_module_reads_what_duckdb_creates() -> None:
             assert nullable is not (column.is_required or column.name in schema.primary_key)
 
 
-def test_nested_calls_have_a_polars_type() -> None:
-    calls = table_schema("augmented_texts").polars_schema["calls"]
-    assert isinstance(calls, pl.List)
-    assert calls.inner == pl.Struct(
-        {
-            "call_id": pl.String,
-            "position": pl.Int32,
-            "character_offset": pl.Int32,
-            "tool": pl.String,
-            "arguments": pl.String,
-            "result": pl.String,
-            "loss_reduction": pl.Float64,
-        }
-    )
-
-
-def test_schema_is_read_without_duckdb_and_polars() -> None:
+def test_schema_is_read_without_duckdb_and_polars():
     code = (
         "import sys; import warehouse.warehouse; from warehouse.schema import tables; tables(); "
         "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
@@ -66,6 +49,6 @@ def test_schema_is_read_without_duckdb_and_polars() -> None:
         ("-- A.\ncreate table a (\n    b blob,  -- B.\n    primary key (b)\n);", "'blob'"),
     ],
 )
-def test_schema_text_without_its_form_is_refused(text: str, problem: str) -> None:
+def test_schema_text_without_its_form_is_refused(text: str, problem: str):
     with pytest.raises(SchemaError, match=problem):
         _ = [table.polars_schema for table in parse_schema(text).values()]

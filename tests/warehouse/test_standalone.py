@@ -6,17 +6,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, fill, frame
+from tests.warehouse.rows import put
 from warehouse.errors import PartitionsChangingError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
-
-
-@pytest.fixture
-def filled(warehouse: Warehouse) -> Warehouse:
-    fill(warehouse)
-    return warehouse
 
 
 def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse, tmp_path: Path):
@@ -38,8 +32,8 @@ def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse,
 
 
 def test_only_rows_of_the_round_are_copied(filled: Warehouse, tmp_path: Path):
-    rows = frame("filtered_calls", {"call_id": "c9", "round": 2})
-    filled.replace_partition("filtered_calls", SHARD, "round-2.Calculator", rows, metadata={})
+    row = {"call_id": "c9", "round": 2}
+    put(filled, "filtered_calls", row, name="round-2.Calculator")
     counts = filled.write_standalone(tmp_path / "two.duckdb", round_number=2)
     assert (counts["filtered_calls"], counts["augmented_texts"], counts["documents"]) == (1, 0, 1)
 

@@ -6,7 +6,7 @@ import shutil
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, put
 from warehouse.errors import DamagedPartitionError, PartitionsChangingError, QueryError
 from warehouse.query import stream_query
 from warehouse.warehouse import Warehouse
@@ -16,9 +16,7 @@ SQL = "select call_id from filtered_calls where round = $round order by call_id"
 
 @pytest.fixture
 def filled(warehouse: Warehouse) -> Warehouse:
-    calls = [{"call_id": f"c{number:05}"} for number in range(10_000)]
-    rows = frame("filtered_calls", *calls)
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    put(warehouse, "filtered_calls", *({"call_id": f"c{number:05}"} for number in range(10_000)))
     return warehouse
 
 

@@ -1,10 +1,17 @@
 import math
-from pathlib import Path
 
 import pytest
 
-from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
-from warehouse.layout import split_round
+from tests.warehouse.rows import (
+    CALL,
+    CALL_TABLES,
+    SAMPLED,
+    SHARD,
+    TEXT,
+    new_warehouse,
+    put,
+    put_calls,
+)
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.warehouse import Warehouse
 
@@ -31,21 +38,14 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
     not merged. c4 to c6 fail in the filter, c7 in the tool, c8 in the sampling.
     """
     warehouse = shared_warehouse
-
-    def put(table: str, name: str, *rows: dict[str, object]) -> None:
-        warehouse.replace_partition(table, SHARD, name, frame(table, *rows), metadata={})
-
-    put("documents", "all", {}, {"document_id": "d2", "text": "x" * 200 + "=" + "y" * 200})
-    put("document_selection", "Calculator", {}, {"document_id": "d2"})
+    put(warehouse, "documents", {}, {"document_id": "d2", "text": "x" * 200 + "=" + "y" * 200})
+    put(warehouse, "document_selection", {}, {"document_id": "d2"})
+    rejected = {"tool": "Calendar", "is_selected": False, "reason": "no_date"}
+    rows = [rejected, rejected | {"document_id": "d2"}]
+    put(warehouse, "document_selection", *rows, name="Calendar")
     put(
-        "document_selection",
-        "Calendar",
-        {"tool": "Calendar", "is_selected": False, "reason": "no_date"},
-        {"tool": "Calendar", "document_id": "d2", "is_selected": False, "reason": "no_date"},
-    )
-    put(
+        warehouse,
         "candidate_calls",
-        "Calculator",
         {"call_id": "c1"},
         {"call_id": "c2", "position": 5},
         {"call_id": "c3", "document_id": "d2", "character_offset": 200, "proposed": "call"},
@@ -55,14 +55,14 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         {"call_id": "c8", "status": "dropped", "reason": "not_a_call", "arguments": None},
     )
     put(
+        warehouse,
         "executed_calls",
-        "Calculator",
         *({"call_id": f"c{n}"} for n in range(1, 7)),
         {"call_id": "c7", "status": "failed", "reason": "division_by_zero", "result": None},
     )
     put(
+        warehouse,
         "filtered_calls",
-        "Calculator",
         {"call_id": "c1", "loss_reduction": 2.0 - 1e-10} | KEPT | by_chance(1.0 - 1e-10),
         {"call_id": "c2", "loss_reduction": 1.0} | KEPT | by_chance(0.2),
         {"call_id": "c3", "document_id": "d2", "proposed": "call", "loss_reduction": 1.2}
@@ -72,28 +72,17 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         {"call_id": "c5", "proposed": "position", "loss_reduction": 0.4} | PRUNED,
         {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
     )
-    put("augmented_texts", "all", {"calls": [CALL]})
-    put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000, "seconds": 2.5})
-    put(
-        "stage_costs",
-        "Calculator.scoring",
-        {"stage": "scoring", "tokens_fed": 500, "seconds": 1.0},
-    )
+    put(warehouse, "augmented_texts")
+    put(warehouse, "stage_costs")
+    scoring = {"stage": "scoring", "tokens_fed": 500, "seconds": 1.0}
+    put(warehouse, "stage_costs", scoring, name="Calculator.scoring")
     return warehouse
 
 
-def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
+def test_funnel_counts_each_stage_of_each_tool(built: Warehouse):
     rows = built.query("select * from call_funnel").rows()
-    stages = [
-        "documents",
-        "preselected",
-        "samples",
-        "candidates",
-        "executed",
-        "scored",
-        "kept",
-        "merged",
-    ]
+    stages = ["documents", "preselected", "samples", "candidates"]
+    stages += ["executed", "scored", "kept", "merged"]
     calculator = [2, 2, 8, 7, 6, 6, 3, 1]
     calendar = [2, 0, 0, 0, 0, 0, 0, 0]
     assert rows == [
@@ -103,7 +92,7 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
     ]
 
 
-def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> None:
+def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
     assert calculator == {
         "tool": "Calculator",
@@ -122,7 +111,7 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
     assert calendar["mean_loss_reduction"] is None
 
 
-def test_small_views_of_the_calls(built: Warehouse) -> None:
+def test_small_views_of_the_calls(built: Warehouse):
     assert built.view("fruitless_documents").rows() == [("Calculator", 2, 2, 0, 0.0, 1)]
     near = built.query("select call_id, arguments, result from near_misses")
     assert near.rows() == [("c4", "400 / 1400", "0.29")]
@@ -130,7 +119,7 @@ def test_small_views_of_the_calls(built: Warehouse) -> None:
     assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
-def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse) -> None:
+def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse):
     rows = [
         {"call_id": "c1", "loss_reduction": 1.0} | KEPT,
         {"call_id": "c2", "loss_reduction": 1.0999} | KEPT,
@@ -138,8 +127,7 @@ def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse
         {"call_id": "c4", "loss_reduction": 0.9} | BELOW,
         {"call_id": "c5", "loss_reduction": 0.8999} | BELOW,
     ]
-    made = frame("filtered_calls", *rows)
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", made, metadata={})
+    put(warehouse, "filtered_calls", *rows)
     assert warehouse.view("near_threshold").rows() == [
         ("Calculator", 1.0, 3, 2, 1, pytest.approx(2 / 3), 1)
     ]
@@ -147,7 +135,7 @@ def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse
 
 def test_costs_are_told_for_candidates_and_kept_calls_and_a_price_per_hour_makes_them_money(
     built: Warehouse,
-) -> None:
+):
     columns = "stage, tokens_fed, tokens_per_candidate, tokens_per_kept, seconds_per_kept"
     assert built.query(f"select {columns} from call_costs").rows() == [
         ("sampling", 1000, 100.0, pytest.approx(1000 / 3), pytest.approx(2.5 / 3)),
@@ -160,7 +148,7 @@ def test_costs_are_told_for_candidates_and_kept_calls_and_a_price_per_hour_makes
     ]
 
 
-def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
+def test_proposals_are_counted_with_their_kept_calls(built: Warehouse):
     rows = built.query("select * from call_proposals").rows()
     assert rows == [
         ("Calculator", "call", 1, 1, 1, 1.0, 1),
@@ -169,75 +157,17 @@ def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
     ]
 
 
-def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
-    sweep = built.query(
-        "select filtering_threshold, kept_calls, kept_texts, scored_calls, kept_share, "
-        "chance_calls, chance_share from threshold_sweep"
-    )
-    # Of four sampled calls one is kept up to 1.0; a reduction that is no number never.
-    assert sweep.rows() == [
-        (0.5, 4, 2, 6, pytest.approx(4 / 6), 4, 0.25),
-        (1.0, 3, 2, 6, 0.5, 4, 0.25),
-        (2.0, 1, 1, 6, pytest.approx(1 / 6), 4, 0.0),
-    ]
-
-
-def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Warehouse) -> None:
-    asked = SAMPLED | {"contrast_threshold": 0.3, "second_swapped_call_id": "z"}
-    rows = [
-        {"chance_reduction": 1.2, "chance_contrast": 0.3, "is_kept_by_chance": True},
-        {"chance_reduction": 1.2, "chance_contrast": 0.2, "is_kept_by_chance": False},
-        {"chance_reduction": 0.2, "is_kept_by_chance": False},
-        # Without a third result there is no contrast to ask for.
-        {"chance_reduction": 5.0, "second_swapped_call_id": None, "is_kept_by_chance": None},
-    ]
-    made = frame("filtered_calls", *({"call_id": f"c{n}"} | asked | r for n, r in enumerate(rows)))
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", made, metadata={})
-    (found,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
-    assert (found["kept_calls"], found["scored_calls"]) == (4, 4)
-    assert (found["chance_kept"], found["chance_calls"]) == (1, 3)
-    assert (found["both_kept"], found["sample_kept"]) == (1, 3)
-    for view in ("threshold_sweep where filtering_threshold = 1.0", "kept_at(1.0)"):
-        share = warehouse.query(f"select chance_share from {view}").item()
-        assert share == pytest.approx(1 / 3)
-
-
-def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
-    warehouse: Warehouse,
-) -> None:
-    contrast = {"filtering_threshold": 0.75, "contrast_threshold": 0.5, "loss_reduction": 1.8}
-    swapped = {"loss_with_swapped_result": 2.5, "swapped_call_id": "c9", "contrast": 1.0}
-    below = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.6}
-    rows = frame(
-        "filtered_calls",
-        contrast | swapped,
-        contrast
-        | {"call_id": "c2", "loss_with_swapped_result": 1.6, "swapped_call_id": "c9"}
-        | {"contrast": 0.1, "is_kept": False, "reason": "below_contrast"},
-        contrast | {"call_id": "c3", "is_kept": False, "reason": "no_swapped_result"},
-        contrast | swapped | below | {"call_id": "c4"},
-        contrast | swapped | below | {"call_id": "c5", "contrast": 0.1},
-    )
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
-    found = warehouse.query(
-        "select filtering_threshold as t, kept_calls as n, scored_calls from threshold_sweep"
-    )
-    assert found.rows() == [(0.5, 2, 5), (0.75, 1, 5), (1.0, 1, 5), (2.0, 0, 5)]
-    assert warehouse.view("loss_reductions")["calls"].sum() == 2
-
-
 def test_sweep_has_nothing_below_the_lowest_threshold_and_no_chance_share_without_a_sample(
     warehouse: Warehouse,
-) -> None:
+):
     of_calls = {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8}
-    rows = frame("filtered_calls", of_calls)
-    warehouse.replace_partition("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    put(warehouse, "filtered_calls", of_calls)
     columns = "filtering_threshold, kept_calls, chance_calls, chance_share"
     found = warehouse.query(f"select {columns} from threshold_sweep")
     assert found.rows() == [(1.0, 1, 0, None), (1.5, 1, 0, None), (2.0, 0, 0, None)]
 
 
-def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
+def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse):
     assert built.query("select * from drop_reasons").rows() == [
         ("Calculator", "sampling", "not_a_call", 1, 1),
         ("Calculator", "execution", "division_by_zero", 1, 1),
@@ -248,7 +178,7 @@ def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
     ]
 
 
-def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse) -> None:
+def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse):
     rows = built.query("select * from kept_examples").rows(named=True)
     assert [row["call_id"] for row in rows] == ["c1", "c3", "c2"]
     first, second, _ = rows
@@ -262,34 +192,22 @@ def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse) -> Non
 @pytest.fixture(scope="module")
 def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """Round 1 keeps c1 of c1 and c2; round 2 samples c3 alone, at the same place, and drops it."""
-    folder = tmp_path_factory.mktemp("two-rounds")
-    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
-    warehouse.prepare()
-
-    def put(table: str, name: str, *rows: dict[str, object]) -> None:
-        number = split_round(name)[0]
-        made = frame(table, *({**row, "round": number} for row in rows))
-        warehouse.replace_partition(table, SHARD, name, made, metadata={})
-
-    warehouse.replace_partition("documents", SHARD, "all", frame("documents"), metadata={})
-    second = {"loss_reduction": 0.6, "filtering_threshold": 0.7} | BELOW
-    for table, of_second in (
-        ("candidate_calls", {}),
-        ("executed_calls", {}),
-        ("filtered_calls", second),
-    ):
-        put(table, "Calculator", {"call_id": "c1"}, {"call_id": "c2"})
-        put(table, "round-2.Calculator", {"call_id": "c3"} | of_second)
-    put("document_selection", "Calculator", {})
-    put("document_selection", "round-2.Calculator", {})
-    put("augmented_texts", "all", {"calls": [CALL]})
-    put("augmented_texts", "round-2.all", {"calls": [CALL | {"call_id": "c3"}]})
-    put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000})
-    put("stage_costs", "round-2.Calculator.sampling", {"tokens_fed": 70})
+    warehouse, second = new_warehouse(tmp_path_factory.mktemp("two-rounds")), {"round": 2}
+    for table in ("documents", "document_selection", "augmented_texts", "stage_costs"):
+        put(warehouse, table)
+    put_calls(warehouse, {"call_id": "c1"}, {"call_id": "c2"})
+    name, call = "round-2.Calculator", second | {"call_id": "c3"}
+    put_calls(warehouse, call, tables=CALL_TABLES[:3], name=name)
+    dropped = {"loss_reduction": 0.6, "filtering_threshold": 0.7} | BELOW
+    put(warehouse, "filtered_calls", call | dropped, name=name)
+    put(warehouse, "document_selection", second, name=name)
+    merged = second | {"calls": [CALL | {"call_id": "c3"}]}
+    put(warehouse, "augmented_texts", merged, name="round-2.all")
+    put(warehouse, "stage_costs", second | {"tokens_fed": 70}, name=f"{name}.sampling")
     return warehouse
 
 
-def test_no_view_mixes_rounds(two_rounds: Warehouse) -> None:
+def test_no_view_mixes_rounds(two_rounds: Warehouse):
     rows = two_rounds.query(
         "select round, candidates, executed, scored, kept, kept_texts, tokens_fed "
         "from call_statistics"
@@ -303,59 +221,43 @@ def test_no_view_mixes_rounds(two_rounds: Warehouse) -> None:
     assert rows.rows() == [(number, n) for number in counts for n in counts[number]]
 
 
-def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse) -> None:
+def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse):
     rows = two_rounds.query("select round, filtering_threshold, kept_calls from threshold_sweep")
     first = [(1, 0.5, 2), (1, 1.0, 2), (1, 2.0, 0)]
     assert rows.rows() == [*first, (2, 0.5, 1), (2, 0.7, 0), (2, 1.0, 0), (2, 2.0, 0)]
 
 
-def test_reasons_and_examples_name_their_round(two_rounds: Warehouse) -> None:
+def test_reasons_and_examples_name_their_round(two_rounds: Warehouse):
     reasons = two_rounds.query("select round, reason, rows from drop_reasons")
     assert reasons.rows() == [(2, "below_threshold", 1)]
     examples = two_rounds.query("select call_id, round from kept_examples order by call_id")
     assert examples.rows() == [("c1", 1), ("c2", 1)]
 
 
-def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:
+def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse):
     text = "Zürich – 𝔘nits: naïve"
-    calls = frame("candidate_calls", {"character_offset": 11})
-    warehouse.replace_partition(
-        "documents", SHARD, "all", frame("documents", {"text": text}), metadata={}
-    )
-    warehouse.replace_partition("candidate_calls", SHARD, "Calculator", calls, metadata={})
-    for table in ("executed_calls", "filtered_calls"):
-        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
+    put(warehouse, "documents", {"text": text})
+    put_calls(warehouse, {"character_offset": 11})
     [row] = warehouse.query("select * from kept_examples").rows(named=True)
     assert (row["text_before"], row["text_after"]) == (text[:11], text[11:])
 
 
-def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
-    warehouse: Warehouse,
-) -> None:
-    perplexity = frame(
-        "evaluation_results",
-        *(
-            {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
-            | {"called_tool": None, "mode": "disabled", "metric": "perplexity"}
-            for item, score, weight in (("a", 2.0, 10.0), ("b", 4.0, 30.0), ("c", None, 5.0))
-        ),
+def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse: Warehouse):
+    perplexity = (
+        {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
+        | {"called_tool": None, "mode": "disabled", "metric": "perplexity"}
+        for item, score, weight in (("a", 2.0, 10.0), ("b", 4.0, 30.0), ("c", None, 5.0))
     )
-    dateset = frame(
-        "evaluation_results",
-        {"item_id": "a", "score": 1.0},
-        {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"},
-    )
-    warehouse.replace_partition(
-        "evaluation_results", "all", "perplexity.base", perplexity, metadata={}
-    )
-    warehouse.replace_partition("evaluation_results", "all", "dateset.base", dateset, metadata={})
+    wrong = {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"}
+    put(warehouse, "evaluation_results", *perplexity, name="perplexity.base")
+    put(warehouse, "evaluation_results", {"item_id": "a"}, wrong)
     assert warehouse.query("select * from evaluation_summary").rows() == [
         ("dateset", "base", "with-tools", 2, 0.5, 0.5, "bfloat16, float32"),
         ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0, "float32"),
     ]
 
 
-def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse) -> None:
+def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse):
     rows = (
         ("a", 1.0, "QA", 10, None),
         ("b", 0.0, "QA", 10, None),
@@ -364,15 +266,12 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
         ("a", 0.0, None, 0, None),
         ("a", 1.0, None, 10, "QA"),
     )
-    results = frame(
-        "evaluation_results",
-        *(
-            {"item_id": item, "score": score, "called_tool": tool, "call_top_k": k}
-            | {"without_tool": without, "mode": f"{k} {without}"}
-            for item, score, tool, k, without in rows
-        ),
+    results = (
+        {"item_id": item, "score": score, "called_tool": tool, "call_top_k": k}
+        | {"without_tool": without, "mode": f"{k} {without}"}
+        for item, score, tool, k, without in rows
     )
-    warehouse.replace_partition("evaluation_results", "all", "dateset.base", results, metadata={})
+    put(warehouse, "evaluation_results", *results)
     assert warehouse.query(
         "select * exclude (benchmark, model, mode) from call_calibration"
     ).rows() == [
@@ -381,14 +280,10 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
     ]
 
 
-def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> None:
-    svamp = frame("score_intervals", {"benchmark": "svamp", "score": 0.25})
-    own = frame(
-        "score_intervals",
-        {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0},
-    )
-    warehouse.replace_partition("score_intervals", "all", "svamp", svamp, metadata={})
-    warehouse.replace_partition("score_intervals", "all", "own", own, metadata={})
+def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse):
+    own = {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0}
+    for row in (own, {"benchmark": "svamp", "score": 0.25}):
+        put(warehouse, "score_intervals", row, name=str(row["benchmark"]))
     table = warehouse.query(
         "select family, benchmark, source, model, mode, score from evaluation_table"
     ).rows()
@@ -412,19 +307,17 @@ def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> 
 )
 def test_a_difference_is_one_where_interval_and_test_agree(
     warehouse: Warehouse, changes: dict[str, object], verdict: str
-) -> None:
-    rows = frame("paired_differences", changes)
-    warehouse.replace_partition("paired_differences", "all", "dateset", rows, metadata={})
+):
+    put(warehouse, "paired_differences", changes)
     assert warehouse.query("select verdict from evaluation_difference").item() == verdict
 
 
-def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
+def test_views_over_no_rows_are_empty(warehouse: Warehouse):
     for view in set(STATISTICS_VIEWS) - {"paper_results"}:
         assert warehouse.query(f"select * from {view}").height == 0
 
 
-def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+def test_exclusions_are_counted_by_reason_and_held_out_set(warehouse: Warehouse):
     no_other = {"other_document_id": None, "other_window_index": None, "similarity": None}
     shared = no_other | {"reason": "shares_ngram", "shared_ngram": "six crates"}
     rows = [
@@ -437,8 +330,7 @@ def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> No
         shared | {"document_id": "d5", "held_out_set": "held_out_shards"},
         no_other | {"document_id": "d6", "reason": "over_cap"},
     ]
-    made = frame("training_exclusions", *rows)
-    warehouse.replace_partition("training_exclusions", "all", "all", made, metadata={})
+    put(warehouse, "training_exclusions", *rows)
     summary = warehouse.view("training_exclusion_summary").rows()
     assert [row[:4] for row in summary] == [
         ("near_duplicate", None, 3, 1),

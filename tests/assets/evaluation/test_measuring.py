@@ -18,6 +18,8 @@ from dagster_project.settings.sections import validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
+from tests.homes import write_lines
+from tests.warehouse.rows import new_warehouse
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from tools.base import Tool
 from tools.errors import ToolTimeoutError
@@ -46,14 +48,11 @@ class Sum(Tool):
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "own.jsonl"
-    write(path, QUESTIONS)
-    return path
+    return write_lines(tmp_path / "own.jsonl", questions(QUESTIONS))
 
 
-def write(path: Path, count: int) -> None:
-    rows = [{"id": f"q{n}", "question": f"Is it {n}", "answers": [str(n)]} for n in range(count)]
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+def questions(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"q{n}", "question": f"Is it {n}", "answers": [str(n)]} for n in range(count)]
 
 
 @pytest.fixture
@@ -65,8 +64,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     directory.mkdir()
     (directory / "config.json").write_text("{}")
     (directory / "model.safetensors").write_bytes(b"\0" * 100)
-    store = Warehouse(home.warehouse, home.database)
-    store.prepare()
+    store = new_warehouse(home.root)
 
     def measured(
         *, modes=MODES, tool: Tool | None = None, force: bool = False, **evaluation: Any
@@ -192,7 +190,7 @@ def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(m
 
 def test_items_that_are_gone_leave_no_rows_behind(measure, file: Path):
     measure()
-    write(file, 3)
+    write_lines(file, questions(3))
     work, _ = measure()
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
 

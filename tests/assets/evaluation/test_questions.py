@@ -10,6 +10,7 @@ from assets.evaluation.questions import Questions
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
+from tests.homes import write_lines
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled
@@ -28,9 +29,15 @@ TEXTS = ["Q: Six times seven? It is 41 so.", "Q: Why? Just because so."]
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> QuestionFile:
-    file = tmp_path / "own.jsonl"
-    file.write_text("".join(f"{json.dumps(question)}\n" for question in QUESTIONS))
+    file = write_lines(tmp_path / "own.jsonl", QUESTIONS)
     return QuestionFile("own", file, prompt="Q: {question}", first_words=5)
+
+
+def calling_model(*elsewhere: str) -> ScriptedModel:
+    """Wants to open a call behind this question, and behind other contexts."""
+    behind = ["Q: Six times seven? It is", *elsewhere]
+    texts = [*TEXTS, f"Q: Six times seven? It is{CALLED} 42 so."]
+    return ScriptedModel(texts, open_ranks=dict.fromkeys(behind, 3))
 
 
 def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
@@ -38,11 +45,10 @@ def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
 
 
 def questions_of(
-    benchmark: QuestionFile, settings: Settings, tools: dict | None = None
+    benchmark: QuestionFile, settings: Settings | None = None, tools: dict | None = None
 ) -> Questions:
-    if tools is None:
-        tools = {"Calculator": create_tool("Calculator")}
-    return Questions(benchmark, Toolbox(tools, {}, {}), settings)
+    tools = tools or {"Calculator": create_tool("Calculator")}
+    return Questions(benchmark, Toolbox(tools, {}, {}), settings or Settings())
 
 
 def rows_of(questions: Questions, model, mode: Mode, items: list[BenchmarkItem]) -> list[dict]:
@@ -60,12 +66,8 @@ def asked(model, benchmark, settings: Settings, tools: dict | None = None):
 
 
 def test_every_item_is_asked_in_both_modes_and_scored_without_its_call(benchmark: QuestionFile):
-    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
-    model = ScriptedModel(
-        [*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3, "Q: Why? Just": 3}
-    )
     settings = validated({"decoding": {"call_top_k": 3}}, origin="test")
-    rows = asked(model, benchmark, settings)
+    rows = asked(calling_model("Q: Why? Just"), benchmark, settings)
     assert set(rows) == {(key, mode) for key in ("right", "undone") for mode in MODES}
     off, on = rows["right", "disabled"], rows["right", "enabled"]
     assert (off["output"], off["answer"], off["score"]) == (" It is 41 so.", " It is 41 so.", 0.0)
@@ -84,11 +86,8 @@ def test_every_item_is_asked_in_both_modes_and_scored_without_its_call(benchmark
 
 
 def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
-    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
     # Third of the likeliest: below one in ten.
-    model = ScriptedModel([*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3})
-    questions = questions_of(benchmark, validated({}, origin="test"))
-    answers = {}
+    model, questions, answers = calling_model(), questions_of(benchmark), {}
     for least in (0.5, 0.05):
         mode = enabled(3, least)
         rows = rows_of(questions, model, mode, items_of(benchmark))
@@ -116,9 +115,8 @@ class Broken(Tool):
 
 
 def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path: Path):
-    file = tmp_path / "own.jsonl"
     sums = [{"question": f"{number}?", "answers": ["1"]} for number in range(25)]
-    file.write_text("".join(f"{json.dumps(each)}\n" for each in sums))
+    file = write_lines(tmp_path / "own.jsonl", sums)
     texts = [f"Q: {number}? [Calculator({number} * 9) -> 1] 1" for number in range(25)]
     benchmark = QuestionFile("own", file, prompt="Q: {question}")
     settings = Settings()
@@ -133,11 +131,8 @@ def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path
 
 
 def test_without_a_tool_no_call_of_it_is_made(benchmark: QuestionFile):
-    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
-    model = ScriptedModel([*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3})
     tools = {"Calculator": create_tool("Calculator"), "QA": Broken()}
-    questions = questions_of(benchmark, Settings(), tools)
-    rows = {}
+    model, questions, rows = calling_model(), questions_of(benchmark, tools=tools), {}
     for mode in (DISABLED, enabled(3), Mode("without-Calculator", 3, "Calculator")):
         for row in rows_of(questions, model, mode, items_of(benchmark)):
             rows[row["item_id"], row["mode"]] = row
@@ -148,8 +143,7 @@ def test_without_a_tool_no_call_of_it_is_made(benchmark: QuestionFile):
 
 
 def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path: Path):
-    file = tmp_path / "own.jsonl"
-    file.write_text('{"question": "Now?", "answers": ["Thursday"]}\n')
+    file = write_lines(tmp_path / "own.jsonl", [{"question": "Now?", "answers": ["Thursday"]}])
     benchmark = QuestionFile("own", file, prompt="Q: {question}")
     settings = Settings()
     today = settings.evaluation.today

@@ -13,14 +13,12 @@ from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring
 from assets.run import Workspace
 from dagster_project.definitions import definitions
-from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.plots.files import ADDRESS
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from toolformer.evaluation.modes import Mode
-from warehouse.schema import ALL
 
 
 class Measured:
@@ -41,10 +39,7 @@ class Measured:
                 for item in range(2)
             ]
             place = f"{name}.{model.name}.{mode.name}.0000"
-            metadata = {FINGERPRINT: place}
-            self.run.warehouse.replace_partition(
-                TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata
-            )
+            put(self.run.warehouse, TABLE, *rows, name=place, fingerprint=place)
         self.states[f"{name} with {model.name}"] = Counter(done=len(modes))
 
 

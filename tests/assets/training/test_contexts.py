@@ -1,6 +1,5 @@
 """A column of a source that is not annotated, from its file to the rows of training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,16 @@ from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
-from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
 from tests.corpora import cut_corpus
 from tests.fakes import byte_tokenizer, save_tiny_model
-from tests.warehouse.rows import CALL, frame
+from tests.homes import SmallHome, write_lines
+from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
 from toolformer.training.variants import VARIANTS
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 TRAINED, HELD_OUT = "shard-00000", "shard-00001"
 QUESTION = "How many are they, who came to the market with six of the seven wives?"
@@ -42,14 +39,12 @@ CALLS = [(0, 0, 0, 7), (1, 0, 0, 7), (2, 1, 27, 0)]
 SPELLED = " [Calculator(2 + 2) -> 4]"
 
 
-class ContextHome:
+class ContextHome(SmallHome):
     """A shard to train on and a held-out one, of which each record has a question."""
 
     def __init__(self, root: Path):
-        self.home = Home(root / "home")
-        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
-        self.file = root / "problems.jsonl"
-        self.file.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+        super().__init__(root / "home")
+        self.file = write_lines(root / "problems.jsonl", RECORDS)
         save_tiny_model(root / "model")
         columns = {"text_column": "solution", "context_column": "question"}
         self.overrides: dict[str, Any] = {
@@ -85,23 +80,20 @@ class ContextHome:
 
     def put_calls(self) -> None:
         """A kept call in each of three texts."""
-        for table in ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls"):
-            rows = []
-            for record, window, start, position in CALLS:
-                row = {
-                    "call_id": f"c{record}",
-                    "document_id": self.id_of(record),
-                    "window_index": window,
-                    "position": position,
-                    "character_offset": start + position,
-                    "arguments": "2 + 2",
-                    "result": "4",
-                }
-                columns = set(row) & set(frame(table).columns)
-                rows.append({name: row[name] for name in columns})
-            self.warehouse.replace_partition(
-                table, TRAINED, "Calculator", frame(table, *rows), metadata={FINGERPRINT: table}
-            )
+        calls = [
+            {
+                "call_id": f"c{record}",
+                "document_id": self.id_of(record),
+                "window_index": window,
+                "position": position,
+                "character_offset": start + position,
+                "arguments": "2 + 2",
+                "result": "4",
+            }
+            for record, window, start, position in CALLS
+        ]
+        for table in CALL_TABLES:
+            put_calls(self.warehouse, *calls, tables=[table], fingerprint=table)
 
     def contexts(self, table: str, shard: str) -> dict[str, str | None]:
         """By text what stands in front of it."""
@@ -174,9 +166,7 @@ def test_texts_for_the_development_perplexity_have_their_context(home: ContextHo
         {"document_id": "b", "text": "2 + 2 = 4.", "context": "What is 2 + 2?", **of_development},
         {"document_id": "c", "text": LONG, **of_development},
     ]
-    made = frame("training_texts", *rows)
-    metadata = {FINGERPRINT: "by hand"}
-    home.warehouse.replace_partition("training_texts", ALL, ALL, made, metadata=metadata)
+    put(home.warehouse, "training_texts", *rows, fingerprint="by hand")
     loaded = home.settings(max_tokens=21).load()
     development = planned_training(Workspace(loaded, home.home)).development
     # Twenty tokens: a long context loses its beginning, a long text its end.

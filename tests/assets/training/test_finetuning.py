@@ -8,12 +8,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.wiring.precision import settled_precision
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
-from tests.warehouse.rows import CALL, frame
+from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.training.variants import VARIANTS
 from warehouse.schema import ALL
@@ -35,8 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Three texts with a kept and a dropped call each; the last is for development."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
-    store = Warehouse(home.warehouse, home.database)
-    store.prepare()
+    store = new_warehouse(tmp_path)
     rows = [
         {
             "document_id": f"d{number}",
@@ -49,8 +47,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         }
         for number, text in enumerate(TEXTS)
     ]
-    texts = frame("training_texts", *rows)
-    store.replace_partition("training_texts", ALL, ALL, texts, metadata={FINGERPRINT: "x"})
+    put(store, "training_texts", *rows, fingerprint="x")
     return home
 
 

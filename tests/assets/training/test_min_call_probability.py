@@ -10,7 +10,6 @@ import torch
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText, development_texts
-from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -18,7 +17,7 @@ from tests import literal
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.test_model_card import record
-from tests.warehouse.rows import CALL, SHARD, frame
+from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.errors import ToolformerError
@@ -62,28 +61,21 @@ def pupil():
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
-    store = Warehouse(home.warehouse, home.database)
-    store.prepare()
+    store = new_warehouse(tmp_path)
     windows = list(windows_of("any"))
     assert len(windows) == 3
     texts = [
         {
             "document_id": name,
-            "window_index": 0,
-            "shard": SHARD,
             "split": "development" if name in WITH_CALLS else "train",
             "text": windows[0].text,
             "calls": [CALL | {"call_id": name, "position": AT, "character_offset": AT}],
-            "dropped_calls": [],
         }
         for name in (*WITH_CALLS, *TRAINED_ON)
     ]
-    excluded = [
-        {"document_id": LEFT_OUT, "window_index": number, "shard": SHARD} for number in (0, 1)
-    ]
-    for table, rows in (("training_texts", texts), ("training_exclusions", excluded)):
-        made = frame(table, *rows)
-        store.replace_partition(table, ALL, ALL, made, metadata={FINGERPRINT: table})
+    excluded = [{"document_id": LEFT_OUT, "window_index": number} for number in (0, 1)]
+    put(store, "training_texts", *texts, fingerprint="training_texts")
+    put(store, "training_exclusions", *excluded, fingerprint="training_exclusions")
     store_documents(store, (*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT))
     for variant in ("base", "calls", "plain"):
         folder = tmp_path / "base" if variant == "base" else home.finetuned_model(1, variant)
@@ -124,11 +116,10 @@ def texts_of(home: Home) -> list[DevelopmentText]:
 
 def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> None:
     rows = [
-        {"document_id": name, "text": TEXT, "shard": SHARD, "source_offset": number, **changes}
+        {"document_id": name, "text": TEXT, "source_offset": number, **changes}
         for number, name in enumerate(names)
     ]
-    made = frame("documents", *rows)
-    store.replace_partition("documents", SHARD, ALL, made, metadata={FINGERPRINT: "documents"})
+    put(store, "documents", *rows, fingerprint="documents")
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):
@@ -216,30 +207,6 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     (directory / MIN_CALL_PROBABILITY_FILE).write_text("{")
     assert calibrated(home, decoding={"call_top_k": 2})["state"] == "done"
     assert json.loads((directory / MIN_CALL_PROBABILITY_FILE).read_text())["call_top_k"] == 2
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"decoding": {"call_top_k": 9}},
-        {"decoding": {"max_call_tokens": 63}},
-        {"execution": {"max_result_tokens": 127}},
-        {"execution": {"leak_share": 0.6}},
-        {"scoring": {"window_tokens": 6}},
-        {"training": {"max_tokens": 100}},
-        {"scoring": {"window_weights": "uniform"}},
-    ],
-)
-def test_what_a_gain_depends_on_is_named(changes: dict):
-    assert fingerprint_of(changes) != fingerprint_of({})
-    assert fingerprint_of({"execution": {"attempts": 1}}) == fingerprint_of({})
-    assert fingerprint_of({}, Calculator="2") != fingerprint_of({})
-
-
-def fingerprint_of(changes: dict, **tool_versions: str) -> str:
-    settings = Settings.model_validate(changes)
-    versions = {"Calculator": "1", **tool_versions}
-    return MIN_CALL_PROBABILITY.fingerprint(settings, {"tool_versions": versions}).digest
 
 
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):

@@ -1,7 +1,7 @@
 """What is trained on besides C*, what is left out of it, and the record of that."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ import pytest
 from assets.inputs import Wanted, look_at, merged_part
 from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
+from dagster_project.fingerprints import Fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
-from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
+from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls, remove_partition
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 HELD_OUT = "shard-00009"
 TOOL = "Calculator"
@@ -46,9 +45,8 @@ class Home:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
-        self.warehouse.prepare()
-        self.calls: dict[str, list[dict]] = {table: [] for table in TABLES}
+        self.warehouse = new_warehouse(folder)
+        self.calls: list[tuple[dict, Mapping]] = []
 
     def write(self, texts: Mapping[str, str], *, without_calls: Mapping[str, str] = {}) -> None:
         """Documents of the shard with a kept call in each, and such without."""
@@ -62,27 +60,23 @@ class Home:
         self, call_id: str, document: str, *, decided: Mapping = KEPT, **changes: Any
     ) -> None:
         """A candidate with its result and decision; `changes` of any of the three."""
-        for table in TABLES:
-            own = {"call_id": call_id, "document_id": document, **PLACE, **changes}
-            own |= decided if table == "filtered_calls" else {}
-            columns = frame(table).columns
-            self.calls[table].append({k: v for k, v in own.items() if k in columns})
+        call = {"call_id": call_id, "document_id": document, **PLACE, **changes}
+        self.calls.append((call, decided))
 
-    def put_calls(self, version: str = "first") -> None:
-        for table in TABLES:
-            rows = frame(table, *self.calls[table])
-            self.warehouse.replace_partition(
-                table, SHARD, TOOL, rows, metadata={FINGERPRINT: f"{table} {version}"}
-            )
+    def put_calls(self, version: str = "first", tables: Sequence[str] = TABLES) -> None:
+        for table in tables:
+            is_decided = table == "filtered_calls"
+            calls = [call | decided if is_decided else call for call, decided in self.calls]
+            fingerprint = f"{table} {version}"
+            put_calls(self.warehouse, *calls, tables=[table], fingerprint=fingerprint)
 
     def put_documents(self, shard: str, texts: Mapping[str, str]) -> None:
         rows = [
-            {"document_id": key, "text": text, "shard": shard, "source_offset": number}
+            {"document_id": key, "text": text, "source_offset": number}
             for number, (key, text) in enumerate(texts.items())
         ]
-        made = frame("documents", *rows)
-        metadata = {FINGERPRINT: f"{shard} {sorted(texts)}"}
-        self.warehouse.replace_partition("documents", shard, ALL, made, metadata=metadata)
+        fingerprint = f"{shard} {sorted(texts)}"
+        put(self.warehouse, "documents", *rows, shard=shard, fingerprint=fingerprint)
 
     def augment(self, texts: Mapping[str, str]) -> None:
         """C* as the stage before stores it."""
@@ -94,10 +88,7 @@ class Home:
             {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
             for key, text in texts.items()
         ]
-        made = frame("augmented_texts", *rows)
-        self.warehouse.replace_partition(
-            "augmented_texts", SHARD, ALL, made, metadata=wanted.metadata()
-        )
+        put(self.warehouse, "augmented_texts", *rows, **wanted.metadata())
 
     def train_on(self, *, benchmarks: tuple[str, ...] = ("perplexity",), **training: Any) -> dict:
         """Make the training set; its metadata."""
@@ -126,13 +117,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     shards = ([SHARD], [HELD_OUT])
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: shards)
+    # The model directory of the settings, for its tokenizer of bytes.
+    save_tiny_model(tmp_path / "model")
     return Home(tmp_path)
-
-
-@pytest.fixture
-def tokenizer(home: Home) -> None:
-    """The model directory of the settings has the tokenizer of bytes."""
-    save_tiny_model(home.folder / "model")
 
 
 def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
@@ -193,18 +180,6 @@ def test_every_benchmark_has_its_texts():
     assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40}
 
 
-def test_a_window_of_two_rounds_is_left_out_once(home: Home):
-    home.write({"a": sentence(1)})
-    second = frame("augmented_texts", {"document_id": "a", "text": sentence(1), "round": 2})
-    metadata = {FINGERPRINT: "second"}
-    home.warehouse.replace_partition(
-        "augmented_texts", SHARD, "round-2.all", second, metadata=metadata
-    )
-    home.train_on(rounds=[1, 2])
-    columns = ["document_id", "round", "reason", "other_document_id"]
-    assert home.exclusions().select(columns).rows() == [("a", 1, "duplicate_text", "a")]
-
-
 def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):
     home.write({"a": sentence(1), "copy": f"{sentence(1)} "})
     home.train_on()
@@ -225,22 +200,17 @@ def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
     unscored = {"loss_with_result": None, "loss_reduction": None, "reason": "not_finite"}
     home.add_call("b unscored", "b", decided=DROPPED | unscored, **dropped)
     home.add_call("z dropped", "z", decided=DROPPED, **dropped)
-    home.write({"a": sentence(1), "b": sentence(2)})
+    # Lost before its third loss was computed.
+    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
+    home.add_call("c pruned", "c", decided=pruned, **dropped)
+    home.write({"a": sentence(1), "b": sentence(2), "c": sentence(3)})
     metadata = home.train_on()
-    assert metadata["random control: Calculator"] == "1 of 2"
+    assert metadata["random control: Calculator"] == "2 of 3"
     rows = {row["document_id"]: row for row in home.texts().iter_rows(named=True)}
     assert rows["b"]["dropped_calls"] == []
-    assert rows["a"]["dropped_calls"] == [
-        {
-            "call_id": "a dropped",
-            "position": 9,
-            "character_offset": 9,
-            "tool": TOOL,
-            "arguments": "1 + 1",
-            "result": "2",
-            "loss_reduction": 0.1,
-        }
-    ]
+    call = {**dropped, "tool": TOOL, "loss_reduction": 0.1}
+    assert rows["a"]["dropped_calls"] == [call | {"call_id": "a dropped"}]
+    assert rows["c"]["dropped_calls"] == [call | {"call_id": "c pruned"}]
     assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
 
 
@@ -274,10 +244,7 @@ def test_calls_that_are_replaced_meanwhile_make_it_fail(
     choose = training_set.choose_texts
 
     def choose_meanwhile(*arguments):
-        rows = frame(table, *home.calls[table])
-        home.warehouse.replace_partition(
-            table, SHARD, TOOL, rows, metadata={FINGERPRINT: "another"}
-        )
+        home.put_calls("another", [table])
         return choose(*arguments)
 
     monkeypatch.setattr(training_set, "choose_texts", choose_meanwhile)
@@ -298,7 +265,6 @@ def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
         home.train_on()
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     metadata = home.train_on(plain_share=0.4)
@@ -314,7 +280,6 @@ def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
     assert set(other["document_id"]) != set(plain["document_id"])
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.put_documents(HELD_OUT, {"h": sentence(90)})
     bad = {"p copy": f"{sentence(1)} ", "p held out": f"Well: {sentence(90)}"}
@@ -327,7 +292,6 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
     ]
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_documents_of_plain_windows_are_inputs(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.train_on(plain_share=0.4)
@@ -337,18 +301,8 @@ def test_documents_of_plain_windows_are_inputs(home: Home):
     assert home.train_on(plain_share=0.4)["state"] == "done"
 
 
-@pytest.mark.usefixtures("tokenizer")
 def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.augment({key: text[:100] for key, text in WITH.items()})
     with pytest.raises(dg.Failure, match=r"another model or window size.*plain_share"):
         home.train_on(plain_share=0.4)
-
-
-def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
-    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
-    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
-    home.write({"a": sentence(1)})
-    assert home.train_on()["random control: Calculator"] == "1 of 1"
-    (calls,) = home.texts()["dropped_calls"].to_list()
-    assert [call["call_id"] for call in calls] == ["a pruned"]

@@ -15,7 +15,7 @@ from assets.training.finetuning import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from tests.materialising import materialise, metadata_of
-from tests.warehouse.rows import CALL, SHARD, frame, remove_partition
+from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
 from toolformer.training.finetuning import StepReport
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
@@ -28,19 +28,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """One shard; d1 was annotated in both rounds, d2 in the first alone."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: ([SHARD], []))
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.prepare()
+    warehouse = new_warehouse(tmp_path)
     first = {"calls": [CALL | {"call_id": "c1"}]}
-    put(warehouse, 1, first, {"document_id": "d2", "text": OTHER_TEXT} | first)
-    put(warehouse, 2, {"calls": [CALL | {"call_id": "c2"}], "round": 2})
+    put_round(warehouse, 1, first, {"document_id": "d2", "text": OTHER_TEXT} | first)
+    put_round(warehouse, 2, {"calls": [CALL | {"call_id": "c2"}], "round": 2})
     return warehouse
 
 
-def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
-    name = name_in_round(number, "all")
-    metadata = {"fingerprint": f"{number} {rows}"}
-    frames = frame("augmented_texts", *rows)
-    warehouse.replace_partition("augmented_texts", SHARD, name, frames, metadata=metadata)
+def put_round(warehouse: Warehouse, number: int, *rows: dict) -> None:
+    name, fingerprint = name_in_round(number, "all"), f"{number} {rows}"
+    put(warehouse, "augmented_texts", *rows, name=name, fingerprint=fingerprint)
 
 
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
@@ -69,16 +66,19 @@ def test_of_several_rounds_a_text_has_the_calls_of_the_newest(home: Warehouse):
         metadata = train_on(rounds)
         assert metadata["rounds"] == "1, 2"
         assert metadata["left out: duplicate_text"] == 1
+        (left_out,) = home.read_partitions("training_exclusions", "all").iter_rows(named=True)
+        assert (left_out["document_id"], left_out["round"]) == ("d1", 1)
+        assert left_out["other_document_id"] == "d1"
         assert calls(home) == [("d1", "c2"), ("d2", "c1")]
 
 
 def test_the_same_rounds_are_up_to_date_however_they_are_named(home: Warehouse):
     assert train_on(None)["state"] == "done"
     assert train_on([2])["state"] == "up to date"
-    put(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
+    put_round(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
     assert train_on([2])["state"] == "up to date"
     assert train_on([1, 2])["state"] == "done"
-    put(home, 1, {"calls": [CALL | {"call_id": "c8"}]})
+    put_round(home, 1, {"calls": [CALL | {"call_id": "c8"}]})
     assert train_on([1, 2])["state"] == "done"
 
 
@@ -149,7 +149,7 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     stored = home.partition_version("training_texts", "all", "all")
     assert are_there() == [True, True]
     assert are_there(steps=6) == [False, False]
-    put(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
+    put_round(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
     assert are_there() == [False, True]
     assert home.partition_version("training_texts", "all", "all") == stored
     assert trained == ["toolformer", "toolformer-round-2"]

@@ -4,37 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.warehouse.store.conftest import Machines
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.files import MirroredFiles
-from warehouse.store.objects import ObjectStore
 
 
-class Machine:
-    """A home with copies of what is in a store."""
-
-    def __init__(self, url: str, root: Path):
-        self.objects = ObjectStore(url, patience=2.0)
-        self.root = root
-        self.files = MirroredFiles(self.objects, root, root / "cache")
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-
-@pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
-    return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
-
-
-def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_a_folder_comes_as_it_is_with_what_was_removed_gone(machines: Machines):
     one, two = machines
-    one.write("indexes/index/a", "1")
-    one.write("indexes/index/below/b", "2")
+    one.write_file("indexes/index/a", "1")
+    one.write_file("indexes/index/below/b", "2")
     one.files.publish(one.root / "indexes" / "index")
     assert not two.files.bring(two.root / "other")
     assert two.files.bring(two.root / "indexes" / "index")
@@ -45,12 +23,12 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
     assert [path.name for path in (two.root / "indexes" / "index").iterdir()] == ["below"]
 
 
-def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine, Machine]) -> None:
+def test_who_has_not_seen_the_newest_version_is_refused(machines: Machines):
     one, two = machines
     for machine in machines:
         machine.files.bring(machine.root / "m.json")
-    one.files.publish(one.write("m.json", "1"))
-    mine = two.write("m.json", "2")
+    one.files.publish(one.write_file("m.json", "1"))
+    mine = two.write_file("m.json", "2")
     with pytest.raises(StoreConflictError, match="another machine"):
         two.files.publish(mine)
     assert two.files.is_newer(mine)
@@ -61,39 +39,35 @@ def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine,
 
 
 def test_of_two_that_publish_at_once_one_is_refused(
-    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
     one, two = machines
     put_file = two.objects.put_file
 
     def put_after_the_other(file: Path, path: str) -> None:
-        one.files.publish(one.write("m.json", "1"))
+        one.files.publish(one.write_file("m.json", "1"))
         put_file(file, path)
 
     monkeypatch.setattr(two.objects, "put_file", put_after_the_other)
     with pytest.raises(StoreConflictError):
-        two.files.publish(two.write("m.json", "2"))
+        two.files.publish(two.write_file("m.json", "2"))
 
 
-def test_what_is_published_already_is_not_published_again(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_what_is_published_already_is_not_published_again(machines: Machines):
     one, _ = machines
     for _ in range(2):
-        one.files.publish(one.write("m.json", "1"))
+        one.files.publish(one.write_file("m.json", "1"))
     assert [stored.path for stored in one.objects.listed("files")] == ["files/m.json@00000001"]
 
 
-def test_copies_of_a_store_that_was_filled_anew_are_replaced(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_copies_of_a_store_that_was_filled_anew_are_replaced(machines: Machines):
     one, two = machines
     for text in ("1", "2", "3"):
-        one.files.publish(one.write("m.json", text))
+        one.files.publish(one.write_file("m.json", text))
     copy = two.root / "m.json"
     two.files.bring(copy)
     one.objects.remove([stored.path for stored in one.objects.listed()])
-    MirroredFiles(one.objects, one.root, one.root / "new").publish(one.write("m.json", "anew"))
+    MirroredFiles(one.objects, one.root, one.root / "new").publish(one.write_file("m.json", "anew"))
     two.files.bring(copy)
     assert copy.read_text() == "anew"
 
@@ -101,11 +75,9 @@ def test_copies_of_a_store_that_was_filled_anew_are_replaced(
 @pytest.mark.parametrize(
     ("folder", "content"), [("objects", b"other"), ("objects", None), ("files", b"hello")]
 )
-def test_damage_in_the_store_is_an_error(
-    machines: tuple[Machine, Machine], folder: str, content: bytes | None
-) -> None:
+def test_damage_in_the_store_is_an_error(machines: Machines, folder: str, content: bytes | None):
     one, two = machines
-    one.files.publish(one.write("m.json", "1"))
+    one.files.publish(one.write_file("m.json", "1"))
     [stored] = one.objects.listed(folder)
     one.objects.remove([stored.path])
     if content is not None:

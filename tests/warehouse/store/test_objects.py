@@ -12,7 +12,7 @@ obstore = pytest.importorskip("obstore")
 
 def test_a_store_that_ignores_the_condition_is_refused(
     bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     ObjectStore(bucket).check()
     assert list(obstore.list(obstore.store.from_url(bucket))) in ([], [[]])
     put = obstore.put
@@ -25,7 +25,7 @@ def test_a_store_that_ignores_the_condition_is_refused(
         ObjectStore(bucket).check()
 
 
-def test_a_name_is_written_once(bucket: str) -> None:
+def test_a_name_is_written_once(bucket: str):
     store = ObjectStore(bucket)
     store.put_new("name", b"first")
     with pytest.raises(StoreConflictError):
@@ -34,9 +34,7 @@ def test_a_name_is_written_once(bucket: str) -> None:
     assert store.read("other name") is None
 
 
-def test_a_put_whose_answer_was_lost_is_no_conflict(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_put_whose_answer_was_lost_is_no_conflict(bucket: str, monkeypatch: pytest.MonkeyPatch):
     put = obstore.put
 
     def sent_twice(*given: Any, **named: Any) -> Any:
@@ -50,7 +48,7 @@ def test_a_put_whose_answer_was_lost_is_no_conflict(
     assert store.read("name") == b"content"
 
 
-def test_objects_are_listed_by_the_folders_of_their_names(bucket: str) -> None:
+def test_objects_are_listed_by_the_folders_of_their_names(bucket: str):
     store = ObjectStore(bucket)
     for name in ("shard-1/a", "shard-1/b", "shard-10/a"):
         store.put_new(name, b"content")
@@ -63,7 +61,7 @@ def test_objects_are_listed_by_the_folders_of_their_names(bucket: str) -> None:
 
 def test_a_store_that_does_not_answer_is_asked_for_a_while(
     bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     for url in ("s3://no-such-bucket/x", "somewhere"):
         with pytest.raises(StoreError):
             ObjectStore(url).check()

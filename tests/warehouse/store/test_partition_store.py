@@ -5,66 +5,19 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import polars as pl
 import pytest
 
+from tests.warehouse.rows import SHARD
+from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
-from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION, list_partitions
-from warehouse.schema import table_schema, tables
-from warehouse.store.files import MirroredFiles
-from warehouse.store.objects import ObjectStore
-from warehouse.store.partition_store import MirroredStore
+from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.schema import table_schema
 from warehouse.store.sweep import sweep
-from warehouse.warehouse import Warehouse
-
-SHARD = "shard-00000"
-TABLE = "stage_costs"
-NAME = "Calendar.sampling"
-
-
-class Machine:
-    """A warehouse of its own over a store that others use too."""
-
-    def __init__(self, url: str, folder: Path):
-        self.objects = ObjectStore(url, patience=2.0)
-        self.files = MirroredFiles(self.objects, folder, folder / "copies")
-        self.store = MirroredStore(self.objects, folder / "warehouse", self.files)
-        self.warehouse = Warehouse(folder / "warehouse", folder / "w.duckdb", self.store)
-
-    def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
-        # As the run is in what a stage stores: what two machines make has different digests.
-        run = {"run": self.warehouse.folder.parent.name}
-        self.warehouse.replace_partition(TABLE, shard, name, _costs(tokens, shard), metadata=run)
-
-    def fetched(self) -> list[str]:
-        found = [
-            info for table in tables() for info in list_partitions(self.warehouse.folder, table)
-        ]
-        return [f"{info.table}/{info.shard}/{info.name}" for info in found]
-
-    def tokens(self) -> list[int]:
-        return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
-
-
-def _costs(tokens: int, shard: str) -> pl.DataFrame:
-    schema = table_schema(TABLE).polars_schema
-    row = {
-        name: {"shard": shard, "tool": "Calendar", "stage": "sampling", "tokens_fed": tokens}.get(
-            name, 1 if dtype.is_numeric() else None
-        )
-        for name, dtype in schema.items()
-    }
-    return pl.DataFrame([row], schema=schema)
-
-
-@pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
-    return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
 
 
 def test_only_what_a_statement_reads_is_fetched(
-    machines: tuple[Machine, Machine], caplog: pytest.LogCaptureFixture
-) -> None:
+    machines: Machines, caplog: pytest.LogCaptureFixture
+):
     one, two = machines
     others = [f"shard-{number:05d}" for number in range(1, 20)]
     for shard in [SHARD, *others]:
@@ -84,9 +37,7 @@ def test_only_what_a_statement_reads_is_fetched(
     assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
-def test_a_store_of_another_layout_is_refused(
-    machines: tuple[Machine, Machine], bucket: str, tmp_path: Path
-) -> None:
+def test_a_store_of_another_layout_is_refused(machines: Machines, bucket: str, tmp_path: Path):
     one, two = machines
     one.write(7)
     two.warehouse.prepare()
@@ -104,18 +55,21 @@ def test_a_store_of_another_layout_is_refused(
         Machine(bucket, tmp_path / "four").warehouse.prepare()
 
 
-def test_a_look_at_one_partition_brings_it(machines: tuple[Machine, Machine]) -> None:
+def test_a_look_at_one_partition_brings_it(machines: Machines):
     one, two = machines
     one.write(7)
     assert two.warehouse.partition_metadata(TABLE, SHARD, NAME) == {"run": "one"}
     assert two.tokens() == [7]
     one.write(8)
     assert two.warehouse.read_partitions(TABLE, SHARD)["tokens_fed"].to_list() == [8]
+    # So does a copy that was removed.
+    for path in (two.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
+        path.unlink()
+    two.store.bring({TABLE})
+    assert two.tokens() == [8]
 
 
-def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(machines: Machines):
     one, two = machines
     for machine in machines:
         assert machine.warehouse.partition_version(TABLE, SHARD, NAME) is None
@@ -132,7 +86,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     assert two.tokens() == [9]
 
 
-def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]) -> None:
+def test_increments_of_both_machines_all_count(machines: Machines):
     def count_up(machine: Machine, times: int = 8) -> int:
         conflicts = 0
         while times:
@@ -152,18 +106,7 @@ def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]
         assert machine.tokens() == [16]
 
 
-def test_a_copy_that_was_removed_comes_again(machines: tuple[Machine, Machine]) -> None:
-    one, _ = machines
-    one.write(7)
-    for path in (one.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
-        path.unlink()
-    one.store.bring({TABLE})
-    assert one.tokens() == [7]
-
-
-def test_a_retired_shard_leaves_all_machines_and_comes_back(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_a_retired_shard_leaves_all_machines_and_comes_back(machines: Machines):
     one, two = machines
     one.write(7)
     two.store.bring({TABLE})
@@ -179,9 +122,7 @@ def test_a_retired_shard_leaves_all_machines_and_comes_back(
     assert one.warehouse.retired_shards() == set()
 
 
-def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(machines: Machines):
     one, two = machines
     for tokens in (5, 6, 7):
         one.write(tokens)
@@ -195,8 +136,8 @@ def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(
 
 
 def test_of_two_that_take_the_same_number_one_is_refused(
-    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
     one, two = machines
     put_new = two.objects.put_new
 
@@ -213,8 +154,8 @@ def test_of_two_that_take_the_same_number_one_is_refused(
 
 
 def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count(
-    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
     one, two = machines
 
     def killed(*_: object) -> None:
@@ -235,7 +176,7 @@ def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count
     assert one.tokens() == two.tokens() == [9]
 
 
-def test_a_number_that_lost_its_version_is_passed_over(machines: tuple[Machine, Machine]) -> None:
+def test_a_number_that_lost_its_version_is_passed_over(machines: Machines):
     one, two = machines
     one.write(7)
     _, stored = one.objects.listed(TABLE)
@@ -245,9 +186,7 @@ def test_a_number_that_lost_its_version_is_passed_over(machines: tuple[Machine, 
     assert two.tokens() == [8]
 
 
-def test_a_partition_that_is_damaged_in_the_store_is_refused(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_a_partition_that_is_damaged_in_the_store_is_refused(machines: Machines):
     one, two = machines
     one.write(7)
     _, stored = one.objects.listed(TABLE)
@@ -259,9 +198,7 @@ def test_a_partition_that_is_damaged_in_the_store_is_refused(
     assert not list(two.warehouse.folder.rglob("*.tmp"))
 
 
-def test_names_of_strangers_in_the_store_are_no_partitions(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_names_of_strangers_in_the_store_are_no_partitions(machines: Machines):
     one, two = machines
     one.write(7)
     digest = "0123456789abcdef"
@@ -271,9 +208,7 @@ def test_names_of_strangers_in_the_store_are_no_partitions(
     assert two.tokens() == [7]
 
 
-def test_an_upload_that_fails_changes_nothing(
-    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upload_that_fails_changes_nothing(machines: Machines, monkeypatch: pytest.MonkeyPatch):
     one, two = machines
     one.write(7)
     one.warehouse.partition_version(TABLE, SHARD, NAME)
@@ -290,8 +225,8 @@ def test_an_upload_that_fails_changes_nothing(
 
 
 def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
-    machines: tuple[Machine, Machine], tmp_path: Path
-) -> None:
+    machines: Machines, tmp_path: Path
+):
     one, two = machines
     for tokens in (7, 8, 9):
         one.write(tokens)

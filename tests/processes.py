@@ -7,6 +7,8 @@ import ctypes
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -65,9 +67,6 @@ def await_until(
         what: what is waited for, for the error.
         seconds: at most.
         processes: by the name that the error gives them; none may end meanwhile.
-
-    Raises:
-        ServiceError: it did not come, or a process ended.
     """
     began = time.monotonic()
     while not is_there():
@@ -77,6 +76,25 @@ def await_until(
         if time.monotonic() - began > seconds:
             raise ServiceError(f"not there after {seconds:.0f} s: {what}")
         time.sleep(_POLL_SECONDS)
+
+
+def answers(url: str, method: str = "GET") -> bool:
+    """Whether somebody at an address grants a request."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5):
+            return True
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def finish(process: subprocess.Popen[bytes], name: str, *, seconds: float) -> None:
+    """Wait for a command."""
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(f"{name} did not end within {seconds:.0f} s") from error
+    if code:
+        raise ServiceError(f"{name} ended with {code}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
