@@ -83,7 +83,7 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(
     assert first.hold_device(settings, home) == "cuda:0"
     assert waits_until(lambda: third.hold_device(settings, home), second.release) == "cuda:1"
     (line,) = caplog.messages
-    assert line.count(f\"(process {os.getpid()}) to release cuda:\") == 2
+    assert line.count(f"(process {os.getpid()}) to release cuda:") == 2
 
 
 def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, two_gpus):
