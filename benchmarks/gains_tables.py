@@ -15,6 +15,7 @@ from toolformer.evaluation.intervals import paired_difference, score_interval
 
 Figures = Mapping[str, Any]
 _STEPS = "worked-steps"
+_NOT_MEASURED = "not measured"
 _SEED = 0
 
 
@@ -67,10 +68,10 @@ def _print_presets(seeds: Mapping[str, Figures]) -> None:
     _print_table(
         ("seed", "set", "items", "calls disabled", "calls enabled", "difference", "better / worse"),
         [
-            (seed, name, _score(figures, name, _caller(figures), "enabled")["items"], *cells[1:5])
+            (seed, name, gain["items"], *_sum_of_gains([gain])[:4])
             for seed, figures in seeds.items()
             for name in (_STEPS, "dateset", "lama-squad", "triviaqa")
-            for cells in (_gain_row(figures, name, _caller(figures), _caller(figures)),)
+            if (gain := _gain(figures, name, _caller(figures), _caller(figures))) is not None
         ],
     )
     _print_calls(seeds)
@@ -100,19 +101,21 @@ def _caller(figures: Figures) -> str:
 def _word_problems(figures: Figures) -> Iterable[tuple[str, tuple[Any, ...]]]:
     """For each set and all three: the model that calls, and its difference to each control."""
     model = _caller(figures)
-    others = {row["other_model"]: row for row in figures["gains"] if row["model"] == model}
-    plain, shuffled = (
-        next(name for name in others if name.startswith(kind)) for kind in ("plain", "shuffled")
-    )
+    others = {row["other_model"] for row in figures["gains"] if row["model"] == model}
     for name, sets in (*((name, (name,)) for name in MATHS), ("all three", MATHS)):
-        against_itself, against_plain, against_shuffled = (
-            _sum_of_gains(_gain(figures, one, model, other) for one in sets)
-            for other in (model, plain, shuffled)
-        )
         rows = [_score(figures, one, model, "enabled") for one in sets]
         called = sum(round(row["share_with_call"] * row["items"]) for row in rows)
-        of_plain, of_shuffled = (gains[0::2][:2] for gains in (against_plain, against_shuffled))
-        yield name, (*against_itself, called, *of_plain, *of_shuffled)
+        cells = [*_sum_of_gains(_gain(figures, one, model, model) for one in sets), called]
+        for kind in ("plain", "shuffled"):
+            control = next((other for other in others if other.startswith(kind)), None)
+            if control is None:
+                cells += [_NOT_MEASURED] * 2
+                continue
+            right, _, difference, *_ = _sum_of_gains(
+                _gain(figures, one, model, control) for one in sets
+            )
+            cells += [right, difference]
+        yield name, tuple(cells)
 
 
 def _score(figures: Figures, benchmark: str, model: str, mode: str) -> Mapping[str, Any]:
@@ -125,7 +128,7 @@ def _score(figures: Figures, benchmark: str, model: str, mode: str) -> Mapping[s
 
 def _perplexities(figures: Figures) -> Iterable[tuple[Any, ...]]:
     """Of each kind of text: windows, perplexity of `plain` and of the model that calls."""
-    rows = {(row["source"], row["model"]): row for row in figures["perplexity"]}
+    rows = {(row["source"], row["model"]): row for row in figures.get("perplexity", ())}
     model = _caller(figures)
     for source in dict.fromkeys(source for source, _ in rows):
         own = rows[source, model]
@@ -220,7 +223,7 @@ def _gain(figures: Figures, benchmark: str, model: str, other: str) -> Mapping[s
 
 def _gain_row(figures: Figures, benchmark: str, model: str, other: str) -> tuple[Any, ...]:
     gain = _gain(figures, benchmark, model, other)
-    return (benchmark, *(_sum_of_gains([gain]) if gain else ("not measured",) * 5))
+    return (benchmark, *(_sum_of_gains([gain]) if gain else (_NOT_MEASURED,) * 5))
 
 
 def _sum_of_gains(gains: Iterable[Mapping[str, Any] | None]) -> tuple[Any, ...]:

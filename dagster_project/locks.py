@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dagster_project.progress import told_waiting
+from dagster_project.progress import waiting_shown
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import beside
 
@@ -41,7 +41,7 @@ class NamedLock(FileLock):
             if timeout == 0:
                 raise
         file = Path(self.lock_file)
-        with told_waiting(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
+        with waiting_shown(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
             return super().acquire(timeout, *arguments, **options)
 
 

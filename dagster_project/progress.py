@@ -77,7 +77,7 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
 
 
 @contextmanager
-def told_waiting(line: str, log: logging.Logger) -> Iterator[None]:
+def waiting_shown(line: str, log: logging.Logger) -> Iterator[None]:
     """Say whom this process waits for in the block: where it shows progress, else in the log."""
     if _reporter is None:
         # Warnings reach the error output of a command that shows no progress.

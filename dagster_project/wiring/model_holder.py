@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from dagster_project.home import Home
 from dagster_project.locks import holder_of
-from dagster_project.progress import progress_of, told_waiting
+from dagster_project.progress import progress_of, waiting_shown
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.precision import (
@@ -214,7 +214,7 @@ def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
         return held
     holders = {name: holder_of(Path(_lock(name, home).lock_file)) for name in devices}
     whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
-    with told_waiting(f"waiting for {whom}", _LOGGER):
+    with waiting_shown(f"waiting for {whom}", _LOGGER):
         while held is None:
             time.sleep(_POLL_SECONDS)
             held = _first_free(devices, home)

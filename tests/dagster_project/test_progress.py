@@ -3,7 +3,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.progress import ProgressCallback, progress_of, shown_by, told_waiting
+from dagster_project.progress import ProgressCallback, progress_of, shown_by, waiting_shown
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +32,6 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
 
 def test_waiting_is_a_stage_that_ends_where_progress_is_shown():
     recorder = Recorder()
-    with shown_by(recorder), told_waiting("waiting for another run", LOG):
+    with shown_by(recorder), waiting_shown("waiting for another run", LOG):
         assert recorder.summary == []
     assert recorder.summary == [(1, 1)]
