@@ -53,6 +53,10 @@ def test_the_settings_of_the_document_are_valid():
     settings = validated(merged(preset_values("laptop"), SECTION), origin="the document")
     assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}
     assert settings.tools.of("UnitConverter").filtering_threshold == 0.5
+
+
+def test_the_mcp_settings_of_the_document_name_the_server_that_is_not_there():
+    pytest.importorskip("mcp", reason="needs the extra `mcp`")
     settings = validated(merged(preset_values("laptop"), MCP_SECTION), origin="the document")
     with pytest.raises(ToolUnavailableError, match=r"/path/to/server\.py"):
         create_tool(
