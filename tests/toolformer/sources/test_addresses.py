@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import fsspec
 import pytest
-from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.registry import _registry
 
@@ -96,7 +95,8 @@ def test_a_driver_that_does_not_answer_is_not_waited_for(monkeypatch):
         await asyncio.sleep(20)
 
     monkeypatch.setattr(addresses, "_ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(HTTPFileSystem, "_info", wait)
+    http = pytest.importorskip("fsspec.implementations.http", reason="needs aiohttp")
+    monkeypatch.setattr(http.HTTPFileSystem, "_info", wait)
     began = time.monotonic()
     with pytest.raises(SourceError, match="no answer within"):
         list_files(source("https://example.org/a.jsonl"))
