@@ -105,8 +105,8 @@ def _report(measuring: Measuring, key: str, model: EvaluatedModel, seconds: floa
     left_out = measuring.left_out(name, model)
     state = describe_states(measuring.states[f"{name} with {model.name}"])
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
-    told = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
-    measuring.run.log.info(f"{name} with {model.name}: {told}, {state}, {seconds:.1f} s")
+    shown = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
+    measuring.run.log.info(f"{name} with {model.name}: {shown}, {state}, {seconds:.1f} s")
     measuring.run.context.add_asset_metadata(
         {
             "state": state,
