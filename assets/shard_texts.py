@@ -9,7 +9,7 @@ from dagster_project.settings.sections import Settings
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.scored_call import WindowKey
+from toolformer.scoring.scored_call import WindowKey
 from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from warehouse.layout import name_in_round

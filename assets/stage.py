@@ -24,9 +24,9 @@ from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
 
 if TYPE_CHECKING:
+    from assets.dataset.shard_run import PartitionRun, ShardRun
     from assets.outputs import Made
     from assets.shard_report import ShardReport, ShardRows
-    from assets.shard_run import PartitionRun, ShardRun
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"

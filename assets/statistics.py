@@ -23,7 +23,7 @@ from dagster_project.report.verdicts import (
     verdicts_markdown,
     verdicts_of,
 )
-from toolformer.chance_level import percent
+from toolformer.scoring.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")

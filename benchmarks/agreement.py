@@ -12,7 +12,7 @@ from benchmarks.workload import ToolWorkload, calls_of
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall
+from toolformer.scoring.losses import ScoredCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ from toolformer.calls import CallFormat, call_ids, call_open_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import weighted_loss
-from toolformer.losses import ScoredCall
 from toolformer.positions import choose_positions
 from toolformer.samples import SampledCall, forced_text, read_samples
 from toolformer.sampling import allowed_positions
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import ScoredCall
 from tools.prompting import fill_prompt
 
 BATCH_SIZE = 16

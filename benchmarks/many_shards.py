@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.dataset.pipeline import PIPELINE
 from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
-from assets.pipeline import PIPELINE
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
 from dagster_project.fingerprints import Fingerprint

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.losses import scorer_for
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_shard
-from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import scorer_for
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
 from tools.protocol import ToolCall
 
 # `scoring.lowest_threshold`: what a build prunes at.

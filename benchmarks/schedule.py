@@ -17,8 +17,8 @@ from benchmarks.costs import Cost, measured
 from benchmarks.workload import ToolWorkload, calls_of, calls_to_score, candidates
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
+from toolformer.scoring.losses import ScoredCall
 
 # Documents that the unbatched engine gets, and of one turn of sampling.
 GROUP_SIZE = 2

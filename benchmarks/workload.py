@@ -17,9 +17,9 @@ from pathlib import Path
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall, SamplingParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import ScoredCall
 from tools.prompting import load_prompt
 from tools.protocol import ToolCall
 

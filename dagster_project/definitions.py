@@ -3,10 +3,10 @@
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
+from assets.dataset.pipeline import PIPELINE
+from assets.dataset.shard_asset import shard_assets
 from assets.documents import documents
 from assets.evaluation import report, results, studies
-from assets.pipeline import PIPELINE
-from assets.shard_asset import shard_assets
 from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home

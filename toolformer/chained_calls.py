@@ -13,7 +13,7 @@ from toolformer.augmentation import KeptCall
 from toolformer.calls import CallFormat, call_ids
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.scored_call import WindowKey
+from toolformer.scoring.scored_call import WindowKey
 from tools.protocol import ToolCall
 
 

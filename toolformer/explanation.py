@@ -5,7 +5,7 @@
 
 Either way the state at place |z| + j predicts x_j, for every j from i on. Each loss is one row of
 its own, and the rows are fed together; nothing is shared between calls. So this is for looking at
-single calls, and `toolformer.losses` for a shard of them.
+single calls, and `toolformer.scoring.losses` for a shard of them.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.windows import Window
-from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import weighted_loss
-from toolformer.scored_call import ScoredCall
+from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.scoring.scored_call import ScoredCall
 
 
 @dataclass(frozen=True, slots=True)

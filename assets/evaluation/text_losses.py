@@ -20,7 +20,7 @@ from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.text_losses import token_losses
+from toolformer.scoring.text_losses import token_losses
 from tools.model_identity import model_identity
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import dagster as dg
 
 from assets.corpus import configured_sources, look_at_texts
+from assets.dataset.pipeline import PIPELINE
 from assets.documents import MissingTextsError, records_read, stored_texts
-from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions

@@ -37,9 +37,9 @@ from toolformer.errors import ToolformerError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
-from toolformer.shard_scoring import ShardScoring
+from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.shard_scoring import ShardScoring
 from toolformer.sources.manifest import Manifest
 from tools.base import Tool
 from tools.prompting import fill_prompt

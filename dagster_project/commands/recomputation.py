@@ -22,7 +22,7 @@ from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.losses import ScoredCall
+from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall
 
 _LOSSES = (

@@ -22,7 +22,6 @@ from toolformer.decoding.triggers import (
 )
 from toolformer.evaluation import scoring
 from toolformer.filtering import Baseline, CallLosses, FilterDecision, decide
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import (
     losses_of_positions,
     token_weights,
@@ -30,6 +29,7 @@ from toolformer.loss_weights import (
     window_weights,
 )
 from toolformer.positions import choose_positions, proposed_positions
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
 from tools.errors import CallSyntaxError
 from tools.protocol import Document, Proposal
 from tools.registry import create_tool

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dagster_project.settings.sections import Settings
-from toolformer.chance_level import KeptAgainstChance
+from toolformer.scoring.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
 
 _MONEY = ("money", "money_per_candidate", "money_per_kept")

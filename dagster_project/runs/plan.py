@@ -7,8 +7,8 @@ from functools import cached_property
 
 import polars as pl
 
+from assets.dataset.pipeline import PIPELINE, Pipeline
 from assets.documents import DOCUMENTS, texts_fingerprint
-from assets.pipeline import PIPELINE, Pipeline
 from assets.stage import Partition, ShardStage
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.settings.sections import Settings

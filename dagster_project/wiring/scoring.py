@@ -1,12 +1,12 @@
 """How calls are scored, as the settings say."""
 
 from dagster_project.settings.sections import Settings
-from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline
-from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.shard_scoring import LossesWanted
+from toolformer.scoring.call_scorer import ScoringParameters
+from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.scoring.shard_scoring import LossesWanted
 
 
 def scoring_parameters(settings: Settings) -> ScoringParameters:

@@ -6,10 +6,10 @@ All stages say what they depend on; this only turns their declarations round, fo
 from collections.abc import Iterator
 
 from assets.corpus import CORPUS_MANIFEST
+from assets.dataset.pipeline import PIPELINE
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.passage_vectors import PASSAGE_INDEX
-from assets.pipeline import PIPELINE
 from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
 from assets.stage import Stage

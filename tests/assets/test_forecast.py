@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.settings.settings_file import load_settings
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from assets.dataset.pipeline import PIPELINE
 from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, PartitionOutput
-from assets.pipeline import PIPELINE
 from assets.stage import Partition
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home

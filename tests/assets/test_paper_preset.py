@@ -13,7 +13,7 @@ from tests.fakes import byte_tokenizer
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
-from toolformer.loss_form import LossForm, Placement
+from toolformer.scoring.loss_form import LossForm, Placement
 from tools.calculator import Calculator
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from polars.testing import assert_frame_equal
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome, identity, refuse_models
 from tests.homes import TOOLS
 

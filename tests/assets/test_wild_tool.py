@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from assets.execution import DONE_BUT_GIVEN_UP
+from assets.dataset.execution import DONE_BUT_GIVEN_UP
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]

@@ -10,9 +10,9 @@ from tests import literal
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import decide
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall
 
 INLINE = LossForm(Placement.INLINE)

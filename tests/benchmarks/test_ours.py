@@ -2,7 +2,7 @@
 
 from benchmarks import ours
 from benchmarks.workload import later_round
-from toolformer.losses import ScoredCall
+from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall
 
 

@@ -10,7 +10,7 @@ from benchmarks.engine_report import Peak, ratio, stage_table, token_ratio, tool
 from benchmarks.schedule import Schedule
 from benchmarks.workload import later_round
 from tests.toolformer.architectures import windows_of
-from toolformer.losses import ScoredCall
+from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 import pytest
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from dagster_project.definitions import definitions
 from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from dagster_project.definitions import definitions
 from tests.conftest import REPOSITORY
 

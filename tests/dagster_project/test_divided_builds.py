@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError

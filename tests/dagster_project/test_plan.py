@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from assets.dataset.pipeline import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
-from assets.pipeline import PIPELINE
 from assets.stage import Partition
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.pipeline import PIPELINE
+from assets.dataset.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards

@@ -5,16 +5,16 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer import test_losses
-from tests.toolformer.test_losses import CALLS, CASES, QUESTION, score
-from toolformer.call_scorer import ScoringParameters
+from tests.toolformer.scoring import test_losses
+from tests.toolformer.scoring.test_losses import CALLS, CASES, QUESTION, score
 from toolformer.calls import CallFormat
 from toolformer.explanation import CallExplanation, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, scorer_for
+from toolformer.scoring.call_scorer import ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import ScoredCall, scorer_for
 from tools.syntax import call_pieces
 
 # Of which the fixtures make windows.

@@ -8,15 +8,15 @@ import pytest
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import CALLS, TEXTS, score
-from toolformer.call_scorer import ScoringParameters
+from tests.toolformer.scoring.test_losses import CALLS, TEXTS, score
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import scorer_for
-from toolformer.swapped_results import SwappedResults
+from toolformer.scoring.call_scorer import ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import scorer_for
+from toolformer.scoring.swapped_results import SwappedResults
 from tools.syntax import call_pieces
 
 FORMS = [

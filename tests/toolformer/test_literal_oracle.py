@@ -11,12 +11,11 @@ import pytest
 from tests import literal
 from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import score
+from tests.toolformer.scoring.test_losses import score
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall
 from toolformer.samples import (
     CallReader,
     SampledCall,
@@ -25,6 +24,7 @@ from toolformer.samples import (
     sample_text_of,
 )
 from toolformer.sampling import sample_calls, sample_shard
+from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

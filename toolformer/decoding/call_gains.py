@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
@@ -20,9 +19,10 @@ from toolformer.filtering import Baseline
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_form import LossForm, Placement
-from toolformer.losses import scorer_for
-from toolformer.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.scoring.losses import scorer_for
+from toolformer.scoring.scored_call import ScoredCall
 from tools.protocol import ToolCall
 
 

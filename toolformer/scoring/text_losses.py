@@ -7,7 +7,7 @@ from toolformer.forward.geometry import choose_batch_tokens, feed_in_halves
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.windows import Window
-from toolformer.scored_call import WindowKey
+from toolformer.scoring.scored_call import WindowKey
 
 
 class TextLosses:
@@ -17,7 +17,7 @@ class TextLosses:
     tools or calls ask for them.
 
     Args:
-        start_losses: see `toolformer.call_scorer.CallScorer`.
+        start_losses: see `toolformer.scoring.call_scorer.CallScorer`.
 
     Attributes:
         is_regrouped: whether memory ran out, so that batches were halved.

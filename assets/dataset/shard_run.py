@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets.dataset.tool_threads import done_together
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, PartitionOutput, publish
@@ -17,7 +18,6 @@ from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
-from assets.tool_threads import done_together
 from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
@@ -29,7 +29,7 @@ from toolformer.sources.manifest import Manifest
 from warehouse.schema import ALL
 
 if TYPE_CHECKING:
-    from assets.pipeline import Pipeline
+    from assets.dataset.pipeline import Pipeline
     from toolformer.forward.language_model import LanguageModel
 
 NOT_SAMPLED = "not sampled"

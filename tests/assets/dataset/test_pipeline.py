@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import shard_run
+from assets.dataset import shard_run
+from assets.dataset.pipeline import PIPELINE, Pipeline
+from assets.dataset.shard_asset import shard_assets
+from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import Made
-from assets.pipeline import PIPELINE, Pipeline
-from assets.shard_asset import shard_assets
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import typed_frame
 from assets.stage import (
     PER_SHARD,
@@ -48,7 +48,7 @@ from warehouse.warehouse import Warehouse
 TOOL, OTHER = "Calculator", "shard-00009"
 ENTRY = ShardEntry(SHARD, "texts", 0, 1, "d" * 32, is_held_out=False)
 # Update after an intended change of a stage or setting:
-#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/assets/test_pipeline.py
+#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/assets/dataset/test_pipeline.py
 UPDATE = "TOOLFORMER_UPDATE_GRAPH"
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.pipeline import Pipeline
+from assets.dataset.pipeline import Pipeline
+from assets.dataset.shard_run import ShardRun
 from assets.run import WITH_MODEL
-from assets.shard_run import ShardRun
 from assets.stage import ShardStage
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS

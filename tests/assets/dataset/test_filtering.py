@@ -13,14 +13,14 @@ from tests.fakes import save_tiny_model, tiny_model
 from tests.homes import SmallHome
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL_TABLES, SHARD, put, put_calls, save_manifest
-from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
-from toolformer.loss_form import PAPERS_FORM
-from toolformer.losses import ScoredCall, scorer_for
+from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM
+from toolformer.scoring.losses import ScoredCall, scorer_for
 from tools.protocol import ToolCall
 
 # Seconds each; `make test-fast` leaves them out.

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import polars as pl
 
+from assets.dataset.shard_run import PartitionRun
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun
 from assets.shard_texts import (
     contexts_in,
     documents_in,

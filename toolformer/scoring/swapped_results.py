@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from toolformer.files.digests import digest
-from toolformer.scored_call import ScoredCall
+from toolformer.scoring.scored_call import ScoredCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,19 @@ beginning-of-sequence token; the few-shot prompt is not part of what is fed:
     logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
 Computed are only those losses that can still change a decision (spec §1.6). How a call is scored
-at its place in the text is in `toolformer.inline_losses`.
+at its place in the text is in `toolformer.scoring.inline_losses`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolformer.call_scorer import (
+from toolformer.calls import call_ids
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import losses_at
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import losses_of_positions, weighted_loss
+from toolformer.scoring.call_scorer import (
     AllLosses,
     CallScorer,
     Losses,
@@ -24,15 +29,10 @@ from toolformer.call_scorer import (
     ScoringPass,
     pruned_losses,
 )
-from toolformer.calls import call_ids
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import losses_at
-from toolformer.forward.windows import Window
-from toolformer.inline_losses import InlineScorer
-from toolformer.loss_form import Placement
-from toolformer.loss_weights import losses_of_positions, weighted_loss
-from toolformer.scored_call import ScoredCall, WindowKey
-from toolformer.text_losses import TextLosses
+from toolformer.scoring.inline_losses import InlineScorer
+from toolformer.scoring.loss_form import Placement
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.chance_level import KeptAgainstChance, chance_sample_size
-from toolformer.losses import ScoredCall
-from toolformer.swapped_results import SwappedResults
+from toolformer.scoring.chance_level import KeptAgainstChance, chance_sample_size
+from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.swapped_results import SwappedResults
 from tools.protocol import ToolCall
 
 RESULTS = st.lists(st.sampled_from("abc"), max_size=30)

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from toolformer.call_scorer import CallScorer, Pruning, ScoringParameters
-from toolformer.chance_level import chance_sample_size
 from toolformer.files.digests import hex_digest
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.forward.windows import Window
-from toolformer.losses import scorer_for
-from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
-from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
+from toolformer.scoring.chance_level import chance_sample_size
+from toolformer.scoring.losses import scorer_for
+from toolformer.scoring.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
 from toolformer.stage_cost import CostMeter, StageCost, together
-from toolformer.swapped_results import SwappedCall, SwappedResults
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel

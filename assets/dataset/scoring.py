@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows, state_of
-from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import (
     documents_in,
     first_calls_in,
@@ -24,8 +24,8 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall
-from toolformer.shard_scoring import CallScore, ShardScoring
+from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.shard_scoring import CallScore, ShardScoring
 from tools.protocol import ToolCall
 
 # Stand beside the losses too, so that statistics need no join.

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer import inline_losses
-from toolformer import losses as losses_module
-from toolformer import text_losses as text_losses_module
-from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, scorer_for
-from toolformer.text_losses import TextLosses
+from toolformer.scoring import inline_losses
+from toolformer.scoring import losses as losses_module
+from toolformer.scoring import text_losses as text_losses_module
+from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.scoring.losses import ScoredCall, scorer_for
+from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_form import LossForm
-from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.loss_form import LossForm
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
 
 MARGIN = 0.125
 """In nats: three standard deviations of what bfloat16 does to a loss reduction of the embedded

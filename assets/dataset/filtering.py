@@ -2,9 +2,9 @@
 
 import polars as pl
 
+from assets.dataset.shard_run import PartitionRun
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun
 from assets.stage import PER_TOOL, ShardStage
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from assets.tool_threads import done_together
+from assets.dataset.tool_threads import done_together
 from tools.errors import ToolDiedError
 
 

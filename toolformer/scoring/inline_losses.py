@@ -14,14 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.call_scorer import (
-    AllLosses,
-    CallScorer,
-    Losses,
-    Pruning,
-    ScoringPass,
-    pruned_losses,
-)
 from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import keys_per_token
@@ -29,7 +21,15 @@ from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import NO_PROMPT
 from toolformer.forward.row_losses import losses_of_states
 from toolformer.loss_weights import weighted_loss
-from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.call_scorer import (
+    AllLosses,
+    CallScorer,
+    Losses,
+    Pruning,
+    ScoringPass,
+    pruned_losses,
+)
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import polars as pl
 
+from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows, state_of
-from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import (
     cut_off,
     documents_in,

@@ -5,9 +5,9 @@ from functools import partial
 
 import polars as pl
 
+from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import documents_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.progress import ProgressCallback

@@ -9,13 +9,13 @@ Who needs to know a stage reads its declaration here: the assets, the plan of a 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from assets.augmentation import AUGMENTED_TEXTS
+from assets.dataset.augmentation import AUGMENTED_TEXTS
+from assets.dataset.execution import EXECUTED_CALLS
+from assets.dataset.filtering import FILTERED_CALLS
+from assets.dataset.sampling import CANDIDATE_CALLS
+from assets.dataset.scoring import SCORED_CALLS
 from assets.documents import DOCUMENTS, MissingTextsError
-from assets.execution import EXECUTED_CALLS
-from assets.filtering import FILTERED_CALLS
 from assets.inputs import Input, NoCallsError, Wanted, find_mismatch, look_at, merged_part
-from assets.sampling import CANDIDATE_CALLS
-from assets.scoring import SCORED_CALLS
 from assets.stage import (
     PER_TOOL,
     Partition,

@@ -1,7 +1,7 @@
 """What scores the calls of a shard: what both placements of a call have in common.
 
 Where a call stands while it is scored is the matter of the two that there are:
-`toolformer.inline_losses`, and in front of its text `toolformer.losses`.
+`toolformer.scoring.inline_losses`, and in front of its text `toolformer.scoring.losses`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,8 +16,8 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_batch_tokens, feed_in_batches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_form import PAPERS_FORM, LossForm
-from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
+from toolformer.scoring.scored_call import ScoredCall, WindowKey
 
 # Losses by call, in nats.
 Losses = dict[str, float]
@@ -121,7 +121,7 @@ class CallScorer(ABC):
     Args:
         windows: windows of the shard, by document and number.
         start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.rescoring.start_token_losses`.
+            `toolformer.scoring.rescoring.start_token_losses`.
     """
 
     def __init__(

@@ -7,17 +7,17 @@ import torch
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
-from tests.toolformer.test_losses import assert_close, score
-from toolformer.call_scorer import ScoringParameters
+from tests.toolformer.scoring.test_losses import assert_close, score
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
-from toolformer.loss_form import PAPERS_FORM
-from toolformer.losses import ScoredCall
-from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
-from toolformer.shard_scoring import LossesWanted, ShardScoring, ToolScores
-from toolformer.text_losses import TextLosses
+from toolformer.scoring.call_scorer import ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM
+from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.scoring.shard_scoring import LossesWanted, ShardScoring, ToolScores
+from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
