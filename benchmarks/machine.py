@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from toolformer.forward.language_model import LanguageModel, resolve_device
+from toolformer.forward.devices import resolve_device
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.precision import faster_model, name_of_device
 
 _GEMM_SIZE = 2048

@@ -153,7 +153,7 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     Raises:
         ToolformerError: the finetuned model is asked for and not there, or a directory has none.
     """
-    from toolformer.forward.language_model import check_model_directory
+    from toolformer.forward.model_directory import check_model_directory
 
     finetuned = finetuned_model_directory(settings, home)
     newest = settings.training_rounds[0]

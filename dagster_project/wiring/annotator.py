@@ -85,7 +85,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     Raises:
         ModelNotFoundError: there is no model.
     """
-    from toolformer.forward.language_model import check_model_directory
+    from toolformer.forward.model_directory import check_model_directory
 
     sampling = settings.sampling
     if sampling.annotator == FINETUNED:

@@ -81,7 +81,7 @@ def name_of_model(key: str, settings: Settings) -> str:
 
 
 def _named_directory(key: str, settings: Settings) -> Path:
-    from toolformer.forward.language_model import check_model_directory
+    from toolformer.forward.model_directory import check_model_directory
 
     directory = Path(settings.evaluation.models[key])
     try:

@@ -43,7 +43,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
         ModelNotFoundError: the path of the settings leads to no model.
     """
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.language_model import check_model_directory
+    from toolformer.forward.model_directory import check_model_directory
 
     if settings.language_model.path == "embedded":
         return ensure_embedded_model(home.converted_models)
@@ -77,7 +77,7 @@ class ModelHolder:
         With several GPUs and `device: auto` it is the first that no other run holds, so that runs
         over different shards share them out.
         """
-        from toolformer.forward.language_model import devices_of
+        from toolformer.forward.devices import devices_of
 
         with self._turn:
             if not self._locks:
@@ -91,7 +91,7 @@ class ModelHolder:
         A processor is one device, however many processes share it. What is held is given back
         first, and GPUs are taken in order, so that no two runs wait for each other.
         """
-        from toolformer.forward.language_model import resolve_device
+        from toolformer.forward.devices import resolve_device
 
         device = resolve_device(settings.language_model.device)
         if count == 1 or not device.startswith("cuda"):
@@ -236,7 +236,7 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
 
 
 def _lock(device: str, home: Home) -> FileLock:
-    from toolformer.forward.language_model import device_identity
+    from toolformer.forward.devices import device_identity
 
     return home.device_lock(device_identity(device))
 

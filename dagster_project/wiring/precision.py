@@ -18,7 +18,7 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.geometry import release_memory
-from toolformer.forward.language_model import kind_of_model
+from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import PrecisionChoice, name_of_device
 
 AUTO = "auto"

@@ -15,7 +15,7 @@ import pytest
 
 from dagster_project.home import Home
 from tests.fakes import save_tiny_model
-from tests.toolformer.training.test_model_card import record
+from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import (
     CALL,
     CALL_TABLES,

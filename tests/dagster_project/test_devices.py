@@ -14,8 +14,8 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.retriever import open_retriever
 from dagster_project.wiring.toolbox import open_tool
-from toolformer.forward import language_model
-from toolformer.forward.language_model import device_identity, devices_of
+from toolformer.forward import devices
+from toolformer.forward.devices import device_identity, devices_of
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.hybrid_ranking import DenseRetriever
 from tools.translation.nllb import NllbTranslator
@@ -31,8 +31,8 @@ def holders():
 
 @pytest.fixture
 def two_gpus(monkeypatch) -> None:
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
-    monkeypatch.setattr(language_model, "resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(devices, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(devices, "resolve_device", lambda device: "cuda")
 
 
 def waits_until(action, free) -> object:

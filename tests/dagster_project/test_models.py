@@ -12,7 +12,7 @@ from dagster_project.wiring import reader
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import ModelHolder
-from tests.toolformer.training.test_model_card import record
+from tests.toolformer.training.tiny import record
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.training.finetuning import RECORD_FILE
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
+from toolformer.forward.devices import resolve_device
+from toolformer.forward.model_directory import check_model_directory, check_sizes, refused
 from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
@@ -26,93 +28,6 @@ _DEFAULT_CONTEXT = 2048
 # relative distance, by precision. Rounding of many layers stays well below; a token that sees
 # the wrong ones, or stands at the wrong place, is off by a fifth and more.
 _PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
-
-
-def resolve_device(device: str) -> str:
-    """`auto` becomes `cuda` where there is one, else `cpu`."""
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def devices_of(device: str) -> list[str]:
-    """The devices that a setting leaves to choose from, best first.
-
-    Example:
-        >>> devices_of("cpu"), devices_of("cuda:1")
-        (['cpu'], ['cuda:1'])
-    """
-    import torch
-
-    resolved = resolve_device(device)
-    if resolved == "cuda" and device == "auto" and torch.cuda.device_count() > 1:
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return [resolved]
-
-
-def device_identity(device: str) -> str:
-    """What a device is called by every process of the machine.
-
-    A GPU has another number where `CUDA_VISIBLE_DEVICES` hides others, and the same UUID.
-
-    Example:
-        >>> device_identity("cpu")
-        'cpu'
-    """
-    import torch
-
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        return device
-    number = int(device.partition(":")[2] or 0)
-    return f"cuda-{torch.cuda.get_device_properties(number).uuid}"
-
-
-def check_model_directory(path: Path) -> None:
-    """Tell a directory with a usable model from anything else, without loading it.
-
-    Raises:
-        ModelNotFoundError: names what is missing.
-    """
-    remedy = (
-        "Expected a directory as `save_pretrained` writes it: config.json, tokenizer.json and "
-        "*.safetensors. Set language_model.path in toolformer.yaml to such a directory, or to "
-        "'embedded' for the model that comes with the project."
-    )
-    if not path.is_dir():
-        raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")
-    missing = [
-        name
-        for name, pattern in (
-            ("config.json", "config.json"),
-            ("a tokenizer (tokenizer.json)", "tokenizer*.json"),
-            ("weights (*.safetensors)", "*.safetensors"),
-        )
-        if not any(path.glob(pattern))
-    ]
-    if missing:
-        raise ModelNotFoundError(
-            f"The model directory {str(path)!r} has no {' and no '.join(missing)}. {remedy}"
-        )
-
-
-def kind_of_model(path: Path) -> str:
-    """Architecture and number of weights of a model directory; its weights are not read.
-
-    A model and what was finetuned from it are of one kind.
-
-    Raises:
-        ModelNotFoundError: transformers does not know such a model.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return f"{type(model).__name__}-{model.num_parameters()}"
 
 
 class LanguageModel:
@@ -181,12 +96,12 @@ class LanguageModel:
 
         device = resolve_device(device)
         check_computable(device, precision)
-        with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
+        with loading(f"The configuration {str(path / 'config.json')!r}", refused):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        _check_sizes(config, path)
+        check_sizes(config, path)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
-        with loading(what, _refused):
+        with loading(what, refused):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
@@ -390,27 +305,10 @@ def additive_mask(visible: "torch.Tensor", model: LanguageModel) -> "torch.Tenso
     return mask.masked_fill_(~visible, torch.finfo(dtype).min).to(model.device)
 
 
-def _refused(reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"{reason}. Expected a causal language model of a class that the installed transformers "
-        "knows, with safetensors weights."
-    )
-
-
 def _unserved(reason: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"{reason}. Use a Llama-, Qwen-, Gemma-, GPT-NeoX- or GPT-2-like model."
     )
-
-
-def _check_sizes(config: "PreTrainedConfig", path: Path) -> None:
-    """Transformers builds a model of no layers without a word."""
-    text_config = config.get_text_config(decoder=True)
-    for field in ("num_hidden_layers", "vocab_size", "max_position_embeddings"):
-        if (value := getattr(text_config, field, 1)) < 1:
-            raise ModelNotFoundError(
-                f"{field} is {value} in {str(path / 'config.json')!r}. Expected at least 1."
-            )
 
 
 def _context_length(config: "PreTrainedConfig", name: str) -> int:

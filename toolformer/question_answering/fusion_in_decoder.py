@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
-from toolformer.forward.language_model import check_model_directory
+from toolformer.forward.model_directory import check_model_directory
 from toolformer.forward.tokenization import load_tokenizer
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage

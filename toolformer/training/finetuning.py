@@ -14,7 +14,7 @@ from toolformer.errors import TrainingError
 from toolformer.files.digests import hex_digest
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
-from toolformer.forward.language_model import resolve_device
+from toolformer.forward.devices import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters

@@ -16,7 +16,7 @@ from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
-from tests.toolformer.training.test_model_card import record
+from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.calibration import read_min_call_probability

@@ -11,7 +11,8 @@ from transformers import LlamaForCausalLM
 
 from tests.fakes import END, START, byte_tokenizer
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward.language_model import LanguageModel, resolve_device
+from toolformer.forward.devices import resolve_device
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.tokenization import Tokenizer
 

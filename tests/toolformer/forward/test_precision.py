@@ -15,7 +15,8 @@ import torch
 from tests.fakes import tiny_model
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward import precision
-from toolformer.forward.language_model import LanguageModel, kind_of_model
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import (
     BFLOAT16,
     FLOAT32,

@@ -1,24 +1,7 @@
 from huggingface_hub import ModelCard
 
+from tests.toolformer.training.tiny import record
 from toolformer.training.model_card import model_card
-from toolformer.training.variants import CALLS
-
-
-def record(variant: str = CALLS) -> dict:
-    return {
-        "base": "tiny",
-        "rows": 1200,
-        "facts": {"variant": variant, "calls": {"Calculator": 1500, "MT": 2}},
-        "precision": "float32",
-        "parameters": {"learning_rate": 1e-4, "steps": 7},
-        "result": {
-            "steps": 7,
-            "tokens": 12345,
-            "base_perplexity": 35.9,
-            "best_perplexity": 34.25,
-            "best_step": 6,
-        },
-    }
 
 
 def test_a_hub_reads_base_and_licence_from_the_card():

@@ -1,4 +1,4 @@
-"""A model and rows that are trained in milliseconds."""
+"""A model and rows that are trained in milliseconds, and the record of a trained model."""
 
 from array import array
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from toolformer.training.finetuning import FinetuningParameters
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
+from toolformer.training.variants import CALLS
 
 VOCABULARY = 60
 BOS = 0
@@ -79,3 +80,21 @@ def weights(folder) -> dict:
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")
+
+
+def record(variant: str = CALLS) -> dict:
+    """What stands beside a finetuned model about its training."""
+    return {
+        "base": "tiny",
+        "rows": 1200,
+        "facts": {"variant": variant, "calls": {"Calculator": 1500, "MT": 2}},
+        "precision": "float32",
+        "parameters": {"learning_rate": 1e-4, "steps": 7},
+        "result": {
+            "steps": 7,
+            "tokens": 12345,
+            "base_perplexity": 35.9,
+            "best_perplexity": 34.25,
+            "best_step": 6,
+        },
+    }
