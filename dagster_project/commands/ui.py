@@ -45,9 +45,8 @@ def guarded(command: Sequence[str]) -> list[str]:
             return list(command)
     raise RuntimeError(
         f"This Dagster starts {' '.join(command[:4])} …, which toolformer does not know. Expected "
-        "the web "
-        "server as `-m dagster_webserver`; install the version of Dagster that requirements.lock "
-        "names."
+        "the web server as `-m dagster_webserver`; install the version of Dagster that "
+        "requirements.lock names."
     )
 
 
