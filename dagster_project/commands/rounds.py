@@ -49,10 +49,11 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
         in_round = options.in_round(number)
         try:
             build_dataset(in_round, shards=(), dry_run=False, on_ray=on_ray)
-            if _is_done(settings, home) and not options.force:
+            is_last = number == until
+            if _is_done(settings, home, is_last=is_last) and not options.force:
                 console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
             else:
-                train_model(in_round, on_ray=on_ray)
+                train_model(in_round, on_ray=on_ray, is_calibrated=is_last)
         except (RunFailedError, ToolformerError) as error:
             raise RunFailedError(
                 f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "
@@ -62,10 +63,14 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
     _show_results(home, rounds)
 
 
-def _is_done(settings: Settings, home: Home) -> bool:
-    """Whether training would do nothing; it is not asked, since it makes its texts first."""
-    directory = finetuned_model_directory(settings, home)
-    return is_finetuned(Workspace(settings, home)) and is_calibrated(directory)
+def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
+    """Whether training would do nothing; it is not asked, since it makes its texts first.
+
+    The model of an earlier round annotates, for which it needs no calibration.
+    """
+    if not is_finetuned(Workspace(settings, home)):
+        return False
+    return not is_last or is_calibrated(finetuned_model_directory(settings, home))
 
 
 def _settings_of_rounds(options: RunOptions, home: Home, until: int) -> Mapping[int, Settings]:
@@ -105,7 +110,7 @@ def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings])
         does_anything = show_plan(options.in_round(number), home, ())
         # A model that only lacks its calibration annotates as it is.
         is_trained = not does_anything and is_finetuned(Workspace(settings, home))
-        is_done = is_trained and _is_done(settings, home)
+        is_done = is_trained and _is_done(settings, home, is_last=number == len(rounds))
         console.say(
             "Its model is up to date." if is_done else "Its model would be trained on the calls."
         )

@@ -13,12 +13,15 @@ from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.decoding.calibration import read_min_call_probability
 
 
-def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = False) -> None:
+def train_model(
+    options: RunOptions, *, dry_run: bool = False, on_ray: bool = False, is_calibrated: bool = True
+) -> None:
     """Make the training set, say what is planned, finetune the model on it, and calibrate it.
 
     Args:
         dry_run: only up to what is planned.
         on_ray: on a Ray cluster, whose run says what is planned.
+        is_calibrated: whether to calibrate when calls open; a model that only annotates needs not.
     """
     home = Home.find()
     settings = options.load_settings(home)
@@ -35,10 +38,9 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
             console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return
+        assets = ("finetuned_model", *(["min_call_probability"] if is_calibrated else []))
         run(
-            PlannedRun(
-                "train", ("finetuned_model", "min_call_probability"), (settings.training.variant,)
-            ),
+            PlannedRun("train", assets, (settings.training.variant,)),
             # Without GPUs, so not in one backfill with those that train.
             PlannedRun("train", ("call_statistics",)),
         )
