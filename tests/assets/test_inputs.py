@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from assets import outputs
 from assets.dataset.pipeline import PIPELINE
 from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, PartitionOutput
@@ -57,8 +58,9 @@ class Stage:
         *,
         while_waiting: Callable[[], object] = lambda: None,
         while_making: Callable[[], object] = lambda: None,
+        output: "type[FilteredCalls] | None" = None,
     ) -> str:
-        return FilteredCalls(
+        return (output or FilteredCalls)(
             run=SimpleNamespace(home=self.home, force=False, warehouse=self.warehouse),  # type: ignore[arg-type]
             address=("filtered_calls", SHARD, TOOL),
             stage=self,
@@ -126,6 +128,24 @@ def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
     with pytest.raises(InputChangedError):
         stage.make(while_making=there_and_back)
     assert stage.stored() is None
+
+
+class WithCosts(FilteredCalls):
+    """The output with rows of another table beside its own."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return ("stage_costs",)
+
+    def compute(self, wanted: Wanted) -> Made:
+        return Made(frame("filtered_calls"), beside={"stage_costs": frame("stage_costs")})
+
+
+def test_rows_of_side_tables_are_stored_first(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    stored: list[str] = []
+    monkeypatch.setattr(outputs, "publish", lambda _run, address, *_: stored.append(address[0]))
+    assert stage.make(output=WithCosts) == "done"
+    assert stored == ["stage_costs", "filtered_calls"]
 
 
 def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):

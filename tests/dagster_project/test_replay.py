@@ -169,17 +169,19 @@ def test_a_replay_makes_the_same_rows_of_each_round_without_the_tools(home: Buil
     assert not home.home.tool_results.exists()
 
 
+# The other one has its answer in another round.
+@pytest.mark.parametrize("arguments", ["new", "of two"])
 def test_a_call_without_an_answer_ends_the_stage_and_stores_nothing(
-    home: BuiltHome, built: BuiltHome
+    home: BuiltHome, built: BuiltHome, arguments: str
 ):
     calls = home.warehouse.read_partition("candidate_calls", SHARD, "Server")
-    new = calls.with_columns(arguments=pl.lit("new"))
+    new = calls.with_columns(arguments=pl.lit(arguments))
     metadata = home.warehouse.partition_metadata("candidate_calls", SHARD, "Server") or {}
     home.warehouse.replace_partition("candidate_calls", SHARD, "Server", new, metadata=metadata)
     stored = home.stored()
     with pytest.raises(dg.Failure) as caught:
         home.execute(force=True)
-    for part in ("Server(new)", str(built.home.root), "execution.replay"):
+    for part in (f"Server({arguments})", str(built.home.root), "execution.replay"):
         assert part in str(caught.value.description)
     assert home.stored()["Server"] == stored["Server"]
 

@@ -176,11 +176,12 @@ def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: Homes):
 
 def test_sources_that_two_machines_list_at_once_are_merged(homes: Homes):
     one, two = homes
-    a, b, c, d = (SourceSettings.model_validate({"path": f"/{name}"}) for name in "abcd")
-    write_added_sources(one.settings_file, [a, b])
+    a, b, c, d, e = (SourceSettings.model_validate({"path": f"/{name}"}) for name in "abcde")
+    write_added_sources(one.settings_file, [a, b, e])
     share_settings(one)
     share_settings(two)
-    write_added_sources(one.settings_file, [b, c])
+    # Each takes one out and adds one.
+    write_added_sources(one.settings_file, [b, c, e])
     share_settings(one)
     write_added_sources(two.settings_file, [a, b, d])
     share_settings(two)

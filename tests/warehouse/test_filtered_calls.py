@@ -163,3 +163,14 @@ def test_another_threshold_is_counted_as_it_would_decide(
         "sample_kept": sample["is_kept"].sum(),
     }
     assert {name: chance[name] for name in counts} == counts
+
+
+def test_of_calls_below_the_threshold_in_force_only_those_with_the_contrast_are_counted(
+    warehouse: Warehouse,
+):
+    put(warehouse, "scored_calls", *scored_calls(0.1, "minimum"))
+    store(warehouse, decided_on(warehouse, 1.0, 0.25))
+    (at,) = warehouse.query("from kept_at(0.5)").iter_rows(named=True)
+    decided = decided_on(warehouse, 0.5, 0.25)
+    assert at["kept_calls"] == decided["is_kept"].sum()
+    assert at["chance_share"] == pytest.approx(decided["is_kept_by_chance"].mean())

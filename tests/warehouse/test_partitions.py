@@ -9,6 +9,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
 from toolformer.files.whole_files import beside
+from warehouse import versions
 from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
 from warehouse.store import partition_store
@@ -104,6 +105,19 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(ware
     assert list(info.path.parent.iterdir()) == [info.path]
 
 
+def test_a_version_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    finished, target, flushed = tmp_path / "finished.tmp", tmp_path / "version", []
+    finished.write_bytes(b"rows")
+    monkeypatch.setattr(
+        versions, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
+    )
+    versions.put_in_place(finished, target)
+    # Its bytes, then its name.
+    assert flushed == [(False, False), (True, True)]
+
+
 def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
     warehouse: Warehouse,
 ):
@@ -165,6 +179,9 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     put(warehouse, "candidate_calls", {"arguments": "3 + 3"})
     warehouse.restore_shard(SHARD)
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
+    # Of two with the same number the digests would decide.
+    [info] = warehouse.partitions("candidate_calls")
+    assert list(info.path.parent.iterdir()) == [info.path]
 
 
 def test_restoring_goes_on_after_a_kill(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):

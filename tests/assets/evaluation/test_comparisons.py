@@ -40,12 +40,12 @@ def compared_in(store: Warehouse) -> list[str]:
     return compare(run)
 
 
-def put_scores(warehouse: Warehouse, model: str, mode: str, scores: list) -> None:
-    rows = [
-        {"benchmark": "svamp", "model": model, "mode": mode, "item_id": str(item), "score": score}
-        for item, score in enumerate(scores)
-    ]
-    name, fingerprint = f"svamp.{model}.{mode}.0000", f"{model} {mode} {scores}"
+def put_scores(
+    warehouse: Warehouse, model: str, mode: str, scores: list, *, gold: str = ""
+) -> None:
+    same = {"benchmark": "svamp", "model": model, "mode": mode, "gold": gold}
+    rows = [{**same, "item_id": str(item), "score": score} for item, score in enumerate(scores)]
+    name, fingerprint = f"svamp.{model}.{mode}.0000", f"{model} {mode} {scores} {gold}"
     put(warehouse, "evaluation_results", *rows, name=name, fingerprint=fingerprint)
 
 
@@ -79,6 +79,13 @@ def test_only_items_that_both_answered_are_compared(store: Warehouse):
     assert gained["difference"] == 75.0
     assert gained["p_value"] == pytest.approx(0.25)
     assert gained["verdict"] == "unclear"
+
+
+def test_items_of_one_name_are_not_compared_where_they_are_other_questions(store: Warehouse):
+    put_scores(store, "finetuned", "enabled", [1, 1, 1, 1, 0], gold="of a newer file")
+    compared_in(store)
+    differences = store.view("evaluation_difference").filter(model="finetuned")
+    assert set(differences["mode"]) == {"disabled"}
 
 
 def test_comparisons_are_made_again_where_scores_changed(store: Warehouse):

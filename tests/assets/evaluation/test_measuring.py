@@ -243,6 +243,13 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
         assert work.left_out("own", BASE_MODEL) == left_out
 
 
+def test_a_tool_that_a_benchmark_blocks_is_part_of_the_answers_with_calls(measure, file: Path):
+    measure(items=1)
+    blocked = {"path": str(file), "prompt": "Q: {question}", "blocked_tools": ["Calculator"]}
+    work, _ = measure(items=1, questions={"own": blocked})
+    assert work.states == {"own with base": {"up to date": 1, "done": 1}}
+
+
 def test_the_tools_that_may_be_called_are_part_of_the_answers(measure):
     work, _ = measure(items=1)
 

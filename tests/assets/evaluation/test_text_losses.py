@@ -10,13 +10,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assets.evaluation.measuring import Measuring
-from assets.evaluation.text_losses import mean_loss
+from assets.evaluation.text_losses import Losses, mean_loss
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.evaluation.modes import DISABLED
+from toolformer.forward.windows import Window
 from warehouse.warehouse import Warehouse
 
 TEXT = (
@@ -74,6 +75,19 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
         losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
     assert summary["score"] == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-3)
     assert summary["precision"] == "float32"
+
+
+def test_the_windows_are_a_random_choice_whatever_their_order():
+    run: Any = SimpleNamespace(
+        settings=validated({"evaluation": {"perplexity_windows": 4}}, origin="test")
+    )
+    others: Any = {"address": ("", "", ""), "model": None, "progress": None, "held_out": ()}
+    losses = Losses(run=run, name="own", **others)
+    windows = [Window(f"d{number:02}", 0, 0, "", (), ()) for number in range(40)]
+    chosen = losses._chosen(windows)
+    assert len(chosen) == 4
+    assert chosen == losses._chosen(windows[::-1])
+    assert chosen not in (windows[:4], windows[-4:])
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> N
         {"document_id": name, "text": TEXT, "source_offset": number, **changes}
         for number, name in enumerate(names)
     ]
-    put(store, "documents", *rows, fingerprint="documents")
+    put(store, "documents", *rows, fingerprint=f"documents {changes}")
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):
@@ -213,6 +213,10 @@ def test_a_control_without_calls_has_no_value_and_says_so(home: Home):
     said = calibrated(home, "plain")
     assert said["minimum call probability"] == "none"
     assert "trained without calls" in said["reason"]
+    assert calibrated(home, "plain")["state"] == "up to date"
+    names = (*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT)
+    store_documents(Warehouse(home.warehouse, home.database), names, title="Other")
+    assert calibrated(home, "plain")["state"] == "done"
     chosen = read_min_call_probability(home.finetuned_model(1, "plain"))
     assert chosen is not None
     assert chosen.min_call_probability is None

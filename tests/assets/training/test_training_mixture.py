@@ -292,6 +292,15 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
     ]
 
 
+def test_another_text_of_a_held_out_shard_makes_the_training_set_anew(home: Home):
+    home.put_documents(HELD_OUT, {"h": sentence(90)})
+    home.write(WITH)
+    home.train_on()
+    home.put_documents(HELD_OUT, {"other": sentence(2)})
+    assert home.train_on()["state"] == "done"
+    assert home.exclusions()["document_id"].to_list() == ["c2"]
+
+
 def test_documents_of_plain_windows_are_inputs(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.train_on(plain_share=0.4)

@@ -269,6 +269,8 @@ def test_too_long_prompt_is_named():
     complete_one(model, "a" * most)
     with pytest.raises(SequenceTooLongError, match=f"at most {most}"):
         complete_one(model, "a" * (most + 1))
+    with_more = [longest_prompt_tokens(model, parameters(max_calls=calls)) for calls in (2, 3)]
+    assert most - with_more[0] == with_more[0] - with_more[1] > 64 + 128
 
 
 @pytest.mark.parametrize(

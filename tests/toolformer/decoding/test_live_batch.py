@@ -271,6 +271,8 @@ def test_a_defect_ends_the_texts_and_not_the_batch(started, taught, caplog, monk
         (" a.\nb.\n\nc", ("\n\n",), " a.\nb."),
         (" a. Qu and Q: b", ("Q:", "R:"), " a. Qu and "),
         (" a Q", ("Q:",), " a Q"),
+        # The first that appears, and not the first that is named.
+        (" so. a Q", ("Q", "a Q"), " so. "),
         (" a.", (), " a."),
     ],
 )

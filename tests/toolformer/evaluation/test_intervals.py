@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from toolformer.evaluation import intervals
@@ -161,6 +161,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(monkeypatch):
 
 @settings(max_examples=25, deadline=None)
 @given(better=st.integers(0, 20), worse=st.integers(0, 20), same=st.integers(1, 60))
+@example(better=20, worse=20, same=37)
 def test_a_difference_lies_within_its_interval_and_exchanging_the_two_mirrors_it(
     better, worse, same
 ):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.files.whole_files import replacing, replacing_folder
+from toolformer.files import whole_files
+from toolformer.files.whole_files import replacing, replacing_folder, write_whole
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -21,6 +22,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write()
     assert [file.name for file in tmp_path.iterdir()] == ["file.duckdb"]
     assert target.read_text() == "old"
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target, flushed = tmp_path / "file", []
+    monkeypatch.setattr(
+        whole_files, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
+    )
+    write_whole(target, "new")
+    # Its bytes, then its name.
+    assert flushed == [(False, False), (True, True)]
 
 
 @pytest.fixture

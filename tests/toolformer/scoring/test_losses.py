@@ -82,6 +82,12 @@ def score(
     )
 
 
+def test_a_call_that_needs_all_losses_has_the_third_whatever_it_has_to_be_better_than():
+    pruning = Pruning(0.5, {"sampled"}, Baseline.WITHOUT_CALL)
+    assert pruning.needs_call_alone("sampled", -1.0)
+    assert not pruning.needs_call_alone("other", 1.0)
+
+
 def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], tolerance: float):
     assert losses.keys() == others.keys()
     for key, of_call in losses.items():

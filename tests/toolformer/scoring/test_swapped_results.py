@@ -116,6 +116,11 @@ def test_results_that_say_nothing_are_above_chance_in_one_of_twenty(share, alike
     assert 0.02 <= found <= 0.07
 
 
+def test_calls_that_are_kept_with_either_result_make_the_difference_surer():
+    both_kept = {count: KeptAgainstChance(129, 400, 8, 40, count, 12) for count in (0, 8)}
+    assert [each.is_above_chance for each in both_kept.values()] == [False, True]
+
+
 def test_results_of_which_half_help_are_above_chance():
     assert share_above_chance(scored=464, own=0.5, swapped=0.05, alike=0.5) == 1.0
     assert share_above_chance(scored=464, own=0.25, swapped=0.05, alike=0.5) > 0.95

@@ -95,6 +95,14 @@ def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(fold
     assert keys(update(folder, jsonl("a.jsonl", texts(7))).added) == ["shard-00003"]
 
 
+def test_a_change_in_the_middle_of_a_large_file_of_the_same_size_is_seen(folder, jsonl):
+    source = jsonl("a.jsonl", [{"text": letter * 100_000} for letter in "abc"])
+    update(folder, source)
+    assert stale_sources(folder, [source], stored_texts(folder)) == ([], {})
+    jsonl("a.jsonl", [{"text": letter * 100_000} for letter in "aBc"])
+    assert stale_sources(folder, [source], stored_texts(folder)) == ([source], {})
+
+
 BODIES = [{"text": f"t{n}", "body": f"b{n}"} for n in range(6)]
 
 

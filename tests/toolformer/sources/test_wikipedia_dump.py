@@ -103,6 +103,13 @@ def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source
     ]
 
 
+def test_a_section_of_forty_words_is_long_enough(tmp_path: Path, source_of):
+    path = tmp_path / "enwiki.xml"
+    pages = page_xml("Forty", "word " * 40) + page_xml("Fewer", "word " * 39)
+    path.write_text(DUMP_HEAD + pages + "</mediawiki>")
+    assert outcomes(source_of(path)) == ["word " * 39 + "word", "no_text_after_markup"]
+
+
 def test_articles_keep_all_sections_for_the_search_index(dump):
     pages = Tally()
     articles = list(read_articles(dump_file(dump), pages))

@@ -59,6 +59,14 @@ def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
         assert rows_of(RANDOM, late, max_tokens=41).calls == {"Calculator": 1}
 
 
+def test_a_row_that_begins_behind_a_call_too_long_for_it_has_no_context():
+    calls = kept(66, "9" * 90), kept(70, "7")
+    late = TextWithCalls("0123456789" * 8, "what?", calls, ())
+    # Here there is room for one.
+    assert len(rows_of(CALLS, late, max_tokens=41).rows[0].ids) < 40
+    assert not any("what" in spelled(variant, late, max_tokens=41)[0] for variant in VARIANTS)
+
+
 def test_a_long_context_loses_its_beginning_and_no_variant_a_token_of_its_text():
     # The dropped call is two tokens longer than the kept one.
     text = TextWithCalls("abc", "0123456789", (kept(1, "7"),), (kept(2, "nil"),))

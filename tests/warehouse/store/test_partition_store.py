@@ -4,6 +4,8 @@ import datetime
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
 from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import table_schema
+from warehouse.store.objects import StoredObject
 from warehouse.store.sweep import sweep
 
 
@@ -222,6 +225,21 @@ def test_an_upload_that_fails_changes_nothing(machines: Machines, monkeypatch: p
     two.store.bring({TABLE})
     assert one.tokens() == two.tokens() == [7]
     assert not list(one.warehouse.folder.rglob("*.tmp"))
+
+
+def test_an_old_version_that_was_replaced_just_now_is_not_swept():
+    now, removed = datetime.datetime.now(datetime.UTC), []
+    written = [now - datetime.timedelta(days=9), now]
+    objects = [
+        StoredObject(f"files/m.json@{number:08d}", 1, time) for number, time in enumerate(written)
+    ]
+    store: Any = SimpleNamespace(
+        listed=lambda folder="": [each for each in objects if each.path.startswith(folder)],
+        remove=removed.extend,
+        read=lambda _: b'{"files": {}}',
+    )
+    assert sweep(store) == (0, 0)
+    assert removed == []
 
 
 def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
