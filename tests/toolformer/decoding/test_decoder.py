@@ -1,6 +1,7 @@
 import itertools
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -327,6 +328,20 @@ def pupil(request):
     return taught_model(LESSONS, splits_opening=request.param)
 
 
+def without_negligible_ranks(completions):
+    """Other batches round otherwise, so tokens that are all but impossible change their ranks."""
+    return [
+        replace(
+            completion,
+            trace=tuple(
+                replace(step, call_rank=None) if (step.call_probability or 0.0) < 1e-4 else step
+                for step in completion.trace
+            ),
+        )
+        for completion in completions
+    ]
+
+
 def equals_one(requests):
     return [f"{call.arguments} = 1" for _, call in requests]
 
@@ -346,7 +361,7 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, rows_at_once, top_
         progress=lambda done, total: progress.append((done, total)),
         **run,
     )
-    assert together == alone
+    assert without_negligible_ranks(together) == without_negligible_ranks(alone)
     assert any(completion.undone_calls for completion in together)
     assert max(map(len, fed)) == rows_at_once
     assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.fakes import ScriptedModel, taught_model
-from tests.toolformer.decoding.test_decoder import LESSONS, parameters
+from tests.toolformer.decoding.test_decoder import LESSONS, parameters, without_negligible_ranks
 from toolformer.decoding.completions import DecodedCall
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_row import RowSettings
@@ -147,7 +147,8 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, spli
         )[0]
         for prompt, changes in choices
     ]
-    assert [end.completion for end in ends] == alone
+    completions = [end.completion for end in ends]
+    assert without_negligible_ranks(completions) == without_negligible_ranks(alone)
     assert [listener.text for listener in listeners] == [each.text for each in alone]
     for listener, completion in zip(listeners, alone, strict=True):
         assert listener.calls == completion.calls
