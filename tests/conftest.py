@@ -82,14 +82,6 @@ def happens(what: Callable[[], object], *, seconds: float = 5) -> bool:
 
 
 @pytest.fixture(scope="session")
-def vectors() -> dict:
-    """The test vectors: numbers worked out by hand and in exact fractions."""
-    import json
-
-    return json.loads((REPOSITORY / "tests" / "vectors" / "vectors.json").read_text())
-
-
-@pytest.fixture(scope="session")
 def test_data() -> Path:
     """Real documents and benchmarks, where a folder with them is given."""
     folder = os.environ.get("TOOLFORMER_TEST_DATA")

@@ -1,37 +1,29 @@
 """The kinds of test vectors, and the function of the pipeline that each of them tests.
 
-A function takes the inputs of a case by name and returns a value for each expected one. The kinds
-from `window` on test rules of our own.
+A function takes the inputs of a case by name and returns a value for each expected one.
 """
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
-from toolformer.decoding.calibration import MeasuredText, Opening, choose_min_call_probability
 from toolformer.decoding.triggers import (
-    CallChance,
-    first_opening,
-    first_openings,
-    may_open,
     next_emission,
 )
 from toolformer.evaluation import scoring
-from toolformer.filtering import Baseline, CallLosses, FilterDecision, decide
+from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import (
     losses_of_positions,
     token_weights,
     weighted_loss,
-    window_weights,
 )
-from toolformer.positions import choose_positions, proposed_positions
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.positions import choose_positions
+from toolformer.scoring.loss_form import PAPERS_FORM
 from tools.errors import CallSyntaxError
-from tools.protocol import Document, Proposal
+from tools.protocol import Document
 from tools.registry import create_tool
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -66,16 +58,7 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
     }
 
 
-def _filter(**inputs: Any) -> Values:
-    decision = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
-    del decision["reason"]
-    return {**decision, "L_minus": min(decision["L_empty"], decision["L_call_only"])}
-
-
-def _filtered(
-    form: LossForm,
-    baseline: Baseline,
-    *,
+def _filter(
     n_tokens: int,
     position: int,
     tau_f: float | str,
@@ -90,13 +73,9 @@ def _filtered(
     ]
     if {len(values) for values in losses} != {n_tokens} or not 0 <= position <= n_tokens:
         raise CaseError("the log-probabilities, position and n_tokens do not fit each other")
-    if form.placement is Placement.INLINE and any(
-        values[:position] != losses[0][:position] for values in losses
-    ):
-        raise CaseError("the tokens in front of a call at its place do not see it, yet they differ")
-    used = form.tokens_used(n_tokens, position)
+    used = PAPERS_FORM.tokens_used(n_tokens, position)
     without, call_only, with_result = (
-        losses_of_positions(values, [position], form.weights)[0] for values in losses
+        losses_of_positions(values, [position])[0] for values in losses
     )
     decision = decide(
         CallLosses(
@@ -106,24 +85,17 @@ def _filtered(
             tokens_used=used,
         ),
         filtering_threshold=float(tau_f),
-        baseline=baseline,
     )
+    reduction = decision.loss_reduction
     return {
         "tokens_used": used,
-        "weight_sum": weighted_loss([1.0] * used, form.weights),
+        "weight_sum": weighted_loss([1.0] * used),
         "L_empty": without,
         "L_call_only": call_only,
         "L_plus": with_result,
-        **_decided(decision),
-    }
-
-
-def _decided(decision: FilterDecision) -> Values:
-    reduction = decision.loss_reduction
-    return {
+        "L_minus": min(without, call_only),
         "diff": float("nan") if reduction is None else reduction,
         "keep": decision.is_kept,
-        "reason": decision.reason.value,
     }
 
 
@@ -217,127 +189,6 @@ def _score(scorer: Callable[[str, Any], bool], *, prediction: str, gold: Any) ->
     return {"correct": scorer(prediction, gold)}
 
 
-def _window(window_tokens: int, window_weights: str, tokens_left: Sequence[int]) -> Values:
-    form = LossForm(weights=_weights_of_window(window_tokens, window_weights))
-    return {
-        "fractions": _fractions(form.weights),
-        "tokens_used": [form.tokens_used(count, 0) for count in tokens_left],
-        "weight_sum": [weighted_loss([1.0] * count, form.weights) for count in tokens_left],
-    }
-
-
-def _weights_of_window(tokens: int, shape: str) -> tuple[float, ...]:
-    if shape not in ("linear", "uniform"):
-        raise CaseError(f"window_weights is {shape!r}, neither 'linear' nor 'uniform'")
-    return window_weights(tokens, are_linear=shape == "linear")
-
-
-def _form(
-    placement: str, window_tokens: int, window_weights: str, baseline: str, **inputs: Any
-) -> Values:
-    form = LossForm(Placement(placement), _weights_of_window(window_tokens, window_weights))
-    return _filtered(form, Baseline(baseline), **inputs)
-
-
-def _decision(
-    tau_f: float | str,
-    tau_c: float | str | None,
-    baseline: str,
-    tokens_used: int,
-    L_empty: float | str,  # noqa: N803
-    L_call_only: float | str | None,  # noqa: N803
-    L_plus: float | str,  # noqa: N803
-    L_swapped: float | str | None,  # noqa: N803
-) -> Values:
-    losses = CallLosses(
-        loss_without_call=float(L_empty),
-        loss_with_result=float(L_plus),
-        loss_call_without_result=_float_or_none(L_call_only),
-        tokens_used=tokens_used,
-        loss_with_swapped_result=_float_or_none(L_swapped),
-    )
-    decision = decide(
-        losses,
-        filtering_threshold=float(tau_f),
-        contrast_threshold=_float_or_none(tau_c),
-        baseline=Baseline(baseline),
-    )
-    return {"contrast": losses.contrast, **_decided(decision)}
-
-
-def _proposed(
-    proposals: Sequence[tuple[int, str]], start: int, text: str, offsets: Sequence[int]
-) -> Values:
-    arguments = proposed_positions(
-        [Proposal(offset, arguments) for offset, arguments in proposals],
-        start=start,
-        text=text,
-        offsets=offsets,
-    )
-    return {"positions": [list(item) for item in arguments.items()]}
-
-
-def _choice(
-    p_api: Sequence[float | str],
-    allowed: Sequence[bool],
-    proposed: Sequence[int],
-    tau_s: float | str,
-    k: int,
-) -> Values:
-    if len(allowed) != len(p_api):
-        raise CaseError(f"allowed has {len(allowed)} values, p_api {len(p_api)}")
-    positions = choose_positions(
-        [float(value) for value in p_api],
-        sampling_threshold=float(tau_s),
-        positions_per_text=k,
-        is_allowed=allowed,
-        proposed=proposed,
-    )
-    return {"positions": positions}
-
-
-def _opening(chances: Sequence[Any], k: int, min_call_probability: float | str) -> Values:
-    calls, limit = _chances(chances), float(min_call_probability)
-    opens = [may_open(*call, call_top_k=k, min_call_probability=limit) for call in calls]
-    first = first_opening(calls, call_top_k=k, min_call_probability=limit)
-    return {"opens": opens, "first": first}
-
-
-def _min_call_probability(texts: Sequence[Mapping[str, Any]], k: int) -> Values:
-    measured = [text for values in texts for text in _measured_texts(k, **values)]
-    chosen = choose_min_call_probability(measured, call_top_k=k)
-    return {
-        "threshold": chosen.min_call_probability,
-        "curve": [list(astuple(point)) for point in chosen.curve],
-    }
-
-
-def _measured_texts(
-    call_top_k: int,
-    *,
-    times: int,
-    call_positions: Sequence[int],
-    chances: Sequence[Any],
-    gains: Sequence[float],
-) -> list[MeasuredText]:
-    calls = _chances(chances)
-    if len(gains) != len(calls):
-        raise CaseError(f"there are {len(gains)} gains for {len(calls)} chances")
-    openings = [
-        Opening(calls[at].probability or 0.0, gains[at], at in call_positions)
-        for at in first_openings(calls, call_top_k=call_top_k)
-    ]
-    return [MeasuredText(openings, has_calls=bool(call_positions))] * times
-
-
-def _chances(values: Sequence[Any]) -> list[CallChance]:
-    return [CallChance(rank, _float_or_none(probability)) for rank, probability in values]
-
-
-def _float_or_none(value: float | str | None) -> float | None:
-    return None if value is None else float(value)
-
-
 def _fractions(weights: Sequence[float]) -> list[str]:
     """Weights as fractions such as `1/3`; one that is none as it is."""
     fractions = [Fraction(weight).limit_denominator(1_000_000) for weight in weights]
@@ -359,11 +210,4 @@ KINDS: dict[str, Callable[..., Values]] = {
     "score_math": partial(_score, scoring.score_math),
     "score_qa": partial(_score, scoring.score_qa),
     "score_mlqa": partial(_score, scoring.score_mlqa),
-    "window": _window,
-    "form": _form,
-    "decision": _decision,
-    "proposed": _proposed,
-    "choice": _choice,
-    "opening": _opening,
-    "min_call_probability": _min_call_probability,
 }

@@ -75,11 +75,6 @@ def test_a_difference_above_the_rounding_is_reported_with_both_values(tmp_path):
         ("trigger", "disabled", "no"),
         ("merge", "calls", [{"position": 9}]),
         ("tools", "args", 7),
-        ("windows", "window_weights", "constant"),
-        ("forms", "placement", "behind"),
-        ("decisions", "baseline", "maximum"),
-        ("proposals", "proposals", [[1]]),
-        ("min_call_probabilities", "texts", [{"times": 8, "call_positions": [0]}]),
     ],
 )
 def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name, value):

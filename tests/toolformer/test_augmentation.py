@@ -51,26 +51,6 @@ def windows_with_calls(draw, tokenizer):
     return window, one_call_per_position(calls)
 
 
-def test_vectors_of_merging(vectors):
-    assert len(vectors["merge"]) >= 4
-    for case in vectors["merge"]:
-        tokens = case["inputs"]["tokens"]
-        calls = [
-            KeptCall(
-                call_id=str(number),
-                position=call["position"],
-                character_offset=len("".join(tokens[: call["position"]])),
-                tool=call["tool"],
-                arguments=call["args"],
-                result=clean_result(call["result"]),
-                loss_reduction=call["diff"],
-            )
-            for number, call in enumerate(case["inputs"]["calls"])
-        ]
-        merged = augmented_text("".join(tokens), one_call_per_position(calls))
-        assert merged == case["expected"]["text"], case["id"]
-
-
 @settings(deadline=None)
 @given(data=st.data())
 def test_stripping_merged_calls_restores_the_text(tokenizer, data):

@@ -6,7 +6,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from toolformer.filtering import CallLosses, FilterReason, decide, reaches
-from toolformer.loss_weights import losses_of_positions
 
 LOSS = st.floats(0, 20)
 ANY_LOSS = LOSS | st.sampled_from([math.inf, math.nan])
@@ -30,33 +29,6 @@ def pruned(full: CallLosses, pruning_threshold: float) -> CallLosses:
     elif not reaches(full.loss_without_call - with_result, pruning_threshold):
         call_only = None
     return losses(full.loss_without_call, with_result, call_only, full.tokens_used)
-
-
-def test_vectors(vectors):
-    assert len(vectors["filter"]) >= 24
-    names = {
-        "logp_empty": "L_empty",
-        "logp_call_result": "L_plus",
-        "logp_call_only": "L_call_only",
-    }
-    for case in vectors["filter"]:
-        inputs, expected = case["inputs"], case["expected"]
-        values = []
-        for logged, wanted in names.items():
-            scores = [-float(value) for value in inputs[logged]]
-            values += losses_of_positions(scores, [inputs["position"]])
-            exact = pytest.approx(float(expected[wanted]), abs=1e-6, nan_ok=True)
-            assert values[-1] == exact, (case["id"], wanted)
-        decision = decide(
-            losses(*values, expected["tokens_used"]), filtering_threshold=inputs["tau_f"]
-        )
-        assert decision.is_kept == expected["keep"], case["id"]
-        difference = float(expected["diff"])
-        if math.isnan(difference):
-            assert decision.loss_reduction is None
-            assert decision.reason == FilterReason.NOT_FINITE
-        else:
-            assert decision.loss_reduction == pytest.approx(difference, abs=1e-6), case["id"]
 
 
 @given(

@@ -1,7 +1,5 @@
 import math
-from fractions import Fraction
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,18 +9,6 @@ from toolformer.loss_weights import (
     weighted_loss,
     window_weights,
 )
-
-
-def test_vectors_of_the_weights(vectors):
-    for case in vectors["weights"]:
-        if "fractions" in case["expected"]:
-            places = case["inputs"]["t"]
-            weights = token_weights(max(places) + 1)
-            exact = [float(Fraction(text)) for text in case["expected"]["fractions"]]
-            assert [weights[t] for t in places] == pytest.approx(exact, abs=1e-15)
-        else:
-            sums = [weighted_loss([1.0] * count) for count in case["inputs"]["tokens_left"]]
-            assert sums == pytest.approx(case["expected"]["weight_sum"], abs=1e-6)
 
 
 def test_weights_of_other_windows_fall_in_equal_steps_or_not_at_all():

@@ -13,17 +13,6 @@ from tools.protocol import Proposal
 PROBABILITIES = st.lists(st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.3, 1.0]) | st.floats(0, 1))
 
 
-def test_vectors(vectors):
-    assert len(vectors["positions"]) >= 6
-    for case in vectors["positions"]:
-        positions = choose_positions(
-            case["inputs"]["p_api"],
-            sampling_threshold=case["inputs"]["tau_s"],
-            positions_per_text=case["inputs"]["k"],
-        )
-        assert positions == case["expected"]["positions"], case["id"]
-
-
 @given(
     probabilities=PROBABILITIES,
     threshold=st.floats(0, 1),

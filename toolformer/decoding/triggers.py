@@ -99,8 +99,10 @@ def may_open(
         min_call_probability: ours; 0 leaves k alone to decide.
 
     Example:
-        >>> may_open(2, 0.1, call_top_k=10, min_call_probability=0.1)
+        >>> may_open(10, 0.1, call_top_k=10, min_call_probability=0.1)
         True
+        >>> may_open(11, 0.1, call_top_k=10, min_call_probability=0.1)
+        False
         >>> may_open(2, 0.09, call_top_k=10, min_call_probability=0.1)
         False
     """

@@ -137,6 +137,13 @@ def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason)
     assert chosen.chosen is None
 
 
+def test_of_equal_scores_the_largest_is_chosen():
+    harmless = MeasuredText([Opening(0.3, 0.0, False)], has_calls=False)
+    chosen = choose_min_call_probability([LIKELY] * 8 + [harmless], call_top_k=K)
+    assert [point.score for point in chosen.curve if point.threshold in (0.3, 0.4)] == [1.0, 1.0]
+    assert chosen.min_call_probability == 0.4
+
+
 def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_min_call_probability(tmp_path) is None
     assert read_min_call_probability(tmp_path / "nowhere") is None
