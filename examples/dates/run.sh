@@ -21,4 +21,4 @@ measure() { # TOOL OTHER, and options of ingest
 }
 
 measure Dates Calendar --shard-size 200               # only texts with a place are annotated
-measure Calendar Dates --shard-size 20 --limit 250    # about as many texts
+measure Calendar Dates --shard-size 40 --limit 500    # so many that enough are kept to train on
