@@ -54,7 +54,7 @@ RECORDS = [
     (response(b"5\r\nA tex\r\n2\r\nt.\r\n0\r\n\r\n", PLAIN, CHUNKED), "A text."),
     (response(b"<p>A text.</p>", HTML), "html_not_extracted"),
     (response(b"Not here.", PLAIN, status="404 Not Found"), "http_error"),
-    (response(gzip.compress(b"A text."), PLAIN, "Content-Encoding: gzip"), "encoded_response"),
+    (response(gzip.compress(b"A text.", mtime=0), PLAIN, "Content-Encoding: gzip"), "encoded_response"),
     (response(b"\x89PNG", "Content-Type: image/png"), "not_text"),
     (response(b"A text."), "not_text"),
     (record("response", b""), "not_text"),

@@ -25,7 +25,7 @@ LINES = "\n".join(map(json.dumps, ROWS)).encode()
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("nq.jsonl.gz", gzip.compress(LINES)),
+        ("nq.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("nq.jsonl.bz2", bz2.compress(LINES)),
         ("nq.json", json.dumps(ROWS).encode()),
         ("nq.json", json.dumps(ROWS, indent=2).encode()),
