@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.documents import DOCUMENTS, records_read, store_texts, stored_texts
+from assets.documents import DOCUMENTS, reading_losses, records_read, store_texts, stored_texts
 from assets.failures import expected_errors, failure_of
 from assets.run import WITHOUT_MODEL, Run
 from assets.source_list import listing, new_sources, remove_sources
@@ -116,7 +116,7 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
     bring_in_line(run.home, run.warehouse, run.context.instance)
     for entry, shard in cut:
         run_id = run.context.run.run_id
-        stored = store_texts(run.warehouse, entry, shard.texts(), run_id=run_id)
+        stored = store_texts(run.warehouse, entry, shard, run_id=run_id)
         if stored is not None:
             run.log.info(f"{DOCUMENTS} {entry.key}: {stored.description}")
             run.context.log_event(stored)
@@ -228,6 +228,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             "sources not listed": ", ".join(update.unlisted) or "none",
             REJECTED_SOURCES: dg.MetadataValue.json(rejected),
             "records": sum(entry.records for entry in active),
+            **dict(reading_losses(run.warehouse, active)),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
         }
     )

@@ -4,7 +4,7 @@ An asset that no run makes by itself: `corpus_manifest` stores and reports its p
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import dagster as dg
@@ -17,18 +17,20 @@ from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS
 from toolformer.errors import ToolformerError
+from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
+from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
-from toolformer.sources.records import ParsedDocument, Rejection
+from toolformer.sources.records import ParsedDocument
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-DOCUMENTS, REJECTED_RECORDS = "documents", "rejected_records"
+DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
 # Bumped when the same records give other rows; every source is cut again then.
-_VERSION = "1"
+_VERSION = "2"
 _MAX_NAMED = 5
 
 
@@ -54,7 +56,7 @@ documents = dg.AssetSpec(
     DOCUMENTS,
     description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
     "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
-    "its reason in `rejected_records`.",
+    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS,
@@ -71,7 +73,7 @@ def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
-    stored = warehouse.shards_with([DOCUMENTS, REJECTED_RECORDS])
+    stored = warehouse.shards_with([DOCUMENTS, REJECTED_RECORDS, READING_LOSSES])
     return StoredTexts(_VERSION, stored, warehouse.retired_shards())
 
 
@@ -88,10 +90,19 @@ def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = No
     return Tally(sum(records), rejected)
 
 
+def reading_losses(
+    warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None
+) -> list[tuple[str, int]]:
+    """What could not be read, in words, and how often; of some shards, or of all."""
+    if entries is not None:
+        warehouse = warehouse.limited_to([entry.key for entry in entries])
+    return losses_in_words(warehouse.ask("losses_by_kind").iter_rows())
+
+
 def store_texts(
     warehouse: Warehouse,
     entry: ShardEntry,
-    texts: Iterable[ParsedDocument | Rejection],
+    shard: CutShard,
     *,
     run_id: str,
 ) -> dg.AssetMaterialization | None:
@@ -108,27 +119,32 @@ def store_texts(
     # The texts last: a shard whose texts are there has been read.
     missing = [
         table
-        for table in (REJECTED_RECORDS, DOCUMENTS)
+        for table in (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
         if not _is_stored(warehouse, table, entry.key, fingerprint)
     ]
     if not missing:
         return None
     rows, rejections = [], []
-    for parsed in texts:
+    for parsed in shard.texts():
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
         else:
             rejections.append({**fields, "shard": entry.key})
+    losses = [
+        {"shard": entry.key, **loss._asdict(), "count": count}
+        for loss, count in sorted(shard.losses.items())
+    ]
     frames = {
+        READING_LOSSES: typed_frame(READING_LOSSES, losses),
         DOCUMENTS: typed_frame(DOCUMENTS, rows),
         REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }
     metadata = {**fingerprint.metadata(), RUN: run_id}
     for table in missing:
         store_partition(warehouse, (table, entry.key, ALL), frames[table], metadata)
-    return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])
+    return _reported(entry, frames)
 
 
 def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Fingerprint) -> bool:
@@ -139,10 +155,9 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Finger
     return metadata is not None and metadata.get(FINGERPRINT) == fingerprint.digest
 
 
-def _reported(
-    entry: ShardEntry, texts: pl.DataFrame, rejected: pl.DataFrame
-) -> dg.AssetMaterialization:
-    """How many records of a shard became texts, and why others did not."""
+def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.AssetMaterialization:
+    """How many records of a shard became texts, why others did not, and what was lost."""
+    texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
     report = ShardReport(rows=texts.height)
     report.count_flow(
         {
@@ -152,6 +167,8 @@ def _reported(
         }
     )
     report.count_reasons("rejected", rejected)
+    losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
+    report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
     return dg.AssetMaterialization(
         DOCUMENTS, partition=entry.key, description=report.flow, metadata=report.metadata()

@@ -115,7 +115,7 @@ def _cut(home: Home) -> None:
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
         for entry, shard in cut:
-            store_texts(warehouse, entry, shard.texts(), run_id="benchmark")
+            store_texts(warehouse, entry, shard, run_id="benchmark")
 
     update_manifest(
         home.sources,

@@ -26,7 +26,7 @@ def cut_corpus(home: Home, sources: Sequence[Source], *, held_out_every: int = 0
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
         for entry, shard in cut:
-            store_texts(warehouse, entry, shard.texts(), run_id="test")
+            store_texts(warehouse, entry, shard, run_id="test")
 
     return update_manifest(
         home.sources,

@@ -34,6 +34,17 @@ create table rejected_records (
     primary key (source, source_offset)
 );
 
+-- One row per file, kind and column: what its records hold and its documents do not, with how often
+-- it was so.
+create table reading_losses (
+    shard varchar not null,  -- Shard of the corpus that the records belong to.
+    source varchar not null,  -- File or collection that the records were read from.
+    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings or marks.
+    name varchar not null,  -- Column that nothing reads, of unread_columns; empty for the other kinds.
+    count bigint not null check (count > 0),  -- How often; of damaged_bytes the bytes.
+    primary key (shard, source, kind, name)
+);
+
 -- One row per document, tool and round: whether the tool's heuristics let the document be
 -- annotated.
 create table document_selection (

@@ -8,6 +8,7 @@ from assets.documents import records_read
 from assets.source_list import new_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.reporting import show_losses
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.home import Home
 from dagster_project.runs.run_job import (
@@ -89,4 +90,6 @@ def _report(home: Home, before: Manifest, active: Sequence[ShardEntry], new: Seq
     names = {normalised_path(path) for path in new}
     read = [entry for entry in active if entry.key not in keys_before or entry.source in names]
     if read:
-        console.say(f"{records_read(open_warehouse(home), read)}.")
+        warehouse = open_warehouse(home)
+        console.say(f"{records_read(warehouse, read)}.")
+        show_losses(warehouse, read)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets.documents import records_read
+from assets.documents import reading_losses, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
@@ -17,6 +17,7 @@ from dagster_project.report.verdicts import (
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
 
@@ -58,6 +59,17 @@ def show_statistics(
     console.heading("Dropped")
     console.frame(_readable(warehouse.view("drop_reasons")))
     show_examples(warehouse, verdicts, per_tool=3)
+
+
+def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
+    """Print what could not be read of the records of some shards, a table for each source."""
+    by_source = dict[str, list[ShardEntry]]()
+    for entry in entries:
+        by_source.setdefault(entry.source, []).append(entry)
+    for source, of_source in by_source.items():
+        if losses := reading_losses(warehouse, of_source):
+            title = f"not read of {source}" if len(by_source) > 1 else "not read"
+            console.table([title, "count"], [(words, f"{count:,}") for words, count in losses])
 
 
 def make_report(output: Path | None) -> None:

@@ -21,6 +21,7 @@ from dagster_project.report.verdicts import Verdict, cost_of_tools, verdicts_of
 from dagster_project.settings.evaluation_sections import FINETUNED
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import name_of_model
+from toolformer.sources.losses import losses_in_words
 from toolformer.training.variants import PLAIN, SHUFFLED
 from warehouse.warehouse import Warehouse
 
@@ -54,6 +55,7 @@ class Contents:
     """All that the page shows; what there is nothing of is empty."""
 
     facts: Sequence[tuple[str, str]]
+    losses: Sequence[tuple[str, int]]
     verdicts: Sequence[Verdict]
     gains: Table
     gain_pictures: Sequence[Picture]
@@ -76,6 +78,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
     gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
     return Contents(
         facts=_facts(store.ask("corpus_size"), settings),
+        losses=losses_in_words(store.ask("losses_by_kind").iter_rows()),
         verdicts=verdicts,
         gains=table_of(gains),
         gain_pictures=_gain_pictures(gains),

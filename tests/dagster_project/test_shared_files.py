@@ -100,7 +100,7 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
             between()
         bring_in_line(home, warehouse, instance)
         for entry, shard in cut:
-            store_texts(warehouse, entry, shard.texts(), run_id="test")
+            store_texts(warehouse, entry, shard, run_id="test")
 
     with dg.DagsterInstance.ephemeral() as instance, changing_corpus(home):
         update_manifest(

@@ -75,6 +75,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "reason": "not_json",
         "excerpt": "{oops",
     },
+    "reading_losses": {"source": "starter.jsonl", "kind": "dates", "name": "", "count": 3},
     "document_selection": {"is_selected": True, "reason": "three_numbers"},
     "prompts": {"digest": "0f1e", "text": "Add calls.\nInput: {text}\nOutput:"},
     "candidate_calls": {

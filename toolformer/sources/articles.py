@@ -8,7 +8,6 @@ The first is KILT's knowledge source.
 
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +16,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import DamageError, SourceError
 from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.reasons import Reason, Tally
 from toolformer.sources.source import MAXIMUM_TEXT_BYTES
@@ -83,7 +82,7 @@ def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Arti
                 yield from _articles_of_dump(content, tally)
             else:
                 yield from _articles_of_lines(content)
-    except (ElementTree.ParseError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (ElementTree.ParseError, EOFError, OSError, ValueError) as error:
         raise SourceError(
             f"The articles of {file.name!r} cannot be read to their end: {error}. Expected a "
             "complete XML dump (pages-articles), or JSON lines with 'wikipedia_title' and 'text', "
@@ -94,6 +93,8 @@ def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Arti
 
 def _articles_of_dump(content: ByteStream, tally: Tally | None) -> Iterator[Article]:
     for page in read_pages(content, maximum_text_bytes=MAXIMUM_TEXT_BYTES):
+        if isinstance(page, DamageError):
+            raise page
         article = article_of(page, MAXIMUM_TEXT_BYTES)
         if tally is not None:
             tally.count(None if isinstance(article, Article) else article)

@@ -3,24 +3,18 @@
 The file name tells the compression.
 """
 
-import bz2
-import gzip
 import io
 from collections.abc import Iterator
 from typing import IO, Any
 
-from toolformer.sources.errors import ExpansionError
+from toolformer.sources.errors import DamageError, ExpansionError
+from toolformer.sources.members import CODECS, decompressed_members
 
-_GZIP, _BZIP2, _ZSTANDARD = ".gz", ".bz2", ".zst"
-COMPRESSION_SUFFIXES = (_GZIP, _BZIP2, _ZSTANDARD)
+COMPRESSION_SUFFIXES = tuple(CODECS)
 
 CHUNK_BYTES = 1 << 18
 # What a record costs beside its text: in its partition, as a row, in time.
 RECORD_BYTES = 500
-# Zstandard gives all output of its input at once, and makes up to 32,768 bytes of each.
-_ZSTANDARD_INPUT_BYTES = 1 << 10
-# What `zstd --long=27` writes and `zstd -d` reads; more is memory that a tiny file can ask for.
-_ZSTANDARD_WINDOW_BYTES = 1 << 27
 # A small file may grow as it likes, up to here.
 _FREE_BYTES = 64 << 20
 # Web text compresses to a third or a tenth; JSON lines that repeat themselves to a thirtieth.
@@ -81,18 +75,20 @@ class ByteStream(io.RawIOBase):
     they gathered when the data stop in the middle.
     """
 
-    def __init__(self, chunks: Iterator[bytes], allowance: Allowance) -> None:
+    def __init__(self, chunks: Iterator[bytes | DamageError], allowance: Allowance) -> None:
         super().__init__()
         self._chunks = chunks
         self._rest = memoryview(b"")
         self.allowance = allowance
 
     def read(self, size: int = CHUNK_BYTES, /) -> bytes:
-        """Returns up to `size` bytes; none at the end."""
+        """Returns up to `size` bytes; none at the end. Can go on after a DamageError."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return b""
+            if isinstance(chunk, DamageError):
+                raise chunk
             self._rest = memoryview(chunk)
         piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
         self.allowance.spend(len(piece))
@@ -112,19 +108,12 @@ class ByteStream(io.RawIOBase):
 def decompressed(stream: IO[bytes], name: str, maximum_file_bytes: int | None = None) -> ByteStream:
     """A stream of the decompressed bytes of a stored file, whose last suffix names the compression.
 
-    It raises EOFError where compressed data stop in the middle, after it has given what comes
-    before; zlib.error, or OSError without a number, where they are damaged; and ExpansionError
-    beyond `maximum_file_bytes` (None for `usual_file_bytes`).
+    It raises DamageError for each damaged place, and goes on at the next member when it is read
+    again (`members.py`); EOFError where compressed data stop in the middle, after it has given what
+    comes before; and ExpansionError beyond `maximum_file_bytes` (None for `usual_file_bytes`).
     """
-    suffix = split_compression(name)[1]
-    if suffix == _ZSTANDARD:
-        chunks = _zstandard_chunks(stream)
-    elif suffix == _GZIP:
-        chunks = _chunks(gzip.GzipFile(fileobj=stream, mode="rb"))
-    elif suffix == _BZIP2:
-        chunks = _chunks(bz2.BZ2File(stream, "rb"))
-    else:
-        chunks = _chunks(stream)
+    codec = CODECS.get(split_compression(name)[1])
+    chunks = _chunks(stream) if codec is None else decompressed_members(stream, codec)
     return ByteStream(chunks, Allowance(stream, maximum_file_bytes))
 
 
@@ -132,31 +121,3 @@ def _chunks(stream: Any) -> Iterator[bytes]:
     read = getattr(stream, "read1", stream.read)
     while chunk := read(CHUNK_BYTES):
         yield chunk
-
-
-def _zstandard_chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Decompresses concatenated Zstandard frames.
-
-    The readers of fsspec and the `zstandard` package take a truncated file for a short one, and
-    Arrow's loses what comes just before damage; this one raises EOFError, as gzip and bz2 do.
-    """
-    import zstandard
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW_BYTES)
-    frame = None
-    while stored := stream.read(_ZSTANDARD_INPUT_BYTES):
-        while stored:
-            frame = frame or decompressor.decompressobj()
-            try:
-                yield frame.decompress(stored)
-            except zstandard.ZstdError as error:
-                if "too much memory" in str(error):
-                    raise ExpansionError(
-                        "A Zstandard frame needs a window of over 128 MiB. Compress the file "
-                        "again without --long"
-                    ) from error
-                raise OSError(f"not a Zstandard stream: {error}") from error
-            stored = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("the Zstandard stream ends in the middle of a frame")

@@ -6,20 +6,28 @@ The staged files belong to no shard yet, and go once the texts are stored elsewh
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
+from toolformer.sources.losses import LossKind
 from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import ParsedDocument, RawRecord, Rejection, parse_record
+from toolformer.sources.records import (
+    ParsedDocument,
+    RawRecord,
+    Rejection,
+    excerpt_of,
+    parse_record,
+)
 from toolformer.sources.source import Source
 
 # Part of every digest: bumped when the form of a raw record changes, or how records are cut.
-CUTTING_VERSION = 1
+CUTTING_VERSION = 2
 # The fields of a source that say how its records are parsed, also part of every digest.
 _PARSED_BY = (
     "format",
@@ -31,8 +39,19 @@ _PARSED_BY = (
     "maximum_text_bytes",
 )
 
+# Names of columns can be data, such as a key for each user.
+_MOST_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
+
 # Called with the name of a source and the number of raw records cut from it so far.
 Progress = Callable[[str, int], None]
+
+
+class Loss(NamedTuple):
+    """What is counted: in which file, of which kind, and of which column that was not read."""
+
+    source: str
+    kind: LossKind
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +62,14 @@ class CutShard:
         path: the staged file of its texts.
         first_record: number of its first raw record within the source, from 0.
         records: how many raw records it holds.
+        losses: what was lost: how often by file, kind and, where columns were not read, column.
         digest: digest of its raw records and how they are parsed, 32 hexadecimal digits.
     """
 
     path: Path
     first_record: int
     records: int
+    losses: Mapping[Loss, int]
     digest: str
 
     def texts(self) -> Iterator[ParsedDocument | Rejection]:
@@ -96,16 +117,24 @@ def _staged(
     layout = {name: getattr(source, name) for name in _PARSED_BY}
     digest.update(_line({"version": CUTTING_VERSION, "layout": layout}))
     count = 0
+    losses = Counter[Loss]()
     try:
         with zstandard.open(path, "wb") as file:
             for record in records:
                 count += 1
                 digest.update(_line(asdict(record)))
-                for parsed in parse_record(record, source):
-                    file.write(_line(asdict(parsed)))
+                unread = Counter[str]()
+                for parsed in parse_record(record, source, unread):
+                    for kind, number in parsed.losses.items():
+                        losses[Loss(record.source, kind)] += number
+                    file.write(_line({**asdict(parsed), "losses": {}}))
+                for name, number in unread.items():
+                    loss = Loss(record.source, "unread_columns", excerpt_of(name))
+                    is_named = loss in losses or len(losses) < _MOST_LOSSES
+                    losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     except OSError as error:
         raise write_error(path, error) from error
-    return CutShard(path, first_record, count, digest.hexdigest())
+    return CutShard(path, first_record, count, losses, digest.hexdigest())
 
 
 def _line(content: dict[str, Any]) -> bytes:

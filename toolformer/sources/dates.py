@@ -2,12 +2,23 @@
 
 import datetime
 import re
+from collections.abc import Mapping
 
 _COMPLETE_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?!\d)|\d{4}-W\d{2}-\d|\d{4}-\d{3}(?!\d)")
 _YEAR_FIRST = re.compile(r"\s*\d{4}")
+_NUMBER = re.compile(r"(\d+)(?:\.\d*)?")
 _LONGEST_DATE = 64
 # Two different completions of an incomplete date: where they show, the date was incomplete.
 _DEFAULTS = (datetime.datetime(2000, 1, 1), datetime.datetime(2001, 2, 2))
+# Seconds since 1970, from 1980 to the end of 2099. No number is in this range in two units, and one
+# of 8, 12 or 14 digits that is a day on the calendar is in it in none.
+_FIRST_SECOND, _END = 315_532_800, 4_102_444_800
+_UNITS = (1, 10**3, 10**6, 10**9)
+# By the number of digits.
+_CALENDAR_FORMS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_LAST_YEAR = 2099
+# How MongoDB exports dates and long integers: {"$date": {"$numberLong": "1690876800000"}}.
+_MONGODB_KEYS = ("$date", "$numberLong")
 
 
 def parse_publication_date(value: object) -> datetime.date | None:
@@ -17,8 +28,12 @@ def parse_publication_date(value: object) -> datetime.date | None:
     zone does not move it. What is incomplete (`2013`, `Friday`), has a two-digit year, or could
     be two days (`03/04/2013`) is no date, since a guessed date would teach a false one.
 
+    A number, also one written as text, is year, month and day (20130918, or with hours, minutes and
+    seconds behind), or seconds, milliseconds, microseconds or nanoseconds since 1970, for a day in
+    UTC from 1980 to 2099. One that could be two days is no date.
+
     Args:
-        value: text, or a number such as 20130918, a date, a datetime.
+        value: text, a number, a date, a datetime, or a date as MongoDB exports it.
 
     Returns:
         The date, or None where there is none to be read.
@@ -28,18 +43,25 @@ def parse_publication_date(value: object) -> datetime.date | None:
         datetime.date(2013, 9, 18)
         >>> parse_publication_date("03/04/2013") is None
         True
+        >>> parse_publication_date(1379462400000)
+        datetime.date(2013, 9, 18)
     """
     from dateutil import parser
 
+    for key in _MONGODB_KEYS:
+        if isinstance(value, Mapping) and value.keys() == {key}:
+            value = value[key]
     if isinstance(value, datetime.datetime):
         return value.date()
     if isinstance(value, datetime.date):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if 0 <= value < 10**8 else ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:.3f}" if 0 <= value < 10**20 else ""
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_DATE:
         return None
     text = value.strip()
+    if number := _NUMBER.fullmatch(text):
+        return _date_of_digits(number[1])
     if _COMPLETE_DATE.match(text):
         try:
             return parser.isoparse(text).date()
@@ -56,3 +78,20 @@ def parse_publication_date(value: object) -> datetime.date | None:
         return None
     date = readings.pop()
     return None if readings or f"{date.year:04d}" not in text else date
+
+
+def _date_of_digits(digits: str) -> datetime.date | None:
+    """The day of a number, if there is exactly one that it can be."""
+    readings = set[datetime.date]()
+    for unit in _UNITS:
+        seconds = int(digits) // unit
+        if _FIRST_SECOND <= seconds < _END:
+            readings.add(datetime.datetime.fromtimestamp(seconds, datetime.UTC).date())
+    if form := _CALENDAR_FORMS.get(len(digits)):
+        try:
+            date = datetime.datetime.strptime(digits, form).date()
+        except ValueError:
+            pass
+        else:
+            readings |= {date} if date.year <= _LAST_YEAR else set()
+    return readings.pop() if len(readings) == 1 else None

@@ -17,6 +17,19 @@ class ExpansionError(SourceError):
     """A file grows beyond what its source allows when it is read."""
 
 
+class DamageError(OSError):
+    """Bytes in the middle of a file cannot be read; has no number, and reading may go on.
+
+    Args:
+        message: what is wrong.
+        skipped: bytes that are passed over: stored ones, where they cannot be decompressed.
+    """
+
+    def __init__(self, message: str, skipped: int) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+
 class ShardNotFoundError(SourceError, LookupError):
     """The manifest has no such active shard."""
 

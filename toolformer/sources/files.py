@@ -208,7 +208,7 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     else:
         name = Path(os.path.relpath(path)).as_posix()
     # A file name need not be text; what is stored with the documents must.
-    return name.encode("utf-8", "replace").decode()
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _facts(file: SourceFile) -> tuple[int, str, str]:

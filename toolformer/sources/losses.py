@@ -1,23 +1,64 @@
-"""The kinds of things that a record can hold and that no text shows."""
+"""What a record can hold and no document shows, in kinds that are counted."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 # What is counted under each kind:
-#   dates: a named date column that has a value, none of which is a complete date.
-#   addresses: a named url or title column that has a value, which is no text.
-#   columns: a named column that has no value in a record although others of the source have one.
+#   dates: a date, of a column or of a web archive's record, that is no complete date.
+#   addresses: a url or title that is no text, or has no end.
+#   columns: a record without a column that the source names and other records have.
+#   unread_columns: a record with a column that nothing reads; counted for each column.
 #   templates: wiki templates whose content is not in the text.
 #   formulas: formulas and tables of formulas that are not in the text.
-#   damaged_bytes: bytes that were skipped to find the next readable record.
-#   encodings: texts whose bytes are not what their encoding says.
+#   damaged_bytes: bytes that were passed over to find the next readable record.
+#   encodings: a document of whose text, context, title or address control characters were taken
+#     out, or that holds U+FFFD, which stands for what could not be decoded, or whose archive names
+#     an encoding that is unknown.
 #   marks: marks of other people's tools that stand in the text (chat turns, GSM8K's calculations).
 LossKind = Literal[
     "dates",
     "addresses",
     "columns",
+    "unread_columns",
     "templates",
     "formulas",
     "damaged_bytes",
     "encodings",
     "marks",
 ]
+
+_WORDS: dict[str, str] = {
+    "dates": "dates that could not be read",
+    "addresses": "addresses and titles that could not be read",
+    "columns": "records without a named column",
+    "unread_columns": "columns that nothing reads",
+    "templates": "templates that are not in the text",
+    "formulas": "formulas that are not in the text",
+    "damaged_bytes": "damaged bytes that were passed over",
+    "encodings": "texts with characters that could not be decoded",
+    "marks": "marks of other tools in the text",
+}
+_SHOWN_COLUMNS = 20
+
+
+def losses_in_words(losses: Iterable[tuple[str, str, int]]) -> list[tuple[str, int]]:
+    """What was lost as a user reads it, and how often.
+
+    Args:
+        losses: kind, name (of a column that nothing reads, else empty) and count, each pair once.
+
+    Example:
+        >>> losses_in_words([("dates", "", 3), ("unread_columns", "id", 5)])
+        [('dates that could not be read', 3), ('columns that nothing reads: id', 1)]
+    """
+    counts, unread = list[tuple[str, int]](), list[str]()
+    for kind, name, count in losses:
+        if kind == "unread_columns":
+            unread.append(name)
+        else:
+            counts.append((_WORDS[kind], count))
+    if unread:
+        more = ", …" if len(unread) > _SHOWN_COLUMNS else ""
+        names = ", ".join(sorted(unread)[:_SHOWN_COLUMNS])
+        counts.append((f"{_WORDS['unread_columns']}: {names}{more}", len(unread)))
+    return counts

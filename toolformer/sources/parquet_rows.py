@@ -5,19 +5,22 @@ A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there 
 """
 
 import os
-from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from toolformer.sources.columns import MISSING, value_at
 from toolformer.sources.compression import (
     CHUNK_BYTES,
     RECORD_BYTES,
     Allowance,
     usual_file_bytes,
 )
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import DamageError, SourceError
 from toolformer.sources.records import (
     LINE_BYTES_PER_TEXT_BYTE,
     RawRecord,
+    damaged_record,
     excerpt_of,
     missing_column_error,
 )
@@ -31,8 +34,17 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 4
 
 
+class _Column(NamedTuple):
+    """Where the values of a column lie: a column of the file, fields within, what is in their text."""
+
+    path: tuple[str, ...]
+    rest: str
+
+
 def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecord]:
     """Yields the rows of a Parquet file, with those of the source's columns that it has.
+
+    A row group that is damaged gives a damaged record, and reading goes on at the next.
 
     Raises:
         SourceError: a required column is missing, or a column is there twice.
@@ -42,60 +54,126 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
     import pyarrow
     from pyarrow import parquet
 
-    longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
     stored = stream.seek(0, os.SEEK_END)
     allowance = Allowance(stream, source.maximum_file_bytes or usual_file_bytes(stored))
     try:
-        # Without these settings Arrow holds the columns of a row group whole.
-        table = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=CHUNK_BYTES)
+        # Without the first two settings Arrow holds the columns of a row group whole.
+        table = parquet.ParquetFile(
+            stream, pre_buffer=False, buffer_size=CHUNK_BYTES, page_checksum_verification=True
+        )
         columns = _columns_of(table, name, source)
-        for offset, row in enumerate(_rows(table, columns, allowance)):
-            size = sum(len(cell) for cell in row if isinstance(cell, str))
-            allowance.spend(RECORD_BYTES + size)
-            if size > longest:
-                yield RawRecord(name, offset, excerpt_of(row[0]), "too_long")
-            else:
-                yield RawRecord(name, offset, dict(zip(columns, row, strict=True)))
+        first = 0
+        for number in range(table.num_row_groups):
+            group = table.metadata.row_group(number)
+            given = 0
+            try:
+                for record in _records_of(table, number, columns, allowance, name, source):
+                    yield replace(record, offset=first + given)
+                    given += 1
+            except (OSError, pyarrow.ArrowException) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                size = sum(chunk.total_compressed_size for chunk in _chunks(group, columns))
+                yield damaged_record(name, first + given, DamageError(str(error), size))
+            first += group.num_rows
     # Names of columns need not be UTF-8.
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
 
 
-def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> list[str]:
+def _records_of(
+    table: "parquet.ParquetFile",
+    group_number: int,
+    columns: Mapping[str, _Column],
+    allowance: Allowance,
+    name: str,
+    source: Source,
+) -> Iterator[RawRecord]:
+    """The rows of a row group, numbered by nobody."""
+    longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
+    unread = tuple(source.unread_columns(table.schema_arrow.names))
+    group = table.metadata.row_group(group_number)
+    allowance.check(sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns)))
+    paths = sorted({".".join(column.path) for column in columns.values()})
+    for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group_number], columns=paths):
+        cells = [_cells(batch, column) for column in columns.values()]
+        for row in zip(*cells, strict=True):
+            size = sum(len(cell) for cell in row if isinstance(cell, str))
+            allowance.spend(RECORD_BYTES + size)
+            if size > longest:
+                yield RawRecord(name, 0, excerpt_of(row[0]), "too_long")
+                continue
+            named = zip(columns.items(), row, strict=True)
+            values = {
+                key: value_at(cell, column.rest) if column.rest and cell is not None else cell
+                for (key, column), cell in named
+            }
+            given = {key: value for key, value in values.items() if value is not MISSING}
+            yield RawRecord(name, 0, given, unread=unread)
+
+
+def _columns_of(
+    table: "parquet.ParquetFile", name: str, source: Source
+) -> dict[str, _Column]:
+    """The source's columns that the file has, by name."""
     present, rows = table.schema_arrow.names, table.metadata.num_rows
-    if rows and not set(source.required_columns.values()) <= set(present):
-        raise missing_column_error(name, source, present, rows)
-    columns = [column for column in source.columns if column in present]
-    for column in columns:
-        if present.count(column) > 1:
+    columns = {}
+    for content, column in source.columns_of.items():
+        found = _found(table.schema_arrow, column)
+        if found is not None:
+            columns[column] = found
+        elif rows and content in source.required_columns:
+            raise missing_column_error(name, source, content, present, rows)
+    for column in columns.values():
+        if present.count(column.path[0]) > 1:
             raise SourceError(
-                f"The Parquet file {name!r} has {present.count(column)} columns {column!r}. "
-                "Expected one. Rename the others in the file, or set another column."
+                f"The Parquet file {name!r} has {present.count(column.path[0])} columns "
+                f"{column.path[0]!r}. Expected one. Rename the others in the file, or set another "
+                "column."
             )
     return columns
 
 
-def _rows(
-    table: "parquet.ParquetFile", columns: list[str], allowance: Allowance
-) -> Iterator[tuple[Any, ...]]:
-    """Yields the cells of each row; of nested columns, which hold no text, only the type."""
+def _found(fields: Any, name: str) -> _Column | None:
+    """Looks a name up in a schema or structure, in which a name written like it comes first."""
     from pyarrow import types
 
-    fields = [table.schema_arrow.field(name) for name in columns]
-    nested = {field.name: str(field.type) for field in fields if types.is_nested(field.type)}
-    flat = [name for name in columns if name not in nested]
-    for number in range(table.num_row_groups):
-        group = table.metadata.row_group(number)
-        chunks = map(group.column, range(group.num_columns))
-        allowance.check(
-            sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in flat)
-        )
-        for batch in table.iter_batches(_BATCH_ROWS, row_groups=[number], columns=flat):
-            cells = [
-                [[nested[name]]] * batch.num_rows if name in nested else _values(batch.column(name))
-                for name in columns
-            ]
-            yield from zip(*cells, strict=True)
+    end = len(name)
+    while end >= 0:
+        outer, rest = name[:end], name[end + 1 :]
+        if outer in fields.names:
+            kind = fields.field(fields.names.index(outer)).type
+            if types.is_struct(kind) and rest:
+                inner = _found(kind, rest)
+                return inner and _Column((outer, *inner.path), inner.rest)
+            if not rest or _is_text(kind):
+                return _Column((outer,), rest)
+        end = name.rfind(".", 0, end)
+    return None
+
+
+def _chunks(group: Any, columns: Mapping[str, _Column]) -> Iterator[Any]:
+    """The chunks of a row group that hold the columns."""
+    paths = [".".join(column.path) for column in columns.values()]
+    for number in range(group.num_columns):
+        path = group.column(number).path_in_schema
+        if any(path == each or path.startswith(f"{each}.") for each in paths):
+            yield group.column(number)
+
+
+def _cells(batch: "pyarrow.RecordBatch", column: _Column) -> list[Any]:
+    from pyarrow import compute
+
+    cells = batch.column(column.path[0])
+    for inner in column.path[1:]:
+        cells = compute.struct_field(cells, inner)
+    return _values(cells)
+
+
+def _is_text(kind: "pyarrow.DataType") -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _values(column: "pyarrow.Array") -> list[Any]:
@@ -106,9 +184,8 @@ def _values(column: "pyarrow.Array") -> list[Any]:
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    if is_text or is_bytes:
+    if _is_text(kind) or is_bytes:
         # By way of bytes: Parquet does not check that its strings are UTF-8.
         cells = column.cast(pyarrow.large_binary()).to_pylist()
         return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]

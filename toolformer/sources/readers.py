@@ -1,28 +1,28 @@
-"""Raw records of a source, one at a time; of a damaged file those that come before the damage."""
+"""Raw records of a source, one at a time; of a damaged file those before and after the damage."""
 
 import codecs
 import io
 import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
-from typing import IO
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from toolformer.sources.addresses import unreadable
+from toolformer.sources.columns import MISSING, column_names, has_too_many_values, value_at
 from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed
-from toolformer.sources.errors import ExpansionError, SourceError
+from toolformer.sources.errors import DamageError, ExpansionError, SourceError
 from toolformer.sources.files import SourceFile, list_files, open_stored
 from toolformer.sources.parquet_rows import read_rows
 from toolformer.sources.reasons import UNREADABLE, Reason
 from toolformer.sources.records import (
     LINE_BYTES_PER_TEXT_BYTE,
     RawRecord,
+    damaged_record,
     excerpt_of,
-    has_too_many_values,
     missing_column_error,
 )
-from toolformer.sources.source import Source
+from toolformer.sources.source import FORMATS_WITH_COLUMNS, Source
 from toolformer.sources.web_archives import read_web_archive
 from toolformer.sources.wikipedia_dump import read_pages
 
@@ -37,57 +37,74 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
     """Yields the raw records of the files of a source (None: to be listed), at most `source.limit`.
 
     Raises:
-        SourceError: on the first step, when the source is missing, unreadable or empty or has no
-            column for the text or for a context; later, when the disk or the network fails or a
-            further Parquet file has no such column.
+        SourceError: on the first step, when the source is missing, unreadable or empty, has no
+            column for the text or for a context, or no record has a column that it names; later,
+            when the disk or the network fails or a further Parquet file has no text.
     """
     files = list_files(source) if files is None else files
     source = source.with_format(files[0].format)
     # Read twice, since a hundred records may take more memory than there is.
-    _check(source, len(files), islice(_records(source, files), CHECKED_RECORDS))
+    _check(source, files)
     yield from islice(_records(source, files), source.limit)
 
 
-def _records(source: Source, files: list[SourceFile]) -> Iterator[RawRecord]:
-    return chain.from_iterable(_records_of(file, source) for file in files)
+def _records(
+    source: Source, files: list[SourceFile], per_file: int | None = None
+) -> Iterator[RawRecord]:
+    return chain.from_iterable(islice(_records_of(file, source), per_file) for file in files)
 
 
-def _check(source: Source, files: int, records: Iterator[RawRecord]) -> None:
-    """Checks that the first records have the columns they must have, before anything is cut."""
+def _check(source: Source, files: list[SourceFile]) -> None:
+    """Checks that there are records with the columns they must have, before anything is cut.
+
+    A required column is in the first hundred; a further one that is named may come late. All rows
+    of a Parquet file have the same columns.
+    """
+    per_file = CHECKED_RECORDS if source.format == "parquet" else None
+    most = source.limit and max(source.limit, CHECKED_RECORDS)
+    missing = dict(source.named_columns)
     checked, failed, columns = 0, None, dict[str, None]()
-    for record in records:
+    for number, record in enumerate(islice(_records(source, files, per_file), most), 1):
         if record.reason in UNREADABLE:
             failed = record
-            continue
-        if source.format == "text" and isinstance(record.raw, str) and not record.raw.strip():
-            continue
-        checked += 1
-        if source.format != "jsonl":
+        elif source.format in FORMATS_WITH_COLUMNS:
+            checked += 1
+            row = _row_of(record)
+            for content in [each for each in missing if value_at(row, missing[each]) is not MISSING]:
+                del missing[content]
+            if number <= CHECKED_RECORDS:
+                columns |= dict.fromkeys([*column_names(row), *record.unread])
+            if not missing:
+                return
+        elif source.format != "text" or not isinstance(record.raw, str) or record.raw.strip():
             return
-        columns |= dict.fromkeys(_columns_of(record))
-        if columns.keys() >= set(source.required_columns.values()):
-            return
+        if number >= CHECKED_RECORDS and (
+            not missing or missing.keys() & source.required_columns.keys()
+        ):
+            break
     if checked:
-        raise missing_column_error(source.path, source, list(columns), checked)
+        raise missing_column_error(source.path, source, next(iter(missing)), columns, checked)
     if failed is not None:
         raise SourceError(
             f"The source {source.path!r} cannot be read: {failed.raw} Expected a complete "
             f"{source.format} file. Fetch or write the file again, or name its format."
         )
     raise SourceError(
-        f"The source {source.path!r} is empty: no record in {files} file(s). Expected at "
+        f"The source {source.path!r} is empty: no record in {len(files)} file(s). Expected at "
         f"least one {source.format} record. Check that the file was written to its end."
     )
 
 
-def _columns_of(record: RawRecord) -> list[str]:
-    if not isinstance(record.raw, str) or has_too_many_values(record.raw):
-        return []
-    try:
-        row = json.loads(record.raw)
-    except (ValueError, RecursionError):
-        return []
-    return list(row) if isinstance(row, dict) else []
+def _row_of(record: RawRecord) -> Mapping[str, Any]:
+    row = record.raw
+    if isinstance(row, str):
+        if has_too_many_values(row):
+            return {}
+        try:
+            row = json.loads(row)
+        except (ValueError, RecursionError):
+            return {}
+    return row if isinstance(row, Mapping) else {}
 
 
 def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
@@ -102,10 +119,13 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
             for record in _read(file, stored, source):
                 yield record
                 offset = record.offset + 1
-    except (ElementTree.ParseError, EOFError, ExpansionError, OSError, zlib.error) as error:
+    except (ElementTree.ParseError, EOFError, ExpansionError, OSError) as error:
         # Decompressors and Arrow raise OSError without a number for what is wrong in the data.
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(file.name, error) from error
+        if isinstance(error, DamageError):
+            yield damaged_record(file.name, offset, error)
+            return
         reason = _reason_of(error)
         explanation = f"{file.name}: {str(error) or reason}."
         yield RawRecord(file.name, offset, excerpt_of(explanation), reason)
@@ -133,13 +153,17 @@ def _read_lines(name: str, content: ByteStream, source: Source) -> Iterator[RawR
     longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
     lines = io.BufferedReader(content, CHUNK_BYTES)
     for offset in count():
-        line = lines.readline(longest + 1)
+        try:
+            line = end = lines.readline(longest + 1)
+            while not end.endswith(b"\n") and (end := lines.readline(CHUNK_BYTES)):
+                pass
+        except DamageError as error:
+            # The line that was begun is lost with it.
+            yield damaged_record(name, offset, error)
+            continue
         if not line:
             return
         is_whole = len(line) <= longest
-        end = line
-        while not end.endswith(b"\n") and (end := lines.readline(CHUNK_BYTES)):
-            pass
         if offset == 0:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not is_whole:
@@ -169,7 +193,8 @@ def _read_text(name: str, content: ByteStream, source: Source) -> Iterator[RawRe
 def _read_dump(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:
     pages = read_pages(content, maximum_text_bytes=source.maximum_text_bytes)
     for offset, page in enumerate(pages):
-        yield RawRecord(name, offset, page)
+        is_damage = isinstance(page, DamageError)
+        yield damaged_record(name, offset, page) if is_damage else RawRecord(name, offset, page)
 
 
 _READERS: dict[str, Callable[[str, ByteStream, Source], Iterator[RawRecord]]] = {

@@ -3,29 +3,32 @@
 import datetime
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from toolformer.files.digests import hex_digest
 from toolformer.sources.articles import Article, article_of
+from toolformer.sources.columns import MISSING, has_too_many_values, value_at
 from toolformer.sources.dates import parse_publication_date
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import DamageError, SourceError
+from toolformer.sources.losses import LossKind
 from toolformer.sources.reasons import Reason
 from toolformer.sources.source import Source
 
 EXCERPT_CHARACTERS = 200
+_SHOWN_COLUMNS = 20
 # A line holds more than its text: other columns, and up to six bytes for an escaped character.
 LINE_BYTES_PER_TEXT_BYTE = 8
 # A shorter section gives the language model nothing to ask about.
 MINIMUM_SECTION_WORDS = 40
 
-# A value takes up to 72 bytes of memory, however short it is written.
-_MAX_VALUES = 3_000_000
 _LONGEST_LABEL = 10_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNDECODABLE = re.compile(f"{_CONTROL.pattern}|{_SURROGATE.pattern}|\ufffd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,16 @@ class RawRecord:
         raw: a JSON line or a text (bytes that are not UTF-8 kept as surrogate escapes), or the
             columns of a row, or the fields of a page, or text, url and date of an archived text.
         reason: why the reader could not give the whole record; then `raw` is an excerpt.
+        losses: what the reader has lost, by kind.
+        unread: columns of the file that were not read.
     """
 
     source: str
     offset: int
     raw: str | dict[str, Any]
     reason: Reason | None = None
+    losses: Mapping[LossKind, int] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +74,22 @@ class ParsedDocument:
     published_on: datetime.date | None
     source: str
     source_offset: int
+    losses: Mapping[LossKind, int] = field(default_factory=dict)
+    damaged_spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that gave no document, with its `reasons.Reason` and an `excerpt_of` it."""
+    """A record that gave no document, with its `reasons.Reason` and an `excerpt_of` it.
+
+    Of its losses only those of its reader are known: bytes that were passed over.
+    """
 
     source: str
     source_offset: int
     reason: str
     excerpt: str
+    losses: Mapping[LossKind, int] = field(default_factory=dict)
 
 
 def document_id(source: str, offset: int, section: int | None = None) -> str:
@@ -93,13 +106,20 @@ def excerpt_of(raw: object) -> str:
     return "".join(character if character.isprintable() else "�" for character in line)
 
 
-def has_too_many_values(line: str) -> bool:
-    """Whether a line of JSON may hold more values than memory should; no text has as many."""
-    return sum(map(line.count, "{[,")) > _MAX_VALUES
+def damaged_record(name: str, offset: int, error: DamageError) -> RawRecord:
+    """What stands for the records that a damaged place costs; its excerpt says what is wrong."""
+    explanation = f"{name}: {error}; {error.skipped:,} bytes were passed over."
+    losses: dict[LossKind, int] = {"damaged_bytes": error.skipped}
+    return RawRecord(name, offset, excerpt_of(explanation), "damaged_source", losses)
 
 
-def parse_record(record: RawRecord, source: Source) -> list[ParsedDocument | Rejection]:
+def parse_record(
+    record: RawRecord, source: Source, unread: Counter[str] | None = None
+) -> list[ParsedDocument | Rejection]:
     """Parses one raw record of a source, which has the format of its files.
+
+    Args:
+        unread: counts the columns of the record that are not read.
 
     Returns:
         One document or one rejection; for a page of a Wikipedia dump one document per section of
@@ -126,20 +146,15 @@ def parse_record(record: RawRecord, source: Source) -> list[ParsedDocument | Rej
         return [_rejection(record, "not_an_object")]
     if source.format == "warc":
         return [_parse_fields(record, source, row)]
-    columns = {
-        "text": source.text_column,
-        "context": source.context_column,
-        "title": source.title_column,
-        "url": source.url_column,
-        "date": source.date_column,
-    }
-    fields = {field: row.get(name) for field, name in columns.items() if name is not None}
+    if unread is not None:
+        unread.update(record.unread or source.unread_columns(row))
+    fields = {content: value_at(row, name) for content, name in source.columns_of.items()}
     return [_parse_fields(record, source, fields)]
 
 
 def _rejection(record: RawRecord, reason: str, excerpt: object = None) -> Rejection:
     shown = record.raw if excerpt is None else excerpt
-    return Rejection(record.source, record.offset, reason, excerpt_of(shown))
+    return Rejection(record.source, record.offset, reason, excerpt_of(shown), record.losses)
 
 
 def _parse_fields(
@@ -153,23 +168,45 @@ def _parse_fields(
     context = _parse_text(record, source, "context", fields.get("context", ""))
     if isinstance(context, Rejection):
         return context
+    title, url, date = (fields.get(name) for name in ("title", "url", "date"))
+    published_on = parse_publication_date(date)
+    named = source.named_columns
+    losses = Counter[LossKind](record.losses)
+    losses["dates"] += published_on is None and _is_given(date)
+    losses["addresses"] += sum(_is_given(label) and _label(label) is None for label in (title, url))
+    losses["columns"] += sum(fields[content] is MISSING for content in named if content in fields)
+    written = (fields["text"], fields.get("context"), title, url)
+    losses["encodings"] += fields.get("encoding") == "unknown" or has_undecodable(written)
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
         # A record without a context says so with an empty one.
         context=context if context.strip() else None,
-        title=_label(fields.get("title")),
-        url=_label(fields.get("url")),
-        published_on=parse_publication_date(fields.get("date")),
+        title=_label(title),
+        url=_label(url),
+        published_on=published_on,
         source=record.source,
         source_offset=record.offset,
+        losses=dict(+losses),
     )
+
+
+def _is_given(value: object) -> bool:
+    """Whether an optional column has a value; pandas writes NaN where there is none."""
+    if value is None or value is MISSING or value != value:
+        return False
+    return not isinstance(value, str) or bool(value.strip())
+
+
+def has_undecodable(texts: Iterable[object]) -> bool:
+    """Whether a text holds what no text has: control characters, U+FFFD, halves of characters."""
+    return any(isinstance(text, str) and bool(_UNDECODABLE.search(text)) for text in texts)
 
 
 def _parse_text(
     record: RawRecord, source: Source, name: Literal["text", "context"], value: object
 ) -> str | Rejection:
-    if value is None:
+    if value is None or value is MISSING:
         return _rejection(record, f"missing_{name}")
     if not isinstance(value, str):
         return _rejection(record, f"{name}_not_a_string")
@@ -205,6 +242,7 @@ def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Reje
             published_on=None,
             source=record.source,
             source_offset=record.offset,
+            losses={"encodings": 1} if has_undecodable([section.text]) else {},
         )
         for number, section in enumerate(article.sections)
         if len((text := _CONTROL.sub("", section.text)).split()) >= MINIMUM_SECTION_WORDS
@@ -213,29 +251,26 @@ def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Reje
 
 
 def missing_column_error(
-    name: str, source: Source, present: list[str], checked: int
+    name: str, source: Source, content: str, present: Iterable[str], checked: int
 ) -> SourceError:
-    """The error for records without a column that the source requires.
+    """The error for records without a column that the source names.
 
     Args:
         name: name of the source or file.
-        source: says which columns are required.
+        source: says which columns are named.
+        content: what the column should hold, of `Source.named_columns`.
         present: the columns that there are; none where no record has columns.
         checked: records that were looked at.
     """
+    present = list(present)
     if not present:
         return SourceError(
             f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
             f"per line with the text in {source.text_column!r}. An array or a pretty-printed file "
             "must be rewritten so, one object on each line (jq -c '.[]' does it)."
         )
-    shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
-    content, column = next(
-        (content, column)
-        for content, column in source.required_columns.items()
-        if column not in present
-    )
+    shown = ", ".join(present[:_SHOWN_COLUMNS]) + (", …" if len(present) > _SHOWN_COLUMNS else "")
     return SourceError(
-        f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
+        f"The source {name!r} has no column {source.columns_of[content]!r} in its first {checked} record(s). Its "
         f"columns are: {shown}. Set {content}_column to the one that holds the {content}."
     )

@@ -1,6 +1,7 @@
 """What a source is: a path, a format, the names of its columns."""
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, get_args
 
@@ -29,8 +30,8 @@ class Source:
         path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
             source (`starter-texts`, `wikipedia-excerpt`).
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column, url_column, date_column, title_column: names in JSONL and Parquet; None to
-            ignore addresses, dates or titles.
+        text_column, url_column, date_column, title_column: names in JSONL and Parquet, as of
+            `columns.value_at`; None to ignore addresses, dates or titles.
         context_column: holds what stands in front of the text in training and is not annotated;
             where it is named, every record has it.
         limit: at most this many raw records, from the start; None for all.
@@ -71,17 +72,40 @@ class Source:
         return self.path in BUILT_IN_SOURCES
 
     @property
-    def columns(self) -> list[str]:
-        """The columns that are read, text first, each once."""
-        optional = (self.url_column, self.date_column, self.title_column)
-        named = (*self.required_columns.values(), *optional)
-        return list(dict.fromkeys(name for name in named if name is not None))
+    def columns_of(self) -> dict[str, str]:
+        """The columns that are read, by what they hold; text first."""
+        optional = {
+            "title": self.title_column,
+            "url": self.url_column,
+            "date": self.date_column,
+        }
+        given = {content: name for content, name in optional.items() if name is not None}
+        return self.required_columns | given
 
     @property
     def required_columns(self) -> dict[str, str]:
         """The columns without which a source cannot be meant, by what they hold; text first."""
         context = {} if self.context_column is None else {"context": self.context_column}
         return {"text": self.text_column, **context}
+
+    @property
+    def named_columns(self) -> dict[str, str]:
+        """The required columns, and those that were named: others may be in no record."""
+        usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
+        return {
+            content: name
+            for content, name in self.columns_of.items()
+            if usual.get(content) != name
+        }
+
+    def unread_columns(self, present: Iterable[str]) -> list[str]:
+        """Those of the columns of a record or file that are not read, not even what is in them."""
+        names = self.columns_of.values()
+        return [
+            column
+            for column in present
+            if not any(name == column or name.startswith(f"{column}.") for name in names)
+        ]
 
     def with_format(self, source_format: SourceFormat) -> "Source":
         """The source with the format of its files, which have columns where it names a context."""

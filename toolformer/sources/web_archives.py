@@ -9,8 +9,9 @@ from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from toolformer.sources.compression import CHUNK_BYTES, ByteStream
+from toolformer.sources.errors import DamageError
 from toolformer.sources.reasons import Reason
-from toolformer.sources.records import RawRecord, excerpt_of
+from toolformer.sources.records import RawRecord, damaged_record, excerpt_of
 from toolformer.sources.source import Source
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
 
     Texts are those of conversion records (WET), and plain text that a server or a file gave. Bytes
     that are not of its character set are kept as surrogate escapes. The offsets count records
-    without content, too.
+    without content, too. Where no record stands, or one that cannot be read, a damaged record is
+    given, and reading goes on at the next line that begins one.
 
     Raises:
         EOFError: the last record is not complete; those before it came.
-        OSError: without a number, what follows is no record; or the stream says so.
-        zlib.error, ExpansionError: the stream says so.
+        OSError, ExpansionError: the stream says so.
     """
     from warcio.bufferedreaders import BufferedReader
     from warcio.exceptions import ArchiveLoadFailed
@@ -43,12 +44,18 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
     checked = _CheckedStream(stream)
     reader = BufferedReader(checked)
     loader = ArcWarcRecordLoader(verify_http=False)
-    number = 0
-    try:
-        while line := _next_line(reader):
+    line, number = b"", 0
+    while True:
+        begin = _position(reader) - len(line)
+        try:
+            line = line or _next_line(reader)
+            if not line:
+                return
+            begin = _position(reader) - len(line)
             record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
-            if record.length is None or record.length > sys.maxsize:
-                raise OSError(f"record {number} does not say how long it is (Content-Length)")
+            line = b""
+            if record.length is None or not 0 <= record.length <= sys.maxsize:
+                raise _NoRecordError("it does not say how long it is (Content-Length)")
             content = _content(record, loader, checked, source.maximum_text_bytes)
             _read(record.raw_stream, checked)
             if record.raw_stream.limit:
@@ -58,14 +65,22 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
             elif content is not None:
                 url = record.rec_headers.get_header("WARC-Target-URI")
                 yield RawRecord(name, number, excerpt_of(url), content)
-            checked.begin_head()
-            number += 1
-    except ArchiveLoadFailed as error:
-        raise OSError(
-            f"where record {number} should begin follows no WARC record: {error}"
-        ) from error
-    except _StreamEndedError as ended:
-        raise EOFError(*ended.args) from ended
+        except DamageError as error:
+            line = b""
+            yield damaged_record(name, number, error)
+        except (ArchiveLoadFailed, _NoRecordError) as error:
+            line, skipped = _sought(reader, checked)
+            skipped += _position(reader) - len(line) - begin
+            message = f"where record {number} should begin follows no WARC record: {error}"
+            yield damaged_record(name, number, DamageError(message, skipped))
+        except _StreamEndedError as ended:
+            raise EOFError(*ended.args) from ended
+        checked.begin_head()
+        number += 1
+
+
+class _NoRecordError(Exception):
+    """What stands here cannot be read as a record."""
 
 
 class _StreamEndedError(Exception):
@@ -90,7 +105,7 @@ class _CheckedStream:
             raise _StreamEndedError(*error.args) from error
         self._head_bytes += len(chunk)
         if self._head_bytes > _LONGEST_HEAD:
-            raise OSError(f"the head of a record is over {_LONGEST_HEAD:,} bytes long")
+            raise _NoRecordError(f"its head is over {_LONGEST_HEAD:,} bytes long")
         return chunk
 
 
@@ -99,6 +114,25 @@ def _next_line(reader: "BufferedReader") -> bytes:
         if line.strip():
             return line
     return b""
+
+
+def _position(reader: "BufferedReader") -> int:
+    return reader.tell() - reader.rem_length()
+
+
+def _sought(reader: "BufferedReader", checked: _CheckedStream) -> tuple[bytes, int]:
+    """The next line that begins a record, none at the end; and stored bytes that are damaged."""
+    skipped, is_begun = 0, True
+    while True:
+        checked.begin_head()
+        try:
+            line = reader.readline(CHUNK_BYTES)
+        except DamageError as error:
+            skipped, is_begun = skipped + error.skipped, False
+            continue
+        if not line or (not is_begun and line.startswith(b"WARC/")):
+            return line, skipped
+        is_begun = not line.endswith(b"\n")
 
 
 def _content(
@@ -122,7 +156,7 @@ def _content(
         return "too_long"
     date = record.rec_headers.get_header("WARC-Date")
     # Fetched on that day, so it was written no later.
-    return {"text": _decoded(content, content_type or ""), "url": url, "date": date}
+    return {**_decoded(content, content_type or ""), "url": url, "date": date}
 
 
 def _answer(
@@ -169,10 +203,12 @@ def _read(stream: Any, checked: _CheckedStream, max_bytes: int | None = None) ->
     return b"".join(pieces)
 
 
-def _decoded(content: bytes, content_type: str) -> str:
+def _decoded(content: bytes, content_type: str) -> dict[str, str | None]:
+    """The text; and that its encoding is unknown, where a name is given that nobody knows."""
     message = Message()
     message["Content-Type"] = content_type
     try:
-        return content.decode(message.get_content_charset("utf-8"), "surrogateescape")
+        return {"text": content.decode(message.get_content_charset("utf-8"), "surrogateescape")}
     except (LookupError, ValueError):
-        return content.decode("utf-8", "surrogateescape")
+        text = content.decode("utf-8", "surrogateescape")
+        return {"text": text, "encoding": "unknown"}

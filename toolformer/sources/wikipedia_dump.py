@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream
+from toolformer.sources.errors import DamageError, ExpansionError
 from toolformer.sources.wiki_markup import MEDIA_NAMESPACES
 
 _MEDIA_NAMESPACE_KEYS = frozenset({"-2", "6", "14"})
@@ -16,15 +17,19 @@ _KEPT_OF_OTHER_PAGES = 200
 _FIELDS = {"title": "page", "ns": "page", "id": "page", "model": "revision", "text": "revision"}
 _WITH_TEXT = frozenset({*_FIELDS, "base", "namespace"})
 _XML_BYTES = 1 << 16
+_PAGE = b"<page>"
 # Far above what MediaWiki writes.
 _LONGEST_TAG, _LONGEST_FIELD = 4 << 20, 1_000
 _MAX_DEPTH, _MAX_NAMESPACES = 100, 100
 
 
-def read_pages(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[dict[str, Any]]:
+def read_pages(
+    stream: ByteStream, *, maximum_text_bytes: int
+) -> Iterator[dict[str, Any] | DamageError]:
     """Yields the pages of a dump in order, of all namespaces.
 
-    Memory does not grow with a page, a tag or the distance between pages.
+    Memory does not grow with a page, a tag or the distance between pages. Where the XML is
+    malformed or the stream is damaged, the error is given, and reading goes on at the next page.
 
     Of a text longer than `maximum_text_bytes`, so many characters are kept and one more.
 
@@ -34,29 +39,74 @@ def read_pages(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[dict[
         `base` (address before the title), `media` (names of media namespaces).
 
     Raises:
-        xml.etree.ElementTree.ParseError: the XML is malformed or cut; pages before it came.
+        xml.etree.ElementTree.ParseError: the XML is cut; pages before it came.
         OSError: without a number, a tag or comment does not end, the encoding cannot be read, or
             there is no page; or the stream says so.
         EOFError, ExpansionError: the stream says so.
     """
     target = _Pages(maximum_text_bytes)
-    parser = ElementTree.XMLParser(target=target)
-    chunk, pages = b"<", 0
-    while chunk:
-        chunk = stream.read(_XML_BYTES)
-        try:
-            if chunk:
-                target.feed(parser, chunk)
-            else:
-                parser.close()
-        except (ElementTree.ParseError, OSError):
+    parser: ElementTree.XMLParser | None = ElementTree.XMLParser(target=target)
+    damage: DamageError | None = None
+    pages = fed = 0
+    try:
+        for piece in _pieces(stream):
+            if isinstance(piece, DamageError):
+                parser, damage = None, _sum(damage, piece)
+                continue
+            if parser is None and piece.startswith(_PAGE):
+                parser = target.new_parser()
+            if parser is None:
+                damage = _sum(damage, DamageError("", len(piece)))
+                continue
+            fed = len(piece) if piece.startswith(_PAGE) else fed + len(piece)
+            found = None
+            try:
+                target.feed(parser, piece)
+            except ElementTree.ParseError as error:
+                parser, found = None, DamageError(f"malformed XML: {error}", fed)
+            if target.pages and damage is not None:
+                yield damage
+                damage = None
+            pages += len(target.pages)
             yield from target.pages
-            raise
-        pages += len(target.pages)
-        yield from target.pages
-        target.pages.clear()
-    if not pages:
+            target.pages.clear()
+            damage = damage if found is None else _sum(damage, found)
+    except (EOFError, OSError, ExpansionError):
+        yield from [*([] if damage is None else [damage]), *target.pages]
+        raise
+    if damage is not None:
+        yield damage
+    elif not pages:
         raise OSError("the XML has no page. Expected a Wikipedia dump (pages-articles)")
+    if parser is not None:
+        parser.close()
+
+
+def _sum(first: DamageError | None, second: DamageError) -> DamageError:
+    if first is None:
+        return second
+    return DamageError(str(first), first.skipped + second.skipped)
+
+
+def _pieces(stream: ByteStream) -> Iterator[bytes | DamageError]:
+    """The content in pieces; each page begins one, and may have several."""
+    kept, is_at_end = b"", False
+    while not is_at_end:
+        try:
+            chunk = stream.read(_XML_BYTES)
+        except DamageError as error:
+            yield from (kept, error)
+            kept = b""
+            continue
+        is_at_end = not chunk
+        before, *pages = (kept + chunk).split(_PAGE)
+        pieces = [before, *(_PAGE + page for page in pages)]
+        # A tag may lie across two chunks.
+        end = pieces[-1].rfind(b"<")
+        is_split = not is_at_end and end >= 0 and 0 < len(pieces[-1]) - end < len(_PAGE)
+        kept = pieces[-1][end:] if is_split else b""
+        yield from pieces[:-1]
+        yield pieces[-1].removesuffix(kept)
 
 
 class _Pages:
@@ -72,6 +122,13 @@ class _Pages:
         self._fields: dict[str, str] = {}
         self._content = io.StringIO()
         self._room = 0
+
+    def new_parser(self) -> ElementTree.XMLParser:
+        """A parser that begins between two pages of the dump."""
+        self._path.clear()
+        parser = ElementTree.XMLParser(target=self)
+        self.feed(parser, b"<mediawiki>")
+        return parser
 
     def feed(self, parser: ElementTree.XMLParser, chunk: bytes) -> None:
         """Lets the parser, whose target this is, read on."""
@@ -94,7 +151,7 @@ class _Pages:
         if len(self._path) > _MAX_DEPTH:
             raise OSError(f"elements nested more than {_MAX_DEPTH} deep, which no dump has")
         if len(self._path) == 1:
-            language = attributes.get("{http://www.w3.org/XML/1998/namespace}lang", "en")
+            language = attributes.get("{http://www.w3.org/XML/1998/namespace}lang", "")
             if _LANGUAGE.match(language):
                 self._base = f"https://{language}.wikipedia.org/wiki/"
         elif name == "page":

@@ -101,9 +101,10 @@ def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(written, cu
         b"WARC/1.0\r\nWARC-Type: " + b"a" * 1_100_000,
     ],
 )
-def test_what_is_no_record_ends_the_file_with_a_reason(written, damage, capsys):
-    texts = outcomes(written("a.warc", FIRST + damage + SECOND))
-    assert (texts[0], texts[-1]) == ("Été 0.\n", "damaged_source")
+def test_after_what_is_no_record_reading_goes_on_at_the_next(written, damage, capsys):
+    first, *others, last = outcomes(written("a.warc", FIRST + damage + b"\r\n" + SECOND))
+    assert (first, last) == ("Été 0.\n", "Été 1.\n")
+    assert "damaged_source" in others
     assert capsys.readouterr() == ("", "")
 
 
