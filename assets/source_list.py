@@ -15,7 +15,7 @@ from dagster_project.settings.source_file import (
     write_added_sources,
 )
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import normalised_path
+from toolformer.sources.source import check_path, normalised_path
 
 
 def new_sources(
@@ -30,7 +30,10 @@ def new_sources(
 
     Raises:
         SettingsError: what is said of how they are read is not valid.
+        SourceError: a path is not UTF-8.
     """
+    for path in paths:
+        check_path(path)
     known = {source.path for source in settings.corpus.sources}
     given = dict.fromkeys(absolute_source(path, folder) for path in paths)
     entries = [{"path": path, **reading} for path in given if path not in known]

@@ -112,9 +112,7 @@ def _records_of(
             yield RawRecord(name, 0, given, unread=unread)
 
 
-def _columns_of(
-    table: "parquet.ParquetFile", name: str, source: Source
-) -> dict[str, _Column]:
+def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> dict[str, _Column]:
     """The source's columns that the file has, by name."""
     present, rows = table.schema_arrow.names, table.metadata.num_rows
     columns = {}

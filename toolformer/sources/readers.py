@@ -70,7 +70,9 @@ def _check(source: Source, files: list[SourceFile]) -> None:
         elif source.format in FORMATS_WITH_COLUMNS:
             checked += 1
             row = _row_of(record)
-            for content in [each for each in missing if value_at(row, missing[each]) is not MISSING]:
+            for content in [
+                each for each in missing if value_at(row, missing[each]) is not MISSING
+            ]:
                 del missing[content]
             if number <= CHECKED_RECORDS:
                 columns |= dict.fromkeys([*column_names(row), *record.unread])

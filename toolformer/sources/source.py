@@ -60,6 +60,7 @@ class Source:
                 "The path of a source is empty. Expected a file, a folder, a glob pattern or one "
                 f"of {', '.join(BUILT_IN_SOURCES)}. Give the source a path."
             )
+        check_path(self.path)
 
     @property
     def name(self) -> str:
@@ -93,9 +94,7 @@ class Source:
         """The required columns, and those that were named: others may be in no record."""
         usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
-            content: name
-            for content, name in self.columns_of.items()
-            if usual.get(content) != name
+            content: name for content, name in self.columns_of.items() if usual.get(content) != name
         }
 
     def unread_columns(self, present: Iterable[str]) -> list[str]:
@@ -117,6 +116,17 @@ class Source:
                 "as JSON lines."
             )
         return replace(self, format=source_format)
+
+
+def check_path(path: str) -> None:
+    """Refuses a path that cannot be written down, since sources are listed by their paths."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"The path {path!r} is not UTF-8. Expected one that can be listed in sources.yaml. "
+            "Rename the file, or name the folder that it lies in, or a pattern."
+        ) from error
 
 
 def normalised_path(path: str) -> str:

@@ -1,4 +1,5 @@
 import datetime
+import json
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,48 @@ def test_complete_dates_are_read_in_every_common_form(written):
 )
 def test_incomplete_ambiguous_and_invalid_dates_are_no_dates(written):
     assert parse_publication_date(written) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(1379462400, 1379462400.5, "1379462400", "1379462400.25", 1379548799999, 1379462400123456),
+        *("1379462400123456789", 1.3794624e12, 20130918.0, "20130918235959", 201309182359),
+        *({"$date": "2013-09-18T10:00:00Z"}, {"$date": {"$numberLong": "1379462400000"}}),
+    ],
+)
+def test_numbers_are_read_where_they_can_be_one_day_only(written):
+    assert parse_publication_date(written) == datetime.date(2013, 9, 18)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        # Before 1980, behind 2099, and a number that is 10 o'clock of a day and a second of 2034.
+        *(0, -1379462400, 300_000_000, 4_102_444_800, 10**30, 2024060210, "2024060210"),
+        *(float("nan"), float("inf"), "1.379e9", 20139999, {"$date": None}, {"date": "2013-09-18"}),
+    ],
+)
+def test_numbers_that_can_be_no_day_or_two_are_no_dates(written):
+    assert parse_publication_date(written) is None
+
+
+@given(st.datetimes(datetime.datetime(1980, 1, 1), datetime.datetime(2099, 12, 31)))
+def test_every_unit_since_1970_gives_the_day_in_utc(moment):
+    seconds = (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(seconds=1)
+    for unit in (1, 10**3, 10**6, 10**9):
+        # Seconds from 2030 on can also be a day with its hour.
+        is_clear = unit > 1 or moment.year < 2030
+        assert parse_publication_date(seconds * unit) in {
+            moment.date(),
+            None if not is_clear else moment.date(),
+        }
+
+
+def test_dates_of_the_case_are_all_read(test_data):
+    lines = (test_data / "cases" / "06-epoch-dates" / "epoch.jsonl").read_text().splitlines()
+    days = [str(parse_publication_date(json.loads(line)["date"])) for line in lines]
+    assert days == ["2019-04-25", "2023-08-01", "2023-08-01", "2019-04-25", "2024-06-02"]
 
 
 @given(st.dates(min_value=datetime.date(1000, 1, 1)))

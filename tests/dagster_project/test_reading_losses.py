@@ -1,0 +1,106 @@
+"""`toolformer ingest` says what it could not read; the warehouse, the asset and the report keep it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.home import Home
+from dagster_project.report.contents import contents_of
+from dagster_project.runs.run_job import dagster_instance
+from dagster_project.settings.settings_file import load_settings
+from warehouse.warehouse import Warehouse
+
+pytestmark = pytest.mark.slow
+
+ROWS = [
+    {"text": "One text.", "date": "soon", "id": 1, "meta": {"lang": "en"}},
+    {"text": "Two texts.", "date": "2013-09-18", "url": 4, "id": 2},
+    {"text": "Three\x00 texts.", "date": 1379462400, "id": 3},
+]
+LOST = {
+    "dates that could not be read": 1,
+    "addresses and titles that could not be read": 1,
+    "texts with characters that could not be decoded": 1,
+    "columns that nothing reads: id, meta": 2,
+}
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def test_losses_are_printed_stored_and_shown(run, home: Home, texts: Path):
+    code, out, err = run("ingest", texts)
+    assert code == 0, err
+    assert "3 records read, 3 usable." in out
+    for words, count in LOST.items():
+        (line,) = [line for line in out.splitlines() if words in line]
+        assert str(count) in line
+    warehouse = Warehouse(home.warehouse, home.database)
+    rows = warehouse.query("select source, kind, name, count from reading_losses order by all")
+    assert rows.rows() == [
+        (str(texts), "addresses", "", 1),
+        (str(texts), "dates", "", 1),
+        (str(texts), "encodings", "", 1),
+        (str(texts), "unread_columns", "id", 3),
+        (str(texts), "unread_columns", "meta", 1),
+    ]
+    with dagster_instance(home) as instance:
+        for asset in ("documents", "corpus_manifest"):
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            assert event is not None
+            assert event.asset_materialization is not None
+            shown = event.asset_materialization.metadata
+            assert {words: shown[words].value for words in LOST} == LOST
+    settings = load_settings(home.settings_file)
+    assert dict(contents_of(warehouse, settings).losses) == LOST
+
+
+def test_nothing_is_said_where_nothing_was_lost(run, home: Home, tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "One text.", "url": "https://a.org", "date": "2013-09-18"}\n')
+    code, out, _ = run("ingest", path)
+    assert code == 0
+    assert out.splitlines()[-1] == "1 records read, 1 usable."
+
+
+def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_path: Path):
+    other = tmp_path / "b.jsonl"
+    other.write_text('{"text": "One text.", "score": 4}\n')
+    code, out, err = run("ingest", texts, other)
+    assert code == 0, err
+    assert f"not read of {texts}" in out
+    assert out.index(f"not read of {other}") < out.index("columns that nothing reads: score")
+
+
+def test_a_named_column_that_is_nowhere_is_refused_with_those_there_are(run, home: Home, texts):
+    refused = run("ingest", texts, "--date-column", "created")
+    assert refused.is_one_paragraph_naming("no column 'created'", "text, date, id, meta.lang, url")
+
+
+def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path: Path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    name = os.fsdecode(bytes(folder) + b"/caf\xe9.jsonl")
+    Path(name).write_text('{"text": "One text."}\n')
+    for given, code, said in (
+        (name, 1, "is not UTF-8"),
+        (str(folder), 0, "1 records read, 1 usable."),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "dagster_project.cli", "ingest", given],
+            capture_output=True,
+            check=False,
+        )
+        told = (done.stdout + done.stderr).decode()
+        assert done.returncode == code, told
+        assert said in told
+        assert "Traceback" not in told

@@ -1,0 +1,199 @@
+"""Damage costs what it is in: reading goes on at the next member, record, page or row group."""
+
+import bz2
+import gzip
+import io
+import json
+import os
+import random
+
+import pyarrow
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, parsed
+from tests.toolformer.sources.test_web_archives import record
+from toolformer.sources.compression import decompressed
+from toolformer.sources.errors import DamageError
+from toolformer.sources.records import ParsedDocument, Rejection
+
+COMPRESS = {
+    ".gz": lambda content: gzip.compress(content, mtime=0),
+    ".bz2": bz2.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+
+
+def flipped(member: bytes, place: int) -> bytes:
+    return member[:place] + bytes([member[place] ^ 0xFF]) + member[place + 1 :]
+
+
+def lines_of(number: int) -> bytes:
+    return b"".join(
+        json.dumps({"text": f"Text {number}, line {line}."}).encode() + b"\n" for line in range(20)
+    )
+
+
+def read_all(stored: bytes, suffix: str) -> tuple[bytes, list[int]]:
+    stream, content, skipped = decompressed(io.BytesIO(stored), f"a{suffix}"), [b""], []
+    while True:
+        try:
+            content.append(stream.read())
+        except DamageError as error:
+            skipped.append(error.skipped)
+            continue
+        if not content[-1]:
+            return b"".join(content), skipped
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_byte_costs_no_other_member(suffix, seed):
+    chance = random.Random(seed)
+    contents = [chance.randbytes(chance.randrange(5_000)).hex().encode() for _ in range(8)]
+    members = [COMPRESS[suffix](content) for content in contents]
+    # Behind the head, in which some bits mean nothing.
+    place = chance.randrange(18, len(members[3]))
+    stored = b"".join([*members[:3], flipped(members[3], place), *members[4:]])
+    content, skipped = read_all(stored, suffix)
+    assert content.startswith(b"".join(contents[:3]))
+    assert content.endswith(b"".join(contents[4:]))
+    assert len(skipped) == 1
+    assert 0 < skipped[0] <= len(members[3])
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_lines_around_a_damaged_member_are_read_and_its_bytes_are_counted(written, suffix):
+    members = [COMPRESS[suffix](lines_of(number)) for number in range(5)]
+    damaged = flipped(members[2], len(members[2]) // 2)
+    source = written(f"a.jsonl{suffix}", b"".join([*members[:2], damaged, *members[3:]]))
+    items = parsed(source)
+    (rejection,) = [item for item in items if isinstance(item, Rejection)]
+    assert (rejection.reason, rejection.losses) == (
+        "damaged_source",
+        {"damaged_bytes": len(damaged)},
+    )
+    assert f"{len(damaged)} bytes were passed over" in rejection.excerpt
+    assert [item for item in outcomes(source) if item.startswith("Text 3")] == [
+        f"Text 3, line {line}." for line in range(20)
+    ]
+    assert len(items) == 81
+
+
+def test_of_a_member_with_a_wrong_checksum_nothing_is_shown(written):
+    """Its letters are wrong somewhere, and nobody knows where."""
+    members = [COMPRESS[".gz"](lines_of(number)) for number in range(3)]
+    wrong = members[1][:-8] + b"\0\0\0\0" + members[1][-4:]
+    found = outcomes(written("a.jsonl.gz", members[0] + wrong + members[2]))
+    assert [text.split(",")[0] for text in found] == [
+        *["Text 0"] * 20,
+        "damaged_source",
+        *["Text 2"] * 20,
+    ]
+
+
+def test_garbage_and_padding_between_members_are_passed_over(written):
+    first, second = (COMPRESS[".gz"](lines_of(number)) for number in range(2))
+    padded = written("a.jsonl.gz", first + b"\0" * 5_000 + second)
+    assert len(outcomes(padded)) == 40
+    found = outcomes(written("b.jsonl.gz", first + os.urandom(3_000) + second))
+    assert (len(found), found.count("damaged_source")) == (41, 1)
+
+
+@pytest.mark.parametrize("suffix", ["", *COMPRESS])
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_archives_are_read_on_at_the_next_record(written, suffix, place):
+    records = [record("conversion", f"Text {n}. ".encode() * 300) for n in range(4)]
+    if suffix:
+        records = [COMPRESS[suffix](each) for each in records]
+        records[place] = flipped(records[place], len(records[place]) // 2)
+    else:
+        records[place] = records[place].replace(b"WARC/1.0", b"WARC/9.9")
+    items = parsed(written(f"a.warc{suffix}", b"".join(records)))
+    assert [isinstance(item, Rejection) for item in items] == [n == place for n in range(4)]
+    assert all(item.source_offset == number for number, item in enumerate(items))
+    assert items[place].losses == {"damaged_bytes": len(records[place])}
+
+
+@pytest.mark.parametrize("difference", [-10, -1, -200])
+def test_a_record_that_is_longer_than_it_says_costs_no_other(written, difference):
+    contents = [f"Text {n}.".encode() * 30 for n in range(3)]
+    wrong = record("conversion", contents[1], Content_Length=len(contents[1]) + difference)
+    stored = record("conversion", contents[0]) + wrong + record("conversion", contents[2])
+    first, _, damage, last = parsed(written("a.warc", stored))
+    assert isinstance(first, ParsedDocument)
+    assert isinstance(last, ParsedDocument)
+    assert (first.text.encode(), last.text.encode()) == (contents[0], contents[2])
+    # With the blank lines behind the record.
+    assert damage.losses == {"damaged_bytes": 4 - difference}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "<page><title>B</wrong>",
+        "<page><title>B & C</title></page>",
+        "\x00\x01 <page>\x02",
+        "</page>",
+    ],
+)
+def test_pages_around_malformed_xml_are_read(written, damage):
+    words = "word " * 50
+    xml = DUMP_HEAD + page_xml("A", words) + damage + page_xml("D", words) + "</mediawiki>"
+    items = parsed(written("a.xml", xml))
+    assert [item.reason for item in items if isinstance(item, Rejection)] == ["damaged_source"]
+    # The addresses are still those of the head.
+    urls = [item.url for item in items if isinstance(item, ParsedDocument)]
+    assert urls == [f"https://fr.wikipedia.org/wiki/{title}" for title in "AD"]
+    (lost,) = [item.losses["damaged_bytes"] for item in items if item.losses]
+    assert 0 < lost <= len(damage) + len(page_xml("D", words))
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_multistream_dump_with_a_damaged_stream_is_read_on(written, suffix):
+    pages = [page_xml(title, f"word{title} " * 60) for title in "ABCDE"]
+    streams = [COMPRESS[suffix](part.encode()) for part in (DUMP_HEAD, *pages, "</mediawiki>")]
+    streams[3] = flipped(streams[3], len(streams[3]) // 2)
+    found = outcomes(written(f"a.xml{suffix}", b"".join(streams)))
+    assert [text.split()[0] for text in found] == [
+        *("wordA", "wordB", "damaged_source", "wordD", "wordE")
+    ]
+
+
+def test_a_damaged_row_group_costs_no_other_and_moves_no_row(tmp_path, source_of):
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table(
+        {"text": [f"Text {number} {os.urandom(20).hex()}" for number in range(40)]}
+    )
+    parquet.write_table(
+        table, path, row_group_size=10, use_dictionary=False, write_page_checksum=True
+    )
+    chunk = parquet.read_metadata(path).row_group(1).column(0)
+    stored = path.read_bytes()
+    path.write_bytes(flipped(stored, chunk.data_page_offset + chunk.total_compressed_size // 2))
+    items = parsed(source_of(path))
+    offsets = [item.source_offset for item in items if isinstance(item, ParsedDocument)]
+    assert offsets == [*range(10), *range(20, 40)]
+    (rejection,) = [item for item in items if isinstance(item, Rejection)]
+    assert (rejection.reason, rejection.source_offset) == ("damaged_source", 10)
+    assert rejection.losses == {"damaged_bytes": chunk.total_compressed_size}
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "lost"),
+    [
+        ("sound.warc.wet.gz", 5, []),
+        ("one-damaged-member.warc.wet.gz", 4, [249]),
+        ("short-length.warc.wet.gz", 5, [14]),
+        ("clueweb-like.warc.gz", 5, []),
+    ],
+)
+def test_the_damaged_archives_of_the_cases_lose_what_is_damaged(
+    test_data, source_of, name, texts, lost
+):
+    items = parsed(source_of(test_data / "cases" / "08-warc-damage" / name))
+    assert sum(isinstance(item, ParsedDocument) for item in items) == texts
+    assert [item.losses["damaged_bytes"] for item in items if isinstance(item, Rejection)] == lost
+    dates = sum(item.losses.get("dates", 0) for item in items)
+    assert dates == (name == "clueweb-like.warc.gz")
