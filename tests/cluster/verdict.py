@@ -18,7 +18,7 @@ from tests.homes import SmallHome
 from warehouse.schema import tables
 from warehouse.versions import is_intact, number_of
 
-_STORED_ON_THE_WAY = ("document_selection", "rejected_records", "stage_costs")
+_STORED_ON_THE_WAY = ("document_selection", "reading_losses", "rejected_records", "stage_costs")
 
 
 def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`toolformer ingest` says what it could not read; the warehouse, the asset and the report keep it."""
+"""What `toolformer ingest` could not read is told, stored and shown."""
 
 import json
 import os

@@ -136,7 +136,7 @@ def texts_on_disk(home: Home) -> dict[str, int]:
     """The versions of all stored texts and rejected records, with when each was written."""
     return {
         str(path): path.stat().st_mtime_ns
-        for table in ("documents", "rejected_records")
+        for table in ("documents", "rejected_records", "reading_losses")
         for path in home.warehouse.glob(f"{table}/shard=shard-*/*.parquet")
     }
 
@@ -154,7 +154,7 @@ def test_a_lost_manifest_is_refused_until_it_is_put_back(run, ingest, home: Home
     assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
 
 
-@pytest.mark.parametrize("table", ["documents", "rejected_records"])
+@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses"])
 def test_lost_texts_are_stored_again_alone(ingest, home: Home, write, table: str):
     a = write("a.jsonl", 4)
     ingest(a)
@@ -185,12 +185,12 @@ def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, wr
         assert run("ingest", a, "--shard-size", 2).code != 0
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     first = texts_on_disk(home)
-    assert len(first) == 2
+    assert len(first) == 3
     ingest(a)
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     assert registered(home) == set(active(home))
     assert first.items() < texts_on_disk(home).items()
-    assert len(texts_on_disk(home)) == 6
+    assert len(texts_on_disk(home)) == 9
     with dagster_instance(home) as instance:
         reported = instance.get_materialized_partitions(dg.AssetKey("documents"))
     assert reported == set(active(home))

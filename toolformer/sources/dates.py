@@ -48,15 +48,9 @@ def parse_publication_date(value: object) -> datetime.date | None:
     """
     from dateutil import parser
 
-    for key in _MONGODB_KEYS:
-        if isinstance(value, Mapping) and value.keys() == {key}:
-            value = value[key]
-    if isinstance(value, datetime.datetime):
-        return value.date()
+    value = _plain(value)
     if isinstance(value, datetime.date):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = f"{value:.3f}" if 0 <= value < 10**20 else ""
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_DATE:
         return None
     text = value.strip()
@@ -78,6 +72,18 @@ def parse_publication_date(value: object) -> datetime.date | None:
         return None
     date = readings.pop()
     return None if readings or f"{date.year:04d}" not in text else date
+
+
+def _plain(value: object) -> object:
+    """A date or text, where the value is another form of them."""
+    for key in _MONGODB_KEYS:
+        if isinstance(value, Mapping) and value.keys() == {key}:
+            value = value[key]
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.3f}" if 0 <= value < 10**20 else None
+    return value
 
 
 def _date_of_digits(digits: str) -> datetime.date | None:

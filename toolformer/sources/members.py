@@ -126,19 +126,13 @@ class _Member:
                 good = read
             self.rest = decompressor.unused_data
         except (EOFError, OSError, ValueError, zlib.error, zstandard.ZstdError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            if "too much memory" in str(error):
-                raise ExpansionError(
-                    "A Zstandard frame needs a window of over 128 MiB. Compress the file again "
-                    "without --long"
-                ) from error
+            _raise_again(error)
             self.error = error
             # "incorrect data check", "doesn't match checksum": the damage can be anywhere.
             if held is not None and (not size or "check" in str(error)):
                 held, good = [], 0
             self._find_next(b"".join(recent), read, good)
-        if held:
+        if held and size:
             yield b"".join(held)
 
     def _find_next(self, recent: bytes, read: int, good: int) -> None:
@@ -152,6 +146,17 @@ class _Member:
         end = read if found is None else read - len(recent) + found.start()
         self.skipped = end - good if end > good else end
         self.rest = b"" if found is None else recent[found.start() :]
+
+
+def _raise_again(error: Exception) -> None:
+    """Raises what is no damage: errors of the disk, and memory that is refused."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    if "too much memory" in str(error):
+        raise ExpansionError(
+            "A Zstandard frame needs a window of over 128 MiB. Compress the file again without "
+            "--long"
+        ) from error
 
 
 def _outputs(decompressor: Any, piece: bytes) -> Iterator[bytes]:

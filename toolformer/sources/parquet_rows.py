@@ -35,7 +35,7 @@ _BATCH_ROWS = 4
 
 
 class _Column(NamedTuple):
-    """Where the values of a column lie: a column of the file, fields within, what is in their text."""
+    """Where values lie: a column of the file, the fields in it, and the name within their text."""
 
     path: tuple[str, ...]
     rest: str

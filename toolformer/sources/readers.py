@@ -86,13 +86,17 @@ def _check(source: Source, files: list[SourceFile]) -> None:
             break
     if checked:
         raise missing_column_error(source.path, source, next(iter(missing)), columns, checked)
+    raise _no_records_error(source, len(files), failed)
+
+
+def _no_records_error(source: Source, files: int, failed: RawRecord | None) -> SourceError:
     if failed is not None:
-        raise SourceError(
+        return SourceError(
             f"The source {source.path!r} cannot be read: {failed.raw} Expected a complete "
             f"{source.format} file. Fetch or write the file again, or name its format."
         )
-    raise SourceError(
-        f"The source {source.path!r} is empty: no record in {len(files)} file(s). Expected at "
+    return SourceError(
+        f"The source {source.path!r} is empty: no record in {files} file(s). Expected at "
         f"least one {source.format} record. Check that the file was written to its end."
     )
 

@@ -134,22 +134,28 @@ def parse_record(
         return [_parse_fields(record, source, fields)]
     row = record.raw
     if isinstance(row, str):
-        if _SURROGATE.search(row):
-            return [_rejection(record, "invalid_utf8")]
-        if has_too_many_values(row):
-            return [_rejection(record, "too_long")]
-        try:
-            row = json.loads(row)
-        except (ValueError, RecursionError):
-            return [_rejection(record, "invalid_json")]
+        row = _row_in(row)
     if not isinstance(row, Mapping):
-        return [_rejection(record, "not_an_object")]
+        return [_rejection(record, row)]
     if source.format == "warc":
         return [_parse_fields(record, source, row)]
     if unread is not None:
         unread.update(record.unread or source.unread_columns(row))
     fields = {content: value_at(row, name) for content, name in source.columns_of.items()}
     return [_parse_fields(record, source, fields)]
+
+
+def _row_in(line: str) -> Mapping[str, Any] | Reason:
+    """The object that a line of JSON holds, or why there is none."""
+    if _SURROGATE.search(line):
+        return "invalid_utf8"
+    if has_too_many_values(line):
+        return "too_long"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return "invalid_json"
+    return row if isinstance(row, Mapping) else "not_an_object"
 
 
 def _rejection(record: RawRecord, reason: str, excerpt: object = None) -> Rejection:
@@ -271,6 +277,7 @@ def missing_column_error(
         )
     shown = ", ".join(present[:_SHOWN_COLUMNS]) + (", …" if len(present) > _SHOWN_COLUMNS else "")
     return SourceError(
-        f"The source {name!r} has no column {source.columns_of[content]!r} in its first {checked} record(s). Its "
-        f"columns are: {shown}. Set {content}_column to the one that holds the {content}."
+        f"The source {name!r} has no column {source.columns_of[content]!r} in its first {checked} "
+        f"record(s). Its columns are: {shown}. Set {content}_column to the one that holds the "
+        f"{content}."
     )

@@ -59,11 +59,8 @@ def read_pages(
                 damage = _sum(damage, DamageError("", len(piece)))
                 continue
             fed = len(piece) if piece.startswith(_PAGE) else fed + len(piece)
-            found = None
-            try:
-                target.feed(parser, piece)
-            except ElementTree.ParseError as error:
-                parser, found = None, DamageError(f"malformed XML: {error}", fed)
+            found = target.feed_or_fail(parser, piece, fed)
+            parser = None if found else parser
             if target.pages and damage is not None:
                 yield damage
                 damage = None
@@ -129,6 +126,16 @@ class _Pages:
         parser = ElementTree.XMLParser(target=self)
         self.feed(parser, b"<mediawiki>")
         return parser
+
+    def feed_or_fail(
+        self, parser: ElementTree.XMLParser, piece: bytes, fed: int
+    ) -> DamageError | None:
+        """As `feed`; the error where the XML is malformed, which costs so many bytes."""
+        try:
+            self.feed(parser, piece)
+        except ElementTree.ParseError as error:
+            return DamageError(f"malformed XML: {error}", fed)
+        return None
 
     def feed(self, parser: ElementTree.XMLParser, chunk: bytes) -> None:
         """Lets the parser, whose target this is, read on."""
