@@ -43,7 +43,7 @@ _LAST_ANSWER = re.compile(rf"\n?^####[ \t]*{_NUMBER}\s*\Z", re.MULTILINE)
 
 
 def strip_marks(text: str) -> tuple[str, int]:
-    """Takes the marks out of a text.
+    r"""Takes the marks out of a text.
 
     A calculation whose result is not written behind it leaves the result.
 
@@ -51,7 +51,7 @@ def strip_marks(text: str) -> tuple[str, int]:
         The text without them, and how many marks there were.
 
     Example:
-        >>> strip_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\\n#### 24")
+        >>> strip_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")
         ('She packed 48/2 = 24 jars.', 3)
     """
     text = _ROLE.sub(r"\1", text)
