@@ -30,11 +30,20 @@ _SHOWN_PARAMETER = {
     **dict.fromkeys(("small", "smaller", "big", "larger", "em", "strong", "sc", "smallcaps"), 0),
     **dict.fromkeys(("math", "mvar", "var", "code", "mono", "samp", "kbd", "tt"), 0),
     **dict.fromkeys(("underline", "bold", "linktext", "visible anchor", "vanchor"), 0),
-    **dict.fromkeys(("ill", "interlanguage link", "illm", "flag", "flagcountry", "flagu"), 0),
+    **dict.fromkeys(
+        (
+            "ill",
+            "interlanguage link",
+            "illm",
+        ),
+        0,
+    ),
     **dict.fromkeys(("citation needed span", "cn span", "clarify span", "not a typo"), 0),
     **dict.fromkeys(("nihongo2", "birth-date", "death-date", "birth-date and age"), 0),
     **dict.fromkeys(("quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"), 0),
-    **dict.fromkeys(("lang", "langx", "rtl-lang", "wikt-lang", "script", "color", "colour"), 1),
+    **dict.fromkeys(
+        ("lang", "langx", "rtl-lang", "wikt-lang", "script", "audio", "color", "colour"), 1
+    ),
     **dict.fromkeys(("transl", "transliteration", "resize", "font color"), -1),
 }
 _BLOCKS = frozenset({"quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"})
@@ -96,7 +105,6 @@ _FORMATS: dict[str, Sequence[str]] = {
     "oldstyledate": ("", "", "", "{0} [O.S. {2}] {1}"),
     "gloss": ("", "‘{}’"),
     "sqrt": ("", "√({})"),
-    "percent": ("", "{}%"),
     "birth year and age": ("", "{}"),
     # The French Wikipedia's quantities.
     "unité": ("", "{}", "{} {}"),
@@ -109,7 +117,7 @@ _NOTES = {"flat": "♭", "sharp": "♯", "natural": "♮"}
 _SILENT = re.compile(
     r"(?:cit[ae]\b|citation\b|vcite|vancite|harv|sfn|shortened footnote|#tag:ref|efn|note"
     r"|ref(?:n|s|list|begin|end|label|improve)?\b"
-    r"|r$|rp$|ran$|anchor|ipa|respell|pronunciation|audio|listen|flagicon|flagdeco|noflag|pad$"
+    r"|r$|rp$|ran$|anchor|ipa|respell|pronunciation|listen|flagicon|flagdeco|noflag|pad$"
     r"|infobox|.*(?:navbox|taxobox|sidebar|box)$|.* icon$|.*[ -]stub$|use [a-z]+ |engvar|pp-|wiki"
     r"|wikt|commons|sister|portal|toc\b|clear|-$|col\b|col-|col(?:begin|end|s|umns)|div col|end div"
     r"|s-|defaultsort|displaytitle|italic title|lowercase|short desc|good article|featured article"
@@ -120,7 +128,7 @@ _SILENT = re.compile(
     r"|who\b|when\b|which\b|where\b|why\b|how\b|whose|by whom|according to whom|clarif|specify"
     r"|verify|failed ver|not in |better source|self-published|disputed|undue|pov|weasel|peacock|or$"
     r"|original research|synthesis|relevance|importance|primary source|third-party|unreliable"
-    r"|.* (?:needed|sources?)$|.*[ -]inline$|legend|dmoz|bots|nobots|protect)"
+    r"|.* (?:needed|sources?)$|.*[ -]inline$|dmoz|bots|nobots|protect)"
 )
 # Editors date what is to be done: {{attribution wanted|date=May 2020}}.
 _MONTH_AND_YEAR = re.compile(r"[A-Z][a-z]+ \d{4}")
@@ -227,6 +235,11 @@ _RENDERERS: Mapping[str, _Render] = {
     "val": shown_val,
     "gaps": shown_gaps,
     "nihongo": _nihongo,
+    # Codes of countries stand for their names.
+    **dict.fromkeys(
+        ("flag", "flagcountry", "flagu"),
+        lambda given, _: given[0] if given and not given[0].isupper() else None,
+    ),
     "height": shown_height,
     "chem": _chem,
     "chem2": lambda given, _: _ATOMS.sub(lambda count: subscript(count[0]), "".join(given)) or None,
