@@ -10,7 +10,7 @@ from toolformer.marks import CHAT_MARKS, strip_marks
     [
         ("48/2 = <<48/2=24>>24 jars.\n#### 24", "48/2 = 24 jars.", 2),
         ("=$<<80000+50000=130000>>130,000", "=$130,000", 1),
-        ("It takes 3*2=<<3*2=6>>$6.\n\n#### $6\n", "It takes 3*2=$6.\n", 2),
+        ("It takes 3*2=<<3*2=6>>$6.\n#### $6\n", "It takes 3*2=$6.\n", 2),
         # The result stands nowhere else.
         ("In all <<12 + 7 = 19>> jars", "In all 19 jars", 1),
         ("1+1=<<1+1=2>>2\n#### 2\n\n2+2=<<2+2=4>>4\n#### 4", "1+1=2\n\n2+2=4", 4),

@@ -5,6 +5,7 @@ own is a box, a note or a list, and no sentence has lost it, unless one goes on 
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from toolformer.sources.losses import LossKind
@@ -16,12 +17,15 @@ MARK = "\x1f"
 
 _ANY = re.compile(f"[{LOST_TEMPLATE}{LOST_BLOCK}{LOST_FORMULA}]")
 _ENDS_SENTENCE = re.compile(r"[.!?。！？][\"'”’)\]]*$")
+_NEAREST = 5
 _GOES_ON = re.compile(r"[\"'“‘(]*[a-z0-9,;]")
-# Short words before a full stop are taken for abbreviations: rather two sentences than half a one.
+# Short words with a capital letter end none (Dr., U.S.): rather two sentences than half a one.
 _END = re.compile(
-    r"(?:[^\W\d_]{4}|[\d%°)\]\"'”’²³]|(?<=[!?])|(?=[!?]))[.!?]+[\"'”’)\]]*(?=\s+[^a-z\s])|[。！？]"
+    r"(?:[^\W\d_]{4}|(?<![^\W\d_])[a-z]{2,3}|[\d%°)\]\"'”’²³]|(?<=[!?])|(?=[!?]))[.!?]+[\"'”’)\]]*(?=\s+[^a-z\s])|[。！？]"
 )
-_LONG_ABBREVIATION = re.compile(r"\b(?:Prof|Capt|Messrs|approx|dept|govt)\.$")
+_ABBREVIATION = re.compile(
+    r"\b(?:Prof|Capt|Messrs|approx|dept|govt|al|ca|cf|ed|eds|est|etc|fl|no|pp|vol|vs)\.$"
+)
 
 
 def settled(text: str) -> tuple[str, dict[LossKind, int]]:
@@ -61,8 +65,11 @@ def settled(text: str) -> tuple[str, dict[LossKind, int]]:
 
 def _around(lines: list[str], number: int) -> tuple[int | None, int | None]:
     """The lines before and behind one whose sentence may go on over it."""
-    before = next((i for i in range(number - 1, -1, -1) if lines[i].strip()), None)
-    after = next((i for i in range(number + 1, len(lines)) if lines[i].strip()), None)
+    # Not farther, or a page of lost lines would take the square of its length.
+    above = range(number - 1, max(number - _NEAREST, 0) - 1, -1)
+    below = range(number + 1, min(number + _NEAREST, len(lines)))
+    before = next((i for i in above if lines[i].strip()), None)
+    after = next((i for i in below if lines[i].strip()), None)
     if before is not None and _ENDS_SENTENCE.search(lines[before].rstrip()):
         before = None
     if after is not None and not _GOES_ON.match(lines[after].lstrip()):
@@ -80,9 +87,14 @@ def spans_at(text: str, places: Iterable[int]) -> tuple[tuple[int, int], ...]:
         >>> spans_at("One here. Two there. Three.", [14])
         ((9, 20),)
     """
+    edges = _edges(text)
     spans: list[tuple[int, int]] = []
     for place in places:
-        start, stop = _sentence(text, place)
+        is_line_start = place == 0 or text[place - 1] == "\n"
+        is_line_end = place == len(text) or text[place] == "\n"
+        # What stands directly behind a full stop may belong to the sentence before or behind it.
+        start = place if is_line_start else edges[bisect_left(edges, place) - 1]
+        stop = place if is_line_end else edges[bisect_right(edges, place)]
         if spans and start <= spans[-1][1]:
             start = spans.pop()[0]
         if start < stop:
@@ -90,16 +102,9 @@ def spans_at(text: str, places: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def _sentence(text: str, place: int) -> tuple[int, int]:
-    line_start = text.rfind("\n", 0, place) + 1
-    line_end = text.find("\n", place)
-    line_end = len(text) if line_end < 0 else line_end
-    ends = [
-        match.end()
-        for match in _END.finditer(text, line_start, line_end)
-        if not _LONG_ABBREVIATION.search(text, line_start, match.end())
-    ]
-    # What stands directly behind a full stop may belong to the sentence before or behind it.
-    start = max((end for end in ends if end < place), default=line_start)
-    stop = min((end for end in ends if end > place), default=line_end)
-    return start, stop
+def _edges(text: str) -> list[int]:
+    """Where sentences and lines begin and end, in order."""
+    ends = {match.end() for match in _END.finditer(text)}
+    ends -= {end for end in ends if _ABBREVIATION.search(text, max(0, end - 10), end)}
+    lines = {edge for line in re.finditer("\n", text) for edge in (line.start(), line.end())}
+    return sorted({0, len(text), *ends, *lines})

@@ -30,14 +30,7 @@ _SHOWN_PARAMETER = {
     **dict.fromkeys(("small", "smaller", "big", "larger", "em", "strong", "sc", "smallcaps"), 0),
     **dict.fromkeys(("math", "mvar", "var", "code", "mono", "samp", "kbd", "tt"), 0),
     **dict.fromkeys(("underline", "bold", "linktext", "visible anchor", "vanchor"), 0),
-    **dict.fromkeys(
-        (
-            "ill",
-            "interlanguage link",
-            "illm",
-        ),
-        0,
-    ),
+    **dict.fromkeys(("ill", "interlanguage link", "illm"), 0),
     **dict.fromkeys(("citation needed span", "cn span", "clarify span", "not a typo"), 0),
     **dict.fromkeys(("nihongo2", "birth-date", "death-date", "birth-date and age"), 0),
     **dict.fromkeys(("quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"), 0),
