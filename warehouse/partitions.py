@@ -247,7 +247,7 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
 def _check_lists(
     connection: "duckdb.DuckDBPyConnection", schema: TableSchema, columns: Sequence[str]
 ) -> None:
-    from warehouse.validation import list_rules, constraint_error
+    from warehouse.validation import constraint_error, list_rules
 
     for column in schema.columns:
         if column.name in columns and column.type.endswith("[]"):
