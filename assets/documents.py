@@ -129,6 +129,10 @@ def store_texts(
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
+            del fields["losses"]
+            fields["damaged_spans"] = [
+                {"start": start, "stop": stop} for start, stop in parsed.damaged_spans
+            ]
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
         else:
             rejections.append({**fields, "shard": entry.key})

@@ -25,7 +25,7 @@ from warehouse.errors import StoreConflictError
 
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
-    version="3",
+    version="4",
     settings=("wikipedia_index.passage_words",),
     settings_of_parts=("wikipedia_index.source",),
 )

@@ -168,11 +168,18 @@ def sample_calls(
 
 
 def allowed_positions(window: Window) -> list[bool]:
-    """Where a call may stand: at the beginning of a character, and not before a `[` of the text."""
+    """Where a call may stand.
+
+    At the beginning of a character, not before a `[` of the text, and not in a sentence that lost
+    something when it was read.
+    """
     allowed = []
     for offset in window.offsets:
         is_before_bracket = offset is not None and window.text[offset:].lstrip(" ").startswith("[")
-        allowed.append(offset is not None and not is_before_bracket)
+        is_damaged = offset is not None and any(
+            start <= window.start + offset < stop for start, stop in window.damaged_spans
+        )
+        allowed.append(offset is not None and not is_before_bracket and not is_damaged)
     return allowed
 
 

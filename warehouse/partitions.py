@@ -114,7 +114,7 @@ def _write_version(
     with open_connection() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
-        _check_calls(connection, schema, frame.columns)
+        _check_lists(connection, schema, frame.columns)
         try:
             connection.execute(
                 f"insert into {sql_name(schema.name)} by name select * from incoming"
@@ -244,14 +244,14 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
     )
 
 
-def _check_calls(
+def _check_lists(
     connection: "duckdb.DuckDBPyConnection", schema: TableSchema, columns: Sequence[str]
 ) -> None:
-    from warehouse.validation import call_rules, constraint_error
+    from warehouse.validation import constraint_error, list_rules
 
     for column in schema.columns:
         if column.name in columns and column.type.endswith("[]"):
-            for condition, problem in call_rules(column).items():
+            for condition, problem in list_rules(column).items():
                 row = _first(connection, condition)
                 if row is not None:
                     raise constraint_error(schema, [column.name], f"{column.name!r} {problem}", row)

@@ -73,8 +73,25 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
                 _raise_disagreement(schema, "benchmark", benchmark, f"'{name}'")
 
 
-def call_rules(column: ColumnSchema) -> dict[str, str]:
-    """Returns what may be wrong with a list of calls, by the SQL that is true of its row then."""
+def list_rules(column: ColumnSchema) -> dict[str, str]:
+    """Returns what may be wrong with a list in a row, by the SQL that is true of the row then."""
+    return _span_rules(column) if column.name == "damaged_spans" else _call_rules(column)
+
+
+def _span_rules(column: ColumnSchema) -> dict[str, str]:
+    spans = sql_name(column.name)
+    sound = 'span is not null and 0 <= span."start" and span."start" < span."stop"'
+    edges = f'flatten([[span."start", span."stop"] for span in {spans}])'
+    return {
+        f"len([span for span in {spans} if not coalesce({sound}, false)]) > 0": (
+            "holds a span that does not begin before its end"
+        ),
+        f"coalesce(list_max({edges}), 0) > length(text)": "holds a span outside the text",
+        f"{edges} <> list_sort({edges})": "holds spans that overlap or are not in order",
+    }
+
+
+def _call_rules(column: ColumnSchema) -> dict[str, str]:
     calls = sql_name(column.name)
     offsets = f"[call.character_offset for call in {calls}]"
     holds = f"len([call for call in {calls} if {{}}]) > 0"

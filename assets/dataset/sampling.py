@@ -1,7 +1,7 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import (
     cut_off,
+    damaged_spans_in,
     documents_in,
     first_calls_in,
     typed_frame,
@@ -56,14 +57,16 @@ def sample_calls(work: PartitionRun) -> Made:
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
-    cut = list(
-        windows_of(
+    damaged = damaged_spans_in(work.run.warehouse, partition.shard)
+    cut = [
+        replace(window, damaged_spans=damaged.get(window.document_id, ()))
+        for window in windows_of(
             selected,
             model.tokenizer,
             window_tokens=settings.corpus.window_tokens,
             max_windows=settings.corpus.max_windows_per_text,
         )
-    )
+    ]
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
         offered = [window for window in cut if (window.document_id, window.index) in first_calls]
@@ -177,7 +180,7 @@ def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
 
 CANDIDATE_CALLS = ShardStage(
     name="candidate_calls",
-    version="3",
+    version="4",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),

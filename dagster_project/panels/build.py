@@ -54,6 +54,13 @@ def ingest(
     context_column: Annotated[
         str | None, typer.Option(help="Column whose text precedes the document in training.")
     ] = None,
+    strip_marks: Annotated[
+        bool,
+        typer.Option(
+            "--strip-marks",
+            help="Take out chat marks such as <|im_end|>, and GSM8K's << >> and ####.",
+        ),
+    ] = False,
 ) -> None:
     """List sources of text in sources.yaml and cut them into shards."""
     from dagster_project.commands.ingestion import ingest_sources
@@ -67,6 +74,7 @@ def ingest(
         "date_column": date_column,
         "title_column": title_column,
         "context_column": context_column,
+        "strip_marks": strip_marks,
     }
     ingest_sources(sources, given)
 

@@ -33,6 +33,11 @@ class SourceSettings(Section):
         description="column with a text that precedes the document in training and is not "
         "annotated, such as the question of a worked problem",
     )
+    strip_marks: bool = Field(
+        False,
+        description="take out marks of other tools: chat turns and special tokens such as "
+        "<|im_end|>, GSM8K's <<48/2=24>> and its line #### 72",
+    )
     limit: int | None = Field(None, ge=1, description="maximum number of records, from the start")
     shard_size: int | None = Field(
         None, ge=1, description="records per shard; null: corpus.shard_size"

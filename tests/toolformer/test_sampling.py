@@ -256,6 +256,25 @@ def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(token
     assert places == [0, 4, 5]
 
 
+def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(proposing_model):
+    text = "It has 5. So 6 * 7 = 42 of it. Two."
+    spans = ((9, 30),)
+    assert text[9:30] == " So 6 * 7 = 42 of it."
+    windows = [
+        dataclasses.replace(window, damaged_spans=spans)
+        for window in windows_of(proposing_model.tokenizer, text, window_tokens=12)
+    ]
+    assert len(windows) > 1
+    proposed = [dict.fromkeys(range(len(window.ids)), "6 * 7") for window in windows]
+    for places in (None, proposed):
+        rows = call(proposing_model, windows, EVERYWHERE, proposed=places)
+        offsets = {row.character_offset for row in rows}
+        # Behind its end, in front of the sentence that follows, there may be one.
+        assert min(offsets) < 9
+        assert 30 in offsets
+        assert not offsets & set(range(9, 30))
+
+
 @given(
     prefix=st.one_of(
         st.just(PromptPrefix(None, 0, ())),

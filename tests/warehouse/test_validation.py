@@ -20,8 +20,15 @@ SAMPLED_LOSSES = {
     name: SAMPLED[name]
     for name in ("is_in_chance_sample", "swapped_call_id", "loss_with_swapped_result")
 }
+
+
+def spans(*edges: tuple[int, int]) -> dict[str, object]:
+    return {"damaged_spans": [{"start": start, "stop": stop} for start, stop in edges]}
+
+
 ACCEPTED = [
     *((table, {}) for table in PARTITIONS),
+    ("documents", spans((0, 5), (5, 9))),
     ("candidate_calls", {"status": "dropped", "reason": "not_a_call", "arguments": None}),
     ("candidate_calls", {"status": "dropped", "reason": "duplicate"}),
     ("candidate_calls", {"status": "dropped", "reason": "look_ahead"}),
@@ -67,6 +74,10 @@ def test_correct_and_rare_rows_are_accepted_and_read_back_equal(
 REFUSED = [
     ("documents", {"text": None}, ["text", "NULL", "'d1'"]),
     ("documents", {"source_offset": -1}, ["source_offset", "-1"]),
+    ("documents", spans((5, 2)), ["damaged_spans", "begin before its end"]),
+    ("documents", spans((-1, 2)), ["damaged_spans", "begin before its end"]),
+    ("documents", spans((0, 5_000)), ["damaged_spans", "outside the text"]),
+    ("documents", spans((0, 5), (4, 9)), ["damaged_spans", "overlap"]),
     ("documents", {"shard": "shard-00001"}, ["shard", "'shard-00001'", "'shard-00000'"]),
     ("rejected_records", {"reason": "Not JSON"}, ["reason", "'Not JSON'"]),
     ("candidate_calls", {"tool": "Calendar"}, ["tool", "'Calendar'", "'Calculator'"]),

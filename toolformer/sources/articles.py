@@ -8,6 +8,7 @@ The first is KILT's knowledge source.
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +26,7 @@ from toolformer.sources.wikipedia_dump import read_pages
 
 # What MediaWiki itself leaves unescaped in addresses.
 _URL_SAFE = ";@$!*(),/~:"
+_ENGLISH = re.compile(r"https?://(?:en|simple)\.")
 # How KILT writes headings and list items among the paragraphs.
 _HEADING, _ITEM = "Section::::", "BULLET::::"
 
@@ -56,7 +58,11 @@ def article_of(page: dict[str, Any], maximum_text_bytes: int) -> Article | Reaso
     if is_costly(page["text"]):
         return "unparsable_markup"
     try:
-        sections = sections_of(page["text"], media_namespaces=frozenset(page["media"]))
+        sections = sections_of(
+            page["text"],
+            media_namespaces=frozenset(page["media"]),
+            is_english=_ENGLISH.match(page["base"]) is not None,
+        )
     except (ParserError, RecursionError):
         return "unparsable_markup"
     if not sections:

@@ -36,6 +36,7 @@ _PARSED_BY = (
     "date_column",
     "title_column",
     "context_column",
+    "strip_marks",
     "maximum_text_bytes",
 )
 
@@ -84,6 +85,7 @@ class CutShard:
                     continue
                 day = fields["published_on"]
                 fields["published_on"] = day and datetime.date.fromisoformat(day)
+                fields["damaged_spans"] = tuple(map(tuple, fields["damaged_spans"]))
                 yield ParsedDocument(**fields)
 
 

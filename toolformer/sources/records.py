@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
 
 from toolformer.files.digests import hex_digest
+from toolformer.marks import strip_marks
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.columns import MISSING, has_too_many_values, value_at
 from toolformer.sources.dates import parse_publication_date
@@ -64,6 +66,9 @@ class ParsedDocument:
         context: what stands in front of the text in training and is not annotated, likewise.
         title: title, file name, or title of the encyclopaedia article.
         source, source_offset: as of `RawRecord`.
+        losses: what of the record is not in the text, or should not be, by kind.
+        damaged_spans: start and end of sentences that lost something, in characters of `text`; no
+            call may stand there.
     """
 
     document_id: str
@@ -183,6 +188,14 @@ def _parse_fields(
     losses["columns"] += sum(fields[content] is MISSING for content in named if content in fields)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += fields.get("encoding") == "unknown" or has_undecodable(written)
+    stripped, marks = strip_marks(text)
+    stripped_context, context_marks = strip_marks(context)
+    if source.strip_marks:
+        text, context = stripped, stripped_context
+        if not text.strip():
+            return _rejection(record, "empty_text", fields["text"])
+    else:
+        losses["marks"] += marks + context_marks
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
@@ -237,23 +250,43 @@ def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Reje
     article = article_of(page, source.maximum_text_bytes)
     if not isinstance(article, Article):
         return [_rejection(record, article, page["title"])]
-    documents: list[ParsedDocument | Rejection] = [
-        ParsedDocument(
-            document_id=document_id(record.source, record.offset, number),
-            text=text,
-            context=None,
-            title=article.title,
-            url=article.url,
-            # The time of the last edit says nothing about when the text is set.
-            published_on=None,
-            source=record.source,
-            source_offset=record.offset,
-            losses={"encodings": 1} if has_undecodable([section.text]) else {},
-        )
-        for number, section in enumerate(article.sections)
-        if len((text := _CONTROL.sub("", section.text)).split()) >= MINIMUM_SECTION_WORDS
-    ]
+    documents: list[ParsedDocument | Rejection] = []
+    for number, section in enumerate(article.sections):
+        text, spans, marks = _without_marks(section.text, section.damaged_spans)
+        losses = Counter[LossKind](section.losses)
+        losses["encodings"] += has_undecodable([section.text])
+        if not source.strip_marks:
+            text, spans = section.text, section.damaged_spans
+            losses["marks"] += marks
+        if len(text.split()) >= MINIMUM_SECTION_WORDS:
+            documents.append(
+                ParsedDocument(
+                    document_id=document_id(record.source, record.offset, number),
+                    text=text,
+                    context=None,
+                    title=article.title,
+                    url=article.url,
+                    # The time of the last edit says nothing about when the text is set.
+                    published_on=None,
+                    source=record.source,
+                    source_offset=record.offset,
+                    losses=dict(+losses),
+                    damaged_spans=spans,
+                )
+            )
     return documents or [_rejection(record, "no_text_after_markup", page["title"])]
+
+
+def _without_marks(
+    text: str, spans: tuple[tuple[int, int], ...]
+) -> tuple[str, tuple[tuple[int, int], ...], int]:
+    """A text without marks, its spans moved with it, and how many marks there were."""
+    edges = [0, *chain.from_iterable(spans), len(text)]
+    pieces = [strip_marks(text[start:stop]) for start, stop in pairwise(edges)]
+    ends = list(accumulate(len(piece) for piece, _ in pieces))
+    # Between the edges lie in turn what is whole and what is damaged.
+    moved = tuple(zip(ends[:-1:2], ends[1::2], strict=True))
+    return "".join(piece for piece, _ in pieces), moved, sum(count for _, count in pieces)
 
 
 def missing_column_error(

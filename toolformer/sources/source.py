@@ -34,6 +34,8 @@ class Source:
             `columns.value_at`; None to ignore addresses, dates or titles.
         context_column: holds what stands in front of the text in training and is not annotated;
             where it is named, every record has it.
+        strip_marks: whether marks of other people's tools are taken out of texts and contexts (see
+            `toolformer.marks`); else they are counted.
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
@@ -49,6 +51,7 @@ class Source:
     date_column: str | None = DATE_COLUMN
     title_column: str | None = TITLE_COLUMN
     context_column: str | None = None
+    strip_marks: bool = False
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES

@@ -1,14 +1,29 @@
 """Wiki markup to plain text, section by section.
 
-Templates are dropped, apart from a few that stand for a word or a quantity inside a sentence.
+A template that stands for a word or a number in a sentence is shown as a reader of the page sees it
+(`wiki_templates`). Where that is not certain, and for formulas, the loss is counted and the
+sentence is marked as damaged (`damage`).
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from itertools import count as count_from
 from typing import TYPE_CHECKING, Any
+
+from toolformer.sources.damage import (
+    LOST_BLOCK,
+    LOST_FORMULA,
+    LOST_TEMPLATE,
+    MARK,
+    settled,
+    spans_at,
+)
+from toolformer.sources.losses import LossKind
+from toolformer.sources.scripts import BLANKS, plain_fractions, subscript, superscript
+from toolformer.sources.wiki_templates import shown_by
 
 if TYPE_CHECKING:
     from mwparserfromhell.nodes import Template
@@ -24,30 +39,18 @@ APPARATUS_HEADINGS = frozenset(
     }
 )
 
+# What they hold is no part of a sentence.
 _DROPPED_TAGS = frozenset(
     {
-        *("ce", "chem", "code", "gallery", "graph", "hiero", "imagemap", "math", "ref"),
-        *("references", "score", "source", "syntaxhighlight", "table", "templatedata", "timeline"),
+        *("gallery", "graph", "imagemap", "ref", "references", "table", "templatedata"),
+        *("templatestyles", "timeline"),
     }
 )
-# Template name to the positional parameter that is the shown text.
-_SHOWN_PARAMETER = {
-    **dict.fromkeys(("abbr", "angbr", "nobr", "nowrap", "small"), 1),
-    "lang": 2,
-    **dict.fromkeys(("transl", "transliteration"), -1),
-}
-_SHOWN_TEXT = {
-    "'": "'",
-    "'s": "'s",
-    "endash": "–",
-    "emdash": "—",
-    "mdash": "—",
-    "nbsp": " ",
-    "ndash": "–",
-    "snd": " – ",
-    "spaced ndash": " – ",
-}
-_RANGE_WORDS = frozenset({"-", "–", "and", "by", "or", "to", "x", "×"})
+_FORMULA_TAGS = frozenset({"ce", "chem", "math"})
+_LOST_TAGS = frozenset({"hiero", "score", "source", "syntaxhighlight"})
+_FORMULA_TEMPLATES = frozenset(
+    {"bigmath", "chem", "chem2", "intmath", "math", "nuclide", "nuclide2", "su", "tmath"}
+)
 _LANGUAGE_LINK = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
 
 # What the markup parser looks for the end of, and the end.
@@ -65,10 +68,11 @@ _MAX_UNCLOSED, _MAX_MARKS = 1_000, 500_000
 
 _TITLE_POSSESSIVE = re.compile(r"(?<=\w)'''(?=s\b)")
 _QUOTES = re.compile(r"'{2,}")
-_SURROGATE = re.compile("[\ud800-\udfff]")  # `&#xd800;` is half a character
+# Also what an entity stands for, such as `&#xd800;`, half a character.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _CLEANING = (
     # Runs of white space go first, so that no later pattern meets a long one.
-    (re.compile(r"[ \t\r\f\v\u00a0]+"), " "),
+    (re.compile(rf"{MARK}*[ \t\r\f\v\u00a0]+[ \t\r\f\v\u00a0{MARK}]*"), " "),
     (re.compile(r"\n{3,}"), "\n\n"),
     (re.compile(r"\(\s*(?:[;,]\s*)+"), "("),
     # Bounded: an unbounded run would be tried again from each of its characters.
@@ -77,34 +81,47 @@ _CLEANING = (
     (re.compile(r" +([,.;:!?])(?=\s|$)"), r"\1"),
     (re.compile(r"__[A-Z]+__"), ""),
     (re.compile(r"(?m)^(?:- ?)+$"), ""),
-    (re.compile(r"(?m)^ +| +$"), ""),
+    (re.compile(rf"(?m)^[ {MARK}]+|[ {MARK}]+$"), ""),
     (re.compile(r"\n{3,}"), "\n\n"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleSection:
-    """Plain text of an article under one heading, which is empty for the lead."""
+    """Plain text of an article under one heading, which is empty for the lead.
+
+    Attributes:
+        losses: what of the markup is not in the text, by kind.
+        damaged_spans: start and end of the sentences that lost something, in characters of `text`.
+    """
 
     heading: str
     text: str
+    losses: Mapping[LossKind, int] = field(default_factory=dict)
+    damaged_spans: tuple[tuple[int, int], ...] = ()
 
 
 def sections_of(
-    markup: str, *, media_namespaces: frozenset[str] = MEDIA_NAMESPACES
+    markup: str,
+    *,
+    media_namespaces: frozenset[str] = MEDIA_NAMESPACES,
+    is_english: bool = True,
 ) -> list[ArticleSection]:
     """Removes wiki markup and splits an article into its sections that have text, in order.
 
-    Pictures, categories, tables, templates, footnotes, galleries and formulas are dropped, and
-    so are sections of links and literature (`APPARATUS_HEADINGS`) with their subsections.
+    Pictures, categories, tables, boxes, footnotes, galleries and formulas are dropped, and
+    so are sections of links and literature (`APPARATUS_HEADINGS`) with their subsections. Control
+    characters are in no text.
 
     Args:
         markup: the page's wikitext.
         media_namespaces: lower-case names of namespaces whose links show no text.
+        is_english: whether numbers are grouped as English does it.
 
     Example:
-        >>> sections_of("A '''cat''' is an [[animal]].<ref>x</ref>")
-        [ArticleSection(heading='', text='A cat is an animal.')]
+        >>> [section] = sections_of("A '''cat''' has [[leg|legs]].<ref>x</ref> It has {{legs|4}}.")
+        >>> section.text, section.losses, section.damaged_spans
+        ('A cat has legs. It has.', {'templates': 1}, ((15, 23),))
     """
     import mwparserfromhell
     from mwparserfromhell.nodes import Heading
@@ -114,17 +131,21 @@ def sections_of(
     dropped_level: int | None = None
 
     def close() -> None:
-        text = _clean("".join(pieces))
+        marked, losses = settled("".join(pieces))
+        *parts, last = _clean(marked).split(MARK)
+        text = "".join((*parts, last))
         if text and dropped_level is None:
-            sections.append(ArticleSection(heading, text))
+            places = accumulate(map(len, parts))
+            sections.append(ArticleSection(heading, text, losses, spans_at(text, places)))
 
+    show = _Shown(media_namespaces, is_english=is_english)
     # Style tags are removed below by pattern; parsing them costs time and fails on odd quotes.
-    for node in mwparserfromhell.parse(markup, skip_style_tags=True).nodes:
+    for node in mwparserfromhell.parse(_NO_TEXT.sub("", markup), skip_style_tags=True).nodes:
         if not isinstance(node, Heading):
-            pieces.extend(_shown(node, media_namespaces))
+            pieces.append(show.node(node))
             continue
         close()
-        heading, pieces = _clean("".join(_shown_all(node.title.nodes, media_namespaces))), []
+        heading, pieces = _clean(_NO_TEXT.sub("", show.all(node.title.nodes))), []
         if dropped_level is None or node.level <= dropped_level:
             dropped_level = node.level if heading.casefold() in APPARATUS_HEADINGS else None
     close()
@@ -150,80 +171,113 @@ def is_costly(markup: str) -> bool:
 
 
 def _clean(text: str) -> str:
-    text = _QUOTES.sub("", _TITLE_POSSESSIVE.sub("'", text))
+    """Puts blanks and brackets in order around what is gone; no mark of damage is lost."""
+    text = plain_fractions(_QUOTES.sub("", _TITLE_POSSESSIVE.sub("'", text)))
     for pattern, replacement in _CLEANING:
-        text = pattern.sub(replacement, text)
-    return text.strip()
+        if MARK not in text:
+            text = pattern.sub(replacement, text)
+            continue
+        text = pattern.sub(
+            lambda match, shown=replacement: MARK * match[0].count(MARK) + match.expand(shown), text
+        )
+    bare = text.strip()
+    start = text.find(bare)
+    before, after = text[:start], text[start + len(bare) :]
+    return MARK * before.count(MARK) + bare + MARK * after.count(MARK)
 
 
-def _shown_all(nodes: Iterable[Any], media_namespaces: frozenset[str]) -> Iterator[str]:
-    for node in nodes:
-        yield from _shown(node, media_namespaces)
+class _Shown:
+    """The text that a reader of a page sees in place of its nodes, with marks of what is lost."""
+
+    def __init__(self, media_namespaces: frozenset[str], *, is_english: bool) -> None:
+        self._media_namespaces = media_namespaces
+        self._is_english = is_english
+
+    def all(self, nodes: Iterable[Any]) -> str:
+        return "".join(map(self.node, nodes))
+
+    def node(self, node: Any) -> str:
+        from mwparserfromhell import nodes
+
+        match node:
+            case nodes.Text():
+                return str(node.value)
+            case nodes.Wikilink():
+                return self._link(node)
+            case nodes.Template():
+                return self._template(node)
+            case nodes.Tag():
+                return self._tag(node)
+            case nodes.HTMLEntity():
+                return _NO_TEXT.sub("", node.normalize())
+            case nodes.ExternalLink() if node.title is not None:
+                return self.all(node.title.nodes)
+            case nodes.ExternalLink():
+                return "" if node.brackets else str(node.url)
+            case nodes.Heading():  # a heading inside a tag is shown as a line
+                return self.all(node.title.nodes)
+            case _:
+                return ""
+
+    def _value(self, value: Any) -> str:
+        return _QUOTES.sub("", self.all(value.nodes)).strip(BLANKS)
+
+    def _link(self, node: Any) -> str:
+        title = str(node.title).strip()
+        prefix, colon, _ = title.partition(":")
+        prefix = prefix.strip().lower()
+        if colon and prefix in self._media_namespaces:
+            return ""
+        if node.text is not None:
+            return self.all(node.text.nodes)
+        # [[fr:Titre]] is shown in the margin.
+        return "" if colon and _LANGUAGE_LINK.match(prefix) else title.removeprefix(":")
+
+    def _tag(self, node: Any) -> str:
+        name = str(node.tag).strip().lower()
+        if name in _DROPPED_TAGS:
+            return ""
+        if name in _FORMULA_TAGS:
+            return LOST_FORMULA
+        if name in _LOST_TAGS:
+            return LOST_BLOCK if "\n" in str(node) else LOST_TEMPLATE
+        if name == "br":
+            return "\n"
+        if node.wiki_markup is not None and node.self_closing:
+            return "- " if name == "li" else ""
+        if node.contents is None:
+            return ""
+        if name not in {"sub", "sup"}:
+            return self.all(node.contents.nodes)
+        if _leads_to_footnote(node.contents):
+            return ""
+        content = self._value(node.contents)
+        return superscript(content) if name == "sup" else subscript(content)
+
+    def _template(self, node: "Template") -> str:
+        name = " ".join(self.all(node.name.nodes).replace("_", " ").split(" "))
+        name, colon, argument = name.partition(":")
+        values = {
+            str(parameter.name).strip(): self._value(parameter.value) for parameter in node.params
+        }
+        count = next(number for number in count_from(1) if str(number) not in values) - 1
+        positional = [values.pop(str(number)) for number in range(1, count + 1)]
+        named = {key.lower(): value for key, value in values.items() if value}
+        shown = shown_by(
+            name.strip().lower() + colon + argument,
+            positional,
+            named,
+            is_english=self._is_english,
+        )
+        if shown is not None:
+            return shown
+        if name.strip().lower() in _FORMULA_TEMPLATES:
+            return LOST_FORMULA
+        return LOST_BLOCK if "\n" in str(node) else LOST_TEMPLATE
 
 
-def _shown(node: Any, media_namespaces: frozenset[str]) -> Iterator[str]:
-    """Yields the text that a reader of the page would see in place of `node`."""
-    from mwparserfromhell import nodes
-
-    if isinstance(node, nodes.Text):
-        yield str(node.value)
-    elif isinstance(node, nodes.Wikilink):
-        yield from _shown_link(node, media_namespaces)
-    elif isinstance(node, nodes.Template):
-        yield from _shown_template(node, media_namespaces)
-    elif isinstance(node, nodes.Tag):
-        yield from _shown_tag(node, media_namespaces)
-    elif isinstance(node, nodes.HTMLEntity):
-        yield _SURROGATE.sub("", node.normalize())
-    elif isinstance(node, nodes.ExternalLink):
-        if node.title is not None:
-            yield from _shown_all(node.title.nodes, media_namespaces)
-        elif not node.brackets:
-            yield str(node.url)
-    elif isinstance(node, nodes.Heading):  # a heading inside a tag is shown as a line
-        yield from _shown_all(node.title.nodes, media_namespaces)
-
-
-def _shown_link(node: Any, media_namespaces: frozenset[str]) -> Iterator[str]:
-    title = str(node.title).strip()
-    prefix, colon, _ = title.partition(":")
-    prefix = prefix.strip().lower()
-    if colon and prefix in media_namespaces:
-        return
-    if node.text is not None:
-        yield from _shown_all(node.text.nodes, media_namespaces)
-    elif not (colon and _LANGUAGE_LINK.match(prefix)):  # [[fr:Titre]] is shown in the margin
-        yield title.removeprefix(":")
-
-
-def _shown_tag(node: Any, media_namespaces: frozenset[str]) -> Iterator[str]:
-    name = str(node.tag).strip().lower()
-    if name in _DROPPED_TAGS:
-        return
-    if name == "br":
-        yield "\n"
-    elif node.wiki_markup is not None and node.self_closing:
-        yield "- " if name == "li" else ""
-    elif node.contents is not None:
-        yield from _shown_all(node.contents.nodes, media_namespaces)
-
-
-def _shown_template(node: "Template", media_namespaces: frozenset[str]) -> Iterator[str]:
-    name = str(node.name).strip().lower().replace("_", " ")
-    if name in _SHOWN_TEXT:
-        yield _SHOWN_TEXT[name]
-        return
-    is_quantity = name in {"convert", "cvt"}
-    shown = 1 if name.startswith("lang-") else _SHOWN_PARAMETER.get(name)
-    if not is_quantity and shown is None:
-        return
-    positional = [
-        "".join(_shown_all(parameter.value.nodes, media_namespaces)).strip()
-        for parameter in node.params
-        if not parameter.showkey
-    ]
-    if is_quantity:
-        is_range = len(positional) >= 4 and positional[1] in _RANGE_WORDS
-        yield " ".join(positional[: 4 if is_range else 2])
-    elif shown is not None and positional and shown <= len(positional):
-        yield positional[shown - 1 if shown > 0 else -1]
+def _leads_to_footnote(superscript: Any) -> bool:
+    links = superscript.filter_wikilinks()
+    return bool(superscript.filter_external_links()) or any(
+        str(link.title).startswith("#") for link in links
+    )

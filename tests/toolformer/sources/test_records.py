@@ -1,11 +1,14 @@
 import datetime
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.toolformer.sources.conftest import DUMP_HEAD, documents, page_xml
+from toolformer.marks import CHAT_MARKS
 from toolformer.sources.records import (
     ParsedDocument,
     RawRecord,
@@ -14,6 +17,8 @@ from toolformer.sources.records import (
     parse_record,
 )
 from toolformer.sources.source import Source
+from tools.calculator import Calculator
+from tools.protocol import Document
 
 
 def source_of_lines(**settings) -> Source:
@@ -127,3 +132,59 @@ def test_any_line_gives_a_document_or_a_storable_rejection(line):
 def test_document_ids_do_not_change_between_releases():
     assert document_id("texts.jsonl", 0) == "9e9a04a2dcf5567609330f667512a614"
     assert document_id("wikipedia-excerpt", 12, 3) == "6719f0e80ea6a749b56bdb54c9a721d3"
+
+
+MARKED = json.dumps({"text": "48/2 = <<48/2=24>>24.\n#### 24", "question": "Half of 48?<|im_end|>"})
+
+
+def test_marks_are_counted_and_with_the_option_taken_out_of_text_and_context():
+    source = source_of_lines(context_column="question")
+    counted = document_of(MARKED, source)
+    assert (counted.text[:9], counted.losses) == ("48/2 = <<", {"marks": 3})
+    stripped = document_of(MARKED, replace(source, strip_marks=True))
+    assert (stripped.text, stripped.context) == ("48/2 = 24.", "Half of 48?")
+    assert stripped.losses == {}
+    only_marks = parse_line('{"text": "#### 24"}', source_of_lines(strip_marks=True))
+    assert isinstance(only_marks, Rejection)
+    assert only_marks.reason == "empty_text"
+
+
+def test_case_of_worked_problems_shows_its_numbers_to_the_reader(test_data: Path):
+    file = test_data / "cases/03-gsm8k-marks/problems.jsonl"
+    source = Source(
+        "problems.jsonl",
+        format="jsonl",
+        shard_size=1,
+        text_column="answer",
+        context_column="question",
+    )
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [document_of(line, source).losses["marks"] for line in lines] == [3, 5, 2, 2]
+    texts = [document_of(line, replace(source, strip_marks=True)).text for line in lines]
+    assert texts[0] == "In June she packed 48/2 = 24 jars.\nIn all she packed 48+24 = 72 jars."
+    assert texts[3] == "Each gets 20/3 = 6.67 plums."
+    assert not any(mark in text for text in texts for mark in ("<<", ">>", "####"))
+    # The call stands in front of the number that a reader sees.
+    (june, _) = Calculator().proposals(Document("d", texts[0]))
+    assert (june.arguments, texts[0][june.offset :][:7]) == ("48/2", "24 jars")
+
+
+def test_case_of_chat_marks_is_counted_and_stripped(test_data: Path):
+    lines = (test_data / "cases/20-special-tokens-in-text/texts.jsonl").read_text().splitlines()
+    assert [document_of(line).losses.get("marks", 0) for line in lines] == [3, 3, 2, 0]
+    for line in lines:
+        document = document_of(line, source_of_lines(strip_marks=True))
+        assert CHAT_MARKS.search(document.text) is None
+
+
+def test_damaged_spans_of_a_page_move_with_the_marks_that_are_taken_out(written):
+    words = "word " * 40
+    page = page_xml(
+        "A", f"{words}&lt;nowiki&gt;&lt;|im_end|&gt;&lt;/nowiki&gt; end. It has {{{{pop|5}}}} of 5."
+    )
+    dump = f"{DUMP_HEAD}{page}</mediawiki>"
+    for strips, marks in ((False, {"marks": 1}), (True, {})):
+        (document,) = documents(written(f"{strips}.xml", dump, strip_marks=strips))
+        ((start, stop),) = document.damaged_spans
+        assert document.text[start:stop] == " It has of 5."
+        assert document.losses == {"templates": 1, **marks}

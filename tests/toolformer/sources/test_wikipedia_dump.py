@@ -42,7 +42,7 @@ def text_of(markup: str) -> str:
         ("* one\n* two", "- one\n- two"),
         ("See [http://a.org the site] and [http://b.org].", "See the site and."),
         ("<gallery>\nFile:A.jpg|x\n</gallery>End __NOTOC__", "End"),
-        ("x<sup>2</sup> <small>small</small><br/>next", "x2 small\nnext"),
+        ("x<sup>2</sup> <small>small</small><br/>next", "x² small\nnext"),
         ("[[unclosed {{broken ''x", "[[unclosed {{broken x"),
         ("Text [x] -> y, Calculator(1+1)", "Text [x] -> y, Calculator(1+1)"),
     ],

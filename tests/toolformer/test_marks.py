@@ -1,0 +1,54 @@
+"""Marks of other people's tools."""
+
+import pytest
+
+from toolformer.marks import CHAT_MARKS, strip_marks
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped", "count"),
+    [
+        ("48/2 = <<48/2=24>>24 jars.\n#### 24", "48/2 = 24 jars.", 2),
+        ("=$<<80000+50000=130000>>130,000", "=$130,000", 1),
+        ("It takes 3*2=<<3*2=6>>$6.\n#### $6\n", "It takes 3*2=$6.\n", 2),
+        # The result stands nowhere else.
+        ("In all <<12 + 7 = 19>> jars", "In all 19 jars", 1),
+        ("1+1=<<1+1=2>>2\n#### 2\n\n2+2=<<2+2=4>>4\n#### 4", "1+1=2\n\n2+2=4", 4),
+        ('<gadget id="calculator">48/2</gadget>\n<output>24</output>\n24 jars', "24 jars", 1),
+        ("<|im_start|>user\nHi<|im_end|>", "Hi", 2),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\nHi<|eot_id|>", "\n\nHi", 3),
+        ("<start_of_turn>model\nHi<end_of_turn>", "Hi", 2),
+        ("<s>[INST] <<SYS>>Be brief.<</SYS>> Hi [/INST] Yes</s>", " Be brief. Hi  Yes", 6),
+        ("<｜User｜>Hi<｜Assistant｜>Yes<｜end▁of▁sentence｜>", "HiYes", 3),
+        ("### Instruction:\nAdd.\n### Response:\n4", "\nAdd.\n\n4", 2),
+        ("Call <tool_call>x</tool_call> <|endoftext|>[/INST]", "Call x ", 4),
+    ],
+)
+def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count):
+    assert strip_marks(text) == (stripped, count)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cout << a << b = 3 >> c; x = 1 << 4; y = 8 >> 2",
+        "# Notes\n\n#### 2019\nA year.\n### Instructions\n### Input",
+        "<<fig1, width=5>>=\nplot(1)",
+        "a < b | c > d, [INSTALL], <table>, |x|, <<interface>>, {{ bos_token }}",
+        "He was number #### 5 of them",
+    ],
+)
+def test_what_only_looks_like_a_mark_stays(text):
+    assert strip_marks(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<<", "<|a", "<<1=", "<gadget>", "#### 1", "<gadget>1</gadget> "]
+)
+def test_stripping_takes_no_quadratic_time(piece):
+    strip_marks(piece * 20_000)
+
+
+def test_every_mark_of_a_chat_is_found_by_one_pattern():
+    text = "<|im_end|> </s> [/INST] <end_of_turn> <|eot_id|> <tool_response> ### Human: "
+    assert len(CHAT_MARKS.findall(text)) == 6
