@@ -9,7 +9,7 @@ import unicodedata
 from fractions import Fraction
 
 # Blanks at which no line ends; they stand between groups of digits.
-BLANKS = "\u00a0\u2007\u2009\u202f"
+BLANKS = "\u00a0\u2002\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f"
 _SUPERSCRIPTS = "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
 _VULGAR = "[¼½¾⅐-⅞↉]"
 # Full-width forms, and dashes that are written for a minus: one character for each, so that
@@ -23,7 +23,7 @@ _JOINED = rf"(?:[.,'’_·{BLANKS}][0-9]+)"
 _POWER = rf"(?: ?[x×*·⋅] ?10)? ?(?:\^ ?[-+]?[0-9]*|[{_SUPERSCRIPTS}]+)"
 # A number without sign, whether it can be read or not; none of its parts is another number.
 NUMBER = (
-    rf"(?>(?:{_DIGITS}{_JOINED}*|\.[0-9]+{_JOINED}*)(?:[eE][-+]?[0-9]+)?(?: ?{_VULGAR})?"
+    rf"(?>(?:{_DIGITS}|(?<!\.)\.[0-9]+){_JOINED}*(?:[eE][-+]?[0-9]+)?(?: ?{_VULGAR})?"
     rf"(?:{_POWER})?|{_VULGAR})"
 )
 # Digits behind a letter start no number ("H2O"), nor does the rest of one.

@@ -48,6 +48,7 @@ def numbers_in(text: str, *, is_alone: bool = True) -> list[Fraction | None]:
         ("2 ⅓", Fraction(7, 3)),
         ("12kg", 12),
         ("x = 14.", 14),
+        ("so ...5", 5),
     ],
 )
 def test_a_form_with_one_meaning_is_that_number(text, value):
