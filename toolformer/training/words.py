@@ -13,10 +13,11 @@ _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
 # A vowel sign of an Indic script is a mark, and part of its word.
 _WORD = regex.compile(rf"[{_UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+", regex.VERSION1)
 # Marks within a word, which copies of a text leave out, or write a blank for.
-_APOSTROPHES = regex.compile(r"(?<=[\w-])['’‘ʼ]+(?=[\w-])")
-_HYPHENS = regex.compile(r"(?<=\w)[-‐‑\u00ad]+(?=\w)")
+_MARKS = str.maketrans({**dict.fromkeys("’‘ʼʻ", "'"), **dict.fromkeys("‐‑\u00ad", "-")})
+_APOSTROPHES = regex.compile(r"(?<=[\w-])'+(?=[\w-])")
+_HYPHENS = regex.compile(r"(?<=\w)-+(?=\w)")
 # Tokenised texts have `do n't` and `Lyon 's`.
-_BLANK_BEFORE_ENDING = regex.compile(r"(?<=\w) (?=(?:n['’]t|['’](?:s|re|ve|ll|d|m))\b)")
+_BLANK_BEFORE_ENDING = regex.compile(r"(?<=\w) (?=(?:n't|'(?:s|re|ve|ll|d|m))\b)")
 
 
 def words_of(text: str) -> list[str]:
@@ -42,7 +43,7 @@ def readings_of(text: str) -> list[list[str]]:
         [['it', 's', 'well', 'known'], ['it', 's', 'wellknown'], ['its', 'well', 'known'], \
 ['its', 'wellknown']]
     """
-    text = _BLANK_BEFORE_ENDING.sub("", text)
+    text = _BLANK_BEFORE_ENDING.sub("", text.translate(_MARKS))
     readings = (
         tuple(words_of(_HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))))
         for apostrophe, hyphen in product((" ", ""), repeat=2)
