@@ -95,7 +95,7 @@ class Calculator(Tool):
 
         Raises:
             ToolCallError: With reason `empty`, `too_long`, `too_deep`, `too_large`,
-                `syntax_error`, `operator_not_allowed` or `division_by_zero`.
+                `syntax_error`, `ambiguous_number`, `operator_not_allowed` or `division_by_zero`.
 
         Example:
             >>> Calculator().call("(5 + 1) * 3", Document("example", ""))
@@ -146,7 +146,7 @@ class Calculator(Tool):
                 raise _syntax_error(f"The expression {text!r} contains {other!r}")
             return self._value(ast.parse(places, mode="eval").body, values, signs=0)
         except NumberError as error:
-            raise ToolCallError("syntax_error", str(error)) from error
+            raise ToolCallError(error.reason, str(error)) from error
         except SyntaxError as error:
             raise _syntax_error(f"The expression {text!r} cannot be read") from error
         except (RecursionError, MemoryError) as error:

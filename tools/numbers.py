@@ -38,7 +38,20 @@ _MOST_CHARACTERS, _MOST_SHOWN = 300, 40
 
 
 class NumberError(ValueError):
-    """What is written as a number cannot be read as one; the message says why."""
+    """What is written as a number cannot be read as one; the message says why.
+
+    Attributes:
+        reason: `ambiguous_number`; of digits and points alone `syntax_error`.
+    """
+
+    def __init__(self, number: str) -> None:
+        shown = number if len(number) <= _MOST_SHOWN else f"{number[:_MOST_SHOWN]}…"
+        super().__init__(
+            f"{shown!r} is no number that can be read in exactly one way. Expected one such as "
+            "1,234.5: a point before decimals, and commas, if any, between groups of three digits."
+        )
+        is_plain = set(number) <= set("0123456789.")
+        self.reason = "syntax_error" if is_plain else "ambiguous_number"
 
 
 def plain(text: str) -> str:
@@ -72,11 +85,7 @@ def digits_of(number: str, *, is_alone: bool = True) -> str:
     match = _READABLE.fullmatch(number)
     is_list = match is not None and match["mark"] == " " and not is_alone
     if match is None or is_list or len(number) > _MOST_CHARACTERS:
-        shown = number if len(number) <= _MOST_SHOWN else f"{number[:_MOST_SHOWN]}…"
-        raise NumberError(
-            f"{shown!r} is no number that can be read in exactly one way. Expected one such as "
-            "1,234.5: a point before decimals, and commas, if any, between groups of three digits."
-        )
+        raise NumberError(number)
     whole = "".join(filter(str.isdigit, match["whole"] or ""))
     if match["fraction"] is None:
         return f"{whole}{match['rest']}"

@@ -41,21 +41,17 @@ def gains(differences: pl.DataFrame, *, model: str, other_model: str) -> pl.Data
 
 
 def rounding_sentences(summary: pl.DataFrame) -> dict[str, str]:
-    """What rounding does to the scores of a benchmark, by its name, where it does something.
+    """By benchmark, how many of its items no call can answer exactly, where there are any.
 
     Args:
         summary: the view `evaluation_summary`.
     """
     beyond = summary.filter(pl.col("share_beyond_two_decimals") > 0)
-    shares = beyond.group_by("benchmark", maintain_order=True).agg(
-        pl.col("share_beyond_two_decimals").max(), pl.col("share_rounded").max()
-    )
     return {
-        benchmark: f"{share:.1%} of the items need more than two decimals: no call of the "
-        "Calculator equals them unless tools.Calculator.options sets more decimals. Answers "
-        "rounded to two or three decimals count in all modes (counted_by: rounded_number), at most "
-        f"{rounded:.1%} of the items."
-        for benchmark, share, rounded in shares.iter_rows()
+        benchmark: f"{share:.1%} of the items need more than two decimals, so that no call of the "
+        "Calculator equals them unless tools.Calculator.options sets more decimals. Rounded "
+        "answers count in all modes (counted_by: rounded_number)."
+        for benchmark, share in beyond.select("benchmark", "share_beyond_two_decimals").iter_rows()
     }
 
 
