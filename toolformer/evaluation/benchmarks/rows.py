@@ -138,7 +138,8 @@ class Row:
 
     def _get(self, column: str) -> object:
         self._read.add(column)
-        return self._columns.get(self._names.get(column, ""))
+        name = self._names.get(column)
+        return None if name is None else self._columns[name]
 
     def _not(self, column: str, expected: str) -> InvalidRowError:
         if column in self._names:
