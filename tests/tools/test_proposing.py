@@ -1,6 +1,7 @@
 """Places that tools propose in a text, and the calls."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,28 @@ def test_a_query_is_the_title_and_the_words_in_front():
 )
 def test_an_expression_in_front_of_equals_is_the_call(text, number, expression):
     assert sums(text) == [(number, expression)]
+
+
+def test_calls_in_texts_with_number_formats_of_other_countries(test_data):
+    lines = (test_data / "cases/02-number-formats/texts.jsonl").read_text(encoding="utf-8")
+    found = [[call for _, call in sums(json.loads(line)["text"])] for line in lines.splitlines()]
+    assert found == [
+        [None],
+        ["1 200 * 3", "3 600 - 600"],
+        ["12 - 5", None],
+        [None],
+        ["24 × 12", "24 · 12"],
+    ]
+
+
+def test_with_more_decimals_results_are_those_of_the_texts(test_data):
+    calculator = Calculator(decimals=4)
+    lines = (test_data / "cases/10-two-decimals/texts.jsonl").read_text(encoding="utf-8")
+    for line in lines.splitlines():
+        document = Document("d", json.loads(line)["text"])
+        for each in calculator.proposals(document):
+            result = calculator.call(each.arguments or "", document)
+            assert document.text[each.offset :].startswith(result)
 
 
 def test_where_no_result_follows_nothing_is_proposed_and_each_of_a_chain_otherwise():
