@@ -1,7 +1,8 @@
 """How many items of each benchmark are kept out of training when a text has them word for word.
 
 Each item's question or statement (of MLQA and XQuAD also the paragraph) stands in a training text
-in three ways, and a share is that of items whose text is left out. `other texts` are real documents
+in several ways, as it is or as copies on the web have it, and a share is that of items whose text
+is left out. `other texts` are real documents
 that are left out for words of the benchmark: where these do not hold its items, a false rate.
 
     python -m benchmarks.decontamination SETTINGS [TEXTS]
@@ -13,6 +14,7 @@ of JSON lines with `text`; by default the web documents of TOOLFORMER_TEST_DATA.
 import argparse
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -31,8 +33,17 @@ _OTHER_WORDS = "The ferry leaves at noon, and whoever waits on the quay has brou
 WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {
     "as context": lambda item: (item, _OTHER_WORDS),
     "as text": lambda item: (None, item),
-    "inside a text": lambda item: ("Who waits?", f"{_OTHER_WORDS} {item} {_OTHER_WORDS}"),
+    "inside a text": lambda item: ("Who waits?", _inside(item)),
+    "no apostrophes": lambda item: (None, _inside(re.sub("['’]", "", item))),
+    "no hyphens": lambda item: (None, _inside(item.replace("-", ""))),
+    "neither": lambda item: (None, _inside(re.sub("['’-]", "", item))),
+    "blanks for both": lambda item: (None, _inside(re.sub("['’-]", " ", item))),
+    "tokenised": lambda item: (None, _inside(re.sub(r"(?<=\w)(n['’]t|['’]s)\b", r" \1", item))),
 }
+
+
+def _inside(item: str) -> str:
+    return f"{_OTHER_WORDS} {item} {_OTHER_WORDS}"
 
 
 def shares_found(benchmark: BenchmarkTexts) -> dict[str, float]:

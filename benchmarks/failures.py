@@ -84,7 +84,7 @@ def _numbers(text: str) -> list[float]:
 
 def _number_in(text: str) -> float | None:
     try:
-        return float(text.replace(",", ""))
+        return float(text)
     except ValueError:
         return None
 

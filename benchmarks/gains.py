@@ -206,8 +206,9 @@ def _write_problems_in_steps(source: Path, file: Path) -> None:
     for problem in problems:
         answer = re.search(r"The answer is (-?[\d.,]*\d)\.?$", problem["text"])
         if answer and problem["solution"].count("=") > 1:
-            number = answer[1].replace(",", "")
-            rows.append({"id": problem["id"], "question": problem["question"], "answers": number})
+            rows.append(
+                {"id": problem["id"], "question": problem["question"], "answers": answer[1]}
+            )
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 

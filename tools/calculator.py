@@ -16,6 +16,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from tools.base import Tool, with_checked_settings
 from tools.errors import ToolCallError
 from tools.number_rules import preselect_by_numbers
+from tools.numbers import NUMBER, NumberError, digits_of, plain, rounded
 from tools.proposing.numbers import propose_numbers
 from tools.protocol import Document, Preselection, Proposal
 
@@ -26,21 +27,22 @@ _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Fraction], Fraction]] = {ast.USub: neg, ast.UAdd: pos}
 
-_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
-_COMMA_IN_NUMBER = re.compile(r"(?<=[0-9]),(?=[0-9])")
-# Python refuses integers such as 007; people write them.
-_LEADING_ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
-_SIGNS = str.maketrans("×÷", "*/")
-_ALLOWED_CHARACTERS = frozenset("0123456789.,+-*/() ")
-_OTHER_OPERATORS = frozenset("%^&|~@<>=!")
+# `5.` is a number here, where no sentence can end.
+_OPERAND = re.compile(rf"{NUMBER}\.?")
+_SIGNS = str.maketrans({**dict.fromkeys("×⋅∙∗✕✖", "*"), **dict.fromkeys("÷∕⁄", "/")})
+# Not in 0x10, which is sixteen elsewhere.
+_TIMES = re.compile(r"(?<=[0-9)])(?<!(?<![0-9.,])0)(\s*)[xX](?=\s*[-0-9.(])")
+_ALLOWED_CHARACTERS = frozenset("0123456789+-*/() ")
+_OTHER_OPERATORS = frozenset("%^&|~@<>=!⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Calculator(Tool):
     """Works out an expression of numbers, `+ - * /` and brackets.
 
-    The paper leaves the syntax open. Here: brackets and signs are allowed; commas between digits
-    are dropped; `×` and `÷` are read as `*` and `/`; everything else is invalid, `%`, `**` and
-    names included.
+    The paper leaves the syntax open. Here: brackets and signs are allowed; numbers are read as in
+    `tools/numbers.py`, so that a comma joins groups of three digits and nothing else; `×`, `·` and
+    `x` between numbers are read as `*`, `÷` as `/`, `−` as `-`; everything else is invalid, `%`,
+    `**` and names included.
 
     Args:
         max_characters: Longest expression, in characters.
@@ -48,6 +50,8 @@ class Calculator(Tool):
         max_magnitude: Largest absolute value of a number, intermediate values included.
         weak_share: Share in 0 to 1 of the texts to keep that merely hold three numbers
             (paper: 0.01).
+        decimals: Most decimals of a result (paper: 2). Two are always written where the result is
+            not whole, as the paper does.
         seed: Seed of that choice.
     """
 
@@ -62,38 +66,42 @@ class Calculator(Tool):
         max_depth: PositiveInt = 20,
         max_magnitude: PositiveFloat = 1e15,
         weak_share: Annotated[float, Field(ge=0, le=1)] = 0.01,
+        decimals: Annotated[int, Field(ge=2, le=15)] = 2,
         seed: int = 0,
     ) -> None:
         self.max_characters = max_characters
         self.max_depth = max_depth
         self.max_magnitude = Fraction(max_magnitude)
         self.weak_share = weak_share
+        self.decimals = decimals
         self.seed = seed
         # Of the preselection; every expression may be tried.
-        self.sampling_version = f"1 weak_share={float(weak_share)!r} seed={seed}"
+        self.sampling_version = f"2 weak_share={float(weak_share)!r} seed={seed}"
         limits_named = (
             f"max_characters={max_characters} max_depth={max_depth} "
             f"max_magnitude={float(max_magnitude)!r}"
         )
         # An expression that does not compute is not proposed.
-        self.proposals_version = f"1 {limits_named}"
-        self.version = f"1 {limits_named} weak_share={float(weak_share)!r} seed={seed}"
+        self.proposals_version = f"2 {limits_named}"
+        self.version = (
+            f"2 {limits_named} weak_share={float(weak_share)!r} seed={seed} decimals={decimals}"
+        )
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Work out one expression.
 
         Returns:
-            The value: without decimals if it is whole, else rounded to two decimals.
+            The value: without decimals if it is whole, else rounded.
 
         Raises:
             ToolCallError: With reason `empty`, `too_long`, `too_deep`, `too_large`,
-                `syntax_error`, `operator_not_allowed` or `division_by_zero`.
+                `syntax_error`, `ambiguous_number`, `operator_not_allowed` or `division_by_zero`.
 
         Example:
             >>> Calculator().call("(5 + 1) * 3", Document("example", ""))
             '18'
         """
-        return format_number(self._evaluate(arguments))
+        return format_number(self._evaluate(arguments), decimals=self.decimals)
 
     def preselect(self, document: Document) -> Preselection:
         """Apply the number rules of the paper's appendix A to a text."""
@@ -112,51 +120,54 @@ class Calculator(Tool):
 
     def _evaluate(self, text: str) -> Fraction:
         """Check an expression character by character, parse it, and walk its syntax tree."""
-        expression = " ".join(text.split())
-        if not expression:
+        length = len(" ".join(text.split()))
+        if not length:
             raise ToolCallError("empty", "The expression is empty. Expected a sum such as '6 * 7'.")
-        if len(expression) > self.max_characters:
+        if length > self.max_characters:
             raise ToolCallError(
                 "too_long",
-                f"The expression has {len(expression)} characters. Expected at most "
-                f"{self.max_characters}.",
+                f"The expression has {length} characters. Expected at most {self.max_characters}.",
             )
-        expression = expression.translate(_SIGNS)
-        for char in expression:
-            if char in _OTHER_OPERATORS:
-                raise _operator_not_allowed(char)
-            if char not in _ALLOWED_CHARACTERS:
-                raise _syntax_error(f"The expression {text!r} contains {char!r}")
+        expression = _TIMES.sub(r"\1*", plain(text).translate(_SIGNS))
+        if other := next((char for char in expression if char in _OTHER_OPERATORS), None):
+            raise _operator_not_allowed(other)
         if _bracket_depth(expression) > self.max_depth:
             raise self._too_deep()
-        expression = _LEADING_ZEROS.sub("", _COMMA_IN_NUMBER.sub("", expression))
+        values: list[Fraction] = []
+
+        def number_in(match: re.Match[str]) -> str:
+            values.append(Fraction(digits_of(match[0].removesuffix("."))))
+            return f" {len(values) - 1} "
+
         try:
-            return self._value(ast.parse(expression, mode="eval").body, expression, signs=0)
+            # A value may have no digits of its own (a third), so its place in the list is parsed.
+            places = " ".join(_OPERAND.sub(number_in, expression).replace("·", "*").split())
+            if other := next((char for char in places if char not in _ALLOWED_CHARACTERS), None):
+                raise _syntax_error(f"The expression {text!r} contains {other!r}")
+            return self._value(ast.parse(places, mode="eval").body, values, signs=0)
+        except NumberError as error:
+            raise ToolCallError(error.reason, str(error)) from error
         except SyntaxError as error:
             raise _syntax_error(f"The expression {text!r} cannot be read") from error
         except (RecursionError, MemoryError) as error:
             # What Python's parser raises on nesting that it cannot hold.
             raise self._too_deep() from error
 
-    def _value(self, node: ast.expr, text: str, *, signs: int) -> Fraction:
+    def _value(self, node: ast.expr, values: Sequence[Fraction], *, signs: int) -> Fraction:
         """Return the value of one node, which is never above the largest magnitude."""
         if signs > self.max_depth:
             raise self._too_deep()
         match node:
-            case ast.Constant():
-                # The value of the node is a binary float: 0.1 would not be a tenth.
-                digits = text[node.col_offset : node.end_col_offset]
-                if _NUMBER.fullmatch(digits) is None:
-                    raise _syntax_error(f"The expression contains {digits!r}")
-                value = Fraction(digits)
+            case ast.Constant(value=int(place)):
+                value = values[place]
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-                value = _UNARY[type(op)](self._value(operand, text, signs=signs + 1))
+                value = _UNARY[type(op)](self._value(operand, values, signs=signs + 1))
             case ast.BinOp(left=left, op=op, right=right):
                 value = _combine(
-                    op, self._value(left, text, signs=0), self._value(right, text, signs=0)
+                    op, self._value(left, values, signs=0), self._value(right, values, signs=0)
                 )
             case _:
-                raise _syntax_error(f"The expression {text!r} is not a sum of numbers")
+                raise _syntax_error("The expression is not a sum of numbers")
         if abs(value) > self.max_magnitude:
             raise ToolCallError(
                 "too_large",
@@ -173,22 +184,24 @@ class Calculator(Tool):
         )
 
 
-def format_number(value: Fraction) -> str:
+def format_number(value: Fraction, *, decimals: int) -> str:
     """Write a number as the paper does: `35`, `3.70`, `0.29`.
 
-    The exact value decides: a whole one has no decimals, any other exactly two, so that 1/1000
-    is `0.00`. Halves are rounded away from zero; a negative value that rounds to zero has no
-    sign.
+    The exact value decides: a whole one has no decimals, any other at least two, so that 1/1000
+    is `0.00`. A negative value that rounds to zero has no sign.
 
     Example:
-        >>> [format_number(Fraction(text)) for text in ("18/7", "80", "-1/1000")]
+        >>> [format_number(Fraction(text), decimals=2) for text in ("18/7", "80", "-1/1000")]
         ['2.57', '80', '0.00']
+        >>> [format_number(Fraction(text), decimals=4) for text in ("18/7", "5/8", "1/2")]
+        ['2.5714', '0.625', '0.50']
     """
     if value.denominator == 1:
         return str(value.numerator)
-    cents = (abs(value) * 200 + 1) // 2
-    sign = "-" if value < 0 and cents else ""
-    return f"{sign}{cents // 100}.{cents % 100:02d}"
+    units = int(rounded(value, decimals) * 10**decimals)
+    whole, part = divmod(abs(units), 10**decimals)
+    digits = f"{part:0{decimals}d}"
+    return f"{'-' if units < 0 else ''}{whole}.{digits[:2]}{digits[2:].rstrip('0')}"
 
 
 def _combine(op: ast.operator, left: Fraction, right: Fraction) -> Fraction:

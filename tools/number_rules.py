@@ -6,24 +6,25 @@ operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal
 that fulfil only this.
 
 The paper does not say what a token or a number is. Here tokens are numbers, words and single
-punctuation marks; a number is written in ASCII digits, with or without commas between groups of
-three and decimals, and does not touch a letter on its left. Signs are left out: a minus cannot be
-told from a hyphen.
+punctuation marks; a number is what `tools/numbers.py` reads, and does not touch a letter on its
+left. Signs are left out: a minus cannot be told from a hyphen.
 """
 
 import hashlib
 import re
 from bisect import bisect_left
 from collections import defaultdict
+from contextlib import suppress
+from fractions import Fraction
+from math import lcm
 
+from tools.numbers import NUMBER, START, NumberError, digits_of, plain
 from tools.protocol import Document, Preselection
 
-_TOKEN = re.compile(
-    r"(?P<number>(?<!\w)(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)|\w+|[^\w\s]"
-)
+_TOKEN = re.compile(rf"(?P<number>{START}{NUMBER})|\w+|[^\w\s]")
 _NUMBER_AFTER_EQUALS = re.compile(
     r"(?:=|\b(?:equals|equal\s{1,3}to|total\s{1,3}of|average\s{1,3}of)\b)"
-    r"\s{0,3}[-−$€£¥]?\s?\.?[0-9]",
+    r"\s{0,3}[-$€£¥]?\s?\.?[0-9]",
     re.IGNORECASE,
 )
 _WINDOW_TOKENS = 100
@@ -46,9 +47,10 @@ def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) ->
         >>> preselect_by_numbers(Document("example", text), weak_share=0.0, seed=0).reason
         'computed_number'
     """
-    if _NUMBER_AFTER_EQUALS.search(document.text):
+    text = plain(document.text)
+    if _NUMBER_AFTER_EQUALS.search(text):
         return Preselection(is_selected=True, reason="after_equals")
-    numbers = _find_numbers(document.text)
+    numbers = _find_numbers(text)
     if len(numbers) < 3:
         return Preselection(is_selected=False, reason="fewer_than_three_numbers")
     if _holds_computed_number(numbers):
@@ -60,11 +62,12 @@ def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) ->
 
 def _find_numbers(text: str) -> list[tuple[str, int]]:
     """Find the numbers of a text, in order: the digits of each, and the index of its token."""
-    return [
-        (match.group().replace(",", ""), token)
-        for token, match in enumerate(_TOKEN.finditer(text))
-        if match.lastgroup == "number"
-    ]
+    numbers: list[tuple[str, int]] = []
+    for token, match in enumerate(_TOKEN.finditer(text)):
+        if match.lastgroup == "number":
+            with suppress(NumberError):
+                numbers.append((digits_of(match[0], is_alone=False), token))
+    return numbers
 
 
 def _holds_computed_number(numbers: list[tuple[str, int]]) -> bool:
@@ -75,13 +78,13 @@ def _holds_computed_number(numbers: list[tuple[str, int]]) -> bool:
     looked at once, and its results are looked up among the numbers of the text.
     """
     # Serial numbers and digits of π are nobody's result, and would make the integers long.
-    numbers = [(digits, token) for digits, token in numbers if len(digits) <= _MAX_DIGITS]
-    decimals = max((len(digits.partition(".")[2]) for digits, _ in numbers), default=0)
+    short = [(digits, token) for digits, token in numbers if len(digits) <= _MAX_DIGITS]
+    exact = [Fraction(digits) for digits, _ in short]
     # All values as integers, `scale` to the unit, `per_cent` to a hundredth: exact and fast.
-    scale = 10 ** max(decimals, 2)
+    scale = lcm(100, *(value.denominator for value in exact))
     per_cent = scale // 100
-    values = [_scaled(digits, scale) for digits, _ in numbers]
-    tokens = [token for _, token in numbers]
+    values = [int(value * scale) for value in exact]
+    tokens = [token for _, token in short]
 
     places: dict[int, list[int]] = defaultdict(list)
     for index, value in enumerate(values):
@@ -119,13 +122,6 @@ def _has_third(places: list[int], first: int, second: int, tokens: list[int]) ->
         tokens[index] < highest and index not in (first, second)
         for index in places[start : start + 3]
     )
-
-
-def _scaled(digits: str, scale: int) -> int:
-    """Return the value of `digits` as a whole number of 1/scale."""
-    whole, _, fraction = digits.partition(".")
-    decimals = len(str(scale)) - 1
-    return int(whole + fraction.ljust(decimals, "0"))
 
 
 def _share_of(document_id: str, seed: int) -> float:

@@ -127,6 +127,7 @@ class Questions:
         call = completion.calls[0] if completion.calls else None
         undone = completion.undone_calls[0] if completion.undone_calls else None
         is_right = self.benchmark.score(item, completion.text_without_calls)
+        counted_by = self.benchmark.counted_by(item, completion.text_without_calls)
         return {
             "output": completion.text,
             "answer": completion.text_without_calls,
@@ -135,6 +136,7 @@ class Questions:
             "result": call.result if call else None,
             "undone_call": f"{undone.text} ({undone.reason})" if undone else None,
             "score": None if has_failed else float(is_right),
+            "counted_by": None if has_failed else counted_by,
             "tokens": sum(step.kind in ("sampled", "trigger") for step in completion.trace),
             "stopped_by": completion.stopped_by,
             "reason": TOOL_FAILED if has_failed else None,

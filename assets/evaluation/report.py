@@ -4,7 +4,12 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
-from assets.evaluation.tables import gain_sentences, gains, paper_tables
+from assets.evaluation.tables import (
+    gain_sentences,
+    gains,
+    paper_tables,
+    rounding_sentences,
+)
 from assets.failures import expected_errors
 from assets.run import WITHOUT_MODEL, Run
 from dagster_project.metadata import table_markdown
@@ -54,6 +59,12 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         return dg.MaterializeResult(
             metadata={
                 **gain_sentences(table, against["its calls disabled"], model=model),
+                **{
+                    f"rounding: {name}": sentence
+                    for name, sentence in rounding_sentences(
+                        store.view("evaluation_summary")
+                    ).items()
+                },
                 **{
                     f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
                     for label, frame in against.items()

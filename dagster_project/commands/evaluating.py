@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.evaluation.tables import gains, paper_tables
+from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -104,6 +104,9 @@ def _show(store: Warehouse, settings: Settings) -> None:
     for heading, frame in paper_tables(table).items():
         console.heading(f"{heading} (with 95 % intervals)")
         console.frame(frame)
+    summary = store.view("evaluation_summary").filter(chosen)
+    for benchmark, sentence in rounding_sentences(summary).items():
+        console.say(f"{benchmark}: {sentence}")
     model = name_of_model(name_of_variant(settings.training.variant), settings)
     differences = store.view("evaluation_difference").filter(chosen)
     gained = gains(differences, model=model, other_model=model)

@@ -41,7 +41,8 @@ class QuestionFileSettings(Section):
     scoring: Literal["words", "number", "last-number"] = Field(
         "words",
         description="words: an answer is among the first words; number: the number behind the "
-        "first =, or else the first one, is an answer; last-number: the last one is",
+        "first =, or else the first one, is an answer, perhaps rounded to two or three decimals; "
+        "last-number: the last one is",
     )
     first_words: int = Field(
         20, ge=1, description="number of words in which `words` looks for an answer"

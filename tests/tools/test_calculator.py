@@ -50,7 +50,37 @@ def selection(text: str, *, weak_share: float = 0.0, seed: int = 0, document_id:
         ("-0.005", "-0.01"),
         ("-1 / 1000", "0.00"),
         ("1000000000000000", "1000000000000000"),
+        ("12 − 5", "7"),
+        ("12 – 5", "7"),
+        ("5 x 3", "15"),
+        ("5x-3", "-15"),
+        ("2 · 3", "6"),
+        ("2⋅3", "6"),
+        ("1 200 * 3", "3600"),
+        ("1\u2009200 + 1", "1201"),
+        ("1'200 + 1", "1201"),
+        ("１２ ＋ ３", "15"),
+        ("1,250 + 3", "1253"),
+        ("1e3 * 2", "2000"),
+        ("½ * 5", "2.50"),
+        ("3 * 2⅓", "7"),
         ("", "empty"),
+        ("3,5 * 2", "ambiguous_number"),
+        ("1.234,50 + 1", "ambiguous_number"),
+        ("(1,2 + 3)", "ambiguous_number"),
+        ("12,34,56 / 2", "ambiguous_number"),
+        ("1,00,000 + 5", "ambiguous_number"),
+        ("0,123 + 1", "ambiguous_number"),
+        (",5 * 2", "syntax_error"),
+        ("2·5 + 1", "ambiguous_number"),
+        ("10 : 2", "syntax_error"),
+        ("0x10", "syntax_error"),
+        ("2 1/2", "syntax_error"),
+        ("12\n345 + 1", "syntax_error"),
+        ("1..5", "syntax_error"),
+        ("20 % * 50", "operator_not_allowed"),
+        ("10^6", "operator_not_allowed"),
+        ("10⁶ / 2", "operator_not_allowed"),
         ("()", "syntax_error"),
         ("1 2", "syntax_error"),
         ("1.2.3", "syntax_error"),
@@ -73,6 +103,29 @@ def test_results_are_exact_and_rounded_half_away_from_zero_or_say_why_there_is_n
     expression, expected
 ):
     assert outcome(expression) == expected
+
+
+def test_a_refused_number_is_named_with_the_rule():
+    with pytest.raises(ToolCallError, match=r"'1\.234,50' is no number .* groups of three digits"):
+        Calculator().call("2 * 1.234,50", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("expression", "decimals", "expected"),
+    [
+        ("5 / 8", 4, "0.625"),
+        ("3 / 7", 4, "0.4286"),
+        ("1 / 250", 3, "0.004"),
+        ("7 / 2", 6, "3.50"),
+        ("-1 / 16", 15, "-0.0625"),
+        ("8 / 4", 6, "2"),
+        ("-1 / 1000000", 4, "0.00"),
+        ("5 / 8", 2, "0.63"),
+    ],
+)
+def test_a_result_has_two_decimals_or_as_many_as_wanted(expression, decimals, expected):
+    assert outcome(expression, decimals=decimals) == expected
+    assert Calculator(decimals=decimals).version != Calculator(decimals=5).version
 
 
 def test_limits_are_settings():
@@ -144,6 +197,9 @@ def test_results_equal_those_of_exact_fractions(expression):
         ("This is Equal To $5.", "after_equals"),
         ("An average\nof 3.5 points.", "after_equals"),
         ("A subtotal of 12.", "fewer_than_three_numbers"),
+        ("It cost 1’250 before, ２５０ off, now 1,000.", "computed_number"),
+        ("The numbers 3,5 and 7 and 10,5.", "fewer_than_three_numbers"),
+        ("The numbers 4² and 2 and 2 and 9.", "three_numbers_not_sampled"),
     ],
 )
 def test_number_rules_on_a_text(text, expected):

@@ -1,6 +1,7 @@
 """Places that tools propose in a text, and the calls."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,24 @@ def test_a_query_is_the_title_and_the_words_in_front():
         ("1,400 ÷ 2 = 700", "700", "1,400 ÷ 2"),
         ("6 * ( 2 + 1 ) = 18", "18", "6 * ( 2 + 1 )"),
         ("3 − 5 = -2", "-2", "3 - 5"),
+        ("1 200 * 3 = 3 600 pavés", "3", "1 200 * 3"),
+        ("room 12 1 200 * 3 = 3 600", "3", "1 200 * 3"),
+        ("3 600 − 600 = 3 000", "3", "3 600 - 600"),
+        ("1'234 * 2 = 2'468", "2'468", "1'234 * 2"),
+        ("1\u202f200 + 1 = 1\u202f201", "1", "1 200 + 1"),
+        ("２４ × １２ = ２８８", "２８８", "24 × 12"),
+        ("24 · 12 = 288", "288", "24 · 12"),
+        ("12 – 5 + 3 = 10", "10", "12 - 5 + 3"),
+        ("½ + ½ = 1", "1", "½ + ½"),
+        ("1e3 * 2 = 2000", "2000", "1e3 * 2"),
+        ("Item 12 $345 + $4 = $349", "$349", "345 + 4"),
+        ("12\n345 + 4 = 349", "349", "345 + 4"),
+        # A number that cannot be read is not cut to one that can.
+        ("3,5 * 2 = 7", "7", None),
+        ("1,00,000 / 4 = 25,000", "25,000", None),
+        ("10^6 / 10^3 = 1000", "1000", None),
+        ("10⁶ + 2 = 1000002", "1000002", None),
+        ("2 x 10⁶ + 1 = 2000001", "2000001", None),
         # Without an expression that computes only the place is proposed.
         ("x + 3 * 4 = 20", "20", None),
         ("f(3 + 4) = 7", "7", None),
@@ -135,9 +154,32 @@ def test_an_expression_in_front_of_equals_is_the_call(text, number, expression):
     assert sums(text) == [(number, expression)]
 
 
+def test_calls_in_texts_with_number_formats_of_other_countries(test_data):
+    lines = (test_data / "cases/02-number-formats/texts.jsonl").read_text(encoding="utf-8")
+    found = [[call for _, call in sums(json.loads(line)["text"])] for line in lines.splitlines()]
+    assert found == [
+        [None],
+        ["1 200 * 3", "3 600 - 600"],
+        ["12 - 5", None],
+        [None],
+        ["24 × 12", "24 · 12"],
+    ]
+
+
+def test_with_more_decimals_results_are_those_of_the_texts(test_data):
+    calculator = Calculator(decimals=4)
+    lines = (test_data / "cases/10-two-decimals/texts.jsonl").read_text(encoding="utf-8")
+    for line in lines.splitlines():
+        document = Document("d", json.loads(line)["text"])
+        for each in calculator.proposals(document):
+            result = calculator.call(each.arguments or "", document)
+            assert document.text[each.offset :].startswith(result)
+
+
 def test_where_no_result_follows_nothing_is_proposed_and_each_of_a_chain_otherwise():
     far = "In all the years that went by since then 3 came."
-    for text in ("24 + 27 = x", "if a == 5 and b >= 6 and c != 7:", "=3x", far, ""):
+    unreadable = ("1.234,50 + 10 = 1.244,50", "12² = 10^2 + 44 = 5²", "It costs 3,5 pounds.")
+    for text in ("24 + 27 = x", "if a == 5 and b >= 6 and c != 7:", "=3x", far, "", *unreadable):
         assert sums(text) == []
     assert sums("24 + 27 = 51, and 51 - 1 = 50 = 5 * 10 = 50") == [
         ("51,", "24 + 27"),

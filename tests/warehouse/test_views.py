@@ -251,10 +251,29 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse:
     wrong = {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"}
     put(warehouse, "evaluation_results", *perplexity, name="perplexity.base")
     put(warehouse, "evaluation_results", {"item_id": "a"}, wrong)
+    perplexity_of_all = pytest.approx(math.exp(3.5))
     assert warehouse.query("select * from evaluation_summary").rows() == [
-        ("dateset", "base", "with-tools", 2, 0.5, 0.5, "bfloat16, float32"),
-        ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0, "float32"),
+        ("dateset", "base", "with-tools", 2, 0.5, 0.5, None, None, "bfloat16, float32"),
+        ("perplexity", "base", "disabled", 3, perplexity_of_all, 0.0, None, None, "float32"),
     ]
+
+
+def test_summary_tells_rounded_answers_and_numbers_that_no_call_equals(warehouse: Warehouse):
+    rows = (
+        ("a", '["0.625"]', "rounded_number", 1.0),
+        ("b", '["0.0625", "0.33"]', "number", 0.0),
+        ("c", '["-12.3456"]', "number", 0.0),
+        ("d", '["9"]', "number", 1.0),
+        ("e", '["0.3333333333333333"]', None, None),
+    )
+    items = (
+        {"item_id": item, "gold": gold, "counted_by": rule, "score": score}
+        for item, gold, rule, score in rows
+    )
+    put(warehouse, "evaluation_results", *items)
+    assert warehouse.query(
+        "select score, share_rounded, share_beyond_two_decimals from evaluation_summary"
+    ).rows() == [(0.5, 0.25, 0.5)]
 
 
 def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse):

@@ -7,19 +7,17 @@ the first words.
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 
+from tools.numbers import NUMBER, START, NumberError, digits_of, plain, rounded
+
 NUMBER_TOLERANCE = 1e-4
 
-# A digit that follows a letter or another digit starts no number ("H2O"), and a minus sign that
-# follows one is an operator ("9-5"). A comma joins digits only in groups of three, so that "3,4"
-# stays two numbers.
-_NUMBER = re.compile(
-    r"(?<!\w)-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-)
-_MINUS_SIGN = "\N{MINUS SIGN}"
+# A minus sign that follows a digit or a letter is an operator ("9-5").
+_NUMBER = re.compile(rf"{START}(?P<sign>-?)(?P<digits>{NUMBER})")
 
 
 def normalised_words(text: str) -> list[str]:
@@ -88,42 +86,69 @@ def score_math(prediction: str, gold: float) -> bool:
     return number is not None and abs(number - gold) <= NUMBER_TOLERANCE
 
 
-def score_numbers(prediction: str, gold: Sequence[str]) -> bool:
-    """Tell whether the number an output gives equals one of the answers; see `score_math`."""
-    return any(score_math(prediction, float(number)) for number in gold)
-
-
-def score_last_number(prediction: str, gold: Sequence[str]) -> bool:
-    """Tell whether the last number of an output equals one of the answers to within 1e-4.
-
-    For solutions in several steps, each of which has a number; not from the paper, whose rule takes
-    the first.
-
-    Example:
-        >>> score_last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.", ["72"])
-        True
-    """
-    numbers = _NUMBER.findall(_without_currency_signs(prediction).replace(_MINUS_SIGN, "-"))
-    return bool(numbers) and any(
-        abs(float(numbers[-1].replace(",", "")) - float(number)) <= NUMBER_TOLERANCE
-        for number in gold
-    )
-
-
 def answered_number(text: str) -> float | None:
     """Find the number that counts as the answer; None where the text has none.
 
     It is the first number after the first `=` sign, or the first number of the text where there is
-    no `=` or no number follows it. Currency signs and the commas between thousands are ignored.
+    no `=` or no number follows it. Currency signs are ignored. One that can be read in more than
+    one way counts as none.
 
     Example:
         >>> answered_number("She pays -$1,250.50 in all.")
         -1250.5
     """
-    plain = _without_currency_signs(text).replace(_MINUS_SIGN, "-")
-    _, _, after_equals = plain.partition("=")
-    match = _NUMBER.search(after_equals) or _NUMBER.search(plain)
-    return None if match is None else float(match[0].replace(",", ""))
+    written = _without_currency_signs(plain(text))
+    _, _, after_equals = written.partition("=")
+    return _value_of(_NUMBER.search(after_equals) or _NUMBER.search(written))
+
+
+def last_number(text: str) -> float | None:
+    """Find the last number; see `answered_number`.
+
+    For solutions in several steps, each of which has a number; not from the paper, whose rule takes
+    the first.
+
+    Example:
+        >>> last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.")
+        72.0
+    """
+    *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
+    return _value_of(last)
+
+
+def score_numbers(
+    prediction: str,
+    gold: Sequence[str],
+    *,
+    number_of: Callable[[str], float | None] = answered_number,
+) -> bool:
+    """Tell whether the number an output gives equals one of the answers to within 1e-4."""
+    number = number_of(prediction)
+    return number is not None and any(
+        abs(number - float(answer)) <= NUMBER_TOLERANCE for answer in gold
+    )
+
+
+def score_rounded_numbers(
+    prediction: str,
+    gold: Sequence[str],
+    *,
+    number_of: Callable[[str], float | None] = answered_number,
+) -> bool:
+    """Tell whether the number an output gives is one of the answers as the Calculator rounds it.
+
+    That is to two decimals, or to three; what is rounded to more equals the answer to within 1e-4.
+
+    Example:
+        >>> score_numbers("5 / 8 = 0.63", ["0.625"]), score_rounded_numbers("0.63", ["0.625"])
+        (False, True)
+    """
+    number = number_of(prediction)
+    return number is not None and any(
+        number == float(rounded(Fraction(answer), decimals))
+        for answer in gold
+        for decimals in (2, 3)
+    )
 
 
 def _occurs(answer: list[str], words: list[str]) -> bool:
@@ -148,12 +173,22 @@ def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
 
 
+def _value_of(match: re.Match[str] | None) -> float | None:
+    if match is None:
+        return None
+    try:
+        digits = digits_of(match["digits"], is_alone=False)
+    except NumberError:
+        return None
+    return float(Fraction(match["sign"] + digits))
+
+
 def _without_currency_signs(text: str) -> str:
     # After a minus the sign vanishes ("-$5" is -5), elsewhere it becomes a space ("US$5" holds 5).
     pieces: list[str] = []
     for character in text:
         if unicodedata.category(character) != "Sc":
             pieces.append(character)
-        elif not (pieces and pieces[-1] in ("-", _MINUS_SIGN)):
+        elif not (pieces and pieces[-1] == "-"):
             pieces.append(" ")
     return "".join(pieces)

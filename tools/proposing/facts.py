@@ -7,12 +7,11 @@ the beginning of a sentence, where any word has a capital letter.
 import re
 from collections.abc import Iterator
 
+from tools.numbers import NUMBER
 from tools.protocol import Proposal
 from tools.syntax import clean_result
 
-_TOKEN = re.compile(
-    r"(?P<word>[^\W\d_][\w'’-]*)|(?P<number>(?<![\w$€£¥.,/-])[0-9]+(?:[.,][0-9]+)*(?![\w/-]))"
-)
+_TOKEN = re.compile(rf"(?P<word>[^\W\d_][\w'’-]*)|(?P<number>(?<![\w$€£¥.,/-]){NUMBER}(?![\w/-]))")
 # Titles and abbreviations end no sentence; a name behind one is left out all the same.
 _ENDS_SENTENCE = re.compile(r"[.!?…:;•|\n\"“”„«]")
 _PRONOUN = re.compile(r"I(?:['’]\w+)?")

@@ -7,24 +7,30 @@ expressions can be computed.
 import re
 from collections.abc import Callable, Iterator
 
+from tools.numbers import BLANKS, NUMBER, NumberError, digits_of, plain
 from tools.protocol import Proposal
 
-_NUMBER = r"(?P<number>[-−]?(?:[$€£¥] ?)?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+))"
-_END = r"(?!\w|[.,]?[0-9]| {0,3}[-−+*/×÷^] {0,3}[$€£¥(]?[0-9.])"
-_BEHIND_EQUALS = re.compile(rf"(?<![=<>!:])=(?!=) {{0,3}}{_NUMBER}{_END}")
+_RESULT = rf"(?P<number>-?(?:[$€£¥] ?)?(?P<digits>{NUMBER}))"
+_OPERATORS = r"\-+*/×÷·⋅∙∕"
+_END = rf"(?!\w|[.,]?[0-9]| {{0,3}}[{_OPERATORS}^] {{0,3}}[$€£¥(]?[0-9.])"
+_BEHIND_EQUALS = re.compile(rf"(?<![=<>!:])=(?!=) {{0,3}}{_RESULT}{_END}")
 _WORDS = "in all|in total|altogether|costs|total of|average of|equals|equal to"
 # Three words at most in between: farther away the number is hardly that of the phrase.
 _BEHIND_WORDS = re.compile(
-    rf"\b(?:{_WORDS})\b[,:]?(?: [^\W\d_]+,?){{0,3}}? {_NUMBER}{_END}", re.IGNORECASE
+    rf"\b(?:{_WORDS})\b[,:]?(?: [^\W\d_]+,?){{0,3}}? {_RESULT}{_END}", re.IGNORECASE
 )
 # The end of a line that may be an expression; `x` multiplies between numbers.
-_EXPRESSION = re.compile(r"(?:[0-9.,()$€£¥+*/×÷−\- ]|(?<=[0-9)] )x(?= [0-9($]))+\Z")
+_EXPRESSION = re.compile(
+    rf"(?:{NUMBER}|[.,()$€£¥{_OPERATORS} {BLANKS}]|(?<=[0-9)] )x(?= [0-9($]))++\Z"
+)
 _LONGEST_EXPRESSION = 100
-_BEGINNING = re.compile(r"(?<![\w.,)$€£¥])[$€£¥]?[0-9(.]")
+_BEGINNING = re.compile(rf"(?<![\w.,)$€£¥'’])[$€£¥]?(?:{NUMBER}|\()")
 # What stands in front of half an expression: `x + 3 * 4` does not begin with the 3.
-_HALF_BEFORE = re.compile(r"(?:[-−+*/×÷^%]|\b[A-Za-z])\s*\Z")
-_OPERATION = re.compile(r"[0-9)] ?[-+*/×÷] ?[0-9(.]")
-_MARKS = str.maketrans({"$": "", "€": "", "£": "", "¥": "", "x": "*", "−": "-"})
+_HALF_BEFORE = re.compile(rf"(?:[{_OPERATORS}^%]|\b[A-Za-z])\s*\Z")
+_OPERATION = re.compile(rf"[^\s(] *[{_OPERATORS}] *[^\s)]")
+# Not the one between two numbers, which may not become one.
+_CURRENCY = re.compile(r"(?<![0-9)])(?<![0-9)] )[$€£¥] ?|[$€£¥](?! ?[0-9(])")
+_MARKS = str.maketrans({"x": "*", **dict.fromkeys(BLANKS, " ")})
 
 
 def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal]:
@@ -40,15 +46,27 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
         $51 24 + 27
         60  None
     """
+    text = plain(text)
     proposals = {
         match.start("number"): Proposal(match.start("number"))
         for match in _BEHIND_WORDS.finditer(text)
+        if _is_readable(match["digits"])
     }
     for match in _BEHIND_EQUALS.finditer(text):
+        if not _is_readable(match["digits"]):
+            continue
         expressions = _expressions_before(text, match.start())
         arguments = next(filter(computes, expressions), None)
         proposals[match.start("number")] = Proposal(match.start("number"), arguments)
     return [proposals[offset] for offset in sorted(proposals)]
+
+
+def _is_readable(number: str) -> bool:
+    try:
+        digits_of(number)
+    except NumberError:
+        return False
+    return True
 
 
 def _expressions_before(text: str, end: int) -> Iterator[str]:
@@ -61,6 +79,7 @@ def _expressions_before(text: str, end: int) -> Iterator[str]:
     for beginning in _BEGINNING.finditer(text, start + match.start(), end):
         if _HALF_BEFORE.search(text, max(0, beginning.start() - 8), beginning.start()):
             continue
-        expression = " ".join(text[beginning.start() : end].translate(_MARKS).split())
+        written = text[beginning.start() : end].translate(_MARKS)
+        expression = _CURRENCY.sub("", written).strip()
         if _OPERATION.search(expression):
             yield expression

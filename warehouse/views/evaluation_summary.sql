@@ -8,8 +8,20 @@
 --   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
 --     token; NULL where no item has a score
 --   share_with_call: share of items in which a tool was called
+--   share_rounded: where numbers are compared, share of items that are right only as a rounded
+--     number (`counted_by`)
+--   share_beyond_two_decimals: where numbers are compared, share of items whose gold number needs
+--     more than two decimals, so that no call of the Calculator equals it unless
+--     `tools.Calculator.options` sets more `decimals`
 --   precision: precision that the model computed in
-with means as (
+with results as (
+    select
+        *,
+        json_transform(case when counted_by <> 'words' then gold end, '["DOUBLE"]') as numbers
+    from evaluation_results
+),
+
+means as (
     select
         benchmark,
         model,
@@ -19,8 +31,12 @@ with means as (
         sum(score * score_weight)
         / nullif(sum(score_weight) filter (where score is not null), 0) as mean_score,
         avg((called_tool is not null)::integer) as share_with_call,
+        avg((counted_by = 'rounded_number')::integer)
+        filter (where counted_by <> 'words') as share_rounded,
+        avg((list_min([abs(round(x, 2) - x) for x in numbers]) > 1e-4)::integer)
+            as share_beyond_two_decimals,
         string_agg(distinct precision, ', ' order by precision) as precision
-    from evaluation_results
+    from results
     group by benchmark, model, mode
 )
 select
@@ -30,6 +46,8 @@ select
     items,
     case metric when 'perplexity' then exp(mean_score) else mean_score end as score,
     share_with_call,
+    share_rounded,
+    share_beyond_two_decimals,
     precision
 from means
 order by benchmark, model, mode

@@ -12,6 +12,9 @@
 --   low: lower end of the 95 % interval, of ours
 --   high: upper end of it
 --   share_with_call: of ours, share of items in which a tool was called
+--   share_rounded: of ours, share of items that are right only as a rounded number
+--   share_beyond_two_decimals: of ours, share of items that no call of the Calculator equals; see
+--     `evaluation_summary`
 --   precision: precision that the model computed in, of ours
 with lines as (
     select
@@ -19,18 +22,20 @@ with lines as (
         'ours' as source,
         model,
         mode,
-        items,
-        case metric when 'accuracy' then 100 else 1 end * score as score,
+        score_intervals.items,
+        case metric when 'accuracy' then 100 else 1 end * score_intervals.score as score,
         case metric when 'accuracy' then 100 else 1 end * low as low,
         case metric when 'accuracy' then 100 else 1 end * high as high,
-        share_with_call,
+        score_intervals.share_with_call,
+        share_rounded,
+        share_beyond_two_decimals,
         precision,
         0 as model_place
     from score_intervals
-    left join (select benchmark, model, mode, precision from evaluation_summary)
-        using (benchmark, model, mode)
+    left join evaluation_summary using (benchmark, model, mode)
     union all
-    select benchmark, 'paper', model, null, null, score, null, null, null, null, model_place
+    select
+        benchmark, 'paper', model, null, null, score, null, null, null, null, null, null, model_place
     from paper_results
     where benchmark in (select benchmark from score_intervals)
 ),
@@ -51,6 +56,8 @@ select
     low,
     high,
     share_with_call,
+    share_rounded,
+    share_beyond_two_decimals,
     precision
 from lines
 left join places using (benchmark)

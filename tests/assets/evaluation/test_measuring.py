@@ -12,6 +12,7 @@ import pytest
 from assets.evaluation import measuring
 from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
+from assets.evaluation.tables import rounding_sentences
 from dagster_project.fingerprints import PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
@@ -241,6 +242,22 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
         work, _ = measure()
         assert work.states == {"own with base": {state: 6}}
         assert work.left_out("own", BASE_MODEL) == left_out
+
+
+def test_rounded_answers_count_in_every_mode_by_a_rule_that_is_named_and_told(measure, file: Path):
+    write_lines(file, [{**row, "answers": f"{n}.004"} for n, row in enumerate(questions(3))])
+    described = {"path": str(file), "prompt": "Q: {question}", "scoring": "number"}
+    work, _ = measure(questions={"own": described})
+    rows = work.run.warehouse.query("select mode, score, counted_by from evaluation_results").rows()
+    assert sorted(rows) == sorted(
+        (mode, 1.0, "rounded_number") for mode in ("disabled", "enabled") for _ in range(3)
+    )
+    (sentence,) = rounding_sentences(work.run.warehouse.view("evaluation_summary")).values()
+    assert sentence.startswith("100.0% of the items need more than two decimals")
+    work, _ = measure()
+    rows = work.run.warehouse.query("select distinct counted_by from evaluation_results").rows()
+    assert rows == [("words",)]
+    assert rounding_sentences(work.run.warehouse.view("evaluation_summary")) == {}
 
 
 def test_a_tool_that_a_benchmark_blocks_is_part_of_the_answers_with_calls(measure, file: Path):

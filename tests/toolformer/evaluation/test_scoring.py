@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from toolformer.evaluation.scoring import (
     answered_number,
+    last_number,
     normalised_words,
     score_lama,
     score_math,
     score_mlqa,
+    score_numbers,
     score_qa,
+    score_rounded_numbers,
 )
 
 
@@ -60,7 +63,17 @@ def test_answers_that_are_none_are_errors():
         ("3 €", 3.0),
         ("−7 degrees", -7.0),
         ("9-5", 9.0),
-        ("3,4 and 5", 3.0),
+        ("3, 4 and 5", 3.0),
+        ("3,4 and 5", None),
+        ("1.250,50 Mark", None),
+        ("10^6 and 5", None),
+        ("14² or so", None),
+        ("5 200 ml bottles", None),
+        ("1\u202f234 left", 1234.0),
+        ("1'234 left", 1234.0),
+        ("１２ 枚", 12.0),
+        ("½ of it", 0.5),
+        ("1e3 men", 1000.0),
         ("H2O costs 8", 8.0),
         ("is .5", 0.5),
         ("14.", 14.0),
@@ -76,6 +89,35 @@ def test_answers_that_are_none_are_errors():
 )
 def test_the_number_that_counts_as_answer(text, number):
     assert answered_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "rule"),
+    [
+        ("5 / 8 = 0.63", "0.625", "rounded"),
+        ("0.625", "0.625", "equal"),
+        ("0.43", "0.428571", "rounded"),
+        ("0.429", "0.428571", "rounded"),
+        ("-0.06", "-0.0625", "rounded"),
+        ("0.62", "0.625", None),
+        ("0.6", "0.625", None),
+        ("0.4285", "0.428571", "equal"),
+        ("0.4284", "0.428571", None),
+        ("1.26", "1.25", None),
+        ("1.3", "1.25", None),
+        ("62", "61.9", None),
+    ],
+)
+def test_a_rounded_answer_counts_by_a_rule_of_its_own(output, gold, rule):
+    equal, rounded = score_numbers(output, [gold]), score_rounded_numbers(output, [gold])
+    assert (rule == "equal", rule == "rounded") == (equal, rounded and not equal)
+
+
+def test_the_last_number_counts_where_it_is_asked_for():
+    assert last_number("48 / 2 = 24, and 48 + 24 = 1,072.") == 1072
+    assert last_number("5, then 3,5") is None
+    assert last_number("none") is None
+    assert score_rounded_numbers("5 / 8 is 0.63", ["0.625"], number_of=last_number)
 
 
 def test_numbers_are_compared_with_a_tolerance():

@@ -78,6 +78,32 @@ def test_a_text_without_words_overlaps_with_nothing(empty):
     assert overlap(index, empty) is None
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Why don't well-known singers sing?",
+        "Whose mother's-in-law house didn’t burn?",
+        "Can't a rock-'n'-roll singer's half-open door shut?",
+    ],
+)
+@pytest.mark.parametrize("apostrophe", ["'", "’", "", " ", "ʼ"])
+@pytest.mark.parametrize("hyphen", ["-", "", " ", "‐", "\u00ad"])
+def test_a_copy_without_apostrophes_or_hyphens_is_found_and_so_is_the_reverse(
+    question, apostrophe, hyphen
+):
+    copy = question.replace("’", "'").replace("'", apostrophe).replace("-", hyphen)
+    assert overlap(index_of_question(question), f"Then: {copy} So.") == "questions"
+    if apostrophe == hyphen == "" or apostrophe == "'":
+        assert overlap(index_of_question(copy), f"Then: {question} So.") == "questions"
+
+
+def test_a_tokenised_copy_is_found():
+    index = index_of_question("Why doesn't Ada's well-known singer sing?")
+    assert overlap(index, "So : why does n't Ada 's well-known singer sing ?") == "questions"
+    assert overlap(index, "So : why doesnt Adas wellknown singer sing ?") == "questions"
+    assert overlap(index, "So : why does Ada sing ?") is None
+
+
 def test_vowel_signs_belong_to_their_words():
     assert words_of("दिल्ली कहाँ है?") == ["दिल्ली", "कहाँ", "है"]
 

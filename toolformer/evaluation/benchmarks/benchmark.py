@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from toolformer.errors import ToolformerError
 
@@ -51,6 +51,9 @@ class LeftOutItem:
     reason: str
 
 
+# Rules of scoring: words are compared, or numbers; or the answer is right only as an accepted
+# number that is rounded as the Calculator does.
+CountedBy: TypeAlias = Literal["words", "number", "rounded_number"]
 BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem
 
 
@@ -99,3 +102,7 @@ class Benchmark(ABC):
     @abstractmethod
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """Tells whether an output, without the prompt and without calls, is right."""
+
+    def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:  # noqa: ARG002
+        """The rule that decides whether an output is right; it is the same in every mode."""
+        return "words"

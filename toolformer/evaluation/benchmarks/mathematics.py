@@ -6,7 +6,7 @@ from toolformer.evaluation.benchmarks.benchmark import StopRule
 from toolformer.evaluation.benchmarks.prompts import PROBLEM_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, LeftOutRowError, Row
-from toolformer.evaluation.scoring import score_numbers
+from toolformer.evaluation.scoring import score_numbers, score_rounded_numbers
 
 _SUMS = Path(__file__).with_name("sums.jsonl")
 
@@ -16,23 +16,23 @@ def _problem(row: Row) -> Asked:
 
 
 def _svamp(row: Row) -> Asked:
-    problem = f"{row.text('Body')} {row.text('Question')}"
-    return Asked(problem, _one_number(row, "Answer"), group=row.optional_text("Type"))
+    problem = f"{row.text('body')} {row.text('question')}"
+    return Asked(problem, _one_number(row, "answer"), group=row.optional_text("type"))
 
 
 def _asdiv(row: Row) -> Asked:
-    problem = f"{row.text('Body')} {row.text('Question')}"
-    row.text("Answer")
+    problem = f"{row.text('body')} {row.text('question')}"
+    row.text("answer")
     try:
-        answer = _one_number(row, "Answer")
+        answer = _one_number(row, "answer")
     except InvalidRowError as error:
         # "5 (quarters); 3 (dimes)", "yes", "1:30"
         raise LeftOutRowError("answer_not_one_number") from error
-    return Asked(problem, answer, group=row.optional_text("Solution-Type"))
+    return Asked(problem, answer, group=row.optional_text("solution_type"))
 
 
 def _mawps(row: Row) -> Asked:
-    return Asked(row.text("sQuestion"), _one_number(row, "lSolutions"))
+    return Asked(row.text("squestion"), _one_number(row, "lsolutions"))
 
 
 def _one_number(row: Row, column: str) -> tuple[str, ...]:
@@ -47,31 +47,31 @@ class Mathematics(QuestionBenchmark):
 
     prompt_template = PROBLEM_PROMPT
     rule = staticmethod(score_numbers)
+    rounded_rule = staticmethod(score_rounded_numbers)
+    version = "2"
     stop_rule = StopRule(max_new_tokens=40)
 
 
 class Asdiv(Mathematics):
-    """ASDiv; its XML."""
+    """ASDiv; its XML, or the same columns as JSON."""
 
     name = "asdiv"
-    formats = (("Body", _asdiv), ("question", _problem))
-    id_columns = ("id", "ID")
+    formats = (("body", _asdiv), ("question", _problem))
 
 
 class Svamp(Mathematics):
     """SVAMP; its JSON array."""
 
     name = "svamp"
-    formats = (("Body", _svamp), ("question", _problem))
-    id_columns = ("id", "ID")
+    formats = (("body", _svamp), ("question", _problem))
 
 
 class Mawps(Mathematics):
     """MAWPS; its JSON array with `sQuestion` and `lSolutions`."""
 
     name = "mawps"
-    formats = (("sQuestion", _mawps), ("question", _problem))
-    id_columns = ("id", "iIndex")
+    formats = (("squestion", _mawps), ("body", _svamp), ("question", _problem))
+    id_columns = ("id", "iindex")
 
 
 class Sums(Mathematics):

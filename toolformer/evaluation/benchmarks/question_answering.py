@@ -21,7 +21,7 @@ def _question(row: Row) -> Asked:
 
 
 def _numbered_question(row: Row) -> Asked:
-    return Asked(row.text("qText"), _answers(row))
+    return Asked(row.text("qtext"), _answers(row))
 
 
 def _answers(row: Row) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def _answers(row: Row) -> tuple[str, ...]:
 
 
 def _utterance(row: Row) -> Asked:
-    target = row.text("targetValue")
+    target = row.text("targetvalue")
     texts = (quoted or plain for quoted, plain in _DESCRIPTION.findall(target))
     answers = tuple(dict.fromkeys(re.sub(r"\\(.)", r"\1", text).strip() for text in texts))
     if not answers:
@@ -40,11 +40,13 @@ def _utterance(row: Row) -> Asked:
 
 
 def _trivia(row: Row) -> Asked:
-    answer = row.part("Answer")
+    if not row.holds_object("answer"):
+        return _question(row)
+    answer = row.part("answer")
     # The value itself is nearly always among its aliases.
-    value = answer.texts("Value") if "Value" in answer else ()
-    answers = dict.fromkeys((*value, *answer.texts("Aliases")))
-    return Asked(row.text("Question"), tuple(answers))
+    value = answer.texts("value") if "value" in answer else ()
+    answers = dict.fromkeys((*value, *answer.texts("aliases")))
+    return Asked(row.text("question"), tuple(answers))
 
 
 class QuestionAnswering(QuestionBenchmark):
@@ -65,8 +67,8 @@ class WebQuestions(QuestionAnswering):
     """WebQS; the original JSON with `utterance` and `targetValue`, or questions and answers."""
 
     name = "webquestions"
-    formats = (("utterance", _utterance), ("qText", _numbered_question), ("question", _question))
-    id_columns = ("id", "qId")
+    formats = (("utterance", _utterance), ("qtext", _numbered_question), ("question", _question))
+    id_columns = ("id", "qid")
 
 
 class NaturalQuestions(QuestionAnswering):
@@ -76,8 +78,8 @@ class NaturalQuestions(QuestionAnswering):
 
 
 class TriviaQa(QuestionAnswering):
-    """TriviaQA; its JSON with `Data`."""
+    """TriviaQA; its JSON with `Data`, or the same columns in lower case."""
 
     name = "triviaqa"
-    formats = (("Question", _trivia), ("question", _question))
-    id_columns = ("id", "QuestionId")
+    formats = (("question", _trivia),)
+    id_columns = ("id", "questionid", "question_id")

@@ -10,13 +10,20 @@ from toolformer.evaluation.benchmarks.benchmark import (
     BenchmarkEntry,
     BenchmarkFileError,
     BenchmarkItem,
+    CountedBy,
     LeftOutItem,
 )
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
-from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row
+from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, folded_name
 
 # A file is of an unknown format when none of its first rows is of a known one.
 _CHECKED_ROWS = 100
+# What these columns hold belongs to the question: a format that does not read one that is there
+# would ask something else.
+_PARTS_OF_QUESTIONS = (
+    *("body", "story", "background", "context", "contexts", "passage", "paragraph"),
+    *("numbers", "choices", "options"),
+)
 
 
 class QuestionBenchmark(Benchmark):
@@ -25,7 +32,9 @@ class QuestionBenchmark(Benchmark):
     Attributes:
         prompt_template: The prompt, in which `{question}` and `{context}` are filled in.
         rule: Tells whether an output is right, given the output and the accepted answers.
+        rounded_rule: The same of numbers, for rounded answers.
         formats: The known formats: a column by which a row's format is told, and what reads it.
+        has_exact_names: Columns are named by the user, who says what is asked; see `Row`.
         id_columns: Where a row may have an id of its own.
         folder_patterns: Which files of a folder belong to it; none where it is one file.
 
@@ -35,9 +44,11 @@ class QuestionBenchmark(Benchmark):
 
     prompt_template: str
     rule: Callable[[str, Sequence[str]], bool]
+    rounded_rule: Callable[[str, Sequence[str]], bool] | None = None
     formats: tuple[tuple[str, Callable[[Row], Asked]], ...]
     id_columns: tuple[str, ...] = ("id",)
     folder_patterns: tuple[str, ...] = ()
+    has_exact_names: bool = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,7 +59,15 @@ class QuestionBenchmark(Benchmark):
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """Tells whether an output is right; see `Benchmark`."""
-        return self.rule(output, item.gold)
+        return self.rule(output, item.gold) or self.counted_by(item, output) == "rounded_number"
+
+    def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:
+        """The rule that decides; see `Benchmark`."""
+        if self.rounded_rule is None:
+            return "words"
+        is_equal = self.rule(output, item.gold)
+        is_rounded = not is_equal and self.rounded_rule(output, item.gold)
+        return "rounded_number" if is_rounded else "number"
 
     def files(self) -> Sequence[Path]:
         """The files that are read; see `Benchmark`."""
@@ -89,7 +108,7 @@ class QuestionBenchmark(Benchmark):
         records = self.records()
         first = list(islice(records, _CHECKED_ROWS))
         rows = [record for _, _, record in first if isinstance(record, dict)]
-        if not any(column in row for row in rows for column, _ in self.formats):
+        if not any(column in self._names_in(row) for row in rows for column, _ in self.formats):
             columns = sorted({column for row in rows for column in row})
             message = f"have the columns {', '.join(columns)[:200]}" if columns else "have none"
             raise BenchmarkFileError(
@@ -99,20 +118,32 @@ class QuestionBenchmark(Benchmark):
             )
         yield from chain(first, records)
 
+    def _names_in(self, row: dict[str, object]) -> set[str]:
+        return set(row) if self.has_exact_names else set(map(folded_name, row))
+
     def _known_columns(self) -> str:
         return _names([column for column, _ in self.formats])
 
     def _entry(self, record: Record, row_name: str, default_id: str) -> BenchmarkEntry:
         if isinstance(record, InvalidRowError):
             return LeftOutItem(row_name, str(record))
-        row = Row(record, default_id)
-        read = next((read for column, read in self.formats if column in row), None)
-        if read is None:
-            return LeftOutItem(row_name, f"expected a value in column {self._known_columns()}")
         try:
+            row = Row(record, default_id, has_exact_names=self.has_exact_names)
+            read = next((read for column, read in self.formats if column in row), None)
+            if read is None:
+                return LeftOutItem(row_name, f"expected a value in column {self._known_columns()}")
             question = read(row)
         except InvalidRowError as error:
             return LeftOutItem(row_name, str(error))
+        unread = [] if self.has_exact_names else row.unread(_PARTS_OF_QUESTIONS)
+        if unread:
+            columns = " and ".join(map(repr, unread))
+            raise BenchmarkFileError(
+                f"{row_name} of {str(self._path)!r} has {columns}, which this form of "
+                f"{self.name!r} does not have, so that the question would be asked without it. "
+                "Name the benchmark's own file, take the column out if it does not belong to the "
+                "question, or describe this one as a question file of your own."
+            )
         return BenchmarkItem(
             item_id=row.identity(*self.id_columns),
             prompt=self.prompt(question),

@@ -9,11 +9,17 @@ from toolformer.evaluation.benchmarks.benchmark import StopRule
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
-from toolformer.evaluation.scoring import contains_answer, score_last_number, score_numbers
+from toolformer.evaluation.scoring import (
+    answered_number,
+    contains_answer,
+    last_number,
+    score_numbers,
+    score_rounded_numbers,
+)
 from toolformer.files.digests import hex_digest
 
 Scoring = Literal["words", "number", "last-number"]
-_NUMBER_RULES = {"number": score_numbers, "last-number": score_last_number}
+_NUMBER_OF = {"number": answered_number, "last-number": last_number}
 
 
 class QuestionFile(QuestionBenchmark):
@@ -45,15 +51,20 @@ class QuestionFile(QuestionBenchmark):
         self.blocked_tools = blocked_tools
         self.stop_rule = StopRule(max_new_tokens, stop_texts)
         self.formats = ((question, self._read_row),)
+        self.has_exact_names = True
         self._question, self._answers = question, answers
         self._context, self._date = context, date
         self.prompt_template, self._scoring = prompt, scoring
-        self.rule = _NUMBER_RULES.get(scoring, partial(contains_answer, first_words=first_words))
+        if scoring in _NUMBER_OF:
+            self.rule = partial(score_numbers, number_of=_NUMBER_OF[scoring])
+            self.rounded_rule = partial(score_rounded_numbers, number_of=_NUMBER_OF[scoring])
+        else:
+            self.rule = partial(contains_answer, first_words=first_words)
         made_of = (question, answers, context, date, prompt, scoring, first_words)
-        self.version = f"1-{hex_digest(*made_of, size=8)}"
+        self.version = f"2-{hex_digest(*made_of, size=8)}"
 
     def _read_row(self, row: Row) -> Asked:
-        is_number = self._scoring in _NUMBER_RULES
+        is_number = self._scoring in _NUMBER_OF
         date = self._date
         return Asked(
             row.text(self._question),

@@ -8,7 +8,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_json,
     write_lines,
 )
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Sums, Svamp
 from tools.calculator import Calculator
 from tools.protocol import Document
@@ -41,7 +41,9 @@ def test_the_xml_of_asdiv_is_read(tmp_path):
     ("answer", "number"),
     [
         *(("1,250", "1250"), ("-4 (degrees)", "-4"), ("0.5 (km)", "0.5"), (".5", ".5")),
+        *(("1 250 (m)", "1250"), ("−4", "-4"), ("1'250", "1250"), ("2½ (cups)", "2.5")),
         *((each, None) for each in ("12 (kg)(m)", "5 (a); 3 (b)", "yes", "1:30", "1/2", "3 4")),
+        *((each, None) for each in ("3,5", "1.250,50", "1,25,000", "10^6", "5²")),
     ],
 )
 def test_an_answer_of_asdiv_is_one_number_with_or_without_a_unit(tmp_path, answer, number):
@@ -87,6 +89,60 @@ def test_lines_with_question_and_answer_are_read(tmp_path, benchmark_class):
     assert items_of(benchmark) == [
         BenchmarkItem("a", "How many? The answer is", ("0.0000001",), group="Addition")
     ]
+
+
+HUB_ROWS = {
+    Asdiv: {"body": "Six boats.", "question": "How many?", "solution_type": "A", "answer": "6 (b)"},
+    Svamp: {"ID": "a", "Body": "Six boats.", "Question": "How many?", "Answer": "6", "Type": "A"}
+    | {"question_concat": "Six boats. How many?", "Equation": "( 6 )"},
+    Mawps: {"Body": "Six boats.", "Question": "How many?", "Answer": 6.0, "type": "A"},
+}
+
+
+@pytest.mark.parametrize("benchmark_class", HUB_ROWS)
+def test_copies_with_other_names_of_columns_are_asked_with_their_story(tmp_path, benchmark_class):
+    row = HUB_ROWS[benchmark_class]
+    upper = {name.upper().replace("_", "-"): value for name, value in row.items()}
+    for each in (row, upper, {f"@{name}": value for name, value in upper.items()}):
+        (item,) = items_of(benchmark_class(write_lines(tmp_path / "copy.jsonl", each)))
+        expected = ("Six boats. How many? The answer is", ("6",), "A")
+        assert (item.prompt, item.gold, item.group) == expected
+        assert item.bare_texts == ("Six boats. How many?",)
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        ({"body": "Six boats."}, "'body'"),
+        ({"Numbers": "5 7"}, "'Numbers'"),
+        ({"Context": "Six boats.", "options": ["5", "6"]}, "'Context' and 'options'"),
+        ({"choices": {"text": ["5", "6"]}}, "'choices'"),
+    ],
+)
+def test_a_file_with_a_part_of_the_question_that_is_not_asked_is_refused(tmp_path, extra, named):
+    row = {"sQuestion": "How many?", "lSolutions": [6], **extra}
+    with pytest.raises(BenchmarkFileError, match=f"row 2 of .* has {named}, which this form"):
+        items_of(Mawps(write_lines(tmp_path / "mawps.jsonl", {**row, **dict.fromkeys(extra)}, row)))
+
+
+def test_two_columns_of_one_name_are_named(tmp_path):
+    row = {"question": "How many?", "Question": "How few?", "answer": 6}
+    (reason,) = left_out_of(Asdiv(write_lines(tmp_path / "a.jsonl", row))).values()
+    assert reason.startswith("two columns of 'question, Question, answer'")
+
+
+def test_the_form_of_the_hub_has_its_story(test_data):
+    case = test_data / "cases" / "09-asdiv-hub-form"
+    items = items_of(Asdiv(case / "asdiv.jsonl"))
+    assert items[0].prompt == (
+        "A shelf holds seven jars and two more are put on it. How many jars are on the shelf? "
+        "The answer is"
+    )
+    assert [item.gold for item in items] == [("9",), ("27",), ("24",)]
+    with pytest.raises(BenchmarkFileError, match="'Numbers'"):
+        items_of(Mawps(case / "mawps-hub.jsonl"))
+    (reason,) = left_out_of(Mawps(case / "calc-mawps.jsonl")).values()
+    assert reason.startswith("column 'answer' is missing")
 
 
 def test_each_sum_ends_where_its_result_belongs():

@@ -25,6 +25,14 @@ def question(text="¿Dónde vive Ada?", name="q1", answers=("Turin",)):
     return {"id": name, "question": text, "answers": found}
 
 
+def test_copies_in_columns_are_read(tmp_path):
+    answers = {"text": ["Turin", "in Turin"], "answer_start": [13, 10]}
+    row = {"id": "q1", "title": "Ada", "context": "Ada lives in Turin.", "answers": answers}
+    file = write_lines(tmp_path / "mlqa.jsonl", {**row, "question": "¿Dónde vive Ada?"})
+    expected = [BenchmarkItem("q1", PROMPT, ("Turin", "in Turin"), group="es")]
+    assert items_of(Mlqa(file, "es")) == expected
+
+
 @pytest.mark.parametrize("folder", [".", "test"])
 def test_mlqa_is_read_from_its_folder(tmp_path, folder):
     (tmp_path / folder).mkdir(exist_ok=True)

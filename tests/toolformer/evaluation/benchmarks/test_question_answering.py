@@ -8,7 +8,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_json,
     write_lines,
 )
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.question_answering import (
     NaturalQuestions,
     TriviaQa,
@@ -51,6 +51,21 @@ def test_the_lines_of_nq_open_are_read(tmp_path):
     assert first == BenchmarkItem("NQ-open.dev-1", f"{PROMPT}who rang the bell?", answers)
     # Asked, though no output can be right.
     assert not NaturalQuestions(file).score(second, "-")
+
+
+def test_the_copies_of_triviaqa_in_lower_case_are_read(tmp_path):
+    answer = {"aliases": ["Sunlight"], "value": "Sun", "normalized_value": "sun"}
+    row = {"question": "Which star is near?", "question_id": "tc_3", "entity_pages": {"title": []}}
+    file = write_lines(tmp_path / "copy.jsonl", {**row, "answer": answer})
+    expected = [BenchmarkItem("tc_3", f"{PROMPT}Which star is near?", ("Sun", "Sunlight"))]
+    assert items_of(TriviaQa(file)) == expected
+
+
+@pytest.mark.parametrize("benchmark_class", [NaturalQuestions, TriviaQa, WebQuestions])
+def test_a_question_is_not_asked_without_its_context(tmp_path, benchmark_class):
+    row = {"question": "who rang it", "answer": ["Ada"], "context": "Ada rang the bell."}
+    with pytest.raises(BenchmarkFileError, match="'context'"):
+        items_of(benchmark_class(write_lines(tmp_path / "copy.jsonl", row)))
 
 
 def test_the_document_of_triviaqa_is_read(tmp_path):

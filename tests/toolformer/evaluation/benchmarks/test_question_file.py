@@ -12,6 +12,8 @@ from toolformer.evaluation.benchmarks.benchmark import (
     StopRule,
 )
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from tools.calculator import Calculator
+from tools.protocol import Document
 
 ROW = {
     "asked": "How wide is it {really}?",
@@ -56,6 +58,23 @@ def test_answers_are_scored_as_wanted(tmp_path):
     assert benchmark.score(item, "24 / 2 = 12")
     assert benchmark.score(item, "144 inches")
     assert not benchmark.score(item, "13")
+
+
+@pytest.mark.parametrize(
+    ("decimals", "rules"),
+    [(2, ["rounded_number"] * 4 + ["number"]), (6, ["number"] * 5)],
+)
+def test_what_the_calculator_gives_is_right_by_a_rule_that_is_named(test_data, decimals, rules):
+    file = test_data / "cases/10-two-decimals/questions.jsonl"
+    benchmark = QuestionFile("shares", file, prompt="{question}", scoring="number")
+    counted = []
+    for item in items_of(benchmark):
+        expression = item.prompt.rpartition(",")[2].rpartition("is")[2].strip(" =")
+        result = Calculator(decimals=decimals).call(expression, Document("d", ""))
+        assert benchmark.score(item, result)
+        counted.append(benchmark.counted_by(item, result))
+        assert not benchmark.score(item, "0.99")
+    assert counted == rules
 
 
 def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
