@@ -1,6 +1,7 @@
 """Outputs that are made once: looked at, waited for, looked at again, made, stored."""
 
 import datetime
+import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from filelock import FileLock
 
 from assets.inputs import Wanted
 from assets.run import Run, Workspace
-from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.fingerprints import FINGERPRINT, PARTS
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
@@ -23,6 +24,8 @@ UP_TO_DATE = "up to date"
 DONE = "done"
 # The Dagster run that made a partition, in its metadata.
 RUN = "run"
+# Which partitions hold the rows of other tables that were made with a partition, in its metadata.
+BESIDE = "beside"
 # Table, shard and name of a partition.
 Address = tuple[str, str, str]
 
@@ -129,6 +132,7 @@ class Made:
         state: how the making ended, for the report.
         beside: rows of other tables that belong to them, by table.
         costs: what making them cost.
+        side_partitions: further such rows, by table and name of their partition.
     """
 
     rows: pl.DataFrame
@@ -136,6 +140,7 @@ class Made:
     state: str = DONE
     beside: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     costs: Sequence[StageCost] = ()
+    side_partitions: Mapping[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +158,7 @@ class PartitionOutput(Output):
         """Tables of which rows are made with these, and stored in partitions of the same name.
 
         They come first: an output whose side tables were missing would look complete after a kill.
+        After a kill between them they are of another run than these: see `stored_with_sides`.
         """
         return ()
 
@@ -167,7 +173,7 @@ class PartitionOutput(Output):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return self.run.warehouse.partition_metadata(*self.address)
+        return stored_with_sides(self.run.warehouse, self.address)
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
@@ -177,10 +183,33 @@ class PartitionOutput(Output):
             self.run.warehouse.partition_version(table, shard, name)
         made = self.compute(wanted)
         wanted.check_unchanged(self.wanted())
-        for table in self.beside:
-            publish(self.run, (table, shard, name), made.beside[table], wanted.metadata())
-        publish(self.run, self.address, made.rows, {**wanted.metadata(), **made.metadata})
+        sides = {(table, name): made.beside[table] for table in self.beside}
+        sides |= made.side_partitions
+        metadata = {**wanted.metadata(), **made.metadata}
+        # With the same fingerprint, by which they are known to belong to these.
+        of_sides = {key: metadata[key] for key in wanted.metadata()}
+        for (table, side_name), rows in sides.items():
+            publish(self.run, (table, shard, side_name), rows, of_sides)
+        if sides:
+            metadata[BESIDE] = json.dumps(list(sides))
+        publish(self.run, self.address, made.rows, metadata)
         return made.state
+
+
+def stored_with_sides(warehouse: Warehouse, address: Address) -> dict[str, str] | None:
+    """The metadata of a partition; None where there is none.
+
+    Where rows of another table that were made with it are missing, or were made by another run
+    that was killed before it stored this partition, the metadata is that of a partition that is
+    out of date for this reason.
+    """
+    stored = warehouse.partition_metadata(*address)
+    for table, name in json.loads((stored or {}).get(BESIDE, "[]")):
+        side = warehouse.partition_metadata(table, address[1], name)
+        if stored and (side or {}).get(FINGERPRINT) != stored[FINGERPRINT]:
+            parts = {**json.loads(stored.get(PARTS, "{}")), table: "of another run"}
+            return {**stored, FINGERPRINT: "", PARTS: json.dumps(parts)}
+    return stored
 
 
 def publish(

@@ -157,7 +157,8 @@ class Home:
     @property
     def copied_store(self) -> str | None:
         """The object store that the warehouse is a copy of; None where it is none."""
-        return self.copy_file.read_text() if self.copy_file.exists() else None
+        # A damaged one names another store, and is no error of its own.
+        return self.copy_file.read_text(errors="replace") if self.copy_file.exists() else None
 
     @property
     def settings_file(self) -> Path:

@@ -165,7 +165,8 @@ def write_database(folder: Path, database_file: Path) -> None:
 
     stamp = database_file.with_name(f"{database_file.name}.views")
     fingerprint = _fingerprint(folder)
-    if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+    # Bytes: a damaged one may be no text.
+    if database_file.exists() and stamp.exists() and stamp.read_bytes() == fingerprint.encode():
         return
     try:
         with (

@@ -55,7 +55,8 @@ def _commit_changes(folder: Path, schema: TableSchema, log: Path) -> tuple[int, 
         info.path.relative_to(log.parent).as_posix(): info.bytes
         for info in list_partitions(folder, schema.name)
     }
-    added, removed = sorted(partitions.keys() - known), sorted(known - partitions.keys())
+    added = sorted(path for path, size in partitions.items() if known.get(path) != size)
+    removed = sorted(known.keys() - partitions.keys())
     now = time.time_ns() // 1_000_000
     actions: list[dict[str, Any]] = [] if commits else [{"protocol": _PROTOCOL}]
     wanted = {"id": str(uuid.uuid4()), "createdTime": now, **metadata, **_described(schema)}
@@ -73,24 +74,24 @@ def _commit_changes(folder: Path, schema: TableSchema, log: Path) -> tuple[int, 
     return len(added), len(removed)
 
 
-def _read_log(log: Path) -> tuple[int, dict[str, Any], set[str]]:
-    """Returns the number of commits, what they say of the table, and the paths of its files."""
-    metadata, paths = {}, set()
+def _read_log(log: Path) -> tuple[int, dict[str, Any], dict[str, int]]:
+    """Returns the number of commits, what they say of the table, and the sizes of its files."""
+    metadata, sizes = {}, {}
     commits = len(list(log.glob("*.json")))
     try:
         for number in range(commits):
             for action in map(json.loads, (log / f"{number:020d}.json").read_text().splitlines()):
                 metadata = action.get("metaData", metadata)
                 if "add" in action:
-                    paths.add(action["add"]["path"])
+                    sizes[action["add"]["path"]] = action["add"]["size"]
                 elif "remove" in action:
-                    paths.discard(action["remove"]["path"])
+                    sizes.pop(action["remove"]["path"], None)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DeltaLogError(
             f"The Delta Lake log '{log}' is not as toolformer wrote it: {error}. Remove that "
             "folder, which holds no rows; `toolformer export delta` begins it anew."
         ) from error
-    return commits, metadata, paths
+    return commits, metadata, sizes
 
 
 def _described(schema: TableSchema) -> dict[str, Any]:

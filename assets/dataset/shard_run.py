@@ -13,7 +13,7 @@ import polars as pl
 from assets.dataset.tool_threads import done_together
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
-from assets.outputs import RUN, Address, Made, PartitionOutput, publish
+from assets.outputs import RUN, Address, Made, PartitionOutput
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
@@ -154,7 +154,7 @@ class _StageOutput(PartitionOutput):
         return self.run.pipeline.wanted(self.run.stage, self.partition, self.run.warehouse)
 
     def compute(self, wanted: Wanted) -> Made:
-        """See `PartitionOutput.compute`; stores what it cost."""
+        """See `PartitionOutput.compute`."""
         work = PartitionRun(self.run, self.partition, wanted, self.address, self.shared)
         made = self.run.stage.compute(work)
         if set(made.beside) != set(self.beside):
@@ -162,14 +162,14 @@ class _StageOutput(PartitionOutput):
                 f"The stage {self.run.stage.name!r} made rows of {sorted(made.beside)} beside its "
                 f"own, and declares {sorted(self.beside)}. Correct its `beside`."
             )
+        side_partitions = {}
         if made.costs:
             # In one partition, so that no cost of an earlier making stays.
-            _, shard, name = self.address
-            address = "stage_costs", shard, f"{name}.{made.costs[0].stage}"
+            name = f"{self.address[2]}.{made.costs[0].stage}"
             costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
-            # With the fingerprint: of two machines that make the same at once, one may store them.
-            publish(self.run, address, typed_frame("stage_costs", costs), wanted.metadata())
-        return replace(made, metadata={**made.metadata, RUN: self.run.context.run.run_id})
+            side_partitions["stage_costs", name] = typed_frame("stage_costs", costs)
+        metadata = {**made.metadata, RUN: self.run.context.run.run_id}
+        return replace(made, metadata=metadata, side_partitions=side_partitions)
 
 
 class ShardRun(Run):

@@ -9,7 +9,7 @@ nothing away from what is stored of the same model under the same settings.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import polars as pl
@@ -61,12 +61,14 @@ class Answers(Measured):
         mode: how the model is used.
         items: items of the part.
         count: how many of these this run asks, from the first on.
+        before_storing: called once there are new rows, and before they are stored.
     """
 
     questions: Questions
     mode: Mode
     items: Sequence[BenchmarkItem]
     count: int
+    before_storing: Callable[[], object] = lambda: None
 
     @property
     def held_items(self) -> Sequence[BenchmarkItem]:
@@ -98,6 +100,7 @@ class Answers(Measured):
         )
         failed = sum(row.get("reason") == TOOL_FAILED for row in rows)
         frame = self.rows(loaded, rows)
+        self.before_storing()
         if not failed:
             return Made(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.

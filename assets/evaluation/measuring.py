@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import dagster as dg
@@ -104,11 +104,13 @@ class Measuring:
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
         unanswered = {part.address[2]: part for part in answers if not part.count}
-        self._empty_stale(benchmark, model, items, unanswered)
+        clear_up = partial(self._empty_stale, benchmark, model, items, unanswered)
         for part in answers:
             if part.count:
-                self._bring_up_to_date(part)
+                self._bring_up_to_date(replace(part, before_storing=clear_up))
                 part.progress(part.count, None)
+        # Where all were up to date.
+        clear_up()
 
     def _answers(
         self,
@@ -167,6 +169,7 @@ class Measuring:
 
         A run that is stopped, and a mode that this one does not ask in, would leave them beside
         the new ones. So would a run of fewer items those that were asked under other settings.
+        Not before there are new rows: a model that cannot be loaded costs no old ones.
         """
         store = self.run.warehouse
         model_part = [model_identity(model.directory), self.run.settings.language_model.bos_token]

@@ -1,6 +1,7 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -30,11 +31,13 @@ from dagster_project.plots.files import plot_links
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.precision import training_precision
-from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
+from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from warehouse.schema import ALL
 
+# How long the training took, in the metadata of its curve.
+SECONDS = "seconds"
 # Of the section `training`: how the loop trains.
 _OF_THE_LOOP = {field.name for field in fields(FinetuningParameters)} - {
     *("precision", "steps", "loss_weights")
@@ -53,6 +56,11 @@ class FinetunedModel(ModelOutput):
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
         return stored_model(self.run, self.bring_directory())
+
+    @property
+    def leftovers(self) -> Path:
+        """See `Output.leftovers`; what a killed run with other settings has put by goes too."""
+        return self.run.home.checkpoints / f"finetuned_model.{self.directory.name}"
 
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
@@ -75,22 +83,23 @@ class FinetunedModel(ModelOutput):
         if not self.run.force:
             work.check_size(self.run.settings.training.min_texts)
         digest = wanted.fingerprint.digest
-        steps = self._train(work, digest)
+        progress = self._train(work, digest)
         name = run_of(digest)
-        rows = [{"run": name, "variant": variant, **asdict(step)} for step in steps]
+        rows = [{"run": name, "variant": variant, **asdict(step)} for step in progress.history]
         curve = typed_frame("training_metrics", rows)
-        publish(self.run, ("training_metrics", ALL, name), curve, wanted.metadata())
+        metadata = {**wanted.metadata(), SECONDS: str(progress.seconds)}
+        publish(self.run, ("training_metrics", ALL, name), curve, metadata)
         self.write_card()
         self.replace_published()
         return DONE
 
-    def _train(self, work: PlannedTraining, fingerprint: str) -> list[StepReport]:
+    def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
         base, settings, home = self.run.base_model, self.run.settings, self.run.home
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
         precision = training_precision(settings, base, device, home)
         show = self.run.progress("finetuning", training.variant)
-        progress = finetune(
+        return finetune(
             base,
             self.directory,
             work.rows.rows,
@@ -102,7 +111,7 @@ class FinetunedModel(ModelOutput):
                 loss_weights=LossWeights(**training.loss_weights.model_dump()),
             ),
             bos_token=settings.language_model.bos_token,
-            resume_folder=home.checkpoints / f"finetuned_model.{self.directory.name}",
+            resume_folder=self.leftovers,
             fingerprint=fingerprint,
             facts={
                 "variant": training.variant,
@@ -112,7 +121,6 @@ class FinetunedModel(ModelOutput):
             report=lambda step: show(step.step, work.steps),
             device=device,
         )
-        return progress.history
 
 
 @dg.asset(
@@ -149,6 +157,7 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "training_metrics", ALL, run_of(record["fingerprint"])
     )
     result = record["result"]
+    seconds = (model.stored() or {}).get(SECONDS)
     return {
         "variant": training.variant,
         "directory": dg.MetadataValue.path(str(model.directory)),
@@ -158,7 +167,7 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "calls": record["facts"]["calls"],
         "steps": curve.height,
         "tokens": int(curve.select(pl.col("tokens").max()).item() or 0),
-        "tokens per second": round(result["tokens"] / max(result["seconds"], 1e-9), 1),
+        **({"tokens per second": round(result["tokens"] / float(seconds), 1)} if seconds else {}),
         "last loss": float(curve["loss"][-1]),
         "best step": result["best_step"],
         "development perplexity of the base model": result["base_perplexity"],

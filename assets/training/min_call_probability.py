@@ -62,6 +62,7 @@ MIN_CALL_PROBABILITY = Stage(
 
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
 NO_TOOLS = "none of the tools can run here, so no call has a result"
+KEPT = f"kept as it was: {NO_TOOLS}; the next run with tools measures again"
 DONE_BUT_GIVEN_UP = (
     "done, but calls were given up: the tool had no answer to many in a row; the next run measures "
     "again"
@@ -103,6 +104,8 @@ class Calibration(ModelOutput):
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
         chosen, given_up = self._choose()
+        if chosen.reason == NO_TOOLS and is_calibrated(self.directory):
+            return KEPT
         self.run.log.info(chosen.summary)
         wanted.check_unchanged(self.wanted())
         made_from = wanted.fingerprint

@@ -85,11 +85,6 @@ class TrainingTexts(PartitionOutput):
         """See `Output.wanted`."""
         return self.inputs().wanted(self.run)
 
-    def stored(self) -> Mapping[str, str] | None:
-        """See `Output.stored`; None also where the list of what is left out was lost."""
-        listed = self.run.warehouse.partition_metadata(EXCLUSIONS, ALL, ALL)
-        return listed and self.run.warehouse.partition_metadata(*self.address)
-
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `PartitionOutput.compute`."""
         chosen = choose_texts(self.run, self.inputs())

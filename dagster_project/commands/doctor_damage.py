@@ -1,15 +1,22 @@
 """Compares the files of a home with their digests."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding, guarded, named
 from dagster_project.home import Home
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import BASE, FINETUNED
 from dagster_project.settings.sections import Settings
+from dagster_project.settings.yaml_text import read_yaml
 from dagster_project.wiring.model_damage import remedy_for_model
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
+from toolformer.files.sealed import DIGEST, unsealed
+from toolformer.sources.manifest import manifest_path
+from toolformer.training.training_state import PROGRESS_FILE
 
 # Every row of a partition is read to find damage; more than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20
@@ -38,7 +45,39 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     for (name, folder), remedy in remedies.items():
         compare = partial(_compare, f"files of {name}", folder, remedy, is_full)
         yield from guarded(f"files of {name}", compare)
+    yield from guarded("files with a digest of their own", lambda: _sealed_files(home))
     yield from guarded("partitions", lambda: _partitions(home, is_full))
+
+
+def _sealed_files(home: Home) -> Iterator[Finding]:
+    """The small files of the program, each of which holds a digest of itself."""
+    name = "files with a digest of their own"
+    patterns = {
+        f"sources/{manifest_path(home.sources).name}": "Restore it from a copy",
+        "sources.yaml": "Correct it, or move it aside and ingest your sources again",
+        "precision/*.json": "Remove it; it is measured again",
+        f"models/*/{MIN_CALL_PROBABILITY_FILE}": "Remove it; `toolformer train` makes it again",
+        f"cache/checkpoints/*/state-*/{PROGRESS_FILE}": "Remove the folder of the run; it is "
+        "trained from the beginning",
+    }
+    files = [(file, remedy) for each, remedy in patterns.items() for file in home.root.glob(each)]
+    damaged = [(file, why, remedy) for file, remedy in files if (why := _damage_of_sealed(file))]
+    for file, why, remedy in damaged:
+        yield Finding(name, "warning", f"{file}: {why}", remedy, (str(file),))
+    if not damaged:
+        yield Finding(name, "ok", f"no damage in {len(files)}")
+
+
+def _damage_of_sealed(file: Path) -> str | None:
+    """What is wrong with a file that holds a digest of itself; None where nothing is."""
+    try:
+        content = read_yaml(file) if file.suffix == ".yaml" else json.loads(file.read_bytes())
+        if DIGEST not in content:
+            return f"it has no `{DIGEST}`, so damage to it would not be noticed"
+        unsealed(content, content.keys() - {DIGEST})
+    except (OSError, SettingsError, TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:

@@ -28,7 +28,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     """The base model: there, or still to be converted."""
     from toolformer.errors import ModelNotFoundError
     from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
-    from toolformer.forward.model_directory import check_model_directory
+    from toolformer.forward.model_directory import check_model_directory, check_weight_files
 
     path = settings.language_model.path
     directory, detail = Path(path), f"in {path}"
@@ -44,6 +44,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
                 yield Finding("language model", "ok", detail)
                 return
         check_model_directory(directory)
+        check_weight_files(directory)
     except ModelNotFoundError as error:
         yield Finding("language model", "missing", str(error), remedy)
     else:

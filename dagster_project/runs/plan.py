@@ -9,6 +9,7 @@ import polars as pl
 
 from assets.dataset.pipeline import PIPELINE, Pipeline
 from assets.documents import DOCUMENTS, texts_fingerprint
+from assets.outputs import stored_with_sides
 from assets.stage import Partition, ShardStage
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.settings.sections import Settings
@@ -128,7 +129,8 @@ class BuildPlan:
                 if stage.reads_indexes and name in self.outdated_tools:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")
                 partition_name = stage.output_name(name, self.settings.sampling.round)
-                stored = self.warehouse.partition_metadata(stage.name, entry.key, partition_name)
+                address = stage.name, entry.key, partition_name
+                stored = stored_with_sides(self.warehouse, address)
                 reason = "forced" if self.force else fingerprint.difference(stored)
                 if reason is None and stored is not None:
                     # What the stages behind it will read.

@@ -13,6 +13,7 @@ from dagster_project.settings.corpus_sections import SourceSettings
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import validated
 from dagster_project.settings.yaml_text import read_yaml
+from toolformer.files.sealed import DIGEST, sealed, unsealed
 from toolformer.files.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES
 
@@ -45,12 +46,12 @@ def read_sources(file: Path) -> list[SourceSettings]:
     """
     if not file.exists():
         return []
-    entries = read_yaml(file).get(_KEY)
+    try:
+        entries = unsealed(read_yaml(file), [_KEY])[_KEY]
+    except ValueError as error:
+        raise _not_ours(file, str(error)) from error
     if not isinstance(entries, list):
-        raise SettingsError(
-            f"{file} has no list `{_KEY}`. Expected it as the program writes it; move it aside, "
-            "and ingest your sources again."
-        )
+        raise _not_ours(file, f"`{_KEY}` is no list")
     return list(validated({"corpus": {"sources": entries}}, origin=str(file)).corpus.sources)
 
 
@@ -58,7 +59,17 @@ def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) 
     """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
     lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
-    write_whole(sources_file(settings_file), f"{_HEADER}{_KEY}:{lines or ' []'}\n")
+    digest = json.dumps(sealed({_KEY: entries})[DIGEST])
+    text = f"{_HEADER}{_KEY}:{lines or ' []'}\n{DIGEST}: {digest}\n"
+    write_whole(sources_file(settings_file), text)
+
+
+def _not_ours(file: Path, problem: str) -> SettingsError:
+    return SettingsError(
+        f"{file} cannot be used: {problem}. Expected it as the program writes it; sources that you "
+        "list by hand belong in toolformer.yaml (corpus.sources). Correct it, or move it aside and "
+        "ingest your sources again: they get back what was computed from them."
+    )
 
 
 def absolute_source(path: str, folder: Path) -> str:

@@ -11,8 +11,9 @@ from toolformer.errors import DamagedModelError
 from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 from toolformer.forward.embedded_model import embedded_model_directory
 
-# Models up to this are read whole before they are loaded, at one to three seconds per GiB. A larger
-# one would take a minute and more in every process: `toolformer doctor --full` reads it.
+# So much of a model is read before it is loaded, its smallest files first, at one to three seconds
+# per GiB. All of a large one would take a minute and more in every process: `toolformer doctor
+# --full` reads that.
 _MAX_BYTES_READ = 2**30
 # The digests of the models that this process has compared, with the time they were written.
 _compared: set[tuple[Path, int]] = set()
@@ -41,8 +42,8 @@ def check_undamaged(directory: Path, home: Home) -> None:
     """Compare a model with its digests, once per process; one without digests is taken as it is.
 
     Raises:
-        DamagedModelError: a file is missing or is not as it was; of models over 1 GiB only names
-            and sizes are compared.
+        DamagedModelError: a file is missing or is not as it was; of files beyond the
+            smallest ones of together 1 GiB only names and sizes are compared.
         OSError: a file cannot be read.
     """
     file = directory / DIGESTS_FILE

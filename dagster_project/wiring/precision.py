@@ -11,11 +11,12 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.geometry import release_memory
 from toolformer.forward.model_directory import kind_of_model
@@ -81,7 +82,7 @@ def settled_precision(
                 choice=measure(),
             )
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(asdict(record), indent=2) + "\n")
+            write_whole(file, json.dumps(sealed(asdict(record)), indent=2) + "\n")
             home.publish(file)
             # The slower copy is gone, and other processes may share the device.
             release_memory()
@@ -161,8 +162,12 @@ def _file(purpose: str, model: str, device: str, home: Home) -> Path:
 
 def _read(file: Path) -> MeasuredPrecision | None:
     """None too where the file is damaged: it is measured again."""
+    names = [each.name for each in fields(MeasuredPrecision)]
     try:
-        content = json.loads(file.read_bytes())
+        content = unsealed(json.loads(file.read_bytes()), names)
         return MeasuredPrecision(**{**content, "choice": PrecisionChoice(**content["choice"])})
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        tell_once(f"{file} is damaged, and measured again: {error}")
         return None

@@ -1,9 +1,11 @@
 """Rows of one version of an input are never stored under the fingerprint of another."""
 
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -146,6 +148,71 @@ def test_rows_of_side_tables_are_stored_first(stage: Stage, monkeypatch: pytest.
     monkeypatch.setattr(outputs, "publish", lambda _run, address, *_: stored.append(address[0]))
     assert stage.make(output=WithCosts) == "done"
     assert stored == ["stage_costs", "filtered_calls"]
+
+
+class WithOwnCosts(WithCosts):
+    """The output whose costs say of which run they are, and are named as those of a stage."""
+
+    runs: ClassVar[list[str]] = []
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return ("rejected_records",)
+
+    def compute(self, wanted: Wanted) -> Made:
+        costs = frame("stage_costs", {"stage": "sampling", "model": self.runs[-1]})
+        return Made(
+            frame("filtered_calls"),
+            beside={"rejected_records": frame("rejected_records", {"reason": self.runs[-1]})},
+            side_partitions={("stage_costs", f"{TOOL}.sampling"): costs},
+        )
+
+
+@pytest.mark.parametrize("stored_by_killed", [1, 2])
+def test_rows_beside_an_output_are_of_its_own_run_after_a_kill_of_another_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, stored_by_killed: int
+):
+    def made_by(run: str) -> str:
+        monkeypatch.setattr(WithOwnCosts, "runs", [run])
+        return stage.make(output=WithOwnCosts)
+
+    def beside() -> tuple[str, str]:
+        rejected = stage.warehouse.read_partition("rejected_records", SHARD, TOOL)
+        costs = stage.warehouse.read_partition("stage_costs", SHARD, f"{TOOL}.sampling")
+        return rejected["reason"][0], costs["model"][0]
+
+    assert made_by("plain") == "done"
+    publish, published = outputs.publish, []
+
+    def killed(*arguments) -> None:
+        if len(published) == stored_by_killed:
+            raise KeyboardInterrupt
+        published.append(publish(*arguments))
+
+    # A run with other settings, which is killed before it stores its own table.
+    stage.execute("second")
+    monkeypatch.setattr(outputs, "publish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made_by("killed")
+    monkeypatch.setattr(outputs, "publish", publish)
+    assert "killed" in beside()
+
+    stage.execute("first")
+    address = ("filtered_calls", SHARD, TOOL)
+    stored = outputs.stored_with_sides(stage.warehouse, address)
+    assert stage.wanted().fingerprint.difference(stored) == "changed: rejected records"
+    assert made_by("plain_again") == "done"
+    assert beside() == ("plain_again", "plain_again")
+    assert made_by("plain_again") == "up to date"
+
+
+def test_lost_rows_beside_an_output_are_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(WithOwnCosts, "runs", ["plain"])
+    assert stage.make(output=WithOwnCosts) == "done"
+    for table in ("rejected_records", "stage_costs"):
+        shutil.rmtree(stage.home.warehouse / table)
+        assert stage.make(output=WithOwnCosts) == "done"
+        assert stage.make(output=WithOwnCosts) == "up to date"
 
 
 def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):

@@ -23,6 +23,7 @@ from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
 from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
+from toolformer.files.sealed import sealed
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
@@ -128,6 +129,37 @@ def test_a_flipped_bit_is_found_and_only_named(home, name):
     assert tree(home.root) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("sources/manifest.json", "Restore it from a copy"),
+        ("sources.yaml", "ingest your sources again"),
+        ("precision/annotation.x.cpu.json", "it is measured again"),
+        (f"{FINETUNED}/min_call_probability.json", "`toolformer train` makes it again"),
+        ("cache/checkpoints/finetuned_model.x/state-00000001/progress.json", "Remove the folder"),
+    ],
+)
+def test_a_digit_that_changed_in_a_file_with_a_digest_of_its_own_is_found(home, name, remedy):
+    file = home.root / name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(sealed({"sources": [{"path": "/a", "shard_size": 10}]})))
+    assert damaged(home) == []
+    content = file.read_bytes()
+    assert b"1" in content
+    file.write_bytes(content.replace(b"1", b"0"))
+    if name != "sources.yaml":
+        for is_full in (True, False):
+            (found,) = damaged(home, is_full=is_full)
+            assert found.files == (str(file),)
+            assert "was altered" in found.detail
+            assert remedy in found.remedy
+    else:
+        assert "was altered" in finding(home, "settings").detail
+    file.write_bytes(content)
+    assert damaged(home) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"files": 1, "digest": 2}', None])
 def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home, content):
     digests = home.root / FINETUNED / DIGESTS_FILE
@@ -212,6 +244,18 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home):
         with pytest.raises(DamagedModelError, match=r"model\.safetensors.*Remove "):
             load(path, settings_of(path), home)
     holder.release()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "toolformer.json"])
+def test_of_a_model_too_large_to_be_read_the_small_files_are(home, monkeypatch, name):
+    monkeypatch.setattr("dagster_project.wiring.model_damage._MAX_BYTES_READ", 10_000)
+    path = home.root / FINETUNED
+    flip(path / "model.safetensors", 1)
+    check_undamaged(path, home)
+    flip(path / name, 1)
+    monkeypatch.setattr("dagster_project.wiring.model_damage._compared", set())
+    with pytest.raises(DamagedModelError, match=name):
+        check_undamaged(path, home)
 
 
 def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):

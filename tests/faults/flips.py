@@ -25,15 +25,17 @@ _QUICK_CHECK = ("doctor", "--json")
 _BUILD_AGAIN = (("build", "--force"),)
 _EVALUATE_AGAIN = (("evaluate", "--force"),)
 # The files of a kind, the commands that read them, run one after the other with one file flipped,
-# and how many flips.
-_KINDS: dict[str, tuple[str, Sequence[Sequence[str]], int]] = {
+# and how many flips; None for one in each file.
+_KINDS: dict[str, tuple[str, Sequence[Sequence[str]], int | None]] = {
     "manifest": ("sources/manifest.json", _BUILD_AGAIN, 3),
+    "list of sources": ("sources.yaml", (("build",), ("sources", "list")), 3),
     "settings": ("toolformer.yaml", (("build",),), 3),
     "base model": ("own/model/*.safetensors", _BUILD_AGAIN, 2),
     "finetuned model": ("models/*/*.safetensors", _EVALUATE_AGAIN, 2),
-    "finetuned model's files": ("models/*/*.json", _EVALUATE_AGAIN, 3),
+    "finetuned model's files": ("models/*/*.json", _EVALUATE_AGAIN, None),
     "tool cache": ("cache/tool_results/*", _BUILD_AGAIN, 3),
-    "database for people": ("warehouse.duckdb*", (("build",), ("stats",)), 2),
+    "database for people": ("warehouse.duckdb", (("build",), ("stats",)), 2),
+    "stamp of that database": ("warehouse.duckdb.views", (("stats",), ("build",)), 2),
     "Dagster's storage": ("dagster/**/*.db", (("build",),), 3),
 }
 # Other settings and other weights may lead to other rows with other fingerprints, which name them.
@@ -46,14 +48,18 @@ def flip_bits(workshop: Workshop) -> list[Outcome]:
         return []
     tries = [
         Try(f"flip: {kind}", str(number), partial(_flip_file, workshop, kind, number))
-        for kind, (_, _, count) in _KINDS.items()
-        for number in range(count)
+        for kind, (pattern, _, count) in _KINDS.items()
+        for number in range(count or len(_files(workshop.finished, pattern)))
     ]
     tries += [
         Try("flip: checkpoints", str(number), partial(_flip_checkpoints, workshop, number))
         for number in range(3)
     ]
     return try_all(tries)
+
+
+def _files(home: FaultyHome, pattern: str) -> list[Path]:
+    return sorted(path for path in home.root.glob(pattern) if path.is_file())
 
 
 def _flip(file: Path, chance: random.Random) -> str:
@@ -67,10 +73,11 @@ def _flip(file: Path, chance: random.Random) -> str:
 
 def _flip_file(workshop: Workshop, kind: str, number: int) -> Damage:
     name = f"flip-{kind}-{number}".replace(" ", "-").replace("'", "")
-    pattern, commands, _ = _KINDS[kind]
+    pattern, commands, count = _KINDS[kind]
     chance = workshop.chance(name)
     home = _with_own_model(workshop, workshop.place(name))
-    file = chance.choice(sorted(path for path in home.root.glob(pattern) if path.is_file()))
+    files = _files(home, pattern)
+    file = files[number] if count is None else chance.choice(files)
     place = f"{file.relative_to(home.root)}, {_flip(file, chance)}"
     # The check first: commands may repair on their way.
     is_named = _is_noticed(home, file)

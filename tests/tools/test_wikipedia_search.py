@@ -1,5 +1,6 @@
 import math
 import random
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -95,6 +96,20 @@ def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
     # A text is not answered by its own article.
     own = Document("d", "A canal.", title="Suez Canal")
     assert not hybrid.call("boats crossing Egypt", own).startswith("Suez Canal")
+
+
+@pytest.mark.java
+@pytest.mark.parametrize("ending", [".fdt", ".tim", ".cfs", ".si", "index.json"])
+def test_a_flipped_bit_is_found_when_an_index_is_opened(index_directory, tmp_path, ending):
+    directory = shutil.copytree(index_directory, tmp_path / "index")
+    for file in directory.iterdir():
+        if file.name.endswith(ending):
+            content = bytearray(file.read_bytes())
+            # Of JSON a place where it stays what it is in form.
+            content[content.find(b"three") if ending == "index.json" else len(content) // 2] ^= 1
+            file.write_bytes(content)
+            with pytest.raises(ToolUnavailableError, match=r"is damaged.*has other content"):
+                WikiSearch(directory).retriever.rank(["rivers"], 10)
 
 
 @pytest.mark.java

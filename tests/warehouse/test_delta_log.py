@@ -160,6 +160,31 @@ def test_processes_that_replace_and_refresh_at_once_list_each_partition_once(war
     assert list(warehouse.folder.rglob("*.tmp")) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"size": ', '"size": 1'),
+        ('"path": "shard=', '"path": "shard}'),
+        ('"add"', '"aed"'),
+        ('"name": "documents"', '"name": "eocuments"'),
+    ],
+)
+def test_a_flipped_bit_in_a_log_is_mended_by_the_next_refresh(
+    filled: Warehouse, before: str, after: str
+):
+    refresh_delta_log(filled.folder, "documents")
+    first = log_of(filled) / f"{0:020d}.json"
+    assert before in first.read_text()
+    first.write_text(first.read_text().replace(before, after))
+    refresh_delta_log(filled.folder, "documents")
+    last = actions(filled)[1]
+    assert [each for each in last if "add" in each or "metaData" in each]
+    sizes = {each["add"]["path"]: each["add"]["size"] for each in last if "add" in each}
+    for info in list_partitions(filled.folder, "documents") if sizes else ():
+        assert sizes[info.path.relative_to(filled.folder / "documents").as_posix()] == info.bytes
+    assert refresh_delta_log(filled.folder, "documents") is None
+
+
 @pytest.mark.parametrize("damage", [None, lambda text: text[:-20], lambda _: '["add"]\n'])
 def test_a_log_that_is_not_ours_is_told(filled: Warehouse, damage):
     refresh_delta_log(filled.folder, "documents")

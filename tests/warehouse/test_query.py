@@ -200,6 +200,16 @@ def test_database_file_open_elsewhere_is_replaced_and_stays_readable(warehouse: 
         assert reader.communicate("go\n")[0] == "[(1,)]\n"
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"", b"older", None])
+def test_a_damaged_stamp_of_the_database_file_is_written_anew(warehouse: Warehouse, content):
+    warehouse.prepare()
+    stamp = warehouse.database_file.with_name("warehouse.duckdb.views")
+    written = stamp.read_bytes()
+    stamp.write_bytes(bytes([written[0] ^ 0x80]) + written[1:] if content is None else content)
+    warehouse.prepare()
+    assert stamp.read_bytes() == written
+
+
 def test_database_file_is_written_once_and_again_when_the_folder_moves(warehouse: Warehouse):
     warehouse.prepare()
     written = warehouse.database_file.stat().st_mtime_ns

@@ -18,15 +18,17 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.sealed import sealed, unsealed
 
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
@@ -233,7 +235,7 @@ def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
 
 def min_call_probability_text(chosen: CalibratedProbability) -> str:
     """The file of a choice, as JSON."""
-    return json.dumps(asdict(chosen), indent=1) + "\n"
+    return json.dumps(sealed(asdict(chosen)), indent=1) + "\n"
 
 
 def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
@@ -244,20 +246,22 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
     """
     file = directory / MIN_CALL_PROBABILITY_FILE
     try:
-        stored = TypeAdapter(CalibratedProbability).validate_json(file.read_bytes())
+        names = [each.name for each in fields(CalibratedProbability)]
+        content = unsealed(from_json(file.read_bytes()), names)
+        stored = TypeAdapter(CalibratedProbability).validate_python(content)
         probability = stored.min_call_probability
         is_sound = stored.reason is not None if probability is None else 0 <= probability <= 1
+        if not is_sound:
+            raise ValueError(f"min_call_probability is {probability}")
+        return stored
     except (FileNotFoundError, NotADirectoryError):
         return None
     # Of pydantic, too.
-    except ValueError:
-        is_sound, stored = False, None
-    if not is_sound:
+    except ValueError as error:
         raise ToolformerError(
-            f"{str(file)!r} is damaged: expected what `toolformer train` writes. Delete it and run "
-            "`toolformer train` again, or set decoding.min_call_probability to a number."
-        )
-    return stored
+            f"{str(file)!r} is damaged: {error}. Expected what `toolformer train` writes. Delete "
+            "it and run `toolformer train` again, or set decoding.min_call_probability to a number."
+        ) from error
 
 
 def min_call_probability(directory: Path | None, given: float | None) -> float:

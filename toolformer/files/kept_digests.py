@@ -41,8 +41,8 @@ def damaged_files(folder: Path, *, max_bytes: int | None = None) -> dict[str, st
     """Find the files that are not as they were when their digests were kept.
 
     Args:
-        max_bytes: of a folder with more than this only names and sizes are compared; None reads
-            all files, 0 none.
+        max_bytes: so much is read, of the smallest files; of the others names and sizes are
+            compared. None reads all files, 0 none.
 
     Returns:
         What is wrong, by name; where the digests themselves are damaged, only that. None where no
@@ -62,15 +62,15 @@ def damaged_files(folder: Path, *, max_bytes: int | None = None) -> dict[str, st
         files, is_whole = {}, False
     if not is_whole:
         return {file.name: "is damaged itself"}
-    reads = max_bytes is None or sum(size for size, _ in files.values()) <= max_bytes
-    damaged = {}
-    for name, (size, digest) in files.items():
+    damaged, read = {}, 0
+    for name, (size, digest) in sorted(files.items(), key=lambda file: file[1][0]):
         path = folder / name
+        read += size
         if not path.is_file():
             damaged[name] = "is missing"
         elif (bytes_now := path.stat().st_size) != size:
             damaged[name] = f"has {bytes_now:,} bytes instead of {size:,}"
-        elif reads and hex_digest_of_file(path) != digest:
+        elif (max_bytes is None or read <= max_bytes) and hex_digest_of_file(path) != digest:
             damaged[name] = "has other content than when it was written"
     return damaged
 

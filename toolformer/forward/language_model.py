@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
 from toolformer.forward.devices import resolve_device
-from toolformer.forward.model_directory import check_model_directory, check_sizes, refused
+from toolformer.forward.model_directory import (
+    check_all_read,
+    check_model_directory,
+    check_sizes,
+    check_weight_files,
+    refused,
+)
 from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
@@ -99,6 +105,7 @@ class LanguageModel:
         with loading(f"The configuration {str(path / 'config.json')!r}", refused):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
+        check_weight_files(path)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
         with loading(what, refused):
@@ -126,6 +133,7 @@ class LanguageModel:
                 f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
                 "or save the model again."
             )
+        check_all_read(model, loading_info["unexpected_keys"], path)
         tokenizer = load_tokenizer(path)
         return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 

@@ -1,5 +1,9 @@
 """What can be told of a model directory without its weights."""
 
+import json
+import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +11,10 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_LOGGER = logging.getLogger(__name__)
+_WEIGHTS_FILE = "model.safetensors"
 
 
 def check_model_directory(path: Path) -> None:
@@ -68,6 +75,69 @@ def check_sizes(config: "PreTrainedConfig", path: Path) -> None:
             raise ModelNotFoundError(
                 f"{field} is {value} in {str(path / 'config.json')!r}. Expected at least 1."
             )
+
+
+def check_weight_files(path: Path) -> None:
+    """Refuse a directory with a damaged weight file, also one that transformers would not open.
+
+    Of sound files that are not read the log says so: some models come in two forms.
+
+    Raises:
+        ModelNotFoundError: names the file.
+    """
+    from safetensors import safe_open
+
+    files = sorted(file for file in path.glob("*.safetensors") if not file.name.startswith("."))
+    for file in files:
+        with loading(f"The weights {str(file)!r}", refused), safe_open(file, framework="numpy"):
+            pass
+    index = path / f"{_WEIGHTS_FILE}.index.json"
+    read = {_WEIGHTS_FILE}
+    if not (path / _WEIGHTS_FILE).exists() and index.exists():
+        with loading(f"The list of weights {str(index)!r}", refused):
+            read = set(json.loads(index.read_bytes())["weight_map"].values())
+    if unread := [file.name for file in files if file.name not in read]:
+        _LOGGER.warning("%s: not read is %s", path, ", ".join(unread))
+
+
+def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:
+    """Refuse weights that are in the files, belong to parts of this model, and were not loaded.
+
+    Those of further layers do, and a bias of a layer that has none by config.json. What belongs to
+    no part of it is legitimately there: buffers of older versions, other heads, an image encoder.
+
+    Args:
+        model: as it was loaded.
+        unexpected: names of the weights that it has no place for.
+        path: its directory.
+
+    Raises:
+        ModelNotFoundError: names some of the weights.
+    """
+    prefix = model.base_model_prefix
+    parts = {_of_any_layer(_owner(name)) for name, _ in model.named_parameters()}
+    left_out = [
+        name
+        for name in sorted(unexpected)
+        if not parts.isdisjoint(map(_of_any_layer, (_owner(name), f"{prefix}.{_owner(name)}")))
+    ]
+    if left_out:
+        layers = getattr(model.config.get_text_config(), "num_hidden_layers", "its")
+        raise ModelNotFoundError(
+            f"The model in {str(path)!r} has the weights {', '.join(left_out[:3])} "
+            f"({len(left_out)} in all), for which its config.json, with {layers} layers, has no "
+            "place. Expected the config.json that these weights were saved with; copy or save the "
+            "model again."
+        )
+
+
+def _owner(weight: str) -> str:
+    """The part of a model that a weight belongs to."""
+    return weight.rpartition(".")[0]
+
+
+def _of_any_layer(part: str) -> str:
+    return re.sub(r"(?<![^.])\d+(?![^.])", "#", part)
 
 
 def refused(reason: str) -> ModelNotFoundError:

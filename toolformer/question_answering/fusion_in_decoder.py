@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
-from toolformer.forward.model_directory import check_model_directory
+from toolformer.forward.model_directory import (
+    check_all_read,
+    check_model_directory,
+    check_weight_files,
+)
 from toolformer.forward.tokenization import load_tokenizer
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
@@ -152,9 +156,14 @@ class FusionInDecoderReader:
 
         self.check_available()
         with loading(f"the reader in {self.directory}", _unavailable):
-            model = AutoModelForSeq2SeqLM.from_pretrained(
-                self.directory, use_safetensors=True, trust_remote_code=False
+            check_weight_files(self.directory)
+            model, said = AutoModelForSeq2SeqLM.from_pretrained(
+                self.directory,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
+            check_all_read(model, said["unexpected_keys"], self.directory)
             tokenizer = load_tokenizer(self.directory)
         return model.to(self._device()).eval(), tokenizer
 

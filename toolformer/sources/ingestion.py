@@ -126,6 +126,8 @@ class _Update:
         self.held_out_every = held_out_every
         self.manifest = Manifest.load(folder)
         check_complete(folder, self.manifest, stored.all_keys)
+        # Whatever number is next: rows that are stored under a key are never given to new texts.
+        self.taken_keys = {*stored.all_keys, *(entry.key for entry in self.manifest.shards)}
         self.result = ManifestUpdate()
         self.listed: set[str] = set()
 
@@ -231,7 +233,9 @@ class _Update:
 
     def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
         number, every = self.manifest.next_number, self.held_out_every
-        self.manifest.next_number += 1
+        while shard_key(number) in self.taken_keys:
+            number += 1
+        self.manifest.next_number = number + 1
         return ShardEntry(
             key=shard_key(number),
             source=name,

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import write_whole
 from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
@@ -62,7 +63,8 @@ class Manifest:
         """
         path = manifest_path(folder)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            names = ("version", *(each.name for each in fields(cls)))
+            content = unsealed(json.loads(path.read_text(encoding="utf-8")), names)
             if content["version"] != _MANIFEST_VERSION:
                 raise ValueError(f"version {content['version']!r}")
             return cls(
@@ -80,7 +82,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes the manifest as a whole, or leaves the old one as it was."""
-        content = {"version": _MANIFEST_VERSION, **asdict(self)}
+        content = sealed({"version": _MANIFEST_VERSION, **asdict(self)})
         path = manifest_path(folder)
         try:
             write_whole(path, json.dumps(content, indent=1) + "\n")

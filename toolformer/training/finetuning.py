@@ -112,6 +112,7 @@ def finetune(
         progress = train_in_processes(job, state, report=report)
     # The last step was evaluated.
     assert progress.best_step is not None
+    # Without times: it is part of what the model is, and made again the model is the same.
     record = {
         "fingerprint": fingerprint,
         "base": base.name,
@@ -126,7 +127,6 @@ def finetune(
             "base_perplexity": progress.base_perplexity,
             "best_perplexity": progress.best_perplexity,
             "tokens": progress.tokens,
-            "seconds": progress.seconds,
         },
         "history": [asdict(step) for step in progress.history],
     }

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from toolformer.errors import CheckpointError, TrainingError
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing_folder, write_whole
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 _FINGERPRINT_FILE = "fingerprint"
-_PROGRESS_FILE = "progress.json"
+PROGRESS_FILE = "progress.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -129,7 +130,8 @@ class TrainingState:
         if newest is None:
             return None
         try:
-            stored = json.loads((newest / _PROGRESS_FILE).read_text())
+            names = [each.name for each in fields(Progress)]
+            stored = unsealed(json.loads((newest / PROGRESS_FILE).read_bytes()), names)
             progress = TypeAdapter(Progress).validate_python(stored)
         except (OSError, ValueError) as error:
             raise self._damaged(newest, error) from error
@@ -178,7 +180,7 @@ class TrainingState:
             with writing(target), replacing_folder(target, temporary):
                 self._group.wait()
                 save_tensors(tensors, temporary, self._group)
-                (temporary / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
+                (temporary / PROGRESS_FILE).write_text(json.dumps(sealed(asdict(progress))))
             _remove(state for state in self._folder.glob("state-*") if state != target)
             self._remove_best_except({progress.best_step})
         else:

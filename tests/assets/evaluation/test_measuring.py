@@ -12,6 +12,7 @@ import pytest
 from assets.evaluation import measuring
 from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
+from assets.evaluation.questions import Questions
 from assets.evaluation.tables import rounding_sentences
 from dagster_project.fingerprints import PARTS
 from dagster_project.home import Home
@@ -21,6 +22,7 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
+from toolformer.errors import DamagedModelError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from tools.base import Tool
 from tools.errors import ToolTimeoutError
@@ -201,6 +203,33 @@ def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path: P
     (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
     work, _ = measure(modes=[DISABLED])
     assert {mode for _, mode in scores(work)} == {"disabled"}
+
+
+@pytest.mark.parametrize("change", ["model", "questions", "tool", "mode"])
+def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
+    measure, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, change: str
+):
+    work, _ = measure()
+    before, tool, modes = scores(work), Sum(), MODES
+    if change == "model":
+        (tmp_path / "model" / "config.json").write_text('{"damaged": true}')
+    elif change == "questions":
+        write_lines(file, questions(3))
+    elif change == "tool":
+        tool.version = "2"
+    else:
+        modes = [DISABLED, enabled(10, 0.2)]
+
+    def refuse(*_, **__) -> None:
+        raise DamagedModelError("The model is damaged.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Questions, "ask", refuse)
+        with pytest.raises(DamagedModelError):
+            measure(tool=tool, modes=modes)
+    assert scores(work) == before
+    work, _ = measure(tool=tool, modes=modes)
+    assert len(scores(work)) == (6 if change == "questions" else 2 * QUESTIONS)
 
 
 def test_a_run_killed_after_items_moved_leaves_none_twice(

@@ -15,6 +15,7 @@ from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.training.variants import VARIANTS
+from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -114,6 +115,37 @@ def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
     assert record["precision"] == record["parameters"]["precision"] == "bfloat16"
     choose("float32")
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "up to date"
+
+
+def test_a_model_made_again_is_the_same_model_however_long_it_took(home: Home, base: Path):
+    identities, rates = set(), set()
+    for _ in range(3):
+        rates.add(metadata_of(train(base, "calls", force=True))["tokens per second"])
+        identities.add(model_identity(home.finetuned_model(1)))
+    assert len(identities) == 1
+    assert len(rates) > 1
+
+
+def test_what_a_killed_run_with_another_seed_put_by_goes_once_the_model_is_up_to_date(
+    home: Home, base: Path
+):
+    checkpoint = home.checkpoints / "finetuned_model.toolformer"
+    train(base, "calls")
+    assert not checkpoint.exists()
+    before = model_identity(home.finetuned_model(1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("toolformer.training.finetuning.keep_digests", _killed)
+        assert not train(base, "calls", seed=1).success
+        # It is gone on with, and stays for that.
+        assert not train(base, "calls", seed=1).success
+    assert list(checkpoint.glob("state-*"))
+    assert metadata_of(train(base, "calls"))["state"] == "up to date"
+    assert not checkpoint.exists()
+    assert model_identity(home.finetuned_model(1)) == before
+
+
+def _killed(_folder: Path) -> None:
+    raise OSError("killed")
 
 
 def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):

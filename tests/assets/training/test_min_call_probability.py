@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 import torch
 
-from assets.run import Workspace
+from assets.run import Run, Workspace
 from assets.training.development_texts import DevelopmentText, development_texts
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import Toolbox
 from tests import literal
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
@@ -203,6 +204,13 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     # How it is decoded makes it no other model, and nothing is made twice.
     assert model_identity(directory) == identity
     assert calibrated(home)["state"] == "up to date"
+    # Where no tool can run, because Java is missing say, nothing that was measured is lost.
+    file = directory / MIN_CALL_PROBABILITY_FILE
+    before = file.read_bytes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Run, "open_toolbox", lambda _: Toolbox({}, {}, {}))
+        assert calibrated(home)["state"].startswith("kept as it was: none of the tools can run")
+    assert file.read_bytes() == before
     # A damaged choice is made anew.
     (directory / MIN_CALL_PROBABILITY_FILE).write_text("{")
     assert calibrated(home, decoding={"call_top_k": 2})["state"] == "done"

@@ -16,7 +16,7 @@ from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
-from toolformer.training.finetuning import StepReport
+from toolformer.training.finetuning import Progress, StepReport
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -99,18 +99,19 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
 
-    def train(model: FinetunedModel, _work, fingerprint: str) -> list[StepReport]:
+    def train(model: FinetunedModel, _work, fingerprint: str) -> Progress:
         directory = model.directory
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "model.safetensors").touch()
-        result = {"tokens": 7, "seconds": 1.0, "best_step": 1}
+        result = {"tokens": 7, "best_step": 1}
         result |= {"base_perplexity": 9.5, "best_perplexity": 9.0}
         record = {"fingerprint": fingerprint, "rows": 2, "facts": {"calls": {}}, "result": result}
         (directory / "toolformer.json").write_text(json.dumps(record))
         folders.append(directory.name)
-        return [
-            StepReport(step=1, loss=2.0, learning_rate=1e-5, tokens=7, development_perplexity=9.0)
-        ]
+        step = StepReport(
+            step=1, loss=2.0, learning_rate=1e-5, tokens=7, development_perplexity=9.0
+        )
+        return Progress(base_perplexity=9.5, seconds=1.0, history=[step])
 
     def write_card(directory: Path, *_) -> None:
         (directory / "README.md").write_text("a card")

@@ -104,6 +104,24 @@ def changed_tokenizer(directory, change):
     changed_json(directory / "tokenizer.json", change)
 
 
+def put_beside(directory, content):
+    """A second weight file: this content, or the first one without its end."""
+    first = (directory / "model.safetensors").read_bytes()
+    (directory / "second.safetensors").write_bytes(first[:-1] if content is None else content)
+
+
+def further_layer(weights):
+    return {
+        name.replace(".1.", ".2."): weight.clone()
+        for name, weight in weights.items()
+        if "layers.1." in name
+    }
+
+
+def without_prefix(weights):
+    return {"layers.7.mlp.up_proj.weight": weights["model.layers.1.mlp.up_proj.weight"].clone()}
+
+
 @pytest.mark.parametrize(
     ("damage", "argument", "named"),
     [
@@ -123,6 +141,18 @@ def changed_tokenizer(directory, change):
         (set_config, {"num_attention_heads": 5}, "heads"),
         (set_config, {"num_hidden_layers": 0}, "num_hidden_layers"),
         (set_config, {"intermediate_size": 48}, "mlp"),
+        # Weights that are there, and that the model would do without.
+        (set_config, {"num_hidden_layers": 1}, r"layers\.1\..*9 in all.*with 1 layers"),
+        (changed_weights, lambda w: w.update(further_layer(w)), r"layers\.2\..*with 2 layers"),
+        (changed_weights, lambda w: w.update(without_prefix(w)), r"layers\.7\.mlp"),
+        (
+            changed_weights,
+            lambda w: w.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}),
+            r"q_proj\.bias.*no place",
+        ),
+        (put_beside, b"", r"second\.safetensors"),
+        (put_beside, b"anything, and more than eight bytes", r"second\.safetensors"),
+        (put_beside, None, r"second\.safetensors"),
         (set_config, {"pad_token_id": 9999}, "Padding_idx"),
         (set_config, {"quantization_config": QUANTIZED}, "quantization_config"),
     ],
@@ -131,6 +161,51 @@ def test_a_directory_that_cannot_be_used_is_refused(directory, damage, argument,
     (directory / "pytorch_model.bin").write_bytes(b"anything")
     damage(directory, argument)
     with pytest.raises(ModelNotFoundError, match=named):
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # As older versions saved them, heads of other kinds, a part that sees, a draft head.
+        *("model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
+        *("v_head.summary.weight", "score.weight", "mtp.layers.0.input_layernorm.weight"),
+        "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight",
+    ],
+)
+def test_weights_that_belong_to_no_part_of_the_model_may_be_there(directory, name):
+    changed_weights(directory, lambda weights: weights.update({name: torch.ones(4)}))
+    load(directory)
+
+
+def test_a_tied_output_layer_may_be_stored_too(directory):
+    set_config(directory, {"tie_word_embeddings": True})
+    embeddings = "model.embed_tokens.weight"
+    changed_weights(directory, lambda w: w.update({"lm_head.weight": w[embeddings].clone()}))
+    load(directory)
+    changed_weights(directory, lambda weights: weights.pop("lm_head.weight"))
+    load(directory)
+
+
+def test_a_sound_file_that_is_not_read_is_told(directory, caplog):
+    put_beside(directory, (directory / "model.safetensors").read_bytes())
+    load(directory)
+    assert "not read is second.safetensors" in caplog.text
+
+
+def test_the_files_that_the_list_of_weights_names_are_read(directory, caplog):
+    weights = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = {name: f"model-0000{1 + ('layers.1' in name)}-of-00002.safetensors" for name in weights}
+    for file in set(names.values()):
+        part = {name: weights[name] for name in weights if names[name] == file}
+        save_file(part, directory / file, metadata={"format": "pt"})
+    listed = {"metadata": {}, "weight_map": names}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(listed))
+    load(directory)
+    assert "not read" not in caplog.text
+    (directory / "second.safetensors").write_bytes(b"anything")
+    with pytest.raises(ModelNotFoundError, match=r"second\.safetensors"):
         load(directory)
 
 

@@ -296,6 +296,28 @@ def test_texts_without_their_manifest_are_refused_and_stay(folder, jsonl):
     assert update(folder, source).added == []
 
 
+@pytest.mark.parametrize("number", [0, 1, 4, 5])
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_a_new_source_never_gets_a_key_under_which_something_is_stored(
+    folder, jsonl, number, is_retired
+):
+    first = jsonl("a.jsonl", texts(12))
+    update(folder, first)
+    before = dict(TEXTS[folder])
+    if is_retired:
+        retire_source(folder, first.name, stored_texts(folder))
+    # As somebody edits it who removes the digest.
+    content = json.loads(manifest_path(folder).read_text())
+    del content["digest"]
+    manifest_path(folder).write_text(json.dumps({**content, "next_number": number}))
+    other = jsonl("b.jsonl", texts(6, "Other"))
+    listed = [other] if is_retired else [first, other]
+    added = keys(update(folder, *listed).added)
+    assert added == [f"shard-0000{max(number, 4) + n}" for n in range(2)]
+    assert TEXTS[folder].items() >= before.items()
+    assert Manifest.load(folder).next_number == max(number, 4) + 2
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"version": 99}', json.dumps({"version": 1})])
 def test_a_damaged_manifest_is_not_overwritten(folder, content):
     folder.mkdir(parents=True)

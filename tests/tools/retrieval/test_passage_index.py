@@ -1,5 +1,6 @@
 """Indexes of dense vectors: built, appearing whole, and searched."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,20 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
         # A vector that is read by its number is that of the passage, a little blurred.
         assert vectors["3"] @ ENCODER.encode([passages(2_000)[3].text])[0] > 0.8
     assert np.mean(shares) > 0.6
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "index.json", DIGESTS_FILE])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_flipped_bit_is_found_when_an_index_is_opened(tmp_path, name, place):
+    file = build(tmp_path / "index", 10) / name
+    times = file.stat()
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(content)
+    # As a disk does it.
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ToolUnavailableError, match=r"passage_index|is damaged.*Remove "):
+        near(tmp_path / "index", "otter")
 
 
 def test_a_missing_or_damaged_index_is_unavailable(tmp_path):

@@ -1,0 +1,149 @@
+"""A flipped bit in a file with a digest of itself is refused, or changes nothing."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_project.settings.corpus_sections import SourceSettings
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.source_file import read_sources, sources_file, write_added_sources
+from dagster_project.wiring import precision
+from dagster_project.wiring.precision import MeasuredPrecision
+from toolformer.decoding.calibration import (
+    CalibratedProbability,
+    CurvePoint,
+    min_call_probability_text,
+    read_min_call_probability,
+)
+from toolformer.errors import CheckpointError, ToolformerError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.sealed import DIGEST, sealed, unsealed
+from toolformer.forward.precision import PrecisionChoice
+from toolformer.sources.errors import ManifestError
+from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
+from toolformer.training.training_state import PROGRESS_FILE, Progress, StepReport, TrainingState
+
+CHOSEN = CalibratedProbability(
+    0.0116, None, 10, 8, 2, (CurvePoint(0.0116, 0.5, 0.0, 1, 0, 1),), {"fingerprint": "f"}
+)
+MEASURED = MeasuredPrecision(
+    "annotation", "Llama-1", "cpu", "a processor", "2026-01-01", PrecisionChoice("float32", 2.0, 1)
+)
+STEP = StepReport(step=1, loss=2.5, learning_rate=1e-5, tokens=9, development_perplexity=7.25)
+PROGRESS = Progress(8.5, 1.5, 1, 7.25, [STEP])
+
+
+def put_manifest(folder: Path) -> Path:
+    entry = ShardEntry("shard-00003", "texts.jsonl", 0, 7, "d1", is_held_out=False)
+    Manifest(4, {"texts.jsonl": "i1"}, [entry]).save(folder)
+    return manifest_path(folder)
+
+
+def put_sources(folder: Path) -> Path:
+    source = SourceSettings.model_validate({"path": "/texts/ä.jsonl", "shard_size": 12})
+    write_added_sources(folder / "toolformer.yaml", [source])
+    return sources_file(folder / "toolformer.yaml")
+
+
+def put_no_sources(folder: Path) -> Path:
+    write_added_sources(folder / "toolformer.yaml", [])
+    return sources_file(folder / "toolformer.yaml")
+
+
+def put_probability(folder: Path) -> Path:
+    file = folder / MIN_CALL_PROBABILITY_FILE
+    file.write_text(min_call_probability_text(CHOSEN))
+    return file
+
+
+def put_precision(folder: Path) -> Path:
+    file = folder / "annotation.json"
+    file.write_text(json.dumps(sealed(asdict(MEASURED))))
+    return file
+
+
+def put_progress(folder: Path) -> Path:
+    TrainingState(folder, fingerprint="f")
+    state = folder / "state-00000001"
+    state.mkdir()
+    (state / PROGRESS_FILE).write_text(json.dumps(sealed(asdict(PROGRESS))))
+    return state / PROGRESS_FILE
+
+
+# How each file is written in a folder and read again, with the error for a damaged one. Precision
+# is measured again.
+FILES: dict[
+    str, tuple[Callable[[Path], Path], Callable[[Path], Any], tuple[type[Exception], ...]]
+] = {
+    "manifest": (put_manifest, Manifest.load, (ManifestError,)),
+    "sources": (
+        put_sources,
+        lambda folder: read_sources(folder / "sources.yaml"),
+        (SettingsError,),
+    ),
+    "no sources": (put_no_sources, lambda at: read_sources(at / "sources.yaml"), (SettingsError,)),
+    "probability": (put_probability, read_min_call_probability, (ToolformerError,)),
+    "precision": (put_precision, lambda folder: precision._read(folder / "annotation.json"), ()),
+    "progress": (
+        put_progress,
+        lambda folder: TrainingState(folder, fingerprint="f").load_progress(),
+        (CheckpointError,),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_each_flipped_bit_is_refused_or_changes_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "tell_once", lambda _: None)
+    put, read, refused = FILES[kind]
+    file = put(tmp_path)
+    content, expected = file.read_bytes(), read(tmp_path)
+    assert expected is not None
+    # Every byte, each with another bit; of the end all bits.
+    size = len(content)
+    flips = {(place, place % 8) for place in range(size)}
+    flips |= {(place, bit) for place in range(size - 80, size) for bit in range(8)}
+    refusals = 0
+    for place, bit in sorted(flips):
+        changed = bytearray(content)
+        changed[place] ^= 1 << bit
+        file.write_bytes(changed)
+        try:
+            found = read(tmp_path)
+        except refused:
+            found = None
+        refusals += found is None
+        assert found in (None, expected), bytes(changed[max(place - 9, 0) : place + 9])
+    # Comments and white space are none of the content.
+    assert refusals > 300
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "precision"])
+def test_a_digit_that_was_edited_is_told_and_taken_without_the_digest(kind: str, tmp_path: Path):
+    put, read, refused = FILES[kind]
+    file = put(tmp_path)
+    before = read(tmp_path)
+    text = file.read_text()
+    edits = {"sources": ("12", "13"), "no sources": ("[]", "[{path: starter}]")}
+    edits["probability"] = ("0.0116", "0.8116")
+    edited = text.replace(*edits.get(kind, ("7", "9")))
+    file.write_text(edited)
+    with pytest.raises(refused, match=r"was altered.*remove its entry `digest`"):
+        read(tmp_path)
+    if file.suffix == ".yaml":
+        file.write_text(edited.split(DIGEST)[0])
+    else:
+        file.write_text(json.dumps({**json.loads(edited), DIGEST: None}))
+    assert read(tmp_path) not in (None, before)
+
+
+@pytest.mark.parametrize("content", [None, [], "text", {}, {"a": 1, "b": 2}, {"a": 1, "digset": 2}])
+def test_content_with_other_entries_is_refused(content: object):
+    with pytest.raises(ValueError, match="does not have the entries a"):
+        unsealed(content, ["a"])
