@@ -18,6 +18,8 @@ PANELS = {
     "Use": ("complete", "serve"),
     "Maintain": ("doctor", "sources", "tools", "prompts", "cluster", "check-vectors"),
 }
+# These begin nothing: where there is no home, they make none.
+_READING = (*PANELS["Look"], "sources", "train")
 _COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
 app = typer.Typer(
@@ -72,6 +74,10 @@ def toolformer(
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
+    if context.invoked_subcommand in _READING and not is_helping:
+        from dagster_project.home import Home
+
+        Home.find().check_there()
     if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
         from dagster_project.home import Home
         from dagster_project.shared_files import bring_small, share_settings

@@ -40,7 +40,13 @@ def home_folder() -> Path:
     """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
     named = os.environ.get("TOOLFORMER_HOME")
     repository = Path(__file__).resolve().parents[1]
-    return Path(named).expanduser().absolute() if named else repository / "data"
+    return _resolved(named) if named else repository / "data"
+
+
+def _resolved(named: str) -> Path:
+    """A folder as the system finds it: `missing/../home` is `home`, whether or not it is there."""
+    # Not by `Path`, which raises for the home of an unknown user and for links in a circle.
+    return Path(os.path.realpath(os.path.expanduser(named)))  # noqa: PTH111
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Home:
                 "AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
-        folder = Path(cache).expanduser().absolute() if cache else None
+        folder = _resolved(cache) if cache else None
         for name, path in {"HOME": root, "CACHE": folder}.items():
             if path and (special := _NOT_IN_A_PATH.search(str(path))):
                 raise SettingsError(
@@ -81,6 +87,18 @@ class Home:
                     f"'{special[0]}' in it as part of a name: choose a folder without it."
                 )
         return cls(root, folder, store or None)
+
+    def check_there(self) -> None:
+        """Refuse to read a home that is not there, which may be a mistyped name.
+
+        Raises:
+            SettingsError: no command has made the home; with an object store, anybody may read it.
+        """
+        if self.store is None and not (self.settings_file.exists() or self.warehouse.exists()):
+            raise SettingsError(
+                f"There is no home in '{self.root}'. Expected a folder that a build has made: "
+                "correct TOOLFORMER_HOME, or run `toolformer ingest` or `toolformer build` first."
+            )
 
     @property
     def machine(self) -> Path:

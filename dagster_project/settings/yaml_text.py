@@ -35,10 +35,10 @@ def loaded(text: str) -> Any:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """What a settings file says; nothing for an empty one.
+    """What a settings file says; nothing for one of comments alone.
 
     Raises:
-        SettingsError: it is not valid; with the line.
+        SettingsError: it is not valid, with the line, or empty: a full disk leaves such files.
     """
     text = ""
     try:
@@ -49,6 +49,11 @@ def read_yaml(file: Path) -> dict[str, Any]:
             f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
             "get a new one."
         ) from error
+    if not text.strip():
+        raise SettingsError(
+            f"{file} is empty. Expected lines such as `preset: laptop`. Bring your settings back "
+            "from a copy, or remove the file to get a new one at the next build."
+        )
     if content is None:
         return {}
     if not isinstance(content, dict):
