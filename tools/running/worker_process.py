@@ -26,6 +26,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from tools.errors import ToolTimeoutError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -164,6 +166,11 @@ def _keep_lines(pipe: IO[bytes], lines: "deque[bytes]") -> None:
 
 def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     connection.close()
+    # Where there are no namespaces, what has left the group would go on: an MCP server, say.
+    with contextlib.suppress(psutil.Error):
+        for started in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                started.kill()
     with contextlib.suppress(ProcessLookupError):
         # `unshare` takes its child with it, and the child, first of its namespace, all the others.
         os.killpg(process.pid, signal.SIGKILL)
