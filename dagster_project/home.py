@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 
+# SQLite takes 512 bytes, and Dagster keeps files with long names far below.
+_LONGEST_PATH = 400
 # Where an address may have one.
 _SECRET = re.compile(r"//.*(?::.*@|\?)")
 
@@ -47,6 +49,21 @@ def _resolved(named: str) -> Path:
     """A folder as the system finds it: `missing/../home` is `home`, whether or not it is there."""
     # Not by `Path`, which raises for the home of an unknown user and for links in a circle.
     return Path(os.path.realpath(os.path.expanduser(named)))  # noqa: PTH111
+
+
+def _check_name(variable: str, path: Path) -> None:
+    shown = str(path).encode(errors="backslashreplace").decode()
+    if shown != str(path):
+        raise SettingsError(
+            f"{variable} is '{shown}', which is no UTF-8, and databases take no other name: choose "
+            "another folder."
+        )
+    if len(shown.encode()) > _LONGEST_PATH:
+        raise SettingsError(
+            f"{variable} is a path of {len(shown.encode())} bytes, '{shown[:60]}…'. Expected at "
+            f"most {_LONGEST_PATH}, since SQLite takes no file with a longer one: choose a folder "
+            "nearer to the root."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,8 @@ class Home:
         root = home_folder()
         folder = _resolved(cache) if cache else None
         for name, path in {"HOME": root, "CACHE": folder}.items():
+            if path:
+                _check_name(f"TOOLFORMER_{name}", path)
             if path and (special := _NOT_IN_A_PATH.search(str(path))):
                 raise SettingsError(
                     f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
@@ -288,6 +307,10 @@ class Home:
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
         return self._node_lock(name)
+
+    def records_lock(self) -> FileLock:
+        """Held while Dagster's records are opened: two that come first would both make tables."""
+        return self._node_lock("records")
 
     def _node_lock(self, name: str) -> FileLock:
         return file_lock(self.machine / "locks", name)

@@ -18,13 +18,13 @@ from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
 
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row, or the machine was too "
-    "busy; the next build makes them again"
+    "done, but calls were given up: the tool had no answer to many in a row, or the machine was "
+    "too busy; the next build makes them again"
 )
 
 _DONE_BUT_LATE = (
-    "done, but {} calls had no answer within execution.deadline_seconds; `toolformer build --force` "
-    "with --tools and --shards makes them again"
+    "done, but {} calls had no answer within execution.deadline_seconds; `toolformer build "
+    "--force` with --tools and --shards makes them again"
 )
 
 

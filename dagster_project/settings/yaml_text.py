@@ -10,9 +10,12 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.reader import ReaderError
 
 from dagster_project.settings.errors import SettingsError
+from toolformer.files.named_files import read_named
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 _MAX_BRACKETS = 100
+# Ten thousand sources take a hundredth.
+_MAX_BYTES = 2**26
 
 
 def loaded(text: str) -> Any:
@@ -42,18 +45,18 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     text = ""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_named(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
+        if not text.strip():
+            raise SettingsError(
+                f"{file} is empty. Expected lines such as `preset: laptop`. Bring your settings "
+                "back from a copy, or remove the file to get a new one at the next build."
+            )
         content = loaded(text)
     except YAML_ERRORS as error:
         raise SettingsError(
             f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
             "get a new one."
         ) from error
-    if not text.strip():
-        raise SettingsError(
-            f"{file} is empty. Expected lines such as `preset: laptop`. Bring your settings back "
-            "from a copy, or remove the file to get a new one at the next build."
-        )
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -15,7 +15,7 @@ from typing import Any
 
 from tools.errors import ToolTimeoutError
 
-# A call computes that has had a processor for this share of its time; one that waits has it for less.
+# A call that computes has had a processor for this share of its time, or more.
 _COMPUTING_SHARE = 0.02
 # On the clock, a call that computes may take so many deadlines.
 _MAX_DEADLINES_ON_THE_CLOCK = 10

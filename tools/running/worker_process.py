@@ -140,7 +140,17 @@ class WorkerProcess:
             raise EOFError(
                 " (it, or a process that it started, wrote what is no reply to the call)"
             )
-        return json.loads(reply)
+        return self._read(reply)
+
+    def _read(self, reply: bytes) -> dict[str, Any]:
+        try:
+            content = json.loads(reply)
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict) and ("answer" in content or "error" in content):
+            return content
+        self.end()
+        raise EOFError(" (what it wrote is no reply; a tool must not replace what writes JSON)")
 
     def last_words(self) -> str:
         """What the process printed last, and how it ended, as an insertion."""
