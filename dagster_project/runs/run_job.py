@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -89,6 +90,8 @@ def _clear_errors_of_records(folder: Path) -> Iterator[None]:
     except DatabaseError as error:
         if any(words in str(error) for words in _FULL_DISK):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        if not isinstance(error.orig, sqlite3.Error):
+            raise
         if not any(words in str(error) for words in _DAMAGED):
             raise ToolformerError(
                 f"Dagster's records in '{folder}' cannot be used: {error.orig}. Check that the "
