@@ -115,7 +115,7 @@ def _check_arguments(arguments: list[str]) -> None:
     """Refuse what is no UTF-8, which no database takes; paths of sources may be anything."""
     for argument in arguments:
         shown = argument.encode(errors="backslashreplace").decode()
-        if shown != argument and arguments[0] not in ("ingest", "sources"):
+        if shown != argument and {"ingest", "sources"}.isdisjoint(arguments):
             raise SettingsError(
                 f"The argument '{shown}' is no UTF-8. Expected text in UTF-8: set LC_ALL to a "
                 "locale with it, or write the file's name in UTF-8."
