@@ -41,7 +41,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         context = f" while writing {error.filename}" if error.filename else ""
         return (
-            f"The disk is full{context}. What was computed is kept. Free some space, or move "
-            "TOOLFORMER_HOME (or TOOLFORMER_CACHE) to a larger disk, and run the same again."
+            f"The disk is full{context}, of bytes (`df -h`) or of files (`df -i`). What was "
+            "computed is kept. Free some space, or move TOOLFORMER_HOME (or TOOLFORMER_CACHE) to "
+            "a larger disk, and run the same again."
         )
     return str(error)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 
+# SQLite takes 512 bytes, and Dagster keeps files with long names far below.
+_LONGEST_PATH = 400
 # Where an address may have one.
 _SECRET = re.compile(r"//.*(?::.*@|\?)")
 
@@ -40,7 +42,28 @@ def home_folder() -> Path:
     """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
     named = os.environ.get("TOOLFORMER_HOME")
     repository = Path(__file__).resolve().parents[1]
-    return Path(named).expanduser().absolute() if named else repository / "data"
+    return _resolved(named) if named else repository / "data"
+
+
+def _resolved(named: str) -> Path:
+    """A folder as the system finds it: `missing/../home` is `home`, whether or not it is there."""
+    # Not by `Path`, which raises for the home of an unknown user and for links in a circle.
+    return Path(os.path.realpath(os.path.expanduser(named)))  # noqa: PTH111
+
+
+def _check_name(variable: str, path: Path) -> None:
+    shown = str(path).encode(errors="backslashreplace").decode()
+    if shown != str(path):
+        raise SettingsError(
+            f"{variable} is '{shown}', which is no UTF-8, and databases take no other name: choose "
+            "another folder."
+        )
+    if len(shown.encode()) > _LONGEST_PATH:
+        raise SettingsError(
+            f"{variable} is a path of {len(shown.encode())} bytes, '{shown[:60]}…'. Expected at "
+            f"most {_LONGEST_PATH}, since SQLite takes no file with a longer one: choose a folder "
+            "nearer to the root."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +96,28 @@ class Home:
                 "AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
-        folder = Path(cache).expanduser().absolute() if cache else None
+        folder = _resolved(cache) if cache else None
         for name, path in {"HOME": root, "CACHE": folder}.items():
+            if path:
+                _check_name(f"TOOLFORMER_{name}", path)
             if path and (special := _NOT_IN_A_PATH.search(str(path))):
                 raise SettingsError(
                     f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
                     f"'{special[0]}' in it as part of a name: choose a folder without it."
                 )
         return cls(root, folder, store or None)
+
+    def check_there(self) -> None:
+        """Refuse to read a home that is not there, which may be a mistyped name.
+
+        Raises:
+            SettingsError: no command has made the home; with an object store, anybody may read it.
+        """
+        if self.store is None and not (self.settings_file.exists() or self.warehouse.exists()):
+            raise SettingsError(
+                f"There is no home in '{self.root}'. Expected a folder that a build has made: "
+                "correct TOOLFORMER_HOME, or run `toolformer ingest` or `toolformer build` first."
+            )
 
     @property
     def machine(self) -> Path:
@@ -271,6 +308,10 @@ class Home:
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
         return self._node_lock(name)
+
+    def records_lock(self) -> FileLock:
+        """Held while Dagster's records are opened: two that come first would both make tables."""
+        return self._node_lock("records")
 
     def _node_lock(self, name: str) -> FileLock:
         return file_lock(self.machine / "locks", name)

@@ -13,6 +13,10 @@ class ModelWriteError(ToolformerError, OSError):
     """A model cannot be written to disk."""
 
 
+class DeviceError(ToolformerError, ValueError):
+    """The device that was named cannot be used on this machine."""
+
+
 class DamagedModelError(ToolformerError, ValueError):
     """The files of a model are not as they were when it was made."""
 

@@ -1,5 +1,6 @@
 """Runs the server: listens, serves, and stops on a signal."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toolformer.errors import ToolformerError
+from toolformer_server.connections import BACKLOG, Connection, warn_seldom
 from toolformer_server.served import Served
 
 CLOSING_SECONDS = 30.0
@@ -38,7 +40,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 # Not what else is installed: what is tested is what runs.
-                http="h11",
+                http=Connection,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -46,6 +48,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                backlog=BACKLOG,
                 timeout_graceful_shutdown=_SENDING_SECONDS,
             )
         )
@@ -55,6 +58,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
+        handler = warn_seldom(self.server_state.connections)
+        asyncio.get_running_loop().set_exception_handler(handler)
         await super().startup(sockets)
         self._on_start()
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from toolformer.files.beside_models import BESIDE_MODELS
+from toolformer.files.named_files import read_named
 
 SAFETENSORS = "*.safetensors"
 
 # A safetensors file begins with the length of its JSON header in eight bytes.
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
+_LONGEST_JSON = 2**28
 # Of each weight file: training changes nearly all weights, and so some of these.
 _BLOCKS = 64
 _BLOCK_BYTES = 4096
@@ -32,7 +34,7 @@ def model_identity(directory: Path) -> str:
         if file.name in BESIDE_MODELS:
             continue
         digest.update(file.name.encode())
-        digest.update(file.read_bytes())
+        digest.update(read_named(file, maximum_bytes=_LONGEST_JSON))
     for file in sorted(directory.glob(SAFETENSORS)):
         digest.update(f"{file.name} {file.stat().st_size}".encode())
         for part in _parts(file):

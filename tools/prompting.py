@@ -9,6 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from toolformer.files.named_files import read_named
 from tools.errors import PromptError
 
 SLOT = "{text}"
@@ -19,6 +20,7 @@ _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", r
 MIN_EXAMPLES = 3
 SHORT = "short"
 """What the settings call the short prompts that come with the project."""
+_MAX_PROMPT_BYTES = 2**20
 
 
 def load_prompt(
@@ -63,6 +65,8 @@ def load_short_prompt(tool_name: str) -> str:
 
 def _read(file: Traversable, tool_name: str, source: str) -> str:
     try:
+        if isinstance(file, Path):
+            return read_named(file, maximum_bytes=_MAX_PROMPT_BYTES).decode("utf-8")
         return file.read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
         raise PromptError(

@@ -15,11 +15,16 @@ from dagster_project.wiring.execution import answered_calls
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.stage_cost import CostMeter
 from tools.protocol import Document
-from tools.running.deadlines import GIVEN_UP
+from tools.running.deadlines import MADE_AGAIN
 
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
-    "them again"
+    "done, but calls were given up: the tool had no answer to many in a row, or the machine was "
+    "too busy; the next build makes them again"
+)
+
+_DONE_BUT_LATE = (
+    "done, but {} calls had no answer within execution.deadline_seconds; `toolformer build "
+    "--force` with --tools and --shards makes them again"
 )
 
 
@@ -53,13 +58,14 @@ def execute_candidates(work: PartitionRun) -> Made:
         {**answer, **common, "call_id": call_id}
         for call_id, answer in zip(calls["call_id"], answers, strict=True)
     ]
-    given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
+    given_up = sum(answer["reason"] in MADE_AGAIN for answer in answers)
+    late = sum(answer["reason"] == "timeout" for answer in answers)
     # Out of date at once, so that the next build makes the calls; the stages behind notice.
     unfinished = work.wanted.fingerprint.with_part("given_up_calls", given_up)
     return Made(
         typed_frame("executed_calls", rows),
         unfinished.metadata() if given_up else {},
-        DONE_BUT_GIVEN_UP if given_up else DONE,
+        DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LATE.format(late) if late else DONE,
         costs=[meter.cost("execution", candidates=calls.height)],
     )
 

@@ -26,7 +26,7 @@ from toolformer.forward.tokenization import Tokenizer
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
-from tools.running.deadlines import GIVEN_UP
+from tools.running.deadlines import MADE_AGAIN
 
 
 def measure_openings(
@@ -136,7 +136,7 @@ def _answered(
             progress=progress_of(f"calling {name}"),
         )
         for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
-            given_up += answer["reason"] == GIVEN_UP
+            given_up += answer["reason"] in MADE_AGAIN
             # Nothing may be left of one that is cut; decoding takes such a call back.
             if answer["result"]:
                 answered[place] = AnsweredCall(call, answer["result"])

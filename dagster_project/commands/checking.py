@@ -4,6 +4,8 @@ import faulthandler
 import multiprocessing
 import signal
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +23,8 @@ from tools.errors import ToolError
 from tools.plugins.contract import RULES, ContractFinding, check_contract
 from tools.plugins.trial import Trial
 from tools.registry import create_tool
+
+_GRACE_SECONDS = 5.0
 
 
 def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFinding]:
@@ -87,6 +91,13 @@ def try_rules_apart(name: str, options: RunOptions) -> Iterator[ContractFinding]
         yield ContractFinding(rule, "skipped", "the process of the check has ended")
 
 
+def _end_when_stuck(seconds: float) -> None:
+    """End this process when no thread but one could run for so long: no deadline holds then."""
+    while True:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        time.sleep(1)
+
+
 def _send_findings(sender: Connection, name: str, options: RunOptions) -> None:
     """The body of that process: sends each finding, or the error as a text."""
     # What kills the process tells where it was, on the error output.
@@ -98,7 +109,10 @@ def _send_findings(sender: Connection, name: str, options: RunOptions) -> None:
         sys.stdin = Path("/dev/tty").open(encoding="utf-8")  # noqa: SIM115
     try:
         home = Home.find()
-        for finding in try_rules(name, options.load_settings(home), home):
+        settings = options.load_settings(home)
+        seconds = settings.execution.deadline_seconds + _GRACE_SECONDS
+        threading.Thread(target=_end_when_stuck, args=(seconds,), daemon=True).start()
+        for finding in try_rules(name, settings, home):
             sender.send(finding)
     except COMMAND_ERRORS as error:
         sender.send(explained(error))

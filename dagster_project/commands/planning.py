@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
+from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.settings.settings_file import load_settings
@@ -38,7 +39,12 @@ def _show_preparation(forecast: Forecast) -> None:
         console.say("These sources would be cut into shards first:")
         for source in forecast.cut:
             console.say(f"  {source.path}, records per shard: {source.shard_size}")
-        console.say("The plan below is for the shards that are there now.")
+        console.say(
+            "The plan counts the shards of new sources as their texts are now; of a source that "
+            "has shards, those that are there."
+        )
+    for path in forecast.longer:
+        console.say(f"Of {path}, which is longer, only the first {MAX_RECORDS:,} records count.")
     for path, why in forecast.unusable.items():
         console.say(f"The source {path} cannot be used: {why}")
     for index in forecast.indexes:
@@ -46,8 +52,10 @@ def _show_preparation(forecast: Forecast) -> None:
             console.say(f"The {index.name} is {index.reason} and would be built first.")
     if not forecast.is_converted:
         console.say(
-            "The embedded model would be converted first, in 10 to 20 s. What is made with it is "
-            "planned once it is there."
+            "The embedded model would be converted first, in 10 to 20 s."
+            if forecast.partitions
+            else "The embedded model would be converted first, in 10 to 20 s. What is made with it "
+            "is planned once it is there."
         )
 
 

@@ -1,14 +1,15 @@
 """What `toolformer build` would do in the home as it stands, as data.
 
-Reads only: no source is cut, no model converted, no index built. Outputs that depend on these are
-planned once they exist.
+Reads only: no source is cut, no model converted, no index built. What new sources will give is
+planned from their first records; what depends on an index, once it exists.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assets.corpus import configured_sources, look_at_texts
 from dagster_project.home import Home
+from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.settings.sections import Settings
@@ -32,8 +33,9 @@ class Forecast:
         indexes: that would be built first.
         is_converted: whether the base model is there; else it would be converted first.
         shards: of the build, that are there.
-        partitions: to be made of these, in the order of the stages; none before the base model is
-            there, since its identity is a part of what they are made of.
+        partitions: to be made of these and of new sources, in the order of the stages; none where
+            earlier rows may be of the base model, which is not there to be compared.
+        longer: new sources of which only the first records are planned.
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools that are planned once their index is there.
     """
@@ -44,6 +46,7 @@ class Forecast:
     is_converted: bool
     shards: Sequence[ShardEntry]
     partitions: Sequence[PlannedPartition]
+    longer: Sequence[str]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
 
@@ -87,12 +90,20 @@ def forecast_build(
     indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     is_converted = settings.language_model.path != "embedded" or embedded.exists()
-    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
+    manifest = Manifest.load(home.sources)
+    chosen = chosen_shards(manifest, shards, settings)
+    expected = ExpectedShards()
+    planned = chosen
+    if not shards:
+        expected = expected_shards(cut, manifest, settings)
+        to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
+        planned = chosen_shards(to_be, (), settings)
+    can_be_planned = is_converted or not warehouse.partitions("candidate_calls")
     # Without its index a tool cannot be opened; with another one it is another tool.
-    missing = _searching(settings, tools, indexes, MISSING) if is_converted else []
+    missing = _searching(settings, tools, indexes, MISSING) if can_be_planned else []
     partitions: list[PlannedPartition] = []
     unavailable: Mapping[str, str] = {}
-    if is_converted:
+    if can_be_planned:
         named = [name for name in tools if name not in missing] if tools else None
         toolbox = open_toolbox(settings, home, named=named)
         unavailable = toolbox.unavailable
@@ -100,10 +111,11 @@ def forecast_build(
             warehouse,
             settings,
             toolbox,
-            annotator=Annotator.of(settings, home).identity,
+            annotator=Annotator.of(settings, home).identity if is_converted else "not converted",
             force=force,
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
-        ).of(chosen)
+            characters=expected.characters,
+        ).of(planned)
     return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},
@@ -111,6 +123,7 @@ def forecast_build(
         is_converted=is_converted,
         shards=chosen,
         partitions=partitions,
+        longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=missing,
     )

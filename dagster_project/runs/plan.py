@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 import polars as pl
@@ -85,6 +85,7 @@ class BuildPlan:
         annotator: identity of the annotating model.
         force: make also what is up to date.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
+        characters: of the texts of shards that are still to be cut.
         pipeline: the stages.
     """
 
@@ -95,14 +96,25 @@ class BuildPlan:
     annotator: str
     force: bool
     outdated_tools: Collection[str] = ()
+    characters: Mapping[str, int] = field(default_factory=dict)
     pipeline: Pipeline = PIPELINE
 
     @cached_property
     def _characters(self) -> Mapping[str, int]:
-        return dict(self.warehouse.ask("document_characters").iter_rows())
+        # Queries make the empty tables that they lack, and a plan makes nothing.
+        if not self.warehouse.partitions(DOCUMENTS):
+            return self.characters
+        name = "document_characters" if self._is_measured else "text_characters"
+        return {**self.characters, **dict(self.warehouse.ask(name).iter_rows())}
+
+    @cached_property
+    def _is_measured(self) -> bool:
+        return bool(self.warehouse.partitions("stage_costs"))
 
     @cached_property
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
+        if not self._is_measured:
+            return {}
         return _measured_rates(self.warehouse, self.settings.sampling.round)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedPartition]:

@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import socket
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,11 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """
     home.check_locks()
     prepare_dagster_home(home)
-    with (
-        _clear_errors_of_records(home.dagster),
-        dg.DagsterInstance.from_ref(
-            InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
-        ) as instance,
-    ):
-        close_dead_runs(instance, home)
+    with _clear_errors_of_records(home.dagster), ExitStack() as stack:
+        reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
+        with home.records_lock():
+            instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
+            close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:
             with lock:
@@ -83,7 +82,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def _clear_errors_of_records(folder: Path) -> Iterator[None]:
-    """SQLite's errors of a full disk and of damaged records become errors that say what to do."""
+    """SQLite's errors become errors that say what to do."""
     from sqlalchemy.exc import DatabaseError
 
     try:
@@ -91,8 +90,14 @@ def _clear_errors_of_records(folder: Path) -> Iterator[None]:
     except DatabaseError as error:
         if any(words in str(error) for words in _FULL_DISK):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        if not any(words in str(error) for words in _DAMAGED):
+        if not isinstance(error.orig, sqlite3.Error):
             raise
+        if not any(words in str(error) for words in _DAMAGED):
+            raise ToolformerError(
+                f"Dagster's records in '{folder}' cannot be used: {error.orig}. Check that the "
+                "folder may be written and its disk has room (`df -h` and, for another file, `df "
+                "-i`), and run the same again."
+            ) from error
         raise ToolformerError(
             f"Dagster's records in '{folder}' are damaged: {error.orig}. They hold the history of "
             "runs and nothing that was built. Move the folder aside, and run the same again."

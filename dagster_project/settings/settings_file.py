@@ -6,6 +6,7 @@ another preset still applies to all settings that the user did not change.
 
 import datetime
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
 from dagster_project.settings.yaml_text import read_yaml
-from toolformer.files.whole_files import write_whole
+from toolformer.files.whole_files import write_new
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
 from tools.prompting import SHORT
 from tools.registry import TOOL_NAMES
@@ -239,7 +240,10 @@ def write_settings_file(file: Path, *, preset: str) -> bool:
         elif name != "preset":
             lines.extend([f"# {name}: {_inline(section)}  # {field.description}", ""])
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, "\n".join(lines))
+    try:
+        write_new(file, "\n".join(lines))
+    except FileExistsError:
+        return False
     return True
 
 
@@ -267,7 +271,8 @@ def _inline(value: Any) -> str:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.exists():
+    # A link that leads nowhere is a file that is gone, and none that was never there.
+    if not os.path.lexists(file):
         return {}
     return {key: value for key, value in read_yaml(file).items() if value is not None}
 

@@ -10,9 +10,12 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.reader import ReaderError
 
 from dagster_project.settings.errors import SettingsError
+from toolformer.files.named_files import read_named
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 _MAX_BRACKETS = 100
+# Ten thousand sources take a hundredth.
+_MAX_BYTES = 2**26
 
 
 def loaded(text: str) -> Any:
@@ -35,14 +38,19 @@ def loaded(text: str) -> Any:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """What a settings file says; nothing for an empty one.
+    """What a settings file says; nothing for one of comments alone.
 
     Raises:
-        SettingsError: it is not valid; with the line.
+        SettingsError: it is not valid, with the line, or empty: a full disk leaves such files.
     """
     text = ""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_named(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
+        if not text.strip():
+            raise SettingsError(
+                f"{file} is empty. Expected lines such as `preset: laptop`. Bring your settings "
+                "back from a copy, or remove the file to get a new one at the next build."
+            )
         content = loaded(text)
     except YAML_ERRORS as error:
         raise SettingsError(

@@ -11,6 +11,9 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer.files.named_files import check_regular
+
+_MAX_CHARACTERS = 2**28
 
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
@@ -64,8 +67,12 @@ def read_text(name: str, settings: Settings) -> str:
 
     path = text_file(name, settings)
     try:
+        check_regular(path)
         with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
-            return file.read()  # type: ignore[attr-defined]
+            text = file.read(_MAX_CHARACTERS + 1)  # type: ignore[attr-defined]
+        if len(text) > _MAX_CHARACTERS:
+            raise OSError(f"it has more than {_MAX_CHARACTERS:,} characters")
+        return text
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ToolformerError(
             f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "

@@ -77,7 +77,10 @@ class ModelHolder:
         With several GPUs and `device: auto` it is the first that no other run holds, so that runs
         over different shards share them out.
         """
-        from toolformer.forward.devices import devices_of
+        from toolformer.forward.devices import check_device, devices_of
+
+        if settings.language_model.device != "auto":
+            check_device(settings.language_model.device)
 
         with self._turn:
             if not self._locks:
@@ -91,8 +94,10 @@ class ModelHolder:
         A processor is one device, however many processes share it. What is held is given back
         first, and GPUs are taken in order, so that no two runs wait for each other.
         """
-        from toolformer.forward.devices import resolve_device
+        from toolformer.forward.devices import check_device, resolve_device
 
+        if settings.language_model.device != "auto":
+            check_device(settings.language_model.device)
         device = resolve_device(settings.language_model.device)
         if count == 1 or not device.startswith("cuda"):
             return self.hold_device(settings, home)

@@ -189,7 +189,7 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_empty_home_is_told(run, tmp_path: Path, form: str):
+def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path: Path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")
     assert outcome.is_one_paragraph_naming("There are no ", "`toolformer build`")
     assert not (tmp_path / "export").exists()

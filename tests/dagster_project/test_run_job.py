@@ -17,6 +17,9 @@ from dagster_project.runs.run_job import dagster_instance, failure_of
     [
         ("database or disk is full", "Free some space"),
         ("malformed database schema (jobs)", "Move the folder aside"),
+        ("unable to open database file", "df -i"),
+        ("database is locked", "run the same again"),
+        ("attempt to write a readonly database", "may be written"),
     ],
 )
 def test_records_that_cannot_be_written_or_read_are_one_paragraph(

@@ -127,7 +127,7 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     assert run("ingest", "../a.jsonl")[0] == 0
     assert manifest_path(home.sources).read_bytes() == manifest
     assert run("sources", "remove", "../a.jsonl").is_one_paragraph_naming("corpus.sources there")
-    home.settings_file.write_text("")
+    home.settings_file.write_text("# All of the preset.\n")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == [str(b)]
 

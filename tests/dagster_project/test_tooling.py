@@ -84,6 +84,15 @@ def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source
     assert lines[-1] == f"{passed} passed, 1 failed, {13 - passed} skipped"
 
 
+@pytest.mark.parametrize("endless", ["9**9**9**9", "7**7**7**7**7", "sum(range(10**18))"])
+def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside, endless):
+    write_settings(home, f"{ECHO_SECTION}execution: {{deadline_seconds: 1.0}}\n")
+    outside.module("echo_module", ECHO.replace("return", f"return str({endless}); return"))
+    code, out, _ = run("tools", "check", "Echo")
+    assert code == 1
+    assert any(line.startswith("failed  answers within the deadline") for line in out.splitlines())
+
+
 def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
     outside.module("echo_module", "raise RuntimeError('imported')")
     for command in ("try", "check"):

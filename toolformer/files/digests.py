@@ -6,6 +6,8 @@ Python's own `hash` is of no use here: it is salted per process.
 import hashlib
 from pathlib import Path
 
+from toolformer.files.named_files import check_regular
+
 # Two values joined by it cannot be taken for two others: it stands in no text that is digested.
 _SEPARATOR = "\x1f"
 
@@ -29,8 +31,9 @@ def hex_digest_of_file(file: Path, *, size: int = 16) -> str:
     """BLAKE2b of the bytes of a file, in hexadecimal; read in pieces.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
+    check_regular(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 

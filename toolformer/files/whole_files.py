@@ -99,7 +99,14 @@ def write_new(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         flush(temporary)
         # A rename would replace what another process wrote; a link refuses.
-        os.link(temporary, target)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without links: whoever makes the name may replace it.
+            target.touch(exist_ok=False)
+            temporary.replace(target)
         flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)

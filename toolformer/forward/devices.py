@@ -1,5 +1,7 @@
 """What a setting of a device stands for, and what every process calls a device."""
 
+from toolformer.errors import DeviceError
+
 
 def resolve_device(device: str) -> str:
     """`auto` becomes `cuda` where there is one, else `cpu`."""
@@ -23,6 +25,32 @@ def devices_of(device: str) -> list[str]:
     if resolved == "cuda" and device == "auto" and torch.cuda.device_count() > 1:
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [resolved]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not have on this machine.
+
+    Raises:
+        DeviceError: says which device, and why.
+
+    Example:
+        >>> check_device("cpu")
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    # Torch has no kind of error for it.
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        count = torch.cuda.device_count()
+        known = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
+        raise DeviceError(
+            f"language_model.device is {device!r}, which cannot be used here: {reason}. Expected "
+            f"one of {known}."
+        ) from error
+    if torch.device(device).type == "meta":
+        raise DeviceError(f"language_model.device is {device!r}, which computes nothing.")
 
 
 def device_identity(device: str) -> str:

@@ -30,7 +30,8 @@ class McpTool(FunctionTool):
     """One tool of an MCP server that is started here and spoken to over its standard streams.
 
     Name, version of the server and the tool's schema are part of the version. When the server
-    ends, it is started anew and the call is made once more.
+    ends, it is started anew and the call is made once more; after a call without an answer in time
+    it is started anew for the next one.
 
     Args:
         name: As written in calls; given by the registry.
@@ -124,6 +125,7 @@ class McpTool(FunctionTool):
             try:
                 return self._connected().call(self.tool, values, seconds=self.seconds)
             except TimeoutError as error:
+                self._abandon()
                 raise ToolTimeoutError(f"{self.name}: {error}.") from error
             except ServerRefusalError as error:
                 raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
@@ -135,6 +137,14 @@ class McpTool(FunctionTool):
                         "server_died", f"{self.name}: {error}.", is_lasting=False
                     ) from error
         return None
+
+    def _abandon(self) -> None:
+        """Let the next call start another server: this one may be busy with a call for ever."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            # It takes some seconds where the server does not listen.
+            threading.Thread(target=connection.close, daemon=True).start()
 
     def _connected(self) -> McpConnection:
         with self._lock:

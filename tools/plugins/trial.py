@@ -7,6 +7,7 @@ import datetime
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -209,6 +210,10 @@ class Trial:
         results = []
         for request in sorted(requests, key=lambda request: request[0]):
             results.append((request, self.outcome(self.tool, request)))
+            if results[-1][1].is_late:
+                # What answered it may be busy with that call for ever.
+                with suppress(ToolError):
+                    self.tool = self.create(self.settings)
             if sum(outcome.is_late for _, outcome in results) >= _MAX_TIMEOUTS:
                 break
         return results

@@ -1,11 +1,9 @@
 """Calls under a deadline: in batches or one by one, again after passing errors.
 
-Calls are made in daemon threads; a call that hangs is left behind in its own.
+See `call_threads` for what a deadline counts.
 """
 
 import logging
-import queue
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +25,7 @@ from tools.errors import (
     reason_word,
 )
 from tools.protocol import LONGEST_MESSAGE, ToolResult
+from tools.running.call_threads import BusyMachineError, answer_in_time
 from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,6 +37,10 @@ WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 MAX_FAILURES_IN_A_ROW = 20
 # The reason of calls that were not made.
 GIVEN_UP = "given_up"
+# That of calls that this machine was too busy for.
+MACHINE_BUSY = "machine_busy"
+# The next build makes these again.
+MADE_AGAIN = (GIVEN_UP, MACHINE_BUSY)
 # A batch gets the sum of its calls' deadlines, but not more than this many of them: a batch that
 # hangs would otherwise hold up a run for as long as hundreds of calls that hang.
 MAX_DEADLINES_PER_BATCH = 20
@@ -48,7 +51,8 @@ class Limits:
     """What calls may take.
 
     Attributes:
-        deadline_seconds: Longest time of one call, its repetitions included.
+        deadline_seconds: Longest time of one call, its repetitions included; in processor time
+            where it computes in this process, up to ten times as long on the clock.
         batch_size: Most calls per batch.
         attempts: How often a call is made that fails for a reason that may pass.
 
@@ -114,8 +118,8 @@ class Calls:
 
         Returns:
             One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,
-            `transient_error`, `given_up`, or `tool_error` for an exception that the tool should not
-            raise.
+            `transient_error`, `given_up`, `machine_busy`, or `tool_error` for an exception that the
+            tool should not raise.
 
         Raises:
             ToolDiedError: When the tool says that it stopped working.
@@ -171,9 +175,9 @@ class Calls:
         """Do it, again where the error may pass; give the answer or error, and the seconds."""
         began = perf_counter()
         try:
-            answer = _answer_in_time(partial(self._retrying, action), deadline_seconds)
-        except queue.Empty:
-            answer = ToolTimeoutError(f"{self._name} took longer than {deadline_seconds:g} s.")
+            answer = answer_in_time(partial(self._retrying, action), deadline_seconds)
+        except ToolTimeoutError as error:
+            answer = error
         return answer, perf_counter() - began
 
     def _outcome(self, answer: object, seconds: float) -> ToolResult:
@@ -185,7 +189,8 @@ class Calls:
 
     def _read(self, answer: object, seconds: float) -> ToolResult:
         if isinstance(answer, TimeoutError):
-            return ToolResult(None, "timeout", seconds, is_lasting=False)
+            reason = MACHINE_BUSY if isinstance(answer, BusyMachineError) else "timeout"
+            return ToolResult(None, reason, seconds, is_lasting=False)
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
             reason, message = reason_word(answer.reason), str(answer.message)
@@ -236,47 +241,3 @@ class Calls:
             answer,
             exc_info=answer if has_stack and isinstance(answer, BaseException) else None,
         )
-
-
-def _answer_in_time(action: Callable[[], Any], seconds: float) -> Any:
-    """What the action returns or raises, errors as values.
-
-    Raises:
-        queue.Empty: It takes longer; its thread goes on.
-    """
-    try:
-        thread = _idle_threads.pop()
-    except IndexError:
-        thread = _CallThread()
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    thread.actions.put((action, answers))
-    return answers.get(timeout=seconds)
-
-
-class _CallThread:
-    """A thread that does one action after another and never keeps the process alive.
-
-    Threads are used again and again, because a Java virtual machine remembers every thread that
-    called it. Not a `ThreadPoolExecutor`, which waits at exit for a call that hangs.
-    """
-
-    def __init__(self) -> None:
-        self.actions: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="tool-calls", daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            action, answers = self.actions.get()
-            try:
-                answer = action()
-            except BaseException as error:  # noqa: BLE001
-                # A tool may raise anything, `SystemExit` too; one call must never end a shard.
-                answer = error
-            # Before the answer, so that the next call finds this thread.
-            _idle_threads.append(self)
-            answers.put(answer)
-            # Nothing of a call is held until the next one.
-            del action, answers, answer
-
-
-_idle_threads: list[_CallThread] = []

@@ -10,14 +10,14 @@ from typing import Any
 from tools.base import Tool
 from tools.protocol import Document, ToolCall, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
-from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
+from tools.running.deadlines import MACHINE_BUSY, WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
 from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
 # Why a call has no result that it may have the next time.
-MAY_PASS = frozenset({"timeout", "transient_error"})
+MAY_PASS = frozenset({"timeout", "transient_error", MACHINE_BUSY})
 
 _Request = tuple[str, Document]
 _Progress = Callable[[int, int], None]
@@ -48,7 +48,8 @@ def execute_calls(
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
         or `timeout`, `transient_error`, `empty_result`, `tool_error` for an exception that the tool
-        should not raise, or `given_up` for calls not made after 20 in a row had no answer.
+        should not raise, `given_up` for calls not made after 20 in a row had no answer, or
+        `machine_busy` for one that computes and had too little of a processor.
 
     Raises:
         ToolDiedError: When the tool says that it stopped working.

@@ -26,6 +26,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from tools.errors import ToolTimeoutError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -138,7 +140,17 @@ class WorkerProcess:
             raise EOFError(
                 " (it, or a process that it started, wrote what is no reply to the call)"
             )
-        return json.loads(reply)
+        return self._read(reply)
+
+    def _read(self, reply: bytes) -> dict[str, Any]:
+        try:
+            content = json.loads(reply)
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict) and ("answer" in content or "error" in content):
+            return content
+        self.end()
+        raise EOFError(" (what it wrote is no reply; a tool must not replace what writes JSON)")
 
     def last_words(self) -> str:
         """What the process printed last, and how it ended, as an insertion."""
@@ -164,6 +176,11 @@ def _keep_lines(pipe: IO[bytes], lines: "deque[bytes]") -> None:
 
 def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     connection.close()
+    # Where there are no namespaces, what has left the group would go on: an MCP server, say.
+    with contextlib.suppress(psutil.Error):
+        for started in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                started.kill()
     with contextlib.suppress(ProcessLookupError):
         # `unshare` takes its child with it, and the child, first of its namespace, all the others.
         os.killpg(process.pid, signal.SIGKILL)

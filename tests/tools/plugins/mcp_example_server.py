@@ -43,12 +43,17 @@ def add_all(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+def calculate(expression: str) -> str:
+    """Works out an expression, however long it takes."""
+    return str(eval(expression))
+
+
 def main() -> None:
     # Here, because pytest imports this file also where the library is not installed.
     from mcp.server.mcpserver import MCPServer
 
     app = MCPServer("examples", version="1.2")
-    for function in (count_words, misbehave, nothing, environment, add_all):
+    for function in (count_words, misbehave, nothing, environment, add_all, calculate):
         app.tool()(function)
     sys.stderr.write("ready\n")
     app.run(transport="stdio")

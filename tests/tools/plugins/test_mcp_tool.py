@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import happens
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -81,6 +82,19 @@ def test_a_server_that_ended_is_started_anew_and_one_that_hangs_is_late(make, tm
     with pytest.raises(ToolTimeoutError):
         tool.call("hang", DOCUMENT)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("endless", ["9**9**9**9", "7**7**7**7**7", "sum(iter(int, 1))"])
+def test_a_server_that_computes_for_ever_is_replaced_for_the_next_call(make, endless):
+    before = servers()
+    tool = make("calculate")
+    busy = servers() - before
+    tool.seconds = 1.0
+    with pytest.raises(ToolTimeoutError):
+        tool.call(endless, DOCUMENT)
+    tool.seconds = 30.0
+    assert tool.call("6 * 7", DOCUMENT) == "42"
+    assert happens(lambda: not busy & servers(), seconds=20)
 
 
 def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):

@@ -1,11 +1,13 @@
 """Calls are prepared, and made again after errors that may pass."""
 
+import threading
 import time
 
 import pytest
 
 from tools.errors import ToolCallError, TransientToolError
-from tools.running.deadlines import Calls, Limits
+from tools.running import call_threads
+from tools.running.deadlines import MADE_AGAIN, Calls, Limits
 
 
 def reasons(outcomes):
@@ -76,3 +78,70 @@ def test_of_a_batch_only_those_are_made_again_that_may_pass():
     calls = Calls("X", call, call_batch=call_batch, limits=Limits(10))
     assert reasons(calls.make(list("abc"))) == ["a", "again", "c"]
     assert singles == ["b"]
+
+
+def computing(seconds):
+    """Uses so much processor time of its thread, however long that takes."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+class Load:
+    """Threads that hold the interpreter, so that a call gets a share of the processor."""
+
+    def __enter__(self):
+        self.is_over = threading.Event()
+
+        def work():
+            while not self.is_over.is_set():
+                computing(0.05)
+
+        self.threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in self.threads:
+            thread.start()
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 0.4])
+def test_a_call_that_computes_is_answered_however_busy_the_machine_is(seconds):
+    def call(request):
+        computing(seconds)
+        return request
+
+    with Load():
+        began = time.perf_counter()
+        (outcome,) = Calls("X", call, limits=Limits(0.6)).make(["a"])
+        assert time.perf_counter() - began > 0.6
+    assert (outcome.result, outcome.reason) == ("a", None)
+
+
+def test_a_call_that_computes_for_longer_than_its_deadline_is_late():
+    (outcome,) = Calls("X", lambda _: computing(1), limits=Limits(0.3)).make(["a"])
+    assert outcome.reason == "timeout"
+
+
+@pytest.mark.parametrize("wait", [time.sleep, lambda s: threading.Event().wait(s)])
+def test_a_call_that_waits_has_its_deadline_on_the_clock(wait):
+    began = time.perf_counter()
+    (outcome,) = Calls("X", lambda _: wait(5), limits=Limits(0.2)).make(["a"])
+    assert outcome.reason == "timeout"
+    assert time.perf_counter() - began < 2
+
+
+def test_a_call_that_got_too_little_of_a_processor_is_to_be_made_again(monkeypatch):
+    monkeypatch.setattr(call_threads, "_MAX_DEADLINES_ON_THE_CLOCK", 2)
+
+    def call(_):
+        # A tenth of a processor.
+        for _ in range(100):
+            computing(0.01)
+            time.sleep(0.09)
+
+    (outcome,) = Calls("X", call, limits=Limits(0.3)).make(["a"])
+    assert (outcome.reason, outcome.is_lasting) == ("machine_busy", False)
+    assert outcome.reason in MADE_AGAIN

@@ -282,6 +282,34 @@ def test_a_batch_that_kills_the_process_is_made_call_by_call(make):
     assert outcomes(tool, "a", "exit", "b") == ["a!a text", "process_ended", "b!a text"]
 
 
+REPLACING = """
+import json
+from tools.base import Tool
+
+class Replacing(Tool):
+    name, version, description, prompt = "Replacing", "1", "Replaces what others use.", "prompt"
+
+    def call(self, arguments, document):
+        {}
+        return arguments
+"""
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        "json.dumps = lambda *_, **__: 'null'",
+        "json.dumps = str",
+        "json.loads = None",
+        "json.JSONEncoder.encode = None",
+    ],
+)
+def test_a_tool_that_replaces_the_writer_of_json_answers_all_the_same(make, module, replaced):
+    (module / "replacing_tools.py").write_text(REPLACING.format(replaced))
+    tool = make("Replacing", target="replacing_tools:Replacing", deadline_seconds=30.0)
+    assert outcomes(tool, "1", "2", deadline_seconds=30.0) == ["1", "2"]
+
+
 @pytest.mark.parametrize("meddling", ["fork", "forked"])
 def test_a_forked_child_answers_no_call(make, meddling):
     texts = (meddling, "1", "2", "3")

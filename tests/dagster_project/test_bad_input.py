@@ -1,0 +1,163 @@
+"""What a person may give by mistake: one clear message, no traceback, and nothing is made."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagster_project.home import Home
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.settings_file import load_settings, write_settings_file
+from tests.conftest import REPOSITORY
+from toolformer.errors import DeviceError
+from toolformer.files.named_files import read_named
+from toolformer.files.whole_files import write_new
+from toolformer.forward.devices import check_device
+from tools.errors import PromptError
+from tools.prompting import load_prompt
+
+SETTINGS = "preset: demo\n# mine\n"
+
+
+@pytest.mark.parametrize("path", ["missing/../home", "a/b/../../home", "./home/../home", "link"])
+def test_a_path_through_what_is_not_there_finds_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    (home / "toolformer.yaml").write_text(SETTINGS)
+    monkeypatch.setenv("TOOLFORMER_HOME", f"{tmp_path}/{path}")
+    found = Home.find()
+    assert found.root == home
+    assert not write_settings_file(found.settings_file, preset="laptop")
+    assert found.settings_file.read_text() == SETTINGS
+    assert {each.name for each in tmp_path.iterdir()} == {"home", "link"}
+
+
+def test_a_settings_file_is_never_written_where_one_is(tmp_path, monkeypatch):
+    file = tmp_path / "toolformer.yaml"
+    file.write_text(SETTINGS)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert not write_settings_file(file, preset="laptop")
+    assert file.read_text() == SETTINGS
+
+
+def test_a_file_system_without_links_takes_new_files_too(tmp_path, monkeypatch):
+    def link(*_):
+        raise PermissionError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", link)
+    write_new(tmp_path / "a", "text")
+    assert (tmp_path / "a").read_text() == "text"
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "a", "other")
+    assert (tmp_path / "a").read_text() == "text"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b" \t\n", b"\xef\xbb\xbf"])
+def test_empty_settings_are_refused(tmp_path: Path, content: bytes):
+    file = tmp_path / "toolformer.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="is empty"):
+        load_settings(file)
+    file.write_text("# All of the preset.\n")
+    assert load_settings(file).preset == "laptop"
+
+
+def test_a_link_to_settings_that_are_gone_is_no_home_without_settings(tmp_path: Path):
+    (tmp_path / "toolformer.yaml").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError):
+        load_settings(tmp_path / "toolformer.yaml")
+
+
+READING = (
+    ("stats",),
+    ("sql", "select 1"),
+    ("report",),
+    ("explain", "abc", "--no-model"),
+    ("export", "text", "--output", "x"),
+    ("export", "delta"),
+    ("sources", "list"),
+    ("sources", "remove", "x"),
+    ("train",),
+)
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+@pytest.mark.parametrize("state", ["missing", "another folder"])
+def test_a_command_that_reads_makes_no_home(run, home: Home, arguments, state: str):
+    if state == "another folder":
+        home.root.mkdir()
+        (home.root / "letter.txt").touch()
+    before = set(home.root.parent.rglob("*"))
+    assert run(*arguments).is_one_paragraph_naming(str(home.root), "TOOLFORMER_HOME")
+    assert set(home.root.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "named", [b"/tmp/\xff", b"/tmp/caf\xe9/home", b"/tmp/" + b"/".join([b"a" * 100] * 6)]
+)
+def test_a_home_that_databases_cannot_open_is_refused(named: bytes):
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster_project.cli", "tools", "list"],
+        cwd=REPOSITORY,
+        env={**os.environ, "TOOLFORMER_HOME": os.fsdecode(named)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: TOOLFORMER_HOME is ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sql", "select '\udcff'"),
+        ("build", "--set", "tools.\udce9.prompt=x"),
+        ("complete", "caf\udce9"),
+        ("train", "--preset", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
+    assert run(*arguments).is_one_paragraph_naming("is no UTF-8", "\\udc")
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "mps:3", "xla", "gpu", "", "meta"])
+def test_a_device_that_is_not_there_is_named(device: str):
+    with pytest.raises(DeviceError, match=r"language_model\.device"):
+        check_device(device)
+
+
+@pytest.mark.parametrize("named", ["/dev/zero", "pipe", "folder", "long", "missing"])
+def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path: Path, named: str):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "long").write_text("x" * (2**20 + 1))
+    file = tmp_path / named
+    with pytest.raises(OSError, match=named):
+        read_named(file, maximum_bytes=2**20)
+    with pytest.raises(PromptError, match=named):
+        load_prompt("Calculator", file)
+
+
+def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path: Path):
+    code = (
+        "from dagster_project.home import Home\n"
+        "from dagster_project.runs.run_job import dagster_instance\n"
+        "with dagster_instance(Home.find()) as instance: instance.get_runs()\n"
+    )
+    environment = {**os.environ, "TOOLFORMER_HOME": str(tmp_path / "home")}
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    said = [command.communicate()[1].decode() for command in commands]
+    assert [command.returncode for command in commands] == [0] * 3, said
