@@ -1,0 +1,66 @@
+"""The tools of an export of chats: the schema of each, and its arguments by name."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dagster_project.commands import console
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import open_tool
+from toolformer.errors import ExportError
+from toolformer.exports.records import ChatTool, break_marks, text_tool, tool_schema
+from tools.errors import CallSyntaxError, ToolError
+from tools.plugins.function_tool import FunctionTool
+from tools.plugins.typed_arguments import read_arguments
+from warehouse.warehouse import Warehouse
+
+
+def chat_tools(
+    warehouse: Warehouse, settings: Settings, home: Home, round_number: int, *, keeps_marks: bool
+) -> dict[str, ChatTool]:
+    """The tools with kept calls in a round, by name; see `write_export`.
+
+    Raises:
+        ExportError: a call has arguments that its tool does not take; when it is read.
+    """
+    rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
+    tools = {row["tool"]: _chat_tool(row, settings, home) for row in rows}
+    if keeps_marks:
+        return tools
+    return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
+
+
+def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTool:
+    name = row["tool"]
+    # In a replay the tool stands for its answers alone.
+    execution = settings.execution.model_copy(update={"replay": None})
+    try:
+        tool = open_tool(settings.model_copy(update={"execution": execution}), home, name)
+    except ToolError as error:
+        # Its calls are there, and the tool is not registered any more, or cannot run here.
+        console.error(
+            f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
+            f"{error}"
+        )
+        tool = None
+    if isinstance(tool, FunctionTool):
+        return ChatTool(
+            tool_schema(name, tool.description, tool.schema), lambda text: _values(tool, text)
+        )
+    return text_tool(
+        name,
+        tool.description if tool else f"The tool {name}.",
+        has_input=row["has_arguments"],
+        needs_input=row["needs_arguments"],
+    )
+
+
+def _values(tool: FunctionTool, arguments: str) -> Mapping[str, object]:
+    try:
+        return read_arguments(arguments, tool.parameters)
+    except CallSyntaxError as error:
+        raise ExportError(
+            f"The call {tool.name}({arguments}) has other arguments than the tool takes now: "
+            f"{error} Run `toolformer build`, which makes the calls of a changed tool anew."
+        ) from error
