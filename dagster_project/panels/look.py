@@ -35,10 +35,27 @@ def sql(
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of a query: print the paths of the Parquet files that hold the rows of "
+            "a table now. Files that were replaced lie beside them for a while.",
+            metavar="TABLE",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Query the warehouse in SQL: calls, losses, reasons, texts and scores."""
-    from dagster_project.commands.querying import show_rows
+    from dagster_project.commands.querying import show_files, show_rows
 
+    if files is not None:
+        if query is not None or file is not None or as_csv:
+            raise typer.BadParameter(
+                "it takes the place of a query, and lists one path a line, or JSON with --json.",
+                param_hint="--files",
+            )
+        show_files(files, as_json=as_json)
+        return
     show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
 
 
