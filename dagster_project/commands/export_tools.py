@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dagster_project.commands import console
@@ -10,9 +11,8 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import open_tool
 from toolformer.errors import ExportError
 from toolformer.exports.records import ChatTool, break_marks, text_tool, tool_schema
+from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
-from tools.plugins.function_tool import FunctionTool
-from tools.plugins.typed_arguments import read_arguments
 from warehouse.warehouse import Warehouse
 
 
@@ -37,28 +37,28 @@ def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTo
     execution = settings.execution.model_copy(update={"replay": None})
     try:
         tool = open_tool(settings.model_copy(update={"execution": execution}), home, name)
+        schema, description = tool.argument_schema, tool.description
     except ToolError as error:
         # Its calls are there, and the tool is not registered any more, or cannot run here.
-        console.error(
+        console.say(
             f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
             f"{error}"
         )
-        tool = None
-    if isinstance(tool, FunctionTool):
-        return ChatTool(
-            tool_schema(name, tool.description, tool.schema), lambda text: _values(tool, text)
-        )
+        description = f"The tool {name}."
+    else:
+        if schema is not None:
+            return ChatTool(tool_schema(name, description, schema), partial(_values, tool))
     return text_tool(
         name,
-        tool.description if tool else f"The tool {name}.",
+        description,
         has_input=row["has_arguments"],
         needs_input=row["needs_arguments"],
     )
 
 
-def _values(tool: FunctionTool, arguments: str) -> Mapping[str, object]:
+def _values(tool: Tool, arguments: str) -> Mapping[str, object]:
     try:
-        return read_arguments(arguments, tool.parameters)
+        return tool.named_arguments(arguments)
     except CallSyntaxError as error:
         raise ExportError(
             f"The call {tool.name}({arguments}) has other arguments than the tool takes now: "

@@ -36,8 +36,11 @@ Record = dict[str, Any]
 Row = Mapping[str, Any]
 
 IDS = ("document_id", "window_index", "shard", "round", "split")
-# What a template or a tokenizer reads of a record.
-_READ = ("text", "messages", "prompt", "chosen", "rejected")
+# What a template or a tokenizer may read of a record.
+_READ = (
+    *("text", "messages", "prompt", "chosen", "rejected"),
+    *("chosen_result", "rejected_result"),
+)
 # Templates of Mistral's v3 family refuse ids of any other length; this one every template takes.
 _ID_LENGTH = 9
 

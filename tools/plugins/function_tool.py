@@ -70,7 +70,7 @@ class FunctionTool(Tool):
         self.name = name
         self.description = " ".join(description.split())
         self.parameters = tuple(parameters)
-        self.schema = schema_of_parameters(parameters) if schema is None else schema
+        self.argument_schema = schema_of_parameters(parameters) if schema is None else schema
         self.function = function
         self.version = version
         self.needs_network = needs_network
@@ -141,6 +141,10 @@ class FunctionTool(Tool):
             CallSyntaxError: As `read_arguments` and `write_arguments`.
         """
         return write_arguments(read_arguments(text, self.parameters), self.parameters)
+
+    def named_arguments(self, arguments: str) -> Mapping[str, Any]:
+        """The values of a call by parameter, as JSON holds them; raises as `read_arguments`."""
+        return read_arguments(arguments, self.parameters)
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Call the function.
