@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolformer.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
 
@@ -67,7 +67,7 @@ def open_connection(
     import duckdb
 
     # A file that DuckDB 1.x can open too.
-    config = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
+    config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
     try:
         for statement in (*_SETTINGS, *MACROS):

@@ -106,7 +106,8 @@ def schema_of_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
     """
     properties = {}
     for parameter in parameters:
-        schema = TypeAdapter[object](parameter.type).json_schema()
+        annotation: Any = parameter.type
+        schema = TypeAdapter[object](annotation).json_schema()
         has_default = not parameter.is_required and parameter.default is not None
         properties[parameter.name] = schema | (
             {"default": parameter.default} if has_default else {}
