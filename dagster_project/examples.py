@@ -22,6 +22,7 @@ EXAMPLES = {
     "sql": (
         'toolformer sql "select * from call_statistics"',
         "toolformer sql --file losses.sql --csv > losses.csv",
+        "toolformer sql --files filtered_calls --json",
     ),
     "report": ("toolformer report", "toolformer report --output report.html"),
     "explain": ("toolformer explain 3f9a", "toolformer explain 3f9a --output call.html"),

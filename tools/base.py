@@ -2,9 +2,9 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
@@ -31,6 +31,7 @@ class Tool(ABC):
         sampling_version: What `preselect`, `parse_arguments` and `check_place` depend on: where it
             stays, calls are made again and not sampled again. None for the version.
         proposals_version: What `proposals` depend on; None for the version.
+        argument_schema: JSON schema of the arguments by name; None where a call has one text.
         start_seconds: How much longer than its deadline a call may take because what answers it has
             to be started.
     """
@@ -43,6 +44,7 @@ class Tool(ABC):
     needs_network: bool = False
     sampling_version: str | None = None
     proposals_version: str | None = None
+    argument_schema: Mapping[str, Any] | None = None
     start_seconds: float = 0.0
 
     @property
@@ -71,6 +73,10 @@ class Tool(ABC):
             )
         check_arguments(arguments)
         return arguments
+
+    def named_arguments(self, arguments: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Give nothing: a tool with an `argument_schema` gives the values of a call by name."""
+        return {}
 
     def prepare(self) -> None:  # noqa: B027
         """Do nothing: the tool loads nothing that takes longer than a call may.

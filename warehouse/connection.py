@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolformer.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
 
@@ -40,7 +40,7 @@ MACROS = (
     )::integer""",
     # The bin of a threshold that is a multiple of 0.01; NULL for others.
     "create or replace macro threshold_bin(threshold) as "
-    "if(round(threshold * 100) / 100 = threshold, round(threshold * 100)::integer, null)",
+    "case when round(threshold * 100) / 100 = threshold then round(threshold * 100)::integer end",
     # Eight to a doubling: the upper end of a bin is at most 9 % above what is in it.
     "create or replace macro latency_bin(milliseconds) as "
     "ceil(8 * log2(greatest(milliseconds, 0.001)))::integer",
@@ -66,7 +66,9 @@ def open_connection(
     """
     import duckdb
 
-    connection = duckdb.connect(":memory:" if database is None else str(database))
+    # A file that DuckDB 1.x can open too.
+    config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
+    connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
     try:
         for statement in (*_SETTINGS, *MACROS):
             connection.execute(statement)

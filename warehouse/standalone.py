@@ -18,9 +18,12 @@ from warehouse.connection import open_connection, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.needs import everything
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
 from warehouse.reading import are_there, chosen_files
 from warehouse.schema import tables
+
+# Where the head of DuckDB's files says what they are.
+_MAGIC = slice(8, 12)
 
 
 def write_standalone_database(
@@ -59,7 +62,7 @@ def write_standalone_database(
                     values = {"round": round_number}
                 (count,) = connection.execute(statement, values).fetchone() or (0,)
                 rows[name] = int(count)
-            connection.execute(f"create table partition_metadata as {metadata_of(sources)}")
+            connection.execute(f"create table {METADATA_VIEW} as {metadata_of(sources)}")
             for name in COUNTS:
                 connection.execute(f"create view {sql_name(name)} as {counts_text(name)}")
             create_statistics_views(connection)
@@ -77,3 +80,27 @@ def write_standalone_database(
     finally:
         shutil.rmtree(spill, ignore_errors=True)
     return rows
+
+
+def is_standalone_database(file: Path) -> bool:
+    """Whether a file is a database that `write_standalone_database` wrote, with nothing added.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    import duckdb
+
+    with file.open("rb") as stream:
+        # DuckDB would open files of other programs as well.
+        if stream.read(_MAGIC.stop)[_MAGIC] != b"DUCK":
+            return False
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            rows = connection.execute(
+                "select table_name from duckdb_tables() "
+                "union all select view_name from duckdb_views() where not internal"
+            ).fetchall()
+    except duckdb.Error:
+        return False
+    names = {name for (name,) in rows}
+    return METADATA_VIEW in names and names <= {*tables(), *COUNTS, *STATISTICS_VIEWS}

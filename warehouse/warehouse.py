@@ -165,6 +165,20 @@ class Warehouse:
         self._store.bring({table}, None if shard is None else {shard})
         return list_partitions(self.folder, table, shard)
 
+    def files(self, table: str) -> list[Path]:
+        """Lists the files that hold a table's rows now, for programs that read Parquet themselves.
+
+        Beside them lie files that were replaced, for queries that began with those. One without
+        rows is among them, so that an empty table has its columns.
+
+        Raises:
+            UnknownTableError: There is no such table.
+        """
+        table_schema(table)
+        self._store.bring({table})
+        partitions.ensure_empty_partition(self.folder, table)
+        return layout.files_of(self.folder, table)
+
     def shards_with(self, table_names: Collection[str]) -> set[str]:
         """Returns the shards that have partitions of all these tables; fetches none of them."""
         return self._store.shards_with(table_names)

@@ -1,6 +1,7 @@
 """The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ from toolformer.exports.dataset_card import (
     CARD_FILE,
     KEPT_CALLS,
     TEXTS,
+    Configuration,
     data_file,
     dataset_card,
 )
+from toolformer.exports.records import break_marks
+from toolformer.files.digests import hex_digest, hex_digest_of_file
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
@@ -34,15 +38,30 @@ _ROWS_PER_FILE = 1_000_000
 _ROWS_PER_GROUP = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenDataset:
+    """What is in the folder.
+
+    Attributes:
+        rows: rows by configuration.
+        marked: texts with marks of chat templates.
+    """
+
+    rows: Mapping[str, int]
+    marked: int
+
+
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
-) -> Mapping[str, int]:
-    """Fill an empty folder with C* and the kept calls of a round; the rows by configuration."""
-    rows, columns = {}, {}
+) -> WrittenDataset:
+    """Fill an empty folder with C* and the kept calls of a round."""
+    configurations: dict[str, Configuration] = {}
+    marked: list[int] = []
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:
-            columns[name] = {column: _meaning(column) for column in batches.schema.names}
-            rows[name] = _write_parquet(batches, (folder / data_file(name)).parent)
+            columns = {column: _meaning(column) for column in batches.schema.names}
+            read = _counting_marks(batches, marked) if name == TEXTS else batches
+            configurations[name] = _write_parquet(read, (folder / data_file(name)).parent, columns)
     tools = warehouse.ask("exported_tools", round=round_number).to_dicts()
     card = dataset_card(
         round_number=round_number,
@@ -50,15 +69,29 @@ def write_dataset_folder(
         tools=tools,
         settings=_shown(settings, [row["tool"] for row in tools]),
         sources=source_licences(settings),
-        rows=rows,
-        columns=columns,
+        configurations=configurations,
+        marked=sum(marked),
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    return rows
+    return WrittenDataset({name: each.rows for name, each in configurations.items()}, sum(marked))
 
 
-def _write_parquet(batches: "pa.RecordBatchReader", folder: Path) -> int:
-    """Write batches into files of limited size; the number of rows."""
+def _counting_marks(batches: "pa.RecordBatchReader", marked: list[int]) -> "pa.RecordBatchReader":
+    """The same batches; of each the number of texts with marks of chat templates is noted."""
+    import pyarrow as pa
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            marked.append(sum(break_marks(row) != row for row in batch.to_pylist()))
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(batches.schema, counted())
+
+
+def _write_parquet(
+    batches: "pa.RecordBatchReader", folder: Path, columns: Mapping[str, str]
+) -> Configuration:
+    """Write batches into files of limited size."""
     from pyarrow import dataset
 
     counts: list[int] = []
@@ -75,7 +108,13 @@ def _write_parquet(batches: "pa.RecordBatchReader", folder: Path) -> int:
         max_rows_per_group=_ROWS_PER_GROUP,
         file_visitor=lambda written: counts.append(written.metadata.num_rows),
     )
-    return sum(counts)
+    files = sorted(folder.iterdir())
+    return Configuration(
+        rows=sum(counts),
+        size=sum(file.stat().st_size for file in files),
+        digest=hex_digest(*map(hex_digest_of_file, files)),
+        columns=columns,
+    )
 
 
 def _meaning(column: str) -> str:

@@ -10,6 +10,7 @@ from dagster_project.commands.explanation import explanation_of, page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
 from dagster_project.home import Home
+from dagster_project.report.page import check_page
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
@@ -32,8 +33,11 @@ def explain(
         output: file of a page to write, in place of tables.
 
     Raises:
-        ToolformerError: there is no such call, there are several, or the page cannot be written.
+        ToolformerError: there is no such call, there are several, or the page cannot be written
+            or something else is there.
     """
+    if output is not None:
+        check_page(output.expanduser())
     home = Home.find()
     warehouse = open_warehouse(home)
     call = find_call(warehouse, call_id)

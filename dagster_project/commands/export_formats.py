@@ -6,6 +6,9 @@ Every command imports this module, so it imports nothing heavy.
 from typing import Literal
 
 ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb", "delta"]
+ArgumentsForm = Literal["objects", "json"]
+CHATS: tuple[ExportFormat, ...] = ("sft", "preference")
+LINES: tuple[ExportFormat, ...] = (*CHATS, "text")
 
 # Click keeps the lines behind `\b` as they are; they fit a terminal of 80 characters.
 HELP = """Write the augmented texts C* and their calls for other programs.

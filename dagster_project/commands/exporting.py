@@ -1,41 +1,70 @@
 """`toolformer export`: C* and its calls as files that other programs read."""
 
-import glob
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
-from dagster_project.commands.export_formats import ExportFormat
+from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
+from dagster_project.commands.export_targets import checked_target
+from dagster_project.commands.export_tools import chat_tools
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.toolbox import open_tool
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError
-from toolformer.exports.dataset_card import CARD_FILE, KEPT_CALLS, TEXTS
+from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
     Record,
     Row,
     chat_record,
     pair_record,
     text_record,
-    tool_schema,
+    with_json_texts,
+    without_marks,
 )
-from toolformer.files.whole_files import remove_abandoned, replacing, replacing_folder
-from tools.errors import ToolError
+from toolformer.files.whole_files import replacing, replacing_folder
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
-_OF_EXPORT = {CARD_FILE, "data"}
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """How records become lines: see `write_export`."""
+
+    arguments: ArgumentsForm
+    keeps_marks: bool
+
+    def line(self, record: Record) -> tuple[str, bool]:
+        """A record as JSON, and whether a text of it holds a mark of a chat template."""
+        broken = without_marks(record)
+        shown = record if self.keeps_marks else broken
+        if self.arguments == "json":
+            shown = with_json_texts(shown)
+        return json.dumps(shown, ensure_ascii=False) + "\n", broken != record
+
+    def told(self, marked: int) -> str:
+        """What is said of texts with marks; nothing where there are none."""
+        if not marked:
+            return ""
+        done = "kept" if self.keeps_marks else "broken by a blank (--keep-marks keeps them)"
+        return f" In {marked:,} of them marks such as <|im_end|> were {done}."
 
 
 def write_export(
-    form: ExportFormat, home: Home, output: Path, *, round_number: int | None, is_forced: bool
+    form: ExportFormat,
+    home: Home,
+    output: Path,
+    *,
+    round_number: int | None,
+    is_forced: bool,
+    arguments: ArgumentsForm = "objects",
+    keeps_marks: bool = False,
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
@@ -44,50 +73,54 @@ def write_export(
         round_number: number of the round of annotation; by default the newest with kept calls, in a
             database all.
         is_forced: replace an earlier export.
+        arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
+        keeps_marks: of chats, pairs and texts: leave what a chat template or a tokenizer would
+            take for the edge of a turn as it is.
 
     Raises:
         ExportError: there is nothing to export, or no place for it.
     """
-    folder_of = _OF_EXPORT if form == "dataset" else None
-    target = _checked_target(output, home, is_forced=is_forced, folder_of=folder_of)
+    with _explained_refusals(output):
+        target = checked_target(output, home, form, is_forced=is_forced)
     warehouse = open_warehouse(home)
     with _explained_refusals(output):
         if form == "duckdb":
             number = "All rounds" if round_number is None else f"Round {round_number}"
-            written = _write_database(warehouse, target, round_number)
+            written, told = _write_database(warehouse, target, round_number), ""
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
-            written = _write_round(form, home, warehouse, target, chosen)
-    console.say(f"{number}: {written}, in {output}.")
+            lines = _Lines(arguments, keeps_marks)
+            written, told = _write_round(form, home, warehouse, target, chosen, lines)
+    console.say(f"{number}: {written}, in {output}.{told}")
 
 
 def _write_round(
-    form: ExportFormat, home: Home, warehouse: Warehouse, target: Path, round_number: int
-) -> str:
-    """Write a format that has one round; what was written."""
-    write_lines = partial(_write_lines, warehouse, target, round_number)
+    form: ExportFormat,
+    home: Home,
+    warehouse: Warehouse,
+    target: Path,
+    round_number: int,
+    lines: _Lines,
+) -> tuple[str, str]:
+    """Write a format that has one round; what was written, and what is said of marks in it."""
+    write_lines = partial(_write_lines, warehouse, target, round_number, lines)
     if form == "text":
-        return f"{write_lines('exported_texts', text_record):,} texts"
+        count, marked = write_lines("exported_texts", text_record)
+        return f"{count:,} texts", lines.told(marked)
     settings = _settings_of_round(home, round_number)
     if form == "dataset":
         with replacing_folder(target) as folder:
-            rows = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
-        return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
-    tools = [
-        tool_schema(
-            row["tool"],
-            _description(row["tool"], settings, home),
-            has_input=row["has_arguments"],
-            needs_input=row["needs_arguments"],
-        )
-        for row in warehouse.ask("exported_tools", round=round_number).to_dicts()
-    ]
+            written = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
+        shown = f"{written.rows[TEXTS]:,} texts and {written.rows[KEPT_CALLS]:,} kept calls"
+        # The offsets of calls count the characters of the text as it is.
+        return shown, _Lines(lines.arguments, keeps_marks=True).told(written.marked)
+    tools = chat_tools(warehouse, settings, home, round_number, keeps_marks=lines.keeps_marks)
     if form == "sft":
-        count = write_lines("exported_texts", partial(chat_record, tools=tools))
-        return f"{count:,} conversations"
-    count = write_lines("exported_pairs", partial(pair_record, tools=tools))
-    return f"{count:,} pairs of a kept and a dropped call"
+        count, marked = write_lines("exported_texts", partial(chat_record, tools=tools))
+        return f"{count:,} conversations", lines.told(marked)
+    count, marked = write_lines("exported_pairs", partial(pair_record, tools=tools))
+    return f"{count:,} pairs of a kept and a dropped call", lines.told(marked)
 
 
 def _settings_of_round(home: Home, round_number: int) -> Settings:
@@ -96,60 +129,6 @@ def _settings_of_round(home: Home, round_number: int) -> Settings:
         return RunOptions(overrides={"sampling": {"round": round_number}}).load_settings(home)
     except SettingsError:
         return RunOptions().load_settings(home)
-
-
-def _description(tool: str, settings: Settings, home: Home) -> str:
-    try:
-        return open_tool(settings, home, tool).description
-    except ToolError:
-        # Its calls are there, and the tool is not registered any more.
-        return f"The tool {tool}."
-
-
-def _checked_target(
-    output: Path,
-    home: Home,
-    *,
-    is_forced: bool,
-    folder_of: Collection[str] | None = None,
-) -> Path:
-    """The place to write to, free of what killed exports to it left half written.
-
-    Args:
-        is_forced: replace an earlier export.
-        folder_of: names of what an earlier export has in its folder; None for a file.
-
-    Raises:
-        ExportError: there is no place for it.
-    """
-    target = output.expanduser().absolute()
-    is_folder = folder_of is not None
-    places = (home.root.resolve(), home.machine.resolve())
-    if any(target.resolve().is_relative_to(folder) for folder in places):
-        raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer itself writes and "
-            "removes. Choose a folder outside of it."
-        )
-    remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
-    is_empty = is_folder and target.is_dir() and not any(target.iterdir())
-    if is_empty or not target.exists():
-        return target
-    if not is_forced:
-        raise ExportError(
-            f"'{target}' is there already. Choose another path, or replace it with --force."
-        )
-    if target.is_dir() != is_folder:
-        there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
-        raise ExportError(
-            f"'{target}' is {there}, and this format is {wanted}. Choose another path."
-        )
-    others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
-    if others:
-        raise ExportError(
-            f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
-            "earlier exports only. Choose another path."
-        )
-    return target
 
 
 @contextmanager
@@ -209,15 +188,16 @@ def _write_lines(
     warehouse: Warehouse,
     target: Path,
     round_number: int,
+    lines: _Lines,
     query: str,
     record: Callable[[Row], Record],
-) -> int:
-    """Write JSON lines; how many.
+) -> tuple[int, int]:
+    """Write JSON lines; how many, and how many of them hold marks.
 
     Raises:
         ExportError: there are none.
     """
-    count = 0
+    count = marked = 0
     with (
         replacing(target) as temporary,
         warehouse.stream(query, round=round_number) as batches,
@@ -225,7 +205,9 @@ def _write_lines(
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for batch in batches:
                 for row in batch.to_pylist():
-                    file.write(json.dumps(record(row), ensure_ascii=False) + "\n")
+                    line, is_marked = lines.line(record(row))
+                    file.write(line)
+                    marked += is_marked
                 count += batch.num_rows
         if not count:
             raise ExportError(
@@ -233,4 +215,4 @@ def _write_lines(
                 "tool. Pairs need several samples per position: raise tools.*.calls_per_position "
                 "(m in the paper) and run `toolformer build`."
             )
-    return count
+    return count, marked

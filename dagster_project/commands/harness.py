@@ -18,7 +18,8 @@ from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
-from toolformer.errors import SequenceTooLongError
+from toolformer.errors import SequenceTooLongError, ToolformerError
+from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
 from toolformer_lm_eval.answers import Answers, Generation
 from toolformer_lm_eval.comparison import Outcome, samples, summary
@@ -27,6 +28,8 @@ from tools.model_identity import model_identity
 from tools.registry import check_tool_name
 
 OFF, ON = "tools off", "tools on"
+# In every file of results.
+_MARK = "toolformer evaluate lm-eval"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -97,6 +100,10 @@ class Continuation:
         return [ids[-max_tokens:] for ids in encoded]
 
 
+def _is_ours(file: Path) -> bool:
+    return f'"made_with": "{_MARK}"'.encode() in head_of(file)
+
+
 def compare_on_tasks(
     tasks: Sequence[str],
     options: RunOptions,
@@ -109,7 +116,13 @@ def compare_on_tasks(
     blocked_tools: Sequence[str] = (),
     output: Path | None = None,
 ) -> None:
-    """Run tasks with calls disabled, and enabled, and print both results side by side."""
+    """Run tasks with calls disabled, and enabled, and print both results side by side.
+
+    Raises:
+        ToolformerError: where the results are to be written, something else is.
+    """
+    if output is not None and (problem := why_not_replaced(output, "result file", _is_ours)):
+        raise ToolformerError(problem)
     check_installed()
     home = Home.find()
     settings = options.load_settings(home)
@@ -156,6 +169,7 @@ def compare_on_tasks(
         )
     if output is not None:
         report = {
+            "made_with": _MARK,
             "model": str(live.directory),
             "model_identity": model_identity(live.directory),
             "limit": limit,

@@ -24,6 +24,19 @@ def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
     console.table(columns, rows, output)
 
 
+def show_files(table: str, *, as_json: bool) -> None:
+    """Print the paths of the Parquet files that hold a table's rows now.
+
+    Raises:
+        UnknownTableError: there is no such table.
+    """
+    files = [str(file) for file in open_warehouse(Home.find()).files(table)]
+    if as_json:
+        console.document(files)
+    else:
+        console.say("\n".join(files))
+
+
 def _statement(query: str | None, file: Path | None) -> str:
     if file is None and query is not None and query != _STANDARD_INPUT:
         return query

@@ -76,7 +76,7 @@ def make_report(output: Path | None) -> None:
     """Make the asset `report`, or write the page elsewhere, and print its verdicts.
 
     Raises:
-        ToolformerError: the file cannot be written.
+        ToolformerError: the file cannot be written, or something else is there.
     """
     home = Home.find()
     if output is None:
@@ -87,9 +87,10 @@ def make_report(output: Path | None) -> None:
             run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
         verdicts = verdicts_of(open_warehouse(home))
     else:
-        from dagster_project.report.page import write_report
+        from dagster_project.report.page import check_page, write_report
 
         file = output.expanduser()
+        check_page(file)
         settings = load_settings(home.settings_file)
         verdicts = write_report(file, open_warehouse(home), settings).verdicts
     _say_verdicts(verdicts)

@@ -35,10 +35,27 @@ def sql(
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of a query: print the paths of the Parquet files that hold the rows of "
+            "a table now. Files that were replaced lie beside them for a while.",
+            metavar="TABLE",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Query the warehouse in SQL: calls, losses, reasons, texts and scores."""
-    from dagster_project.commands.querying import show_rows
+    from dagster_project.commands.querying import show_files, show_rows
 
+    if files is not None:
+        if query is not None or file is not None or as_csv:
+            raise typer.BadParameter(
+                "it takes the place of a query, and lists one path a line, or JSON with --json.",
+                param_hint="--files",
+            )
+        show_files(files, as_json=as_json)
+        return
     show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
 
 
@@ -102,10 +119,33 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    arguments: Annotated[
+        export_formats.ArgumentsForm,
+        typer.Option(
+            help="Arguments and tools of sft and preference as objects, or as JSON texts, which "
+            "every reader leaves as they are."
+        ),
+    ] = "objects",
+    keep_marks: Annotated[
+        bool,
+        typer.Option(
+            "--keep-marks",
+            help="Keep marks of chat templates, such as <|im_end|>, in texts of sft, preference "
+            "and text. Default: broken by a blank.",
+        ),
+    ] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
     from dagster_project.home import Home
 
+    if arguments != "objects" and form not in export_formats.CHATS:
+        raise typer.BadParameter(
+            f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
+        )
+    if keep_marks and form not in export_formats.LINES:
+        raise typer.BadParameter(
+            f"{form} has the texts as they are. Leave it out.", param_hint="--keep-marks"
+        )
     if form != "delta":
         if output is None:
             raise typer.BadParameter(
@@ -113,7 +153,15 @@ def export(
             )
         from dagster_project.commands.exporting import write_export
 
-        write_export(form, Home.find(), output, round_number=round_number, is_forced=force)
+        write_export(
+            form,
+            Home.find(),
+            output,
+            round_number=round_number,
+            is_forced=force,
+            arguments=arguments,
+            keeps_marks=keep_marks,
+        )
     elif output is not None or round_number is not None or force:
         raise typer.BadParameter(
             "delta logs are written beside the rows of all rounds. Leave out "

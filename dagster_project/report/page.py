@@ -7,8 +7,22 @@ from pathlib import Path
 from dagster_project.report.contents import Contents, contents_of
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
+from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
 from warehouse.warehouse import Warehouse
+
+# As in `frame.html.jinja`.
+_MARK = b'<meta name="generator" content="toolformer">'
+
+
+def check_page(file: Path) -> None:
+    """Refuse to write a page where something is that is no earlier one.
+
+    Raises:
+        ToolformerError: it would be lost.
+    """
+    if problem := why_not_replaced(file, "page", lambda page: _MARK in head_of(page)):
+        raise ToolformerError(problem)
 
 
 def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:

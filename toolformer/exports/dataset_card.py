@@ -5,18 +5,44 @@ Says what is in it, how it came about and under which licences.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from toolformer.training.model_card import markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
+# In every card; a folder with it is an earlier export.
+CARD_MARK = "Made with `toolformer export dataset`"
+_PART = re.compile(rf"data/(?:{TEXTS}|{KEPT_CALLS})/part-\d+\.parquet")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A part of a dataset.
+
+    Attributes:
+        rows: number of its rows.
+        size: bytes of its files.
+        digest: digest of its files.
+        columns: names and meanings of its columns.
+    """
+
+    rows: int
+    size: int
+    digest: str
+    columns: Mapping[str, str]
 
 
 def data_file(configuration: str) -> str:
     """Where the files of a configuration lie below the folder, as a pattern."""
     return f"data/{configuration}/*.parquet"
+
+
+def is_data_file(name: str) -> bool:
+    """Whether a dataset has a file of this name, which is relative to its folder."""
+    return _PART.fullmatch(name) is not None
 
 
 def dataset_card(
@@ -26,8 +52,8 @@ def dataset_card(
     tools: Sequence[Mapping[str, Any]],
     settings: Mapping[str, object],
     sources: Sequence[tuple[str, str]],
-    rows: Mapping[str, int],
-    columns: Mapping[str, Mapping[str, str]],
+    configurations: Mapping[str, Configuration],
+    marked: int,
 ) -> str:
     """The card, whose head tells `datasets.load_dataset` which files belong to what.
 
@@ -37,8 +63,8 @@ def dataset_card(
         tools: rows of `exported_tools`.
         settings: what was set, by dotted name.
         sources: where the texts come from, each with its licence.
-        rows: number of rows of each configuration.
-        columns: of each configuration the names and meanings of its columns.
+        configurations: by name, that of the texts first.
+        marked: texts with marks of chat templates.
     """
     from huggingface_hub import DatasetCardData
 
@@ -53,7 +79,19 @@ def dataset_card(
                 "data_files": [{"split": "train", "path": data_file(name)}],
                 **({"default": True} if name == TEXTS else {}),
             }
-            for name in rows
+            for name in configurations
+        ],
+        # `datasets` knows a folder by its name and its card: without these it would give the rows
+        # of an earlier export, or of another folder of that name, out of its cache.
+        dataset_info=[
+            {
+                "config_name": name,
+                "splits": [{"name": "train", "num_bytes": each.size, "num_examples": each.rows}],
+                "download_size": each.size,
+                "dataset_size": each.size,
+                "description": f"Digest of the files: {each.digest}",
+            }
+            for name, each in configurations.items()
         ],
     )
     tool_rows = [
@@ -66,7 +104,7 @@ def dataset_card(
         "# A corpus augmented with tool calls",
         _WHAT_IT_IS,
         "## Contents",
-        *(_contents(name, count, columns[name]) for name, count in rows.items()),
+        *(_contents(name, each) for name, each in configurations.items()),
         "Read a configuration with "
         f'`datasets.load_dataset(FOLDER, "{TEXTS}", split="train")`. '
         "The calls of a text are offsets beside it; they are never to be searched for in it, since "
@@ -77,17 +115,17 @@ def dataset_card(
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
-        _LIMITS,
+        _LIMITS + (_MARKS.format(marked) if marked else ""),
         "## Licences",
         "\n".join(f"- texts of `{name}`: {licence}" for name, licence in sources),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_WHAT_IT_IS = """\
+_WHAT_IT_IS = f"""\
 Texts into which a language model itself put calls of tools. A call was kept because its result \
 made the text behind it likelier, by at least τ_f (Toolformer, Schick et al. 2023, \
-arXiv 2302.04761). No person labelled anything. Made with `toolformer export dataset`."""
+arXiv 2302.04761). No person labelled anything. {CARD_MARK}."""
 
 _LIMITS = """\
 - A call stands where it lowered the loss of the model above, not where a person would put it. \
@@ -95,11 +133,15 @@ Calls and their arguments can be wrong, and so can the tools' answers.
 - The texts are as they were in their sources, with the bias and the errors of those.
 - Texts are neither distinct nor free of benchmark questions. `split` tells which of them the \
 training set of this project took (`train`, `development`) and which not (`none`)."""
+# Not broken here: the offsets of calls count the characters of the text as it is.
+_MARKS = """
+- {:,} texts hold marks of chat templates, such as `<|im_end|>`, as they stood in the source: a \
+tokenizer makes special tokens of them unless it is told not to."""
 
 
-def _contents(name: str, rows: int, columns: Mapping[str, str]) -> str:
-    table = markdown_table(("column", "meaning"), list(columns.items()))
-    return f"**`{name}`**, {rows:,} rows:\n\n{table}"
+def _contents(name: str, configuration: Configuration) -> str:
+    table = markdown_table(("column", "meaning"), list(configuration.columns.items()))
+    return f"**`{name}`**, {configuration.rows:,} rows:\n\n{table}"
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:

@@ -13,24 +13,49 @@ becomes
     assistant   29%) passed.
 
 So the model writes the text and decides itself when it calls, as in the paper. What the assistant
-says is the text without its calls, character for character.
+says is the text without its calls, character for character, as long as no mark of a chat template
+stands in it.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text
+from toolformer.files.digests import hex_digest
+from toolformer.marks import CHAT_MARKS
 from toolformer.training.contexts import text_in_context
 
 # What the user says where a text has no context.
 INSTRUCTION = "Write a text. Call a tool where its result helps."
-# Name of a tool's one parameter: what stands between the brackets of a call.
+# Name of the one parameter of a tool that takes a text: what stands between a call's brackets.
 INPUT = "input"
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]
 
-_IDS = ("document_id", "window_index", "shard", "round", "split")
+IDS = ("document_id", "window_index", "shard", "round", "split")
+# What a template or a tokenizer may read of a record.
+_READ = (
+    *("text", "messages", "prompt", "chosen", "rejected"),
+    *("chosen_result", "rejected_result"),
+)
+# Templates of Mistral's v3 family refuse ids of any other length; this one every template takes.
+_ID_LENGTH = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTool:
+    """A tool as chats show it.
+
+    Attributes:
+        schema: its name, what it does and its parameters, as a JSON schema.
+        values: the arguments of a call by name, from the text between its brackets.
+    """
+
+    schema: Mapping[str, Any]
+    values: Callable[[str], Mapping[str, Any]]
 
 
 def text_record(row: Row) -> Record:
@@ -41,21 +66,21 @@ def text_record(row: Row) -> Record:
     }
 
 
-def chat_record(row: Row, tools: Sequence[Mapping[str, Any]]) -> Record:
+def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
     """A row of `exported_texts` as a conversation (TRL: language modelling, conversational).
 
     Args:
         row: a window of C* with its calls.
-        tools: schemas of all tools that can be called.
+        tools: all tools that can be called, by name.
     """
     return {
         **_ids(row),
-        "messages": chat_messages(row["text"], _calls(row), row["context"]),
-        "tools": list(tools),
+        "messages": chat_messages(row["text"], _calls(row), row["context"], tools),
+        "tools": _schemas(tools),
     }
 
 
-def pair_record(row: Row, tools: Sequence[Mapping[str, Any]]) -> Record:
+def pair_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
     """A row of `exported_pairs`: a kept and a dropped call at one position (TRL: preference).
 
     Both answers write the text up to the position, without other calls, as when the calls were
@@ -67,21 +92,31 @@ def pair_record(row: Row, tools: Sequence[Mapping[str, Any]]) -> Record:
         for side in ("chosen", "rejected")
         for fact in ("call_id", "result", "loss_reduction")
     }
+    # One id for both: a template may show it, and nothing but the call may tell them apart.
+    answers = {
+        side: [
+            _calling_message(
+                text_before,
+                row["tool"],
+                row[f"{side}_arguments"],
+                chat_id(row["chosen_call_id"]),
+                tools,
+            )
+        ]
+        for side in ("chosen", "rejected")
+    }
     return {
         **_ids(row),
         "tool": row["tool"],
         "prompt": [_user_message(row["context"])],
-        "chosen": [_calling_message(text_before, row["tool"], row["chosen_arguments"])],
-        "rejected": [_calling_message(text_before, row["tool"], row["rejected_arguments"])],
-        "tools": list(tools),
+        **answers,
+        "tools": _schemas(tools),
         **about,
     }
 
 
-def tool_schema(
-    name: str, description: str, *, has_input: bool, needs_input: bool
-) -> dict[str, Any]:
-    """A tool as a JSON schema, as `get_json_schema` of transformers writes one.
+def text_tool(name: str, description: str, *, has_input: bool, needs_input: bool) -> ChatTool:
+    """A tool whose calls have a text between their brackets, or nothing.
 
     Args:
         name: name of the tool, as written in calls.
@@ -90,45 +125,131 @@ def tool_schema(
         needs_input: whether something always does.
     """
     parameter = {"type": "string", "description": f"What {name} is asked."}
-    return {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": description,
-            "parameters": {
-                "type": "object",
-                "properties": {INPUT: parameter} if has_input else {},
-                "required": [INPUT] if needs_input else [],
-            },
-        },
+    parameters = {
+        "type": "object",
+        "properties": {INPUT: parameter} if has_input else {},
+        "required": [INPUT] if needs_input else [],
     }
+    return ChatTool(tool_schema(name, description, parameters), _input)
 
 
-def chat_messages(text: str, calls: Sequence[KeptCall], context: str | None) -> list[Record]:
+def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as `get_json_schema` of transformers writes one.
+
+    Args:
+        name: name of the tool, as written in calls.
+        description: one sentence.
+        parameters: the JSON schema of its arguments.
+    """
+    function = {"name": name, "description": description, "parameters": dict(parameters)}
+    return {"type": "function", "function": function}
+
+
+def chat_messages(
+    text: str, calls: Sequence[KeptCall], context: str | None, tools: Mapping[str, ChatTool]
+) -> list[Record]:
     """A text of C* without calls, and its calls from left to right, as a conversation."""
     messages = [_user_message(context)]
     end_of_last = 0
     for call in calls:
         text_before = text[end_of_last : call.character_offset]
-        messages.append(_calling_message(text_before, call.tool, call.arguments))
-        messages.append({"role": "tool", "name": call.tool, "content": call.result})
+        call_id = chat_id(call.call_id)
+        messages.append(_calling_message(text_before, call.tool, call.arguments, call_id, tools))
+        answer = {"role": "tool", "tool_call_id": call_id, "name": call.tool}
+        messages.append({**answer, "content": call.result})
         end_of_last = call.character_offset
     messages.append({"role": "assistant", "content": text[end_of_last:]})
     return messages
+
+
+def chat_id(call_id: str) -> str:
+    """The id of a call in chats: nine letters and digits.
+
+    Example:
+        >>> chat_id("3f9a")
+        'f5334b04a'
+    """
+    return hex_digest(call_id)[:_ID_LENGTH]
+
+
+def without_marks(record: Record) -> Record:
+    """The same record, in which no template or tokenizer finds the edge of a turn in a text.
+
+    Marks such as `<|im_end|>` get a blank behind their first character, in all that a template or a
+    tokenizer reads. What it does not read, such as ids, stays as it is.
+
+    Example:
+        >>> without_marks({"text": "It ends.<|im_end|>", "split": "train"})
+        {'text': 'It ends.< |im_end|>', 'split': 'train'}
+    """
+    return {name: break_marks(value) if name in _READ else value for name, value in record.items()}
+
+
+def break_marks(value: Any) -> Any:
+    """Break the marks of chat templates in all texts of a value, but not in names of fields."""
+    if isinstance(value, str):
+        # The halves of two marks could make a third.
+        while CHAT_MARKS.search(value):
+            value = CHAT_MARKS.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", value)
+        return value
+    if isinstance(value, Mapping):
+        return {name: break_marks(inner) for name, inner in value.items()}
+    return [break_marks(inner) for inner in value] if isinstance(value, list) else value
+
+
+def with_json_texts(record: Record) -> Record:
+    """The same record with arguments and schemas as JSON texts.
+
+    Arrow gives all objects of a column the same fields, so readers without a type for JSON would
+    fill those that another call has with null.
+    """
+    changed = dict(record)
+    for name in record.keys() & {"messages", "chosen", "rejected"}:
+        changed[name] = [_with_json_arguments(message) for message in record[name]]
+    if "tools" in record:
+        changed["tools"] = _json(record["tools"])
+    return changed
+
+
+def _with_json_arguments(message: Record) -> Record:
+    if "tool_calls" not in message:
+        return message
+    calls = [
+        {**call, "function": {**function, "arguments": _json(function["arguments"])}}
+        for call in message["tool_calls"]
+        for function in (call["function"],)
+    ]
+    return {**message, "tool_calls": calls}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _input(arguments: str) -> dict[str, str]:
+    return {INPUT: arguments} if arguments else {}
+
+
+def _schemas(tools: Mapping[str, ChatTool]) -> list[Mapping[str, Any]]:
+    return [tool.schema for tool in tools.values()]
 
 
 def _user_message(context: str | None) -> Record:
     return {"role": "user", "content": INSTRUCTION if context is None else context}
 
 
-def _calling_message(text_before: str, tool: str, arguments: str) -> Record:
-    given = {INPUT: arguments} if arguments else {}
-    call = {"type": "function", "function": {"name": tool, "arguments": given}}
+def _calling_message(
+    text_before: str, tool: str, arguments: str, call_id: str, tools: Mapping[str, ChatTool]
+) -> Record:
+    # After another filtering a text may have a call of a tool that has no kept call any more.
+    values = tools[tool].values if tool in tools else _input
+    function = {"name": tool, "arguments": dict(values(arguments))}
+    call = {"id": call_id, "type": "function", "function": function}
     return {"role": "assistant", "content": text_before, "tool_calls": [call]}
 
 
 def _ids(row: Row) -> Record:
-    return {name: row[name] for name in _IDS}
+    return {name: row[name] for name in IDS}
 
 
 def _calls(row: Row) -> list[KeptCall]:

@@ -6,15 +6,15 @@ about the call.
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-from pydantic import validate_call
+from pydantic import TypeAdapter, validate_call
 
 from toolformer.files.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.parameters import parameters_of_function
+from tools.plugins.parameters import parameters_of_function, schema_of_parameters
 from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
@@ -42,6 +42,8 @@ class FunctionTool(Tool):
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
         needs_network: Whether the function takes more than this machine.
+        schema: JSON schema of the arguments, for programs that call tools with JSON; by default
+            made of the parameters.
 
     Raises:
         ToolSettingsError: When the name cannot be written in calls.
@@ -58,6 +60,7 @@ class FunctionTool(Tool):
         version: str,
         examples: Sequence[str] = (),
         needs_network: bool = False,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         if not is_tool_name(name):
             raise ToolSettingsError(
@@ -67,6 +70,7 @@ class FunctionTool(Tool):
         self.name = name
         self.description = " ".join(description.split())
         self.parameters = tuple(parameters)
+        self.argument_schema = schema_of_parameters(parameters) if schema is None else schema
         self.function = function
         self.version = version
         self.needs_network = needs_network
@@ -127,6 +131,7 @@ class FunctionTool(Tool):
             version=version or _source_version(function, shown),
             examples=examples,
             needs_network=needs_network,
+            schema=TypeAdapter[object](function).json_schema(),  # pyright: ignore[reportArgumentType]
         )
 
     def parse_arguments(self, text: str) -> str:
@@ -136,6 +141,10 @@ class FunctionTool(Tool):
             CallSyntaxError: As `read_arguments` and `write_arguments`.
         """
         return write_arguments(read_arguments(text, self.parameters), self.parameters)
+
+    def named_arguments(self, arguments: str) -> Mapping[str, Any]:
+        """The values of a call by parameter, as JSON holds them; raises as `read_arguments`."""
+        return read_arguments(arguments, self.parameters)
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Call the function.

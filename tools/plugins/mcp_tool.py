@@ -104,6 +104,7 @@ class McpTool(FunctionTool):
             f"schema={digest}",
             examples=examples,
             needs_network=needs_network,
+            schema=listed_tool.input_schema,
         )
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -95,6 +95,25 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
     return parameters_of_schema(schema, f"the function {shown}", skips_optional=False)
+
+
+def schema_of_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """The JSON schema of arguments that have these parameters.
+
+    Example:
+        >>> schema_of_parameters([Parameter("amount", float)])["properties"]
+        {'amount': {'type': 'number'}}
+    """
+    properties = {}
+    for parameter in parameters:
+        annotation: Any = parameter.type
+        schema = TypeAdapter[object](annotation).json_schema()
+        has_default = not parameter.is_required and parameter.default is not None
+        properties[parameter.name] = schema | (
+            {"default": parameter.default} if has_default else {}
+        )
+    required = [parameter.name for parameter in parameters if parameter.is_required]
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _is_writable(annotation: object) -> bool:

@@ -84,6 +84,7 @@ class IsolatedTool(Tool):
     needs_network = _described("needs_network")
     makes_proposals = _described("makes_proposals")  # pyright: ignore[reportIncompatibleMethodOverride]
     takes_arguments = _described("takes_arguments")
+    argument_schema = _described("argument_schema")
     has_batches = _described("has_batches")  # pyright: ignore[reportIncompatibleMethodOverride]
     start_seconds = _START_SECONDS
 
@@ -112,6 +113,11 @@ class IsolatedTool(Tool):
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
         with _as_syntax_errors():
             return self._ask("parse_arguments", arguments=text)
+
+    def named_arguments(self, arguments: str) -> Mapping[str, Any]:
+        """Return the values of a call by parameter; raise CallSyntaxError when they are no call."""
+        with _as_syntax_errors():
+            return self._ask("named_arguments", arguments=arguments)
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
         """Raise CallSyntaxError when a call could not be written at its place in a text."""

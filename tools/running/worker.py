@@ -123,6 +123,7 @@ def _description(tool: Tool) -> dict[str, Any]:
         "makes_proposals": tool.makes_proposals,
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
+        "argument_schema": tool.argument_schema,
         "has_batches": tool.has_batches,
         "needs_network": bool(tool.needs_network),
         "prompt": tool.prompt
@@ -137,6 +138,7 @@ def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
     arguments, document = request.get("arguments", ""), _document(request.get("document"))
     methods: dict[str, Callable[[], Any]] = {
         "parse_arguments": lambda: parse_arguments(tool, arguments),
+        "named_arguments": lambda: tool.named_arguments(arguments),
         "check_place": lambda: tool.check_place(
             arguments, before=request["before"], after=request["after"]
         ),

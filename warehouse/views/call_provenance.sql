@@ -63,7 +63,7 @@ select
 from (
     select
         *,
-        if(round = 1, tool, 'round-' || round || '.' || tool) as partition
+        case when round = 1 then tool else 'round-' || round || '.' || tool end as partition
     from candidate_calls
 ) as candidate_calls
 left join documents on documents.document_id = candidate_calls.document_id

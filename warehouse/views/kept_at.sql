@@ -12,11 +12,11 @@
 --   round: sampling round, from 1
 with
 chosen as (
-    select if(
-        threshold_bin(chosen_threshold) is null,
-        error('kept_at takes multiples of 0.01 nats; the histograms have no finer steps.'),
-        threshold_bin(chosen_threshold)
-    ) as threshold_bin
+    select case
+        when threshold_bin(chosen_threshold) is null
+            then error('kept_at takes multiples of 0.01 nats; the histograms have no finer steps.')
+        else threshold_bin(chosen_threshold)
+    end as threshold_bin
 ),
 scored as (
     select

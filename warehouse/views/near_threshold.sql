@@ -37,9 +37,9 @@ select
     tool,
     filtering_threshold,
     kept,
-    if(threshold_bin is null, null, above)::bigint as kept_within_0_1,
-    if(threshold_bin is null, null, below)::bigint as missed_within_0_1,
-    if(threshold_bin is null, null, above / nullif(above + below, 0)) as kept_share_of_near,
+    case when threshold_bin is not null then above end::bigint as kept_within_0_1,
+    case when threshold_bin is not null then below end::bigint as missed_within_0_1,
+    case when threshold_bin is not null then above / nullif(above + below, 0) end as kept_share_of_near,
     round
 from near
 order by round, tool

@@ -28,8 +28,9 @@ tools as (
             as chance_calls,
         coalesce(sum(calls) filter (where is_kept_by_chance), 0)::bigint as chance_kept,
         -- NULL where shards were decided on with several.
-        if(min(filtering_threshold) = max(filtering_threshold), min(filtering_threshold), null)
-            as only_threshold
+        case
+            when min(filtering_threshold) = max(filtering_threshold) then min(filtering_threshold)
+        end as only_threshold
     from decision_counts
     group by tool, round
 ),

@@ -1,5 +1,9 @@
 """Records of an export: nothing of a text or a call is lost, however odd it is."""
 
+import json
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,15 +11,23 @@ from tests.warehouse.rows import CALL
 from toolformer.augmentation import KeptCall
 from toolformer.exports.records import (
     INSTRUCTION,
+    ChatTool,
+    chat_id,
     chat_messages,
     chat_record,
     pair_record,
     text_record,
+    text_tool,
     tool_schema,
+    with_json_texts,
+    without_marks,
 )
+from toolformer.marks import CHAT_MARKS
 
 IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}
-CALCULATOR = tool_schema("Calculator", "Computes.", has_input=True, needs_input=True)
+CALCULATOR = text_tool("Calculator", "Computes.", has_input=True, needs_input=True)
+CALENDAR = text_tool("Calendar", "Says the day.", has_input=False, needs_input=False)
+TOOLS = {"Calculator": CALCULATOR, "Calendar": CALENDAR}
 
 
 NO_PARAMETERS = {"type": "object", "properties": {}, "required": []}
@@ -49,34 +61,132 @@ def test_text_is_the_papers_inline_form_behind_its_context():
 
 def test_a_chat_writes_calls_and_writes_on_behind_its_context():
     function = {"name": "Calculator", "arguments": {"input": "400 / 1400"}}
-    calls = [{"type": "function", "function": function}]
+    calls = [{"id": chat_id("c1"), "type": "function", "function": function}]
     answer = [
         {"role": "assistant", "content": "A", "tool_calls": calls},
-        {"role": "tool", "name": "Calculator", "content": "0.29"},
+        {
+            "role": "tool",
+            "tool_call_id": chat_id("c1"),
+            "name": "Calculator",
+            "content": "0.29",
+        },
         {"role": "assistant", "content": " b."},
     ]
     asked = [{"role": "user", "content": INSTRUCTION}]
-    assert chat_messages("A b.", [KeptCall(**call(1))], None) == asked + answer
-    calendar = tool_schema("Calendar", "Says the day.", has_input=False, needs_input=False)
-    assert calendar["function"]["parameters"] == NO_PARAMETERS
-    record = chat_record(row("A b.", call(1), context="Why?"), [CALCULATOR, calendar])
+    assert chat_messages("A b.", [KeptCall(**call(1))], None, TOOLS) == asked + answer
+    assert CALENDAR.schema["function"]["parameters"] == NO_PARAMETERS
+    record = chat_record(row("A b.", call(1), context="Why?"), TOOLS)
     assert record["messages"] == [{"role": "user", "content": "Why?"}, *answer]
-    assert record["tools"] == [CALCULATOR, calendar]
+    assert record["tools"] == [CALCULATOR.schema, CALENDAR.schema]
 
 
 @given(text=st.text(min_size=1), offsets=st.lists(st.integers(0, 50), unique=True, max_size=4))
 def test_what_the_assistant_says_is_the_text(text: str, offsets: list[int]):
     calls = [KeptCall(**call(min(offset, len(text)))) for offset in sorted(offsets)]
-    messages = chat_messages(text, calls, None)
+    messages = chat_messages(text, calls, None, TOOLS)
     assert "".join(m["content"] for m in messages if m["role"] == "assistant") == text
     assert [m["content"] for m in messages if m["role"] == "tool"] == ["0.29"] * len(calls)
 
 
 def test_a_pair_differs_in_its_call_alone():
-    record = pair_record(row("A b.") | PAIR, [CALCULATOR])
+    record = pair_record(row("A b.") | PAIR, TOOLS)
     (chosen,), (rejected,) = record["chosen"], record["rejected"]
     assert record["prompt"] == [{"role": "user", "content": INSTRUCTION}]
     assert chosen["content"] == rejected["content"] == "A"
+    assert chosen["tool_calls"][0]["id"] == rejected["tool_calls"][0]["id"] == chat_id("c1")
     assert chosen["tool_calls"][0]["function"]["arguments"] == {"input": "1 + 1"}
     assert rejected["tool_calls"][0]["function"]["arguments"] == {"input": "1"}
     assert record["rejected_loss_reduction"] == -0.5
+
+
+@given(call_id=st.text())
+def test_an_id_in_a_chat_is_nine_letters_and_digits(call_id: str):
+    assert re.fullmatch(r"[0-9a-z]{9}", chat_id(call_id))
+
+
+def test_a_result_has_the_id_of_its_call_and_no_other():
+    calls = [KeptCall(**call(place, call_id=f"c{place}")) for place in range(3)]
+    messages = chat_messages("A b.", calls, None, TOOLS)
+    asked = [each["id"] for message in messages for each in message.get("tool_calls", ())]
+    answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    assert asked == answered
+    assert len(set(asked)) == 3
+
+
+def test_typed_arguments_are_given_by_name_under_the_tools_own_schema():
+    parameters = {"type": "object", "properties": {"expression": {"type": "string"}}}
+    schema = tool_schema("calculate", "Computes.", parameters)
+    typed = {"calculate": ChatTool(schema, lambda text: {"expression": text})}
+    record = chat_record(row("A b.", call(1, tool="calculate")), typed)
+    function = record["messages"][1]["tool_calls"][0]["function"]
+    assert function == {"name": "calculate", "arguments": {"expression": "400 / 1400"}}
+    assert record["tools"][0]["function"]["parameters"] == parameters
+
+
+def test_a_call_of_a_tool_without_kept_calls_keeps_its_text():
+    record = chat_record(row("A b.", call(1)), {"Calendar": CALENDAR})
+    assert record["messages"][1]["tool_calls"][0]["function"]["arguments"] == {
+        "input": "400 / 1400"
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("ends.<|im_end|>\n<|im_start|>user", "ends.< |im_end|>\n< |im_start|>user"),
+        ("[/INST] and </s>", "[ /INST] and < /s>"),
+        ("</tool_call> <end_of_turn>", "< /tool_call> < end_of_turn>"),
+        ("<<SYS>>\n### Response: so", "< <SYS>>\n# ## Response: so"),
+        ("<｜User｜>", "< ｜User｜>"),
+        ("a < b |> c, [1], x[INSTANCE], # Response, <span>", None),
+    ],
+)
+def test_no_text_of_a_record_keeps_a_mark_of_a_chat_template(text: str, broken: str | None):
+    broken = broken or text
+    made = call(len(text), arguments=text, result=text)
+    chat = without_marks(chat_record(row(text, made, context=text), TOOLS))
+    user, asking, answer, last = chat["messages"]
+    assert user["content"] == asking["content"] == answer["content"] == broken
+    assert asking["tool_calls"][0]["function"]["arguments"] == {"input": broken}
+    assert last["content"] == ""
+    pair = without_marks(pair_record(row(text) | PAIR | {"chosen_arguments": text}, TOOLS))
+    assert pair["chosen"][0]["tool_calls"][0]["function"]["arguments"] == {"input": broken}
+    assert broken in without_marks(text_record(row(text, made)))["text"]
+    assert chat["document_id"] == "d1"
+
+
+MARKS = [
+    "<",
+    "|",
+    "im_end",
+    ">",
+    "</s>",
+    "[INST]",
+    "<|x|>",
+    "###",
+    " ",
+    "\n",
+    "Response:",
+    "<<SYS>>",
+]
+
+
+@given(text=st.lists(st.sampled_from(MARKS), max_size=12).map("".join))
+def test_breaking_marks_makes_no_new_ones_and_loses_nothing(text: str):
+    broken = without_marks({"text": text})["text"]
+    assert not CHAT_MARKS.search(broken)
+    assert broken.replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("arguments", ["", "400 / 1400", 'a "b"\n„é“'])
+def test_json_texts_hold_what_the_objects_held(arguments: str):
+    record = chat_record(row("A b.", call(1, arguments=arguments)), TOOLS)
+    texts = with_json_texts(record)
+    assert json.loads(texts["tools"]) == record["tools"]
+    function = texts["messages"][1]["tool_calls"][0]["function"]
+    assert json.loads(function["arguments"]) == ({"input": arguments} if arguments else {})
+    # The record itself is as it was.
+    assert isinstance(record["tools"], list)
+    pair = with_json_texts(pair_record(row("A b.") | PAIR, TOOLS))
+    (chosen,) = pair["chosen"]
+    assert chosen["tool_calls"][0]["function"]["arguments"] == '{"input": "1 + 1"}'

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import START, byte_tokenizer, tiny_model
 from tests.toolformer.exports.test_records import PAIR, call, row
-from toolformer.exports.records import Record, chat_record, pair_record, tool_schema
+from toolformer.exports.records import Record, chat_record, pair_record, text_tool
 
 REASON = "TRL is not installed, nor need it be: pip install 'trl>=1.16,<2'"
 datasets = pytest.importorskip("datasets", reason=REASON)
@@ -23,10 +23,10 @@ pytestmark = [
 
 TEXT = "Die Mühle mahlt [sic] 6 Säcke, also 12 in zwei Tagen."
 PLACE = TEXT.index(" 12")
-TOOLS = [
-    tool_schema("Calculator", "Computes.", has_input=True, needs_input=True),
-    tool_schema("Calendar", "Says the day.", has_input=False, needs_input=False),
-]
+TOOLS = {
+    "Calculator": text_tool("Calculator", "Computes.", has_input=True, needs_input=True),
+    "Calendar": text_tool("Calendar", "Says the day.", has_input=False, needs_input=False),
+}
 ROW = row(
     TEXT,
     call(3, tool="Calendar", arguments="", result="Monday."),
