@@ -8,12 +8,13 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import documents_in, typed_frame
+from assets.shard_texts import contexts_in, documents_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.execution import answered_calls
+from dagster_project.wiring.execution import answered_samples
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.stage_cost import CostMeter
+from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from tools.running.deadlines import GIVEN_UP
 
@@ -23,18 +24,25 @@ DONE_BUT_GIVEN_UP = (
 )
 
 
-def texts_and_tokenizer(run: ShardRun, shard: str) -> tuple[Mapping[str, Document], Tokenizer]:
-    """The texts of a shard by id, and what counts the tokens of results."""
-    return documents_in(run.warehouse, shard), run.base_tokenizer
+def texts_and_tokenizer(
+    run: ShardRun, shard: str
+) -> tuple[Mapping[str, Document], Mapping[TextKey, str], Tokenizer]:
+    """The texts of a shard by id, their contexts, and what counts the tokens of results."""
+    warehouse = run.warehouse
+    return documents_in(warehouse, shard), contexts_in(warehouse, shard), run.base_tokenizer
 
 
 def execute_candidates(work: PartitionRun) -> Made:
-    """What the tools answered; one row = one call's result or why there is none, by `call_id`."""
-    texts, tokenizer = work.shared
+    """What the tools answered; one row = one call's result or why there is none, by `call_id`.
+
+    A call whose arguments `peeks` at the text behind it is not made, unless
+    `execution.allows_peeking`.
+    """
+    texts, contexts, tokenizer = work.shared
     tool = work.partition.tool
     calls = work.read("candidate_calls").filter(pl.col("status") == "parsed")
     meter = CostMeter(checkpoint=work.checkpoint())
-    answers = answered_calls(
+    answers = answered_samples(
         tool,
         [
             (arguments, texts[document_id], offset)
@@ -42,6 +50,7 @@ def execute_candidates(work: PartitionRun) -> Made:
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
         ],
+        contexts,
         tokenizer,
         work.settings,
         work.run.home,
@@ -89,7 +98,7 @@ def has_model_on_device(partition: Partition) -> bool:
 
 EXECUTED_CALLS = ShardStage(
     name="executed_calls",
-    version="4",
+    version="5",
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),
@@ -99,6 +108,7 @@ EXECUTED_CALLS = ShardStage(
         "execution.deadline_seconds",
         "execution.max_result_tokens",
         "execution.leak_share",
+        "execution.allows_peeking",
     ),
     share=texts_and_tokenizer,
     compute=execute_candidates,

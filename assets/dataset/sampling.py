@@ -177,7 +177,7 @@ def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
 
 CANDIDATE_CALLS = ShardStage(
     name="candidate_calls",
-    version="3",
+    version="4",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),

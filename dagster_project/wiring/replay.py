@@ -21,7 +21,10 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Of the section `execution`: what a result depends on.
-_SETTINGS_OF_RESULTS = ("deadline_seconds", "max_result_tokens", "leak_share")
+_SETTINGS_OF_RESULTS = (
+    *("deadline_seconds", "max_result_tokens", "leak_share"),
+    "allows_peeking",
+)
 # Of a call all that its answer may depend on.
 _CALL = (
     *("arguments", "character_offset"),
@@ -149,6 +152,11 @@ class ReplayedTool(Tool):
     def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Tool.takes_arguments`."""
         return self._original.takes_arguments
+
+    @property
+    def arguments_are_content(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Tool.arguments_are_content`."""
+        return self._original.arguments_are_content
 
     @cached_property
     def _original(self) -> Tool:

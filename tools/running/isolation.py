@@ -84,6 +84,7 @@ class IsolatedTool(Tool):
     needs_network = _described("needs_network")
     makes_proposals = _described("makes_proposals")  # pyright: ignore[reportIncompatibleMethodOverride]
     takes_arguments = _described("takes_arguments")
+    arguments_are_content = _described("arguments_are_content")
     has_batches = _described("has_batches")  # pyright: ignore[reportIncompatibleMethodOverride]
     start_seconds = _START_SECONDS
 

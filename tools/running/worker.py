@@ -121,6 +121,7 @@ def _description(tool: Tool) -> dict[str, Any]:
         "makes_proposals": tool.makes_proposals,
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
+        "arguments_are_content": bool(tool.arguments_are_content),
         "has_batches": tool.has_batches,
         "needs_network": bool(tool.needs_network),
         "prompt": tool.prompt
