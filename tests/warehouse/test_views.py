@@ -202,7 +202,7 @@ def test_proposals_are_counted_with_their_kept_calls(built: Warehouse):
     rows = built.query("select * from call_proposals").rows()
     assert rows == [
         ("Calculator", "call", 1, 1, 1, 1.0, 1),
-        ("Calculator", "none", 5, 4, 2, 2.5, 1),
+        ("Calculator", "none", 6, 4, 2, 3.0, 1),
         ("Calculator", "position", 1, 1, 0, None, 1),
     ]
 
