@@ -47,6 +47,9 @@ def answered_samples(
     Raises:
         MissingAnswerError, ToolDiedError, ToolUnavailableError: see `answered_calls`.
     """
+    if isinstance(tool, ReplayedTool):
+        # Held against its text when it was answered.
+        return tool.recorded(calls)
     words_of = cache(
         lambda document: TextWords(
             document.text, document.title, contexts.get(TextKey(document.document_id, 0))

@@ -153,11 +153,6 @@ class ReplayedTool(Tool):
         """See `Tool.takes_arguments`."""
         return self._original.takes_arguments
 
-    @property
-    def arguments_are_content(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Tool.arguments_are_content`."""
-        return self._original.arguments_are_content
-
     @cached_property
     def _original(self) -> Tool:
         original = self._open_original()
