@@ -14,7 +14,6 @@ from dagster_project.settings.sections import Settings
 from dagster_project.web_guard import in_url
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
-from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 
@@ -62,7 +61,7 @@ def serve_model(
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,
                 context_length=model.context_length,
-                examples=right_examples(live.directory, settings, home),
+                examples=right_examples(model_name, live.directory, settings, home),
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
@@ -75,22 +74,24 @@ def serve_model(
                 served.close(0)
 
 
-def right_examples(directory: Path, settings: Settings, home: Home) -> list[tuple[str, str]]:
+def right_examples(
+    model_name: str | None, directory: Path, settings: Settings, home: Home
+) -> list[tuple[str, str]]:
     """What the evaluation of the home asked a model and got a right answer to, by a call.
 
     Args:
-        directory: of the model; one that the home did not train or convert has no examples.
+        model_name: as it was given.
+        directory: of the model; one from elsewhere has no examples.
         settings, home: of the server.
 
     Returns:
         Tools and beginnings of texts.
     """
-    keys = {
-        finetuned_model_directory(settings, home): name_of_variant(settings.training.variant),
-        base_model_directory(settings, home): BASE,
-    }
-    key = keys.get(directory)
-    if key is None:
+    if directory == finetuned_model_directory(settings, home):
+        key = name_of_variant(settings.training.variant)
+    elif model_name in (None, BASE):
+        key = BASE
+    else:
         return []
     rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))
     return list(rows.iter_rows())
