@@ -23,6 +23,10 @@ _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
 
+# Of longer ones the beginning is compared; what spells a larger one is no number of anybody's.
+_LONGEST_NUMBER = 100
+_LARGEST_SPELLED = 10**15
+
 _words = regex.compile(r"\w+").findall
 _SMALL: dict[str, int] = dict(
     zip(
@@ -178,7 +182,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         begins = end == 0 or _BEGINS_SENTENCE.search(between) is not None
         end = match.end()
         if match.lastgroup == "number":
-            yield _Token(Decimal(_SEPARATOR.sub("", token)).normalize(), token, end)
+            digits = _SEPARATOR.sub("", token)[:_LONGEST_NUMBER]
+            yield _Token(Decimal(digits).normalize(), token, end)
             if "%" in text[end : end + 2]:
                 yield _Token(Decimal(100).normalize(), "%", end, is_hint=True)
             continue
@@ -207,7 +212,7 @@ class _SpelledNumber:
             self._end = match.end()
         if key not in _SMALL and key not in _LARGE:
             return (_HINT_OF[key],) if key in _HINT_OF else ()
-        if not goes_on:
+        if not goes_on or self._part > _LARGEST_SPELLED:
             self._whole, self._part = 0, 0
         own = _SMALL[key] if key in _SMALL else _LARGE[key]
         self._part = self._part + own if key in _SMALL else max(self._part, 1) * own
