@@ -8,7 +8,7 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import contexts_in, documents_in, typed_frame
+from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.execution import answered_samples
@@ -27,9 +27,13 @@ DONE_BUT_GIVEN_UP = (
 def texts_and_tokenizer(
     run: ShardRun, shard: str
 ) -> tuple[Mapping[str, Document], Mapping[TextKey, str], Tokenizer]:
-    """The texts of a shard by id, their contexts, and what counts the tokens of results."""
-    warehouse = run.warehouse
-    return documents_in(warehouse, shard), contexts_in(warehouse, shard), run.base_tokenizer
+    """The texts of a shard by id, what is known before them, and what counts tokens of results."""
+    known = contexts_in(run.warehouse, shard)
+    # In a chained round the result of the first call stands in front of all others.
+    for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
+        key = TextKey(document_id, 0)
+        known[key] = f"{known.get(key, '')} {call.result}"
+    return documents_in(run.warehouse, shard), known, run.base_tokenizer
 
 
 def execute_candidates(work: PartitionRun) -> Made:
@@ -38,7 +42,7 @@ def execute_candidates(work: PartitionRun) -> Made:
     A call whose arguments `peeks` at the text behind it is not made, unless
     `execution.allows_peeking`.
     """
-    texts, contexts, tokenizer = work.shared
+    texts, known, tokenizer = work.shared
     tool = work.partition.tool
     calls = work.read("candidate_calls").filter(pl.col("status") == "parsed")
     meter = CostMeter(checkpoint=work.checkpoint())
@@ -50,7 +54,7 @@ def execute_candidates(work: PartitionRun) -> Made:
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
         ],
-        contexts,
+        known,
         tokenizer,
         work.settings,
         work.run.home,
@@ -102,6 +106,7 @@ EXECUTED_CALLS = ShardStage(
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),
+    reads_round_before=("augmented_texts",),
     reads_indexes=("wikipedia_index", "passage_index"),
     parts=(TOOL_VERSION,),
     settings=(

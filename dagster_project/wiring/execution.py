@@ -27,7 +27,7 @@ PEEKS = "peeks"
 def answered_samples(
     tool: Tool,
     calls: Sequence[tuple[str, Document, int]],
-    contexts: Mapping[TextKey, str],
+    known: Mapping[TextKey, str],
     tokenizer: Tokenizer,
     settings: Settings,
     home: Home,
@@ -38,11 +38,11 @@ def answered_samples(
 
     Args:
         tool, calls, tokenizer, settings, home, progress: see `answered_calls`.
-        contexts: what stands in front of texts in training, by their first window.
+        known: what stands in front of texts beside their titles, by their first window.
 
     Returns:
         See `answered_calls`, with `peeks`: whether the arguments hold a number or a name that the
-        text has behind the call, and neither it in front, nor its title or context.
+        text has behind the call, but neither in front of it nor in what is known.
 
     Raises:
         MissingAnswerError, ToolDiedError, ToolUnavailableError: see `answered_calls`.
@@ -52,7 +52,7 @@ def answered_samples(
         return tool.recorded(calls)
     words_of = cache(
         lambda document: TextWords(
-            document.text, document.title, contexts.get(TextKey(document.document_id, 0))
+            document.text, document.title, known.get(TextKey(document.document_id, 0))
         )
     )
     peeked = [

@@ -3,13 +3,13 @@
 -- Columns:
 --   tool: name of the tool
 --   candidates: parsed and distinct calls
---   peeking_share: share of these whose arguments hold a number or a name that stands only behind
---     the call; NULL where none was to be executed
 --   executed: of these, answered by the tool
 --   scored: of these, given to the loss filter
 --   kept: of these, kept by it
 --   kept_by_model: of these, whose arguments the model wrote; those of the others are a proposal of
 --     the tool (call_proposals)
+--   peeking_share: share of the candidates whose arguments hold a number or a name that stands only
+--     behind the call; NULL where none was to be executed
 --   kept_texts: windows with at least one kept call
 --   mean_loss_reduction: mean over the kept calls, in nats; NULL where none is kept
 --   tokens_fed: tokens that the model read, in all stages
@@ -58,11 +58,11 @@ costs as (
 select
     tool,
     coalesce(candidates, 0) as candidates,
-    peeking_share,
     coalesce(executed, 0) as executed,
     coalesce(scored, 0) as scored,
     coalesce(kept, 0) as kept,
     coalesce(kept_by_model, 0) as kept_by_model,
+    peeking_share,
     coalesce(kept_texts, 0) as kept_texts,
     mean_loss_reduction,
     coalesce(tokens_fed, 0) as tokens_fed,
