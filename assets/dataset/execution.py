@@ -13,6 +13,7 @@ from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.execution import answered_samples
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
 from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
@@ -53,6 +54,11 @@ def execute_candidates(work: PartitionRun) -> Made:
             for arguments, document_id, offset in calls.select(
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
+        ],
+        # Without a prompt a model reads a text only as far as the call that it samples.
+        [
+            work.partition.prompt is not None or proposed == PROPOSED_CALL
+            for proposed in calls["proposed"]
         ],
         known,
         tokenizer,

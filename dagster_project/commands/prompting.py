@@ -196,6 +196,7 @@ class _Comparison:
                 (given, self.documents[sample.document_id], sample.character_offset)
                 for given, sample in zip(arguments, candidates, strict=True)
             ],
+            [True] * len(candidates),
             self.contexts,
             self._model().tokenizer,
             self.settings,

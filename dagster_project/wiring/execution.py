@@ -27,6 +27,7 @@ PEEKS = "peeks"
 def answered_samples(
     tool: Tool,
     calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
     known: Mapping[TextKey, str],
     tokenizer: Tokenizer,
     settings: Settings,
@@ -34,10 +35,11 @@ def answered_samples(
     *,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
-    """Make calls of a model that was shown the whole text, but for those that peek.
+    """Make calls that were sampled or proposed, but for those that peek.
 
     Args:
         tool, calls, tokenizer, settings, home, progress: see `answered_calls`.
+        could_peek: of each call whether what wrote it was shown the text behind it.
         known: what stands in front of texts beside their titles, by their first window.
 
     Returns:
@@ -56,8 +58,10 @@ def answered_samples(
         )
     )
     peeked = [
-        words_of(document).only_behind(arguments, offset) if tool.arguments_are_content else []
-        for arguments, document, offset in calls
+        words_of(document).only_behind(arguments, offset)
+        if was_shown and tool.arguments_are_content
+        else []
+        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
     ]
     is_made = [not words or settings.execution.allows_peeking for words in peeked]
     answers = iter(

@@ -67,12 +67,26 @@ CALLS = [
 ]
 
 
-def answers(tool: Tool, folder: Path, *, allows_peeking: bool = False, context: str | None = None):
+def answers(
+    tool: Tool,
+    folder: Path,
+    *,
+    allows_peeking: bool = False,
+    context: str | None = None,
+    could_peek: bool = True,
+):
     execution = {"allows_peeking": allows_peeking, "uses_cache": False}
     settings = validated({"execution": execution}, origin="test")
     contexts = {} if context is None else {TextKey("a", 0): context}
     return answered_samples(
-        tool, CALLS, contexts, byte_tokenizer(), settings, Home(folder), progress=lambda *_: None
+        tool,
+        CALLS,
+        [could_peek] * len(CALLS),
+        contexts,
+        byte_tokenizer(),
+        settings,
+        Home(folder),
+        progress=lambda *_: None,
     )
 
 
@@ -100,6 +114,8 @@ def test_peeking_calls_are_made_where_the_settings_allow_it_and_stay_marked(tmp_
 def test_the_context_of_a_text_is_known_and_a_choice_of_the_caller_is_no_content(tmp_path):
     rows = answers(Repeat(), tmp_path, context="Port Said and its 1,200 men")
     assert not any(row["peeks"] for row in rows)
+    # Nor is what a model wrote that was not shown what stands behind.
+    assert not any(row["peeks"] for row in answers(Repeat(), tmp_path, could_peek=False))
     tool = Repeat()
     tool.arguments_are_content = False
     assert not any(row["peeks"] for row in answers(tool, tmp_path))
