@@ -29,7 +29,7 @@ def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
 def contexts_in(warehouse: Warehouse, shard: str) -> dict[TextKey, str]:
     """The contexts of a shard's documents by window: only the first of a document has one.
 
-    They are no part of `Document`: no stage before training sees them.
+    They are no part of `Document`: before training only what a call may know is held against them.
     """
     frame = warehouse.read_partition("documents", shard, ALL).drop_nulls("context")
     return {

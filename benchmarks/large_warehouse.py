@@ -130,6 +130,7 @@ def _calls_of_tool(
         result=pl.Series(generator.integers(1, 5000, asked.height).astype(str)),
         duration_ms=pl.Series(generator.lognormal(1.0, 1.0, asked.height)),
         from_cache=pl.Series(generator.random(asked.height) < 0.1),
+        peeks=pl.lit(False),
         tool_version=pl.lit("1"),
         **{name: pl.lit(value) for name, value in of_tool.items()},
     )

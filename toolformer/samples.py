@@ -1,6 +1,6 @@
 """What a sampled call is: where its sampling ends, how it is read, and its key."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +8,14 @@ import numpy as np
 from toolformer.files.digests import digest, hex_digest
 from toolformer.forward.windows import Window
 from tools.errors import CallSyntaxError
+from tools.peeking import TextWords
+from tools.prompting import demonstrations_of
 from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 
 # Reasons of the engine itself; the others come from `tools.syntax`.
 DUPLICATE = "duplicate"
 INVALID_ARGUMENTS = "invalid_arguments"
+REPEATS_DEMONSTRATION = "repeats_demonstration"
 
 # How a sample came about: all of it the model's choice, at a place that the tool proposes, or as a
 # call that the tool proposes.
@@ -245,3 +248,50 @@ def drop_misplaced(
                 sample = replace(sample, status="dropped", reason=error.reason)
         checked.append(sample)
     return checked
+
+
+def drop_repeated_demonstrations(
+    samples: Sequence[SampledCall],
+    windows: Sequence[Window],
+    prompt: str | None,
+    titles: Mapping[str, str | None],
+) -> list[SampledCall]:
+    """Drop the calls that a small model copied from a demonstration of the prompt.
+
+    Such a call has the arguments of a demonstration, but for white space, case and the marks at
+    their edges, and a number or word among them that neither its window nor the title of its text
+    holds. A call that the tool proposed is no copy.
+
+    Args:
+        samples: parsed or not; only parsed ones are looked at.
+        windows: all that the samples stand in.
+        prompt: what they were sampled with; None for none.
+        titles: of the texts, by document.
+
+    Returns:
+        The samples in the same order; a copy has status `dropped` and the reason
+        `repeats_demonstration`.
+    """
+    demonstrated = {
+        _without_edges(call.partition("(")[2].removesuffix(")"))
+        for _, calls in demonstrations_of(prompt or "")
+        for call in calls
+    }
+    by_key = {(window.document_id, window.index): window for window in windows}
+    checked = []
+    for sample in samples:
+        if (
+            sample.status == "parsed"
+            and sample.proposed != PROPOSED_CALL
+            and sample.arguments is not None
+            and _without_edges(sample.arguments) in demonstrated
+        ):
+            text = by_key[sample.document_id, sample.window_index].text
+            if not TextWords(text, titles[sample.document_id]).holds(sample.arguments):
+                sample = replace(sample, status="dropped", reason=REPEATS_DEMONSTRATION)
+        checked.append(sample)
+    return checked
+
+
+def _without_edges(arguments: str) -> str:
+    return "".join(arguments.casefold().split()).strip("\"'“”.?!")

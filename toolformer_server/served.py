@@ -4,6 +4,7 @@ import datetime
 import reprlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ class Served:
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that the opening of a call must have.
         context_length: context length of the model, in tokens.
+        examples: beginnings of texts that it went on with rightly, each with the tool that it
+            called; none where it was not measured.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -42,6 +45,7 @@ class Served:
     toolbox: Toolbox
     min_call_probability: float
     context_length: int
+    examples: Sequence[tuple[str, str]] = ()
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
 
@@ -68,6 +72,7 @@ class Served:
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
+                "examples": [{"tool": tool, "text": text} for tool, text in self.examples],
             },
         }
 

@@ -26,6 +26,9 @@ class Tool(ABC):
             a tool with other settings has another version.
         description: One sentence for people.
         takes_arguments: Whether anything can stand between the brackets of a call.
+        arguments_are_content: Whether numbers and names in arguments come from the text, so that
+            those that stand only behind a call could not be known; False where they are a choice,
+            such as the unit that a tool converts to.
         prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
         needs_network: Whether answering takes more than this machine.
         sampling_version: What `preselect`, `parse_arguments` and `check_place` depend on: where it
@@ -40,6 +43,7 @@ class Tool(ABC):
     version: str
     description: str
     takes_arguments: bool = True
+    arguments_are_content: bool = True
     prompt: str | Traversable | None = None
     needs_network: bool = False
     sampling_version: str | None = None

@@ -87,23 +87,25 @@ create table candidate_calls (
     check (arguments is not null or coalesce(reason in ('no_closing_bracket', 'not_a_call', 'other_tool', 'arrow_in_arguments', 'bracket_in_arguments'), false))
 );
 
--- One row per candidate call that was given to its tool.
+-- One row per candidate call: what its tool answered, or why there is no answer.
 create table executed_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     status varchar not null check (status in ('executed', 'failed')),  -- Whether the tool answered: executed or failed.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why there is no answer, one snake_case word; NULL for an executed call.
-    message varchar,  -- What the tool said of a call that it refused, in its own words; NULL where it did not refuse.
+    message varchar,  -- What the tool said of a call that it refused, in its own words, or which words of a call peek; NULL for all others.
     result varchar check (result <> ''),  -- The tool's answer; NULL for a failed call.
     duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
     from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.
     repeated_before double check (repeated_before between 0 and 1),  -- Share of the result's sequences of 8 words that end before the call in the text; NULL for fewer than 8 words.
     repeated_after double check (repeated_after between 0 and 1),  -- Share of those that end behind the call; a call with a large share is dropped as a leak.
+    peeks boolean not null,  -- Whether the arguments hold a number or a name that stands only behind the call, not in front of it, nor in title or context; dropped as peeks without asking the tool, unless execution.allows_peeking.
     tool_version varchar not null,  -- Version of the tool that answered.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'executed') = (reason is null)),
+    check (peeks or reason is distinct from 'peeks'),
     check ((status = 'executed') = (result is not null))
 );
 

@@ -8,12 +8,14 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, Made
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import documents_in, typed_frame
+from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.execution import answered_calls
+from dagster_project.wiring.execution import answered_samples
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
+from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
 
@@ -28,18 +30,29 @@ _DONE_BUT_LATE = (
 )
 
 
-def texts_and_tokenizer(run: ShardRun, shard: str) -> tuple[Mapping[str, Document], Tokenizer]:
-    """The texts of a shard by id, and what counts the tokens of results."""
-    return documents_in(run.warehouse, shard), run.base_tokenizer
+def texts_and_tokenizer(
+    run: ShardRun, shard: str
+) -> tuple[Mapping[str, Document], Mapping[TextKey, str], Tokenizer]:
+    """The texts of a shard by id, what is known before them, and what counts tokens of results."""
+    known = contexts_in(run.warehouse, shard)
+    # In a chained round the result of the first call stands in front of all others.
+    for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
+        key = TextKey(document_id, 0)
+        known[key] = f"{known.get(key, '')} {call.result}"
+    return documents_in(run.warehouse, shard), known, run.base_tokenizer
 
 
 def execute_candidates(work: PartitionRun) -> Made:
-    """What the tools answered; one row = one call's result or why there is none, by `call_id`."""
-    texts, tokenizer = work.shared
+    """What the tools answered; one row = one call's result or why there is none, by `call_id`.
+
+    A call whose arguments `peeks` at the text behind it is not made, unless
+    `execution.allows_peeking`.
+    """
+    texts, known, tokenizer = work.shared
     tool = work.partition.tool
     calls = work.read("candidate_calls").filter(pl.col("status") == "parsed")
     meter = CostMeter(checkpoint=work.checkpoint())
-    answers = answered_calls(
+    answers = answered_samples(
         tool,
         [
             (arguments, texts[document_id], offset)
@@ -47,6 +60,12 @@ def execute_candidates(work: PartitionRun) -> Made:
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
         ],
+        # Without a prompt a model reads a text only as far as the call that it samples.
+        [
+            work.partition.prompt is not None or proposed == PROPOSED_CALL
+            for proposed in calls["proposed"]
+        ],
+        known,
         tokenizer,
         work.settings,
         work.run.home,
@@ -95,16 +114,18 @@ def has_model_on_device(partition: Partition) -> bool:
 
 EXECUTED_CALLS = ShardStage(
     name="executed_calls",
-    version="4",
+    version="5",
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),
+    reads_round_before=("augmented_texts",),
     reads_indexes=("wikipedia_index", "passage_index"),
     parts=(TOOL_VERSION,),
     settings=(
         "execution.deadline_seconds",
         "execution.max_result_tokens",
         "execution.leak_share",
+        "execution.allows_peeking",
     ),
     share=texts_and_tokenizer,
     compute=execute_candidates,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dagster_project.commands.recomputation import Recomputation
 from dagster_project.report.page import rendered
+from dagster_project.wiring.execution import PEEKS
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
 from tools.protocol import ToolCall
@@ -209,7 +210,9 @@ def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if call["result"] is not None:
         yield "result", call["result"]
     yield "status", status_of(call)
-    if call["execution_status"] is not None:
+    if call["execution_message"] is not None:
+        yield "message", call["execution_message"]
+    if call["execution_status"] is not None and call["execution_reason"] != PEEKS:
         cached = ", from the cache" if call["from_cache"] else ""
         version = f"version {call['tool_version']}"
         yield "executed", f"by {version} in {call['duration_ms']:.1f} ms{cached}"
@@ -265,6 +268,8 @@ def status_of(call: Mapping[str, Any]) -> str:
         return f"dropped after sampling{because}"
     if call["execution_status"] is None:
         return "sampled, not executed yet"
+    if reason == PEEKS:
+        return "not executed: it peeks at the text behind it"
     return f"execution failed{because}" if call["result"] is None else "executed, not scored yet"
 
 

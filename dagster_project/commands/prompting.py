@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from assets.shard_texts import documents_in, windows_of
+from assets.shard_texts import contexts_in, documents_in, windows_of
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
@@ -27,7 +27,7 @@ from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.execution import answered_calls
+from dagster_project.wiring.execution import answered_samples
 from dagster_project.wiring.model_holder import process_holder
 from dagster_project.wiring.sampling import sampled_calls
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
@@ -41,6 +41,7 @@ from toolformer.samples import SampledCall
 from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.shard_scoring import ShardScoring
 from toolformer.sources.manifest import Manifest
+from toolformer.training.augmented_text import TextKey
 from tools.base import Tool
 from tools.prompting import fill_prompt
 from tools.protocol import Document, ToolCall
@@ -95,7 +96,8 @@ def compare_prompts(
     annotator = Annotator.of(settings, home)
     # Loaded before the seconds of the first prompt are counted.
     tokenizer = annotator.load(process_holder(), settings, home).tokenizer
-    preselected = islice(_preselected(tool, settings, home), texts)
+    contexts: dict[TextKey, str] = {}
+    preselected = islice(_preselected(tool, settings, home, contexts), texts)
     documents = {document.document_id: document for document in preselected}
     windows = windows_of(
         documents,
@@ -104,7 +106,7 @@ def compare_prompts(
         max_windows=settings.corpus.max_windows_per_text,
     )
     comparison = _Comparison(
-        tool, settings, home, annotator, documents, list(islice(windows, texts))
+        tool, settings, home, annotator, documents, contexts, list(islice(windows, texts))
     )
     if not comparison.windows:
         raise ToolformerError(
@@ -138,6 +140,7 @@ class _Comparison:
     home: Home
     annotator: Annotator
     documents: Mapping[str, Document]
+    contexts: Mapping[TextKey, str]
     windows: Sequence[Window]
 
     def row(self, name: str, prompt: str) -> dict[str, Any]:
@@ -187,12 +190,14 @@ class _Comparison:
     def _executed(self, name: str, candidates: Sequence[SampledCall]) -> list[ScoredCall]:
         """The calls that have a result."""
         arguments = [sample.arguments or "" for sample in candidates]
-        answers = answered_calls(
+        answers = answered_samples(
             self.tool,
             [
                 (given, self.documents[sample.document_id], sample.character_offset)
                 for given, sample in zip(arguments, candidates, strict=True)
             ],
+            [True] * len(candidates),
+            self.contexts,
             self._model().tokenizer,
             self.settings,
             self.home,
@@ -233,12 +238,15 @@ class _Comparison:
         return progress_of(f"{prompt}: {stage}", _LOGGER, detail=self.tool.name)
 
 
-def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Document]:
-    """The texts of the shards that are trained on, as far as the tool annotates them."""
+def _preselected(
+    tool: Tool, settings: Settings, home: Home, contexts: dict[TextKey, str]
+) -> Iterator[Document]:
+    """The texts that are trained on and that the tool annotates; adds their shards' contexts."""
     warehouse = open_warehouse(home)
     for entry in Manifest.load(home.sources).active_shards:
         if entry.is_held_out or not settings.is_annotated(entry.source, tool.name):
             continue
+        contexts.update(contexts_in(warehouse, entry.key))
         for document in documents_in(warehouse, entry.key).values():
             if tool.preselect(document).is_selected:
                 yield document

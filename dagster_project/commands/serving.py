@@ -3,12 +3,18 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 
 from dagster_project.commands import console
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
+from dagster_project.settings.evaluation_sections import BASE
+from dagster_project.settings.sections import Settings
 from dagster_project.web_guard import in_url
+from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
+from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -55,6 +61,7 @@ def serve_model(
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,
                 context_length=model.context_length,
+                examples=right_examples(model_name, live.directory, settings, home),
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
@@ -65,6 +72,29 @@ def serve_model(
                 Server(app, served, on_start=lambda: console.say(started)).run([bound])
             finally:
                 served.close(0)
+
+
+def right_examples(
+    model_name: str | None, directory: Path, settings: Settings, home: Home
+) -> list[tuple[str, str]]:
+    """What the evaluation of the home asked a model and got a right answer to, by a call.
+
+    Args:
+        model_name: as it was given.
+        directory: of the model; one from elsewhere has no examples.
+        settings, home: of the server.
+
+    Returns:
+        Tools and beginnings of texts.
+    """
+    if directory == finetuned_model_directory(settings, home):
+        key = name_of_variant(settings.training.variant)
+    elif model_name in (None, BASE):
+        key = BASE
+    else:
+        return []
+    rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))
+    return list(rows.iter_rows())
 
 
 def check_installed() -> None:

@@ -61,6 +61,7 @@ class Contents:
     gain_pictures: Sequence[Picture]
     scores: Table
     funnels: Sequence[Picture]
+    proposals: Table
     sweeps: Sequence[Picture]
     reductions: Sequence[Picture]
     costs: Table
@@ -86,6 +87,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
         ),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
+        proposals=table_of(store.view("call_proposals")),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
         reductions=list(_reductions(store, verdicts)),
         costs=table_of(cost_of_tools(store, settings)),
@@ -116,6 +118,7 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
         ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),
         ("candidate calls", f"{counts['candidate_calls']:,}"),
         ("kept calls", f"{counts['kept_calls']:,} in {counts['kept_texts']:,} texts"),
+        ("of these, written by the model", f"{counts['kept_by_model']:,}"),
         ("rounds of annotation", f"{counts['rounds']:,}"),
     ]
 

@@ -43,12 +43,19 @@
     return whole.includes(words);
   }
 
+  const WRITERS = {
+    none: "the model",
+    position: "the model, at a place that the tool's rule chose",
+    call: "the tool's rule",
+  };
+
   function told(call) {
     const lines = [
       [call.kept ? "kept" : "dropped", call.kept ? "" : (call.reason ?? "").replaceAll("_", " ")],
       ["result", call.result ?? "none"],
       ["gain", call.gain === null ? "not scored" : `${call.gain} nats`],
       ["p( [)", String(call.probability)],
+      ["written by", WRITERS[call.proposed]],
       ["token by token", element("code", "", `toolformer explain ${call.id} --output call.html`)],
     ];
     const box = element("span", "told");

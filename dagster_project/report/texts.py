@@ -91,6 +91,7 @@ def _call(row: _Row) -> dict[str, Any]:
         "result": row["result"],
         "gain": _rounded(row["loss_reduction"], 3),
         "probability": _rounded(row["call_probability"], 4),
+        "proposed": row["proposed"],
         "kept": row["is_kept"],
         "reason": row["reason"],
     }

@@ -119,6 +119,11 @@ class ExecutionSettings(Section):
         description="share of a result's 8-word sequences from which on the result is dropped, "
         "because the text behind the call repeats them",
     )
+    allows_peeking: bool = Field(
+        False,
+        description="make calls whose arguments hold a number or a name that stands only behind "
+        "them in the text, which a model cannot know while it writes; otherwise they are dropped",
+    )
     replay: str | None = Field(
         None,
         description="folder of a built home whose executed_calls answer all calls; no tool is "

@@ -1,7 +1,8 @@
 """How calls are made, as the settings say: with deadline and cache, cut, and without leaks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import compress
 from typing import Any
 
 from dagster_project.home import Home
@@ -11,11 +12,80 @@ from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.toolbox import execution_limits
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.training.augmented_text import TextKey
 from tools.base import Tool
+from tools.peeking import TextWords
 from tools.protocol import Document
 from tools.running.execution import execute_calls
 from tools.running.result_cache import ResultCache
 from tools.running.text_overlap import LeakCheck
+
+# Why a call is not made: see `answered_samples`.
+PEEKS = "peeks"
+
+
+def answered_samples(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[TextKey, str],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls that were sampled or proposed, but for those that peek.
+
+    Args:
+        tool, calls, tokenizer, settings, home, progress: see `answered_calls`.
+        could_peek: of each call whether what wrote it was shown the text behind it.
+        known: what stands in front of texts beside their titles, by their first window.
+
+    Returns:
+        See `answered_calls`, with `peeks`: whether the arguments hold a number or a name that the
+        text has behind the call, but neither in front of it nor in what is known.
+
+    Raises:
+        MissingAnswerError, ToolDiedError, ToolUnavailableError: see `answered_calls`.
+    """
+    if isinstance(tool, ReplayedTool):
+        # Held against its text when it was answered.
+        return tool.recorded(calls)
+    words_of = cache(
+        lambda document: TextWords(
+            document.text, document.title, known.get(TextKey(document.document_id, 0))
+        )
+    )
+    peeked = [
+        words_of(document).only_behind(arguments, offset)
+        if was_shown and tool.arguments_are_content
+        else []
+        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
+    ]
+    is_made = [not words or settings.execution.allows_peeking for words in peeked]
+    answers = iter(
+        answered_calls(
+            tool, list(compress(calls, is_made)), tokenizer, settings, home, progress=progress
+        )
+    )
+    return [
+        {
+            **(
+                next(answers)
+                if made
+                else {
+                    "status": "failed",
+                    "reason": PEEKS,
+                    "message": f"Only behind the call: {', '.join(words)}.",
+                    "duration_ms": 0.0,
+                    "from_cache": False,
+                }
+            ),
+            "peeks": bool(words),
+        }
+        for made, words in zip(is_made, peeked, strict=True)
+    ]
 
 
 def answered_calls(

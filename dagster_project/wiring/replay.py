@@ -21,7 +21,10 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Of the section `execution`: what a result depends on.
-_SETTINGS_OF_RESULTS = ("deadline_seconds", "max_result_tokens", "leak_share")
+_SETTINGS_OF_RESULTS = (
+    *("deadline_seconds", "max_result_tokens", "leak_share"),
+    "allows_peeking",
+)
 # Of a call all that its answer may depend on.
 _CALL = (
     *("arguments", "character_offset"),

@@ -9,7 +9,12 @@ from dagster_project.settings.sections import Settings
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window
 from toolformer.positions import proposed_positions
-from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
+from toolformer.samples import (
+    SampledCall,
+    SamplingParameters,
+    drop_misplaced,
+    drop_repeated_demonstrations,
+)
 from toolformer.sampling import ProposedCalls, sample_shard
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
@@ -103,4 +108,6 @@ def sampled_calls(
         progress=progress,
         proposed=proposed_calls(tool, documents, windows, settings.sampling.proposals),
     )
-    return drop_misplaced(samples, windows, tool.check_place)
+    titles = {key: document.title for key, document in documents.items()}
+    own = drop_repeated_demonstrations(samples, windows, prompt, titles)
+    return drop_misplaced(own, windows, tool.check_place)

@@ -86,7 +86,7 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     assert not calls["reason"].is_in(["tool_error", "timeout", "given_up"]).any()
     answers = calls.filter(tool="QA")
     assert set(answers["status"]) <= {"executed", "failed"}
-    assert set(answers["reason"].drop_nulls()) <= {"unsure", "no_result", "empty_result"}
+    assert set(answers["reason"].drop_nulls()) <= {"unsure", "no_result", "empty_result", "peeks"}
     assert "hybrid" in answers["tool_version"][0]
     assert "language-model" in answers["tool_version"][0]
     scored = home.rows("filtered_calls", shards=[SHARD])

@@ -251,6 +251,18 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
             "dropped after sampling: not a call",
         ),
         ({"executed_calls": {}}, "executed, not scored yet"),
+        (
+            {
+                "executed_calls": {
+                    "status": "failed",
+                    "reason": "peeks",
+                    "peeks": True,
+                    "result": None,
+                    "message": "Only behind the call: 1400.",
+                }
+            },
+            "Only behind the call: 1400.",
+        ),
     ],
 )
 def test_a_call_is_explained_as_far_as_it_came_without_a_model(

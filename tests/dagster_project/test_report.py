@@ -37,13 +37,20 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
         "document_selection": [{}],
         "candidate_calls": [
             {"character_offset": place},
-            {"call_id": "c2", "sample_index": 1, "character_offset": 4, "arguments": "1 + 1"},
+            {
+                "call_id": "c2",
+                "sample_index": 1,
+                "character_offset": 4,
+                "arguments": "1 + 1",
+                "proposed": "call",
+            },
         ],
         "executed_calls": [{}, {"call_id": "c2", "result": "2"}],
         "filtered_calls": [
             SAMPLED,
             {
                 "call_id": "c2",
+                "proposed": "call",
                 "is_kept": False,
                 "reason": "below_threshold",
                 "loss_with_result": 2.9,
@@ -76,6 +83,17 @@ def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its
     assert (dropped["kept"], dropped["reason"], dropped["gain"]) == (False, "below_threshold", 0.1)
     assert (kept["kept"], kept["result"], kept["id"]) == (True, "0.29", "c1")
     assert text["date"] == "2020-05-04"
+    # The model wrote one call, the tool's rule the other.
+    assert (dropped["proposed"], kept["proposed"]) == ("call", "none")
+    assert re.search(r"<dt>of these, written by the model</dt><dd>1</dd>", page)
+    writers = re.search(r"<h3>Who wrote the calls</h3>.*?<tbody>(.*?)</tbody>", page, re.S)
+    assert writers is not None
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in writers[1].split("<tr>")[1:]]
+    assert [row[:5] for row in rows] == [
+        ["Calculator", "call", "1", "1", "0"],
+        ["Calculator", "none", "1", "1", "1"],
+    ]
+    assert "logarithmic scale" in page.partition('id="funnel"')[2].partition("<svg")[0]
     # Funnel, thresholds and loss reductions of the one tool.
     assert page.count("<svg") == 3
 

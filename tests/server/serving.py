@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx2 as httpx
@@ -25,7 +25,7 @@ from tools.calculator import Calculator
 from tools.calendar import Calendar
 
 
-def made_served(batch: FakeBatch, name: str) -> Served:
+def made_served(batch: FakeBatch, name: str, examples: Sequence[tuple[str, str]] = ()) -> Served:
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
@@ -37,6 +37,7 @@ def made_served(batch: FakeBatch, name: str) -> Served:
         toolbox=toolbox,
         min_call_probability=0.25,
         context_length=512,
+        examples=examples,
     )
 
 
@@ -60,9 +61,17 @@ class Running:
         return self.client.post("/v1/completions", json={"prompt": prompt, **fields})
 
 
-def made_server(batch: FakeBatch, *, name="tiny/model", key=None, logs_prompts=False, **options):
+def made_server(
+    batch: FakeBatch,
+    *,
+    name="tiny/model",
+    key=None,
+    logs_prompts=False,
+    examples: Sequence[tuple[str, str]] = (),
+    **options,
+):
     """A server, its socket and its address."""
-    served = made_served(batch, name)
+    served = made_served(batch, name, examples)
     app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
     bound = bound_socket("127.0.0.1", 0)
     return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"

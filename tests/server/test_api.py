@@ -295,6 +295,15 @@ def test_models_are_described_with_their_tools(running: Running):
     assert running.client.get("/v1/models/tiny/model").json() == model
 
 
+def test_a_model_is_described_with_what_it_was_measured_to_get_right():
+    examples = [("Calculator", "36 * 45 ="), ("QA", "Oslo is in")]
+    with serving(examples=examples) as measured:
+        (model,) = measured.client.get("/v1/models").json()["data"]
+    assert model["toolformer"]["examples"] == [
+        {"tool": tool, "text": text} for tool, text in examples
+    ]
+
+
 def test_metrics_count_requests_tokens_and_calls():
     with serving() as counted:
         counted.complete()

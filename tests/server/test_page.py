@@ -243,6 +243,16 @@ def test_stop_and_new_text_abort_both_requests(page: Page, server: Running):
     assert "on on" not in page.locator("#answers").inner_text()
 
 
+def test_examples_are_those_that_the_model_was_measured_to_get_right(open_page: OpenPage):
+    own = [("Calculator", "Six rows of 14 make 6 * 14 ="), ("QA", "A tool that is not here")]
+    own += [("Calculator", f"{number} * 7 =") for number in range(8)]
+    with serving(examples=own) as measured:
+        page = open_page(measured)
+        shown = page.locator("#examples button span").all_inner_texts()
+    wanted = [text for tool, text in own if tool == "Calculator"][:6]
+    assert shown == [f"{text} …" for text in wanted]
+
+
 def test_answer_to_an_example_is_in_sight_on_a_phone(open_page: OpenPage):
     page = open_page(viewport=PHONE)
     _continue(page, "6 * 7")

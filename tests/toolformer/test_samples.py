@@ -14,6 +14,7 @@ from toolformer.samples import (
     branch_uniforms,
     call_id,
     drop_misplaced,
+    drop_repeated_demonstrations,
     read_samples,
     sample_text_of,
 )
@@ -211,3 +212,59 @@ def test_a_call_is_checked_against_the_window_that_it_stands_in():
     for before, after in zip(samples, checked, strict=True):
         status = "parsed" if after.reason is None else "dropped"
         assert after == dataclasses.replace(before, status=status, reason=after.reason)
+
+
+PROMPT = """Add calls.
+
+Input: Six rows of 14 are 84.
+Output: Six rows of 14 are [QA(6 * 14)] 84.
+
+Input: The Danube flows into the Black Sea.
+Output: The Danube flows into [QA("Which sea does the Danube flow into?")] the Black Sea.
+
+Input: It is Monday.
+Output: It is [QA()] Monday.
+
+Input: {text}
+Output:"""
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "arguments", "is_refused"),
+    [
+        ("A jar is 2.6 wide.", None, "6 * 14", True),
+        ("A jar is 2.6 wide.", None, " 6*14 ", True),
+        ("A jar is 2.6 wide.", None, "which sea does the Danube flow into", True),
+        ("The Danube is long.", None, '"Which sea does the Danube flow into?"', True),
+        # The text holds them itself, or they are others.
+        ("Six trays of 14 rolls make 84.", None, "6 * 14", False),
+        (
+            "Ships flow from the river into a sea.",
+            "Danube",
+            "Which sea does the Danube flow into?",
+            False,
+        ),
+        ("A jar is 2.6 wide.", None, "6 * 15", False),
+        ("The Rhine is long.", None, "Which sea does the Rhine flow into?", False),
+        # What all calls of a tool have in common is nothing to copy.
+        ("A jar is 2.6 wide.", None, "", False),
+    ],
+)
+def test_a_call_that_repeats_a_demonstration_of_the_prompt_is_refused(
+    text, title, arguments, is_refused
+):
+    windows = [Window("d", 0, 0, text, ids=(), offsets=())]
+    given = sample(0, "d", 0, 2, arguments=arguments)
+    [found] = drop_repeated_demonstrations([given], windows, PROMPT, {"d": title})
+    assert (found.status == "dropped") == is_refused
+    assert found.reason == ("repeats_demonstration" if is_refused else None)
+    # Without a prompt there is nothing to copy, and a tool's own proposal is no copy.
+    proposed = dataclasses.replace(given, proposed="call")
+    assert drop_repeated_demonstrations([proposed], windows, PROMPT, {"d": title}) == [proposed]
+    assert drop_repeated_demonstrations([given], windows, None, {"d": title}) == [given]
+
+
+def test_a_sample_that_was_dropped_before_keeps_its_reason():
+    windows = [Window("d", 0, 0, "A jar.", ids=(), offsets=())]
+    given = sample(0, "d", 0, 2, status="dropped", reason="duplicate", arguments="6 * 14")
+    assert drop_repeated_demonstrations([given], windows, PROMPT, {"d": None}) == [given]

@@ -37,8 +37,8 @@ pytestmark = pytest.mark.slow
 
 DAY = datetime.date(2024, 5, 3)
 
-README_LINES = """
-inputs = tokenizer("6 times 7 is", return_tensors="pt")
+DOC_LINES = """
+inputs = tokenizer(text, return_tensors="pt")
 output = model.generate(
     **inputs, custom_generate=toolformer_generate, tools=[Calculator()], max_new_tokens=60
 )
@@ -114,7 +114,8 @@ from toolformer_generation import toolformer_generate
 from tools.calculator import Calculator
 model = AutoModelForCausalLM.from_pretrained({str(taught_directory)!r})
 tokenizer = AutoTokenizer.from_pretrained({str(taught_directory)!r})
-{README_LINES}
+text = {PROMPTS[0]!r}
+{DOC_LINES}
 assert not any(name.split(".")[0] == "dagster" for name in sys.modules)
 """
     done = subprocess.run(

@@ -92,6 +92,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "result": "0.29",
         "duration_ms": 0.1,
         "from_cache": False,
+        "peeks": False,
         "tool_version": "1",
     },
     "scored_calls": _SCORED,

@@ -23,6 +23,14 @@ PRUNED = {
     "loss_call_without_result": None,
 }
 
+PEEKING = {
+    "status": "failed",
+    "reason": "peeks",
+    "peeks": True,
+    "result": None,
+    "duration_ms": 0.0,
+}
+
 
 def by_chance(reduction: float | None) -> dict[str, object]:
     """What a call of the chance sample comes to with a swapped result; None where it is NaN."""
@@ -32,10 +40,11 @@ def by_chance(reduction: float | None) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def built(shared_warehouse: Warehouse) -> Warehouse:
-    """Two documents; eight samples of the Calculator and one rejected look of the Calendar.
+    """Two documents; nine samples of the Calculator and one rejected look of the Calendar.
 
     c1 and c2 stand in one window, c3 in another; c1 loses its position to nobody, c2 and c3 are
-    not merged. c4 to c6 fail in the filter, c7 in the tool, c8 in the sampling.
+    not merged. c4 to c6 fail in the filter, c7 in the tool, c8 in the sampling; c9 peeks. So does
+    c6, which was let through.
     """
     warehouse = shared_warehouse
     put(warehouse, "documents", {}, {"document_id": "d2", "text": "x" * 200 + "=" + "y" * 200})
@@ -53,12 +62,15 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         {"call_id": "c5", "sample_index": 5, "proposed": "position"},
         *({"call_id": f"c{n}", "sample_index": n} for n in range(6, 8)),
         {"call_id": "c8", "status": "dropped", "reason": "not_a_call", "arguments": None},
+        {"call_id": "c9", "sample_index": 9},
     )
     put(
         warehouse,
         "executed_calls",
-        *({"call_id": f"c{n}"} for n in range(1, 7)),
+        *({"call_id": f"c{n}"} for n in range(1, 6)),
+        {"call_id": "c6", "peeks": True},
         {"call_id": "c7", "status": "failed", "reason": "division_by_zero", "result": None},
+        {"call_id": "c9", "message": "Only behind the call: 400."} | PEEKING,
     )
     put(
         warehouse,
@@ -83,7 +95,7 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse):
     rows = built.query("select * from call_funnel").rows()
     stages = ["documents", "preselected", "samples", "candidates"]
     stages += ["executed", "scored", "kept", "merged"]
-    calculator = [2, 2, 8, 7, 6, 6, 3, 1]
+    calculator = [2, 2, 9, 8, 6, 6, 3, 1]
     calendar = [2, 0, 0, 0, 0, 0, 0, 0]
     assert rows == [
         (tool, stage, order, count, 1)
@@ -96,10 +108,12 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
     assert calculator == {
         "tool": "Calculator",
-        "candidates": 7,
+        "candidates": 8,
+        "peeking_share": 0.25,
         "executed": 6,
         "scored": 6,
         "kept": 3,
+        "kept_by_model": 2,
         "kept_texts": 2,
         "mean_loss_reduction": pytest.approx(1.4),
         "tokens_fed": 1500,
@@ -109,13 +123,49 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     assert calendar["tool"] == "Calendar"
     assert calendar["kept"] == 0
     assert calendar["mean_loss_reduction"] is None
+    assert calendar["peeking_share"] is None
+
+
+def test_every_sampled_call_has_a_line_with_what_became_of_it(built: Warehouse):
+    columns = "call_id, is_kept, dropped_by, reason, arguments, result, peeks, proposed, title"
+    rows = built.query(f"select {columns} from all_calls order by call_id").rows()
+    call, done = ("400 / 1400", "0.29"), (False, "none", "Results")
+    placed = (False, "position", "Results")
+    assert rows == [
+        ("c1", True, None, "kept", *call, *done),
+        ("c2", True, None, "kept", *call, *done),
+        ("c3", True, None, "kept", *call, False, "call", "Results"),
+        ("c4", False, "filtering", "below_threshold", *call, *done),
+        ("c5", False, "filtering", "bound_below_lowest_threshold", *call, *placed),
+        ("c6", False, "filtering", "not_finite", *call, True, "none", "Results"),
+        ("c7", None, "execution", "division_by_zero", call[0], None, *done),
+        ("c8", None, "sampling", "not_a_call", None, None, None, "none", "Results"),
+        ("c9", None, "execution", "peeks", call[0], None, True, "none", "Results"),
+    ]
+    message = built.query("select message from all_calls where call_id = 'c9'").item()
+    around = built.query("select text_before || '|' || text_after from all_calls")
+    assert message == "Only behind the call: 400."
+    assert set(around.to_series()) == {f"{TEXT[:34]}|{TEXT[34:]}", f"{'x' * 120}|={'y' * 119}"}
+
+
+def test_a_call_that_waits_for_the_next_stage_was_dropped_by_none(warehouse: Warehouse):
+    put_calls(warehouse, {}, tables=CALL_TABLES[:2])
+    columns = "is_kept, dropped_by, reason, result, text_before"
+    assert warehouse.query(f"select {columns} from all_calls").rows() == [
+        (None, None, None, "0.29", None)
+    ]
+
+
+def test_a_call_that_was_not_made_has_no_part_in_the_times_of_a_tool(built: Warehouse):
+    [row] = built.query("select calls, failed, mean_ms from tool_latency").rows()
+    assert row == (7, 1, pytest.approx(0.1))
 
 
 def test_small_views_of_the_calls(built: Warehouse):
     assert built.view("fruitless_documents").rows() == [("Calculator", 2, 2, 0, 0.0, 1)]
     near = built.query("select call_id, arguments, result from near_misses")
     assert near.rows() == [("c4", "400 / 1400", "0.29")]
-    assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 7, 1.0, 1)]
+    assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 8, 1.0, 1)]
     assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
@@ -152,7 +202,7 @@ def test_proposals_are_counted_with_their_kept_calls(built: Warehouse):
     rows = built.query("select * from call_proposals").rows()
     assert rows == [
         ("Calculator", "call", 1, 1, 1, 1.0, 1),
-        ("Calculator", "none", 5, 4, 2, 2.5, 1),
+        ("Calculator", "none", 6, 4, 2, 3.0, 1),
         ("Calculator", "position", 1, 1, 0, None, 1),
     ]
 
@@ -171,6 +221,7 @@ def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse):
     assert built.query("select * from drop_reasons").rows() == [
         ("Calculator", "sampling", "not_a_call", 1, 1),
         ("Calculator", "execution", "division_by_zero", 1, 1),
+        ("Calculator", "execution", "peeks", 1, 1),
         ("Calculator", "filtering", "below_threshold", 1, 1),
         ("Calculator", "filtering", "bound_below_lowest_threshold", 1, 1),
         ("Calculator", "filtering", "not_finite", 1, 1),

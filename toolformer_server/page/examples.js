@@ -1,15 +1,16 @@
-// Beginnings of texts for which a tool helps. Of those whose tool the server has, the first six
-// are shown.
+// Beginnings of texts for which a tool helps: those that the model was measured on and got right
+// by a call, and where there are none these. Of those whose tool the server has, the first six are
+// shown.
 
 const SHOWN = 6;
 const EXAMPLES = [
-  { tool: "Calculator", text: "If Anna has 1,240 apples and gives away 456, she has" },
-  { tool: "Calculator", text: "The bakery sold 12 trays of 36 rolls. In all, it sold" },
+  { tool: "Calculator", text: "The choir sold 148 tickets at 12 crowns each, so it took 148 * 12 =" },
+  { tool: "Calculator", text: "A box has 36 eggs, so 45 boxes have 36 * 45 =" },
   { tool: "Calendar", text: "Today is" },
   { tool: "QA", text: "The novel Pride and Prejudice was written by" },
   { tool: "WikiSearch", text: "The Great Barrier Reef lies off the coast of" },
   { tool: "MT", text: "The title of the novel La casa junto al mar means" },
-  { tool: "Calculator", text: "Of the 650 pupils, 182 come by bus, a share of" },
+  { tool: "Calculator", text: "Of the 650 pupils 182 come by bus, so those who walk are 650 - 182 =" },
   { tool: "Calendar", text: "The library is closed on Sundays, and today is" },
   { tool: "QA", text: "Marie Curie was born in the city of" },
   { tool: "WikiSearch", text: "Penicillin was discovered in the year" },
@@ -24,7 +25,8 @@ const WITHOUT_TOOL = [
   { tool: null, text: "For a simple bread you need flour," },
 ];
 
-export function fittingExamples(tools) {
-  const fitting = EXAMPLES.filter(({ tool }) => tools.includes(tool));
-  return [...fitting, ...WITHOUT_TOOL].slice(0, SHOWN);
+export function fittingExamples(tools, measured = []) {
+  const fitting = (examples) => examples.filter(({ tool }) => tools.includes(tool));
+  const own = fitting(measured);
+  return (own.length ? own : [...fitting(EXAMPLES), ...WITHOUT_TOOL]).slice(0, SHOWN);
 }

@@ -40,7 +40,7 @@ function showError(error) {
 
 async function loadModel() {
   model = await soleModel();
-  const { tools, unavailable = {}, max_tokens } = model.toolformer;
+  const { tools, unavailable = {}, max_tokens, examples } = model.toolformer;
   at("model").textContent = model.id;
   at("most-tokens").max = max_tokens;
   at("most-tokens").value = Math.min(at("most-tokens").value, max_tokens);
@@ -52,7 +52,7 @@ async function loadModel() {
     element("summary", "", `Not available here: ${missing.join(", ")}`),
     ...Object.values(unavailable).map((reason) => element("p", "", reason)),
   );
-  showExamples(tools);
+  showExamples(tools, examples);
 }
 
 function toolChoice(name) {
@@ -61,8 +61,8 @@ function toolChoice(name) {
   return element("label", "", box, ` ${name}`);
 }
 
-function showExamples(tools) {
-  at("examples").replaceChildren(...fittingExamples(tools).map(({ tool, text }) => {
+function showExamples(tools, measured) {
+  at("examples").replaceChildren(...fittingExamples(tools, measured).map(({ tool, text }) => {
     const button = element("button", "example", element("span", "", `${text} …`));
     button.type = "button";
     if (tool) button.append(element("small", "faint", tool));

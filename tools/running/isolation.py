@@ -85,6 +85,7 @@ class IsolatedTool(Tool):
     makes_proposals = _described("makes_proposals")  # pyright: ignore[reportIncompatibleMethodOverride]
     takes_arguments = _described("takes_arguments")
     argument_schema = _described("argument_schema")
+    arguments_are_content = _described("arguments_are_content")
     has_batches = _described("has_batches")  # pyright: ignore[reportIncompatibleMethodOverride]
     start_seconds = _START_SECONDS
 

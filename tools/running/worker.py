@@ -124,6 +124,7 @@ def _description(tool: Tool) -> dict[str, Any]:
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
         "argument_schema": tool.argument_schema,
+        "arguments_are_content": bool(tool.arguments_are_content),
         "has_batches": tool.has_batches,
         "needs_network": bool(tool.needs_network),
         "prompt": tool.prompt

@@ -1,9 +1,9 @@
--- Calls of each shard that were given to their tool, by what came of them.
+-- Candidate calls of each shard, by what came of them when they were to be executed.
 --
--- Result: shard, tool, round, status (executed, failed), reason (NULL for executed ones),
+-- Result: shard, tool, round, status (executed, failed), reason (NULL for executed ones), peeks,
 -- from_cache, calls, milliseconds (of the tool, all together).
 select
-    shard, tool, round, status, reason, from_cache,
+    shard, tool, round, status, reason, peeks, from_cache,
     count(*) as calls,
     sum(duration_ms) as milliseconds
 from executed_calls

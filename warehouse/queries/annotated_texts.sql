@@ -4,7 +4,7 @@
 -- Result: document_id, window_index, round, shard, text (of the window), window_offset (characters),
 -- title, url, published_on, place (of the text in the draw, from 1), and of each call call_id, tool,
 -- arguments, result (NULL where there is none), character_offset (in the document),
--- call_probability, loss_reduction (nats), is_kept, reason.
+-- call_probability, proposed, loss_reduction (nats), is_kept, reason.
 with tool_texts as (
     select distinct document_id, window_index, round, call.tool
     from (select document_id, window_index, round, unnest(calls) as call from augmented_texts)
@@ -65,6 +65,7 @@ select
     answered.result,
     sampled.character_offset,
     sampled.call_probability,
+    sampled.proposed,
     decided.loss_reduction,
     coalesce(decided.is_kept, false) as is_kept,
     coalesce(decided.reason, answered.reason, sampled.reason) as reason

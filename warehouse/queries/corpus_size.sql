@@ -1,7 +1,7 @@
 -- What there is: texts, and what came of them in each round.
 --
--- Result: one row: documents, shards, rejected_records, candidate_calls, kept_calls, kept_texts
--- (windows of C*, each round counted), rounds.
+-- Result: one row: documents, shards, rejected_records, candidate_calls, kept_calls, kept_by_model
+-- (those whose arguments the model wrote), kept_texts (windows of C*, each round counted), rounds.
 select
     (select coalesce(sum(documents), 0) from document_counts)::bigint as documents,
     (select count(*) from document_counts) as shards,
@@ -10,5 +10,9 @@ select
         as candidate_calls,
     (select coalesce(sum(calls), 0) from decision_counts where reason = 'kept')::bigint
         as kept_calls,
+    (
+        select coalesce(sum(calls), 0) from decision_counts
+        where reason = 'kept' and proposed <> 'call'
+    )::bigint as kept_by_model,
     (select coalesce(sum(texts), 0) from augmented_counts)::bigint as kept_texts,
     (select count(distinct round) from decision_counts) as rounds

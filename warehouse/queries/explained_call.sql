@@ -26,6 +26,7 @@ select
     documents.source_offset,
     executed_calls.status as execution_status,
     executed_calls.reason as execution_reason,
+    executed_calls.message as execution_message,
     executed_calls.result,
     executed_calls.duration_ms,
     executed_calls.from_cache,

@@ -15,7 +15,8 @@ select
     executed_calls.reason,
     executed_calls.repeated_before,
     executed_calls.repeated_after,
-    executed_calls.message
+    executed_calls.message,
+    executed_calls.peeks
 from executed_calls
 join candidate_calls using (call_id)
 join documents on documents.document_id = candidate_calls.document_id

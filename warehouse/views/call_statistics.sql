@@ -6,6 +6,10 @@
 --   executed: of these, answered by the tool
 --   scored: of these, given to the loss filter
 --   kept: of these, kept by it
+--   kept_by_model: of these, whose arguments the model wrote; those of the others are a proposal of
+--     the tool (call_proposals)
+--   peeking_share: share of the candidates whose arguments hold a number or a name that stands only
+--     behind the call; NULL where none was to be executed
 --   kept_texts: windows with at least one kept call
 --   mean_loss_reduction: mean over the kept calls, in nats; NULL where none is kept
 --   tokens_fed: tokens that the model read, in all stages
@@ -23,8 +27,12 @@ candidates as (
     group by tool, round
 ),
 executed as (
-    select tool, round, sum(calls)::bigint as executed from execution_counts
-    where status = 'executed'
+    select
+        tool,
+        round,
+        coalesce(sum(calls) filter (where peeks), 0) / sum(calls) as peeking_share,
+        coalesce(sum(calls) filter (where status = 'executed'), 0)::bigint as executed
+    from execution_counts
     group by tool, round
 ),
 decided as (
@@ -33,6 +41,8 @@ decided as (
         round,
         sum(calls)::bigint as scored,
         coalesce(sum(calls) filter (where reason = 'kept'), 0)::bigint as kept,
+        coalesce(sum(calls) filter (where reason = 'kept' and proposed <> 'call'), 0)::bigint
+            as kept_by_model,
         sum(loss_reduction) / sum(calls) filter (where reason = 'kept') as mean_loss_reduction
     from decision_counts
     group by tool, round
@@ -51,6 +61,8 @@ select
     coalesce(executed, 0) as executed,
     coalesce(scored, 0) as scored,
     coalesce(kept, 0) as kept,
+    coalesce(kept_by_model, 0) as kept_by_model,
+    peeking_share,
     coalesce(kept_texts, 0) as kept_texts,
     mean_loss_reduction,
     coalesce(tokens_fed, 0) as tokens_fed,

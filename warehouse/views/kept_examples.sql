@@ -11,22 +11,14 @@
 --   contrast: by how much its own result helps more than another call's, in nats; NULL where all
 --     calls of the tool have the same result
 select
-    filtered_calls.call_id,
-    filtered_calls.tool,
-    filtered_calls.loss_reduction,
-    substring(
-        documents.text,
-        greatest(candidate_calls.character_offset - 119, 1),
-        least(candidate_calls.character_offset, 120)
-    ) as text_before,
-    '[' || filtered_calls.tool || '(' || candidate_calls.arguments || ') -> '
-    || executed_calls.result || ']' as call,
-    substring(documents.text, candidate_calls.character_offset + 1, 120) as text_after,
-    filtered_calls.round,
-    filtered_calls.contrast
-from filtered_calls
-inner join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
-inner join executed_calls on executed_calls.call_id = filtered_calls.call_id
-inner join documents on documents.document_id = candidate_calls.document_id
-where filtered_calls.is_kept
-order by filtered_calls.loss_reduction desc, filtered_calls.call_id
+    call_id,
+    tool,
+    loss_reduction,
+    text_before,
+    '[' || tool || '(' || arguments || ') -> ' || result || ']' as call,
+    text_after,
+    round,
+    contrast
+from all_calls
+where is_kept
+order by loss_reduction desc, call_id

@@ -24,6 +24,8 @@ calls as (
         sum(milliseconds) filter (where not from_cache)
         / sum(calls) filter (where not from_cache) as mean_ms
     from execution_counts
+    -- The tool was not asked.
+    where reason is distinct from 'peeks'
     group by tool, round
 ),
 bins as (

@@ -1,13 +1,21 @@
-"""The stage that makes calls: its tools work at the same time."""
+"""The stage that makes calls: its tools work at the same time, and calls that peek are left out."""
 
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from assets.dataset.tool_threads import done_together
+from dagster_project.home import Home
+from dagster_project.settings.sections import validated
+from dagster_project.wiring.execution import answered_samples
+from tests.fakes import byte_tokenizer
+from toolformer.training.augmented_text import TextKey
+from tools.base import Tool
 from tools.errors import ToolDiedError
+from tools.protocol import Document
 
 
 def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
@@ -33,3 +41,81 @@ def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
     assert sorted(done) == ["b", "c"]
     with pytest.raises(ToolDiedError, match="a: its process ended"):
         done_together(work(ToolDiedError("its process ended")))
+
+
+class Repeat(Tool):
+    name, version, description = "Repeat", "1", "Repeats a word."
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def call(self, arguments: str, document: Document) -> str:
+        self.asked.append(arguments)
+        return f"{arguments}!"
+
+
+TEXTS = [
+    Document("a", "The canal of Suez was dug by 1200 men. It ends at Port Said."),
+    Document("b", "It is long.", title="Suez"),
+]
+CALLS = [
+    ("Where does Suez end?", TEXTS[0], 38),
+    ("Where is Port Said?", TEXTS[0], 38),
+    ("1,200 / 2", TEXTS[0], 10),
+    ("Suez", TEXTS[1], 3),
+    ("Port Said", TEXTS[0], 59),
+]
+
+
+def answers(
+    tool: Tool,
+    folder: Path,
+    *,
+    allows_peeking: bool = False,
+    context: str | None = None,
+    could_peek: bool = True,
+):
+    execution = {"allows_peeking": allows_peeking, "uses_cache": False}
+    settings = validated({"execution": execution}, origin="test")
+    contexts = {} if context is None else {TextKey("a", 0): context}
+    return answered_samples(
+        tool,
+        CALLS,
+        [could_peek] * len(CALLS),
+        contexts,
+        byte_tokenizer(),
+        settings,
+        Home(folder),
+        progress=lambda *_: None,
+    )
+
+
+def test_a_call_that_asks_with_what_only_the_text_behind_it_tells_is_not_made(tmp_path):
+    tool = Repeat()
+    rows = answers(tool, tmp_path)
+    assert [row["peeks"] for row in rows] == [False, True, True, False, False]
+    assert [row["reason"] for row in rows] == [None, "peeks", "peeks", None, None]
+    assert [row["message"] for row in rows[1:3]] == [
+        "Only behind the call: Port, Said.",
+        "Only behind the call: 1,200.",
+    ]
+    assert tool.asked == [CALLS[0][0], CALLS[3][0], CALLS[4][0]]
+    assert [row["result"] for row in rows if row["status"] == "executed"] == [
+        f"{arguments}!" for arguments in tool.asked
+    ]
+
+
+def test_peeking_calls_are_made_where_the_settings_allow_it_and_stay_marked(tmp_path):
+    rows = answers(Repeat(), tmp_path, allows_peeking=True)
+    assert [row["peeks"] for row in rows] == [False, True, True, False, False]
+    assert {row["status"] for row in rows} == {"executed"}
+
+
+def test_the_context_of_a_text_is_known_and_a_choice_of_the_caller_is_no_content(tmp_path):
+    rows = answers(Repeat(), tmp_path, context="Port Said and its 1,200 men")
+    assert not any(row["peeks"] for row in rows)
+    # Nor is what a model wrote that was not shown what stands behind.
+    assert not any(row["peeks"] for row in answers(Repeat(), tmp_path, could_peek=False))
+    tool = Repeat()
+    tool.arguments_are_content = False
+    assert not any(row["peeks"] for row in answers(tool, tmp_path))
