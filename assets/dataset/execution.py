@@ -89,7 +89,7 @@ def has_model_on_device(partition: Partition) -> bool:
 
 EXECUTED_CALLS = ShardStage(
     name="executed_calls",
-    version="4",
+    version="5",
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),
