@@ -9,6 +9,7 @@ from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.web_guard import in_url
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -77,5 +78,5 @@ def check_installed() -> None:
         if find_spec(package) is None:
             raise ToolformerError(
                 f"`toolformer serve` needs the package {package}, which is not installed. Run "
-                "`pip install -e '.[serve]'` in the clone."
+                f"`{INSTALL_EXTRA.format('serve')}` in the clone."
             )

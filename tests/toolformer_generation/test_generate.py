@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 import weakref
+from functools import partial
 
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.live_calls import decoding_parameters, live_tools
@@ -22,7 +23,7 @@ from tests.fakes import END, START
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.decoder import complete
-from toolformer.errors import ModelNotFoundError
+from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
@@ -127,6 +128,23 @@ assert not any(name.split(".")[0] == "dagster" for name in sys.modules)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == LESSONS[0] + END + "\n"
+
+
+@pytest.mark.parametrize("prompts", ["6 times 7 is", ["6 times 7 is"]])
+def test_a_pipeline_calls_the_tools_of_a_partial_and_says_that_it_hands_none_on(
+    model, tokenizer, prompts
+):
+    ask = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    options = {"max_new_tokens": 40, "do_sample": False}
+    if isinstance(prompts, str):
+        for given in ({"tools": [Calculator()]}, {}):
+            with pytest.raises(UnservedGenerationError, match=r"got no tools.*functools\.partial"):
+                ask(prompts, custom_generate=toolformer_generate, **given, **options)
+    calls = partial(toolformer_generate, tools=[Calculator()])
+    answer = next(iter(ask(prompts, custom_generate=calls, **options)))
+    while isinstance(answer, list):
+        (answer,) = answer
+    assert answer["generated_text"] == LESSONS[0]
 
 
 @pytest.mark.parametrize("top_k", [1, 10])
