@@ -1,4 +1,4 @@
-"""What is installed beside requirements.lock, and how documents and errors say it."""
+"""What is installed beside requirements.lock and in pods, and how documents and errors say it."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY
 from toolformer.constants import INSTALL_EXTRA
@@ -71,3 +72,20 @@ def test_ci_installs_every_extra_by_that_line():
     (names,) = re.findall(r"for extras in (.*); do", script)
     # What runs on Ray needs is the extra s3 too; dev is in the lock.
     assert {*re.split("[ ,]", names), "s3", "dev"} == set(EXTRAS)
+
+
+def test_every_pod_of_the_chart_has_an_image_that_the_schema_takes_and_a_home_on_its_volume():
+    values = YAML(typ="safe").load(REPOSITORY / "deploy" / "kubernetes" / "values.yaml")
+    (server,) = values["dagster-user-deployments"]["deployments"]
+    # Required by the chart's schema, which merges no defaults into a deployment.
+    assert {"name", "image", "port"} <= server.keys()
+    assert {"repository", "pullPolicy"} <= server["image"].keys()
+    assert server["image"]["pullPolicy"] in {"Always", "IfNotPresent", "Never"}
+    assert all(isinstance(value, str) for value in server["env"].values())
+    (mount,), (volume,) = server["volumeMounts"], server["volumes"]
+    assert mount["name"] == volume["name"]
+    for name in ("TOOLFORMER_HOME", "TOOLFORMER_CACHE"):
+        assert server["env"][name].startswith(f"{mount['mountPath']}/")
+    # So a run has them too; named a second time, the pod would have two volumes of one name.
+    assert server["includeConfigInLaunchedRuns"] == {"enabled": True}
+    assert values["runLauncher"]["config"]["k8sRunLauncher"].keys() == {"resources"}

@@ -16,8 +16,8 @@ _WORD = regex.compile(
     r"[^\s\p{Script=Han}\p{Script=Hira}\p{Script=Kana}\p{Script=Tibt}\p{Script=Yiii}"
     r"\p{Line_Break=Complex_Context}]+"
 )
-# Digits of any script with what joins them: 1,234.50, 1 234, -3, 10^6, 2024-05-31, 12:30, 3/4, 5e-7,
-# and Chinese numerals, which are letters to Unicode's categories.
+# Digits of any script with what joins them: 1,234.50, 1 234, -3, 10^6, 2024-05-31, 12:30, 3/4,
+# 5e-7, and Chinese numerals, which are letters to Unicode's categories.
 _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
     rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"

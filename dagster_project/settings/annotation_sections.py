@@ -106,7 +106,7 @@ class ExecutionSettings(Section):
     max_result_tokens: int = Field(
         128,
         ge=1,
-        description="longest result, in tokens; longer ones are cut between words, never in a number",
+        description="longest result, in tokens; longer ones are cut, in no word or number",
     )
     worker_memory_gib: float = Field(
         4.0,
