@@ -216,7 +216,9 @@ def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tok
     (opening,) = tokenizer.encode(" [")
     for given in (inputs, {"input_ids": torch.tensor([spelled])}):
         plain = model.generate(**given, max_new_tokens=12, suppress_tokens=[opening])
-        ours = model.generate(**given, max_new_tokens=12, custom_generate=toolformer_generate)
+        ours = model.generate(
+            **given, max_new_tokens=12, custom_generate=toolformer_generate, tools=[]
+        )
         assert ours.tolist() == plain.tolist()
 
 
@@ -245,7 +247,7 @@ def test_start_token_that_the_user_wrote_is_no_second_one(model, tokenizer):
 
 
 def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
-    output = model.generate(custom_generate=toolformer_generate, max_new_tokens=5)
+    output = model.generate(custom_generate=toolformer_generate, tools=[], max_new_tokens=5)
     (completion,) = decoded(model, tokenizer, [""], max_new_tokens=5)
     assert output.tolist() == [[0, *completion.token_ids]]
 
@@ -355,7 +357,7 @@ def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_p
     settings = LanguageModel(model, Tokenizer(tokenizer), name="trained", bos_token="A")
     inputs = tokenizer("The day is", return_tensors="pt")
     output = model.generate(
-        **inputs, custom_generate=toolformer_generate, max_new_tokens=5, call_top_k=0
+        **inputs, custom_generate=toolformer_generate, tools=[], max_new_tokens=5, call_top_k=0
     )
     with torch.no_grad():
         fed = torch.cat([torch.tensor([[settings.bos_id]]), output[:, :-1]], dim=1)
