@@ -20,7 +20,7 @@ _WORD = regex.compile(
 # 5e-7, and Chinese numerals, which are letters to Unicode's categories.
 _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
-    rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
+    rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬．，：×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
 )
 # For numbers in a row without blanks, which look like one that is too long.
 _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
