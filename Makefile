@@ -43,6 +43,9 @@ else
 	$(BIN)/pip install --quiet torch==$(TORCH_VERSION)
 endif
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+# A Python for which no CPU build was found has the CUDA build, which needs what it declares.
+	@$(BIN)/python -c 'import torch' 2>/dev/null \
+	  || $(BIN)/pip install --quiet -c requirements.lock torch==$(TORCH_VERSION)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

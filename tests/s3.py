@@ -15,7 +15,7 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_REGION": "us-east-1",
 }
-_REASON = "needs an S3 store on this machine: pip install 'moto[server]' 'obstore>=0.12,<0.13'"
+_REASON = "needs the extras `s3` and `clients`"
 
 
 class Store:

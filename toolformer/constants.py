@@ -1,5 +1,8 @@
 """Shared constants. Imports nothing of ours."""
 
+# How an extra of pyproject.toml is installed without a change of any other package.
+INSTALL_EXTRA = "pip install -c requirements.lock -e '.[{}]'"
+
 # What the filter of the engine and the SQL of the warehouse must agree on. An exact tie counts as
 # reaching the threshold, but float64 can land a hair below it.
 THRESHOLD_TOLERANCE = 1e-9

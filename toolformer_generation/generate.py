@@ -79,8 +79,8 @@ def toolformer_generate(
         logits_processor: prepared by `generate`; must be empty.
         stopping_criteria: prepared by `generate`; only length and end of text are served.
         generation_config: prepared by `generate`; must ask for greedy search and `max_new_tokens`.
-        tools: tools that may be called, ready for use. None or an empty sequence bans the token
-            that opens a call.
+        tools: tools that may be called, ready for use; an empty sequence bans the token that opens
+            a call. None is refused: a pipeline of transformers keeps `tools=` to itself.
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
         min_call_probability: a call is opened only where its opening also has this probability;
@@ -112,7 +112,7 @@ def toolformer_generate(
     attention_mask = check_served(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
-    named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools or ()).items()}
+    named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
     directory = Path(model.name_or_path) if model.name_or_path else None
     # Without tools there is nothing to open, and nothing to be said of it.
     given = min_call_probability if named else CLOSED

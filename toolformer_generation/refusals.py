@@ -60,14 +60,20 @@ def check_served(
     return model_kwargs.get("attention_mask")
 
 
-def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+def tools_by_name(tools: Sequence[Tool] | None) -> dict[str, Tool]:
     """The tools, in their order, by the names that calls have.
 
     Raises:
-        UnservedGenerationError: one is no tool, has a name that cannot be called, or has the name
-            of another.
+        UnservedGenerationError: none were given, or one is no tool, has a name that cannot be
+            called, or has the name of another.
         ToolUnavailableError: one cannot run here.
     """
+    if tools is None:
+        raise UnservedGenerationError(
+            "toolformer_generate got no tools. Pass tools=[Calculator()], or [] for no calls. "
+            "A pipeline keeps tools= for chat templates: give it "
+            "custom_generate=functools.partial(toolformer_generate, tools=[Calculator()])."
+        )
     by_name: dict[str, Tool] = {}
     for tool in tools:
         if not isinstance(tool, Tool):

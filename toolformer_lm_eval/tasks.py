@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError, UnservedGenerationError
 
-PACKAGE = "lm-eval>=0.4.13,<0.5"
 GENERATING_INSTEAD = (
     "There the likelihood of given texts is compared and the model writes nothing, so that no tool "
     "ever runs. Expected tasks with output_type: generate_until, such as nq_open, triviaqa or "
@@ -28,7 +28,7 @@ def check_installed() -> None:
     if find_spec("lm_eval") is None:
         raise ToolformerError(
             "Tasks of lm-evaluation-harness need the package lm-eval, which is not installed. Run "
-            f"`pip install '{PACKAGE}'`."
+            f"`{INSTALL_EXTRA.format('lm-eval')}` in the clone."
         )
 
 

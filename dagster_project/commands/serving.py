@@ -15,6 +15,7 @@ from dagster_project.web_guard import in_url
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -107,5 +108,5 @@ def check_installed() -> None:
         if find_spec(package) is None:
             raise ToolformerError(
                 f"`toolformer serve` needs the package {package}, which is not installed. Run "
-                "`pip install -e '.[serve]'` in the clone."
+                f"`{INSTALL_EXTRA.format('serve')}` in the clone."
             )

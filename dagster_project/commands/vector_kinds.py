@@ -3,6 +3,7 @@
 A function takes the inputs of a case by name and returns a value for each expected one.
 """
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -28,6 +29,8 @@ from tools.registry import create_tool
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.syntax import CALL_OPEN, clean_result, remove_calls
+from warehouse.connection import open_connection
+from warehouse.schema import sql_texts, table_schema
 
 # The paper's rule, which the trigger's cases follow: at most one call per input (section 4.2).
 _MAX_CALLS = 1
@@ -66,7 +69,11 @@ def _filter(
     logp_call_only: Sequence[float | str],
     logp_call_result: Sequence[float | str],
 ) -> Values:
-    """Losses and decision of a call, from the log-probabilities of all tokens of its text."""
+    """Losses and decision of a call, from the log-probabilities of all tokens of its text.
+
+    The decision is that of the statement that builds run; the engine's, which explanations and the
+    minimum probability use, must be the same.
+    """
     losses = [
         [-float(value) for value in values]
         for values in (logp_empty, logp_call_only, logp_call_result)
@@ -77,16 +84,17 @@ def _filter(
     without, call_only, with_result = (
         losses_of_positions(values, [position])[0] for values in losses
     )
-    decision = decide(
-        CallLosses(
-            loss_without_call=without,
-            loss_with_result=with_result,
-            loss_call_without_result=call_only,
-            tokens_used=used,
-        ),
-        filtering_threshold=float(tau_f),
+    losses_of_call = CallLosses(
+        loss_without_call=without,
+        loss_with_result=with_result,
+        loss_call_without_result=call_only,
+        tokens_used=used,
     )
-    reduction = decision.loss_reduction
+    engine = decide(losses_of_call, filtering_threshold=float(tau_f))
+    stored = _decided_in_sql(losses_of_call, float(tau_f))
+    if stored != (engine.is_kept, engine.reason, engine.loss_reduction):
+        raise CaseError(f"filtered_calls.sql decides {stored}, the engine {engine}")
+    is_kept, _, reduction = stored
     return {
         "tokens_used": used,
         "weight_sum": weighted_loss([1.0] * used),
@@ -95,8 +103,39 @@ def _filter(
         "L_plus": with_result,
         "L_minus": min(without, call_only),
         "diff": float("nan") if reduction is None else reduction,
-        "keep": decision.is_kept,
+        "keep": is_kept,
     }
+
+
+def _decided_in_sql(
+    losses: CallLosses, filtering_threshold: float
+) -> tuple[bool, str, float | None]:
+    """Whether a call is kept, the reason and the reduction, as the statement of builds decides."""
+    table = table_schema("scored_calls")
+    row: dict[str, object] = {
+        **dict.fromkeys(table.column_names),
+        **dict.fromkeys(("call_id", "shard", "tool", "document_id", "precision"), "vectors"),
+        **dataclasses.asdict(losses),
+        "window_index": 0,
+        "position": 0,
+        "proposed": "none",
+        "is_in_chance_sample": False,
+        "lowest_threshold": 0.0,
+        "baseline": "minimum",
+        "round": 1,
+    }
+    rules = {"filtering_threshold": filtering_threshold, "contrast_threshold": None}
+    places = ", ".join(f"${name}" for name in row)
+    with open_connection() as connection:
+        connection.execute(table.create_statement)
+        connection.execute(f"insert into {table.name} values ({places})", row)
+        decided = connection.execute(
+            sql_texts("queries")["filtered_calls"], {"tool": "vectors", "round": 1, **rules}
+        )
+        names = [column[0] for column in decided.description]
+        ((*values,),) = decided.fetchall()
+    found = dict(zip(names, values, strict=True))
+    return found["is_kept"], found["reason"], found["loss_reduction"]
 
 
 def _positions(p_api: Sequence[float | str], tau_s: float | str, k: int) -> Values:

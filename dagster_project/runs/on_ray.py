@@ -27,6 +27,7 @@ from dagster_project.run_tags import PARTITION_TAG, RANGE_END_TAG, RANGE_START_T
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.runs.run_job import failure_of
 from dagster_project.settings.sections import Settings
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
 
 _LAUNCH = """
@@ -264,7 +265,7 @@ def _check_launcher(instance: dg.DagsterInstance) -> None:
     except ModuleNotFoundError as error:
         raise ToolformerError(
             f"Runs on Ray need the extra `ray`, of which {error.name} is missing: "
-            "pip install -e '.[ray]' in the checkout."
+            f"{INSTALL_EXTRA.format('ray')} in the clone."
         ) from error
     launcher = instance.run_launcher
     if not isinstance(launcher, WatchedRayRunLauncher):

@@ -104,7 +104,9 @@ class ExecutionSettings(Section):
         True, description="keep answers in cache/, so that no call is made twice"
     )
     max_result_tokens: int = Field(
-        128, ge=1, description="longest result, in tokens; longer ones are cut at a word boundary"
+        128,
+        ge=1,
+        description="longest result, in tokens; longer ones are cut, in no word or number",
     )
     worker_memory_gib: float = Field(
         4.0,

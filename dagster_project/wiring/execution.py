@@ -143,6 +143,8 @@ def answered_calls(
             check = check_of(document.document_id)
             answer["result"] = cut
             answer.update(_leak_columns(check, cut, offset, execution.leak_share))
+            if not cut:
+                answer.update(status="failed", result=None, reason="result_too_long")
         answers.append(answer)
     return answers
 

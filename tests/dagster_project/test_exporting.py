@@ -101,7 +101,7 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     card = (folder / "README.md").read_text(encoding="utf-8")
     for part in ("SmolLM2-135M", "| Calculator | 2 | 1.0 | `1` |", "apache-2.0", "2 rows"):
         assert part in card
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
+    datasets = pytest.importorskip("datasets", reason="needs the extra `trl`")
     cache = str(tmp_path / "cache")
     load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=cache)
     assert sorted(load()["document_id"]) == ["d1", "d2"]

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.commands import vector_kinds
 from dagster_project.commands.vectors import VectorFileError, VectorOutcome, run_vectors
+from warehouse.schema import sql_texts
 
 FILE = Path(__file__).parents[1] / "vectors" / "vectors.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
@@ -66,6 +68,27 @@ def test_a_difference_above_the_rounding_is_reported_with_both_values(tmp_path):
     outcome = run_case(tmp_path, "filter", case)
     assert not outcome.is_passed
     assert outcome.detail.startswith("L_plus: expected 0.780002, got 0.78")
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "failed"),
+    [
+        ("reaches(loss_reduction, $filtering", "not isnan($filtering", {"F02", "F03", "F11"}),
+        ("loss_alone) - loss_with_result", "9) - loss_with_result", {"F03"}),
+        ("when tokens_used = 0", "when false", {"F08"}),
+    ],
+)
+def test_the_filter_of_a_case_is_the_statement_that_builds_run(
+    tmp_path, monkeypatch, ours, other, failed
+):
+    statement = sql_texts("queries")["filtered_calls"]
+    assert ours in statement
+    changed = {"filtered_calls": statement.replace(ours, other)}
+    monkeypatch.setattr(vector_kinds, "sql_texts", lambda folder: changed)
+    outcomes = [run_case(tmp_path, "filter", case) for case in VECTORS["filter"]]
+    wrong = {outcome.id for outcome in outcomes if not outcome.is_passed}
+    assert failed <= wrong != {outcome.id for outcome in outcomes}
+    assert all("filtered_calls.sql" in each.detail for each in outcomes if not each.is_passed)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 import weakref
+from functools import partial
 
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.live_calls import decoding_parameters, live_tools
@@ -22,7 +23,7 @@ from tests.fakes import END, START
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.decoder import complete
-from toolformer.errors import ModelNotFoundError
+from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
@@ -130,6 +131,23 @@ assert not any(name.split(".")[0] == "dagster" for name in sys.modules)
     assert done.stdout == LESSONS[0] + END + "\n"
 
 
+@pytest.mark.parametrize("prompts", ["6 times 7 is", ["6 times 7 is"]])
+def test_a_pipeline_calls_the_tools_of_a_partial_and_says_that_it_hands_none_on(
+    model, tokenizer, prompts
+):
+    ask = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    options = {"max_new_tokens": 40, "do_sample": False}
+    if isinstance(prompts, str):
+        for given in ({"tools": [Calculator()]}, {}):
+            with pytest.raises(UnservedGenerationError, match=r"got no tools.*functools\.partial"):
+                ask(prompts, custom_generate=toolformer_generate, **given, **options)
+    calls = partial(toolformer_generate, tools=[Calculator()])
+    answer = next(iter(ask(prompts, custom_generate=calls, **options)))
+    while isinstance(answer, list):
+        (answer,) = answer
+    assert answer["generated_text"] == LESSONS[0]
+
+
 @pytest.mark.parametrize("top_k", [1, 10])
 @pytest.mark.parametrize("tools", [(), all_tools()], ids=["without tools", "with tools"])
 def test_tokens_are_those_of_the_decoder(model, tokenizer, tools, top_k):
@@ -199,7 +217,9 @@ def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tok
     (opening,) = tokenizer.encode(" [")
     for given in (inputs, {"input_ids": torch.tensor([spelled])}):
         plain = model.generate(**given, max_new_tokens=12, suppress_tokens=[opening])
-        ours = model.generate(**given, max_new_tokens=12, custom_generate=toolformer_generate)
+        ours = model.generate(
+            **given, max_new_tokens=12, custom_generate=toolformer_generate, tools=[]
+        )
         assert ours.tolist() == plain.tolist()
 
 
@@ -228,7 +248,7 @@ def test_start_token_that_the_user_wrote_is_no_second_one(model, tokenizer):
 
 
 def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
-    output = model.generate(custom_generate=toolformer_generate, max_new_tokens=5)
+    output = model.generate(custom_generate=toolformer_generate, tools=[], max_new_tokens=5)
     (completion,) = decoded(model, tokenizer, [""], max_new_tokens=5)
     assert output.tolist() == [[0, *completion.token_ids]]
 
@@ -338,7 +358,7 @@ def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_p
     settings = LanguageModel(model, Tokenizer(tokenizer), name="trained", bos_token="A")
     inputs = tokenizer("The day is", return_tensors="pt")
     output = model.generate(
-        **inputs, custom_generate=toolformer_generate, max_new_tokens=5, call_top_k=0
+        **inputs, custom_generate=toolformer_generate, tools=[], max_new_tokens=5, call_top_k=0
     )
     with torch.no_grad():
         fed = torch.cat([torch.tensor([[settings.bos_id]]), output[:, :-1]], dim=1)

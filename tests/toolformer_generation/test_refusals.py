@@ -43,7 +43,12 @@ class Misnamed(Unnamed):
 
 
 def generate(model, **changes):
-    given = {"input_ids": torch.tensor([[5, 6], [7, 8]]), "max_new_tokens": 4, **changes}
+    given = {
+        "input_ids": torch.tensor([[5, 6], [7, 8]]),
+        "max_new_tokens": 4,
+        "tools": [],
+        **changes,
+    }
     return model.generate(**given, custom_generate=toolformer_generate)
 
 

@@ -18,7 +18,7 @@ from warehouse.layout import list_partitions
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
-REASON = "deltalake is not installed: pip install 'deltalake>=1.6,<2'"
+REASON = "needs the extra `delta`"
 TABLES = sorted(tables())
 
 REFRESHER = """

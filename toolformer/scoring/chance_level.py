@@ -64,6 +64,8 @@ class KeptAgainstChance:
 
         The test of two shares whose samples overlap partially (Derrick, Toher and White, 2015): a
         call of the sample is decided on twice, and the covariance of the two is taken into account.
+        It is negative where a contrast is set, since few calls are kept with either result. The
+        variance is not: the sample's calls are among the scored ones.
         """
         if self.kept_share is None or self.chance_share is None:
             return None
@@ -71,7 +73,7 @@ class KeptAgainstChance:
         difference = self.kept_share - self.chance_share
         share = (self.kept + self.chance_kept) / (n + chance_n)
         covariance = self.both_kept / chance_n - self.sample_kept * self.chance_share / chance_n
-        variance = share * (1 - share) * (1 / n + 1 / chance_n) - 2 * max(covariance, 0.0) / n
+        variance = share * (1 - share) * (1 / n + 1 / chance_n) - 2 * covariance / n
         return variance > 0 and difference / math.sqrt(variance) > _SIGNIFICANT_DEVIATION
 
     @property

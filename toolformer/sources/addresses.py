@@ -73,8 +73,8 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
             raise SourceError(
                 f"The source {address!r} cannot be opened: {_words(error)}. Expected a local path "
                 "or an address whose fsspec driver is installed. Install the driver for "
-                f"{match[1]!r} in this environment (`pip install '{package}'`), or copy the files "
-                "here."
+                f"{match[1]!r} in this environment (`pip install -c requirements.lock '{package}'` "
+                "in the clone), or copy the files here."
             ) from error
 
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check_installed() -> None:
     if find_spec("peft") is None:
         raise TrainingError(
             "training.lora_rank needs the package peft, which is not installed. Run "
-            "`pip install 'peft>=0.21,<0.22'`, or leave training.lora_rank empty."
+            f"`{INSTALL_EXTRA.format('lora')}` in the clone, or leave training.lora_rank empty."
         )
 
 

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.files.digests import hex_digest
 from tools.errors import (
     ToolCallError,
@@ -81,7 +82,9 @@ class McpTool(FunctionTool):
             parameters = parameters_of_schema(listed_tool.input_schema, tool)
         except ImportError as error:
             raise ToolUnavailableError(
-                name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
+                name,
+                "the package mcp is not installed",
+                f"Run `{INSTALL_EXTRA.format('mcp')}` in the clone",
             ) from error
         except ToolSettingsError as error:
             self.close()

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toolformer.constants import INSTALL_EXTRA
 from warehouse.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ PATIENCE_SECONDS = 300.0
 _FIRST_PATIENCE_SECONDS = 30.0
 _REQUEST_SECONDS = 60
 _AT_A_TIME = 16
-_EXTRA = "pip install 'obstore>=0.12,<0.13'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ def _opened(url: str) -> Any:
     except ImportError as error:
         raise StoreError(
             f"TOOLFORMER_STORE is {url!r}, and the package `obstore`, which speaks to object "
-            f"stores, is not installed. Run `{_EXTRA}`."
+            f"stores, is not installed. Run `{INSTALL_EXTRA.format('s3')}` in the clone."
         ) from error
     seconds = datetime.timedelta(seconds=1)
     try:

@@ -11,7 +11,7 @@ from tests.fakes import START, byte_tokenizer, tiny_model
 from tests.toolformer.exports.test_records import PAIR, call, row
 from toolformer.exports.records import Record, chat_record, pair_record, text_tool
 
-REASON = "TRL is not installed, nor need it be: pip install 'trl>=1.16,<2'"
+REASON = "needs the extra `trl`"
 datasets = pytest.importorskip("datasets", reason=REASON)
 trl = pytest.importorskip("trl", reason=REASON)
 

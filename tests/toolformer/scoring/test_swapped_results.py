@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +115,21 @@ def share_above_chance(*, scored: int, own: float, swapped: float, alike: float)
 def test_results_that_say_nothing_are_above_chance_in_one_of_twenty(share, alike):
     found = share_above_chance(scored=464, own=share, swapped=share, alike=alike)
     assert 0.02 <= found <= 0.07
+
+
+# All calls in the sample, as in small shards, and half of them.
+@pytest.mark.parametrize("sample", [100, 50])
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.4])
+def test_where_no_call_is_kept_with_either_result_one_of_twenty_is_above_chance(share, sample):
+    # As with a contrast: own result, another one, neither.
+    generator, shares = np.random.default_rng(0), [share, share, 1 - 2 * share]
+    of_sample = generator.multinomial(sample, shares, size=5000).tolist()
+    of_others = generator.binomial(100 - sample, share, size=5000).tolist()
+    above = [
+        KeptAgainstChance(own + others, 100, other, sample, 0, own).is_above_chance
+        for (own, other, _), others in zip(of_sample, of_others, strict=True)
+    ]
+    assert 0.04 <= sum(map(bool, above)) / len(above) <= 0.06
 
 
 def test_calls_that_are_kept_with_either_result_make_the_difference_surer():

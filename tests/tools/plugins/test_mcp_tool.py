@@ -31,7 +31,7 @@ SERVER = [sys.executable, str(Path(__file__).with_name("mcp_example_server.py"))
 @pytest.fixture
 def make():
     """Makes tools of the example server and ends their servers."""
-    pytest.importorskip("mcp", reason="the package mcp is not installed: pip install 'mcp>=2.3,<3'")
+    pytest.importorskip("mcp", reason="needs the extra `mcp`")
     made = []
 
     def make_tool(tool="count_words", **settings):
@@ -129,7 +129,7 @@ def test_settings_that_cannot_be_used_are_errors():
 
 def test_without_the_library_the_tool_is_unavailable_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(ToolUnavailableError, match=r"pip install 'mcp>=2.3,<3'"):
+    with pytest.raises(ToolUnavailableError, match=r"pip install -c .*\[mcp\]"):
         McpTool("Words", SERVER, "count_words")
 
 

@@ -1,0 +1,91 @@
+"""What is installed beside requirements.lock and in pods, and how documents and errors say it."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+from tests.conftest import REPOSITORY
+from toolformer.constants import INSTALL_EXTRA
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LOCKED = {
+    canonicalize_name(line.partition("==")[0])
+    for line in (REPOSITORY / "requirements.lock").read_text("utf-8").splitlines()
+    if "==" in line
+}
+UNRESOLVED = {
+    canonicalize_name(Requirement(line).name)
+    for line in PROJECT["dependency-groups"]["without-dependencies"]
+}
+
+
+def applies(marker: Marker | None, extras: set[str]) -> bool:
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""})
+
+
+def test_what_the_project_declares_is_in_the_lock_with_all_that_it_declares():
+    known: set[tuple[str, frozenset[str]]] = set()
+    asked = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+    while asked:
+        requirement = asked.pop()
+        name, extras = canonicalize_name(requirement.name), set(requirement.extras)
+        # torch is installed apart, in the build that fits the machine.
+        if name == "torch" or (name, frozenset(extras)) in known:
+            continue
+        known.add((name, frozenset(extras)))
+        assert name in LOCKED, f"{requirement} would be installed with every extra"
+        try:
+            declared = requires(name) or []
+        except PackageNotFoundError:
+            pytest.fail(f"{name} is not installed")
+        asked += [
+            each for each in map(Requirement, declared) if applies(each.marker, extras | {""})
+        ]
+    assert not UNRESOLVED & {name for name, _ in known}
+    assert UNRESOLVED <= LOCKED
+
+
+def test_documents_and_errors_install_extras_by_the_one_line_that_keeps_the_lock():
+    line = re.compile(r"pip\S* install [^\n]*?\.\[([^\]\n]+)\]'?")
+    texts = subprocess.run(
+        ["git", "grep", "-hI", "install.*[.]\\[", "--", ":!tests", ":!.ci", ":!CHANGELOG.md"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = [(match[0], match[1]) for match in line.finditer(texts)]
+    assert len(found) >= 7
+    for text, extra in found:
+        assert text in INSTALL_EXTRA.format(extra)
+        assert extra in {"{}", *EXTRAS}
+
+
+def test_ci_installs_every_extra_by_that_line():
+    script = (REPOSITORY / ".ci" / "run").read_text("utf-8")
+    assert INSTALL_EXTRA.format("$extras").replace("'", '"') in script
+    (names,) = re.findall(r"for extras in (.*); do", script)
+    # What runs on Ray needs is the extra s3 too; dev is in the lock.
+    assert {*re.split("[ ,]", names), "s3", "dev"} == set(EXTRAS)
+
+
+def test_every_pod_of_the_chart_has_an_image_that_the_schema_takes_and_a_home_on_its_volume():
+    values = YAML(typ="safe").load(REPOSITORY / "deploy" / "kubernetes" / "values.yaml")
+    (server,) = values["dagster-user-deployments"]["deployments"]
+    # Required by the chart's schema, which merges no defaults into a deployment.
+    assert {"name", "image", "port"} <= server.keys()
+    assert {"repository", "pullPolicy"} <= server["image"].keys()
+    assert server["image"]["pullPolicy"] in {"Always", "IfNotPresent", "Never"}
+    assert all(isinstance(value, str) for value in server["env"].values())
+    (mount,), (volume,) = server["volumeMounts"], server["volumes"]
+    assert mount["name"] == volume["name"]
+    for name in ("TOOLFORMER_HOME", "TOOLFORMER_CACHE"):
+        assert server["env"][name].startswith(f"{mount['mountPath']}/")
+    # So a run has them too; named a second time, the pod would have two volumes of one name.
+    assert server["includeConfigInLaunchedRuns"] == {"enabled": True}
+    assert values["runLauncher"]["config"]["k8sRunLauncher"].keys() == {"resources"}
