@@ -164,7 +164,7 @@ def _cells(batch: "pyarrow.RecordBatch", column: _Column) -> list[Any]:
 
     cells = batch.column(column.path[0])
     for inner in column.path[1:]:
-        cells = compute.struct_field(cells, inner)
+        cells = compute.struct_field(cells, inner)  # pyright: ignore[reportAttributeAccessIssue]
     return _values(cells)
 
 

@@ -113,7 +113,7 @@ def excerpt_of(raw: object) -> str:
 
 def damaged_record(name: str, offset: int, error: DamageError) -> RawRecord:
     """What stands for the records that a damaged place costs; its excerpt says what is wrong."""
-    explanation = f"{name}: {error}; {error.skipped:,} bytes were passed over."
+    explanation = f"{error.skipped:,} bytes were passed over: {error} ({name})."
     losses: dict[LossKind, int] = {"damaged_bytes": error.skipped}
     return RawRecord(name, offset, excerpt_of(explanation), "damaged_source", losses)
 
@@ -137,9 +137,7 @@ def parse_record(
     if source.format == "text":
         fields = {"text": record.raw, "title": record.source.rpartition("/")[2]}
         return [_parse_fields(record, source, fields)]
-    row = record.raw
-    if isinstance(row, str):
-        row = _row_in(row)
+    row = _row_in(record.raw) if isinstance(record.raw, str) else record.raw
     if not isinstance(row, Mapping):
         return [_rejection(record, row)]
     if source.format == "warc":
