@@ -120,10 +120,7 @@ def _evaluation_table(evaluation: Sequence[Mapping[str, Any]]) -> str:
     if not evaluation:
         return ""
     rows = [
-        [
-            f"{value:.3f}" if isinstance(value, float) else "" if value is None else value
-            for value in row.values()
-        ]
+        [f"{value:.3f}" if isinstance(value, float) else value for value in row.values()]
         for row in evaluation
     ]
     return markdown_table(list(evaluation[0]), rows)
