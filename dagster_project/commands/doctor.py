@@ -120,7 +120,7 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     try:
         settings = load_settings(file)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        finding = Finding("settings", "missing", str(error), "Correct that file, or move it aside")
+        finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
         return validated(preset_values("laptop"), origin="preset laptop"), finding
     origin = f" from {file}" if file.exists() else f"; {file} is written at first use"
     return settings, Finding("settings", "ok", f"preset {settings.preset}{origin}")
