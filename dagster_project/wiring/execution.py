@@ -76,6 +76,7 @@ def answered_samples(
                 if made
                 else {
                     "status": "failed",
+                    "result": None,
                     "reason": PEEKS,
                     "message": f"Only behind the call: {', '.join(words)}.",
                     "duration_ms": 0.0,

@@ -100,8 +100,8 @@ def test_a_call_that_asks_with_what_only_the_text_behind_it_tells_is_not_made(tm
         "Only behind the call: 1,200.",
     ]
     assert tool.asked == [CALLS[0][0], CALLS[3][0], CALLS[4][0]]
-    assert [row["result"] for row in rows if row["status"] == "executed"] == [
-        f"{arguments}!" for arguments in tool.asked
+    assert [row["result"] for row in rows] == [
+        f"{arguments}!" if arguments in tool.asked else None for arguments, _, _ in CALLS
     ]
 
 
