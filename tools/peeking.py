@@ -7,16 +7,15 @@ numbers count.
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 import regex
 
-_TOKEN = regex.compile(
-    r"(?P<number>\d{1,3}(?:[,\u2009\u202f\u00a0'’]\d{3})+(?!\d)(?:\.\d+)?|\d*\.?\d+)"
-    r"|(?P<word>\p{L}[\p{L}\p{M}]*)"
-)
-_SEPARATOR = regex.compile(r"[,\u2009\u202f\u00a0'’]")
+from tools.numbers import NUMBER, NumberError, digits_of, plain
+
+_TOKEN = regex.compile(rf"(?P<number>{NUMBER})|(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*)")
+_DIGITS = regex.compile(r"[0-9]*\.?[0-9]+")
 _BEGINS_SENTENCE = regex.compile(r"[.!?…:;•|\n\"“”„«=]")
 # Letters that no decomposition takes to plain ones.
 _PLAIN = str.maketrans(
@@ -74,7 +73,7 @@ _FUNCTION_WORDS = frozenset(
     )
 )
 
-_Key: TypeAlias = str | Decimal
+_Key: TypeAlias = str | Fraction
 
 
 class _Token(NamedTuple):
@@ -155,13 +154,13 @@ class TextWords:
         return all(
             token.key in self._first
             for token in _tokens(arguments)
-            if isinstance(token.key, Decimal) or _has_meaning(token.key)
+            if isinstance(token.key, Fraction) or _has_meaning(token.key)
         )
 
     def _counts(self, token: _Token, offset: int) -> bool:
         """Whether a word of arguments is a number or a name."""
-        if isinstance(token.key, Decimal):
-            return token.text[-1].isdecimal()
+        if isinstance(token.key, Fraction):
+            return token.text[-1].isnumeric()
         return _has_meaning(token.key) and (
             token.is_name
             or self._last_name.get(token.key, 0) > offset
@@ -176,16 +175,17 @@ def _has_meaning(word: str) -> bool:
 def _tokens(text: str) -> Iterator[_Token]:
     """Yield the words of a text, and its numbers in digits and in words."""
     end = 0
+    text = plain(text)
     spelled = _SpelledNumber()
     for match in _TOKEN.finditer(text):
         token, between = match.group(), text[end : match.start()]
         begins = end == 0 or _BEGINS_SENTENCE.search(between) is not None
         end = match.end()
         if match.lastgroup == "number":
-            digits = _SEPARATOR.sub("", token)[:_LONGEST_NUMBER]
-            yield _Token(Decimal(digits).normalize(), token, end)
+            for value in _values(token):
+                yield _Token(value, token, end)
             if "%" in text[end : end + 2]:
-                yield _Token(Decimal(100).normalize(), "%", end, is_hint=True)
+                yield _Token(Fraction(100), "%", end, is_hint=True)
             continue
         key = _folded(token)
         # Any capital letter but the first makes a name wherever it stands: eBay, NATO.
@@ -195,7 +195,15 @@ def _tokens(text: str) -> Iterator[_Token]:
         for value in spelled.values(key, match, between):
             # "one" is a pronoun as well.
             is_hint = value == 1 or key in _HINT_OF
-            yield _Token(Decimal(value).normalize(), token, end, is_hint=is_hint)
+            yield _Token(Fraction(value), token, end, is_hint=is_hint)
+
+
+def _values(number: str) -> list[Fraction]:
+    """The value of a number; of one that can be read in several ways, that of each part."""
+    try:
+        return [Fraction(digits_of(number, is_alone=False))]
+    except NumberError:
+        return [Fraction(part[:_LONGEST_NUMBER]) for part in _DIGITS.findall(number)]
 
 
 class _SpelledNumber:
