@@ -9,6 +9,7 @@ from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"
+_MAX_BYTES = 2**20
 
 
 def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
@@ -52,7 +53,11 @@ def _statement(query: str | None, file: Path | None) -> str:
         )
     name = "The standard input" if file is None else f"The file {str(file)!r}"
     try:
-        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        # A pipe is fine, and a device is not read for ever.
+        with sys.stdin.buffer if file is None else file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise QueryError(f"{name} is longer than {_MAX_BYTES:,} bytes. Expected one query.")
         # Editors of some systems mark a file as UTF-8.
         text = content.decode("utf-8-sig")
     except OSError as error:

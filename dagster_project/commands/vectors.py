@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from dagster_project.commands import console
 from dagster_project.commands.vector_kinds import KINDS, CaseError
 from toolformer.errors import ToolformerError
+from toolformer.files.named_files import read_named
 from tools.errors import ToolError
 
 # Expected numbers are rounded to six decimals.
 _TOLERANCE = 1e-6
+_MAX_BYTES = 2**26
 # Names of expected values that only tell the reader what a slip would give.
 _REMARKS = ("naive_", "diff_", "keep_")
 
@@ -79,7 +81,8 @@ def run_vectors(file: Path) -> Iterator[VectorOutcome]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        written = read_named(file, maximum_bytes=_MAX_BYTES)
+        content = json.loads(written, object_pairs_hook=_without_repeats)
     except OSError as error:
         raise VectorFileError(
             f"The vectors {file} cannot be read: {error.strerror}. Expected a JSON file; check "
