@@ -108,7 +108,7 @@ def _write_parquet(
         max_rows_per_group=_ROWS_PER_GROUP,
         file_visitor=lambda written: counts.append(written.metadata.num_rows),
     )
-    files = sorted(folder.iterdir())
+    files = sorted(folder.glob("*.parquet"))
     return Configuration(
         rows=sum(counts),
         size=sum(file.stat().st_size for file in files),

@@ -61,23 +61,22 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
         "trained from the beginning",
     }
     files = [(file, remedy) for each, remedy in patterns.items() for file in home.root.glob(each)]
-    damaged = [(file, why, remedy) for file, remedy in files if (why := _damage_of_sealed(file))]
+    damaged, bare = list[tuple[Path, str, str]](), list[Path]()
+    for file, remedy in files:
+        try:
+            content = read_yaml(file) if file.suffix == ".yaml" else json.loads(file.read_bytes())
+            unsealed(content, content.keys() - {DIGEST})
+        except (AttributeError, OSError, SettingsError, ValueError) as error:
+            damaged.append((file, str(error), remedy))
+        else:
+            bare += [file] if DIGEST not in content else []
     for file, why, remedy in damaged:
         yield Finding(name, "warning", f"{file}: {why}", remedy, (str(file),))
-    if not damaged:
+    for file in bare:
+        detail = f"{file} has no `{DIGEST}`, so damage to it would not be noticed"
+        yield Finding(name, "warning", detail, "The next command that writes it adds one")
+    if not damaged and not bare:
         yield Finding(name, "ok", f"no damage in {len(files)}")
-
-
-def _damage_of_sealed(file: Path) -> str | None:
-    """What is wrong with a file that holds a digest of itself; None where nothing is."""
-    try:
-        content = read_yaml(file) if file.suffix == ".yaml" else json.loads(file.read_bytes())
-        if DIGEST not in content:
-            return f"it has no `{DIGEST}`, so damage to it would not be noticed"
-        unsealed(content, content.keys() - {DIGEST})
-    except (OSError, SettingsError, TypeError, ValueError) as error:
-        return str(error)
-    return None
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:

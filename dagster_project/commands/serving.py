@@ -1,5 +1,6 @@
 """`toolformer serve`: a model with live calls, for clients of OpenAI's API and for a browser."""
 
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -17,7 +18,9 @@ from dagster_project.wiring.evaluated_models import name_of_model, name_of_varia
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
+from warehouse.errors import WarehouseError
 
+_LOGGER = logging.getLogger(__name__)
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
 
@@ -94,7 +97,14 @@ def right_examples(
         key = BASE
     else:
         return []
-    rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))
+    if home.store is None and not home.warehouse.is_dir():
+        return []
+    try:
+        rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))
+    except (WarehouseError, OSError) as error:
+        # A model serves without its home's warehouse.
+        _LOGGER.warning("The page shows examples that were not measured: %s", error)
+        return []
     return list(rows.iter_rows())
 
 

@@ -94,7 +94,8 @@ def forecast_build(
     chosen = chosen_shards(manifest, shards, settings)
     expected = ExpectedShards()
     planned = chosen
-    if not shards:
+    # A chained round annotates only what the round before has.
+    if not shards and not settings.sampling.is_chained:
         expected = expected_shards(cut, manifest, settings)
         to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
         planned = chosen_shards(to_be, (), settings)

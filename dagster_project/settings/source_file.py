@@ -6,6 +6,7 @@ sources of both.
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _HEADER = (
     "# you list by hand belong in toolformer.yaml (corpus.sources).\n"
 )
 _KEY = "sources"
+# Characters that JSON takes as they are, and YAML refuses or takes for the end of a line.
+_OTHERWISE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def sources_file(settings_file: Path) -> Path:
@@ -46,8 +49,9 @@ def read_sources(file: Path) -> list[SourceSettings]:
     """
     if not file.exists():
         return []
+    content = read_yaml(file)
     try:
-        entries = unsealed(read_yaml(file), [_KEY])[_KEY]
+        entries = unsealed(content, [_KEY])[_KEY]
     except ValueError as error:
         raise _not_ours(file, str(error)) from error
     if not isinstance(entries, list):
@@ -59,6 +63,7 @@ def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) 
     """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
     lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+    lines = _OTHERWISE_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)
     digest = json.dumps(sealed({_KEY: entries})[DIGEST])
     text = f"{_HEADER}{_KEY}:{lines or ' []'}\n{DIGEST}: {digest}\n"
     write_whole(sources_file(settings_file), text)

@@ -46,17 +46,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
     text = ""
     try:
         text = read_named(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
-        if not text.strip():
-            raise SettingsError(
-                f"{file} is empty. Expected lines such as `preset: laptop`. Bring your settings "
-                "back from a copy, or remove the file to get a new one at the next build."
-            )
-        content = loaded(text)
+        content = loaded(text) if text.strip() else None
     except YAML_ERRORS as error:
         raise SettingsError(
             f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
             "get a new one."
         ) from error
+    if not text.strip():
+        raise SettingsError(
+            f"{file} is empty. Expected at least a comment. Bring it back from a copy, or remove "
+            "it: a `toolformer.yaml` that is missing is made at the next build."
+        )
     if content is None:
         return {}
     if not isinstance(content, dict):

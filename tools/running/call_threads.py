@@ -48,7 +48,9 @@ def answer_in_time(action: Callable[[], Any], seconds: float) -> Any:
         if computed >= seconds or computed < _COMPUTING_SHARE * passed:
             raise ToolTimeoutError(f"A call took longer than {seconds:g} s.")
         if passed >= _MAX_DEADLINES_ON_THE_CLOCK * seconds:
-            raise BusyMachineError(f"In {passed:.0f} s a call got a processor for {computed:g} s.")
+            raise BusyMachineError(
+                f"In {passed:.0f} s a call got a processor for {computed:.2g} s."
+            )
         left = min(seconds - computed, _MAX_DEADLINES_ON_THE_CLOCK * seconds - passed)
         left = max(left, 0.01)
 

@@ -216,8 +216,8 @@ class Calls:
         if self._is_given_up:
             _LOGGER.warning(
                 "%s had no answer to %d calls in a row; its other calls are not made. Check what "
-                "the tool depends on, or give its calls a longer deadline "
-                "(execution.deadline_seconds).",
+                "the tool depends on and whether this machine is too busy, or give its calls a "
+                "longer deadline (execution.deadline_seconds).",
                 self._name,
                 self._failures[self._name],
             )
