@@ -16,6 +16,7 @@ _TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
 _PLACE = ("document_id", "window_index", "position")
+_SPANS = table_schema("documents").column("damaged_spans").dtype
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
@@ -49,6 +50,7 @@ def shard_frames(
             "text": [f"Text {each}. " * 40 for each in documents],
             "source": "benchmark",
             "source_offset": np.arange(len(documents)),
+            "damaged_spans": pl.Series([[]] * len(documents), dtype=_SPANS),
         }
     )
     yield "documents", ALL, texts

@@ -60,7 +60,7 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
         assert "Calendar on 3 texts (there are no 5): k = 2" in out
         # Only the texts are there, from cutting the corpus.
         stored = {path.parent.name for path in home.warehouse.glob("*/shard=shard-*")}
-        assert stored == {"documents", "rejected_records"}
+        assert stored == {"documents", "reading_losses", "rejected_records"}
         (rows,) = shown
         assert rows["prompt"].to_list() == ["default", "short"]
         assert rows["prompt tokens"].is_sorted(descending=True)

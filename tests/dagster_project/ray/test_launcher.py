@@ -235,7 +235,7 @@ def test_the_command_survives_a_shell_and_runs_under_the_watch(ray: Ray):
 def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     ray: Ray, tmp_path: Path, settings: str, given: dict[str, Any], expected: int | None
 ):
-    (tmp_path / "home" / "toolformer.yaml").write_text(settings)
+    (tmp_path / "home" / "toolformer.yaml").write_text(settings or "# none")
     run = ray.add_run(**given)
     ray.launch(run)
     assert ray.head.submitted[0]["entrypoint_num_gpus"] == expected
