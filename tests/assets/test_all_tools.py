@@ -81,7 +81,6 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     assert (index["encoder"], index["dimension"]) == ("wordllama", 256)
     # QA and WikiSearch search the same index together.
     calls = home.rows("executed_calls", shards=[SHARD])
-    import polars as pl; pl.Config.set_tbl_rows(60); pl.Config.set_fmt_str_lengths(80); print("CAND", home.rows("candidate_calls", shards=[SHARD]).filter(pl.col("tool")=="Calculator").select("arguments","sample_text","status","reason","proposed")); print(home.rows("document_selection", shards=[SHARD]).filter(pl.col("tool")=="Calculator").select("is_selected","reason"))
     counts = dict(calls["tool"].value_counts().iter_rows())
     assert {"QA", "WikiSearch", "Calendar", "Calculator"} <= set(counts)
     assert not calls["reason"].is_in(["tool_error", "timeout", "given_up"]).any()
