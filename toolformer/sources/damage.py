@@ -12,10 +12,13 @@ from toolformer.sources.losses import LossKind
 
 # White space for `\s`, and control characters that no text has.
 LOST_TEMPLATE, LOST_BLOCK, LOST_FORMULA = "\x1c", "\x1d", "\x1e"
+# A raised link to a place on the page: a footnote or, behind a digit, perhaps an exponent.
+RAISED_LINK = "\x1b"
 # What stands in a damaged sentence.
 MARK = "\x1f"
 
 _ANY = re.compile(f"[{LOST_TEMPLATE}{LOST_BLOCK}{LOST_FORMULA}]")
+_AT_DIGIT = re.compile(rf"(?<=\d)(?:'{{2,}})?{RAISED_LINK}")
 _ENDS_SENTENCE = re.compile(r"[.!?。！？][\"'”’)\]]*$")
 _NEAREST = 5
 _GOES_ON = re.compile(r"[\"'“‘(]*[a-z0-9,;]")
@@ -32,11 +35,12 @@ def settled(text: str) -> tuple[str, dict[LossKind, int]]:
     """Decides which losses damage a sentence.
 
     Args:
-        text: with marks of lost templates, blocks and formulas.
+        text: with marks of lost templates, blocks and formulas, and of raised links.
 
     Returns:
         The text with a `MARK` at each damaged place, and what is lost by kind.
     """
+    text = _AT_DIGIT.sub(LOST_FORMULA, text).replace(RAISED_LINK, "")
     if not _ANY.search(text):
         return text, {}
     lines, templates, formulas = text.split("\n"), 0, 0

@@ -9,13 +9,14 @@ _RAISED = str.maketrans(_DIGITS, "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼")
 _LOWERED = str.maketrans(_DIGITS, "₀₁₂₃₄₅₆₇₈₉₊₋₋₌")
 _ONLY_DIGITS = re.compile(r"[\d+−=-]+", re.ASCII)
 # Written in line, these could be read in no other way.
-_ONE_THING = re.compile(r"[-−]?(?:\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]*)")
+_ONE_THING = re.compile(r"[-−]?(?:\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]*)|\([^()]*\)")
 # Endings of ordinals, and what is only written higher: 1st, 2e, M^me, a trademark.
 _ENDINGS = frozenset(
     {"st", "nd", "rd", "th", "er", "re", "e", "ère", "eme", "ème", "me", "tm", "sm", "®", "™", "°"}
 )
-# How fractions were written before there was {{frac}}: 5<sup>1</sup>/<sub>2</sub>.
-_FRACTION = re.compile(r"(\d)?([⁰¹²³⁴-⁹]+)[/⁄]([₀-₉]+)")
+# How fractions were written before there was {{frac}}: 5<sup>1</sup>/<sub>2</sub>. What stands
+# behind a letter or a bracket is an exponent.
+_FRACTION = re.compile(r"(?:(\d)|(?<![\w)\]]))([⁰¹²³⁴-⁹]+)[/⁄]([₀-₉]+)")
 _PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "0123456789" * 2)
 # Marks that lead to a footnote: [1], [note 2], [a].
 _FOOTNOTE = re.compile(r"\[.*\]", re.DOTALL)

@@ -9,7 +9,7 @@ _MONTHS |= {name[:3].lower(): name for name in _MONTHS.values()}
 _MONTHS |= {str(number): name for number, name in enumerate(calendar.month_name) if name}
 _MONTHS |= {f"{number:02}": calendar.month_name[number] for number in range(1, 10)}
 _YES = frozenset({"y", "yes", "1", "true", "on"})
-# Of a range of dates and of these the shown text is another, or none at all.
+# How one date is written. With any other parameter, something else than this date may be shown.
 _OF_DATES = frozenset({"df", "mf", "br", "paren", "p", "lc", "url", "since"})
 
 
@@ -80,7 +80,7 @@ def _as_of(positional: Sequence[str], named: Mapping[str, str]) -> str | None:
     if named.get("alt"):
         return named["alt"]
     date = shown_date(positional, is_day_first=named.get("df", "").lower() != "us")
-    if date is None or not (_OF_DATES | {"alt"}).issuperset(named):
+    if date is None or not _OF_DATES.issuperset(named):
         return None
     words = "Since" if named.get("since") else "As of"
     return f"{words.lower() if named.get('lc') else words} {date}"

@@ -18,6 +18,7 @@ from toolformer.sources.damage import (
     LOST_FORMULA,
     LOST_TEMPLATE,
     MARK,
+    RAISED_LINK,
     settled,
     spans_at,
 )
@@ -51,6 +52,7 @@ _LOST_TAGS = frozenset({"hiero", "score", "source", "syntaxhighlight"})
 _FORMULA_TEMPLATES = frozenset(
     {"bigmath", "chem", "chem2", "intmath", "math", "nuclide", "nuclide2", "su", "tmath"}
 )
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _LANGUAGE_LINK = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
 
 # What the markup parser looks for the end of, and the end.
@@ -235,7 +237,7 @@ class _Shown:
 
     def _tag(self, node: Any) -> str:
         name = str(node.tag).strip().lower()
-        if name in _DROPPED_TAGS:
+        if name in _DROPPED_TAGS or _HIDDEN.search("".join(map(str, node.attributes))):
             return ""
         if name in _FORMULA_TAGS:
             return LOST_FORMULA
@@ -249,10 +251,11 @@ class _Shown:
             return ""
         if name not in {"sub", "sup"}:
             return self.all(node.contents.nodes)
-        if _leads_to_footnote(node.contents):
-            return ""
         content = self._value(node.contents)
-        return superscript(content) if name == "sup" else subscript(content)
+        if name == "sub":
+            return subscript(content)
+        shown = superscript(content)
+        return RAISED_LINK if shown and _leads_to_footnote(node.contents) else shown
 
     def _template(self, node: "Template") -> str:
         name = " ".join(self.all(node.name.nodes).replace("_", " ").split(" "))

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from toolformer.sources.scripts import superscript
+from toolformer.sources.scripts import plain_fractions, superscript
 
 _NUMBER = re.compile(r"[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-−+]?\d+)?")
-_FRACTION = re.compile(r"([-−]?\d+)?(?:(?<=\d)\+|(?<!\d))(\d+)//?(\d+)")
+_UNCERTAIN = re.compile(rf"{_NUMBER.pattern}(?:\([\d.]+\)|±(?=[\d.]){_NUMBER.pattern})?")
+_FRACTION = re.compile(r"([-−]?\d[\d,]*)?(?:(?<=\d)[+ ]|(?<!\d))(\d+)//?(\d+)")
 _BETWEEN = {
     name: shown
     for shown, names in {
@@ -22,8 +23,8 @@ _BETWEEN = {
 }
 # The codes of units: km2, /sqmi, e6acre, C-change.
 _SHAPE = re.compile(r"\b(sq|cu|imp|US)(?=(?:mi|ft|yd|in|nmi|gal|floz|oz|pt|qt|bbl|bsh)\b)")
-_EXPONENT = re.compile(r"(?<=[A-Za-z])[-−]?\d(?!\d)")
-_SCALE = re.compile(r"^(e(?:3|6|9|12))(?=[A-Za-z])")
+_EXPONENT = re.compile(r"(?<=[A-Za-z])[-−]?\d(?![\dA-Za-z])")
+_SCALE = re.compile(r"^e\d+")
 _SCALES = {"e3": "thousand ", "e6": "million ", "e9": "billion ", "e12": "trillion "}
 _DEGREES = {"C": "°C", "F": "°F", "C-change": "°C", "F-change": "°F"}
 _WITHOUT_BLANK = frozenset({"", "%", "°", "′", "″"})
@@ -58,23 +59,23 @@ def shown_val(positional: Sequence[str], named: Mapping[str, str]) -> str | None
     if not known.issuperset(named) or not 1 <= len(positional) <= 2:
         return None
     value = positional[0]
-    if not _NUMBER.fullmatch(value.partition("(")[0]):
-        return None
     if positional[1:]:
         uncertainty = positional[1]
         value += uncertainty if uncertainty.startswith("(") else f"±{uncertainty}"
+    unit, per = (_unit(named.get(key) or named.get(f"{key}l") or "") for key in ("u", "up"))
+    if not _UNCERTAIN.fullmatch(value) or unit is None or per is None:
+        return None
     if exponent := named.get("e"):
         value = f"({value})" if "±" in value else value
         value += f"×10{superscript(exponent)}"
-    unit, per = (named.get(key) or named.get(f"{key}l") or "" for key in ("u", "up"))
-    unit = _unit(unit) + (f"/{_unit(per)}" if per else "")
+    unit += f"/{per}" if per else ""
     return value + ("" if unit in _WITHOUT_BLANK else " ") + unit
 
 
 def shown_gaps(positional: Sequence[str], named: Mapping[str, str]) -> str | None:
     """A number whose groups of digits are given one by one."""
     # The gaps are space on the screen, and no characters.
-    return shown_val(["".join(positional)], {"u": named.get("u", ""), "e": named.get("e", "")})
+    return None if named.keys() - {"u", "e"} else shown_val(["".join(positional)], named)
 
 
 def shown_height(_: Sequence[str], named: Mapping[str, str]) -> str | None:
@@ -94,20 +95,24 @@ def shown_quantity(positional: Sequence[str], named: Mapping[str, str]) -> str |
     while shown is not None and len(rest) > 1 and rest[0] in _BETWEEN:
         between, value = _BETWEEN[rest.pop(0)], _measure(rest.pop(0))
         shown = value and shown + between + value
-    if shown is None or not rest:
+    parts = [shown]
+    while shown and rest:
+        code = rest.pop(0)
+        parts.append(_DEGREES.get(code) or _unit(code))
+        if len(rest) < 2 or _measure(rest[0]) is None or _measure(rest[1]) is not None:
+            break
+        parts.append(_measure(rest.pop(0)))
+    # Behind the unit to convert to there may be one number, its precision.
+    if len(parts) < 2 or not all(parts) or any(map(_measure, rest[:-1])):
         return None
-    shown = f"{shown} {_unit(rest.pop(0))}"
-    while len(rest) > 1 and (value := _measure(rest[0])) and not _measure(rest[1]):
-        shown += f" {value} {_unit(rest[1])}"
-        rest = rest[2:]
-    return shown
+    return " ".join(filter(None, parts))
 
 
 def _measure(value: str) -> str | None:
     """A number as {{convert}} shows it; None for what is none."""
     if _NUMBER.fullmatch(value):
         return _grouped(value)
-    if (parts := _FRACTION.fullmatch(value)) is not None:
+    if (parts := _FRACTION.fullmatch(plain_fractions(value))) is not None:
         return f"{parts[1] or ''} {parts[2]}/{parts[3]}".strip()
     low, dash, high = value.partition("-" if "-" in value else "–")
     if dash and _NUMBER.fullmatch(low) and _NUMBER.fullmatch(high):
@@ -115,7 +120,8 @@ def _measure(value: str) -> str | None:
     return None
 
 
-def _unit(code: str) -> str:
-    code = _SHAPE.sub(r"\1 ", _DEGREES.get(code, code))
-    code = _SCALE.sub(lambda scale: _SCALES[scale[0]], code)
+def _unit(code: str) -> str | None:
+    code = _SCALE.sub(lambda scale: _SCALES.get(scale[0], scale[0]), _SHAPE.sub(r"\1 ", code))
+    if _SCALE.match(code):
+        return None
     return _EXPONENT.sub(lambda exponent: superscript(exponent[0]), code)

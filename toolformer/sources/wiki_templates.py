@@ -23,6 +23,7 @@ def _by_name(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {name: shown for shown, names_of_it in names.items() for name in names_of_it}
 
 
+_BLOCKS = frozenset({"quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"})
 # The positional parameter that is the shown text, counted from 0.
 _SHOWN_PARAMETER = {
     **dict.fromkeys(("abbr", "abbrv", "abbreviation", "tooltip", "angbr", "unicode", "iast"), 0),
@@ -31,17 +32,13 @@ _SHOWN_PARAMETER = {
     **dict.fromkeys(("math", "mvar", "var", "code", "mono", "samp", "kbd", "tt"), 0),
     **dict.fromkeys(("underline", "bold", "linktext", "visible anchor", "vanchor"), 0),
     **dict.fromkeys(("ill", "interlanguage link", "illm"), 0),
-    **dict.fromkeys(("citation needed span", "cn span", "clarify span", "not a typo"), 0),
     **dict.fromkeys(("nihongo2", "birth-date", "death-date", "birth-date and age"), 0),
-    **dict.fromkeys(("quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"), 0),
+    **dict.fromkeys((*_BLOCKS, "not a typo"), 0),
     **dict.fromkeys(
         ("lang", "langx", "rtl-lang", "wikt-lang", "script", "audio", "color", "colour"), 1
     ),
     **dict.fromkeys(("transl", "transliteration", "resize", "font color"), -1),
 }
-_BLOCKS = frozenset({"quote", "blockquote", "bquote", "cquote", "quotation", "poemquote"})
-
-
 _SHOWN_TEXT = _by_name(
     {
         " ": ("nbsp", "spaces", "space", "thinsp", "thin space", "hsp", "hair space"),
@@ -62,7 +59,7 @@ _SHOWN_TEXT = _by_name(
         "±": ("pm", "plusminus", "+-"),
         "−": ("minus",),
         "#": ("number sign",),
-        "1/2": ("half",),
+        "¹/₂": ("half",),
         "π": ("pi",),
         "†": ("dagger",),
         "ʻ": ("okina",),
@@ -92,7 +89,6 @@ _FORMATS: dict[str, Sequence[str]] = {
     **dict.fromkeys(("circa", "c.", "ca."), ("c. ", "c. {}", "c. {} – c. {}")),
     **dict.fromkeys(("floruit", "fl.", "fl"), ("fl. ", "fl. {}", "fl. {}–{}")),
     **dict.fromkeys(("reign", "r."), ("r. ", "r. {}", "r. {}–{}")),
-    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac"), ("", "1/{}", "{}/{}", "{} {}/{}")),
     **{ship: ("", f"{ship.upper()} {{}}", f"{ship.upper()} {{}} ({{}})") for ship in _SHIPS},
     "sortname": ("", "", "{} {}", "{} {}"),
     "oldstyledate": ("", "", "", "{0} [O.S. {2}] {1}"),
@@ -103,27 +99,33 @@ _FORMATS: dict[str, Sequence[str]] = {
     "unité": ("", "{}", "{} {}"),
     "nombre": ("", "{}", "{} {}"),
 }
+_OF_DIGITS = re.compile(r"([-−]?)(?:([\d,]+) )?(\d+)/(\d+)", re.ASCII)
 _NOTES = {"flat": "♭", "sharp": "♯", "natural": "♮"}
 
 # Citations, footnotes, requests for cleanup, pronunciations, icons, what stands in the margin or
 # at the head of the page, and links to other articles on the subject: no part of a sentence.
 _SILENT = re.compile(
-    r"(?:cit[ae]\b|citation\b|vcite|vancite|harv|sfn|shortened footnote|#tag:ref|efn|note"
-    r"|ref(?:n|s|list|begin|end|label|improve)?\b"
-    r"|r$|rp$|ran$|anchor|ipa|respell|pronunciation|listen|flagicon|flagdeco|noflag|pad$"
-    r"|infobox|.*(?:navbox|taxobox|sidebar|box)$|.* icon$|.*[ -]stub$|use [a-z]+ |engvar|pp-|wiki"
-    r"|wikt|commons|sister|portal|toc\b|clear|-$|col\b|col-|col(?:begin|end|s|umns)|div col|end div"
-    r"|s-|defaultsort|displaytitle|italic title|lowercase|short desc|good article|featured article"
-    r"|authority control|taxonbar|shy$|zwsp|zwj|wbr$|void|main$|main article|see also|further|about"
-    r"|for$|for2|for multi|redirect|other uses|other people|distinguish|details|hatnote|multiple "
-    r"|double image|wide image|quote box|refimprove|more |unreferenced|expand |update|dead link"
-    r"|link rot|webarchive|wayback|subscription|registration|isbn missing|cn$|fact$|dubious|vague"
-    r"|who\b|when\b|which\b|where\b|why\b|how\b|whose|by whom|according to whom|clarif|specify"
-    r"|verify|failed ver|not in |better source|self-published|disputed|undue|pov|weasel|peacock|or$"
-    r"|original research|synthesis|relevance|importance|primary source|third-party|unreliable"
-    r"|.* (?:needed|sources?)$|.*[ -]inline$|dmoz|bots|nobots|protect)"
+    # Whole words, also in the plural.
+    r"(?:(?:cit[ae]|citation|note(?:list|tag|foot)?|ref(?:n|list|begin|end|label|improve)?|anchor"
+    r"|respell|pronunciation|listen|toc|col|about|details|distinguish2?|hatnote|redirect[2-4]?"
+    r"|further|portal(?:bar)?|protect(?:ed|ion)?|registration|subscription|lowercase|void"
+    r"|clear(?:left|right)?|update|webarchive|wayback|bots|nobots|dmoz|who|when|which|where|why"
+    r"|how|whose|by whom|dubious|vague|specify|disputed|undue|pov|weasel|peacock|original research"
+    r"|synthesis|relevance|importance|unreliable|better source|primary source|self-published"
+    r"|third-party)s?\b"
+    # Beginnings of names.
+    r"|vcite|vancite|harv|sfn|shortened footnote|#tag:ref|efn|ipa|flagicon|flagdeco|noflag|infobox"
+    r"|use [a-z]+ |engvar|pp-|wiki(?!data\b)|wikt|commons|sister|col-|col(?:begin|end|umns)|div col"
+    r"|end div|s-|defaultsort|displaytitle|italic title|short desc|good article|featured article"
+    r"|authority control|taxonbar|main article|see also|for2|for multi|other uses|other people"
+    r"|multiple |double image|wide image|quote box|more |unreferenced|expand |dead link"
+    r"|link rot|isbn missing|according to whom|clarif|verify|failed ver|not in "
+    # Whole names, and their ends.
+    r"|(?:r|rp|ran|pad|-|shy|wbr|main|for|cn|fact|or|zwsp|zwj)$"
+    r"|.*(?:navbox|taxobox|sidebar|box|[ -]inline)$|.* (?:icon|needed|sources?)$|.*[ -]stub$)"
 )
 # Editors date what is to be done: {{attribution wanted|date=May 2020}}.
+_OF_REQUESTS = frozenset({"date", "reason", "talk", "section", "small"})
 _MONTH_AND_YEAR = re.compile(r"[A-Z][a-z]+ \d{4}")
 
 _ATOMS = re.compile(r"(?<=[A-Za-z)\]])\d+")
@@ -157,7 +159,8 @@ def shown_by(
         return shown_formatnum(argument.strip(), positional, is_english=is_english)
     if name in _SHOWN_TEXT:
         return _SHOWN_TEXT[name]
-    shown = 0 if name.startswith("lang-") else _SHOWN_PARAMETER.get(name)
+    is_first = name.startswith("lang-") or name.endswith((" span", "-span"))
+    shown = 0 if is_first else _SHOWN_PARAMETER.get(name)
     if shown is not None:
         return _parameter(name, shown, positional, named)
     while positional and not positional[-1]:
@@ -166,8 +169,9 @@ def shown_by(
         return render(positional, named)
     if name in _FORMATS:
         return _formatted(_FORMATS[name], positional, named)
-    is_dated = _MONTH_AND_YEAR.fullmatch(named.get("date", ""))
-    return "" if is_dated or _SILENT.match(name) else None
+    is_request = not positional and _OF_REQUESTS.issuperset(named)
+    is_request = is_request and _MONTH_AND_YEAR.fullmatch(named.get("date", ""))
+    return "" if is_request or _SILENT.match(name) else None
 
 
 def _parameter(
@@ -186,6 +190,16 @@ def _formatted(
         return None
     # An empty one in the middle would leave its brackets.
     return formats[len(positional)].format(*positional) or None if all(positional) else None
+
+
+def _fraction(positional: Sequence[str], named: Mapping[str, str]) -> str | None:
+    if not (1 <= len(positional) <= 3 and all(positional) and _OF_LINKS.issuperset(named)):
+        return None
+    shown = f"{' '.join(positional[:-1]) or '1'}/{positional[-1]}"
+    if (parts := _OF_DIGITS.fullmatch(shown)) is not None:
+        # `plain_fractions` parts these digits from a whole number before them.
+        return f"{parts[1]}{parts[2] or ''}{superscript(parts[3])}/{subscript(parts[4])}"
+    return f"({shown})" if all(re.fullmatch(r"\w+", part) for part in positional) else None
 
 
 def _nihongo(positional: Sequence[str], named: Mapping[str, str]) -> str | None:
@@ -221,6 +235,7 @@ _RENDERERS: Mapping[str, _Render] = {
     **DATE_TEMPLATES,
     **{name: _symbol(symbol) for name, symbol in _SYMBOLS.items()},
     **dict.fromkeys(("convert", "cvt"), shown_quantity),
+    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac"), _fraction),
     **dict.fromkeys(("sup", "^"), lambda given, _: superscript("".join(given))),
     "sub": lambda given, _: subscript("".join(given)),
     "e": lambda given, _: f"×10{superscript(given[0])}" if len(given) == 1 else None,
