@@ -61,8 +61,9 @@ def call_open_ids(tokenizer: Tokenizer) -> list[int]:
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:
     """Cut a result to at most `max_tokens` tokens, between words (spec §1.9, item 9).
 
-    A word that is longer than words are, such as a digest, and scripts that have no blanks are cut
-    between characters; a number never is. Empty where not even the first number or character fits.
+    A word or number of more than 30 characters, such as a digest, and scripts that have no blanks
+    are cut between characters; a shorter number is never cut. Empty where not even the first
+    number or character fits.
     """
     ids, offsets = tokenizer.encode_with_offsets(result)
     if len(ids) <= max_tokens:

@@ -1,8 +1,8 @@
 """Open connections: so many, and so long without a request that is being answered.
 
-Whoever connects holds a file descriptor before any key is asked for. One who sends no request, or
-does not read the answer, therefore gets little time, and no time at all while others wait for his
-place.
+Whoever connects holds a file descriptor before any key is asked for. So a connection is ended when
+it has no request that is being answered for a few seconds, even if the client has not yet read a
+complete answer, and at once when another needs its place. While an answer is made nothing is ended.
 """
 
 import asyncio

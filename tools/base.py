@@ -28,7 +28,7 @@ class Tool(ABC):
         takes_arguments: Whether anything can stand between the brackets of a call.
         arguments_are_content: Whether numbers and names in arguments come from the text, so that
             those that stand only behind a call could not be known; False where they are a choice,
-            such as the unit that a tool converts to.
+            such as the unit that a tool converts to. A change of it needs another `version`.
         prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
         needs_network: Whether answering takes more than this machine.
         sampling_version: What `preselect`, `parse_arguments` and `check_place` depend on: where it

@@ -40,9 +40,9 @@ class Calculator(Tool):
     """Works out an expression of numbers, `+ - * /` and brackets.
 
     The paper leaves the syntax open. Here: brackets and signs are allowed; numbers are read as in
-    `tools/numbers.py`, so that a comma joins groups of three digits and nothing else; `×`, `·` and
-    `x` between numbers are read as `*`, `÷` as `/`, `−` as `-`; everything else is invalid, `%`,
-    `**` and names included.
+    `tools/numbers.py`, so that a comma joins groups of three digits and nothing else; `×`, `x`
+    between numbers and `·` with blanks around it (`5·3` may be 5.3) are read as `*`, `÷` as `/`,
+    `−` as `-`; everything else is invalid, `%`, `**` and names included.
 
     Args:
         max_characters: Longest expression, in characters.

@@ -22,8 +22,9 @@ _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
 
-# Of longer ones the beginning is compared; what spells a larger one is no number of anybody's.
+# In characters; of a longer run of digits the beginning is compared.
 _LONGEST_NUMBER = 100
+# Words that spell a larger number are read as several, which keeps the values small.
 _LARGEST_SPELLED = 10**15
 
 _words = regex.compile(r"\w+").findall

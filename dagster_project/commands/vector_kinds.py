@@ -228,6 +228,10 @@ def _score(scorer: Callable[[str, Any], bool], *, prediction: str, gold: Any) ->
     return {"correct": scorer(prediction, gold)}
 
 
+def _score_math(*, prediction: str, gold: float) -> Values:
+    return _score(scoring.score_numbers, prediction=prediction, gold=[str(gold)])
+
+
 def _fractions(weights: Sequence[float]) -> list[str]:
     """Weights as fractions such as `1/3`; one that is none as it is."""
     fractions = [Fraction(weight).limit_denominator(1_000_000) for weight in weights]
@@ -246,7 +250,7 @@ KINDS: dict[str, Callable[..., Values]] = {
     "calculator": _calculator,
     "calendar": _calendar,
     "score_lama": partial(_score, scoring.score_lama),
-    "score_math": partial(_score, scoring.score_math),
+    "score_math": _score_math,
     "score_qa": partial(_score, scoring.score_qa),
     "score_mlqa": partial(_score, scoring.score_mlqa),
 }

@@ -1,13 +1,13 @@
 """The shards that new sources will be cut into, as far as their first records tell."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from dagster_project.settings.sections import Settings
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
-from toolformer.sources.manifest import Manifest, ShardEntry, shard_key
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.records import ParsedDocument, RawRecord, parse_record
 from toolformer.sources.source import Source
@@ -32,7 +32,7 @@ class ExpectedShards:
 
 
 def expected_shards(
-    sources: Sequence[Source], manifest: Manifest, settings: Settings
+    sources: Sequence[Source], manifest: Manifest, stored_keys: Iterable[str], settings: Settings
 ) -> ExpectedShards:
     """Read the first 2,000 records of the sources that have no shards yet.
 
@@ -40,7 +40,8 @@ def expected_shards(
     """
     expected = ExpectedShards()
     known = {entry.source for entry in manifest.active_shards}
-    number, every = manifest.next_number, settings.corpus.held_out_every
+    # Of a copy, which counts on.
+    new_keys = replace(manifest).new_keys(stored_keys, settings.corpus.held_out_every)
     for source in sources:
         if source.name in known:
             continue
@@ -55,11 +56,10 @@ def expected_shards(
             continue
         for first in range(0, len(lengths), source.shard_size):
             part = lengths[first : first + source.shard_size]
-            is_held_out = every > 0 and number % every == every - 1
-            entry = ShardEntry(shard_key(number), source.name, first, len(part), "", is_held_out)
+            key, is_held_out = next(new_keys)
+            entry = ShardEntry(key, source.name, first, len(part), "", is_held_out)
             expected.entries.append(entry)
-            expected.characters[entry.key] = sum(part)
-            number += 1
+            expected.characters[key] = sum(part)
     return expected
 
 

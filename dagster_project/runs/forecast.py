@@ -84,9 +84,8 @@ def forecast_build(
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
     warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
-    cut, rejected = stale_sources(
-        home.sources, configured_sources(settings), look_at_texts(home, warehouse)
-    )
+    stored = look_at_texts(home, warehouse)
+    cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     is_converted = settings.language_model.path != "embedded" or embedded.exists()
@@ -96,7 +95,7 @@ def forecast_build(
     planned = chosen
     # A chained round annotates only what the round before has.
     if not shards and not settings.sampling.is_chained:
-        expected = expected_shards(cut, manifest, settings)
+        expected = expected_shards(cut, manifest, stored.all_keys, settings)
         to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
         planned = chosen_shards(to_be, (), settings)
     can_be_planned = is_converted or not warehouse.partitions("candidate_calls")

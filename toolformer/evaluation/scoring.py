@@ -4,10 +4,10 @@ The caller removes every call from the output first, so that the words of a call
 the first words.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -16,8 +16,12 @@ from tools.numbers import NUMBER, START, NumberError, digits_of, plain, rounded
 
 NUMBER_TOLERANCE = 1e-4
 
-# A minus sign that follows a digit or a letter is an operator ("9-5").
-_NUMBER = re.compile(rf"{START}(?P<sign>-?)(?P<digits>{NUMBER})")
+# A minus sign that follows a digit or a letter is an operator ("9-5"). The rest of a fraction, of a
+# mixed number or of a time says that the digits alone are not the number.
+_NUMBER = re.compile(
+    rf"{START}(?P<sign>-?)(?P<digits>{NUMBER})"
+    r"(?P<rest>(?:(?:(?: and)? |-)[0-9]+)?(?:[/∕⁄:][0-9]+)+)?"
+)
 
 
 def normalised_words(text: str) -> list[str]:
@@ -68,41 +72,23 @@ score_qa = partial(contains_answer, first_words=20)
 score_mlqa = partial(contains_answer, first_words=10)
 
 
-def score_math(prediction: str, gold: float) -> bool:
-    """Tell whether the number an output gives equals the answer to within 1e-4.
-
-    Paper: section 4.2.2.
-
-    Example:
-        >>> score_math("the sum 9+5=14.", 14)
-        True
-    """
-    if not math.isfinite(gold):
-        raise ValueError(
-            f"The answer {gold!r} is not a finite number; a mathematics question needs one. "
-            "Correct or leave out the example."
-        )
-    number = answered_number(prediction)
-    return number is not None and abs(number - gold) <= NUMBER_TOLERANCE
-
-
-def answered_number(text: str) -> float | None:
+def answered_number(text: str) -> Decimal | None:
     """Find the number that counts as the answer; None where the text has none.
 
     It is the first number after the first `=` sign, or the first number of the text where there is
     no `=` or no number follows it. Currency signs are ignored. One that can be read in more than
-    one way counts as none.
+    one way counts as none, and so does a fraction, which is a sum not worked out, or a time.
 
     Example:
         >>> answered_number("She pays -$1,250.50 in all.")
-        -1250.5
+        Decimal('-1250.50')
     """
     written = _without_currency_signs(plain(text))
     _, _, after_equals = written.partition("=")
     return _value_of(_NUMBER.search(after_equals) or _NUMBER.search(written))
 
 
-def last_number(text: str) -> float | None:
+def last_number(text: str) -> Decimal | None:
     """Find the last number; see `answered_number`.
 
     For solutions in several steps, each of which has a number; not from the paper, whose rule takes
@@ -110,7 +96,7 @@ def last_number(text: str) -> float | None:
 
     Example:
         >>> last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.")
-        72.0
+        Decimal('72')
     """
     *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
     return _value_of(last)
@@ -120,12 +106,19 @@ def score_numbers(
     prediction: str,
     gold: Sequence[str],
     *,
-    number_of: Callable[[str], float | None] = answered_number,
+    number_of: Callable[[str], Decimal | None] = answered_number,
 ) -> bool:
-    """Tell whether the number an output gives equals one of the answers to within 1e-4."""
+    """Tell whether the number an output gives equals one of the answers to within 1e-4.
+
+    Paper: section 4.2.2.
+
+    Example:
+        >>> score_numbers("the sum 9+5=14.", ["14"])
+        True
+    """
     number = number_of(prediction)
     return number is not None and any(
-        abs(number - float(answer)) <= NUMBER_TOLERANCE for answer in gold
+        abs(float(number) - float(answer)) <= NUMBER_TOLERANCE for answer in gold
     )
 
 
@@ -133,22 +126,25 @@ def score_rounded_numbers(
     prediction: str,
     gold: Sequence[str],
     *,
-    number_of: Callable[[str], float | None] = answered_number,
+    number_of: Callable[[str], Decimal | None] = answered_number,
 ) -> bool:
     """Tell whether the number an output gives is one of the answers as the Calculator rounds it.
 
     That is to two decimals, or to three; what is rounded to more equals the answer to within 1e-4.
+    It is written with two decimals at least, as the Calculator does: 63 is a guess for 62.999.
 
     Example:
         >>> score_numbers("5 / 8 = 0.63", ["0.625"]), score_rounded_numbers("0.63", ["0.625"])
         (False, True)
+        >>> score_rounded_numbers("0.00", ["0.004"]), score_rounded_numbers("0", ["0.004"])
+        (True, False)
     """
     number = number_of(prediction)
-    return number is not None and any(
-        number == float(rounded(Fraction(answer), decimals))
-        for answer in gold
-        for decimals in (2, 3)
-    )
+    if number is None or not f"{number:f}".partition(".")[2][1:]:
+        return False
+    values = [rounded(Fraction(answer), decimals) for answer in gold for decimals in (2, 3)]
+    # No value that rounds to zero has a sign.
+    return any(number == value and number.is_signed() == (value < 0) for value in values)
 
 
 def _occurs(answer: list[str], words: list[str]) -> bool:
@@ -173,14 +169,15 @@ def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
 
 
-def _value_of(match: re.Match[str] | None) -> float | None:
-    if match is None:
+def _value_of(match: re.Match[str] | None) -> Decimal | None:
+    if match is None or match["rest"]:
         return None
     try:
         digits = digits_of(match["digits"], is_alone=False)
     except NumberError:
         return None
-    return float(Fraction(match["sign"] + digits))
+    above, _, below = digits.partition("/")
+    return Decimal(match["sign"] + above) / Decimal(below or 1)
 
 
 def _without_currency_signs(text: str) -> str:

@@ -17,12 +17,7 @@ from toolformer.files.digests import hex_digest
 from toolformer.sources.cutting import CUTTING_VERSION, CutShard, Progress, cut_source
 from toolformer.sources.errors import SourceError, write_error
 from toolformer.sources.files import SourceFile, file_identity, list_files
-from toolformer.sources.manifest import (
-    Manifest,
-    ShardEntry,
-    check_complete,
-    shard_key,
-)
+from toolformer.sources.manifest import Manifest, ShardEntry, check_complete
 from toolformer.sources.source import Source
 
 # Folder of the staged texts of the source that is being cut, in the folder of the sources.
@@ -123,11 +118,9 @@ class _Update:
     def __init__(self, folder: Path, stored: StoredTexts, held_out_every: int = 0) -> None:
         self.folder = folder
         self.stored = stored
-        self.held_out_every = held_out_every
         self.manifest = Manifest.load(folder)
         check_complete(folder, self.manifest, stored.all_keys)
-        # Whatever number is next: rows that are stored under a key are never given to new texts.
-        self.taken_keys = {*stored.all_keys, *(entry.key for entry in self.manifest.shards)}
+        self.new_keys = self.manifest.new_keys(stored.all_keys, held_out_every)
         self.result = ManifestUpdate()
         self.listed: set[str] = set()
 
@@ -232,17 +225,14 @@ class _Update:
         return {entry.digest: entry for entry in free}
 
     def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
-        number, every = self.manifest.next_number, self.held_out_every
-        while shard_key(number) in self.taken_keys:
-            number += 1
-        self.manifest.next_number = number + 1
+        key, is_held_out = next(self.new_keys)
         return ShardEntry(
-            key=shard_key(number),
+            key=key,
             source=name,
             first_record=shard.first_record,
             records=shard.records,
             digest=shard.digest,
-            is_held_out=every > 0 and number % every == every - 1,
+            is_held_out=is_held_out,
         )
 
     def retire(self, entries: list[ShardEntry]) -> None:

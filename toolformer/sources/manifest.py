@@ -1,7 +1,7 @@
 """The list of all shards ever cut; the key of a shard is its partition in Dagster."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -93,6 +93,24 @@ class Manifest:
         """Adds shards, or replaces those that have their keys."""
         by_key = {entry.key: entry for entry in (*self.shards, *entries)}
         self.shards = list(by_key.values())
+
+    def new_keys(
+        self, stored_keys: Iterable[str], held_out_every: int
+    ) -> Iterator[tuple[str, bool]]:
+        """Numbers new shards: yields the key of each, and whether it is held out.
+
+        Args:
+            stored_keys: under which something is stored; never given to new texts, whatever number
+                is next.
+            held_out_every: every n-th shard by number is held out; 0 for none.
+        """
+        taken = {*stored_keys, *(entry.key for entry in self.shards)}
+        while True:
+            number = self.next_number
+            self.next_number += 1
+            if shard_key(number) not in taken:
+                is_held_out = held_out_every > 0 and (number + 1) % held_out_every == 0
+                yield shard_key(number), is_held_out
 
     @property
     def active_shards(self) -> list[ShardEntry]:

@@ -11,7 +11,7 @@ from tools.numbers import BLANKS, NUMBER, NumberError, digits_of, plain
 from tools.protocol import Proposal
 
 _RESULT = rf"(?P<number>-?(?:[$€£¥] ?)?(?P<digits>{NUMBER}))"
-_OPERATORS = r"\-+*/×÷·⋅∙∕"
+_OPERATORS = r"\-+*/×÷·⋅∙∕∗✕✖⁄"
 _END = rf"(?!\w|[.,]?[0-9]| {{0,3}}[{_OPERATORS}^] {{0,3}}[$€£¥(]?[0-9.])"
 _BEHIND_EQUALS = re.compile(rf"(?<![=<>!:])=(?!=) {{0,3}}{_RESULT}{_END}")
 _WORDS = "in all|in total|altogether|costs|total of|average of|equals|equal to"
@@ -24,9 +24,20 @@ _EXPRESSION = re.compile(
     rf"(?:{NUMBER}|[.,()$€£¥{_OPERATORS} {BLANKS}]|(?<=[0-9)] )x(?= [0-9($]))++\Z"
 )
 _LONGEST_EXPRESSION = 100
-_BEGINNING = re.compile(rf"(?<![\w.,)$€£¥'’])[$€£¥]?(?:{NUMBER}|\()")
-# What stands in front of half an expression: `x + 3 * 4` does not begin with the 3.
-_HALF_BEFORE = re.compile(rf"(?:[{_OPERATORS}^%]|\b[A-Za-z])\s*\Z")
+# Neither the fraction of a mixed number (`2 1/2`) nor brackets behind a factor (`2 (3 + 4)`).
+_BEGINNING = re.compile(
+    r"(?<![\w.,)$€£¥'’])(?!(?:(?<=[0-9] )|(?<=[0-9] and ))[0-9]+[/∕⁄][0-9])(?!(?<=[0-9)] )\()"
+    rf"[$€£¥]?(?:{NUMBER}|\()"
+)
+# What stands in front of half an expression: `x + 3 * 4` does not begin with the 3, nor `7:30 + 2`
+# with the 30.
+_HALF_BEFORE = re.compile(
+    rf"(?:[{_OPERATORS}^%±√∛∜]|[0-9)](?: :|:(?!\s))|(?<![^\W\d_])[A-Za-z]"
+    r"|\b(?:plus|minus|times|divided by|multiplied by|mod|sqrt|log|ln|half|twice|double)"
+    r"|(?:%|\bper ?cent|\bhalf|\bthird|\bquarters?) of)\s*\Z",
+    re.IGNORECASE,
+)
+_LONGEST_HALF_BEFORE = 16
 _OPERATION = re.compile(rf"[^\s(] *[{_OPERATORS}] *[^\s)]")
 # Not the one between two numbers, which may not become one.
 _CURRENCY = re.compile(r"(?<![0-9)])(?<![0-9)] )[$€£¥] ?|[$€£¥](?! ?[0-9(])")
@@ -77,9 +88,10 @@ def _expressions_before(text: str, end: int) -> Iterator[str]:
         return
     # A beginning inside a longer one would cut that.
     for beginning in _BEGINNING.finditer(text, start + match.start(), end):
-        if _HALF_BEFORE.search(text, max(0, beginning.start() - 8), beginning.start()):
+        first = beginning.start()
+        if _HALF_BEFORE.search(text, max(0, first - _LONGEST_HALF_BEFORE), first):
             continue
-        written = text[beginning.start() : end].translate(_MARKS)
+        written = text[first:end].translate(_MARKS)
         expression = _CURRENCY.sub("", written).strip()
         if _OPERATION.search(expression):
             yield expression

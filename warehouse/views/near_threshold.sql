@@ -39,7 +39,8 @@ select
     kept,
     case when threshold_bin is not null then above end::bigint as kept_within_0_1,
     case when threshold_bin is not null then below end::bigint as missed_within_0_1,
-    case when threshold_bin is not null then above / nullif(above + below, 0) end as kept_share_of_near,
+    case when threshold_bin is not null then above / nullif(above + below, 0) end
+        as kept_share_of_near,
     round
 from near
 order by round, tool

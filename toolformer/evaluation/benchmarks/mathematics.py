@@ -1,5 +1,6 @@
 """Word problems with a number as answer (paper §4.2.2), and sums of our own."""
 
+import re
 from pathlib import Path
 
 from toolformer.evaluation.benchmarks.benchmark import StopRule
@@ -48,6 +49,8 @@ class Mathematics(QuestionBenchmark):
     prompt_template = PROBLEM_PROMPT
     rule = staticmethod(score_numbers)
     rounded_rule = staticmethod(score_rounded_numbers)
+    # Some copies have the numbers in a column of their own.
+    placeholder = re.compile(r"\bN_[0-9]+|\bnumber[0-9]+")
     version = "2"
     stop_rule = StopRule(max_new_tokens=40)
 

@@ -41,6 +41,8 @@ class Mlqa(QuestionBenchmark):
         self.formats = (("context", self._question),)
 
     def _question(self, row: Row) -> Asked:
+        # The title of the paragraph's article in some copies; it is not asked with.
+        row.optional_text("article")
         return Asked(
             row.text("question"),
             row.texts("answers"),

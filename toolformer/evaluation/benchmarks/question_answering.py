@@ -13,7 +13,7 @@ from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, e
 from toolformer.evaluation.scoring import score_qa
 
 # (list (description "Jazmyn Bieber") (description Abduction))
-_DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
+_DESCRIPTION = re.compile(r'\((?:description|number) (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
 
 
 def _question(row: Row) -> Asked:
@@ -25,14 +25,15 @@ def _numbered_question(row: Row) -> Asked:
 
 
 def _answers(row: Row) -> tuple[str, ...]:
-    return row.texts("answer" if "answer" in row else "answers")
+    given = [column for column in ("answer", "answers", "aliases") if column in row] or ["answers"]
+    return tuple(dict.fromkeys(text for column in given for text in row.texts(column)))
 
 
 def _utterance(row: Row) -> Asked:
     target = row.text("targetvalue")
     texts = (quoted or plain for quoted, plain in _DESCRIPTION.findall(target))
     answers = tuple(dict.fromkeys(re.sub(r"\\(.)", r"\1", text).strip() for text in texts))
-    if not answers:
+    if not answers or "".join(_DESCRIPTION.sub("", target).split()) != "(list)":
         raise InvalidRowError(
             f"column 'targetValue' is {excerpt(target)}; expected (list (description ANSWER))"
         )

@@ -1,5 +1,6 @@
 """What benchmarks that come as files have in common: how rows become items, or do not."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -21,8 +22,10 @@ _CHECKED_ROWS = 100
 # What these columns hold belongs to the question: a format that does not read one that is there
 # would ask something else.
 _PARTS_OF_QUESTIONS = (
-    *("body", "story", "background", "context", "contexts", "passage", "paragraph"),
-    *("numbers", "choices", "options"),
+    *("body", "question_body", "story", "stories", "background", "scenario", "premise", "premises"),
+    *("context", "contexts", "passage", "passages", "paragraph", "paragraphs", "text", "problem"),
+    *("article", "articles", "document", "documents", "support", "supports", "facts"),
+    *("numbers", "choices", "options", "table", "tables"),
 )
 
 
@@ -35,6 +38,7 @@ class QuestionBenchmark(Benchmark):
         rounded_rule: The same of numbers, for rounded answers.
         formats: The known formats: a column by which a row's format is told, and what reads it.
         has_exact_names: Columns are named by the user, who says what is asked; see `Row`.
+        placeholder: What stands in questions that cannot be asked, in place of a number.
         id_columns: Where a row may have an id of its own.
         folder_patterns: Which files of a folder belong to it; none where it is one file.
 
@@ -46,6 +50,7 @@ class QuestionBenchmark(Benchmark):
     rule: Callable[[str, Sequence[str]], bool]
     rounded_rule: Callable[[str, Sequence[str]], bool] | None = None
     formats: tuple[tuple[str, Callable[[Row], Asked]], ...]
+    placeholder: re.Pattern[str] | None = None
     id_columns: tuple[str, ...] = ("id",)
     folder_patterns: tuple[str, ...] = ()
     has_exact_names: bool = False
@@ -143,6 +148,12 @@ class QuestionBenchmark(Benchmark):
                 f"{self.name!r} does not have, so that the question would be asked without it. "
                 "Name the benchmark's own file, take the column out if it does not belong to the "
                 "question, or describe this one as a question file of your own."
+            )
+        if self.placeholder and (placeholder := self.placeholder.search(question.text)):
+            raise BenchmarkFileError(
+                f"{row_name} of {str(self._path)!r} has {placeholder[0]!r} where a number belongs; "
+                "expected questions with their numbers. Name the benchmark's own file, put the "
+                "numbers in, or describe this one as a question file of your own."
             )
         return BenchmarkItem(
             item_id=row.identity(*self.id_columns),

@@ -14,6 +14,9 @@ _LONGEST_EXCERPT = 60
 # What stands behind a number in brackets is its unit: "9 (apples)".
 _NUMBER_AND_UNIT = re.compile(rf"(?:(?P<sign>-)|\+)?(?P<digits>{NUMBER})\.?\s*(?:\([^()]*\))?")
 
+# As tables in text form have lists and objects: "['Rome', 'Roma']".
+_WRITTEN_LIST = re.compile(r"\[(?:\s*['\"].*)?\]|\{\s*['\"].*\}", re.DOTALL)
+
 
 class InvalidRowError(ValueError):
     """A row cannot be read; the message names the column and what was expected."""
@@ -114,6 +117,8 @@ class Row:
         )
         if None in texts or not any(texts):
             raise self._not(column, "a text, or a list of at least one")
+        if any(_WRITTEN_LIST.fullmatch(text) for text in texts if text):
+            raise self._not(column, "a list as JSON has it, not one within a text")
         return tuple(text for text in texts if text)
 
     def numbers(self, column: str) -> tuple[str, ...]:

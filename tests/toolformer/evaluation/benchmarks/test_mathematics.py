@@ -116,6 +116,12 @@ def test_copies_with_other_names_of_columns_are_asked_with_their_story(tmp_path,
         ({"body": "Six boats."}, "'body'"),
         ({"Numbers": "5 7"}, "'Numbers'"),
         ({"Context": "Six boats.", "options": ["5", "6"]}, "'Context' and 'options'"),
+        *(({name: "Six boats."}, repr(name)) for name in ("Premise", "Problem", "Text", "table")),
+        *(
+            ({name: ["Six."]}, repr(name))
+            for name in ("Passages", "article", "document", "support")
+        ),
+        *(({name: "Six boats."}, repr(name)) for name in ("Question_Body", "scenario", "premises")),
         ({"choices": {"text": ["5", "6"]}}, "'choices'"),
     ],
 )
@@ -123,6 +129,23 @@ def test_a_file_with_a_part_of_the_question_that_is_not_asked_is_refused(tmp_pat
     row = {"sQuestion": "How many?", "lSolutions": [6], **extra}
     with pytest.raises(BenchmarkFileError, match=f"row 2 of .* has {named}, which this form"):
         items_of(Mawps(write_lines(tmp_path / "mawps.jsonl", {**row, **dict.fromkeys(extra)}, row)))
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("Mary has N_00 dogs and N_01.", "N_00"),
+        ("A pen costs number0 . How much are number1 ?", "number0"),
+        ("How much is $N_1?", "N_1"),
+    ],
+)
+@pytest.mark.parametrize("benchmark_class", [Asdiv, Svamp, Mawps])
+def test_questions_with_placeholders_are_refused(tmp_path, benchmark_class, question, named):
+    sound = {"question": "Which number is 2 more than the number 7?", "answer": 9}
+    assert items_of(benchmark_class(write_lines(tmp_path / "sound.jsonl", sound)))
+    file = write_lines(tmp_path / "a.jsonl", sound, {"question": question, "answer": 12.0})
+    with pytest.raises(BenchmarkFileError, match=f"row 2 of .* has '{named}' where a number"):
+        items_of(benchmark_class(file))
 
 
 def test_two_columns_of_one_name_are_named(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
+    left_out_of,
     write_json,
     write_lines,
 )
@@ -25,6 +26,8 @@ PROMPT = "Answer the following question: "
         ('(list (description "New Turin") (description Rome))', ("New Turin", "Rome")),
         (r'(list (description "Ada \"The Eye\" Lund (b. 1)"))', ('Ada "The Eye" Lund (b. 1)',)),
         ("(list (description Rome) (description Rome))", ("Rome",)),
+        ('(list (description "A") (number 5))', ("A", "5")),
+        ("(list (number 1.5))", ("1.5",)),
     ],
 )
 def test_the_target_values_of_webquestions_are_answers(tmp_path, target, answers):
@@ -66,6 +69,41 @@ def test_a_question_is_not_asked_without_its_context(tmp_path, benchmark_class):
     row = {"question": "who rang it", "answer": ["Ada"], "context": "Ada rang the bell."}
     with pytest.raises(BenchmarkFileError, match="'context'"):
         items_of(benchmark_class(write_lines(tmp_path / "copy.jsonl", row)))
+
+
+@pytest.mark.parametrize("other", ["(date 1999 3 4)", "(boolean true)", "(description (a) b)"])
+def test_a_target_value_of_which_a_part_cannot_be_read_is_left_out(tmp_path, other):
+    row = {"utterance": "when?", "targetValue": f"(list (description Rome) {other})"}
+    (reason,) = left_out_of(WebQuestions(write_lines(tmp_path / "w.jsonl", row))).values()
+    assert "expected (list (description ANSWER))" in reason
+
+
+@pytest.mark.parametrize(
+    ("given", "answers"),
+    [
+        ({"answer": "Sun", "answers": ["Sun", "Sunlight"]}, ("Sun", "Sunlight")),
+        ({"answer": ["Sun"], "answers": {"text": ["Sol"]}}, ("Sun", "Sol")),
+        ({"answers": "Sol", "answer": None}, ("Sol",)),
+        ({"answer": "Sun", "aliases": ["Sol"]}, ("Sun", "Sol")),
+        ({"answer": "[citation needed]"}, ("[citation needed]",)),
+        ({"answer": "('Til) I Kissed You"}, ("('Til) I Kissed You",)),
+    ],
+)
+@pytest.mark.parametrize("benchmark_class", [NaturalQuestions, TriviaQa, WebQuestions])
+def test_all_columns_with_answers_count(tmp_path, benchmark_class, given, answers):
+    file = write_lines(tmp_path / "copy.jsonl", {"question": "Which star is near?", **given})
+    (item,) = items_of(benchmark_class(file))
+    assert item.gold == answers
+
+
+@pytest.mark.parametrize(
+    "answer", ["['A', 'B']", '["A"]', "['A' 'B']", "[]", "{'value': 'A', 'aliases': ['B']}"]
+)
+@pytest.mark.parametrize("benchmark_class", [NaturalQuestions, TriviaQa, WebQuestions])
+def test_a_list_written_as_text_is_no_answer(tmp_path, benchmark_class, answer):
+    file = write_lines(tmp_path / "copy.jsonl", {"question": "which?", "answer": answer})
+    (reason,) = left_out_of(benchmark_class(file)).values()
+    assert reason.endswith("expected a list as JSON has it, not one within a text")
 
 
 def test_the_document_of_triviaqa_is_read(tmp_path):
