@@ -76,9 +76,7 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
         except _OverlapError as error:
             line, rest = b"", error.args[0] + reader.read(reader.rem_length())
             checked.unread(rest)
-            message = (
-                f"before record {number} is as long as it says (Content-Length), another begins"
-            )
+            message = f"in record {number}, before its Content-Length is reached, another begins"
             skipped = _position(reader) - len(rest) - begin
             yield damaged_record(name, number, DamageError(message, skipped))
         except (ArchiveLoadFailed, _NoRecordError) as error:
