@@ -5,15 +5,15 @@ What is listed has one meaning only; a Markdown heading or `cout << x` is left a
 
 import re
 
-# Whatever stands between these bars is a special token: <|im_start|>, <|eot_id|>, <｜User｜>.
-_BARRED = r"<(?:\|[^\s|<>]{1,40}\||｜[^\s｜<>]{1,40}｜)>"
+# Whatever stands between these bars is a special token: <|im_start|>, <｜User｜>, <turn|>.
+_BARRED = r"<(?:\|[^\s|<>]{1,40}\||｜[^\s｜<>]{1,40}｜|\|[a-z_]{1,30}|[a-z_]{1,30}\|)>"
 _TAGS = (
     "s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token|"
-    "tool_call|tool_response|think"
+    "tool_call|tool_response|think|end_of_utterance|unused\\d{1,5}|(?:BOS|EOS|EOP|MASK)_TOKEN"
 )
 _BRACKETED = (
     "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|"
-    "IMG|IMG_BREAK|IMG_END"
+    "IMG|IMG_BREAK|IMG_END|MODEL_SETTINGS"
 )
 # Alpaca's and Vicuna's headings are no special tokens, but end a turn all the same.
 _HEADINGS = "Instruction|Response|Input|Human|Assistant|User|System"
@@ -25,21 +25,28 @@ CHAT_MARKS = re.compile(
 )
 # The name of the role belongs to the mark in front of it.
 _ROLE = re.compile(
-    r"(<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>)"
-    r"(?:system|developer|user|assistant|model|tool|ipython)(?=\s|<\|)[ \t]*\n?"
+    r"(?:(<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\|turn>)"
+    r"(?:system|developer|user|assistant|model|tool|ipython)"
+    r"|(<\|channel\|?>)(?:analysis|commentary|final|thought))(?=\s|<\|)[ \t]*(?:\r?\n)?"
 )
 # <<48/2=24>>24, and Calc-X's form of the same; the reader sees only the number behind the mark.
+# Without an operator and with a blank in front it is code: 1 << 3 = 8 >> 2.
+_SIGNS = r"-−–+*/x×·⋅÷^%$€£.,()\d\s"
 _CALCULATION = re.compile(
-    r"<<(?=[^=<>\n]*\d)[-+*/x×÷^%$€£.,()\d\s]{1,200}=(?P<result>[-+*/x×÷^%$€£=.,()\d\s]*\d[)%\s]*)>>"
-    r"(?P<shown>(?=[ $€£]{0,2}[-+−.(]?[$€£]?\d))?"
+    r"<<(?=[^=<>\n]*\d)(?=\S|[^=<>\n]*\d\s*[-−–+*/x×·⋅÷^])"
+    rf"[{_SIGNS}]{{1,200}}=(?P<result>[{_SIGNS}=]*\d[.)%\s]*)>>"
+    r"(?P<shown>(?=[ $€£]{0,2}[-+−–.(]?[$€£]?\d|[^\W\d_]))?"
 )
 _GADGET = re.compile(
     r"<gadget\b[^<>\n]{0,80}>[^<>]{1,400}</gadget>\s{0,4}<output>[^<>]{0,400}</output>\s{0,2}"
 )
 # The line that ends a solution of GSM8K: `#### 72`.
-_NUMBER = r"[-−+]?[$€£]?[-−]?[\d,]*\.?\d+%?"
-_ANSWER = re.compile(rf"\n?^####[ \t]*{_NUMBER}[ \t]*$", re.MULTILINE)
-_LAST_ANSWER = re.compile(rf"\n?^####[ \t]*{_NUMBER}\s*\Z", re.MULTILINE)
+_ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
+_ANSWERS = re.compile(rf"{_ANSWER}[ \t]*(?=\r?$)", re.MULTILINE)
+_LAST_ANSWER = re.compile(rf"{_ANSWER}\s*\Z", re.MULTILINE)
+# What stands around a mark may be one without it. From the second time on a blank stands for a
+# mark, so that nested ones come to an end.
+_STANDS_FOR_MARK = ("", " ", " ", " ")
 
 
 def strip_marks(text: str) -> tuple[str, int]:
@@ -54,13 +61,18 @@ def strip_marks(text: str) -> tuple[str, int]:
         >>> strip_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")
         ('She packed 48/2 = 24 jars.', 3)
     """
-    text = _ROLE.sub(r"\1", text)
-    text, chat_marks = CHAT_MARKS.subn("", text)
-    text, gadgets = _GADGET.subn("", text)
-    text, calculations = _CALCULATION.subn(
-        lambda mark: "" if mark["shown"] is not None else mark["result"].strip(), text
-    )
+    total = solutions = 0
+    for filling in _STANDS_FOR_MARK:
+        text = _ROLE.sub(r"\1\2", text)
+        text, chat_marks = CHAT_MARKS.subn(filling, text)
+        text, gadgets = _GADGET.subn(filling, text)
+        text, calculations = _CALCULATION.subn(
+            lambda mark: "" if mark["shown"] is not None else mark["result"].strip(), text
+        )
+        solutions += gadgets + calculations
+        total += chat_marks + gadgets + calculations
+        if not chat_marks + gadgets + calculations:
+            break
     # Only a solution has such lines in its middle too: elsewhere they are headings.
-    answer = _ANSWER if calculations or gadgets else _LAST_ANSWER
-    text, answers = answer.subn("", text)
-    return text, chat_marks + gadgets + calculations + answers
+    text, answers = (_ANSWERS if solutions else _LAST_ANSWER).subn("", text)
+    return text, total + answers

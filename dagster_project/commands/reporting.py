@@ -62,13 +62,13 @@ def show_statistics(
 
 
 def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
-    """Print what could not be read of the records of some shards, a table for each source."""
+    """Print what was lost of the records of some shards or was left in, a table for each source."""
     by_source = dict[str, list[ShardEntry]]()
     for entry in entries:
         by_source.setdefault(entry.source, []).append(entry)
     for source, of_source in by_source.items():
         if losses := reading_losses(warehouse, of_source):
-            title = f"not read of {source}" if len(by_source) > 1 else "not read"
+            title = f"lost or left in: {source}" if len(by_source) > 1 else "lost or left in"
             console.table([title, "count"], [(words, f"{count:,}") for words, count in losses])
 
 

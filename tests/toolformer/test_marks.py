@@ -22,6 +22,19 @@ from toolformer.marks import CHAT_MARKS, strip_marks
         ("<｜User｜>Hi<｜Assistant｜>Yes<｜end▁of▁sentence｜>", "HiYes", 3),
         ("### Instruction:\nAdd.\n### Response:\n4", "\nAdd.\n\n4", 2),
         ("Call <tool_call>x</tool_call> <|endoftext|>[/INST]", "Call x ", 4),
+        ("<<5−2=3>>3 <<5·2=10>>10 <<5*2=10.>>10.", "3 10 10.", 3),
+        ("<<24+24=48>>forty-eight", "forty-eight", 1),
+        ("<<3+4=7>>7 dogs.\r\n#### 7\r\n", "7 dogs.\r\n", 2),
+        ("x\r\n#### 72", "x", 1),
+        ("x\n#### 3/4", "x", 1),
+        ("x\n#### 72.", "x", 1),
+        ("<|turn>user\nHi<turn|><|channel>thought\nHm<channel|>", "HiHm", 4),
+        ("[MODEL_SETTINGS]<BOS_TOKEN>Hi<unused5><end_of_utterance>", "Hi", 4),
+        ("<|start|>assistant<|channel|>analysis<|message|>hi", "hi", 3),
+        # Without the mark in their middle these are marks.
+        ("<|im_<|x|>start|>user\nHi", " Hi", 2),
+        ("a<s<s>>", "a ", 2),
+        ("<<1+<<1+1=2>>2=3>>3", "3", 2),
     ],
 )
 def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count):
@@ -32,6 +45,7 @@ def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count)
     "text",
     [
         "cout << a << b = 3 >> c; x = 1 << 4; y = 8 >> 2",
+        "1 << 3 = 8 >> 2, x |> f, <|>, <a |b>",
         "# Notes\n\n#### 2019\nA year.\n### Instructions\n### Input",
         "<<fig1, width=5>>=\nplot(1)",
         "a < b | c > d, [INSTALL], <table>, |x|, <<interface>>, {{ bos_token }}",
@@ -43,10 +57,16 @@ def test_what_only_looks_like_a_mark_stays(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["<<", "<|a", "<<1=", "<gadget>", "#### 1", "<gadget>1</gadget> "]
+    "piece", ["<<", "<|a", "<<1=", "<gadget>", "#### 1", "<s", "1", "<s>>", "<gadget>1</gadget> "]
 )
 def test_stripping_takes_no_quadratic_time(piece):
     strip_marks(piece * 20_000)
+    strip_marks(f"#### {piece * 20_000}x")
+
+
+def test_marks_in_one_another_leave_none():
+    stripped, _ = strip_marks("<s" * 1_000 + ">" * 1_000)
+    assert not CHAT_MARKS.search(stripped)
 
 
 def test_every_mark_of_a_chat_is_found_by_one_pattern():

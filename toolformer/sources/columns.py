@@ -6,7 +6,8 @@ from typing import Any
 
 # A value takes up to 72 bytes of memory, however short it is written.
 _MAX_VALUES = 3_000_000
-_MAX_DEPTH = 3
+MAX_DEPTH = 3
+"""Objects in one another whose columns have names."""
 
 
 class _Missing:
@@ -62,7 +63,7 @@ def object_in(value: object) -> Mapping[str, Any] | None:
 def column_names(row: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
     """The names by which `value_at` finds the values of a record, as deep as three objects."""
     for key, value in row.items():
-        inner = object_in(value) if depth < _MAX_DEPTH else None
+        inner = object_in(value) if depth < MAX_DEPTH else None
         if inner:
             yield from (f"{key}.{name}" for name in column_names(inner, depth + 1))
         else:

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 _COMPLETE_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?!\d)|\d{4}-W\d{2}-\d|\d{4}-\d{3}(?!\d)")
 _YEAR_FIRST = re.compile(r"\s*\d{4}")
 _NUMBER = re.compile(r"(\d+)(?:\.\d*)?")
+# Two years, of which dateutil takes one for a time of day; or a day and something behind it that
+# makes a range of it.
+_YEAR = r"(?<![\d.:T])(?:1[5-9]|20)\d\d(?!\d)"
+_RANGE = re.compile(rf"{_YEAR}.*{_YEAR}|\d{{4}}-?\d\d-?\d\d\s*(?:[/–—]|-\s|\.\.)")
 _LONGEST_DATE = 64
 # Two different completions of an incomplete date: where they show, the date was incomplete.
 _DEFAULTS = (datetime.datetime(2000, 1, 1), datetime.datetime(2001, 2, 2))
@@ -26,7 +30,8 @@ def parse_publication_date(value: object) -> datetime.date | None:
 
     ISO 8601 is tried first, then the forms people use. The day is the one that is written: a time
     zone does not move it. What is incomplete (`2013`, `Friday`), has a two-digit year, or could
-    be two days (`03/04/2013`) is no date, since a guessed date would teach a false one.
+    be two days (`03/04/2013`) or is (`2013-09-18 - 2013-09-20`) is no date, since a guessed date
+    would teach a false one.
 
     A number, also one written as text, is year, month and day (20130918, or with hours, minutes and
     seconds behind), or seconds, milliseconds, microseconds or nanoseconds since 1970, for a day in
@@ -56,6 +61,8 @@ def parse_publication_date(value: object) -> datetime.date | None:
     text = value.strip()
     if number := _NUMBER.fullmatch(text):
         return _date_of_digits(number[1])
+    if _RANGE.search(text):
+        return None
     if _COMPLETE_DATE.match(text):
         try:
             return parser.isoparse(text).date()

@@ -35,8 +35,8 @@ _WORDS: dict[str, str] = {
     "templates": "templates that are not in the text",
     "formulas": "formulas that are not in the text",
     "damaged_bytes": "damaged bytes that were passed over",
-    "encodings": "texts with characters that could not be decoded",
-    "marks": "marks of other tools in the text",
+    "encodings": "texts with characters that were taken out or could not be decoded",
+    "marks": "marks of other tools in the text, which --strip-marks takes out",
 }
 _SHOWN_COLUMNS = 20
 

@@ -29,6 +29,7 @@ _LONGEST_START = 10
 class Codec(NamedTuple):
     """A kind of compression: what begins a decompressor, and the bytes that begin a member."""
 
+    name: str
     begin: Callable[[], Any]
     start: re.Pattern[bytes]
 
@@ -41,11 +42,12 @@ def _zstandard() -> Any:
 
 CODECS = {
     ".gz": Codec(
+        "gzip",
         lambda: zlib.decompressobj(16 + zlib.MAX_WBITS),
         re.compile(rb"\x1f\x8b\x08[\x00-\x1f].{4}[\x00\x02\x04][\x00-\x0d\xff]", re.DOTALL),
     ),
-    ".bz2": Codec(bz2.BZ2Decompressor, re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P)")),
-    ".zst": Codec(_zstandard, re.compile(rb"\x28\xb5\x2f\xfd")),
+    ".bz2": Codec("bzip2", bz2.BZ2Decompressor, re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P)")),
+    ".zst": Codec("Zstandard", _zstandard, re.compile(rb"\x28\xb5\x2f\xfd")),
 }
 """By the suffix of file names."""
 
@@ -127,7 +129,8 @@ class _Member:
             self.rest = decompressor.unused_data
         except (EOFError, OSError, ValueError, zlib.error, zstandard.ZstdError) as error:
             _raise_again(error)
-            self.error = error
+            is_other = len(recent) == 1 and not self._codec.start.match(recent[0])
+            self.error = _explained(error, self._codec.name, is_other, held is None)
             # "incorrect data check", "doesn't match checksum": the damage can be anywhere.
             if held is not None and (not size or "check" in str(error)):
                 held, good = [], 0
@@ -146,6 +149,16 @@ class _Member:
         end = read if found is None else read - len(recent) + found.start()
         self.skipped = end - good if end > good else end
         self.rest = b"" if found is None else recent[found.start() :]
+
+
+def _explained(error: Exception, kind: str, is_other: bool, is_given: bool) -> Exception:
+    if isinstance(error, EOFError):
+        return error
+    if is_other:
+        return OSError(f"it is not {kind} ({error})")
+    if is_given and "check" in str(error):
+        return OSError(f"{error}: some of what was read before it, of the same member, is wrong")
+    return error
 
 
 def _raise_again(error: Exception) -> None:

@@ -5,11 +5,11 @@ A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from toolformer.sources.columns import MISSING, value_at
+from toolformer.sources.columns import MAX_DEPTH, MISSING, value_at
 from toolformer.sources.compression import (
     CHUNK_BYTES,
     RECORD_BYTES,
@@ -91,7 +91,8 @@ def _records_of(
 ) -> Iterator[RawRecord]:
     """The rows of a row group, numbered by nobody."""
     longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
-    unread = tuple(source.unread_columns(table.schema_arrow.names))
+    read = {column.path[0] for column in columns.values()}
+    unread = tuple(_names(table.schema_arrow, read))
     group = table.metadata.row_group(group_number)
     allowance.check(sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns)))
     paths = sorted({".".join(column.path) for column in columns.values()})
@@ -121,7 +122,7 @@ def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> dict
         if found is not None:
             columns[column] = found
         elif rows and content in source.required_columns:
-            raise missing_column_error(name, source, content, present, rows)
+            raise missing_column_error(name, source, content, _names(table.schema_arrow), rows)
     for column in columns.values():
         if present.count(column.path[0]) > 1:
             raise SourceError(
@@ -130,6 +131,19 @@ def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> dict
                 "column."
             )
     return columns
+
+
+def _names(fields: Any, read: Container[str] = (), depth: int = 1) -> Iterator[str]:
+    """The names of columns as for JSON (`columns.column_names`), but for those that are read."""
+    from pyarrow import types
+
+    for name, kind in zip(fields.names, (field.type for field in fields), strict=True):
+        if name in read:
+            continue
+        if types.is_struct(kind) and kind.num_fields and depth < MAX_DEPTH:
+            yield from (f"{name}.{inner}" for inner in _names(kind, depth=depth + 1))
+        else:
+            yield name
 
 
 def _found(fields: Any, name: str) -> _Column | None:

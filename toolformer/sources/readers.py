@@ -2,14 +2,13 @@
 
 import codecs
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
-from typing import IO, Any
+from typing import IO
 from xml.etree import ElementTree
 
 from toolformer.sources.addresses import unreadable
-from toolformer.sources.columns import MISSING, column_names, has_too_many_values, value_at
+from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed
 from toolformer.sources.errors import DamageError, ExpansionError, SourceError
 from toolformer.sources.files import SourceFile, list_files, open_stored
@@ -21,6 +20,7 @@ from toolformer.sources.records import (
     damaged_record,
     excerpt_of,
     missing_column_error,
+    row_of,
 )
 from toolformer.sources.source import FORMATS_WITH_COLUMNS, Source
 from toolformer.sources.web_archives import read_web_archive
@@ -63,13 +63,15 @@ def _check(source: Source, files: list[SourceFile]) -> None:
     per_file = CHECKED_RECORDS if source.format == "parquet" else None
     most = source.limit and max(source.limit, CHECKED_RECORDS)
     missing = dict(source.named_columns)
-    checked, failed, columns = 0, None, dict[str, None]()
+    checked, first, failed, columns = 0, None, None, dict[str, None]()
     for number, record in enumerate(islice(_records(source, files, per_file), most), 1):
         if record.reason in UNREADABLE:
             failed = record
         elif source.format in FORMATS_WITH_COLUMNS:
             checked += 1
-            row = _row_of(record)
+            first = first or record.raw
+            found = row_of(record)
+            row = found if isinstance(found, Mapping) else {}
             for content in [
                 each for each in missing if value_at(row, missing[each]) is not MISSING
             ]:
@@ -85,7 +87,8 @@ def _check(source: Source, files: list[SourceFile]) -> None:
         ):
             break
     if checked:
-        raise missing_column_error(source.path, source, next(iter(missing)), columns, checked)
+        content = next(iter(missing))
+        raise missing_column_error(source.path, source, content, columns, checked, first)
     raise _no_records_error(source, len(files), failed)
 
 
@@ -99,18 +102,6 @@ def _no_records_error(source: Source, files: int, failed: RawRecord | None) -> S
         f"The source {source.path!r} is empty: no record in {files} file(s). Expected at "
         f"least one {source.format} record. Check that the file was written to its end."
     )
-
-
-def _row_of(record: RawRecord) -> Mapping[str, Any]:
-    row = record.raw
-    if isinstance(row, str):
-        if has_too_many_values(row):
-            return {}
-        try:
-            row = json.loads(row)
-        except (ValueError, RecursionError):
-            return {}
-    return row if isinstance(row, Mapping) else {}
 
 
 def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 Unreadable = Literal["truncated_source", "damaged_source", "decompression_limit"]
 Reason = (
     Unreadable
-    | Literal["too_long", "invalid_utf8", "invalid_json", "not_an_object", "empty_text"]
+    | Literal["too_long", "invalid_utf8", "invalid_json", "repeated_key"]
+    | Literal["not_an_object", "empty_text"]
     | Literal["missing_text", "text_not_a_string", "missing_context", "context_not_a_string"]
     # Of pages of a Wikipedia dump.
     | Literal["redirect", "not_an_article", "unparsable_markup", "no_text_after_markup"]

@@ -137,7 +137,7 @@ def parse_record(
     if source.format == "text":
         fields = {"text": record.raw, "title": record.source.rpartition("/")[2]}
         return [_parse_fields(record, source, fields)]
-    row = _row_in(record.raw) if isinstance(record.raw, str) else record.raw
+    row = row_of(record)
     if not isinstance(row, Mapping):
         return [_rejection(record, row)]
     if source.format == "warc":
@@ -148,14 +148,30 @@ def parse_record(
     return [_parse_fields(record, source, fields)]
 
 
-def _row_in(line: str) -> Mapping[str, Any] | Reason:
-    """The object that a line of JSON holds, or why there is none."""
+class _RepeatedKeyError(ValueError):
+    """An object has two values for one key."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise _RepeatedKeyError
+    return row
+
+
+def row_of(record: RawRecord) -> Mapping[str, Any] | Reason:
+    """The columns of a row, or the object that a line of JSON holds, or why there is none."""
+    line = record.raw
+    if not isinstance(line, str):
+        return line
     if _SURROGATE.search(line):
         return "invalid_utf8"
     if has_too_many_values(line):
         return "too_long"
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_object)
+    except _RepeatedKeyError:
+        return "repeated_key"
     except (ValueError, RecursionError):
         return "invalid_json"
     return row if isinstance(row, Mapping) else "not_an_object"
@@ -231,14 +247,19 @@ def _parse_text(
         return _rejection(record, "invalid_utf8", value)
     if len(value.encode()) > source.maximum_text_bytes:
         return _rejection(record, "too_long", value)
-    return _CONTROL.sub("", value)
+    return _without_controls(value)
+
+
+def _without_controls(text: str) -> str:
+    # Those that are blanks, such as a form feed, keep words and numbers apart.
+    return _CONTROL.sub(lambda control: " " if control[0].isspace() else "", text)
 
 
 def _label(value: object) -> str | None:
     """A title or address on one line; None where there is none, or no end."""
     if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
         return None
-    return " ".join(_SURROGATE.sub("�", _CONTROL.sub("", value)).split()) or None
+    return " ".join(_SURROGATE.sub("�", _without_controls(value)).split()) or None
 
 
 def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Rejection]:
@@ -288,7 +309,12 @@ def _without_marks(
 
 
 def missing_column_error(
-    name: str, source: Source, content: str, present: Iterable[str], checked: int
+    name: str,
+    source: Source,
+    content: str,
+    present: Iterable[str],
+    checked: int,
+    first: object = None,
 ) -> SourceError:
     """The error for records without a column that the source names.
 
@@ -298,13 +324,22 @@ def missing_column_error(
         content: what the column should hold, of `Source.named_columns`.
         present: the columns that there are; none where no record has columns.
         checked: records that were looked at.
+        first: the first of them, as it was read.
     """
     present = list(present)
     if not present:
+        advice = "An array or a pretty-printed file must be rewritten so (jq -c '.[]' does it)."
+        if isinstance(first, str) and first.startswith("\x1f\udc8b"):
+            advice = (
+                "The first line is gzip: decompress the file (once more, if it was compressed)."
+            )
+        elif isinstance(first, str) and (_SURROGATE.search(first) or "\0" in first):
+            advice = (
+                "The first line is not UTF-8: rewrite the file (iconv -t UTF-8), or fetch it again."
+            )
         return SourceError(
             f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
-            f"per line with the text in {source.text_column!r}. An array or a pretty-printed file "
-            "must be rewritten so, one object on each line (jq -c '.[]' does it)."
+            f"per line with the text in {source.text_column!r}. {advice}"
         )
     shown = ", ".join(present[:_SHOWN_COLUMNS]) + (", …" if len(present) > _SHOWN_COLUMNS else "")
     return SourceError(

@@ -3,6 +3,7 @@
 Text is not extracted from HTML, and contents that are compressed by themselves are not read.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from email.message import Message
@@ -23,6 +24,10 @@ _WITH_CONTENT = frozenset({"response", "resource", "conversion"})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 # Far above what crawlers write; warcio holds the head of a record in memory.
 _LONGEST_HEAD = 1 << 20
+# What follows the content of a record. Where it is inside of it, the content is not all there.
+_NEXT_HEAD = re.compile(rb"(?:\r?\n){2}(?P<head>WARC/\d)")
+_BEGUN_HEAD = re.compile(rb"\n\r?\nW(?:A(?:R(?:C/?)?)?)?\Z")
+_HEAD_BYTES = len(b"\r\n\r\nWARC/")
 
 
 def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[RawRecord]:
@@ -30,8 +35,8 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
 
     Texts are those of conversion records (WET), and plain text that a server or a file gave. Bytes
     that are not of its character set are kept as surrogate escapes. The offsets count records
-    without content, too. Where no record stands, or one that cannot be read, a damaged record is
-    given, and reading goes on at the next line that begins one.
+    without content, too. Where no record stands, or one that cannot be read, or in which another
+    begins, a damaged record is given, and reading goes on at the next line that begins one.
 
     Raises:
         EOFError: the last record is not complete; those before it came.
@@ -56,10 +61,10 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
             line = b""
             if record.length is None or not 0 <= record.length <= sys.maxsize:
                 raise _NoRecordError("it does not say how long it is (Content-Length)")
+            stored = record.raw_stream = _Content(record.raw_stream)
             content = _content(record, loader, checked, source.maximum_text_bytes)
-            _read(record.raw_stream, checked)
-            if record.raw_stream.limit:
-                raise EOFError(f"record {number} ends too early")
+            _read(stored, checked)
+            line = stored.next_line(reader)
             if isinstance(content, dict):
                 yield RawRecord(name, number, content)
             elif content is not None:
@@ -68,19 +73,29 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
         except DamageError as error:
             line = b""
             yield damaged_record(name, number, error)
+        except _OverlapError as error:
+            line, rest = b"", error.args[0] + reader.read(reader.rem_length())
+            checked.unread(rest)
+            message = f"in record {number}, before its Content-Length is reached, another begins"
+            skipped = _position(reader) - len(rest) - begin
+            yield damaged_record(name, number, DamageError(message, skipped))
         except (ArchiveLoadFailed, _NoRecordError) as error:
             line, skipped = _sought(reader, checked)
             skipped += _position(reader) - len(line) - begin
             message = f"where record {number} should begin follows no WARC record: {error}"
             yield damaged_record(name, number, DamageError(message, skipped))
         except _StreamEndedError as ended:
-            raise EOFError(*ended.args) from ended
+            raise EOFError(f"record {number}: {ended}") from ended
         checked.begin_head()
         number += 1
 
 
 class _NoRecordError(Exception):
     """What stands here cannot be read as a record."""
+
+
+class _OverlapError(Exception):
+    """In the content of a record begins another; has what was read of that."""
 
 
 class _StreamEndedError(Exception):
@@ -93,6 +108,11 @@ class _CheckedStream:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._head_bytes = 0
+        self._unread = b""
+
+    def unread(self, content: bytes) -> None:
+        """Gives back what is to be read again."""
+        self._unread = content + self._unread
 
     def begin_head(self) -> None:
         """What was read until now belongs to no head that is being read."""
@@ -100,13 +120,40 @@ class _CheckedStream:
 
     def read(self, size: int) -> bytes:
         try:
-            chunk = self._stream.read(size)
+            chunk, self._unread = self._unread[:size], self._unread[size:]
+            chunk = chunk or self._stream.read(size)
         except EOFError as error:
             raise _StreamEndedError(*error.args) from error
         self._head_bytes += len(chunk)
         if self._head_bytes > _LONGEST_HEAD:
             raise _NoRecordError(f"its head is over {_LONGEST_HEAD:,} bytes long")
         return chunk
+
+
+class _Content:
+    """The stored content of a record, in which no other record begins."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.last = stream, b""
+
+    def read(self, size: int | None = None) -> bytes:
+        return self.looked_at(self._stream.read(size))
+
+    def readline(self, size: int | None = None) -> bytes:
+        return self.looked_at(self._stream.readline(size))
+
+    def next_line(self, reader: "BufferedReader") -> bytes:
+        """What was read of the line behind it, to see that the content does not end in it."""
+        if self._stream.limit:
+            raise _StreamEndedError("it ends too early")
+        return self.looked_at(_next_line(reader)) if _BEGUN_HEAD.search(self.last) else b""
+
+    def looked_at(self, piece: bytes) -> bytes:
+        seen = self.last + piece
+        if found := _NEXT_HEAD.search(seen):
+            raise _OverlapError(seen[found.start("head") :])
+        self.last = seen[-_HEAD_BYTES:]
+        return piece
 
 
 def _next_line(reader: "BufferedReader") -> bytes:

@@ -91,7 +91,11 @@ def test_a_named_column_that_no_record_has_is_an_error_that_lists_the_columns(
         parsed(jsonl("a.jsonl", rows, title_column="metadata.title"))
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    with pytest.raises(SourceError, match=r"no column 'day'.*metadata, created\. Set date_column"):
+    with pytest.raises(SourceError, match=r"'metadata\.link'.*text, metadata\.url, created\. Set"):
+        parsed(source_of(path, url_column="metadata.link"))
+    with pytest.raises(
+        SourceError, match=r"no column 'day'.*metadata\.url, created\. Set date_column"
+    ):
         parsed(source_of(path, date_column="day"))
     # Of the columns that nobody named any may be missing, and one that comes late is there.
     assert len(documents(jsonl("a.jsonl", rows))) == 150

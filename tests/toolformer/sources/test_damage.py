@@ -15,7 +15,7 @@ from pyarrow import parquet
 from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, parsed
 from tests.toolformer.sources.test_web_archives import record
 from toolformer.sources.compression import decompressed
-from toolformer.sources.errors import DamageError
+from toolformer.sources.errors import DamageError, SourceError
 from toolformer.sources.records import ParsedDocument, Rejection
 
 COMPRESS = {
@@ -127,6 +127,45 @@ def test_a_record_that_is_longer_than_it_says_costs_no_other(written, difference
     assert (first.text.encode(), last.text.encode()) == (contents[0], contents[2])
     # With the blank lines behind the record.
     assert damage.losses == {"damaged_bytes": 4 - difference}
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5, 7, 9, 10, 12, 30, 150, 10_000])
+@pytest.mark.parametrize("name", ["a.warc", "a.wet.gz"])
+def test_a_record_that_is_shorter_than_it_says_costs_no_other(written, missing, name):
+    records = [record("conversion", f"Text {n}.".encode() * 2_000) for n in range(4)]
+    html = record("response", b"HTTP/1.1 200 OK\r\n\r\n<p>" + b"a" * 20_000)
+    chunk = b"4e20\r\n" + b"a" * 20_000 + b"\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = record("response", head + chunk)
+    for wrong in (records[1], html, chunked):
+        cut = wrong[: -4 - missing] + b"\r\n\r\n"
+        stored = b"".join([records[0], cut, cut, *records[2:]])
+        items = parsed(written(name, gzip.compress(stored) if name.endswith("gz") else stored))
+        texts = [item.text.strip() for item in items if isinstance(item, ParsedDocument)]
+        whole = [f"Text {n}." * 2_000 for n in (0, 2, 3)]
+        # With up to four bytes less, its end is the blank lines behind it.
+        assert [text for text in texts if text in whole] == whole
+        assert not any("WARC" in text for text in texts)
+        assert missing <= 4 or texts == whole
+        damaged = [item for item in items if isinstance(item, Rejection)]
+        if missing > 4:
+            assert [item.losses for item in damaged] == [{"damaged_bytes": len(cut)}] * 2
+            assert all("another begins" in item.excerpt for item in damaged)
+
+
+def test_damage_that_only_the_checksum_of_a_large_member_shows_is_told_as_such(written):
+    # Stored without compression, so that one bit changes one letter.
+    content = b"".join(b'{"text": "Text %d."}\n' % number for number in range(100_000))
+    stored = flipped(gzip.compress(content, compresslevel=0), 100_000)
+    items = parsed(written("a.jsonl.gz", stored))
+    excerpts = [item.excerpt for item in items if isinstance(item, Rejection)]
+    assert "of the same member, is wrong" in excerpts[-1]
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".gz", "gzip"), (".bz2", "bzip2"), (".zst", "Zst")])
+def test_a_plain_file_with_the_name_of_a_compressed_one_is_told_as_such(written, suffix, kind):
+    with pytest.raises(SourceError, match=f"is not {kind}"):
+        parsed(written(f"a.jsonl{suffix}", lines_of(0)))
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,22 @@ def test_a_file_without_a_usable_record_is_an_error(written, name, content, sett
         parsed(written(name, content, **settings))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", b'[\n {\n  "text": "one"\n }\n]', "pretty-printed"),
+        ("a.jsonl", '{"text": "one"}\n'.encode("utf-16"), "not UTF-8"),
+        ("a.jsonl", '{"text": "one"}\n'.encode("utf-16-le"), "not UTF-8"),
+        ("a.jsonl", '{"text": "café"}\n'.encode("latin-1"), "not UTF-8"),
+        ("a.jsonl", gzip.compress(b'{"text": "one"}\n'), "is gzip"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(b'{"text": "one"}\n')), "is gzip"),
+    ],
+)
+def test_why_no_line_is_an_object_is_told(written, name, content, said):
+    with pytest.raises(SourceError, match=said):
+        parsed(written(name, content))
+
+
 def test_a_folder_holds_files_of_one_format_and_some_may_be_empty(tmp_path, source_of, written):
     with pytest.raises(SourceError, match="empty"):
         parsed(source_of(tmp_path))

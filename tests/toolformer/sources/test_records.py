@@ -73,6 +73,9 @@ def test_all_fields_of_a_record_are_taken():
         ('{"text": "cut of', "invalid_json"),
         ("[" * 100_000, "invalid_json"),
         ('{"text": ' + "9" * 5000 + "}", "invalid_json"),
+        ('{"text": "one", "text": "two"}', "repeated_key"),
+        ('{"text": "one", "t\\u0065xt": "one"}', "repeated_key"),
+        ('{"text": "one", "meta": {"url": 1, "id": 2, "url": null}}', "repeated_key"),
         ('["text"]', "not_an_object"),
         ("null", "not_an_object"),
         ('{"body": "Hi."}', "missing_text"),
@@ -108,6 +111,12 @@ def test_only_control_characters_are_taken_out_of_a_text():
     text = " a\x00b\x1b[0m\tc\r\n\u00a0d\u2028e\ufeff [x] -> <API> \U0001f600 "
     document = document_of(json.dumps({"text": text}))
     assert document.text == text.replace("\x00", "").replace("\x1b", "")
+
+
+@pytest.mark.parametrize("blank", ["\x0b", "\x0c", "\x1c", "\x85"])
+def test_control_characters_that_are_blanks_keep_numbers_apart(blank):
+    document = document_of(json.dumps({"text": f"12{blank}34", "title": f"12{blank}34"}))
+    assert (document.text, document.title) == ("12 34", "12 34")
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
