@@ -40,7 +40,9 @@ def real_documents(folder: Path) -> Iterator[dict]:
             record = json.loads(line)
             text = record["text"]
             has_date = re.search(r"/\d{4}/\d\d/\d\d/", record["url"] or "")
-            if has_date and 150 < len(text) < 600 and len(re.findall(r"\d+", text)) >= 4:
+            # Those of versions, such as 1.66.0, are none.
+            numbers = re.findall(r"(?<![\w.])\d+(?![\w.]*\d)", text)
+            if has_date and 150 < len(text) < 600 and len(numbers) >= 4:
                 # Windows are what a build costs; most texts have one, some two.
                 yield {**record, "text": " ".join(text.split()[:_WORDS])}
 
