@@ -52,7 +52,7 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     home = copy_of(prepared_home)
     home.change_settings(
         {
-            "execution": {"deadline_seconds": 1.0, "attempts": 1},
+            "execution": {"deadline_seconds": 1.0, "attempts": 1, "allows_peeking": True},
             "tools": {
                 "Wild": {
                     "class": "wild_tool:Wild",

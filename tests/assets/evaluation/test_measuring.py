@@ -54,6 +54,10 @@ def file(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "own.jsonl", questions(QUESTIONS))
 
 
+# As the Calculator writes them.
+DECIMALS = ("0.63", "2.70", "5.00")
+
+
 def questions(count: int) -> list[dict[str, Any]]:
     return [{"id": f"q{n}", "question": f"Is it {n}", "answers": [str(n)]} for n in range(count)]
 
@@ -72,8 +76,9 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     def measured(
         *, modes=MODES, tool: Tool | None = None, force: bool = False, **evaluation: Any
     ) -> tuple[Measuring, list[str]]:
-        with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in range(20)]
-        model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in range(20))])
+        asked = [*range(20), *DECIMALS]
+        with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
+        model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in asked)])
         described = {"own": {"path": str(file), "prompt": "Q: {question}"}}
         settings = validated(
             {
@@ -274,7 +279,8 @@ def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
 
 
 def test_rounded_answers_count_in_every_mode_by_a_rule_that_is_named_and_told(measure, file: Path):
-    write_lines(file, [{**row, "answers": f"{n}.004"} for n, row in enumerate(questions(3))])
+    rows = [{"id": n, "question": f"Is it {n}", "answers": f"{n}4"} for n in DECIMALS]
+    write_lines(file, rows)
     described = {"path": str(file), "prompt": "Q: {question}", "scoring": "number"}
     work, _ = measure(questions={"own": described})
     rows = work.run.warehouse.query("select mode, score, counted_by from evaluation_results").rows()
