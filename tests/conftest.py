@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.outside import Outside
 
@@ -22,7 +22,10 @@ REPOSITORY = Path(__file__).parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A quarter of Hypothesis's own number, in each run; HYPOTHESIS_PROFILE=default for all of them.
-settings.register_profile("short", max_examples=25)
+# How long an example takes says nothing on a busy machine.
+settings.register_profile(
+    "short", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
