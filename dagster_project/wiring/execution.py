@@ -52,17 +52,7 @@ def answered_samples(
     if isinstance(tool, ReplayedTool):
         # Held against its text when it was answered.
         return tool.recorded(calls)
-    words_of = cache(
-        lambda document: TextWords(
-            document.text, document.title, known.get(TextKey(document.document_id, 0))
-        )
-    )
-    peeked = [
-        words_of(document).only_behind(arguments, offset)
-        if was_shown and tool.arguments_are_content
-        else []
-        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
-    ]
+    peeked = _peeked(tool, calls, could_peek, known)
     is_made = [not words or settings.execution.allows_peeking for words in peeked]
     answers = iter(
         answered_calls(
@@ -86,6 +76,26 @@ def answered_samples(
             "peeks": bool(words),
         }
         for made, words in zip(is_made, peeked, strict=True)
+    ]
+
+
+def _peeked(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[TextKey, str],
+) -> list[list[str]]:
+    """Of each call the words that peek; the words of the texts are not kept while calls run."""
+    words_of = cache(
+        lambda document: TextWords(
+            document.text, document.title, known.get(TextKey(document.document_id, 0))
+        )
+    )
+    return [
+        words_of(document).only_behind(arguments, offset)
+        if was_shown and tool.arguments_are_content
+        else []
+        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
     ]
 
 
