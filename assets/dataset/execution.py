@@ -45,7 +45,7 @@ def texts_and_tokenizer(
 def execute_candidates(work: PartitionRun) -> Made:
     """What the tools answered; one row = one call's result or why there is none, by `call_id`.
 
-    A call whose arguments `peeks` at the text behind it is not made, unless
+    A call whose arguments peek at the text behind it is not made, unless
     `execution.allows_peeking`.
     """
     texts, known, tokenizer = work.shared
