@@ -23,7 +23,7 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast test-cluster faults bench check format lock clean
+.PHONY: help setup demo ui test test-fast test-newer test-cluster faults bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,8 +64,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --n
 test: $(STAMP)  ## All tests but the simulated cluster
 	$(PYTEST)
 
+FAST := -m "not model and not java and not slow and not gpu"
+
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
-	$(PYTEST) -m "not model and not java and not slow and not gpu"
+	$(PYTEST) $(FAST)
+
+# Where the standard library's own behaviour shows: source of functions, processes, archives, dates.
+test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
+	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/dagster_project
 
 # It needs both cores for itself, so nothing runs beside it.
 test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes

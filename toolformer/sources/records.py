@@ -339,7 +339,7 @@ def missing_column_error(
             )
         return SourceError(
             f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
-            f"per line with the text in {source.text_column!r}. {advice}"
+            f"per line, each key once, with the text in {source.text_column!r}. {advice}"
         )
     shown = ", ".join(present[:_SHOWN_COLUMNS]) + (", …" if len(present) > _SHOWN_COLUMNS else "")
     return SourceError(

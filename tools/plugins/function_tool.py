@@ -179,6 +179,9 @@ def _number_text(number: float) -> str:
 
 def _source_version(function: Callable[..., object], shown: str) -> str:
     try:
+        # From Python 3.13 on, the text behind `python -c` is taken for that of any such file.
+        if inspect.getfile(inspect.unwrap(function)) == "<string>":
+            raise OSError("it was made by `exec` or `python -c`")
         source = inspect.getsource(function)
     except (OSError, TypeError) as error:
         raise ToolSettingsError(
