@@ -73,6 +73,8 @@ def choose_windows_per_batch(
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
+    if model.is_plain:
+        keys *= branches_per_window
     window_bytes = keys * model.key_bytes
     if model.device.type != "cuda":
         branches = _PROCESSOR_BRANCHES // branches_per_window
