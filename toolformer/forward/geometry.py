@@ -51,7 +51,8 @@ def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
 
 def keys_per_token(model: "LanguageModel") -> int:
     """How many keys that a row copies count as one token of its batch."""
-    return 1 if model.device.type == "cuda" else _PROCESSOR_KEYS_PER_TOKEN
+    is_fed_again = model.is_plain or model.device.type == "cuda"
+    return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
 
 def choose_windows_per_batch(
