@@ -141,6 +141,7 @@ class ScriptedModel:
     """
 
     bos_id = 0
+    prompt_start: Sequence[int] = ()
     precision = "float32"
     choice = None
 
