@@ -81,7 +81,7 @@ class PromptPrefix:
         """Tokens between the shared part and the text's own tokens; at least one."""
         if self.prompt is None:
             return [model.bos_id]
-        return model.tokenizer.encode(self.prompt.text_part(text))
+        return model.tokenizer.encode_behind(self.prompt.text_part(text))
 
 
 NO_PROMPT = PromptPrefix(None, 0, ())
@@ -110,8 +110,8 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     from transformers import DynamicCache
 
     split = SplitPrompt.of(prompt)
-    ids = torch.tensor([model.tokenizer.encode(split.prefix)], device=model.device)
-    length = ids.shape[1]
+    start = [*model.prompt_start, *model.tokenizer.encode(split.prefix)]
+    ids, length = torch.tensor([start], device=model.device), len(start)
     cache = DynamicCache()
     with torch.inference_mode():
         model.hidden_states(

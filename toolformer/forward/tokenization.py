@@ -21,6 +21,7 @@ import regex
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
+from toolformer.forward.vocabulary_check import check_restores_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +33,17 @@ _LETTER = regex.compile(r"\X")
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
+
+    Raises:
+        ModelNotFoundError: its files cannot be used, or its vocabulary does not give texts back.
+    """
+    tokenizer = open_tokenizer(directory)
+    check_restores_text(tokenizer)
+    return tokenizer
+
+
+def open_tokenizer(directory: Path) -> "Tokenizer":
+    """The same for a model that writes no calls.
 
     Raises:
         ModelNotFoundError: its files cannot be used.
