@@ -45,10 +45,8 @@ def check_model_directory(path: Path) -> None:
         )
 
 
-def kind_of_model(path: Path) -> str:
-    """Architecture and number of weights of a model directory; its weights are not read.
-
-    A model and what was finetuned from it are of one kind.
+def model_without_weights(path: Path) -> "PreTrainedModel":
+    """A model of the sizes of a directory's config.json, on no device; its weights are not read.
 
     Raises:
         ModelNotFoundError: transformers does not know such a model.
@@ -59,7 +57,18 @@ def kind_of_model(path: Path) -> str:
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def kind_of_model(path: Path) -> str:
+    """Architecture and number of weights of a model directory; its weights are not read.
+
+    A model and what was finetuned from it are of one kind.
+
+    Raises:
+        ModelNotFoundError: transformers does not know such a model.
+    """
+    model = model_without_weights(path)
     return f"{type(model).__name__}-{model.num_parameters()}"
 
 
