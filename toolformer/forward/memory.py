@@ -66,7 +66,27 @@ def memory_needed(
     Raises:
         ModelNotFoundError: transformers does not know such a model.
     """
-    model = model_without_weights(path)
+    return _needed(
+        model_without_weights(path),
+        path,
+        precision,
+        has_second_look=has_second_look,
+        lora_rank=lora_rank,
+        micro_batch_tokens=micro_batch_tokens,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+
+
+def _needed(
+    model: "PreTrainedModel",
+    path: Path,
+    precision: str,
+    *,
+    has_second_look: bool = False,
+    lora_rank: int | None = None,
+    micro_batch_tokens: int = 0,
+    gradient_checkpointing: bool = False,
+) -> MemoryNeeded:
     config = model.config.get_text_config(decoder=True)
     count = model.num_parameters()
     weights = _bytes_of_weights(model, path, precision)
@@ -127,15 +147,21 @@ def available_memory(device: "str | torch.device") -> int | None:
     return torch.cuda.mem_get_info(device)[0] + idle
 
 
-def check_weights_fit(path: Path, *, precision: str, device: str) -> None:
+def check_weights_fit(
+    model: "PreTrainedModel", path: Path, *, precision: str, device: str
+) -> None:
     """Refuse a model whose weights alone do not fit, before they are read.
+
+    Args:
+        model: the model of this directory without weights.
+        device: a resolved device.
 
     Raises:
         OutOfMemoryError: with the figures, and what to do.
     """
     if (left := available_memory(device)) is None:
         return
-    needed = memory_needed(path, precision=precision, has_second_look=False)
+    needed = _needed(model, path, precision)
     if needed.weights <= left:
         if needed.annotating > left:
             _LOGGER.warning(
@@ -144,21 +170,16 @@ def check_weights_fit(path: Path, *, precision: str, device: str) -> None:
                 *(needed.weights / GIB, device, left / GIB),
             )
         return
-    half = memory_needed(path, precision="bfloat16").weights
-    remedy = (
-        f"Set language_model.precision to bfloat16 or float16 ({half / GIB:.1f} GiB)"
-        if half <= min(left, needed.weights - 1)
-        else "Take a smaller model (language_model.path)"
-    )
+    half = _needed(model, path, "bfloat16").weights
+    remedy = "Take a smaller model (language_model.path)"
+    if half <= min(left, needed.weights - 1):
+        remedy = "Set language_model.precision to bfloat16 or float16"
     raise OutOfMemoryError(
-        f"The {_billions(needed)} weights of {path.name!r} take {needed.weights / GIB:.1f} GiB in "
-        f"{precision}, and device {device!r} has {left / GIB:.1f} GiB of memory left. {remedy}, or "
-        "take a device with more memory (language_model.device)."
+        f"The {needed.parameters / 1e9:.1f} billion weights of {path.name!r} take "
+        f"{needed.weights / GIB:.1f} GiB in {precision}, {half / GIB:.1f} in 16 bits, and device "
+        f"{device!r} has {left / GIB:.1f} GiB of memory left. {remedy}, or take a device with more "
+        "memory (language_model.device)."
     )
-
-
-def _billions(needed: MemoryNeeded) -> str:
-    return f"{needed.parameters / 1e9:.1f} billion"
 
 
 def _bytes_of_weights(model: "PreTrainedModel", path: Path, precision: str) -> int:
