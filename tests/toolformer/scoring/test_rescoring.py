@@ -12,6 +12,7 @@ from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import assert_close, score
 from toolformer.calls import CallFormat
+from toolformer.errors import OutOfMemoryError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -207,6 +208,25 @@ def test_float16_decides_as_float32_and_needs_no_second_look(tmp_path):
 @pytest.mark.model
 def test_float16_decides_as_float32_with_the_embedded_model(embedded_model, tmp_path):
     check_float16(embedded_model, tmp_path)
+
+
+def test_no_room_for_the_float32_copy_says_how_to_do_without(tmp_path):
+    model = copy_in(torch.bfloat16, tiny_model())
+
+    def load_in(name):
+        if name is None:
+            return model
+        raise OutOfMemoryError("The 8.0 billion weights take 29.8 GiB in float32.")
+
+    scoring = ShardScoring(
+        load_in=load_in,
+        cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
+        parameters=ScoringParameters(CallFormat()),
+        wanted=WANTED,
+        progress=lambda stage, tool: lambda done, total: None,
+    )
+    with pytest.raises(OutOfMemoryError, match=r"29\.8 GiB.*scoring\.rescoring to false"):
+        scoring.score("QA", CALLS, lambda name, state: Checkpoint(tmp_path, fingerprint=state))
 
 
 def test_no_calls_load_no_model():
