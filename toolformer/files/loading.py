@@ -8,7 +8,11 @@ from contextlib import contextmanager
 
 _MAX_CHARACTERS = 300
 # What accelerate does not know: of CUDA itself, of its matrix products, and of files.
-_SIGNS_OF_NO_MEMORY = ("error: out of memory", "cublas_status_alloc_failed", "cannot allocate memory")
+_SIGNS_OF_NO_MEMORY = (
+    "error: out of memory",
+    "cublas_status_alloc_failed",
+    "cannot allocate memory",
+)
 
 
 def prepare_transformers() -> None:

@@ -1,4 +1,4 @@
-"""What memory models need by their configurations, and that those without room are refused first."""
+"""What memory models need by their configurations, and those that have no room."""
 
 import json
 from pathlib import Path
