@@ -24,9 +24,16 @@ WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
 def next_token_log_probabilities(model: LanguageModel, ids: list[int]) -> torch.Tensor:
     """log p( · | ids) after the whole sequence, shape (vocabulary,)."""
+    return log_probabilities_behind(model, ids, [])[0]
+
+
+def log_probabilities_behind(
+    model: LanguageModel, context: list[int], tokens: list[int]
+) -> torch.Tensor:
+    """log p( · | context, tokens so far) at each of the tokens and behind them, one row each."""
     with torch.inference_mode():
-        logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits
-    return torch.log_softmax(logits[0, -1].float(), dim=-1)
+        logits = model.model(input_ids=torch.tensor([context + tokens]), use_cache=False).logits
+    return torch.log_softmax(logits[0, len(context) - 1 :].float(), dim=-1)
 
 
 def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
@@ -44,11 +51,13 @@ def call_probability(model: LanguageModel, prompt: str, text: str, position: int
     """p_i = p_M(<API> | P(x), x_{1:i-1}), the product over the tokens of <API>."""
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
-    log_probability = 0.0
-    for token in model.tokenizer.encode_behind(" ["):
-        log_probability += float(next_token_log_probabilities(model, context)[token])
-        context = [*context, token]
-    return math.exp(log_probability)
+    opening = model.tokenizer.encode_behind(" [")
+    return math.exp(_log_probability(model, context, opening))
+
+
+def _log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
+    scores = log_probabilities_behind(model, context, tokens)
+    return sum(float(row[token]) for row, token in zip(scores, tokens, strict=False))
 
 
 def sampling_context(
@@ -58,21 +67,6 @@ def sampling_context(
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
     return context + model.tokenizer.encode_pieces(forced)
-
-
-def sample_one(
-    model: LanguageModel,
-    prompt: str,
-    text: str,
-    position: int,
-    *,
-    forced: list[str],
-    uniforms: list[float],
-    is_finished,
-) -> list[int]:
-    """One call sampled token by token after [P(x), x_{1:i-1}, <API>]."""
-    context = sampling_context(model, prompt, text, position, forced=forced)
-    return sample_behind(model, context, uniforms=uniforms, is_finished=is_finished)
 
 
 def sample_behind(
@@ -158,10 +152,7 @@ def branch_log_probability(
 ) -> float:
     """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
     context = sampling_context(model, prompt, text, position, forced=forced)
-    total = 0.0
-    for index, token in enumerate(tokens):
-        total += float(next_token_log_probabilities(model, context + tokens[:index])[token])
-    return total
+    return _log_probability(model, context, tokens)
 
 
 @dataclass(frozen=True)
@@ -175,30 +166,15 @@ class LiteralLosses:
         return min(self.loss_without_call, self.loss_call_without_result) - self.loss_with_result
 
 
-def prefix_loss(model: LanguageModel, prefix: list[int], ids: list[int], position: int) -> float:
-    """L_i(z) = -Σ w_{j-i} log p(x_j | z, x_{1:j-1})."""
-    loss = 0.0
-    for t, weight in enumerate(WEIGHTS):
-        if position + t < len(ids):
-            context = [model.bos_id, *prefix, *ids[: position + t]]
-            loss -= weight * float(next_token_log_probabilities(model, context)[ids[position + t]])
-    return loss
-
-
 def inline_loss(
     model: LanguageModel, call: list[int], ids: list[int], position: int, weights: list[float]
 ) -> float:
     """L_i(z) with z at its place: -Σ w_{j-i} log p(x_j | x_{1:i-1}, z, x_{i:j-1})."""
     before = [model.bos_id, *ids[:position], *call]
     following = ids[position : position + len(weights)]
-    with torch.inference_mode():
-        row = torch.tensor([before + following])
-        logits = model.model(input_ids=row, use_cache=False).logits[0].float()
-    scores = torch.log_softmax(logits, dim=-1)
-    return -sum(
-        weight * float(scores[len(before) - 1 + t, token])
-        for t, (weight, token) in enumerate(zip(weights, following, strict=False))
-    )
+    scores = log_probabilities_behind(model, before, following)
+    terms = zip(weights, scores, following, strict=False)
+    return -sum(weight * float(row[token]) for weight, row, token in terms)
 
 
 def form_loss(
@@ -220,11 +196,19 @@ def form_loss(
 def call_losses(
     model: LanguageModel, text: str, position: int, call: ToolCall, result: str
 ) -> LiteralLosses:
+    """All losses of a call that stands in front of its text, with the paper's weights."""
     ids = model.tokenizer.encode(text)
-    with_result = model.tokenizer.encode_pieces(call_pieces(call, result))
-    without_result = model.tokenizer.encode_pieces(call_pieces(call, None))
+    forms = ([], call_pieces(call, None), call_pieces(call, result))
     return LiteralLosses(
-        loss_without_call=prefix_loss(model, [], ids, position),
-        loss_call_without_result=prefix_loss(model, without_result, ids, position),
-        loss_with_result=prefix_loss(model, with_result, ids, position),
+        *(
+            form_loss(
+                model,
+                model.tokenizer.encode_pieces(pieces),
+                ids,
+                position,
+                WEIGHTS,
+                is_inline=False,
+            )
+            for pieces in forms
+        )
     )
