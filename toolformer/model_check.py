@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 _TOOL, _ARGUMENTS, _RESULT = "Calculator", "48 * 3", "144"
 _PROMPT = (
-    "Add calls to a calculator.\n\n"
-    "Input: Six crates of 24 make 144 bottles.\n"
-    "Output: Six crates of 24 make [Calculator(6 * 24)] 144 bottles.\n\n"
+    "Add calls.\n\n"
+    "Input: Six crates of 24 make 144.\n"
+    "Output: Six crates of 24 make [Calculator(6 * 24)] 144.\n\n"
     "Input: {text}\nOutput:"
 )
 # Digits, brackets, a letter of two characters, an emoji of several bytes, the end of a line.
@@ -117,7 +117,7 @@ def can_be_drawn(
         rounding: how far rounding moves a log-probability.
     """
     probabilities = log_probabilities.double().exp()
-    likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
+    likeliest = probabilities.topk(min(256, len(probabilities))).indices
     if token in likeliest:
         above = probabilities[log_probabilities > log_probabilities[token] + rounding].sum()
         upto = probabilities[log_probabilities >= log_probabilities[token] - rounding].sum()
@@ -131,12 +131,22 @@ def can_be_drawn(
     return float(above) - slack <= uniform <= float(upto) + slack
 
 
+def attention_window(model: LanguageModel) -> int | None:
+    """How many tokens a layer of the model sees at most; None where all see all."""
+    config = model.text_config
+    names = ("sliding_window", "attention_chunk_size", "window_size", "local_attention")
+    windows = [getattr(config, name, None) for name in names]
+    return min((window for window in windows if window), default=None)
+
+
 class _Comparison:
     def __init__(self, model: LanguageModel, *, with_gradient: bool):
         self.model = model
         self.tokenizer = model.tokenizer
         self.with_gradient = with_gradient
         self.rounding = TOLERANCES[model.precision]
+        # Of a row that is asked for at several places.
+        self.scores: dict[tuple[tuple[int, ...], ...], list[float]] = {}
         encode = self.tokenizer.encode_pieces
         self.opening = encode([" ["])
         self.request = [f"{_TOOL}(", _ARGUMENTS, ")", " ->"]
@@ -159,7 +169,7 @@ class _Comparison:
     @cached_property
     def windows(self) -> list[Window]:
         """Two texts; the first is longer than the window of the model's attention."""
-        window = self.model.window or 0
+        window = attention_window(self.model) or 0
         count = len(self.tokenizer.encode(_TEXT))
         times = 1 + (window // count if window <= _LONGEST_WINDOW else 0)
         texts = (_TEXT * times).strip(), _SHORT_TEXT
@@ -176,7 +186,7 @@ class _Comparison:
             for place, offset in enumerate(window.offsets)
             if offset is not None and not window.text[offset:].lstrip(" ").startswith("[")
         ]
-        return sorted({places[len(places) * part // 4] for part in range(4)} | {places[-1]})
+        return sorted({places[0], places[len(places) // 2], places[-1]})
 
     def log_probabilities(self, ids: Sequence[int], begin: int) -> "torch.Tensor":
         """log p( · | ids before it) of the places of a row from `begin` on, and behind it."""
@@ -187,15 +197,23 @@ class _Comparison:
             logits = self.model.model(input_ids=row, use_cache=False).logits[0, begin - 1 :]
             return torch.log_softmax(logits.float(), dim=-1).cpu()
 
-    def token_scores(self, context: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Log-probabilities of tokens behind a context, in nats."""
-        scores = self.log_probabilities([*context, *tokens], len(context))
-        return [float(scores[place, token]) for place, token in enumerate(tokens)]
+    def loss(self, before: Sequence[int], ids: Sequence[int], begin: int) -> float:
+        """The paper's loss of the tokens of a text from `begin` on, with tokens before the text."""
+        scores = self.token_scores(before, ids)[begin:]
+        return -sum(weight * score for weight, score in zip(TOKEN_WEIGHTS, scores, strict=False))
+
+    def token_scores(self, before: Sequence[int], ids: Sequence[int]) -> list[float]:
+        """Log-probabilities of tokens behind the start token and others, in nats."""
+        key = tuple(before), tuple(ids)
+        if key not in self.scores:
+            scores = self.log_probabilities([self.model.bos_id, *before, *ids], 1 + len(before))
+            self.scores[key] = [float(scores[at, token]) for at, token in enumerate(ids)]
+        return self.scores[key]
 
     def sampling(self) -> tuple[float, float, int]:
         parameters = SamplingParameters(
             sampling_threshold=0.0,
-            positions_per_text=5,
+            positions_per_text=3,
             calls_per_position=2,
             max_new_tokens=6,
             temperature=1.0,
@@ -280,14 +298,12 @@ class _Comparison:
                 (found.loss_call_without_result, self.call_alone),
                 (found.loss_with_result, self.call),
             ):
-                before = [*ids[: call.position], *prefix]
                 if placement is Placement.PREFIX:
-                    before = [*prefix, *ids[: call.position]]
-                following = ids[call.position : call.position + len(TOKEN_WEIGHTS)]
-                scores = self.token_scores([self.model.bos_id, *before], following)
-                expected = -sum(
-                    weight * score for weight, score in zip(TOKEN_WEIGHTS, scores, strict=False)
-                )
+                    expected = self.loss(prefix, ids, call.position)
+                else:
+                    end = call.position + len(TOKEN_WEIGHTS)
+                    before = [*ids[: call.position], *prefix]
+                    expected = self.loss(before, ids[call.position : end], 0)
                 differences.append(math.inf if loss is None else abs(loss - expected))
         return max(differences)
 
@@ -325,7 +341,7 @@ class _Comparison:
             ids: list[int] = []
             for place, token in enumerate(window.ids):
                 ids += [*(self.call if place in self.places(window) else []), token]
-            expected -= sum(self.token_scores([self.model.bos_id], ids)) / tokens
+            expected -= sum(self.token_scores([], ids)) / tokens
         return abs(loss - expected)
 
     def decoding(self) -> float:
