@@ -22,7 +22,7 @@ from toolformer.forward.windows import Window
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 TOKENIZER = byte_tokenizer()
-WINDOW = 256
+WINDOW = 16
 # Taken where a configuration has the field.
 SIZES = {
     "vocab_size": TOKENIZER.vocabulary_size,

@@ -25,7 +25,7 @@ from toolformer.decoding.triggers import (
     read_open_call,
 )
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.row_cache import RowCache, row_cache
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
@@ -51,7 +51,7 @@ class DecodingBatch:
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
         # Its rows are those of `rows`, in that order.
-        self._cache = RowCache(model, 0)
+        self._cache = row_cache(model, 0)
 
     def enter(self, rows: Sequence[DecodingRow], opening: RowCache) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
@@ -71,7 +71,7 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self._join(rows, RowCache.joined(caches))
+        self._join(rows, type(caches[0]).joined(caches))
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
@@ -97,7 +97,7 @@ class DecodingBatch:
                 waiting.append((row, row.awaited))
         if len(stays) < len(self.rows):
             self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
+            self._cache = self._cache.take(stays) if stays else row_cache(self._model, 0)
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
@@ -123,7 +123,7 @@ class DecodingBatch:
 
     def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         self._feed(rows, cache)
-        self._cache = RowCache.joined([self._cache, cache]) if self.rows else cache
+        self._cache = type(cache).joined([self._cache, cache]) if self.rows else cache
         self.rows += rows
 
     def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:

@@ -3,13 +3,17 @@
 Weights are read from safetensors only: a pickled checkpoint can run code when it is opened.
 """
 
+import inspect
 import logging
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
+from toolformer.forward import probes
+from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.model_directory import (
     check_all_read,
@@ -30,10 +34,6 @@ _LOGGER = logging.getLogger(__name__)
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
 _DEFAULT_CONTEXT = 2048
-# How far apart states with and without a cache may lie on the probe: the mean over tokens of the
-# relative distance, by precision. Rounding of many layers stays well below; a token that sees
-# the wrong ones, or stands at the wrong place, is off by a fifth and more.
-_PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
 
 
 class LanguageModel:
@@ -42,7 +42,9 @@ class LanguageModel:
     Attributes:
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
-        context_length: most tokens the model takes, and no more than a sliding window holds.
+        context_length: most tokens the model takes.
+        is_plain: whether texts are fed on the plain path (`plain_rows`), a row for each context and
+            continuation, and not behind keys that branches share.
         key_bytes: bytes of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
@@ -69,9 +71,25 @@ class LanguageModel:
         self._turn = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        with loading(f"The {type(model).__name__} {name!r}", _unserved):
+        # By what states become logits: the output layer, the whole model, or nothing further.
+        self._logits_by = "layer"
+        self._copies_cache = True
+        # A class may raise whatever it likes about tokens that it cannot be fed.
+        with loading(f"The {type(model).__name__} {name!r}", refused):
+            probes.check_causal(self)
             self._check_head()
-            self._check_cache()
+            shared = probes.shared_kinds(self)
+            self.tokens_fed = 0
+        self.is_plain = shared is None
+        self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)
+        if self.is_plain:
+            self._copies_cache = probes.copies_cache(self)
+            self.key_bytes = probes.bytes_of_token(self)
+            _LOGGER.warning(
+                "%s is fed on the plain path, a row for each context and continuation: right, and "
+                "several times slower than models of keys that continuations share",
+                name,
+            )
 
     @classmethod
     def load(
@@ -157,7 +175,7 @@ class LanguageModel:
         input_ids: "torch.Tensor",
         *,
         cache: "Cache | None" = None,
-        attention_mask: "torch.Tensor | None" = None,
+        attention_mask: "torch.Tensor | dict[str, torch.Tensor] | None" = None,
         position_ids: "torch.Tensor | None" = None,
     ) -> "torch.Tensor":
         """Feed tokens through the body.
@@ -166,29 +184,71 @@ class LanguageModel:
             input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
             cache: keys and values of what stands before; grows by `position`. Without one nothing
                 is kept.
-            attention_mask: 4-D, added to the attention scores, shape
-                `(batch or 1, 1, position, keys)`. Needed whenever there is a cache: without a mask
+            attention_mask: of `masks`. Needed whenever there is a cache: without a mask
                 scaled_dot_product_attention sees only the last keys.
             position_ids: int, shape `(batch or 1, position)`.
 
         Returns:
-            The last hidden states, shape `(batch, position, hidden)`.
+            The last hidden states, shape `(batch, position, hidden)`; of a model whose logits do
+            not follow from them, the logits.
         """
+        behind: dict[str, Any] = {}
+        if cache is not None:
+            behind = {"past_key_values": cache, "position_ids": position_ids}
+            behind["attention_mask"] = attention_mask
+        return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
+
+    def own_states(
+        self, input_ids: "torch.Tensor", cache: Any = None
+    ) -> "tuple[torch.Tensor, Any]":
+        """Feed tokens as the model does by itself, behind a cache that it made.
+
+        Args:
+            input_ids: int, shape `(batch, position)`, all of the same length so far.
+            cache: what an earlier call returned for what stands before.
+
+        Returns:
+            States as of `hidden_states`, and the cache; None where the cache does not serve, so
+            that everything is fed again.
+        """
+        if not self._copies_cache:
+            return self._fed(input_ids, use_cache=False)[0], None
+        return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
+
+    def _fed(self, input_ids: "torch.Tensor", **arguments: Any) -> "tuple[torch.Tensor, Any]":
         with self._turn:
             self.tokens_fed += input_ids.numel()
-            return self._body(
-                input_ids=input_ids,
-                past_key_values=cache,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=cache is not None,
-            ).last_hidden_state
+            if self._logits_by == "states":
+                outputs = self.model(input_ids=input_ids, **arguments)
+                return outputs.logits, outputs.get(self._cache_name)
+            outputs = self._body(input_ids=input_ids, **arguments)
+            return outputs.last_hidden_state, outputs.get(self._cache_name)
+
+    @cached_property
+    def _cache_name(self) -> str:
+        fields = inspect.signature(self._body.forward).parameters
+        return "cache_params" if "cache_params" in fields else "past_key_values"
+
+    def masks(
+        self, visible: "torch.Tensor", queries: "torch.Tensor", keys: "torch.Tensor"
+    ) -> "torch.Tensor | dict[str, torch.Tensor]":
+        """The attention masks for all kinds of the model's layers.
+
+        Args:
+            visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
+            queries: positions of the queries, int, shape `(rows or 1, queries)`.
+            keys: positions of the keys, int, shape `(rows or 1, keys)`.
+        """
+        dtype, device = self.model.dtype, self.device
+        return self._kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        if self._is_head_whole:
+        if self._logits_by == "layer":
             return self._head(hidden_states).float()
-        return self._logits_of_whole_model(hidden_states)
+        if self._logits_by == "model":
+            return self._logits_of_whole_model(hidden_states)
+        return hidden_states.float()
 
     def _check_vocabulary(self) -> None:
         # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
@@ -206,29 +266,22 @@ class LanguageModel:
             )
 
     def _check_head(self) -> None:
-        """Body and what turns its states into logits must give what the model gives whole.
+        """Find out how the last states become logits.
 
-        Some architectures scale or cap their logits after the output layer: their own forward pass
-        does it then.
+        By the output layer; by the model's own forward pass, where it scales or caps them; or not
+        from the states alone. The logits are then what is kept of each token instead.
         """
         import torch
 
-        probe = torch.tensor([[self.bos_id, 1, 2, 3]], device=self.device)
+        probe = torch.tensor([probes.probe_row(self, 3)], device=self.device)
         with torch.inference_mode():
-            hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
-            if not whole.isfinite().all():
-                raise ModelNotFoundError(
-                    f"The model {self.name!r} gives logits that are not finite. Its weights "
-                    f"(*.safetensors) are damaged, or overflow in {self.precision}."
-                )
-            for self._is_head_whole in (True, False):
-                if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
-                    return
-        raise _unserved(
-            f"The model class {type(self.model).__name__} gives other logits than its output layer "
-            "gives on its last hidden states, and this engine reads logits from those"
-        )
+            for self._logits_by in ("layer", "model"):
+                with probes.unserved():
+                    logits = self.logits(self.hidden_states(probe))
+                    if torch.allclose(logits, whole, atol=1e-3, rtol=1e-3):
+                        return
+        self._logits_by = "states"
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """The model's own forward pass, in which the body is told what it has computed already."""
@@ -247,77 +300,6 @@ class LanguageModel:
                 del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
-    def _check_cache(self) -> None:
-        """Branches side by side behind a cache must give what each gives alone.
-
-        Models that keep states instead of keys, or make masks of their own, do not.
-        """
-        import torch
-        from transformers import DynamicCache
-
-        shared, branches = self._probe_row(6), self._probe_row(4)[1:]
-        length = len(shared)
-        visible = torch.ones((length + 4, length + 4), dtype=torch.bool).tril()
-        visible[length + 2 :, length : length + 2] = False
-        mask = additive_mask(visible, self)
-        places = torch.tensor([*range(length), *(length, length + 1) * 2])
-        cache, fed = DynamicCache(), self.tokens_fed
-        with torch.inference_mode():
-            alone = [self._row([*shared, *branches[start : start + 2]]) for start in (0, 2)]
-            expected = self.hidden_states(torch.cat(alone))[:, length:].flatten(0, 1)
-            for part, keys in ((slice(length), length), (slice(length, None), length + 4)):
-                states = self.hidden_states(
-                    self._row([*shared, *branches][part]).expand(2, -1),
-                    cache=cache,
-                    attention_mask=mask[None, None, part, :keys],
-                    position_ids=places[None, part].to(self.device),
-                )
-        self.tokens_fed = fed
-        layers: list[Any] = list(cache.layers)
-        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-        self.key_bytes = held // (2 * len(places))
-        if not self._are_close(states[1], expected):
-            raise _unserved(
-                f"The model class {type(self.model).__name__} gives other numbers behind a cache "
-                "of keys than without one, and this engine computes calls behind it"
-            )
-
-    def _probe_row(self, length: int) -> list[int]:
-        """The start token, and so many tokens from all over the vocabulary."""
-        vocabulary = self.text_config.vocab_size
-        places = range(length)
-        return [
-            self.bos_id,
-            *((7919 * length + 104729 * position) % vocabulary for position in places),
-        ]
-
-    def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
-        distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
-        return float(distances.mean()) < _PROBE_TOLERANCES[self.precision]
-
-    def _row(self, ids: list[int]) -> "torch.Tensor":
-        import torch
-
-        return torch.tensor([ids], device=self.device)
-
-
-def additive_mask(visible: "torch.Tensor", model: LanguageModel) -> "torch.Tensor":
-    """The mask of a model by which keys its queries see, of the same shape.
-
-    A float mask: eager attention would add a boolean one as 0 and 1.
-    """
-    import torch
-
-    dtype = model.model.dtype
-    mask = torch.zeros(visible.shape, dtype=dtype)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min).to(model.device)
-
-
-def _unserved(reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"{reason}. Use a Llama-, Qwen-, Gemma-, GPT-NeoX- or GPT-2-like model."
-    )
-
 
 def _context_length(config: "PreTrainedConfig", name: str) -> int:
     length = getattr(config, "max_position_embeddings", None)
@@ -326,11 +308,6 @@ def _context_length(config: "PreTrainedConfig", name: str) -> int:
         _LOGGER.warning(
             "config.json of %s has no max_position_embeddings: taken as %d", name, length
         )
-    # The engine's own masks, behind a cache, take the place of the model's and show all keys.
-    for field in ("sliding_window", "attention_chunk_size", "window_size", "local_attention"):
-        if (window := getattr(config, field, None) or length) < length:
-            length = window
-            _LOGGER.warning("%s is fed at most %d tokens, its %s", name, window, field)
     return length
 
 
