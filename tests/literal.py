@@ -33,9 +33,11 @@ def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
     """Tokens of P(x), cut where the engine cuts it, so that both feed the same tokens."""
     before, after = prompt.split("{text}")
     shared = before.rstrip(" ")
-    return model.tokenizer.encode(shared) + model.tokenizer.encode(
-        before[len(shared) :] + text + after
-    )
+    return [
+        *model.prompt_start,
+        *model.tokenizer.encode(shared),
+        *model.tokenizer.encode_behind(before[len(shared) :] + text + after),
+    ]
 
 
 def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:
@@ -43,7 +45,7 @@ def call_probability(model: LanguageModel, prompt: str, text: str, position: int
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
     log_probability = 0.0
-    for token in model.tokenizer.encode(" ["):
+    for token in model.tokenizer.encode_behind(" ["):
         log_probability += float(next_token_log_probabilities(model, context)[token])
         context = [*context, token]
     return math.exp(log_probability)
@@ -55,9 +57,7 @@ def sampling_context(
     """Tokens of [P(x), x_{1:i-1}, <API>], behind which a call is sampled."""
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
-    for piece in forced:
-        context = context + model.tokenizer.encode(piece)
-    return context
+    return context + model.tokenizer.encode_pieces(forced)
 
 
 def sample_one(
@@ -91,7 +91,7 @@ def sample_behind(
             torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
         )
         tokens.append(int(order[min(place, len(order) - 1)]))
-        if is_finished([model.tokenizer.decode([token]) for token in tokens]):
+        if is_finished([model.tokenizer.decode_behind([token]) for token in tokens]):
             break
     return tokens
 

@@ -154,7 +154,9 @@ def sample_calls(
         else:
             group = next(remaining)
             sampled = (
-                [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
+                [")"]
+                if is_settled
+                else [model.tokenizer.decode_behind(branch.tokens) for branch in group]
             )
         rows.extend(
             read_samples(

@@ -303,7 +303,7 @@ class DecodingBatch:
         call.tokens.append(token)
         try:
             call.request = read_open_call(
-                self._tokenizer.decode(call.tokens),
+                self._tokenizer.decode_behind(call.tokens),
                 enabled_tools=parameters.enabled_tools,
                 blocked_tools=parameters.blocked_tools,
                 parse_arguments=row.settings.parse_arguments,
@@ -321,7 +321,7 @@ class DecodingBatch:
         return sorted(set(map(self._first_token, parameters.blocked_tools)) - enabled)
 
     def _first_token(self, tool_name: str) -> int:
-        return self._tokenizer.encode(f"{tool_name}(")[0]
+        return self._tokenizer.encode_behind(f"{tool_name}(")[0]
 
     def _undo(
         self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: RowCache

@@ -169,15 +169,25 @@ class DecodingRow:
 
     def segment(self, index: int) -> str:
         """The text behind so many calls and before the next one, as far as it is decoded."""
-        text = self._tokenizer.decode(self._segments[index])
+        text = self._text_of(index)
         is_cut = self.stopped_by == "stop_text" and index == len(self._segments) - 1
         return text[: self.stop_offset] if is_cut else text
+
+    def _is_beginning(self, index: int) -> bool:
+        """Whether no text but calls stands in front of a segment: the prompt is empty."""
+        return not self.prompt_tokens and not any(self._segments[:index])
+
+    def _text_of(self, index: int) -> str:
+        tokens = self._segments[index]
+        if self._is_beginning(index):
+            return self._tokenizer.decode(tokens)
+        return self._tokenizer.decode_behind(tokens)
 
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
         tail = self._segments[-1][-_MAX_TOKENS_PER_CHARACTER:]
-        return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
+        return self._tokenizer.decode_behind(tail).endswith(_REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
@@ -198,7 +208,9 @@ class DecodingRow:
         call_probability: float | None = None,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
-        text = self._tokenizer.token_text
+        tokenizer = self._tokenizer
+        is_first = self.open_call is None and self._is_beginning(len(self._segments))
+        text = (lambda first: tokenizer.decode([first])) if is_first else tokenizer.token_text
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)
@@ -231,14 +243,14 @@ class DecodingRow:
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode([*call.open_ids, *call.tokens, *forced])
+        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens, *forced])
         self._calls.append((request, result, text))
         self._segments.append([])
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
         """Take the open call back: the text stands where it stood, and may open no other."""
-        text = self._tokenizer.decode([*call.open_ids, *call.tokens])
+        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
@@ -252,7 +264,7 @@ class DecodingRow:
         stop_texts = self.settings.stop_texts
         if not stop_texts:
             return None
-        text = self._tokenizer.decode(self._segments[-1])
+        text = self._text_of(len(self._segments) - 1)
         offsets = [text.find(stop_text) for stop_text in stop_texts]
         return min((offset for offset in offsets if offset >= 0), default=None)
 

@@ -42,6 +42,8 @@ class LanguageModel:
     Attributes:
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
+        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
+            itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
         is_plain: whether texts are fed on the plain path (`plain_rows`), a row for each context and
             continuation, and not behind keys that branches share.
@@ -63,6 +65,10 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = _bos_id(tokenizer, bos_token)
+        self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
+        if not tokenizer.start_ids and bos_token is None:
+            start = tokenizer.token_text(self.bos_id)
+            _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
         self._check_vocabulary()
         self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
@@ -106,8 +112,9 @@ class LanguageModel:
             path: a directory as `save_pretrained` writes it.
             precision: `float32` or `bfloat16`.
             device: `auto`, `cpu` or a CUDA device.
-            bos_token: text of the token to put in front of scored texts; by default
-                `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
+            bos_token: text of the token to put in front of scored texts; by default the one that
+                the tokenizer itself puts there. Where it puts none, `<|endoftext|>` if the
+                vocabulary has it, else the tokenizer's own.
 
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
@@ -124,6 +131,8 @@ class LanguageModel:
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
         check_weight_files(path)
+        tokenizer = load_tokenizer(path)
+        _bos_id(tokenizer, bos_token)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
         with loading(what, refused):
@@ -152,7 +161,6 @@ class LanguageModel:
                 "or save the model again."
             )
         check_all_read(model, loading_info["unexpected_keys"], path)
-        tokenizer = load_tokenizer(path)
         return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
@@ -321,6 +329,16 @@ def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:
                 "vocabulary. Leave it empty to use the tokenizer's own."
             )
         return vocabulary[bos_token]
+    if len(tokenizer.start_ids) > 1:
+        named = ", ".join(map(tokenizer.token_text, tokenizer.start_ids))
+        twice = "its start token twice" if len(set(tokenizer.start_ids)) == 1 else "several tokens"
+        raise ModelNotFoundError(
+            f"The tokenizer adds {twice} in front of a text ({named}), and models are trained with "
+            "one or none. Correct post_processor in tokenizer.json or add_bos_token in "
+            "tokenizer_config.json, or set language_model.bos_token."
+        )
+    if tokenizer.start_ids:
+        return tokenizer.start_ids[0]
     if "<|endoftext|>" in vocabulary:
         return vocabulary["<|endoftext|>"]
     for token_id in (backend.bos_token_id, backend.eos_token_id):

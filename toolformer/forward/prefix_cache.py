@@ -84,7 +84,7 @@ class PromptPrefix:
         """Tokens between the shared part and the text's own tokens; at least one."""
         if self.prompt is None:
             return [model.bos_id]
-        return model.tokenizer.encode(self.prompt.text_part(text))
+        return model.tokenizer.encode_behind(self.prompt.text_part(text))
 
 
 NO_PROMPT = PromptPrefix(None, 0, ())
@@ -116,7 +116,7 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     from transformers import DynamicCache
 
     split = SplitPrompt.of(prompt)
-    ids = model.tokenizer.encode(split.prefix)
+    ids = [*model.prompt_start, *model.tokenizer.encode(split.prefix)]
     length = len(ids)
     if model.is_plain:
         plain = PlainRows(model, ids)

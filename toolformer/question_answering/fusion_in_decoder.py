@@ -21,7 +21,7 @@ from toolformer.forward.model_directory import (
     check_model_directory,
     check_weight_files,
 )
-from toolformer.forward.tokenization import load_tokenizer
+from toolformer.forward.tokenization import open_tokenizer
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
 
@@ -164,7 +164,7 @@ class FusionInDecoderReader:
                 output_loading_info=True,
             )
             check_all_read(model, said["unexpected_keys"], self.directory)
-            tokenizer = load_tokenizer(self.directory)
+            tokenizer = open_tokenizer(self.directory)
         return model.to(self._device()).eval(), tokenizer
 
 

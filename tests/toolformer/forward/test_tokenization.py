@@ -95,7 +95,8 @@ def test_special_tokens_that_a_text_spells_are_text(made):
     assert not {0, 1} & set(ids)
     assert tokenizer.encode(text) == tokenizer.encode_each([text])[0] == ids
     for position, offset in enumerate(offsets):
-        assert tokenizer.decode(ids[:position]) == text[:offset]
+        # None between the space in front of a text, as a token of its own, and its first letter.
+        assert offset is None or tokenizer.decode(ids[:position]) == text[:offset]
     assert tokenizer.decode([*ids, 1]) == text + END
 
 
