@@ -9,7 +9,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,7 +189,7 @@ class _Comparison:
         return sorted({places[0], places[len(places) // 2], places[-1]})
 
     def log_probabilities(self, ids: Sequence[int], begin: int) -> "torch.Tensor":
-        """log p( · | ids before it) of the places of a row from `begin` on, and behind it."""
+        """The values log p( · | ids before it) of the places of a row from `begin` on, and behind it."""
         import torch
 
         with torch.inference_mode():

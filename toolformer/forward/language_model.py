@@ -6,23 +6,32 @@ Weights are read from safetensors only: a pickled checkpoint can run code when i
 import inspect
 import logging
 import threading
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import loading, prepare_transformers
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
+from toolformer.files.loading import enough_memory, loading, prepare_transformers
 from toolformer.forward import probes
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
+from toolformer.forward.memory import check_weights_fit
 from toolformer.forward.model_directory import (
     check_all_read,
+    check_embeddings,
     check_model_directory,
     check_sizes,
     check_weight_files,
+    model_without_weights,
     refused,
 )
-from toolformer.forward.precision import PrecisionChoice, check_computable
+from toolformer.forward.precision import (
+    FLOAT16,
+    PrecisionChoice,
+    check_computable,
+    check_overflow,
+)
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -69,7 +78,7 @@ class LanguageModel:
         if not tokenizer.start_ids and bos_token is None:
             start = tokenizer.token_text(self.bos_id)
             _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
-        self._check_vocabulary()
+        _check_vocabulary(tokenizer, self.bos_id, model.config, name)
         self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
         self.choice: PrecisionChoice | None = None
@@ -84,6 +93,8 @@ class LanguageModel:
         with loading(f"The {type(model).__name__} {name!r}", refused):
             probes.check_causal(self)
             self._check_head()
+            if self.precision == FLOAT16:
+                check_overflow(self)
             shared = probes.shared_kinds(self)
             self.tokens_fed = 0
         self.is_plain = shared is None
@@ -110,7 +121,7 @@ class LanguageModel:
 
         Args:
             path: a directory as `save_pretrained` writes it.
-            precision: `float32` or `bfloat16`.
+            precision: `float32`, `bfloat16` or `float16`.
             device: `auto`, `cpu` or a CUDA device.
             bos_token: text of the token to put in front of scored texts; by default the one that
                 the tokenizer itself puts there. Where it puts none, `<|endoftext|>` if the
@@ -119,6 +130,8 @@ class LanguageModel:
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
                 device does not compute in this precision.
+            OverflowingModelError: of these, a model that overflows in it.
+            OutOfMemoryError: the device does not hold the model.
         """
         check_model_directory(path)
         prepare_transformers()
@@ -130,12 +143,16 @@ class LanguageModel:
         with loading(f"The configuration {str(path / 'config.json')!r}", refused):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
-        check_weight_files(path)
+        empty = model_without_weights(path)
+        check_weights_fit(empty, path, precision=precision, device=device)
         tokenizer = load_tokenizer(path)
+        _check_vocabulary(tokenizer, None, config, path.name)
+        check_weight_files(path)
         _bos_id(tokenizer, bos_token)
+        check_embeddings(empty, path)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
-        with loading(what, refused):
+        with _enough_memory(path.name, device), loading(what, refused):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
@@ -161,7 +178,8 @@ class LanguageModel:
                 "or save the model again."
             )
         check_all_read(model, loading_info["unexpected_keys"], path)
-        return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
+        with _enough_memory(path.name, device):
+            return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
     def device(self) -> "torch.device":
@@ -175,7 +193,7 @@ class LanguageModel:
 
     @property
     def precision(self) -> str:
-        """`float32` or `bfloat16`."""
+        """`float32`, `bfloat16` or `float16`."""
         return str(self.model.dtype).removeprefix("torch.")
 
     def hidden_states(
@@ -258,19 +276,19 @@ class LanguageModel:
             return self._logits_of_whole_model(hidden_states)
         return hidden_states.float()
 
-    def _check_vocabulary(self) -> None:
-        # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
-        beyond = {
-            token: text
-            for text, token in self.tokenizer.backend.get_vocab().items()
-            if token >= self.text_config.vocab_size
-            and (token == self.bos_id or token not in self.tokenizer.special_ids)
-        }
-        if beyond:
-            raise ModelNotFoundError(
-                f"The tokenizer.json of {self.name!r} has the token {max(beyond)} "
-                f"({beyond[max(beyond)]!r}), and the model only {self.text_config.vocab_size} "
-                "(vocab_size in its config.json). Expected the tokenizer that it was trained with."
+    def check_finite(self, values: "torch.Tensor") -> None:
+        """Refuse a model that gives such states or logits.
+
+        Raises:
+            OverflowingModelError: they are not finite.
+        """
+        if not values.isfinite().all():
+            remedy = "Copy or save them again"
+            if self.precision != "float32":
+                remedy += ", or set language_model.precision to auto or float32"
+            raise OverflowingModelError(
+                f"The model {self.name!r} gives numbers that are not finite. Its weights "
+                f"(*.safetensors) are damaged, or overflow in {self.precision}. {remedy}."
             )
 
     def _check_head(self) -> None:
@@ -284,6 +302,7 @@ class LanguageModel:
         probe = torch.tensor([probes.probe_row(self, 3)], device=self.device)
         with torch.inference_mode():
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
+            self.check_finite(whole)
             for self._logits_by in ("layer", "model"):
                 with probes.unserved():
                     logits = self.logits(self.hidden_states(probe))
@@ -307,6 +326,33 @@ class LanguageModel:
             finally:
                 del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
+
+
+def _check_vocabulary(
+    tokenizer: Tokenizer, bos_id: int | None, config: "PreTrainedConfig", name: str
+) -> None:
+    size = config.get_text_config(decoder=True).vocab_size
+    # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
+    beyond = {
+        token: text
+        for text, token in tokenizer.backend.get_vocab().items()
+        if token >= size and (token == bos_id or token not in tokenizer.special_ids)
+    }
+    if beyond:
+        raise ModelNotFoundError(
+            f"The tokenizer.json of {name!r} has the token {max(beyond)} "
+            f"({beyond[max(beyond)]!r}), and the model only {size} (vocab_size in its "
+            "config.json). Expected the tokenizer that it was trained with."
+        )
+
+
+def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
+    return enough_memory(
+        OutOfMemoryError,
+        f"The memory of device {device!r} does not hold the model {name!r}. Take a smaller model "
+        "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
+        "with more memory (language_model.device), or end what else uses it.",
+    )
 
 
 def _context_length(config: "PreTrainedConfig", name: str) -> int:

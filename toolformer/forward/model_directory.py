@@ -45,10 +45,8 @@ def check_model_directory(path: Path) -> None:
         )
 
 
-def kind_of_model(path: Path) -> str:
-    """Architecture and number of weights of a model directory; its weights are not read.
-
-    A model and what was finetuned from it are of one kind.
+def model_without_weights(path: Path) -> "PreTrainedModel":
+    """A model of the sizes of a directory's config.json, on no device; its weights are not read.
 
     Raises:
         ModelNotFoundError: transformers does not know such a model.
@@ -58,8 +56,20 @@ def kind_of_model(path: Path) -> str:
 
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        check_sizes(config, path)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def kind_of_model(path: Path) -> str:
+    """Architecture and number of weights of a model directory; its weights are not read.
+
+    A model and what was finetuned from it are of one kind.
+
+    Raises:
+        ModelNotFoundError: transformers does not know such a model.
+    """
+    model = model_without_weights(path)
     return f"{type(model).__name__}-{model.num_parameters()}"
 
 
@@ -98,6 +108,35 @@ def check_weight_files(path: Path) -> None:
             read = set(json.loads(index.read_bytes())["weight_map"].values())
     if unread := [file.name for file in files if file.name not in read]:
         _LOGGER.warning("%s: not read is %s", path, ", ".join(unread))
+
+
+def check_embeddings(model: "PreTrainedModel", path: Path) -> None:
+    """Refuse weights of another vocabulary size than config.json names, by the files' heads alone.
+
+    Args:
+        model: as config.json describes it, without weights.
+
+    Raises:
+        ModelNotFoundError: with both sizes.
+    """
+    from safetensors import safe_open
+
+    weight = model.get_input_embeddings().weight
+    name = next(name for name, each in model.named_parameters() if each is weight)
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as stored:
+            for key in stored.keys():  # noqa: SIM118
+                # Files may leave out the first part of the name.
+                if not f".{name}".endswith(f".{key}"):
+                    continue
+                rows = stored.get_slice(key).get_shape()[0]
+                if rows != len(weight):
+                    raise ModelNotFoundError(
+                        f"The weights in {str(file)!r} are of a vocabulary of {rows} tokens ({key} "
+                        f"has as many rows), and config.json is of {len(weight)}. Expected the "
+                        "config.json and the tokenizer that these weights were saved with; copy "
+                        "or save the model again."
+                    )
 
 
 def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:
