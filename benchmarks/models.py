@@ -46,7 +46,7 @@ _SIZES = {
     "num_key_value_heads": 2,
     "head_dim": 16,
     "max_position_embeddings": 2048,
-    "initializer_range": 0.2,
+    "initializer_range": 0.1,
     "tie_word_embeddings": False,
     "pad_token_id": 0,
 }
@@ -241,7 +241,10 @@ def markdown(rows: list[Row]) -> str:
                 check.training_loss,
                 check.decoded,
             )
-            cells += [f"`{row.start_token.replace(' ', '` ', 1)}", *(f"{one:.0e}" for one in figures)]
+            cells += [
+                f"`{row.start_token.replace(' ', '` ', 1)}",
+                *(f"{one:.0e}" for one in figures),
+            ]
             cells += ["no" if check.unrestored else "yes"]
         lines.append(cells + [""] * (len(heads) - len(cells)))
     return "".join(f"| {' | '.join(cells).replace(chr(10), ' ')} |\n" for cells in lines)

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.augmentation import KeptCall, augmented_segments, augmented_text
+from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.branches import Branch
 from toolformer.calls import CallFormat
 from toolformer.decoding.completions import Completion, DecodingParameters
@@ -427,8 +427,11 @@ class _Comparison:
                 return f"{decode(list(window.ids))!r} of {window.text!r}"
             if window.offsets[-1] is None:
                 return f"no call can stand before the last token of {window.text!r}"
-            calls, segments = self.augmented(window)
-            restored = decode([token for segment in segments for token in segment.ids])
-            if restored != (text := augmented_text(window.text, calls)):
-                return f"{restored!r} of {text!r}"
+            for place in self.places(window)[1:]:
+                # Nothing stands in front of the first token, whose space is then the vocabulary's.
+                restored = decode([*window.ids[:place], *self.call, *window.ids[place:]])
+                offset = window.offsets[place] or 0
+                call = f" [{_TOOL}({_ARGUMENTS}) -> {_RESULT}]"
+                if restored != (text := window.text[:offset] + call + window.text[offset:]):
+                    return f"{restored!r} of {text!r}"
         return ""
