@@ -200,6 +200,7 @@ class ScriptedModel:
 
     bos_id = 0
     prompt_start: Sequence[int] = ()
+    is_plain = False
     precision = "float32"
     choice = None
 
@@ -230,6 +231,10 @@ class ScriptedModel:
 
     def logits(self, hidden_states):
         return hidden_states
+
+    def masks(self, visible, queries, keys):
+        """Zero where a key is visible, as `LanguageModel.masks` has it."""
+        return torch.where(visible, 0.0, -1.0)[:, None]
 
     def _scores(self, context: str) -> torch.Tensor:
         self.contexts.append(context)

@@ -53,7 +53,8 @@ def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
 
 def keys_per_token(model: "LanguageModel") -> int:
     """How many keys that a row copies count as one token of its batch."""
-    return 1 if model.device.type == "cuda" else _PROCESSOR_KEYS_PER_TOKEN
+    is_fed_again = model.is_plain or model.device.type == "cuda"
+    return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
 
 def choose_windows_per_batch(
@@ -75,6 +76,8 @@ def choose_windows_per_batch(
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
+    if model.is_plain:
+        keys *= branches_per_window
     window_bytes = keys * model.key_bytes
     if model.device.type != "cuda":
         branches = _PROCESSOR_BRANCHES // branches_per_window

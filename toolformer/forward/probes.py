@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.attention_masks import AttentionKinds, small_window
 from toolformer.forward.geometry import is_out_of_memory
+from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
     import torch
@@ -105,8 +106,6 @@ def copies_cache(model: "LanguageModel") -> bool:
     """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
     import torch
 
-    from toolformer.forward.plain_rows import PlainRows
-
     row = probe_row(model, 8)
     with unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
         rows = PlainRows(model, row[:5])
@@ -134,8 +133,6 @@ def unserved() -> Iterator[None]:
 
 def bytes_of_token(model: "LanguageModel") -> int:
     """How much the model's own cache grows with a token, in bytes; at least 1."""
-    from toolformer.forward.plain_rows import PlainRows
-
     fed = model.tokens_fed
     sizes = []
     for length in (5, 9):

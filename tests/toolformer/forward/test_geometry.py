@@ -125,6 +125,7 @@ class OnGpu:
 
     def __init__(self, model):
         self.text_config, self.key_bytes = model.text_config, model.key_bytes
+        self.is_plain = model.is_plain
         self.device = torch.device("cuda")
 
 
