@@ -6,7 +6,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.toolformer.training.tiny import BOS, DEVELOPMENT, IDS, PARAMETERS, ROWS, row, weights
+from tests.toolformer.training.tiny import (
+    BOS,
+    DEVELOPMENT,
+    IDS,
+    PARAMETERS,
+    ROWS,
+    VOCABULARY,
+    row,
+    weights,
+)
 from toolformer.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -202,7 +211,7 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
     [
         ({"rows": []}, "no text"),
         ({"development": []}, "development_share"),
-        ({"rows": [row([60])]}, "token 60"),
+        ({"rows": [row([VOCABULARY])]}, f"token {VOCABULARY}"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
         (
             {
