@@ -16,7 +16,7 @@ from toolformer.files.loading import enough_memory, loading, prepare_transformer
 from toolformer.forward import probes
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
-from toolformer.forward.memory import check_weights_fit
+from toolformer.forward.memory import available_memory, check_weights_fit
 from toolformer.forward.model_directory import (
     check_all_read,
     check_embeddings,
@@ -144,7 +144,8 @@ class LanguageModel:
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
         empty = model_without_weights(path)
-        check_weights_fit(empty, path, precision=precision, device=device)
+        space = available_memory(device)
+        check_weights_fit(empty, path, precision=precision, device=device, space=space)
         tokenizer = load_tokenizer(path)
         _check_vocabulary(tokenizer, None, config, path.name)
         check_weight_files(path)
@@ -363,6 +364,20 @@ def _context_length(config: "PreTrainedConfig", name: str) -> int:
             "config.json of %s has no max_position_embeddings: taken as %d", name, length
         )
     return length
+
+
+def context_length_of(path: Path) -> int:
+    """Most tokens that the model of a directory takes; its weights are not read.
+
+    Raises:
+        ModelNotFoundError: its configuration cannot be used.
+    """
+    from transformers import AutoConfig
+
+    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    check_sizes(config, path)
+    return _context_length(config.get_text_config(decoder=True), path.name)
 
 
 def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:

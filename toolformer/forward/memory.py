@@ -22,6 +22,8 @@ _BYTES_OF_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TRAINED_BYTES = 16
 # Of one batch of annotation on a processor; on a GPU batches take what is left.
 _BATCH_TOKENS, _BATCH_KEYS = 1024, 2**30
+# Of the adapters that are proposed.
+_USUAL_RANK = 16
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -147,36 +149,78 @@ def available_memory(device: "str | torch.device") -> int | None:
     return torch.cuda.mem_get_info(device)[0] + idle
 
 
-def check_weights_fit(model: "PreTrainedModel", path: Path, *, precision: str, device: str) -> None:
+def whole_memory(device: str) -> int | None:
+    """Bytes that a device has, whoever uses them now; None where that is not known."""
+    import torch
+
+    if device == "cpu":
+        return machine_memory()[0]
+    return torch.cuda.mem_get_info(device)[1] if device.startswith("cuda") else None
+
+
+def check_weights_fit(
+    model: "PreTrainedModel", path: Path, *, precision: str, device: str, space: int | None
+) -> None:
     """Refuse a model whose weights alone do not fit, before they are read.
 
     Args:
         model: the model of this directory without weights.
         device: a resolved device.
+        space: bytes that it has for them; None where that is not known.
 
     Raises:
         OutOfMemoryError: with the figures, and what to do.
     """
-    if (left := available_memory(device)) is None:
-        return
     needed = _needed(model, path, precision)
-    if needed.weights <= left:
-        if needed.annotating > left:
-            _LOGGER.warning(
-                "%s needs about %.1f GiB in %s, of which %.1f are weights; %s has %.1f GiB left",
-                *(path.name, needed.annotating / GIB, precision),
-                *(needed.weights / GIB, device, left / GIB),
-            )
+    if space is None or needed.annotating <= space:
+        return
+    if needed.weights <= space:
+        _LOGGER.warning(
+            "%s needs about %.1f GiB in %s, of which %.1f are weights; device %s has %.1f GiB",
+            *(path.name, needed.annotating / GIB, precision),
+            *(needed.weights / GIB, device, space / GIB),
+        )
         return
     half = _needed(model, path, "bfloat16").weights
     remedy = "Take a smaller model (language_model.path)"
-    if half <= min(left, needed.weights - 1):
+    if half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
     raise OutOfMemoryError(
         f"The {needed.parameters / 1e9:.1f} billion weights of {path.name!r} take "
-        f"{needed.weights / GIB:.1f} GiB in {precision}, {half / GIB:.1f} in 16 bits, and device "
-        f"{device!r} has {left / GIB:.1f} GiB of memory left. {remedy}, or take a device with more "
-        "memory (language_model.device)."
+        f"{needed.weights / GIB:.1f} GiB in {precision} ({half / GIB:.1f} in 16 bits), and device "
+        f"{device!r} has {space / GIB:.1f} GiB of memory for them. {remedy}, or take a device with "
+        "more memory (language_model.device)."
+    )
+
+
+def check_training_fits(
+    path: Path, *, precision: str, device: str, lora_rank: int | None, shares: int
+) -> None:
+    """Refuse to train a model whose weights, gradients and moments do not fit, before it is read.
+
+    Args:
+        path: directory of the model to begin with.
+        precision: what stands beside adapters is held in it.
+        device: a resolved device.
+        shares: devices among which the model is divided.
+
+    Raises:
+        OutOfMemoryError: with the figures, and what to do.
+    """
+    needed = memory_needed(path, precision=precision, lora_rank=lora_rank)
+    space = available_memory(device)
+    if space is None or needed.training_state <= space * shares:
+        return
+    with_adapters = memory_needed(path, precision="bfloat16", lora_rank=_USUAL_RANK).training_state
+    remedy = "Take a smaller model"
+    if lora_rank is None and with_adapters <= space * shares:
+        remedy = f"Set training.lora_rank ({with_adapters / GIB:.1f} GiB with {_USUAL_RANK})"
+    raise OutOfMemoryError(
+        f"Training the {needed.parameters / 1e9:.1f} billion weights of {path.name!r} takes "
+        f"{needed.training_state / GIB:.1f} GiB and more (weights, gradients and moments"
+        f"{'' if lora_rank is None else f' of adapters of rank {lora_rank}'}), and device "
+        f"{device!r} has {space / GIB:.1f} GiB of memory left. {remedy}, or divide the model among "
+        "several GPUs (training.processes, training.parallelism fsdp)."
     )
 
 

@@ -33,7 +33,8 @@ MIN_GAIN = 1.2
 _FEWEST_TOKENS, _MAX_TIMES_AS_MANY = 128, 64
 _SECONDS_OF_PASS = 0.15
 # Of the search for activations that float16 does not hold.
-_TOKENS_OF_CHECK, _TOKENS_OF_SHORT_ROW = 1024, 16
+_TOKENS_OF_CHECK = {"cpu": 512, "cuda": 2048}
+_TOKENS_OF_SHORT_ROW = 16
 _TURNS = 3
 _PROCESSOR = Path("/proc/cpuinfo")
 # Flags of processors that compute in bfloat16 themselves.
@@ -86,8 +87,8 @@ def measured_choice(
     """Measure two precisions in turns, so that a busy moment hits both; the best pass counts.
 
     Args:
-        passes: by precision, of which one at least and two at most are compared: does a pass over about so many
-            tokens, and returns its tokens a second. May raise where memory does not hold it.
+        passes: by precision, one or two: does a pass over about so many tokens, and returns its
+            tokens a second. May raise where memory does not hold it.
         fewest_tokens: minimum tokens of a pass; a fast device gets a multiple of it.
     """
     speeds: dict[str, float] = {}
@@ -166,11 +167,10 @@ def check_overflow(model: "LanguageModel") -> None:
     """
     import torch
 
-    size, length = model.text_config.vocab_size, min(_TOKENS_OF_CHECK, model.context_length)
-    tokens = [
-        *range(min(size, _TOKENS_OF_CHECK)),
-        *range(0, size, max(1, size // _TOKENS_OF_CHECK)),
-    ]
+    size = model.text_config.vocab_size
+    count = _TOKENS_OF_CHECK.get(model.device.type, 512)
+    tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
+    length = min(count, model.context_length)
     short = _TOKENS_OF_SHORT_ROW
     starts = range(0, len(tokens) - short, short)
     fed = model.tokens_fed

@@ -155,6 +155,8 @@ class LanguageModelReader:
     def _model(self) -> LanguageModel:
         try:
             return self._load()
+        except OutOfMemoryError as error:
+            raise ToolDiedError(str(error)) from error
         except ModelNotFoundError as error:
             raise ToolUnavailableError(
                 "QA",
