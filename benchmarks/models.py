@@ -1,7 +1,7 @@
 """Vocabularies × architectures: how far the engine's numbers lie from plain transformers'.
 
-Each row is a tiny model of random weights with a real vocabulary; `toolformer.model_check` says what
-is compared. A window of attention is 16 tokens, so that every text is longer.
+Each row is a tiny model of random weights with a real vocabulary; `toolformer.model_check` says
+what is compared. A window of attention is 16 tokens, so that a text is longer.
 
     python -m benchmarks.models --vocabularies FOLDER [--json FILE] [--markdown FILE]
 

@@ -5,6 +5,7 @@ all that, so that whoever brings a model sees whether it is served exactly. What
 together here anew, from the tokenizer alone.
 """
 
+import inspect
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -189,13 +190,18 @@ class _Comparison:
         return sorted({places[0], places[len(places) // 2], places[-1]})
 
     def log_probabilities(self, ids: Sequence[int], begin: int) -> "torch.Tensor":
-        """The values log p( · | ids before it) of the places of a row from `begin` on, and behind it."""
+        """The values log p( · | ids before it) of the places of a row from `begin` on."""
         import torch
 
+        network = self.model.model
+        # Most classes compute the logits of the last tokens alone, where they are told so.
+        keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
+        fewer = {"logits_to_keep": len(ids) - begin + 1} if keeps else {}
         with torch.inference_mode():
             row = torch.tensor([list(ids)], device=self.model.device)
-            logits = self.model.model(input_ids=row, use_cache=False).logits[0, begin - 1 :]
-            return torch.log_softmax(logits.float(), dim=-1).cpu()
+            logits = network(input_ids=row, use_cache=False, **fewer).logits[0]
+            wanted = logits[begin - 1 - len(ids) :]
+            return torch.log_softmax(wanted.float(), dim=-1).cpu()
 
     def loss(self, before: Sequence[int], ids: Sequence[int], begin: int) -> float:
         """The paper's loss of the tokens of a text from `begin` on, with tokens before the text."""
