@@ -73,11 +73,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
     else:
         yield Finding("served by", "ok", "shared keys: continuations of a text read it once")
     start = repr(model.tokenizer.token_text(model.bos_id))
-    where = (
-        "prompts and texts"
-        if model.prompt_start
-        else "texts that are scored, trained on, continued"
-    )
+    where = "all texts and prompts" if model.prompt_start else "all texts but prompts"
     yield Finding("start token", "ok", f"{start} in front of {where}")
     window = attention_window(model)
     seen = f"; some layers see {window:,} at once" if window else ""
