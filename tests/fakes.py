@@ -199,8 +199,8 @@ class ScriptedModel:
     """
 
     bos_id = 0
-    prompt_start: Sequence[int] = ()
     is_plain = False
+    prompt_start: Sequence[int] = ()
     precision = "float32"
     choice = None
 
