@@ -148,9 +148,8 @@ class LanguageModel:
         check_weights_fit(empty, path, precision=precision, device=device, space=space)
         tokenizer = load_tokenizer(path)
         _check_vocabulary(tokenizer, None, config, path.name)
-        check_weight_files(path)
         _bos_id(tokenizer, bos_token)
-        check_embeddings(empty, path)
+        check_embeddings(empty, check_weight_files(path))
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
         with _enough_memory(path.name, device), loading(what, refused):

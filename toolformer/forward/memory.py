@@ -235,7 +235,7 @@ def _bytes_of_weights(model: "PreTrainedModel", path: Path, precision: str) -> i
 def _adapter_weights(model: "PreTrainedModel", rank: int) -> int:
     """Two narrow matrices beside each linear layer of the body."""
     embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
-    left_out = {id(each.weight) for each in embeddings if each is not None}
+    left_out = {id(getattr(each, "weight", None)) for each in embeddings}
     return sum(
         rank * sum(weight.shape)
         for weight in model.parameters()

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading
@@ -87,10 +87,13 @@ def check_sizes(config: "PreTrainedConfig", path: Path) -> None:
             )
 
 
-def check_weight_files(path: Path) -> None:
+def check_weight_files(path: Path) -> list[Path]:
     """Refuse a directory with a damaged weight file, also one that transformers would not open.
 
     Of sound files that are not read the log says so: some models come in two forms.
+
+    Returns:
+        The files that are read.
 
     Raises:
         ModelNotFoundError: names the file.
@@ -108,26 +111,28 @@ def check_weight_files(path: Path) -> None:
             read = set(json.loads(index.read_bytes())["weight_map"].values())
     if unread := [file.name for file in files if file.name not in read]:
         _LOGGER.warning("%s: not read is %s", path, ", ".join(unread))
+    return [file for file in files if file.name in read]
 
 
-def check_embeddings(model: "PreTrainedModel", path: Path) -> None:
+def check_embeddings(model: "PreTrainedModel", files: Iterable[Path]) -> None:
     """Refuse weights of another vocabulary size than config.json names, by the files' heads alone.
 
     Args:
         model: as config.json describes it, without weights.
+        files: its weights, sound ones.
 
     Raises:
         ModelNotFoundError: with both sizes.
     """
     from safetensors import safe_open
 
-    weight = model.get_input_embeddings().weight
-    name = next(name for name, each in model.named_parameters() if each is weight)
-    for file in path.glob("*.safetensors"):
+    weight: Any = getattr(model.get_input_embeddings(), "weight", None)
+    names = [f".{name}" for name, each in model.named_parameters() if each is weight]
+    for file in files:
         with safe_open(file, framework="numpy") as stored:
             for key in stored.keys():  # noqa: SIM118
                 # Files may leave out the first part of the name.
-                if not f".{name}".endswith(f".{key}"):
+                if not any(name.endswith(f".{key}") for name in names):
                     continue
                 rows = stored.get_slice(key).get_shape()[0]
                 if rows != len(weight):

@@ -208,7 +208,7 @@ def test_float16_decides_as_float32_and_needs_no_second_look(tmp_path):
 @pytest.mark.model
 def test_float16_decides_as_float32_with_the_embedded_model(embedded_model, tmp_path):
     # A processor that only emulates these precisions takes seconds for each of them.
-    check_float16(embedded_model, tmp_path, CALLS[::4])
+    check_float16(embedded_model, tmp_path, CALLS[::8])
 
 
 def test_no_room_for_the_float32_copy_says_how_to_do_without(tmp_path):
