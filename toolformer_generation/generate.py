@@ -69,11 +69,10 @@ def toolformer_generate(
     """Decode greedily with live calls, as `model.generate(…, custom_generate=toolformer_generate)`.
 
     The tokens are those of `toolformer.decoding.decoder.complete`. It puts the model's start token
-    in front of every prompt, so whether the tokenizer has put its own there makes no difference:
-    what it puts in front, or one start token, is left out of what the model sees. `max_new_tokens`
-    counts the tokens outside calls. `eos_token_id` and `pad_token_id` are those of `generate`; the
-    start token ends a text too. The keys and values are the decoder's own, whatever `use_cache`
-    says.
+    in front of every prompt, the tokenizer's own where that puts one there, and never a second one.
+    `max_new_tokens` counts the tokens outside calls. `eos_token_id` and `pad_token_id` are those of
+    `generate`; the start token ends a text too. The keys and values are the decoder's own, whatever
+    `use_cache` says.
 
     Args:
         input_ids: the prompts, padded on the left; int, shape `(batch, position)`.

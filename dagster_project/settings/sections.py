@@ -52,7 +52,8 @@ class LanguageModelSettings(Section):
     bos_token: str | None = Field(
         None,
         description="token in front of every scored text, so that its first token has a "
-        "probability; by default <|endoftext|> where the vocabulary has it",
+        "probability; by default the one that the tokenizer itself puts there, which then stands "
+        "in front of prompts too, or else <|endoftext|> where the vocabulary has it",
     )
 
 

@@ -208,9 +208,13 @@ class DecodingRow:
         call_probability: float | None = None,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
-        tokenizer = self._tokenizer
         is_first = self.open_call is None and self._is_beginning(len(self._segments))
-        text = (lambda first: tokenizer.decode([first])) if is_first else tokenizer.token_text
+
+        def text(token: int) -> str:
+            if is_first:
+                return self._tokenizer.decode([token])
+            return self._tokenizer.token_text(token)
+
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)

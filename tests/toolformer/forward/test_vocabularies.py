@@ -24,7 +24,8 @@ from tools.syntax import call_pieces
 
 PIECES = call_pieces(ToolCall("Calculator", "6 * 7"), "42")
 MADE = {kind: make() for kind, make in TOKENIZERS.items()}
-REAL = ("llama2", "gemma3", "qwen3", "gptoss")
+# The last by its tokenizer.json alone: transformers makes rules of its own for `LlamaTokenizer`.
+REAL = ("llama2", "gemma3", "qwen3", "gptoss", "llama2 with Prepend")
 # Letters with marks apart, jamo, marks that nothing composes with, joined emoji, several scripts.
 LETTERS = "aT 1[]()->\n\u0308\u0301\u0323e\u0307\u017f\u1106\u1161\u11af\u1109中मि🌋👩\u200dﬁ½Å"
 TEXTS = st.text(alphabet=st.sampled_from(LETTERS) | st.characters(codec="utf-8"), max_size=24)
@@ -37,9 +38,10 @@ def each_tokenizer(request) -> Tokenizer:
 
 @pytest.fixture(scope="module", params=REAL)
 def real_tokenizer(request, test_data, tmp_path_factory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp(request.param)
-    source = test_data / "tokenizers" / request.param
-    shutil.copy(source / "tokenizer_config.json", folder)
+    folder = tmp_path_factory.mktemp("real")
+    source = test_data / "tokenizers" / request.param.partition(" ")[0]
+    if " " not in request.param:
+        shutil.copy(source / "tokenizer_config.json", folder)
     packed = (source / "tokenizer.json.xz").read_bytes()
     (folder / "tokenizer.json").write_bytes(lzma.decompress(packed))
     return load_tokenizer(folder)
@@ -102,6 +104,7 @@ def test_a_call_has_the_tokens_of_its_text(each_tokenizer, before):
     assert_call_is_the_text(each_tokenizer, before, " stood.\n\nIt fell.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["The mill", "6 * 7 is", "橋は 12", "Zoë", "a (b)"])
 def test_a_call_of_a_real_vocabulary_has_the_tokens_of_its_text(real_tokenizer, before):
     assert_call_is_the_text(real_tokenizer, before, " stood.\n\nIt fe\u0301ll 🌉.")
@@ -142,6 +145,7 @@ def test_case_of_decomposed_letters_has_places_in_front_of_its_numbers(test_data
         assert set(numbers) <= set(offsets)
 
 
+@pytest.mark.slow
 def test_places_of_real_vocabularies_are_between_letters(real_tokenizer):
     texts = (
         "Fu\u0308r 24 Ko\u0308rbe",

@@ -186,7 +186,7 @@ def test_the_output_is_a_model_with_its_record_in_place_of_an_earlier_one(run, t
     result, reports = run(steps=2)
     assert torch.equal(torch.get_rng_state(), random_numbers)
     model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
-    assert model.tokenizer.encode("w5") == [5]
+    assert model.tokenizer.encode("$") == [5]
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert damaged_files(tmp_path / "tuned") == {}
     assert record["fingerprint"] == "f1"
