@@ -19,7 +19,7 @@ def small_home(home):
     home.root.mkdir()
     home.settings_file.write_text(
         "language_model:\n  precision: float32\ncorpus:\n  window_tokens: 64\n"
-        "tools:\n  MT:\n    enabled: false\n"
+        "tools:\n  MT:\n    is_enabled: false\n"
     )
     return home
 
