@@ -48,6 +48,8 @@ _TEXT = "Zoe\u0301 [of Vérone] sold 48 loaves at 3.50 🌋 each,\nso it took 1,
 _SHORT_TEXT = "Rain fell on 12 hills"
 # A longer window is not passed: the rows would take minutes.
 _LONGEST_WINDOW = 1024
+# Of p_i: a smaller one is none in float32.
+_LEAST = 1e-30
 # By how much rounding moves a log-probability, with room for large models: in 16 bits six times the
 # measured standard deviation of a loss.
 TOLERANCES = {"float32": 5e-4, "float16": 0.03, "bfloat16": 0.3}
@@ -189,7 +191,8 @@ class _Comparison:
             ids = [*context, *self.opening, *forced, *branch.tokens]
             scores = self.plain.behind(ids, len(context))
             opening = sum(float(scores[at, token]) for at, token in enumerate(self.opening))
-            relative.append(abs(math.expm1(math.log(row.call_probability) - opening)))
+            expected = max(math.exp(opening), _LEAST)
+            relative.append(abs(row.call_probability - expected) / expected)
             drawn = scores[len(self.opening) + len(forced) :]
             log_probability = 0.0
             for at, token in enumerate(branch.tokens):

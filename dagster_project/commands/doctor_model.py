@@ -1,5 +1,6 @@
 """`toolformer doctor --model`: loads one model, compares it with plain transformers."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, findings_table
 from dagster_project.home import Home
+from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
@@ -16,6 +18,7 @@ from toolformer.errors import SequenceTooLongError
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
+_LOGGER = logging.getLogger(__name__)
 _EMBEDDED = "embedded"
 _GIB = 2**30
 # Enough that computing takes longer than reading the weights.
@@ -40,13 +43,16 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
     directory = base_model_directory(settings, home)
     holder = ModelHolder()
     try:
-        model = holder.load(directory, settings, home)
-        findings = [
-            *_what_it_is(model),
-            *_costs(model, directory, settings),
-            _room(directory, settings, home),
-            _agreement(model),
-        ]
+        with console.progress_bars():
+            model = holder.load(directory, settings, home)
+            compared = progress_of("comparing with plain transformers", _LOGGER)
+            findings = [
+                *_what_it_is(model),
+                *_costs(model, directory, settings),
+                _room(directory, settings, home),
+                _agreement(model),
+            ]
+            compared(1, 1)
     finally:
         holder.release()
     if as_json:
