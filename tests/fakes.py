@@ -249,6 +249,8 @@ class ScriptedModel:
             others.insert(self._open_ranks[context] - 1, open_id)
             ranked = others
         scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
+        # Less than all others: equal ones share their rank.
+        scores[encode(" [")] = -101.0
         scores[ranked] = -torch.arange(len(ranked), dtype=torch.float32)
         return scores
 

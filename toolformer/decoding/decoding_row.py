@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from toolformer.decoding.completions import (
     Completion,
@@ -13,42 +12,14 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
+from toolformer.decoding.next_tokens import NextTokens
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 
-if TYPE_CHECKING:
-    import torch
-
 # A character has at most four bytes, so it is spread over at most four tokens.
 _MAX_TOKENS_PER_CHARACTER = 4
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True, slots=True)
-class NextTokens:
-    """What the model expects behind a text.
-
-    Attributes:
-        logits: shape `(vocabulary,)`.
-        ranked: the likeliest tokens, best first.
-        log_probabilities: log-probabilities of these, in nats.
-        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
-            first of them.
-        call_log_probability: log-probability of the same token, in nats.
-    """
-
-    logits: "torch.Tensor"
-    ranked: list[int]
-    log_probabilities: list[float]
-    call_rank: int
-    call_log_probability: float
-
-    def log_probability(self, token: int) -> float:
-        """The log-probability of a token, in nats."""
-        if token in self.ranked:
-            return self.log_probabilities[self.ranked.index(token)]
-        return float(self.logits.log_softmax(dim=-1)[token])
 
 
 @dataclass(slots=True)

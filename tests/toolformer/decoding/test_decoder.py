@@ -242,8 +242,7 @@ def test_no_call_is_opened_inside_a_character():
             scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
             place = next(n for n in range(len(ids) + 1) if tokenizer.decode(ids[:n]) == context)
             scores[[*ids, 1][place]] = 1.0
-            if context == half:
-                scores[tokenizer.encode(" [")] = 2.0
+            scores[tokenizer.encode(" [")] = 2.0 if context == half else -101.0
             return scores
 
     assert complete_one(WithHalfCharacters([])).text == " né."
