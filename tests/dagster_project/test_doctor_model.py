@@ -72,8 +72,9 @@ def test_a_model_with_a_broken_mask_ends_with_one_sentence(small_home, folder, c
         return masks(self, visible if is_probe else visible | True, *others, **named)
 
     monkeypatch.setattr(AttentionKinds, "masks", see_all)
-    outcome = run_command(capsys, "doctor", "--model", folder)
-    assert outcome.is_one_paragraph_naming("plain transformers", "losses")
+    outcome = run_command(capsys, "--quiet", "doctor", "--model", folder)
+    assert outcome.is_one_paragraph_naming("not served as transformers", "inline losses")
+    assert "shared keys" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,9 @@ def test_what_is_no_model_is_one_sentence(small_home, tmp_path, capsys, made, sa
     assert outcome.is_one_paragraph_naming(said, str(path))
 
 
-@pytest.mark.model
-@pytest.mark.slow
-def test_the_embedded_model_equals_plain_transformers(small_home, capsys):
-    assert "largest differences" in findings(capsys, "embedded")["plain transformers"]["detail"]
+def test_the_embedded_model_is_named_without_a_path(small_home, folder, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "toolformer.forward.embedded_model.ensure_embedded_model", lambda _folder: folder
+    )
+    detail = findings(capsys, "embedded")["plain transformers"]["detail"]
+    assert detail.startswith("largest differences: losses")
