@@ -8,17 +8,20 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from unittest import mock
 
 import torch
 
 from toolformer import branches
 from toolformer.forward.language_model import LanguageModel
+from toolformer.plain_scores import can_be_drawn as _can_be_drawn
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
 # How far rounding moves a log-probability of the embedded model, with room to spare: seen are 4e-5.
 _ROUNDING = 1e-4
+can_be_drawn = partial(_can_be_drawn, rounding=_ROUNDING)
 WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
 
@@ -103,28 +106,6 @@ def recorded_draws() -> Iterator[dict[float, int]]:
     sample_tokens = branches.sample_tokens
     with mock.patch.object(branches, "sample_tokens", recording):
         yield draws
-
-
-def can_be_drawn(log_probabilities: torch.Tensor, uniform: float, token: int) -> bool:
-    """Whether rounding of the logits, in other batches or on another processor, can draw a token.
-
-    The tokens whose order among the 256 likeliest is not a matter of rounding bound the part of
-    [0, 1) that belongs to the token. Of the others, which stand in the order of their ids, one can
-    take the place of the 256th token, and all between them move by as much.
-    """
-    probabilities = log_probabilities.double().exp()
-    likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
-    if token in likeliest:
-        above = probabilities[log_probabilities > log_probabilities[token] + _ROUNDING].sum()
-        upto = probabilities[log_probabilities >= log_probabilities[token] - _ROUNDING].sum()
-        slack = _ROUNDING
-    else:
-        others = probabilities.clone()
-        others[likeliest] = 0
-        above = probabilities[likeliest].sum() + others[:token].sum()
-        upto = above + probabilities[token]
-        slack = _ROUNDING + float(probabilities[likeliest[-1]])
-    return float(above) - slack <= uniform <= float(upto) + slack
 
 
 def is_same_or_tie(

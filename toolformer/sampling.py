@@ -98,6 +98,7 @@ def sample_calls(
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
     proposed: Sequence[ProposedCalls] | None = None,
+    branches: list[Branch] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
 
@@ -108,6 +109,7 @@ def sample_calls(
         parse_arguments: the tool's own check, raising CallSyntaxError.
         proposed: what the tool proposes in each window: among these positions the k of largest
             p_i are taken, whatever τ_s is. None where p_i alone chooses.
+        branches: gets what was sampled, token by token, in the order of its rows.
 
     Returns:
         One row per sample or proposed call, by window, position and sample index.
@@ -164,6 +166,8 @@ def sample_calls(
                 temperature=parameters.temperature,
                 is_finished=CallReader(parameters.is_constrained).is_finished,
             )
+    if branches is not None:
+        branches += itertools.chain.from_iterable(groups)
     rows: list[SampledCall] = []
     remaining = iter(groups)
     for place in chosen:

@@ -32,7 +32,8 @@ def check_causal(model: "LanguageModel") -> None:
     """A token must not see what stands behind it: rows are padded there.
 
     Raises:
-        ModelNotFoundError: the logits are not finite, or change with what stands behind.
+        ModelNotFoundError: the logits change with what stands behind.
+        OverflowingModelError: they are not finite.
     """
     import torch
 
@@ -41,11 +42,7 @@ def check_causal(model: "LanguageModel") -> None:
         logits = model.model(input_ids=_batch(model, [row, row[:4] + row[1:5]]), use_cache=False)
         both = logits.logits.float()
         alone = model.model(input_ids=_batch(model, [row[:4]]), use_cache=False).logits.float()
-    if not both.isfinite().all():
-        raise ModelNotFoundError(
-            f"The model {model.name!r} gives logits that are not finite. Its weights "
-            f"(*.safetensors) are damaged, or overflow in {model.precision}."
-        )
+    model.check_finite(both)
     # Behind the first, whose embedding may be all zeros.
     if not are_close(model, both[:, 1:4], alone[:, 1:].expand(2, -1, -1)):
         raise ModelNotFoundError(
