@@ -113,6 +113,7 @@ class LanguageModel:
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
         check_weight_files(path)
+        # What is wrong with the vocabulary is said before the weights are read.
         tokenizer = load_tokenizer(path)
         _bos_id(tokenizer, bos_token)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
