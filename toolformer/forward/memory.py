@@ -55,6 +55,7 @@ def memory_needed(
     lora_rank: int | None = None,
     micro_batch_tokens: int = 4096,
     gradient_checkpointing: bool = False,
+    model: "PreTrainedModel | None" = None,
 ) -> MemoryNeeded:
     """What annotation and training of a model need; its weights are not read.
 
@@ -64,31 +65,13 @@ def memory_needed(
             is held in it.
         has_second_look: what a bfloat16 model scores is looked at again in float32.
         lora_rank, micro_batch_tokens, gradient_checkpointing: as of training.
+        model: that of the directory without weights, where it is there already.
 
     Raises:
         ModelNotFoundError: transformers does not know such a model.
     """
-    return _needed(
-        model_without_weights(path),
-        path,
-        precision,
-        has_second_look=has_second_look,
-        lora_rank=lora_rank,
-        micro_batch_tokens=micro_batch_tokens,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-
-
-def _needed(
-    model: "PreTrainedModel",
-    path: Path,
-    precision: str,
-    *,
-    has_second_look: bool = False,
-    lora_rank: int | None = None,
-    micro_batch_tokens: int = 0,
-    gradient_checkpointing: bool = False,
-) -> MemoryNeeded:
+    if model is None:
+        model = model_without_weights(path)
     config = model.config.get_text_config(decoder=True)
     count = model.num_parameters()
     weights = _bytes_of_weights(model, path, precision)
@@ -171,7 +154,7 @@ def check_weights_fit(
     Raises:
         OutOfMemoryError: with the figures, and what to do.
     """
-    needed = _needed(model, path, precision)
+    needed = memory_needed(path, precision=precision, has_second_look=False, model=model)
     if space is None or needed.annotating <= space:
         return
     if needed.weights <= space:
@@ -181,7 +164,7 @@ def check_weights_fit(
             *(needed.weights / GIB, device, space / GIB),
         )
         return
-    half = _needed(model, path, "bfloat16").weights
+    half = memory_needed(path, precision="bfloat16", model=model).weights
     remedy = "Take a smaller model (language_model.path)"
     if half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
