@@ -14,7 +14,7 @@ _BEGINNING, _END = "The MILL", " ended."
 # Both forms of an accented letter, behind the pieces of a call with a result.
 _PARTS = (
     *call_pieces(ToolCall("Calculator", "(6 - 4) * 21"), "42"),
-    *(" 1869, it", "\n", "\n\n", " Caf\u00c9", " e\u0301te\u0301", " 橋", " 🌉", " [1]"),
+    *(" 1869, it", "\n", "\n\n", " \u00c9T\u00c9", " e\u0301te\u0301", " 橋", " 🌉", " [1]"),
 )
 
 
