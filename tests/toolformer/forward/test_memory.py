@@ -78,8 +78,8 @@ def directory(folder: Path, name: str) -> Path:
     return path
 
 
-def machine(monkeypatch: pytest.MonkeyPatch, gibibytes: float) -> None:
-    found = SimpleNamespace(total=32 * GIB, available=int(gibibytes * GIB))
+def machine(monkeypatch: pytest.MonkeyPatch, gibibytes: float, *, total: int = 32) -> None:
+    found = SimpleNamespace(total=total * GIB, available=int(gibibytes * GIB))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: found)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from tests.toolformer.training.tiny import (
     BOS,
@@ -253,6 +253,25 @@ def test_memory_that_runs_out_names_the_remedies_and_keeps_the_steps(run, monkey
     _, resumed = run(steps=4, save_every=1)
     assert gradients_left == 0
     assert resumed == undisturbed
+
+
+@pytest.mark.parametrize("where", ["to", "step"])
+def test_a_lack_of_memory_for_weights_or_moments_names_the_remedies_of_training(
+    run, monkeypatch, where
+):
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    owner = {"to": LlamaForCausalLM, "step": torch.optim.AdamW}[where]
+    monkeypatch.setattr(owner, where, run_out)
+    with pytest.raises(OutOfMemoryError, match=r"Lower training\.micro_batch_tokens"):
+        run(steps=2)
+
+
+@pytest.mark.parametrize("precision", ["float16", "fp8", ""])
+def test_a_precision_that_training_does_not_know_is_refused(run, precision):
+    with pytest.raises(TrainingError, match=r"training\.precision.*float32 or bfloat16"):
+        run(precision=precision)
 
 
 def test_files_that_are_not_of_a_run_stay(run, tmp_path):
