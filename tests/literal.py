@@ -15,6 +15,7 @@ import torch
 
 from toolformer import branches
 from toolformer.forward.language_model import LanguageModel
+from toolformer.plain_scores import PlainScores
 from toolformer.plain_scores import can_be_drawn as _can_be_drawn
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
@@ -34,20 +35,12 @@ def log_probabilities_behind(
     model: LanguageModel, context: list[int], tokens: list[int]
 ) -> torch.Tensor:
     """log p( · | context, tokens so far) at each of the tokens and behind them, one row each."""
-    with torch.inference_mode():
-        logits = model.model(input_ids=torch.tensor([context + tokens]), use_cache=False).logits
-    return torch.log_softmax(logits[0, len(context) - 1 :].float(), dim=-1)
+    return PlainScores(model).behind(context + tokens, len(context))
 
 
 def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
     """Tokens of P(x), cut where the engine cuts it, so that both feed the same tokens."""
-    before, after = prompt.split("{text}")
-    shared = before.rstrip(" ")
-    return [
-        *model.prompt_start,
-        *model.tokenizer.encode(shared),
-        *model.tokenizer.encode_behind(before[len(shared) :] + text + after),
-    ]
+    return PlainScores(model).prompt_ids(prompt, text)
 
 
 def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:

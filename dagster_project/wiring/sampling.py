@@ -59,7 +59,7 @@ def check_can_annotate(
         OutOfMemoryError: its weights take more memory than the device has.
         SequenceTooLongError: a prompt, a window and a call do not fit its context.
     """
-    from toolformer.forward.language_model import context_length_of
+    from toolformer.forward.model_directory import context_length_of
     from toolformer.forward.tokenization import load_tokenizer
 
     tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)

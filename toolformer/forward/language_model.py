@@ -23,6 +23,7 @@ from toolformer.forward.model_directory import (
     check_model_directory,
     check_sizes,
     check_weight_files,
+    context_length,
     model_without_weights,
     refused,
 )
@@ -32,6 +33,7 @@ from toolformer.forward.precision import (
     check_computable,
     check_overflow,
 )
+from toolformer.forward.start_token import check_vocabulary, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ _LOGGER = logging.getLogger(__name__)
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
-_DEFAULT_CONTEXT = 2048
 
 
 class LanguageModel:
@@ -73,13 +74,13 @@ class LanguageModel:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
-        self.bos_id = _bos_id(tokenizer, bos_token)
+        self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         if not tokenizer.start_ids and bos_token is None:
             start = tokenizer.token_text(self.bos_id)
             _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
-        _check_vocabulary(tokenizer, self.bos_id, model.config, name)
-        self.context_length = _context_length(self.text_config, name)
+        check_vocabulary(tokenizer, self.bos_id, model.config, name)
+        self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0
         self.choice: PrecisionChoice | None = None
         # A tool's call that came too late goes on in its thread while other passes begin.
@@ -147,8 +148,8 @@ class LanguageModel:
         space = available_memory(device)
         check_weights_fit(empty, path, precision=precision, device=device, space=space)
         tokenizer = load_tokenizer(path)
-        _check_vocabulary(tokenizer, None, config, path.name)
-        _bos_id(tokenizer, bos_token)
+        check_vocabulary(tokenizer, None, config, path.name)
+        start_token(tokenizer, bos_token)
         check_embeddings(empty, check_weight_files(path))
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
@@ -328,82 +329,10 @@ class LanguageModel:
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
 
-def _check_vocabulary(
-    tokenizer: Tokenizer, bos_id: int | None, config: "PreTrainedConfig", name: str
-) -> None:
-    size = config.get_text_config(decoder=True).vocab_size
-    # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
-    beyond = {
-        token: text
-        for text, token in tokenizer.backend.get_vocab().items()
-        if token >= size and (token == bos_id or token not in tokenizer.special_ids)
-    }
-    if beyond:
-        raise ModelNotFoundError(
-            f"The tokenizer.json of {name!r} has the token {max(beyond)} "
-            f"({beyond[max(beyond)]!r}), and the model only {size} (vocab_size in its "
-            "config.json). Expected the tokenizer that it was trained with."
-        )
-
-
 def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
     return enough_memory(
         OutOfMemoryError,
         f"The memory of device {device!r} does not hold the model {name!r}. Take a smaller model "
         "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
         "with more memory (language_model.device), or end what else uses it.",
-    )
-
-
-def _context_length(config: "PreTrainedConfig", name: str) -> int:
-    length = getattr(config, "max_position_embeddings", None)
-    if length is None:
-        length = _DEFAULT_CONTEXT
-        _LOGGER.warning(
-            "config.json of %s has no max_position_embeddings: taken as %d", name, length
-        )
-    return length
-
-
-def context_length_of(path: Path) -> int:
-    """Most tokens that the model of a directory takes; its weights are not read.
-
-    Raises:
-        ModelNotFoundError: its configuration cannot be used.
-    """
-    from transformers import AutoConfig
-
-    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    check_sizes(config, path)
-    return _context_length(config.get_text_config(decoder=True), path.name)
-
-
-def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:
-    backend = tokenizer.backend
-    vocabulary = backend.get_vocab()
-    if bos_token is not None:
-        if bos_token not in vocabulary:
-            raise ModelNotFoundError(
-                f"The token {bos_token!r} (language_model.bos_token) is not in the model's "
-                "vocabulary. Leave it empty to use the tokenizer's own."
-            )
-        return vocabulary[bos_token]
-    if len(tokenizer.start_ids) > 1:
-        named = ", ".join(map(tokenizer.token_text, tokenizer.start_ids))
-        twice = "its start token twice" if len(set(tokenizer.start_ids)) == 1 else "several tokens"
-        raise ModelNotFoundError(
-            f"The tokenizer adds {twice} in front of a text ({named}), and models are trained with "
-            "one or none. Correct post_processor in tokenizer.json or add_bos_token in "
-            "tokenizer_config.json, or set language_model.bos_token."
-        )
-    if tokenizer.start_ids:
-        return tokenizer.start_ids[0]
-    if "<|endoftext|>" in vocabulary:
-        return vocabulary["<|endoftext|>"]
-    for token_id in (backend.bos_token_id, backend.eos_token_id):
-        if isinstance(token_id, int):
-            return token_id
-    raise ModelNotFoundError(
-        "The tokenizer names no beginning- or end-of-text token. Set language_model.bos_token."
     )

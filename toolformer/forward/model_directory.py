@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _WEIGHTS_FILE = "model.safetensors"
+_DEFAULT_CONTEXT = 2048
 
 
 def check_model_directory(path: Path) -> None:
@@ -190,3 +191,28 @@ def refused(reason: str) -> ModelNotFoundError:
         f"{reason}. Expected a causal language model of a class that the installed transformers "
         "knows, with safetensors weights."
     )
+
+
+def context_length(config: "PreTrainedConfig", name: str) -> int:
+    """Most tokens that a model takes, by the configuration of the part that writes."""
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        length = _DEFAULT_CONTEXT
+        _LOGGER.warning(
+            "config.json of %s has no max_position_embeddings: taken as %d", name, length
+        )
+    return length
+
+
+def context_length_of(path: Path) -> int:
+    """Most tokens that the model of a directory takes; its weights are not read.
+
+    Raises:
+        ModelNotFoundError: its configuration cannot be used.
+    """
+    from transformers import AutoConfig
+
+    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    check_sizes(config, path)
+    return context_length(config.get_text_config(decoder=True), path.name)
