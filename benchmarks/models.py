@@ -249,7 +249,9 @@ def markdown(rows: list[Row]) -> str:
             ]
             cells += ["no" if check.unrestored else "yes"]
         lines.append(cells + [""] * (len(heads) - len(cells)))
-    return "".join(f"| {' | '.join(cells).replace(chr(10), ' ')} |\n" for cells in lines)
+    # A start token may have bars of its own, and a reason several lines.
+    written = [[" ".join(cell.split()).replace("|", "\\|") for cell in cells] for cells in lines]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in written)
 
 
 def main() -> int:

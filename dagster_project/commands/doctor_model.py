@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 _EMBEDDED = "embedded"
 _GIB = 2**30
 # Enough that computing takes longer than reading the weights.
-_SPEED_TOKENS = 512
+_SPEED_TOKENS = 256
 
 
 def show_model(path: str, home: Home, *, as_json: bool) -> bool:
@@ -124,14 +124,17 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
 
 
 def _tokens_a_second(model: "LanguageModel") -> float:
+    """As it was measured for the choice of its precision, else by a pass."""
     import torch
 
     from toolformer.forward.precision import timed
 
+    if measured := model.choice and getattr(model.choice, model.precision):
+        return measured
     width = min(_SPEED_TOKENS, model.context_length)
     ids = torch.full((1, width), model.bos_id, device=model.device)
     with torch.inference_mode():
-        seconds = min(timed(lambda: model.hidden_states(ids), str(model.device)) for _ in range(3))
+        seconds = min(timed(lambda: model.hidden_states(ids), str(model.device)) for _ in range(2))
     return width / seconds
 
 

@@ -72,6 +72,6 @@ def test_the_table_is_put_into_its_page(vocabularies, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", [str(each) for each in arguments])
     assert main() == 0
     text = page.read_text()
-    assert "| bytes | opt | shared keys |" in text
+    assert "| bytes | opt | shared keys | `<\\|endoftext\\|>` not in prompts |" in text
     assert (text[:8], text[-8:], "old" in text) == ("Before.\n", "Behind.\n", False)
     assert [row["architecture"] for row in json.loads(figures.read_text())["rows"]] == ["opt"]
