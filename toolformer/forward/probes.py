@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # How far apart states that should be equal may lie: the mean over tokens of the relative distance,
 # by precision. Rounding of many layers stays well below; a token that sees the wrong ones, or
 # stands at the wrong place, is off by a fifth and more.
-_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
+_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.08, "float16": 0.02}
 # Fewer tokens than a probe has, so that a window that is not kept shows.
 _WINDOW = 3
 _SHARED, _BRANCH = 6, 2
