@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaForCausalLM,
+    MptConfig,
+    RecurrentGemmaConfig,
+)
 
 from tests.fakes import END, START, byte_tokenizer
 from toolformer.errors import ModelNotFoundError
@@ -240,6 +245,56 @@ def test_a_model_whose_logits_do_not_follow_from_its_states_is_asked_for_them(ll
         expected = torch.nn.functional.cross_entropy(whole[0, :-1], torch.tensor(ids[1:]))
         losses = losses_at(model, [ids], [(0, at, ids[at + 1]) for at in range(20)])
         assert sum(losses) / 20 == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_model_that_counts_distances_by_keys_is_on_the_plain_path_in_every_precision(precision):
+    config = MptConfig(
+        vocab_size=byte_tokenizer().vocabulary_size,
+        d_model=32,
+        n_heads=4,
+        n_layers=4,
+        max_seq_len=512,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config).to(getattr(torch, precision))
+    assert LanguageModel(network, byte_tokenizer(), name="mpt").is_plain
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_rounding_puts_no_model_of_keys_on_the_plain_path(llama, precision):
+    network = LlamaForCausalLM(llama.model.config).to(getattr(torch, precision))
+    model = LanguageModel(network, byte_tokenizer(), name="llama")
+    assert not model.is_plain
+    assert model.tokens_fed == 0
+
+
+def test_a_cap_far_above_the_logits_is_kept_and_the_probes_are_not_counted():
+    config = RecurrentGemmaConfig(
+        vocab_size=byte_tokenizer().vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attention_window_size=16,
+        lru_width=32,
+        bos_token_id=0,
+        pad_token_id=1,
+    )
+    torch.manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config)
+    model = LanguageModel(network, byte_tokenizer(), name="capped")
+    assert model.tokens_fed == 0
+    ids = torch.tensor([[0, *range(40, 60)]])
+    with torch.inference_mode():
+        whole = network(ids, use_cache=False).logits
+        assert whole.abs().max() > 1
+        torch.testing.assert_close(
+            model.logits(model.hidden_states(ids)), whole, atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(("bos", "eos", "expected"), [(START, END, 0), (None, END, 1)])
