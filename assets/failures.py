@@ -5,14 +5,15 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
     """Errors of input and set-up inside the block become failures that say what to do."""
     try:
-        yield
+        with memory_explained():
+            yield
     except EXPECTED_ERRORS as error:
         raise failure_of(error) from error
 

@@ -35,7 +35,11 @@ EXAMPLES = {
         'toolformer complete "Today is" --tools Calendar --today 2024-05-31',
     ),
     "serve": ("toolformer serve --port 8080 --tools Calculator",),
-    "doctor": ("toolformer doctor", "toolformer doctor --full"),
+    "doctor": (
+        "toolformer doctor",
+        "toolformer doctor --full",
+        "toolformer doctor --model embedded",
+    ),
     "sources list": ("toolformer sources list",),
     "sources remove": ("toolformer sources remove 'news/*.jsonl.gz'",),
     "tools list": ("toolformer tools list",),

@@ -5,9 +5,11 @@ Imported without Dagster, which commands that only read do not load.
 
 import errno
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from dagster_project.settings.errors import SettingsError
-from toolformer.errors import ToolformerError
+from toolformer.errors import OutOfMemoryError, ToolformerError
+from toolformer.files.loading import enough_memory
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 
@@ -34,6 +36,17 @@ class RunFailedError(RuntimeError):
 
 class RunInterruptedError(Exception):
     """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
+
+
+def memory_explained() -> AbstractContextManager[None]:
+    """Where nobody nearer to it says what to do when memory runs out."""
+    return enough_memory(
+        OutOfMemoryError,
+        "The memory of the machine, or of its graphics device, ran out. What was computed is kept. "
+        "Take a smaller model or a device with more memory, end what else uses it, or lower "
+        "corpus.window_tokens, scoring.token_budget and training.micro_batch_tokens; `toolformer "
+        "doctor` says how much there is.",
+    )
 
 
 def explained(error: Exception) -> str:

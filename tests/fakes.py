@@ -1,6 +1,7 @@
 """Small stand-ins for a language model: no weights, no download.
 
-`byte_tokenizer` is a real byte-level tokenizer with a handful of merges. `tiny_model` is a Llama of
+`byte_tokenizer` is a real byte-level tokenizer with a handful of merges, and `TOKENIZERS` has a
+small one of each kind of vocabulary. `tiny_model` is a Llama of
 random weights; `taught_model` has learned some texts. `ScriptedModel` says what a test wants it to
 say; it reads its context from the attention mask, so a key that is wrongly visible or hidden
 changes what it says.
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer as BackendTokenizer
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from toolformer.forward.language_model import LanguageModel
@@ -34,11 +35,12 @@ _MERGES = [
 ]
 
 
-def byte_tokenizer(*, splits_opening: bool = False) -> Tokenizer:
+def byte_tokenizer(*, splits_opening: bool = False, composes: bool = False) -> Tokenizer:
     """One token per byte, but for the call markers, `QA`, `al` and `Cal`.
 
     Args:
         splits_opening: ` [` is two tokens, as in vocabularies that have no word beginning with it.
+        composes: behind NFC, as Qwen's.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = [START, END, *alphabet, *("".join(pair) for pair in _MERGES)]
@@ -48,11 +50,66 @@ def byte_tokenizer(*, splits_opening: bool = False) -> Tokenizer:
             merges=_MERGES[splits_opening:],
         )
     )
+    if composes:
+        backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
+    return _wrapped(backend)
+
+
+def piece_tokenizer(prefix: str | None, *, puts_start: bool = False) -> Tokenizer:
+    """One token per character, or per byte of those that are no ASCII, as SentencePiece has it.
+
+    Some words begin with a space, and so do the call markers.
+
+    Args:
+        prefix: what puts a space in front of a text: `Prepend` as in Llama 2, `Metaspace` as in
+            later exports of the same, None as in Gemma.
+        puts_start: the start token stands in front of a text.
+    """
+    alphabet = [chr(code) for code in range(33, 127)]
+    pairs = [(each.replace("Ġ", "▁"), other) for each, other in _MERGES]
+    pairs += [("▁", letter) for letter in "CTabemnst"]
+    spaced = ["▁", *("".join(pair) for pair in pairs)]
+    names = [START, END, *(f"<0x{byte:02X}>" for byte in range(256)), *alphabet, *spaced]
+    backend = BackendTokenizer(
+        models.BPE(
+            vocab={name: place for place, name in enumerate(names)},
+            merges=pairs,
+            byte_fallback=True,
+        )
+    )
+    steps: list[Any] = [normalizers.Replace(" ", "▁")]
+    if prefix == "Prepend":
+        steps.insert(0, normalizers.Prepend("▁"))
+    if prefix == "Metaspace":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        backend.normalizer = normalizers.Sequence(steps)
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
+    if puts_start:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A", special_tokens=[(START, 0)]
+        )
+    return _wrapped(backend)
+
+
+def _wrapped(backend: BackendTokenizer) -> Tokenizer:
     return Tokenizer(
         PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=START, eos_token=END)
     )
+
+
+TOKENIZERS = {
+    "bytes": byte_tokenizer,
+    "bytes behind NFC": partial(byte_tokenizer, composes=True),
+    "pieces with Prepend": partial(piece_tokenizer, "Prepend", puts_start=True),
+    "pieces with Metaspace": partial(piece_tokenizer, "Metaspace"),
+    "pieces without prefix": partial(piece_tokenizer, None, puts_start=True),
+}
 
 
 def tiny_model(
@@ -60,9 +117,10 @@ def tiny_model(
     seed: int = 0,
     context_length: int = 512,
     splits_opening: bool = False,
+    tokenizer: Tokenizer | None = None,
 ) -> LanguageModel:
     """Two random layers of width 32 in float32 on the processor."""
-    tokenizer = byte_tokenizer(splits_opening=splits_opening)
+    tokenizer = tokenizer or byte_tokenizer(splits_opening=splits_opening)
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
         hidden_size=32,
@@ -93,9 +151,9 @@ def _saved(model: LanguageModel, folder: Path) -> Path:
     return folder
 
 
-def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> LanguageModel:
-    """A tiny network that knows the lessons by heart."""
-    model = tiny_model(seed=1, splits_opening=splits_opening)
+def taught_model(lessons: Sequence[str], **options: Any) -> LanguageModel:
+    """A tiny network, of `tiny_model`'s options, that knows the lessons by heart."""
+    model = tiny_model(seed=1, **options)
     rows = [[0, *model.tokenizer.encode(text), 1] for text in lessons]
     width = max(map(len, rows))
     ids = torch.tensor([row + [1] * (width - len(row)) for row in rows])
@@ -141,6 +199,8 @@ class ScriptedModel:
     """
 
     bos_id = 0
+    is_plain = False
+    prompt_start: Sequence[int] = ()
     precision = "float32"
     choice = None
 
@@ -172,6 +232,10 @@ class ScriptedModel:
     def logits(self, hidden_states):
         return hidden_states
 
+    def masks(self, visible, queries, keys):
+        """Zero where a key is visible, as `LanguageModel.masks` has it."""
+        return torch.where(visible, 0.0, -1.0)[:, None]
+
     def _scores(self, context: str) -> torch.Tensor:
         self.contexts.append(context)
         # A model writes special tokens, which text never becomes.
@@ -185,6 +249,8 @@ class ScriptedModel:
             others.insert(self._open_ranks[context] - 1, open_id)
             ranked = others
         scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
+        # Less than all others: equal ones share their rank.
+        scores[encode(" [")] = -101.0
         scores[ranked] = -torch.arange(len(ranked), dtype=torch.float32)
         return scores
 

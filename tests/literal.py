@@ -8,45 +8,52 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from unittest import mock
 
 import torch
 
 from toolformer import branches
 from toolformer.forward.language_model import LanguageModel
+from toolformer.plain_scores import PlainScores
+from toolformer.plain_scores import can_be_drawn as _can_be_drawn
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
 # How far rounding moves a log-probability of the embedded model, with room to spare: seen are 4e-5.
 _ROUNDING = 1e-4
+can_be_drawn = partial(_can_be_drawn, rounding=_ROUNDING)
 WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
 
 def next_token_log_probabilities(model: LanguageModel, ids: list[int]) -> torch.Tensor:
     """log p( · | ids) after the whole sequence, shape (vocabulary,)."""
-    with torch.inference_mode():
-        logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits
-    return torch.log_softmax(logits[0, -1].float(), dim=-1)
+    return log_probabilities_behind(model, ids, [])[0]
+
+
+def log_probabilities_behind(
+    model: LanguageModel, context: list[int], tokens: list[int]
+) -> torch.Tensor:
+    """log p( · | context, tokens so far) at each of the tokens and behind them, one row each."""
+    return PlainScores(model).behind(context + tokens, len(context))
 
 
 def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
     """Tokens of P(x), cut where the engine cuts it, so that both feed the same tokens."""
-    before, after = prompt.split("{text}")
-    shared = before.rstrip(" ")
-    return model.tokenizer.encode(shared) + model.tokenizer.encode(
-        before[len(shared) :] + text + after
-    )
+    return PlainScores(model).prompt_ids(prompt, text)
 
 
 def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:
     """p_i = p_M(<API> | P(x), x_{1:i-1}), the product over the tokens of <API>."""
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
-    log_probability = 0.0
-    for token in model.tokenizer.encode(" ["):
-        log_probability += float(next_token_log_probabilities(model, context)[token])
-        context = [*context, token]
-    return math.exp(log_probability)
+    opening = model.tokenizer.encode_behind(" [")
+    return math.exp(_log_probability(model, context, opening))
+
+
+def _log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
+    scores = log_probabilities_behind(model, context, tokens)
+    return sum(float(row[token]) for row, token in zip(scores, tokens, strict=False))
 
 
 def sampling_context(
@@ -55,24 +62,7 @@ def sampling_context(
     """Tokens of [P(x), x_{1:i-1}, <API>], behind which a call is sampled."""
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
-    for piece in forced:
-        context = context + model.tokenizer.encode(piece)
-    return context
-
-
-def sample_one(
-    model: LanguageModel,
-    prompt: str,
-    text: str,
-    position: int,
-    *,
-    forced: list[str],
-    uniforms: list[float],
-    is_finished,
-) -> list[int]:
-    """One call sampled token by token after [P(x), x_{1:i-1}, <API>]."""
-    context = sampling_context(model, prompt, text, position, forced=forced)
-    return sample_behind(model, context, uniforms=uniforms, is_finished=is_finished)
+    return context + model.tokenizer.encode_pieces(forced)
 
 
 def sample_behind(
@@ -91,7 +81,7 @@ def sample_behind(
             torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
         )
         tokens.append(int(order[min(place, len(order) - 1)]))
-        if is_finished([model.tokenizer.decode([token]) for token in tokens]):
+        if is_finished([model.tokenizer.decode_behind([token]) for token in tokens]):
             break
     return tokens
 
@@ -109,28 +99,6 @@ def recorded_draws() -> Iterator[dict[float, int]]:
     sample_tokens = branches.sample_tokens
     with mock.patch.object(branches, "sample_tokens", recording):
         yield draws
-
-
-def can_be_drawn(log_probabilities: torch.Tensor, uniform: float, token: int) -> bool:
-    """Whether rounding of the logits, in other batches or on another processor, can draw a token.
-
-    The tokens whose order among the 256 likeliest is not a matter of rounding bound the part of
-    [0, 1) that belongs to the token. Of the others, which stand in the order of their ids, one can
-    take the place of the 256th token, and all between them move by as much.
-    """
-    probabilities = log_probabilities.double().exp()
-    likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
-    if token in likeliest:
-        above = probabilities[log_probabilities > log_probabilities[token] + _ROUNDING].sum()
-        upto = probabilities[log_probabilities >= log_probabilities[token] - _ROUNDING].sum()
-        slack = _ROUNDING
-    else:
-        others = probabilities.clone()
-        others[likeliest] = 0
-        above = probabilities[likeliest].sum() + others[:token].sum()
-        upto = above + probabilities[token]
-        slack = _ROUNDING + float(probabilities[likeliest[-1]])
-    return float(above) - slack <= uniform <= float(upto) + slack
 
 
 def is_same_or_tie(
@@ -158,10 +126,7 @@ def branch_log_probability(
 ) -> float:
     """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
     context = sampling_context(model, prompt, text, position, forced=forced)
-    total = 0.0
-    for index, token in enumerate(tokens):
-        total += float(next_token_log_probabilities(model, context + tokens[:index])[token])
-    return total
+    return _log_probability(model, context, tokens)
 
 
 @dataclass(frozen=True)
@@ -175,30 +140,15 @@ class LiteralLosses:
         return min(self.loss_without_call, self.loss_call_without_result) - self.loss_with_result
 
 
-def prefix_loss(model: LanguageModel, prefix: list[int], ids: list[int], position: int) -> float:
-    """L_i(z) = -Σ w_{j-i} log p(x_j | z, x_{1:j-1})."""
-    loss = 0.0
-    for t, weight in enumerate(WEIGHTS):
-        if position + t < len(ids):
-            context = [model.bos_id, *prefix, *ids[: position + t]]
-            loss -= weight * float(next_token_log_probabilities(model, context)[ids[position + t]])
-    return loss
-
-
 def inline_loss(
     model: LanguageModel, call: list[int], ids: list[int], position: int, weights: list[float]
 ) -> float:
     """L_i(z) with z at its place: -Σ w_{j-i} log p(x_j | x_{1:i-1}, z, x_{i:j-1})."""
     before = [model.bos_id, *ids[:position], *call]
     following = ids[position : position + len(weights)]
-    with torch.inference_mode():
-        row = torch.tensor([before + following])
-        logits = model.model(input_ids=row, use_cache=False).logits[0].float()
-    scores = torch.log_softmax(logits, dim=-1)
-    return -sum(
-        weight * float(scores[len(before) - 1 + t, token])
-        for t, (weight, token) in enumerate(zip(weights, following, strict=False))
-    )
+    scores = log_probabilities_behind(model, before, following)
+    terms = zip(weights, scores, following, strict=False)
+    return -sum(weight * float(row[token]) for weight, row, token in terms)
 
 
 def form_loss(
@@ -220,11 +170,19 @@ def form_loss(
 def call_losses(
     model: LanguageModel, text: str, position: int, call: ToolCall, result: str
 ) -> LiteralLosses:
+    """All losses of a call that stands in front of its text, with the paper's weights."""
     ids = model.tokenizer.encode(text)
-    with_result = model.tokenizer.encode_pieces(call_pieces(call, result))
-    without_result = model.tokenizer.encode_pieces(call_pieces(call, None))
+    forms = ([], call_pieces(call, None), call_pieces(call, result))
     return LiteralLosses(
-        loss_without_call=prefix_loss(model, [], ids, position),
-        loss_call_without_result=prefix_loss(model, without_result, ids, position),
-        loss_with_result=prefix_loss(model, with_result, ids, position),
+        *(
+            form_loss(
+                model,
+                model.tokenizer.encode_pieces(pieces),
+                ids,
+                position,
+                WEIGHTS,
+                is_inline=False,
+            )
+            for pieces in forms
+        )
     )

@@ -55,7 +55,7 @@ def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
 
 def call_open_ids(tokenizer: Tokenizer) -> list[int]:
     """The tokens `" ["` that open a call: one in byte-level vocabularies, more in others."""
-    return tokenizer.encode(CALL_OPEN)
+    return tokenizer.encode_behind(CALL_OPEN)
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:

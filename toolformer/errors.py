@@ -9,6 +9,10 @@ class ModelNotFoundError(ToolformerError, LookupError):
     """The path or name does not lead to a causal language model with weights and tokenizer."""
 
 
+class OverflowingModelError(ModelNotFoundError):
+    """The model's activations are larger than its precision can hold."""
+
+
 class ModelWriteError(ToolformerError, OSError):
     """A model cannot be written to disk."""
 

@@ -20,7 +20,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_windows_per_batch, feed_in_batches
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import PromptPrefix, prompt_prefix
+from toolformer.forward.prefix_cache import PromptPrefix, SplitPrompt, prompt_prefix
 from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
@@ -39,31 +39,53 @@ from toolformer.samples import (
 if TYPE_CHECKING:
     import torch
 
+    from toolformer.forward.tokenization import Tokenizer
+
+# The smallest that corpus.window_tokens may be.
+_SMALLEST_WINDOW = 8
+
 # Positions that a tool proposes in a window, each with the arguments of the call proposed there;
 # without arguments the call is sampled.
 ProposedCalls = Mapping[int, str | None]
 
 
 def check_context(
-    prefix: PromptPrefix, window_tokens: int, max_new_tokens: int, context_length: int
+    tool_name: str,
+    prompt: str | None,
+    tokenizer: "Tokenizer",
+    *,
+    window_tokens: int,
+    max_new_tokens: int,
+    context_length: int,
 ) -> None:
-    """Make sure that prompt, text and call fit the context.
+    """Make sure that prompt, text and call fit the context; needs no weights.
 
     Raises:
-        SequenceTooLongError: with the window size that would fit.
+        SequenceTooLongError: with the window size that would fit, or the prompt where none does.
     """
+    shared = 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
-    copies = 1 if prefix.prompt is None else 2
+    copies = 1 if prompt is None else 2
     slack = 16 + window_tokens // 16
-    needed = prefix.length + copies * window_tokens + max_new_tokens + slack
-    if needed > context_length:
-        fitting = (context_length - prefix.length - max_new_tokens - 16) * 16 // (16 * copies + 1)
+    needed = shared + copies * window_tokens + max_new_tokens + slack
+    if needed <= context_length:
+        return
+    fitting = (context_length - shared - max_new_tokens - 16) * 16 // (16 * copies + 1)
+    figures = (
+        f"A prompt of {shared} tokens ({tool_name}), a window of {window_tokens} ({copies}×) and a "
+        f"call of {max_new_tokens} need {needed} tokens, but the model takes {context_length}."
+    )
+    if fitting >= _SMALLEST_WINDOW:
         raise SequenceTooLongError(
-            f"A prompt of {prefix.length} tokens, a window of {window_tokens} ({copies}×) and a "
-            f"call of {max_new_tokens} need {needed} tokens, but the model takes {context_length}. "
-            f"Set corpus.window_tokens to at most {max(fitting, 0)}, or shorten the prompt."
+            f"{figures} Set corpus.window_tokens to at most {fitting}, or shorten the prompt "
+            f"(tools.{tool_name}.prompt)."
         )
+    raise SequenceTooLongError(
+        f"{figures} Beside that prompt no window fits: set tools.{tool_name}.prompt to a shorter "
+        "file or to short, lower sampling.max_new_tokens, or take a model with a longer context "
+        "(language_model.path)."
+    )
 
 
 def sample_calls(
@@ -76,6 +98,7 @@ def sample_calls(
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
     proposed: Sequence[ProposedCalls] | None = None,
+    branches: list[Branch] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
 
@@ -86,6 +109,7 @@ def sample_calls(
         parse_arguments: the tool's own check, raising CallSyntaxError.
         proposed: what the tool proposes in each window: among these positions the k of largest
             p_i are taken, whatever τ_s is. None where p_i alone chooses.
+        branches: gets what was sampled, token by token, in the order of its rows.
 
     Returns:
         One row per sample or proposed call, by window, position and sample index.
@@ -142,6 +166,8 @@ def sample_calls(
                 temperature=parameters.temperature,
                 is_finished=CallReader(parameters.is_constrained).is_finished,
             )
+    if branches is not None:
+        branches += itertools.chain.from_iterable(groups)
     rows: list[SampledCall] = []
     remaining = iter(groups)
     for place in chosen:
@@ -150,7 +176,9 @@ def sample_calls(
         else:
             group = next(remaining)
             sampled = (
-                [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
+                [")"]
+                if is_settled
+                else [model.tokenizer.decode_behind(branch.tokens) for branch in group]
             )
         rows.extend(
             read_samples(
@@ -222,8 +250,15 @@ def sample_shard(
             (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
         ]
         windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
+    check_context(
+        tool_name,
+        prompt,
+        model.tokenizer,
+        window_tokens=window_tokens,
+        max_new_tokens=parameters.max_new_tokens,
+        context_length=model.context_length,
+    )
     prefix = prompt_prefix(model, prompt)
-    check_context(prefix, window_tokens, parameters.max_new_tokens, model.context_length)
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",

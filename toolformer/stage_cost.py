@@ -20,8 +20,8 @@ class StageCost:
         candidates: calls that it was done with.
         tokens_fed: padding included.
         seconds: seconds of work; what a killed process had begun and not stored is in neither.
-        float32_tokens_per_second, bfloat16_tokens_per_second: by which that precision was chosen;
-            None where it was named.
+        float32_tokens_per_second, bfloat16_tokens_per_second, float16_tokens_per_second: by which
+            that precision was chosen; None where it was named.
     """
 
     stage: str
@@ -32,6 +32,7 @@ class StageCost:
     precision: str | None
     float32_tokens_per_second: float | None
     bfloat16_tokens_per_second: float | None
+    float16_tokens_per_second: float | None
 
 
 def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
@@ -83,6 +84,7 @@ class CostMeter:
             precision=model and model.precision,
             float32_tokens_per_second=choice and choice.float32,
             bfloat16_tokens_per_second=choice and choice.bfloat16,
+            float16_tokens_per_second=choice and choice.float16,
         )
 
     def _spent(self) -> tuple[float, float]:

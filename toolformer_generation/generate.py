@@ -22,6 +22,7 @@ from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.forward.vocabulary_check import check_restores_text
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.refusals import check_served, tools_by_name
 from tools.base import Tool
@@ -68,11 +69,10 @@ def toolformer_generate(
     """Decode greedily with live calls, as `model.generate(…, custom_generate=toolformer_generate)`.
 
     The tokens are those of `toolformer.decoding.decoder.complete`. It puts the model's start token
-    in front of every prompt, so whether the tokenizer has put its own there makes no difference:
-    what it puts in front, or one start token, is left out of what the model sees. `max_new_tokens`
-    counts the tokens outside calls. `eos_token_id` and `pad_token_id` are those of `generate`; the
-    start token ends a text too. The keys and values are the decoder's own, whatever `use_cache`
-    says.
+    in front of every prompt, the tokenizer's own where that puts one there, and never a second one.
+    `max_new_tokens` counts the tokens outside calls. `eos_token_id` and `pad_token_id` are those of
+    `generate`; the start token ends a text too. The keys and values are the decoder's own, whatever
+    `use_cache` says.
 
     Args:
         input_ids: the prompts, padded on the left; int, shape `(batch, position)`.
@@ -163,6 +163,7 @@ def _language_model(
     if known is not None and known[0] == made_for:
         return known[1]
     tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
+    check_restores_text(tokenizer)
     made = LanguageModel(
         # It shares all parts with the model, which is freed with the last reference to itself.
         copy.copy(model),
@@ -203,7 +204,7 @@ def _prompt_ids(
 ) -> list[list[int]]:
     """The tokens of each prompt, without padding and without a start in front."""
     mask = input_ids.new_ones(input_ids.shape) if attention_mask is None else attention_mask
-    starts = [start for start in (_own_start(model.tokenizer), [model.bos_id]) if start]
+    starts = [start for start in ([*model.tokenizer.start_ids], [model.bos_id]) if start]
     prompts = []
     for row, seen in zip(input_ids, mask, strict=True):
         ids = row[seen != 0].tolist()
@@ -211,13 +212,6 @@ def _prompt_ids(
         start = next((start for start in starts if ids[: len(start)] == start), [])
         prompts.append(ids[len(start) :])
     return prompts
-
-
-def _own_start(tokenizer: Tokenizer) -> list[int]:
-    """What the tokenizer puts in front of every text: often nothing, else its start token."""
-    bare, whole = tokenizer.encode("a"), tokenizer.backend.encode("a")
-    starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
-    return whole[: next(starts, 0)]
 
 
 def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozenset[int]:

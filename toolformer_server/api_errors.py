@@ -55,6 +55,16 @@ def closing() -> ApiError:
     return ApiError(503, "The server is closing. Try again when it has restarted.", code="closing")
 
 
+def out_of_memory() -> ApiError:
+    """The device does not hold the texts that are written at the same time."""
+    return ApiError(
+        503,
+        "The memory of the server's device ran out. Try again with a shorter prompt, a smaller "
+        "max_tokens or n, or when fewer texts are written at the same time.",
+        code="out_of_memory",
+    )
+
+
 def internal(request_id: str) -> ApiError:
     """A bug, whose traceback is in the log."""
     return ApiError(

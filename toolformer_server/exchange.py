@@ -17,8 +17,9 @@ from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
 from toolformer.errors import SequenceTooLongError
+from toolformer.files.loading import is_out_of_memory
 from toolformer_server.answers import Choice
-from toolformer_server.api_errors import ApiError, closing, internal
+from toolformer_server.api_errors import ApiError, closing, internal, out_of_memory
 from toolformer_server.bodies import CompletionBody
 from toolformer_server.request_log import LEFT, RequestRecord
 from toolformer_server.served import Served
@@ -144,7 +145,7 @@ class Exchange:
         _LOGGER.error(
             "a text failed", exc_info=end.error, extra={"fields": {"request_id": request_id}}
         )
-        return internal(request_id)
+        return out_of_memory() if is_out_of_memory(end.error) else internal(request_id)
 
     async def _events(self) -> AsyncIterator[str]:
         try:

@@ -251,7 +251,8 @@ create table stage_costs (
     model varchar,  -- Language model; NULL for a stage that uses none.
     precision varchar,  -- Floating-point format of the model; NULL for a stage that uses none.
     float32_tokens_per_second double,  -- Speed of the model in float32 when `precision: auto` was measured; NULL where a precision was named, or did not fit into memory.
-    bfloat16_tokens_per_second double,  -- The same in bfloat16.
+    bfloat16_tokens_per_second double,  -- The same in bfloat16; NULL too where float16 was measured in its place.
+    float16_tokens_per_second double,  -- The same in float16, which is tried on CUDA; NULL too where the model overflows in it.
     primary key (shard, tool, stage, round)
 );
 
@@ -272,7 +273,7 @@ create table evaluation_results (
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
-    precision varchar not null check (precision in ('float32', 'bfloat16')),  -- Floating-point format that the model computed in, float32 for texts.
+    precision varchar not null check (precision in ('float32', 'bfloat16', 'float16')),  -- Floating-point format that the model computed in, float32 for texts.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
     min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.

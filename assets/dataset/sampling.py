@@ -28,6 +28,7 @@ from warehouse.warehouse import Warehouse
 
 # What the metadata of an output, and the report, say of texts with more windows than are annotated.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
+INSIDE_LETTERS = "tokens that begin inside a letter, where no call can stand"
 
 
 def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
@@ -82,6 +83,7 @@ def sample_calls(work: PartitionRun) -> Made:
         progress=work.progress("sampling calls"),
     )
     geometry = geometry_metadata(checkpoint)
+    inside_letters = sum(window.offsets.count(None) for window in cut)
     candidates = sum(sample.status == "parsed" for sample in samples)
     rows = [
         {
@@ -95,7 +97,7 @@ def sample_calls(work: PartitionRun) -> Made:
     ]
     return Made(
         typed_frame("candidate_calls", rows),
-        {**geometry, CUT_OFF: str(cut_off(selected, cut))},
+        {**geometry, CUT_OFF: str(cut_off(selected, cut)), INSIDE_LETTERS: str(inside_letters)},
         _state(partition, geometry),
         beside={
             "document_selection": typed_frame(
@@ -134,7 +136,9 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
             "dropped": samples.height - parsed.height,
         }
     )
-    report.count({CUT_OFF: rows.metadata_sum("candidate_calls", CUT_OFF)})
+    report.count(
+        {name: rows.metadata_sum("candidate_calls", name) for name in (CUT_OFF, INSIDE_LETTERS)}
+    )
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(rows.costs("sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))
@@ -180,7 +184,7 @@ def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
 
 CANDIDATE_CALLS = ShardStage(
     name="candidate_calls",
-    version="4",
+    version="5",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),

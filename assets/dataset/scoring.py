@@ -21,7 +21,7 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.chained_calls import FirstCalls
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.precision import FLOAT32
+from toolformer.forward.precision import FLOAT16, FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.losses import ScoredCall
@@ -140,14 +140,15 @@ def _progress(run: ShardRun, shard: str, scored: str, tool_name: str) -> Progres
 
 
 def _is_rescored(partition: Partition) -> bool:
-    """Whether there may be a second look; of a model in float32 there is none."""
+    """Whether there may be a second look; what bfloat16 scored alone has one."""
     settings = partition.settings
-    return settings.scoring.rescoring and settings.language_model.precision != FLOAT32
+    has_none = settings.language_model.precision in {FLOAT16, FLOAT32}
+    return settings.scoring.rescoring and not has_none
 
 
 SCORED_CALLS = ShardStage(
     name="scored_calls",
-    version="1",
+    version="2",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),

@@ -18,7 +18,7 @@ from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
-from dagster_project.expected_errors import EXPECTED_ERRORS
+from dagster_project.expected_errors import EXPECTED_ERRORS, memory_explained
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
@@ -204,7 +204,8 @@ class ShardRun(Run):
             report = ShardReport()
             shard_began = time.monotonic()
             try:
-                self._make_shard(key, report)
+                with memory_explained():
+                    self._make_shard(key, report)
             except EXPECTED_ERRORS as error:
                 self.context.log.error(f"{self.stage.name} {key}: {error}")
                 failures[key] = error

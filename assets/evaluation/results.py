@@ -11,7 +11,7 @@ from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL, Run
 from assets.training.training_inputs import LEFT_OUT
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
 from dagster_project.settings.evaluation_sections import BASE
@@ -59,7 +59,8 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
                 began = time.monotonic()
                 try:
                     model = evaluated_model(model_key, loaded, measuring.run.home)
-                    measuring.measure(name, model, _modes(model, loaded))
+                    with memory_explained():
+                        measuring.measure(name, model, _modes(model, loaded))
                 except EXPECTED_ERRORS as error:
                     context.log.error(f"{name} with {model_key}: {error}")
                     errors[f"{name} with {model_key}"] = error

@@ -26,7 +26,7 @@ _OF_TEXTS = (
 
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
-    version="3",
+    version="4",
     settings=(*_OF_QUESTIONS, *_OF_CALLS, *_OF_TEXTS),
     settings_of_parts=(
         "evaluation.files",

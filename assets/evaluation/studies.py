@@ -11,7 +11,7 @@ from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
 from dagster_project.plots.files import plot_links
@@ -154,7 +154,8 @@ def _measured(
     for model, modes in modes_of.items():
         for name in benchmarks:
             try:
-                measuring.measure(name, model, modes)
+                with memory_explained():
+                    measuring.measure(name, model, modes)
             except EXPECTED_ERRORS as error:
                 errors.append(f"{name} with {model.name}: {explained(error)}")
     compare(measuring.run)

@@ -23,7 +23,7 @@ from warehouse.schema import ALL
 
 FINETUNED_MODEL = Stage(
     name="finetuned_model",
-    version="1",
+    version="2",
     settings=(
         "corpus.window_tokens",
         "training.variant",

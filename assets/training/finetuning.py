@@ -31,6 +31,7 @@ from dagster_project.plots.files import plot_links
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.precision import training_precision
+from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
@@ -97,6 +98,14 @@ class FinetunedModel(ModelOutput):
         base, settings, home = self.run.base_model, self.run.settings, self.run.home
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
+        is_divided = training.processes > 1 and training.parallelism == "fsdp"
+        check_training_fits(
+            base,
+            precision="float32" if training.precision == "float32" else "bfloat16",
+            device=device,
+            lora_rank=training.lora_rank,
+            shares=training.processes if is_divided and device != "cpu" else 1,
+        )
         precision = training_precision(settings, base, device, home)
         show = self.run.progress("finetuning", training.variant)
         return finetune(

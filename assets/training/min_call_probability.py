@@ -40,7 +40,7 @@ from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="5",
+    version="6",
     settings=(
         "corpus.window_tokens",
         "corpus.max_windows_per_text",

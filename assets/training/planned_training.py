@@ -78,8 +78,8 @@ def planned_training(work: Workspace) -> PlannedTraining:
     )
     # Without calls, which settle the part of a long text: its beginning.
     development = [
-        TextWithCalls(text, context, (), ())
-        for text, context in _split(texts, "development").select("text", "context").iter_rows()
+        TextWithCalls(row["text"], row["context"], (), (), row["window_index"] > 0)
+        for row in _split(texts, "development").iter_rows(named=True)
     ]
     return PlannedTraining(
         rows,
@@ -122,4 +122,5 @@ def _text_with_calls(row: Mapping) -> TextWithCalls:
         row["context"],
         tuple(KeptCall(**call) for call in row["calls"]),
         tuple(KeptCall(**call) for call in row["dropped_calls"]),
+        row["window_index"] > 0,
     )

@@ -31,6 +31,7 @@ from dagster_project.runs.run_job import (
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import SEARCHING_TOOLS
+from dagster_project.wiring.sampling import check_can_annotate
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -131,6 +132,8 @@ def build_dataset(
             annotator=annotator.identity,
             force=options.force,
         ).of([entry for entry in chosen if entry.key in stored])
+        if any(partition.table == "candidate_calls" for partition in plan):
+            check_can_annotate(annotator.directory, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
             _build(instance, options, home, settings, plan, on_ray=on_ray)
     tally = records_read(warehouse)

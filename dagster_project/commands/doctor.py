@@ -7,13 +7,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from rich.table import Table
-from rich.text import Text
-
 from dagster_project.commands import console, doctor_home
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.doctor_machine import examine_machine
-from dagster_project.commands.findings import INSTALL, Finding, guarded
+from dagster_project.commands.findings import INSTALL, Finding, findings_table, guarded
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
@@ -21,7 +18,6 @@ from dagster_project.shared_files import bring_small
 from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
-_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
@@ -34,11 +30,7 @@ def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
     if as_json:
         console.document([asdict(finding) for finding in findings])
     else:
-        table = Table("what", "state", "detail", "remedy")
-        for finding in findings:
-            state = Text(finding.status, style=_COLOURS[finding.status])
-            table.add_row(Text(finding.name), state, Text(finding.detail), Text(finding.remedy))
-        console.show(table)
+        console.show(findings_table(findings))
     return not any(finding.files for finding in findings)
 
 

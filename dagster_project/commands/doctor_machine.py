@@ -12,13 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding
+from toolformer.forward.memory import machine_memory
 from toolformer.forward.precision import has_bfloat16_instructions
 
 _GIB = 2**30
 _MIN_FREE_DISK = 5 * _GIB
 _MIN_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
@@ -70,14 +70,7 @@ def _disk(of: str, root: Path) -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    total = memory.total
-    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else ""
-    if limit.isdigit():
-        total = min(total, int(limit))
-    available = min(memory.available, total)
+    total, available = machine_memory()
     detail = f"{total / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of it available"
     if total < _MIN_MEMORY:
         remedy = (

@@ -11,6 +11,7 @@ from dagster_project.expected_errors import (
     RunFailedError,
     RunInterruptedError,
     explained,
+    memory_explained,
 )
 
 COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
@@ -22,7 +23,8 @@ INTERRUPTED = 130
 def explained_errors() -> Iterator[None]:
     """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it."""
     try:
-        yield
+        with memory_explained():
+            yield
     except COMMAND_ERRORS as error:
         console.error(explained(error))
         sys.exit(1)

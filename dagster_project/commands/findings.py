@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.table import Table
+from rich.text import Text
+
 INSTALL = "Run `make setup`"
 # What a broken home or installation shows itself in.
 BREAKAGE = (
@@ -16,6 +19,7 @@ BREAKAGE = (
     ValueError,
 )
 _MAX_NAMED = 5
+_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,15 @@ class Finding:
     detail: str
     remedy: str = ""
     files: tuple[str, ...] = ()
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """What `doctor` prints."""
+    table = Table("what", "state", "detail", "remedy")
+    for finding in findings:
+        state = Text(finding.status, style=_COLOURS[finding.status])
+        table.add_row(Text(finding.name), state, Text(finding.detail), Text(finding.remedy))
+    return table
 
 
 def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:

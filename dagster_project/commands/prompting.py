@@ -160,7 +160,7 @@ class _Comparison:
             candidates = [sample for sample in samples if sample.status == "parsed"]
             calls = self._executed(name, candidates)
             losses = self._losses(name, calls, Path(scratch))
-        tool_settings = self.settings.tools.of(self.tool.name)
+        tool_settings, model = self.settings.tools.of(self.tool.name), self._model()
         decided = partial(
             decide,
             filtering_threshold=tool_settings.filtering_threshold,
@@ -176,7 +176,8 @@ class _Comparison:
         kept_by_chance = sum(decided(loss).is_kept for loss in swapped)
         return {
             "prompt": name,
-            "prompt tokens": len(self._model().tokenizer.encode(fill_prompt(prompt, ""))),
+            "prompt tokens": len(model.prompt_start)
+            + len(model.tokenizer.encode(fill_prompt(prompt, ""))),
             "samples": len(samples),
             "candidates": len(candidates),
             "executed, scored": len(calls),

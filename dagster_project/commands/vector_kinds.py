@@ -11,9 +11,7 @@ from functools import partial
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
-from toolformer.decoding.triggers import (
-    next_emission,
-)
+from toolformer.decoding.triggers import CallChance, next_emission
 from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import (
@@ -187,10 +185,13 @@ def _kept_call(
 def _trigger(ranked_tokens: Sequence[str], k: int, calls_so_far: int, disabled: bool) -> Values:
     if not isinstance(disabled, bool):
         raise CaseError(f"disabled is {disabled!r}; expected true or false")
+    rank = ranked_tokens.index(CALL_OPEN) + 1 if CALL_OPEN in ranked_tokens else None
     token = next_emission(
         ranked_tokens,
         open_token=CALL_OPEN,
+        chance=CallChance(rank, 1.0),
         call_top_k=k,
+        min_call_probability=0,
         calls_so_far=calls_so_far,
         max_calls=_MAX_CALLS,
         is_disabled=disabled,

@@ -26,11 +26,25 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead load this model (a directory, or `embedded`), compare its numbers with "
+            "those of plain transformers, and say what it costs; exit code 1 where they differ.",
+            metavar="PATH",
+        ),
+    ] = None,
 ) -> None:
     """Show what is available here and how to get what is missing; exit code 1 on damaged files."""
     from dagster_project.commands.doctor import show_findings
     from dagster_project.home import Home
 
+    if model is not None:
+        from dagster_project.commands.doctor_model import show_model
+
+        if not show_model(model, Home.find(), as_json=as_json):
+            raise typer.Exit(1)
+        return
     if not show_findings(Home.find(), is_full=full, as_json=as_json):
         raise typer.Exit(1)
 

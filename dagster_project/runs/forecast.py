@@ -15,6 +15,7 @@ from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import tools_searching
+from dagster_project.wiring.sampling import check_can_annotate
 from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.ingestion import stale_sources
@@ -107,15 +108,18 @@ def forecast_build(
         named = [name for name in tools if name not in missing] if tools else None
         toolbox = open_toolbox(settings, home, named=named)
         unavailable = toolbox.unavailable
+        annotator = Annotator.of(settings, home) if is_converted else None
         partitions = BuildPlan(
             warehouse,
             settings,
             toolbox,
-            annotator=Annotator.of(settings, home).identity if is_converted else "not converted",
+            annotator=annotator.identity if annotator else "not converted",
             force=force,
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
             characters=expected.characters,
         ).of(planned)
+        if annotator and any(partition.table == "candidate_calls" for partition in partitions):
+            check_can_annotate(annotator.directory, toolbox.prompts, settings, is_here=False)
     return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.devices import resolve_device
+from toolformer.forward.memory import check_weights_fit, whole_memory
+from toolformer.forward.model_directory import model_without_weights
+from toolformer.forward.precision import BFLOAT16
 from toolformer.forward.windows import Window
 from toolformer.positions import proposed_positions
 from toolformer.samples import (
@@ -15,7 +20,7 @@ from toolformer.samples import (
     drop_misplaced,
     drop_repeated_demonstrations,
 )
-from toolformer.sampling import ProposedCalls, sample_shard
+from toolformer.sampling import ProposedCalls, check_context, sample_shard
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.proposing.checked import proposals_of
@@ -38,6 +43,46 @@ def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameter
         is_constrained=settings.sampling.is_constrained,
         round=settings.sampling.round,
     )
+
+
+def check_can_annotate(
+    directory: Path, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
+) -> None:
+    """Refuse, before weights are read, a model that no device or no window has room for.
+
+    Args:
+        directory: of the annotating model.
+        prompts: few-shot prompts by tool.
+        is_here: it computes on this machine.
+
+    Raises:
+        OutOfMemoryError: its weights take more memory than the device has.
+        SequenceTooLongError: a prompt, a window and a call do not fit its context.
+    """
+    from toolformer.forward.model_directory import context_length_of
+    from toolformer.forward.tokenization import load_tokenizer
+
+    tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
+    for name, prompt in prompts.items():
+        check_context(
+            name,
+            prompt,
+            tokenizer,
+            window_tokens=settings.corpus.window_tokens,
+            max_new_tokens=settings.sampling.max_new_tokens,
+            context_length=context_length,
+        )
+    if is_here:
+        named = settings.language_model.precision
+        device = resolve_device(settings.language_model.device)
+        check_weights_fit(
+            model_without_weights(directory),
+            directory,
+            precision=BFLOAT16 if named == "auto" else named,
+            device=device,
+            # Another run may use it now, and this one will wait for its end.
+            space=whole_memory(device),
+        )
 
 
 def proposed_calls(

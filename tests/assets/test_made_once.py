@@ -149,7 +149,9 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
 def test_two_processes_make_every_output_once(
     home: Home, model_directory: Path, devices: int, steps: Steps
 ):
-    context = multiprocessing.get_context("spawn")
+    # What they import is imported once, by the process that both are forked from.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "dagster_project.definitions", "transformers"])
     start, said = context.Barrier(2), context.Queue()
     processes = [
         context.Process(

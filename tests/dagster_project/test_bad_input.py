@@ -1,6 +1,7 @@
 """What a person may give by mistake: one clear message, no traceback, and nothing is made."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from tests.conftest import REPOSITORY
+from tests.dagster_project.conftest import Run
+from tests.fakes import save_tiny_model
+from tests.toolformer.forward.test_memory import directory, machine
 from toolformer.errors import DeviceError
 from toolformer.files.named_files import read_named
 from toolformer.files.whole_files import write_new
@@ -166,3 +170,46 @@ def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_pat
     ]
     said = [command.communicate()[1].decode() for command in commands]
     assert [command.returncode for command in commands] == [0] * 3, said
+
+
+def own_model(run: Run, home: Home, tmp_path: Path, model: Path) -> None:
+    """A home that has a text, and this model in its settings."""
+    home.root.mkdir()
+    content = {"preset": "laptop", "language_model": {"path": str(model), "device": "cpu"}}
+    home.settings_file.write_text(json.dumps(content))
+    text = tmp_path / "texts.txt"
+    text.write_text("Six crates of 24 bottles make 144 bottles in all.\n")
+    assert run("ingest", text).code == 0
+
+
+def test_a_build_with_a_model_larger_than_the_machine_ends_before_its_weights_are_read(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own_model(run, home, tmp_path, directory(tmp_path, "Qwen3-14B"))
+    machine(monkeypatch, 20, total=24)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
+    built = run("build", "--tools", "Calendar", "--set", "tools.Calendar.prompt=short")
+    assert built.is_one_paragraph_naming("14.8 billion", "27.5", "24.0", "Take a smaller model")
+
+
+@pytest.mark.parametrize(
+    ("context", "window", "said"),
+    [(512, 64, "no window fits"), (4096, 2000, "corpus.window_tokens to at most")],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_window_without_room_beside_the_prompt_is_said_before_weights_are_read(
+    run: Run,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    context,
+    window,
+    said,
+    dry,
+):
+    own_model(run, home, tmp_path, save_tiny_model(tmp_path / "tiny", context_length=context))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
+    size = f"corpus.window_tokens={window}"
+    built = run("build", "--tools", "Calendar", "--set", size, *dry)
+    assert built.is_one_paragraph_naming("A prompt of", "(Calendar)", str(context))
+    assert said in " ".join(built.err.split())

@@ -204,11 +204,11 @@ def parquet_of_one_word(folder: Path) -> Path:
 
 @_expected("missing_text", "decompression_limit")
 def parquet_of_many_rows(folder: Path) -> Path:
-    """A hundred million rows without a text in a few kilobytes."""
+    """Twenty million rows without a text in a few kilobytes."""
     import pyarrow
 
     empty = pyarrow.nulls(10_000_000, pyarrow.string())
-    return _parquet(folder, [GOOD_TEXT], *[empty] * 10, data_page_size=1 << 30)
+    return _parquet(folder, [GOOD_TEXT], *[empty] * 2, data_page_size=1 << 30)
 
 
 def _large_pages(folder: Path) -> Path:

@@ -55,6 +55,8 @@ class FakeText:
         request, settings = self.request, self.request.settings
         if request.prompt == "fail":
             raise ValueError("the batch has a bug")
+        if request.prompt == "large":
+            raise MemoryError
         if request.prompt == "slow":
             for _ in range(settings.parameters.max_new_tokens):
                 time.sleep(4 * STEP_SECONDS)
@@ -100,7 +102,7 @@ class FakeText:
                 trace=tuple(one for piece in pieces for one in piece.steps),
             )
             end = LiveEnd(completion)
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             end = LiveEnd(None, error=error)
         self.batch.ended(self)
         self.listener(end)

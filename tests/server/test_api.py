@@ -238,6 +238,14 @@ def test_other_addresses_methods_and_models_are_refused(running: Running):
         assert error_of(answer)["code"] == "model_not_found"
 
 
+def test_memory_that_runs_out_is_a_503_that_says_what_to_lower(running):
+    answer = running.complete("large")
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "out_of_memory")
+    assert "max_tokens" in error_of(answer)["message"]
+    streamed = running.complete("large", stream=True)
+    assert "memory" in json.loads(streamed.text.removeprefix("data: "))["error"]["message"]
+
+
 def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog, monkeypatch):
     from toolformer_server.exchange import Exchange
 

@@ -2,17 +2,20 @@
 
 Llama: rotary positions, grouped heads. GPT-2: learned positions, tied output layer. GPT-NeoX and
 GPT-J: rotary positions on a part of each head, attention beside the feed-forward layer; GPT-J with
-an output layer with a bias. Granite: logits scaled behind the output layer. One more Llama, whose
-vocabulary writes ` [` as two tokens.
+an output layer with a bias. Granite: logits scaled behind the output layer. Gemma 3: a layer that
+sees 16 tokens, and one that sees all. Qwen 3 Next: a layer of states, and one of keys. Two more
+Llamas: one on the plain path, and one whose vocabulary writes ` [` as two tokens.
 """
 
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
     GraniteConfig,
+    Qwen3NextConfig,
 )
 
 from tests.fakes import byte_tokenizer, tiny_model
@@ -42,6 +45,11 @@ def _tiny(config_class, **sizes) -> LanguageModel:
     return LanguageModel(model, byte_tokenizer(), name=f"tiny-{config.model_type}")
 
 
+def _plain(model: LanguageModel) -> LanguageModel:
+    model.is_plain = True
+    return model
+
+
 ARCHITECTURES = {
     "llama": lambda: tiny_model(context_length=CONTEXT_LENGTH),
     "gpt2": lambda: _tiny(GPT2Config),
@@ -50,6 +58,30 @@ ARCHITECTURES = {
     "granite": lambda: _tiny(
         GraniteConfig, intermediate_size=64, num_key_value_heads=2, logits_scaling=2.0
     ),
+    "gemma3": lambda: _tiny(
+        Gemma3TextConfig,
+        intermediate_size=64,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    "qwen3_next": lambda: _tiny(
+        Qwen3NextConfig,
+        intermediate_size=64,
+        num_key_value_heads=2,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+    ),
+    "llama_plain": lambda: _plain(tiny_model(context_length=CONTEXT_LENGTH)),
     "llama_split": lambda: tiny_model(context_length=CONTEXT_LENGTH, splits_opening=True),
 }
 

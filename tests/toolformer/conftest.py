@@ -36,7 +36,11 @@ def llama():
 
 
 @pytest.fixture(
-    scope="session", params=["llama", "gpt2", "gptj", "gpt_neox", "granite", "llama_split"]
+    scope="session",
+    params=[
+        *("llama", "gpt2", "gptj", "gpt_neox", "granite", "gemma3", "qwen3_next"),
+        *("llama_plain", "llama_split"),
+    ],
 )
 def each_model(request):
     """One tiny model per architecture and habit of the vocabulary."""

@@ -1,19 +1,18 @@
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import literal
-from tests.fakes import sampling_parameters
+from tests.fakes import byte_tokenizer, sampling_parameters
 from tests.toolformer.architectures import ARCHITECTURES, CONTEXT_LENGTH, windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import (
-    PromptPrefix,
-    SplitPrompt,
     compute_prompt_prefix,
     prompt_prefix,
 )
@@ -65,11 +64,11 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
         context = context_of(each_model, prompt, row)
-        expected = 1.0
-        for token in each_model.tokenizer.encode(" ["):
-            scores = literal.next_token_log_probabilities(each_model, context)
-            expected *= float(scores[token].exp())
-            context.append(token)
+        opening = each_model.tokenizer.encode(" [")
+        scores = literal.log_probabilities_behind(each_model, context, opening)
+        expected = math.exp(
+            sum(float(place[at]) for place, at in zip(scores, opening, strict=False))
+        )
         assert row.call_probability == pytest.approx(expected, abs=1e-5)
 
 
@@ -275,26 +274,39 @@ def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(proposing_mode
         assert not offsets & set(range(9, 30))
 
 
+def check(prompt, window, new, context):
+    sizes = {"window_tokens": window, "max_new_tokens": new, "context_length": context}
+    check_context("QA", prompt, byte_tokenizer(), **sizes)
+
+
 @given(
-    prefix=st.one_of(
-        st.just(PromptPrefix(None, 0, ())),
-        st.integers(1, 600).map(lambda tokens: PromptPrefix(SplitPrompt.of(PROMPT), tokens, ())),
-    ),
+    # A token is a byte.
+    prompt=st.none() | st.integers(1, 600).map(lambda tokens: "x" * tokens + " {text}"),
     window=st.integers(1, 600),
     new=st.integers(1, 100),
     context=st.integers(64, 2048),
 )
-def test_the_window_size_named_in_the_error_fits(prefix, window, new, context):
+def test_the_window_size_named_in_the_error_fits(prompt, window, new, context):
+    shared = 0 if prompt is None else len(prompt) - len(" {text}")
     try:
-        check_context(prefix, window, new, context)
+        check(prompt, window, new, context)
     except SequenceTooLongError as error:
-        fitting = int(str(error).split("at most ")[1].split(",")[0])
-        assert fitting < window
-        if fitting > 0:
-            check_context(prefix, fitting, new, context)
+        if "no window fits" in str(error):
+            with pytest.raises(SequenceTooLongError):
+                check(prompt, 8, new, context)
+        else:
+            fitting = int(str(error).split("at most ")[1].split(",")[0])
+            assert 8 <= fitting < window
+            check(prompt, fitting, new, context)
     else:
-        copies = 1 if prefix.prompt is None else 2
-        assert prefix.length + copies * window + new < context
+        assert shared + (1 if prompt is None else 2) * window + new < context
+
+
+@pytest.mark.parametrize("context", [64, 200, 690])
+def test_where_no_window_fits_the_sentence_names_the_prompt(context):
+    with pytest.raises(SequenceTooLongError, match=r"prompt of 600 .*tools\.QA\.prompt") as error:
+        check("x" * 600 + " {text}", 64, 64, context)
+    assert "corpus.window_tokens" not in str(error.value)
 
 
 def shard(model, windows, folder, *, progress=lambda done, total: None, per_batch=2, **changes):

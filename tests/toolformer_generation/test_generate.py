@@ -227,17 +227,21 @@ def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tok
 
 
 @pytest.mark.parametrize("start", [START, END])
-def test_start_that_the_tokenizer_puts_in_front_changes_nothing_behind_the_prompt(
+def test_start_that_the_tokenizer_puts_in_front_is_the_one_that_the_model_sees(
     model, tokenizer, start
 ):
-    bare = generate(model, tokenizer, list(PROMPTS), all_tools())
     starting = AutoTokenizer.from_pretrained(model.name_or_path)
     starting.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{start} $A", special_tokens=[(start, starting.convert_tokens_to_ids(start))]
     )
     output = generate(model, starting, list(PROMPTS), all_tools(), processing_class=starting)
+    assert output.tolist() == padded(
+        starting, list(PROMPTS), decoded(model, starting, list(PROMPTS), all_tools())
+    )
     at = max(len(tokenizer.encode(prompt)) for prompt in PROMPTS)
-    assert output[:, at + 1 :].tolist() == bare[:, at:].tolist()
+    if start == START:
+        bare = generate(model, tokenizer, list(PROMPTS), all_tools())
+        assert output[:, at + 1 :].tolist() == bare[:, at:].tolist()
     assert (output[:, : at + 1] == starting.convert_tokens_to_ids(start)).any(dim=1).all()
 
 

@@ -14,6 +14,7 @@ measure.
 """
 
 import functools
+import itertools
 import json
 import logging
 import math
@@ -33,6 +34,8 @@ from toolformer.files.sealed import sealed, unsealed
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
 MIN_TEXTS_WITH_CALLS = 8
+# Every float is a whole multiple of its inverse, so sums of such multiples are exact.
+_WHOLE = 1 << 1074
 _NOT_LOOKED_AT = (
     f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train`, or the asset "
     "`min_call_probability`, makes it for the models that are trained here)"
@@ -202,35 +205,59 @@ def _curve(
     thresholds = sorted({opening.probability for openings in texts for opening in openings})
     if thresholds and thresholds[-1] < 1:
         thresholds.append(math.nextafter(thresholds[-1], 1))
+    opened_with, opened_without = _Opened(with_calls), _Opened(without_calls)
     points = []
     for threshold in thresholds:
-        opened_with = _opened(with_calls, threshold)
-        opened_without = _opened(without_calls, threshold)
+        opened_with.raise_to(threshold)
+        opened_without.raise_to(threshold)
         points.append(
             CurvePoint(
                 threshold=threshold,
-                gain_with_calls=_mean_gain(opened_with, len(with_calls)),
-                gain_without_calls=_mean_gain(opened_without, len(without_calls)),
-                opened_with_calls=len(opened_with),
-                opened_without_calls=len(opened_without),
-                right=sum(opening.is_right for opening in opened_with),
+                gain_with_calls=opened_with.mean_gain,
+                gain_without_calls=opened_without.mean_gain,
+                opened_with_calls=opened_with.count,
+                opened_without_calls=opened_without.count,
+                right=opened_with.right,
             )
         )
     return tuple(points)
 
 
-def _opened(texts: Sequence[Sequence[Opening]], threshold: float) -> list[Opening]:
-    """The first openings of the texts that have one at a threshold."""
-    firsts = (
-        next((opening for opening in openings if opening.probability >= threshold), None)
-        for openings in texts
-    )
-    return [opening for opening in firsts if opening is not None]
+class _Opened:
+    """The first openings of texts at a threshold that rises: how many, how many right, their gain.
 
+    Args:
+        texts: the openings of each, each likelier than those before it.
+    """
 
-def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
-    # Exactly rounded: thresholds that open the same calls have the same score.
-    return math.fsum(opening.gain for opening in opened) / max(texts, 1)
+    def __init__(self, texts: Sequence[Sequence[Opening]]):
+        self.count = self.right = 0
+        self._texts = len(texts)
+        self._gain = 0
+        # Each opening and the one that takes its place, the likeliest first.
+        self._ends: list[tuple[Opening, Opening | None]] = []
+        for openings in texts:
+            self._count(next(iter(openings), None), 1)
+            self._ends += itertools.zip_longest(openings, openings[1:])
+        self._ends.sort(key=lambda pair: pair[0].probability, reverse=True)
+
+    def raise_to(self, threshold: float) -> None:
+        while self._ends and self._ends[-1][0].probability < threshold:
+            opening, following = self._ends.pop()
+            self._count(opening, -1)
+            self._count(following, 1)
+
+    @property
+    def mean_gain(self) -> float:
+        # Exactly rounded: thresholds that open the same calls have the same score.
+        return self._gain / _WHOLE / max(self._texts, 1)
+
+    def _count(self, opening: Opening | None, times: int) -> None:
+        if opening is not None:
+            self.count += times
+            self.right += times * opening.is_right
+            numerator, denominator = opening.gain.as_integer_ratio()
+            self._gain += times * numerator * (_WHOLE // denominator)
 
 
 def min_call_probability_text(chosen: CalibratedProbability) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from toolformer.calls import call_open_ids
+from toolformer.decoding.next_tokens import joint_ranks, ranks
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
@@ -92,31 +93,21 @@ def _rank_several_tokens(model: LanguageModel, texts: ReadTexts, firsts: _Ranked
         behind = keys.feed(range(len(joint)), [[token]] * len(joint))
         factors = [factor for _, factor in _rank(model, behind, following)]
         joint = [sum(pair) for pair in zip(joint, factors, strict=True)]
-    ranked = _rank(model, states, open_ids[0], log_probabilities=joint)
-    return dict(zip(firsts, ranked, strict=True))
+    ranked: list[int] = []
+    for chunk in _chunks(states):
+        logits = model.logits(states[chunk])
+        ranked += joint_ranks(logits, open_ids[0], joint[chunk])
+    return dict(zip(firsts, zip(ranked, joint, strict=True), strict=True))
 
 
-def _rank(
-    model: LanguageModel,
-    states: "torch.Tensor",
-    token: int,
-    *,
-    log_probabilities: Sequence[float] | None = None,
-) -> list[tuple[int, float]]:
-    """Rank and log-probability of a token behind each state, shape `(n, hidden)`.
-
-    Where `log_probabilities` are given, they take the place of the token's own.
-    """
-    import torch
-
+def _rank(model: LanguageModel, states: "torch.Tensor", token: int) -> list[tuple[int, float]]:
+    """Rank and log-probability of a token behind each state, shape `(n, hidden)`."""
     ranked: list[tuple[int, float]] = []
-    for start in range(0, len(states), LOGIT_ROWS):
-        chunk = slice(start, start + LOGIT_ROWS)
-        scores = model.logits(states[chunk]).log_softmax(dim=-1)
-        own = scores[:, token].clone()
-        if log_probabilities is not None:
-            own = torch.tensor(log_probabilities[chunk], device=own.device)
-        scores[:, token] = float("-inf")
-        ranks = (scores > own[:, None]).sum(dim=-1) + 1
-        ranked += zip(ranks.tolist(), own.tolist(), strict=True)
+    for chunk in _chunks(states):
+        rank, log_probability = ranks(model.logits(states[chunk]), token)
+        ranked += zip(map(int, rank.tolist()), log_probability.tolist(), strict=True)
     return ranked
+
+
+def _chunks(states: "torch.Tensor") -> list[slice]:
+    return [slice(at, at + LOGIT_ROWS) for at in range(0, len(states), LOGIT_ROWS)]

@@ -20,7 +20,7 @@ from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.geometry import choose_rows
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.row_cache import RowCache, row_cache
 from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
 
@@ -187,7 +187,7 @@ def _decode(
 def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> RowCache:
     """Keys and values of what all prompts begin with, fed once."""
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
-    opening = RowCache(model, 1)
+    opening = row_cache(model, 1)
     if shared:
         opening.feed([shared])
     return opening

@@ -10,28 +10,26 @@ The caller takes out the rows that wait for a result, runs their calls, and hand
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from toolformer.calls import call_open_ids, cut_result
 from toolformer.decoding.completions import DecodingParameters
-from toolformer.decoding.decoding_row import DecodingRow, NextTokens, OpenCall, Opening
+from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
+from toolformer.decoding.next_tokens import NextTokens, joint_ranks, next_tokens
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
     NO_RESULT,
     TOO_LONG,
+    CallChance,
     may_open,
     next_emission,
     read_open_call,
 )
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.row_cache import RowCache, row_cache
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
-
-if TYPE_CHECKING:
-    import torch
 
 
 class DecodingBatch:
@@ -51,7 +49,7 @@ class DecodingBatch:
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
         # Its rows are those of `rows`, in that order.
-        self._cache = RowCache(model, 0)
+        self._cache = row_cache(model, 0)
 
     def enter(self, rows: Sequence[DecodingRow], opening: RowCache) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
@@ -71,7 +69,7 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self._join(rows, RowCache.joined(caches))
+        self._join(rows, type(caches[0]).joined(caches))
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
@@ -97,7 +95,7 @@ class DecodingBatch:
                 waiting.append((row, row.awaited))
         if len(stays) < len(self.rows):
             self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
+            self._cache = self._cache.take(stays) if stays else row_cache(self._model, 0)
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
@@ -123,41 +121,17 @@ class DecodingBatch:
 
     def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         self._feed(rows, cache)
-        self._cache = RowCache.joined([self._cache, cache]) if self.rows else cache
+        self._cache = type(cache).joined([self._cache, cache]) if self.rows else cache
         self.rows += rows
 
     def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
-        expected = self._next_tokens(cache.feed([row.pending for row in rows]), rows)
+        logits = cache.feed([row.pending for row in rows])
+        # At least two: the opening may be banned.
+        count = max(2, *(row.settings.top_tokens for row in rows))
+        expected = next_tokens(logits, open_token=self._open_ids[0], count=count)
         for index, row in enumerate(rows):
             row.pending = []
             self._advance(row, expected[index], index, cache)
-
-    def _next_tokens(self, logits: "torch.Tensor", rows: Sequence[DecodingRow]) -> list[NextTokens]:
-        """What is expected behind each row of logits, shape `(rows, vocabulary)`."""
-        import torch
-
-        # At least two: the opening may be banned.
-        wanted = max(
-            2, *(max(row.settings.parameters.call_top_k, row.settings.top_tokens) for row in rows)
-        )
-        count = min(wanted, logits.shape[1])
-        values, ranked = logits.topk(count)
-        opening_logits = logits[:, self._open_ids[:1]]
-        rank = (logits > opening_logits).sum(dim=1, keepdim=True) + 1
-        normaliser = logits.logsumexp(dim=1, keepdim=True)
-        log_probabilities = torch.cat([opening_logits, values], dim=1) - normaliser
-        # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
-        numbers = torch.cat([ranked, rank, log_probabilities.double()], dim=1).tolist()
-        return [
-            NextTokens(
-                row_logits,
-                ranked=list(map(int, row_numbers[:count])),
-                call_rank=int(row_numbers[count]),
-                call_log_probability=row_numbers[count + 1],
-                log_probabilities=row_numbers[count + 2 :],
-            )
-            for row_logits, row_numbers in zip(logits, numbers, strict=True)
-        ]
 
     def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: RowCache) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
@@ -187,13 +161,15 @@ class DecodingBatch:
         token = next_emission(
             expected.ranked,
             open_token=open_id,
+            chance=CallChance(rank, probability),
             call_top_k=parameters.call_top_k,
+            min_call_probability=parameters.min_call_probability,
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
-            is_disabled=is_disabled or probability < parameters.min_call_probability,
+            is_disabled=is_disabled,
         )
         if token == open_id:
-            self._open(row, expected, length, rank, probability)
+            self._open(row, expected.kept(), length, rank, probability)
             return
         self._emit(row, token, expected, rank, probability)
 
@@ -215,7 +191,7 @@ class DecodingBatch:
             call_top_k=parameters.call_top_k,
             min_call_probability=parameters.min_call_probability,
         ):
-            row.opening = Opening(expected, length, fed=1, log_probability=log_probability)
+            row.opening = Opening(expected.kept(), length, fed=1, log_probability=log_probability)
             row.pending = [first]
             return
         banned = last if row.ends_with(self._open_ids[:-1]) else None
@@ -243,9 +219,8 @@ class DecodingBatch:
             row.pending = [token]
             return expected
         row.opening = None
-        others = opening.before.logits.log_softmax(dim=-1).clone()
-        others[self._open_ids[0]] = float("-inf")
-        rank = int((others > opening.log_probability).sum()) + 1
+        before, joint = opening.before, [opening.log_probability]
+        (rank,) = joint_ranks(before.logits[None], self._open_ids[0], joint)
         probability = math.exp(opening.log_probability)
         if may_open(
             rank,
@@ -253,11 +228,11 @@ class DecodingBatch:
             call_top_k=parameters.call_top_k,
             min_call_probability=parameters.min_call_probability,
         ):
-            self._open(row, opening.before, opening.length, rank, probability)
+            self._open(row, before, opening.length, rank, probability)
             return expected
         cache.forget(index, opening.length)
         row.is_refused = True
-        return opening.before
+        return before
 
     def _open(
         self, row: DecodingRow, before: NextTokens, length: int, rank: int, probability: float
@@ -303,7 +278,7 @@ class DecodingBatch:
         call.tokens.append(token)
         try:
             call.request = read_open_call(
-                self._tokenizer.decode(call.tokens),
+                self._tokenizer.decode_behind(call.tokens),
                 enabled_tools=parameters.enabled_tools,
                 blocked_tools=parameters.blocked_tools,
                 parse_arguments=row.settings.parse_arguments,
@@ -321,7 +296,7 @@ class DecodingBatch:
         return sorted(set(map(self._first_token, parameters.blocked_tools)) - enabled)
 
     def _first_token(self, tool_name: str) -> int:
-        return self._tokenizer.encode(f"{tool_name}(")[0]
+        return self._tokenizer.encode_behind(f"{tool_name}(")[0]
 
     def _undo(
         self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: RowCache

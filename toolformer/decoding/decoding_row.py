@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from toolformer.decoding.completions import (
     Completion,
@@ -13,42 +12,14 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
+from toolformer.decoding.next_tokens import NextTokens
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 
-if TYPE_CHECKING:
-    import torch
-
 # A character has at most four bytes, so it is spread over at most four tokens.
 _MAX_TOKENS_PER_CHARACTER = 4
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True, slots=True)
-class NextTokens:
-    """What the model expects behind a text.
-
-    Attributes:
-        logits: shape `(vocabulary,)`.
-        ranked: the likeliest tokens, best first.
-        log_probabilities: log-probabilities of these, in nats.
-        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
-            first of them.
-        call_log_probability: log-probability of the same token, in nats.
-    """
-
-    logits: "torch.Tensor"
-    ranked: list[int]
-    log_probabilities: list[float]
-    call_rank: int
-    call_log_probability: float
-
-    def log_probability(self, token: int) -> float:
-        """The log-probability of a token, in nats."""
-        if token in self.ranked:
-            return self.log_probabilities[self.ranked.index(token)]
-        return float(self.logits.log_softmax(dim=-1)[token])
 
 
 @dataclass(slots=True)
@@ -169,15 +140,25 @@ class DecodingRow:
 
     def segment(self, index: int) -> str:
         """The text behind so many calls and before the next one, as far as it is decoded."""
-        text = self._tokenizer.decode(self._segments[index])
+        text = self._text_of(index)
         is_cut = self.stopped_by == "stop_text" and index == len(self._segments) - 1
         return text[: self.stop_offset] if is_cut else text
+
+    def _is_beginning(self, index: int) -> bool:
+        """Whether no text but calls stands in front of a segment: the prompt is empty."""
+        return not self.prompt_tokens and not any(self._segments[:index])
+
+    def _text_of(self, index: int) -> str:
+        tokens = self._segments[index]
+        if self._is_beginning(index):
+            return self._tokenizer.decode(tokens)
+        return self._tokenizer.decode_behind(tokens)
 
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
         tail = self._segments[-1][-_MAX_TOKENS_PER_CHARACTER:]
-        return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
+        return self._tokenizer.decode_behind(tail).endswith(_REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
@@ -198,7 +179,13 @@ class DecodingRow:
         call_probability: float | None = None,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
-        text = self._tokenizer.token_text
+        is_first = self.open_call is None and self._is_beginning(len(self._segments))
+
+        def text(token: int) -> str:
+            if is_first:
+                return self._tokenizer.decode([token])
+            return self._tokenizer.token_text(token)
+
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)
@@ -231,14 +218,14 @@ class DecodingRow:
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode([*call.open_ids, *call.tokens, *forced])
+        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens, *forced])
         self._calls.append((request, result, text))
         self._segments.append([])
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
         """Take the open call back: the text stands where it stood, and may open no other."""
-        text = self._tokenizer.decode([*call.open_ids, *call.tokens])
+        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
@@ -252,7 +239,7 @@ class DecodingRow:
         stop_texts = self.settings.stop_texts
         if not stop_texts:
             return None
-        text = self._tokenizer.decode(self._segments[-1])
+        text = self._text_of(len(self._segments) - 1)
         offsets = [text.find(stop_text) for stop_text in stop_texts]
         return min((offset for offset in offsets if offset >= 0), default=None)
 

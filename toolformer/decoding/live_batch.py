@@ -18,7 +18,7 @@ from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.row_cache import row_cache
 from tools.protocol import ToolCall
 
 _LOGGER = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class LiveBatch:
                 self._texts[text.row] = text
                 entering.append(text.row)
         if entering:
-            self._batch.enter(entering, RowCache(self._model, 1))
+            self._batch.enter(entering, row_cache(self._model, 1))
             self._send_on(entering)
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:

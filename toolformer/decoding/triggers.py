@@ -30,7 +30,8 @@ class CallChance(NamedTuple):
     """How likely the opening of a call is at some place.
 
     Attributes:
-        rank: among all tokens, 1 the likeliest; None where it is not known, or no call can open.
+        rank: one more than the number of tokens that are likelier, so equal ones share it; None
+            where it is not known, or no call can open.
         probability: None as well.
     """
 
@@ -42,24 +43,25 @@ def next_emission(
     ranked_tokens: Sequence[TokenT],
     *,
     open_token: TokenT,
+    chance: CallChance,
     call_top_k: int,
+    min_call_probability: float,
     calls_so_far: int,
     max_calls: int,
     is_disabled: bool,
 ) -> TokenT:
-    """Choose the next token outside calls: greedy, but a call is opened within the top k.
-
-    Whether the opening token is likely enough besides, the caller says with `is_disabled`.
+    """Choose the next token outside calls: greedy, but a call is opened where it may; `may_open`.
 
     Args:
-        ranked_tokens: the likeliest tokens, best first; at least `call_top_k` of them and at least
-            two, so that one is left where the opening token is banned.
+        ranked_tokens: the likeliest tokens, best first; at least two, so that one is left where
+            the opening token is banned.
+        chance: of the opening token.
         call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
         calls_so_far: calls of this text that have a result.
         is_disabled: no call may be opened here.
 
     Returns:
-        `open_token` where a call is to be opened, else the best token that is not banned.
+        `open_token` where a call is to be opened, else the best other token.
 
     Raises:
         ValueError: no token is left.
@@ -67,17 +69,18 @@ def next_emission(
     Paper: §4.2 (top k, at most one call for each input).
 
     Example:
-        >>> rule = dict(open_token=" [", call_top_k=3, max_calls=1, is_disabled=False)
-        >>> next_emission([" the", " a", " ["], calls_so_far=0, **rule)
+        >>> rule = dict(call_top_k=3, min_call_probability=0, max_calls=1, is_disabled=False)
+        >>> third, first = CallChance(3, 0.1), CallChance(1, 0.5)
+        >>> next_emission([" the", " a"], open_token=" [", chance=third, calls_so_far=0, **rule)
         ' ['
-        >>> next_emission([" [", " the"], calls_so_far=1, **rule)
+        >>> next_emission([" [", " the"], open_token=" [", chance=first, calls_so_far=1, **rule)
         ' the'
     """
-    is_banned = is_disabled or calls_so_far >= max_calls or call_top_k == 0
-    if not is_banned and open_token in ranked_tokens[:call_top_k]:
+    rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
+    if not is_disabled and calls_so_far < max_calls and may_open(*chance, **rule):
         return open_token
     for token in ranked_tokens:
-        if token != open_token or not is_banned:
+        if token != open_token:
             return token
     raise ValueError(
         f"No token is left of {list(ranked_tokens)!r} once {open_token!r} is banned. Expected at "

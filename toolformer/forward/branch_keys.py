@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolformer.forward.language_model import LanguageModel, additive_mask
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
     import torch
@@ -42,14 +43,16 @@ class BranchKeys:
     def __init__(
         self, model: LanguageModel, cache: "DynamicCache", rows: int, starts: Sequence[Start]
     ):
+        import torch
+
         self._model = model
         self._cache = cache
         self._rows = rows
-        self._base_length = cache.get_seq_length()
         self._starts = list(starts)
-        # Per node the places of its tokens behind the base, within its row.
+        # Per node the places of its own tokens within its row.
         self._paths: list[list[int]] = [[] for _ in starts]
-        self._appended = 0
+        # Positions of all keys, those of padding 0.
+        self._positions = torch.arange(cache.get_seq_length()).repeat(rows, 1)
 
     def feed(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Feed the next tokens of all nodes; nodes without a child are forgotten.
@@ -73,7 +76,7 @@ class BranchKeys:
         input_ids = torch.zeros((self._rows, width), dtype=torch.long)
         position_ids = torch.zeros((self._rows, width), dtype=torch.long)
         visible = torch.zeros(
-            (self._rows, width, self._base_length + self._appended + width), dtype=torch.bool
+            (self._rows, width, self._positions.shape[1] + width), dtype=torch.bool
         )
         # Padding sees the first key only: a row of nothing would turn into NaN.
         visible[:, :, 0] = True
@@ -83,20 +86,20 @@ class BranchKeys:
         ):
             path = list(self._paths[parent])
             for step, token in enumerate(node_tokens):
-                path.append(self._appended + slot + step)
+                path.append(self._positions.shape[1] + slot + step)
                 input_ids[start.row, slot + step] = token
                 position_ids[start.row, slot + step] = start.visible + depth + step
                 seen = visible[start.row, slot + step]
                 seen[: start.visible] = True
-                seen[torch.tensor(path) + self._base_length] = True
+                seen[torch.tensor(path)] = True
             paths.append(path)
         self._paths = paths
-        self._appended += width
+        self._positions = torch.cat([self._positions, position_ids], dim=1)
         model = self._model
         hidden = model.hidden_states(
             input_ids.to(model.device),
             cache=self._cache,
-            attention_mask=additive_mask(visible[:, None], model),
+            attention_mask=model.masks(visible, position_ids, self._positions),
             position_ids=position_ids.to(model.device),
         )
         last = torch.tensor(slots) + count - 1
@@ -110,3 +113,40 @@ class BranchKeys:
             slots.append(used[start.row])
             used[start.row] += count
         return slots
+
+
+class PlainBranches(BranchKeys):
+    """The same on the plain path: a row for each node.
+
+    Args:
+        contexts: what stands in front of each start: a row, and tokens behind it that are fed with
+            the first of its branches.
+    """
+
+    def __init__(self, contexts: Sequence[tuple[PlainRows, Sequence[int]]]):
+        # Nodes of one start have the same length, and are fed together.
+        self._starts = [row for row, _ in contexts]
+        self._behind: list[Sequence[int]] = [ids for _, ids in contexts]
+        self._start_of = list(range(len(contexts)))
+        self._row_of = [0] * len(contexts)
+
+    def feed(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """See `BranchKeys.feed`."""
+        import torch
+
+        start_of = [self._start_of[parent] for parent in parents]
+        nodes_of: dict[int, list[int]] = {}
+        for node, start in enumerate(start_of):
+            nodes_of.setdefault(start, []).append(node)
+        states = []
+        row_of = [0] * len(parents)
+        for start, nodes in nodes_of.items():
+            rows = self._starts[start].copied([self._row_of[parents[node]] for node in nodes])
+            behind = self._behind[start]
+            states.append(rows.feed([[*behind, *tokens[node]] for node in nodes])[:, -1])
+            self._starts[start], self._behind[start] = rows, ()
+            for row, node in enumerate(nodes):
+                row_of[node] = row
+        self._start_of, self._row_of = start_of, row_of
+        # Parents ascend, so nodes of a start follow each other.
+        return torch.cat(states)

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolformer.errors import OutOfMemoryError
+from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.memory import activation_bytes, available_memory
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -45,13 +47,14 @@ def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
     if model.device.type != "cuda":
         return _PROCESSOR_BATCH_TOKENS
     # Half of the share for the batch that is running, half for the keys of the windows.
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // _activation_bytes(model)
+    held = _share_of_free(model) // 2 // activation_bytes(model.text_config)
     return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
 
 
 def keys_per_token(model: "LanguageModel") -> int:
     """How many keys that a row copies count as one token of its batch."""
-    return 1 if model.device.type == "cuda" else _PROCESSOR_KEYS_PER_TOKEN
+    is_fed_again = model.is_plain or model.device.type == "cuda"
+    return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
 
 def choose_windows_per_batch(
@@ -73,11 +76,13 @@ def choose_windows_per_batch(
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
+    if model.is_plain:
+        keys *= branches_per_window
     window_bytes = keys * model.key_bytes
     if model.device.type != "cuda":
         branches = _PROCESSOR_BRANCHES // branches_per_window
         return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // window_bytes))
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // window_bytes
+    held = _share_of_free(model) // 2 // window_bytes
     return max(1, min(_GPU_BRANCHES // branches_per_window, held))
 
 
@@ -91,21 +96,12 @@ def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
     row_bytes = 2 * row_tokens * model.key_bytes
     if model.device.type != "cuda":
         return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // row_bytes
+    held = _share_of_free(model) // row_bytes
     return max(1, min(_GPU_ROWS, held))
 
 
-def _free_bytes(model: "LanguageModel") -> int:
-    import torch
-
-    return torch.cuda.mem_get_info(model.device)[0]
-
-
-def _activation_bytes(model: "LanguageModel") -> int:
-    """Bytes that one token needs while it passes a layer, generously."""
-    config = model.text_config
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return (8 * config.hidden_size + 4 * inner) * 4
+def _share_of_free(model: "LanguageModel") -> int:
+    return int((available_memory(model.device) or 0) * _MEMORY_SHARE)
 
 
 def feed_in_batches(
@@ -201,13 +197,6 @@ def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
         for name, size in stored_sizes.items()
     }
     return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, of the machine or of the device."""
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def _check_can_halve(error: Exception, rows: int) -> None:

@@ -3,22 +3,37 @@
 Weights are read from safetensors only: a pickled checkpoint can run code when it is opened.
 """
 
+import inspect
 import logging
 import threading
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import loading, prepare_transformers
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
+from toolformer.files.loading import enough_memory, loading, prepare_transformers
+from toolformer.forward import probes
+from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
+from toolformer.forward.memory import available_memory, check_weights_fit
 from toolformer.forward.model_directory import (
     check_all_read,
+    check_embeddings,
     check_model_directory,
     check_sizes,
     check_weight_files,
+    context_length,
+    model_without_weights,
     refused,
 )
-from toolformer.forward.precision import PrecisionChoice, check_computable
+from toolformer.forward.precision import (
+    FLOAT16,
+    PrecisionChoice,
+    check_computable,
+    check_overflow,
+)
+from toolformer.forward.start_token import check_vocabulary, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -29,11 +44,6 @@ _LOGGER = logging.getLogger(__name__)
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
-_DEFAULT_CONTEXT = 2048
-# How far apart states with and without a cache may lie on the probe: the mean over tokens of the
-# relative distance, by precision. Rounding of many layers stays well below; a token that sees
-# the wrong ones, or stands at the wrong place, is off by a fifth and more.
-_PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
 
 
 class LanguageModel:
@@ -42,7 +52,11 @@ class LanguageModel:
     Attributes:
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
-        context_length: most tokens the model takes, and no more than a sliding window holds.
+        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
+            itself puts one in front of every text, else nothing.
+        context_length: most tokens the model takes.
+        is_plain: whether texts are fed on the plain path (`plain_rows`), a row for each context and
+            continuation, and not behind keys that branches share.
         key_bytes: bytes of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
@@ -60,18 +74,40 @@ class LanguageModel:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
-        self.bos_id = _bos_id(tokenizer, bos_token)
-        self._check_vocabulary()
-        self.context_length = _context_length(self.text_config, name)
+        self.bos_id = start_token(tokenizer, bos_token)
+        self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
+        if not tokenizer.start_ids and bos_token is None:
+            start = tokenizer.token_text(self.bos_id)
+            _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
+        check_vocabulary(tokenizer, self.bos_id, model.config, name)
+        self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0
         self.choice: PrecisionChoice | None = None
         # A tool's call that came too late goes on in its thread while other passes begin.
         self._turn = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        with loading(f"The {type(model).__name__} {name!r}", _unserved):
+        # By what states become logits: the output layer, the whole model, or nothing further.
+        self._logits_by = "layer"
+        self._copies_cache = True
+        # A class may raise whatever it likes about tokens that it cannot be fed.
+        with loading(f"The {type(model).__name__} {name!r}", refused):
+            probes.check_causal(self)
             self._check_head()
-            self._check_cache()
+            if self.precision == FLOAT16:
+                check_overflow(self)
+            shared = probes.shared_kinds(self)
+            self.tokens_fed = 0
+        self.is_plain = shared is None
+        self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)
+        if self.is_plain:
+            self._copies_cache = probes.copies_cache(self)
+            self.key_bytes = probes.bytes_of_token(self)
+            _LOGGER.warning(
+                "%s is fed on the plain path, a row for each context and continuation: right, and "
+                "several times slower than models of keys that continuations share",
+                name,
+            )
 
     @classmethod
     def load(
@@ -86,14 +122,17 @@ class LanguageModel:
 
         Args:
             path: a directory as `save_pretrained` writes it.
-            precision: `float32` or `bfloat16`.
+            precision: `float32`, `bfloat16` or `float16`.
             device: `auto`, `cpu` or a CUDA device.
-            bos_token: text of the token to put in front of scored texts; by default
-                `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
+            bos_token: text of the token to put in front of scored texts; by default the one that
+                the tokenizer itself puts there. Where it puts none, `<|endoftext|>` if the
+                vocabulary has it, else the tokenizer's own.
 
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
                 device does not compute in this precision.
+            OverflowingModelError: of these, a model that overflows in it.
+            OutOfMemoryError: the device does not hold the model.
         """
         check_model_directory(path)
         prepare_transformers()
@@ -105,10 +144,16 @@ class LanguageModel:
         with loading(f"The configuration {str(path / 'config.json')!r}", refused):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         check_sizes(config, path)
-        check_weight_files(path)
+        empty = model_without_weights(path)
+        space = available_memory(device)
+        check_weights_fit(empty, path, precision=precision, device=device, space=space)
+        tokenizer = load_tokenizer(path)
+        check_vocabulary(tokenizer, None, config, path.name)
+        start_token(tokenizer, bos_token)
+        check_embeddings(empty, check_weight_files(path))
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
-        with loading(what, refused):
+        with _enough_memory(path.name, device), loading(what, refused):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
@@ -134,8 +179,8 @@ class LanguageModel:
                 "or save the model again."
             )
         check_all_read(model, loading_info["unexpected_keys"], path)
-        tokenizer = load_tokenizer(path)
-        return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
+        with _enough_memory(path.name, device):
+            return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
     def device(self) -> "torch.device":
@@ -149,7 +194,7 @@ class LanguageModel:
 
     @property
     def precision(self) -> str:
-        """`float32` or `bfloat16`."""
+        """`float32`, `bfloat16` or `float16`."""
         return str(self.model.dtype).removeprefix("torch.")
 
     def hidden_states(
@@ -157,7 +202,7 @@ class LanguageModel:
         input_ids: "torch.Tensor",
         *,
         cache: "Cache | None" = None,
-        attention_mask: "torch.Tensor | None" = None,
+        attention_mask: "torch.Tensor | dict[str, torch.Tensor] | None" = None,
         position_ids: "torch.Tensor | None" = None,
     ) -> "torch.Tensor":
         """Feed tokens through the body.
@@ -166,69 +211,105 @@ class LanguageModel:
             input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
             cache: keys and values of what stands before; grows by `position`. Without one nothing
                 is kept.
-            attention_mask: 4-D, added to the attention scores, shape
-                `(batch or 1, 1, position, keys)`. Needed whenever there is a cache: without a mask
+            attention_mask: of `masks`. Needed whenever there is a cache: without a mask
                 scaled_dot_product_attention sees only the last keys.
             position_ids: int, shape `(batch or 1, position)`.
 
         Returns:
-            The last hidden states, shape `(batch, position, hidden)`.
+            The last hidden states, shape `(batch, position, hidden)`; of a model whose logits do
+            not follow from them, the logits.
         """
+        behind: dict[str, Any] = {}
+        if cache is not None:
+            behind = {"past_key_values": cache, "position_ids": position_ids}
+            behind["attention_mask"] = attention_mask
+        return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
+
+    def own_states(
+        self, input_ids: "torch.Tensor", cache: Any = None
+    ) -> "tuple[torch.Tensor, Any]":
+        """Feed tokens as the model does by itself, behind a cache that it made.
+
+        Args:
+            input_ids: int, shape `(batch, position)`, all of the same length so far.
+            cache: what an earlier call returned for what stands before.
+
+        Returns:
+            States as of `hidden_states`, and the cache; None where the cache does not serve, so
+            that everything is fed again.
+        """
+        if not self._copies_cache:
+            return self._fed(input_ids, use_cache=False)[0], None
+        return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
+
+    def _fed(self, input_ids: "torch.Tensor", **arguments: Any) -> "tuple[torch.Tensor, Any]":
         with self._turn:
             self.tokens_fed += input_ids.numel()
-            return self._body(
-                input_ids=input_ids,
-                past_key_values=cache,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=cache is not None,
-            ).last_hidden_state
+            if self._logits_by == "states":
+                outputs = self.model(input_ids=input_ids, **arguments)
+                return outputs.logits, outputs.get(self._cache_name)
+            outputs = self._body(input_ids=input_ids, **arguments)
+            return outputs.last_hidden_state, outputs.get(self._cache_name)
+
+    @cached_property
+    def _cache_name(self) -> str:
+        fields = inspect.signature(self._body.forward).parameters
+        return "cache_params" if "cache_params" in fields else "past_key_values"
+
+    def masks(
+        self, visible: "torch.Tensor", queries: "torch.Tensor", keys: "torch.Tensor"
+    ) -> "torch.Tensor | dict[str, torch.Tensor]":
+        """The attention masks for all kinds of the model's layers.
+
+        Args:
+            visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
+            queries: positions of the queries, int, shape `(rows or 1, queries)`.
+            keys: positions of the keys, int, shape `(rows or 1, keys)`.
+        """
+        dtype, device = self.model.dtype, self.device
+        return self._kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        if self._is_head_whole:
+        if self._logits_by == "layer":
             return self._head(hidden_states).float()
-        return self._logits_of_whole_model(hidden_states)
+        if self._logits_by == "model":
+            return self._logits_of_whole_model(hidden_states)
+        return hidden_states.float()
 
-    def _check_vocabulary(self) -> None:
-        # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
-        beyond = {
-            token: text
-            for text, token in self.tokenizer.backend.get_vocab().items()
-            if token >= self.text_config.vocab_size
-            and (token == self.bos_id or token not in self.tokenizer.special_ids)
-        }
-        if beyond:
-            raise ModelNotFoundError(
-                f"The tokenizer.json of {self.name!r} has the token {max(beyond)} "
-                f"({beyond[max(beyond)]!r}), and the model only {self.text_config.vocab_size} "
-                "(vocab_size in its config.json). Expected the tokenizer that it was trained with."
+    def check_finite(self, values: "torch.Tensor") -> None:
+        """Refuse a model that gives such states or logits.
+
+        Raises:
+            OverflowingModelError: they are not finite.
+        """
+        if not values.isfinite().all():
+            remedy = "Copy or save them again"
+            if self.precision != "float32":
+                remedy += ", or set language_model.precision to auto or float32"
+            raise OverflowingModelError(
+                f"The model {self.name!r} gives numbers that are not finite. Its weights "
+                f"(*.safetensors) are damaged, or overflow in {self.precision}. {remedy}."
             )
 
     def _check_head(self) -> None:
-        """Body and what turns its states into logits must give what the model gives whole.
+        """Find out how the last states become logits.
 
-        Some architectures scale or cap their logits after the output layer: their own forward pass
-        does it then.
+        By the output layer; by the model's own forward pass, where it scales or caps them; or not
+        from the states alone. The logits are then what is kept of each token instead.
         """
         import torch
 
-        probe = torch.tensor([[self.bos_id, 1, 2, 3]], device=self.device)
+        probe = torch.tensor([probes.probe_row(self, 3)], device=self.device)
         with torch.inference_mode():
-            hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
-            if not whole.isfinite().all():
-                raise ModelNotFoundError(
-                    f"The model {self.name!r} gives logits that are not finite. Its weights "
-                    f"(*.safetensors) are damaged, or overflow in {self.precision}."
-                )
-            for self._is_head_whole in (True, False):
-                if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
-                    return
-        raise _unserved(
-            f"The model class {type(self.model).__name__} gives other logits than its output layer "
-            "gives on its last hidden states, and this engine reads logits from those"
-        )
+            self.check_finite(whole)
+            for self._logits_by in ("layer", "model"):
+                with probes.unserved():
+                    logits = self.logits(self.hidden_states(probe))
+                    if torch.allclose(logits, whole, atol=1e-3, rtol=1e-3):
+                        return
+        self._logits_by = "states"
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """The model's own forward pass, in which the body is told what it has computed already."""
@@ -247,108 +328,11 @@ class LanguageModel:
                 del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
-    def _check_cache(self) -> None:
-        """Branches side by side behind a cache must give what each gives alone.
 
-        Models that keep states instead of keys, or make masks of their own, do not.
-        """
-        import torch
-        from transformers import DynamicCache
-
-        shared, branches = self._probe_row(6), self._probe_row(4)[1:]
-        length = len(shared)
-        visible = torch.ones((length + 4, length + 4), dtype=torch.bool).tril()
-        visible[length + 2 :, length : length + 2] = False
-        mask = additive_mask(visible, self)
-        places = torch.tensor([*range(length), *(length, length + 1) * 2])
-        cache, fed = DynamicCache(), self.tokens_fed
-        with torch.inference_mode():
-            alone = [self._row([*shared, *branches[start : start + 2]]) for start in (0, 2)]
-            expected = self.hidden_states(torch.cat(alone))[:, length:].flatten(0, 1)
-            for part, keys in ((slice(length), length), (slice(length, None), length + 4)):
-                states = self.hidden_states(
-                    self._row([*shared, *branches][part]).expand(2, -1),
-                    cache=cache,
-                    attention_mask=mask[None, None, part, :keys],
-                    position_ids=places[None, part].to(self.device),
-                )
-        self.tokens_fed = fed
-        layers: list[Any] = list(cache.layers)
-        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-        self.key_bytes = held // (2 * len(places))
-        if not self._are_close(states[1], expected):
-            raise _unserved(
-                f"The model class {type(self.model).__name__} gives other numbers behind a cache "
-                "of keys than without one, and this engine computes calls behind it"
-            )
-
-    def _probe_row(self, length: int) -> list[int]:
-        """The start token, and so many tokens from all over the vocabulary."""
-        vocabulary = self.text_config.vocab_size
-        places = range(length)
-        return [
-            self.bos_id,
-            *((7919 * length + 104729 * position) % vocabulary for position in places),
-        ]
-
-    def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
-        distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
-        return float(distances.mean()) < _PROBE_TOLERANCES[self.precision]
-
-    def _row(self, ids: list[int]) -> "torch.Tensor":
-        import torch
-
-        return torch.tensor([ids], device=self.device)
-
-
-def additive_mask(visible: "torch.Tensor", model: LanguageModel) -> "torch.Tensor":
-    """The mask of a model by which keys its queries see, of the same shape.
-
-    A float mask: eager attention would add a boolean one as 0 and 1.
-    """
-    import torch
-
-    dtype = model.model.dtype
-    mask = torch.zeros(visible.shape, dtype=dtype)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min).to(model.device)
-
-
-def _unserved(reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"{reason}. Use a Llama-, Qwen-, Gemma-, GPT-NeoX- or GPT-2-like model."
-    )
-
-
-def _context_length(config: "PreTrainedConfig", name: str) -> int:
-    length = getattr(config, "max_position_embeddings", None)
-    if length is None:
-        length = _DEFAULT_CONTEXT
-        _LOGGER.warning(
-            "config.json of %s has no max_position_embeddings: taken as %d", name, length
-        )
-    # The engine's own masks, behind a cache, take the place of the model's and show all keys.
-    for field in ("sliding_window", "attention_chunk_size", "window_size", "local_attention"):
-        if (window := getattr(config, field, None) or length) < length:
-            length = window
-            _LOGGER.warning("%s is fed at most %d tokens, its %s", name, window, field)
-    return length
-
-
-def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:
-    backend = tokenizer.backend
-    vocabulary = backend.get_vocab()
-    if bos_token is not None:
-        if bos_token not in vocabulary:
-            raise ModelNotFoundError(
-                f"The token {bos_token!r} (language_model.bos_token) is not in the model's "
-                "vocabulary. Leave it empty to use the tokenizer's own."
-            )
-        return vocabulary[bos_token]
-    if "<|endoftext|>" in vocabulary:
-        return vocabulary["<|endoftext|>"]
-    for token_id in (backend.bos_token_id, backend.eos_token_id):
-        if isinstance(token_id, int):
-            return token_id
-    raise ModelNotFoundError(
-        "The tokenizer names no beginning- or end-of-text token. Set language_model.bos_token."
+def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
+    return enough_memory(
+        OutOfMemoryError,
+        f"The memory of device {device!r} does not hold the model {name!r}. Take a smaller model "
+        "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
+        "with more memory (language_model.device), or end what else uses it.",
     )

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _WEIGHTS_FILE = "model.safetensors"
+_DEFAULT_CONTEXT = 2048
 
 
 def check_model_directory(path: Path) -> None:
@@ -45,10 +46,8 @@ def check_model_directory(path: Path) -> None:
         )
 
 
-def kind_of_model(path: Path) -> str:
-    """Architecture and number of weights of a model directory; its weights are not read.
-
-    A model and what was finetuned from it are of one kind.
+def model_without_weights(path: Path) -> "PreTrainedModel":
+    """A model of the sizes of a directory's config.json, on no device; its weights are not read.
 
     Raises:
         ModelNotFoundError: transformers does not know such a model.
@@ -58,8 +57,20 @@ def kind_of_model(path: Path) -> str:
 
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        check_sizes(config, path)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def kind_of_model(path: Path) -> str:
+    """Architecture and number of weights of a model directory; its weights are not read.
+
+    A model and what was finetuned from it are of one kind.
+
+    Raises:
+        ModelNotFoundError: transformers does not know such a model.
+    """
+    model = model_without_weights(path)
     return f"{type(model).__name__}-{model.num_parameters()}"
 
 
@@ -77,10 +88,13 @@ def check_sizes(config: "PreTrainedConfig", path: Path) -> None:
             )
 
 
-def check_weight_files(path: Path) -> None:
+def check_weight_files(path: Path) -> list[Path]:
     """Refuse a directory with a damaged weight file, also one that transformers would not open.
 
     Of sound files that are not read the log says so: some models come in two forms.
+
+    Returns:
+        The files that are read.
 
     Raises:
         ModelNotFoundError: names the file.
@@ -98,6 +112,37 @@ def check_weight_files(path: Path) -> None:
             read = set(json.loads(index.read_bytes())["weight_map"].values())
     if unread := [file.name for file in files if file.name not in read]:
         _LOGGER.warning("%s: not read is %s", path, ", ".join(unread))
+    return [file for file in files if file.name in read]
+
+
+def check_embeddings(model: "PreTrainedModel", files: Iterable[Path]) -> None:
+    """Refuse weights of another vocabulary size than config.json names, by the files' heads alone.
+
+    Args:
+        model: as config.json describes it, without weights.
+        files: its weights, sound ones.
+
+    Raises:
+        ModelNotFoundError: with both sizes.
+    """
+    from safetensors import safe_open
+
+    weight: Any = getattr(model.get_input_embeddings(), "weight", None)
+    names = [f".{name}" for name, each in model.named_parameters() if each is weight]
+    for file in files:
+        with safe_open(file, framework="numpy") as stored:
+            for key in stored.keys():  # noqa: SIM118
+                # Files may leave out the first part of the name.
+                if not any(name.endswith(f".{key}") for name in names):
+                    continue
+                rows = stored.get_slice(key).get_shape()[0]
+                if rows != len(weight):
+                    raise ModelNotFoundError(
+                        f"The weights in {str(file)!r} are of a vocabulary of {rows} tokens ({key} "
+                        f"has as many rows), and config.json is of {len(weight)}. Expected the "
+                        "config.json and the tokenizer that these weights were saved with; copy "
+                        "or save the model again."
+                    )
 
 
 def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:
@@ -146,3 +191,28 @@ def refused(reason: str) -> ModelNotFoundError:
         f"{reason}. Expected a causal language model of a class that the installed transformers "
         "knows, with safetensors weights."
     )
+
+
+def context_length(config: "PreTrainedConfig", name: str) -> int:
+    """Most tokens that a model takes, by the configuration of the part that writes."""
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        length = _DEFAULT_CONTEXT
+        _LOGGER.warning(
+            "config.json of %s has no max_position_embeddings: taken as %d", name, length
+        )
+    return length
+
+
+def context_length_of(path: Path) -> int:
+    """Most tokens that the model of a directory takes; its weights are not read.
+
+    Raises:
+        ModelNotFoundError: its configuration cannot be used.
+    """
+    from transformers import AutoConfig
+
+    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    check_sizes(config, path)
+    return context_length(config.get_text_config(decoder=True), path.name)

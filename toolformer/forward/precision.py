@@ -5,6 +5,7 @@ than in float32, and one with AMX several times as fast.
 """
 
 import functools
+import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -12,22 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from toolformer.errors import ModelNotFoundError
-from toolformer.forward.geometry import is_out_of_memory, release_memory
+from toolformer.errors import ModelNotFoundError, OverflowingModelError
+from toolformer.files.loading import is_out_of_memory
+from toolformer.forward.geometry import release_memory
+from toolformer.forward.memory import available_memory, memory_needed
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
 Copy = TypeVar("Copy")
+_LOGGER = logging.getLogger(__name__)
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-PRECISIONS = (FLOAT32, BFLOAT16)
-# bfloat16 rounds, so it is taken where it is at least as many times as fast as float32.
+FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
+PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
+# 16 bits round, so they are taken where they are at least as many times as fast as float32.
 MIN_GAIN = 1.2
-# Fewer tokens are bound by reading the weights, which are half as large in bfloat16, and not by
+# Fewer tokens are bound by reading the weights, which are half as large in 16 bits, and not by
 # computing, as the batches of real work are. A GPU needs far more.
 _FEWEST_TOKENS, _MAX_TIMES_AS_MANY = 128, 64
 _SECONDS_OF_PASS = 0.15
+# Of the search for activations that float16 does not hold.
+# A processor that only emulates it computes some 20 tokens a second.
+_TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
+_TOKENS_OF_SHORT_ROW = 16
 _TURNS = 3
 _PROCESSOR = Path("/proc/cpuinfo")
 # Flags of processors that compute in bfloat16 themselves.
@@ -39,47 +47,49 @@ class PrecisionChoice:
     """A precision, and what it was chosen by.
 
     Attributes:
-        precision: `float32` or `bfloat16`.
-        float32, bfloat16: tokens a second in either; None where memory or device did not allow it.
+        precision: one of `PRECISIONS`.
+        float32, bfloat16, float16: tokens a second in each; None where memory or device did not
+            allow it, or the model was not tried in it.
     """
 
     precision: str
     float32: float | None
     bfloat16: float | None
+    float16: float | None = None
 
     @classmethod
     def of(cls, speeds: Mapping[str, float]) -> "PrecisionChoice":
         """The choice by tokens a second; 0 or none where memory or device did not allow it."""
-        float32, bfloat16 = (speeds.get(name) or None for name in PRECISIONS)
-        is_worth_it = bfloat16 is not None and bfloat16 >= MIN_GAIN * (float32 or 0.0)
-        return cls(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
+        figures = {name: speeds.get(name) or None for name in PRECISIONS}
+        fastest = max((FLOAT16, BFLOAT16), key=lambda name: figures[name] or 0.0)
+        is_worth_it = (figures[fastest] or 0.0) >= MIN_GAIN * (figures[FLOAT32] or 0.0)
+        is_taken = figures[fastest] is not None and is_worth_it
+        return cls(fastest if is_taken else FLOAT32, **figures)
 
     @property
     def summary(self) -> str:
-        """Both figures in a line.
+        """The figures in a line.
 
         Example:
             >>> PrecisionChoice("float32", 612.4, 340.0).summary
             'float32: 612 tokens/s, bfloat16 340'
         """
-        figures = {name: getattr(self, name) for name in PRECISIONS}
-        other = next(name for name in PRECISIONS if name != self.precision)
-        own, others = (
-            "not measured" if figures[name] is None else f"{figures[name]:,.0f}"
-            for name in (self.precision, other)
-        )
-        unit = "" if figures[self.precision] is None else " tokens/s"
-        return f"{self.precision}: {own}{unit}, {other} {others}"
+        names = sorted(PRECISIONS, key=lambda name: name != self.precision)
+        figures = [(name, getattr(self, name)) for name in names]
+        others = [f"{name} {speed:,.0f}" for name, speed in figures[1:] if speed is not None]
+        own = figures[0][1]
+        text = "not measured" if own is None else f"{own:,.0f} tokens/s"
+        return ", ".join([f"{self.precision}: {text}", *others])
 
 
 def measured_choice(
     passes: Mapping[str, Callable[[int], float]], *, fewest_tokens: int = _FEWEST_TOKENS
 ) -> PrecisionChoice:
-    """Measure both precisions in turns, so that a busy moment hits both; the best pass counts.
+    """Measure two precisions in turns, so that a busy moment hits both; the best pass counts.
 
     Args:
-        passes: by precision, as far as the device computes in it: does a pass over about so many
-            tokens, and returns its tokens a second. May raise where memory does not hold it.
+        passes: by precision, one or two: does a pass over about so many tokens, and returns its
+            tokens a second. May raise where memory does not hold it.
         fewest_tokens: minimum tokens of a pass; a fast device gets a multiple of it.
     """
     speeds: dict[str, float] = {}
@@ -88,7 +98,7 @@ def measured_choice(
     for tokens in (fewest_tokens // 4, fewest_tokens):
         speeds = {name: _speed(one, tokens) for name, one in able.items()}
         able = {name: able[name] for name, speed in speeds.items() if speed}
-    if len(able) < len(PRECISIONS):
+    if len(able) < 2:
         return PrecisionChoice.of(speeds)
     times_as_many = int(_SECONDS_OF_PASS * min(speeds.values()) / fewest_tokens)
     tokens = fewest_tokens * min(max(times_as_many, 1), _MAX_TIMES_AS_MANY)
@@ -100,9 +110,11 @@ def measured_choice(
 
 
 def _speed(one: Callable[[int], float], tokens: int) -> float:
-    """Tokens a second; 0 where memory does not hold it."""
+    """Tokens a second; 0 where memory does not hold it, or the precision its activations."""
     try:
         return one(tokens)
+    except OverflowingModelError as error:
+        _LOGGER.info("%s", error)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -113,7 +125,10 @@ def _speed(one: Callable[[int], float], tokens: int) -> float:
 def faster_model(
     load: Callable[[str], "LanguageModel"], path: Path, *, device: str
 ) -> tuple["LanguageModel", PrecisionChoice]:
-    """Load a model in both precisions, and keep the faster copy.
+    """Load a model in float32 and in 16 bits, and keep the faster copy.
+
+    A GPU computes as fast in float16 as in bfloat16, and many times as exactly: bfloat16 is for
+    models that overflow in float16.
 
     Args:
         device: a resolved device.
@@ -135,10 +150,39 @@ def faster_model(
         model.tokens_fed = fed
         return ids.numel() / seconds
 
-    choice = measured_choice(
-        {name: functools.partial(one_pass, name) for name in in_order_of_trial(device)}
-    )
+    passes = {name: functools.partial(one_pass, name) for name in in_order_of_trial(device)}
+    if FLOAT16 in passes:
+        passes.pop(BFLOAT16 if _speed(passes[FLOAT16], _FEWEST_TOKENS) else FLOAT16, None)
+    choice = measured_choice(passes)
     return copy_of(choice.precision), choice
+
+
+def check_overflow(model: "LanguageModel") -> None:
+    """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
+
+    The largest activations stand at the first positions and at the commonest tokens, which have the
+    lowest numbers in most vocabularies.
+
+    Raises:
+        OverflowingModelError: states or logits are not finite.
+    """
+    import torch
+
+    size = model.text_config.vocab_size
+    count = _TOKENS_OF_CHECK.get(model.device.type, 2048)
+    tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
+    length = min(count, model.context_length - 1)
+    short = min(_TOKENS_OF_SHORT_ROW, len(tokens))
+    starts = range(0, len(tokens) - short + 1, short)
+    fed = model.tokens_fed
+    with torch.inference_mode():
+        for rows in ([tokens[-length:]], [tokens[start : start + short] for start in starts]):
+            ids = torch.tensor([[model.bos_id, *row] for row in rows], device=model.device)
+            states = model.hidden_states(ids).flatten(0, 1)
+            model.check_finite(states)
+            for piece in states.split(8 * short):
+                model.check_finite(model.logits(piece))
+    model.tokens_fed = fed
 
 
 def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[[str], Copy]:
@@ -156,11 +200,8 @@ def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[
     def copy_of(precision: str) -> Copy:
         if precision not in loaded:
             if loaded and device == "cpu":
-                import psutil
-
-                stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-                # Files may hold 16 bits a weight.
-                if 2 * stored > psutil.virtual_memory().available:
+                needed = memory_needed(path, precision=precision, has_second_look=False)
+                if needed.annotating > (available_memory(device) or 0):
                     raise MemoryError
             loaded[precision] = load(precision)
         return loaded[precision]
@@ -184,9 +225,16 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 
 def in_order_of_trial(device: str) -> list[str]:
-    """The precisions that a device computes in, first the one to keep if memory holds one copy."""
-    is_emulated = not device.startswith("cuda") and not has_bfloat16_instructions()
-    return sorted(computable(device), reverse=is_emulated)
+    """The precisions that `auto` may choose, first the one to keep if memory holds one copy.
+
+    Of a processor float16 is none: few compute in it faster than in float32.
+    """
+    order = (FLOAT32, BFLOAT16)
+    if device.startswith("cuda"):
+        order = (FLOAT16, BFLOAT16, FLOAT32)
+    elif has_bfloat16_instructions():
+        order = (BFLOAT16, FLOAT32)
+    return [name for name in order if name in computable(device)]
 
 
 def has_bfloat16_instructions() -> bool:

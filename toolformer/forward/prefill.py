@@ -9,8 +9,9 @@ The last token of a text is not fed: no branch starts behind it.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.branch_keys import BranchKeys, Start
-from toolformer.forward.language_model import LanguageModel, additive_mask
+from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.plain_rows import PlainRows
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
 from toolformer.forward.windows import Window
 
@@ -40,13 +41,19 @@ class ReadTexts:
         fed = [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
         input_ids = pad_sequence([torch.tensor(ids) for ids in fed], batch_first=True)
         width = input_ids.shape[1]
-        self._cache = prefix.cache(len(fed))
-        hidden = model.hidden_states(
-            input_ids.to(model.device),
-            cache=self._cache,
-            attention_mask=causal_mask(width, prefix.length, model),
-            position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
-        )
+        if model.is_plain:
+            self._before = prefix.plain or PlainRows(model)
+            self._fed_ids = fed
+            # Padding stands behind the tokens of a row, so no state that is used has seen it.
+            hidden = self._before.copied([0] * len(fed)).feed(input_ids.tolist())
+        else:
+            self._cache = prefix.cache(len(fed))
+            hidden = model.hidden_states(
+                input_ids.to(model.device),
+                cache=self._cache,
+                attention_mask=causal_mask(width, prefix.length, model),
+                position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
+            )
         self.states = [
             states[len(part) - 1 : len(ids)]
             for states, part, ids in zip(hidden, parts, fed, strict=True)
@@ -62,7 +69,13 @@ class ReadTexts:
         Args:
             starts: at least one, in the order of their rows.
         """
+        if self._model.is_plain:
+            return PlainBranches([(self._before, self._ids_before(start)) for start in starts])
         return BranchKeys(self._model, self._cache, len(self._starts), starts)
+
+    def _ids_before(self, start: Start) -> list[int]:
+        """Tokens between the prompt and a start."""
+        return self._fed_ids[start.row][: start.visible - len(self._before)]
 
     def continuation_states(
         self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]
@@ -85,6 +98,8 @@ class ReadTexts:
         from transformers import DynamicCache
 
         model = self._model
+        if model.is_plain:
+            return self._plain_states(starts, tokens)
         rows = torch.tensor([start.row for start in starts], device=model.device)
         visible = torch.tensor([start.visible for start in starts])
         input_ids = pad_sequence(
@@ -99,9 +114,30 @@ class ReadTexts:
         text_mask = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
         up_to_itself = torch.ones((width, width), dtype=torch.bool).tril()
         can_see = torch.cat([text_mask, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
+        places = visible[:, None] + torch.arange(width)
+        text_places = torch.arange(shared).expand(len(tokens), -1)
         return model.hidden_states(
             input_ids.to(model.device),
             cache=cache,
-            attention_mask=additive_mask(can_see[:, None], model),
-            position_ids=(visible[:, None] + torch.arange(width)).to(model.device),
+            attention_mask=model.masks(can_see, places, torch.cat([text_places, places], dim=1)),
+            position_ids=places.to(model.device),
         )
+
+    def _plain_states(
+        self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]
+    ) -> "torch.Tensor":
+        """The same of whole rows, each with its text."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        rows = [
+            torch.tensor([*self._ids_before(start), *ids])
+            for start, ids in zip(starts, tokens, strict=True)
+        ]
+        padded = pad_sequence(rows, batch_first=True, padding_value=self._model.bos_id)
+        states = self._before.copied([0] * len(rows)).feed(padded.tolist())
+        behind = [
+            row_states[len(row) - len(ids) : len(row)]
+            for row_states, row, ids in zip(states, rows, tokens, strict=True)
+        ]
+        return pad_sequence(behind, batch_first=True)

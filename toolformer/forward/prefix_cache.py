@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.forward.language_model import LanguageModel, additive_mask
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
     import torch
@@ -55,12 +56,14 @@ class PromptPrefix:
         prompt: the prompt, cut at its slot; None where the annotator needs none.
         length: `q`, tokens of the shared part.
         layers: per layer keys and values, each of shape `(key heads, q, head size)`; none where
-            there is no prompt.
+            there is no prompt, and on the plain path.
+        plain: the shared part as a row of the plain path, where the model is on it.
     """
 
     prompt: SplitPrompt | None
     length: int
     layers: tuple[Layer, ...]
+    plain: PlainRows | None = None
 
     def cache(self, rows: int) -> "DynamicCache":
         """A cache for a batch of texts that all begin with this prefix.
@@ -81,21 +84,24 @@ class PromptPrefix:
         """Tokens between the shared part and the text's own tokens; at least one."""
         if self.prompt is None:
             return [model.bos_id]
-        return model.tokenizer.encode(self.prompt.text_part(text))
+        return model.tokenizer.encode_behind(self.prompt.text_part(text))
 
 
 NO_PROMPT = PromptPrefix(None, 0, ())
 
 # Prefixes live as long as the model that computed them.
-_prefixes: WeakKeyDictionary[LanguageModel, dict[str | None, PromptPrefix]] = WeakKeyDictionary()
+_prefixes: WeakKeyDictionary[LanguageModel, dict[tuple[str | None, bool], PromptPrefix]] = (
+    WeakKeyDictionary()
+)
 
 
 def prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
     """The prefix of a prompt, fed once for all shards that a model is held for."""
     prefixes = _prefixes.setdefault(model, {})
-    if prompt not in prefixes:
-        prefixes[prompt] = compute_prompt_prefix(model, prompt)
-    return prefixes[prompt]
+    key = (prompt, model.is_plain)
+    if key not in prefixes:
+        prefixes[key] = compute_prompt_prefix(model, prompt)
+    return prefixes[key]
 
 
 def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
@@ -110,12 +116,16 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     from transformers import DynamicCache
 
     split = SplitPrompt.of(prompt)
-    ids = torch.tensor([model.tokenizer.encode(split.prefix)], device=model.device)
-    length = ids.shape[1]
+    ids = [*model.prompt_start, *model.tokenizer.encode(split.prefix)]
+    length = len(ids)
+    if model.is_plain:
+        plain = PlainRows(model, ids)
+        plain.feed()
+        return PromptPrefix(split, length, (), plain)
     cache = DynamicCache()
     with torch.inference_mode():
         model.hidden_states(
-            ids,
+            torch.tensor([ids], device=model.device),
             cache=cache,
             attention_mask=causal_mask(length, 0, model),
             # Some classes, such as OPT, would read positions from the mask, and not from this one.
@@ -125,9 +135,10 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     return PromptPrefix(split, length, tuple((layer.keys[0], layer.values[0]) for layer in layers))
 
 
-def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> "torch.Tensor":
-    """The additive mask of `queries` new tokens that see all before them, shape `(1, 1, q, k)`."""
+def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> Any:
+    """The masks of `queries` new tokens that see all before them, behind keys without a gap."""
     import torch
 
-    visible = torch.ones((queries, keys_before + queries), dtype=torch.bool)
-    return additive_mask(visible.tril(diagonal=keys_before)[None, None], model)
+    places = torch.arange(keys_before + queries)[None]
+    visible = torch.ones((1, queries, keys_before + queries), dtype=torch.bool)
+    return model.masks(visible.tril(diagonal=keys_before), places[:, keys_before:], places)

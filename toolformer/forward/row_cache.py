@@ -9,9 +9,11 @@ is hidden by the mask. So nothing is cropped, and rows of one batch need not agr
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel, additive_mask
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
     import torch
@@ -67,17 +69,18 @@ class RowCache:
         before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
         own = is_token[:, None, :] & (slots[None, :] <= slots[:, None])[None]
         visible = torch.cat([before, own], dim=2)
+        self._positions = torch.cat([self._positions, appended], dim=1)
+        queries = appended.clamp(min=0)
         device = self._model.device
         with torch.inference_mode():
             hidden = self._model.hidden_states(
                 input_ids.to(device),
                 cache=self._cache,
-                attention_mask=additive_mask(visible[:, None], self._model),
-                position_ids=appended.clamp(min=0).to(device),
+                attention_mask=self._model.masks(visible, queries, self._positions),
+                position_ids=queries.to(device),
             )
             last = hidden[torch.arange(rows, device=device), (counts - 1).to(device)]
             logits = self._model.logits(last)
-        self._positions = torch.cat([self._positions, appended], dim=1)
         self._lengths = [
             length + len(row) for length, row in zip(self._lengths, tokens, strict=True)
         ]
@@ -179,3 +182,55 @@ class RowCache:
             self._cache = DynamicCache(
                 [(change(layer.keys), change(layer.values)) for layer in layers]
             )
+
+
+class PlainContexts(RowCache):
+    """The same on the plain path: each text is fed by itself."""
+
+    def __init__(self, model: LanguageModel, rows: int):
+        self._model = model
+        self._rows = [PlainRows(model) for _ in range(rows)]
+
+    @property
+    def keys(self) -> int:
+        """See `RowCache.keys`."""
+        return max(map(len, self._rows), default=0)
+
+    def length(self, row: int) -> int:
+        """Tokens that the row has."""
+        return len(self._rows[row])
+
+    def feed(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """See `RowCache.feed`."""
+        import torch
+
+        states = [row.feed([new])[0, -1] for row, new in zip(self._rows, tokens, strict=True)]
+        with torch.inference_mode():
+            return self._model.logits(torch.stack(states))
+
+    def copies(self, rows: int) -> "PlainContexts":
+        """See `RowCache.copies`."""
+        return self._of([self._rows[0].copied() for _ in range(rows)])
+
+    def forget(self, row: int, length: int) -> None:
+        """See `RowCache.forget`."""
+        self._rows[row].cut(length)
+
+    def take(self, rows: Sequence[int]) -> "PlainContexts":
+        """See `RowCache.take`; from then on a row belongs to what was fed last."""
+        return self._of([self._rows[row] for row in rows])
+
+    @classmethod
+    def joined(cls, caches: Sequence[Any]) -> "PlainContexts":
+        """See `RowCache.joined`."""
+        return caches[0]._of(list(chain.from_iterable(cache._rows for cache in caches)))
+
+    def _of(self, rows: list[PlainRows]) -> "PlainContexts":
+        contexts = PlainContexts(self._model, 0)
+        contexts._rows = rows
+        return contexts
+
+
+def row_cache(model: LanguageModel, rows: int) -> RowCache:
+    """An empty cache for so many texts, of the kind that the model is fed with."""
+    return (PlainContexts if model.is_plain else RowCache)(model, rows)

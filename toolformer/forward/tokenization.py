@@ -2,26 +2,48 @@
 
 Text never becomes a special token, even where it spells one: a crawled document or a tool's answer
 must not end a text or open a turn.
+
+Vocabularies of SentencePiece's kind put a space in front of a text, and leave it out when they give
+the text back. What stands behind other text has no such space:
+
+    beginning   "The mill"   ▁The ▁mill
+    behind it   " [QA("      ▁[ QA (        not  ▁ ▁[ QA (
 """
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import regex
+
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
+from toolformer.forward.vocabulary_check import check_restores_text
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
 # The class of transformers that does what tokenizer.json says, and nothing besides.
 _GENERIC = "TokenizersBackend"
+_LETTER = regex.compile(r"\X")
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
+
+    Raises:
+        ModelNotFoundError: its files cannot be used, or its vocabulary does not give texts back.
+    """
+    tokenizer = open_tokenizer(directory)
+    check_restores_text(tokenizer)
+    return tokenizer
+
+
+def open_tokenizer(directory: Path) -> "Tokenizer":
+    """The same for a model that writes no calls.
 
     Raises:
         ModelNotFoundError: its files cannot be used.
@@ -65,105 +87,180 @@ class Tokenizer:
                 "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
             )
         self.backend = backend
-        self._rules: Any = backend.backend_tokenizer
+        own: Any = backend.backend_tokenizer
+        parts = own.normalizer, own.pre_tokenizer, own.decoder
+        behind = _parts_behind(*parts)
+        self._behind: Any = _rules(own, *behind)
+        self._beginning: Any = self._behind if behind[:2] == parts[:2] else _rules(own, *parts)
         self._token_texts: dict[int, str] = {}
         # Unigram models hold special tokens among their pieces, and find them in text all the same:
         # what stands for such a token is the characters of its name.
         self._spelled: dict[int, list[int]] = {}
         names = {
             token: added.content
-            for token, added in self._rules.get_added_tokens_decoder().items()
+            for token, added in own.get_added_tokens_decoder().items()
             if added.special
         }
         self.special_ids = frozenset(names)
         unknown: Any = backend.unk_token_id
         for (token, name), ids in zip(names.items(), self.encode_each(names.values()), strict=True):
             if token in ids and token != unknown:
-                spelled = map(self._rules.token_to_id, name)
+                spelled = map(own.token_to_id, name)
                 known = (unknown if character is None else character for character in spelled)
                 self._spelled[token] = [character for character in known if character is not None]
+        self._prefix = " " if self.encode("a") != self.encode_behind("a") else ""
+
+    @cached_property
+    def start_ids(self) -> tuple[int, ...]:
+        """What the tokenizer itself puts in front of a text: often nothing, else a start token."""
+        bare, whole = self.encode("a"), self.backend.encode("a")
+        starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+        return tuple(whole[: next(starts, 0)])
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens and without truncation."""
+        """Token ids of a text from its beginning, without special tokens and truncation."""
         return self.encode_each([text])[0]
 
-    def encode_each(self, texts: Iterable[str]) -> list[list[int]]:
+    def encode_behind(self, text: str) -> list[int]:
+        """Token ids of a text that stands behind other text."""
+        return self.encode_each([text], is_behind=True)[0]
+
+    def encode_each(self, texts: Iterable[str], *, is_behind: bool = False) -> list[list[int]]:
         """The same of several texts, faster than one by one."""
-        return [self._spelled_out(encoded.ids) for encoded in self._encoded(list(texts))]
+        rules = self._behind if is_behind else self._beginning
+        encoded = rules.encode_batch(list(texts), add_special_tokens=False)
+        return [self._spelled_out(each.ids) for each in encoded]
 
     def encode_pieces(self, pieces: Iterable[str]) -> list[int]:
-        """Ids of separately encoded pieces, concatenated.
+        """Ids of separately encoded pieces that stand behind other text, concatenated.
 
         Separately, so that a closing bracket is always the same token, whatever stands before it
         (the vocabulary has `)]` as one token).
         """
-        return [token for piece in pieces for token in self.encode(piece)]
+        return [token for ids in self.encode_each(pieces, is_behind=True) for token in ids]
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int | None]]:
+    def encode_with_offsets(
+        self, text: str, *, is_behind: bool = False
+    ) -> tuple[list[int], list[int | None]]:
         """Token ids, and for each position the character offset at which its token begins.
+
+        Args:
+            is_behind: whether the text stands behind other text.
 
         Returns:
             Two lists of length `n`. The offset is None where the token begins inside a character
-            (byte-level vocabularies split characters such as emoji): no call can stand there.
+            (byte-level vocabularies split characters such as emoji), or inside a letter that the
+            vocabulary's normaliser composes or takes apart: no call can stand there.
         """
-        (encoded,) = self._encoded([text])
-        spans = encoded.offsets
-        ids = self._spelled_out(encoded.ids)
-        if len(ids) == len(spans) and _spans_tile(spans, len(text)):
-            begins = [0, *(end for _, end in spans)]
-            return ids, [
-                begin if start == begin else None
-                for begin, (start, _) in zip(begins, spans, strict=False)
-            ]
-        return ids, self._offsets_by_decoding(ids, text)
+        rules = self._behind if is_behind else self._beginning
+        encoded = rules.encode(text, add_special_tokens=False)
+        inside = self._inside_letters(text)
+        ids: list[int] = []
+        offsets: list[int | None] = []
+        begin = end = -1
+        for token, (start, stop) in zip(encoded.ids, encoded.offsets, strict=True):
+            parts = self._spelled.get(token, (token,))
+            width = 1 if len(parts) == stop - start else 0
+            for place, part in enumerate(parts):
+                # The first place is the text's beginning, though its first character left no token.
+                at = start + width * place if ids else 0
+                is_place = at >= end and at > begin and at not in inside
+                begin = at if is_place else begin
+                offsets.append(at if is_place else None)
+                ids.append(part)
+                end = max(end, at + 1 if width else stop)
+        return ids, offsets
 
-    def _encoded(self, texts: list[str]) -> "list[Encoding]":
-        # `backend` shares these rules, and sets them as each call of it wants. They can be set only
-        # while no other thread encodes.
-        if not self._rules.encode_special_tokens:
-            self._rules.encode_special_tokens = True
-        if self._rules.truncation is not None:
-            self._rules.no_truncation()
-        if self._rules.padding is not None:
-            self._rules.no_padding()
-        return self._rules.encode_batch(texts, add_special_tokens=False)
+    def _inside_letters(self, text: str) -> set[int]:
+        """The offsets inside of letters of several characters that the normaliser changes."""
+        normaliser = self._behind.normalizer
+        if normaliser is None or text.isascii():
+            return set()
+        return {
+            offset
+            for letter in _LETTER.finditer(text)
+            if letter.end() - letter.start() > 1
+            and normaliser.normalize_str(letter.group()) != letter.group()
+            for offset in range(letter.start() + 1, letter.end())
+        }
 
-    def _spelled_out(self, ids: Iterable[int]) -> list[int]:
+    def _spelled_out(self, ids: list[int]) -> list[int]:
+        if not self._spelled:
+            return ids
         return [part for token in ids for part in self._spelled.get(token, (token,))]
 
-    def _offsets_by_decoding(self, ids: list[int], text: str) -> list[int | None]:
-        """The slow way, for tokenizers whose offsets leave out spaces."""
-        offsets: list[int | None] = []
-        for position in range(len(ids)):
-            decoded = self.decode(ids[:position])
-            # Part of a character is decoded to the replacement character, which the text may hold.
-            is_whole = text.startswith(decoded) and not decoded.endswith("\ufffd")
-            offsets.append(len(decoded) if is_whole else None)
-        return offsets
-
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special tokens included, spaces as they are."""
-        return self._rules.decode(list(ids), skip_special_tokens=False)
+        """The text of `ids` from its beginning, special tokens included."""
+        return self.decode_behind(ids).removeprefix(self._prefix)
+
+    def decode_behind(self, ids: Sequence[int]) -> str:
+        """The text of `ids` that stand behind others, all spaces kept, special tokens included."""
+        return self._behind.decode(list(ids), skip_special_tokens=False)
 
     def token_text(self, token: int) -> str:
-        """The text of one token; parts of characters come out as the replacement character."""
+        """The text of a token behind others; a part of a character is the replacement character."""
         if token not in self._token_texts:
-            self._token_texts[token] = self.decode([token])
+            self._token_texts[token] = self.decode_behind([token])
         return self._token_texts[token]
 
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens, special ones included."""
-        return self._rules.get_vocab_size(with_added_tokens=True)
+        return self._behind.get_vocab_size(with_added_tokens=True)
 
 
-def _spans_tile(spans: Sequence[tuple[int, int]], length: int) -> bool:
-    """Whether the spans cover the text without a gap; tokens may share one character."""
-    end_before = 0
-    for start, end in spans:
-        shares_character = end == end_before and start == end - 1
-        widens_shared = start == end_before - 1 and end > end_before
-        if not (start == end_before or shares_character or widens_shared):
-            return False
-        end_before = end
-    return end_before == length
+def _rules(own: Any, normaliser: Any, pre_tokenizer: Any, decoder: Any) -> Any:
+    """Rules with the same vocabulary, which is not copied, that find no special token in a text.
+
+    Without the post-processor: some of them leave spaces out of the offsets.
+    """
+    rules = type(own)(own.model)
+    rules.normalizer, rules.pre_tokenizer = normaliser, pre_tokenizer
+    if decoder is not None:
+        rules.decoder = decoder
+    added = own.get_added_tokens_decoder()
+    rules.add_tokens([added[token] for token in sorted(added)])
+    rules.encode_special_tokens = True
+    return rules
+
+
+def _parts_behind(normaliser: Any, pre_tokenizer: Any, decoder: Any) -> tuple[Any, Any, Any]:
+    """Normaliser, pre-tokenizer and decoder as they act on text that stands behind other text."""
+    return (
+        _changed(normaliser, {"Prepend": None, "Strip": None}),
+        _changed(
+            pre_tokenizer,
+            {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}},
+        ),
+        _changed(decoder, {"Metaspace": {"prepend_scheme": "never"}, "Strip": None}),
+    )
+
+
+def _changed(part: Any, changes: dict[str, dict[str, object] | None]) -> Any:
+    """A component with other values in those of some types, or without them; itself if it has none.
+
+    A component of the library is a tree of JSON; only the library reads it back.
+    """
+    if part is None:
+        return None
+    before = json.loads(part.__getstate__())
+    after = _changed_state(before, changes)
+    if after == before:
+        return part
+    if after is None:
+        return None
+    made = copy.deepcopy(part)
+    made.__setstate__(json.dumps(after).encode())
+    return made
+
+
+def _changed_state(state: Any, changes: dict[str, dict[str, object] | None]) -> Any:
+    if isinstance(state, list):
+        changed = [_changed_state(each, changes) for each in state]
+        return [each for each in changed if each is not None]
+    if not isinstance(state, dict):
+        return state
+    change = changes.get(state.get("type", ""), {})
+    if change is None:
+        return None
+    return {name: _changed_state(value, changes) for name, value in state.items()} | change

@@ -46,8 +46,8 @@ def split_into_windows(
     """Cut a text into consecutive windows of at most `window_tokens` tokens.
 
     Windows tile the text: joined, they give it back. A boundary stands before a space where there
-    is one near, so that the tokens of a window are those that the text has there. Memory does not
-    grow with the length of the text.
+    is one near, so that the tokens of a window are those that the text has there; those behind the
+    first stand behind other text. Memory does not grow with the length of the text.
 
     Args:
         text: the text; an empty one has no windows.
@@ -65,19 +65,20 @@ def split_into_windows(
 def _first_window(
     document_id: str, text: str, start: int, index: int, tokenizer: Tokenizer, window_tokens: int
 ) -> Window:
+    is_behind = start > 0
     # Never cut the stretch to be tokenised inside the window that is looked for: one that holds
     # fewer tokens than needed is doubled.
     stretch_length = max(window_tokens, 1) * _CHARACTERS_PER_TOKEN
     while True:
         stretch = text[start : start + stretch_length]
-        ids, offsets = tokenizer.encode_with_offsets(stretch)
+        ids, offsets = tokenizer.encode_with_offsets(stretch, is_behind=is_behind)
         if len(ids) > window_tokens or start + stretch_length >= len(text):
             break
         stretch_length *= 2
     limit = window_tokens
     while True:
         end = len(stretch) if len(ids) <= limit else _boundary(stretch, offsets, limit)
-        own_ids, own_offsets = tokenizer.encode_with_offsets(stretch[:end])
+        own_ids, own_offsets = tokenizer.encode_with_offsets(stretch[:end], is_behind=is_behind)
         # Cutting can split a token in two, so the count is taken again.
         if len(own_ids) <= window_tokens or limit == 1:
             return Window(

@@ -23,7 +23,7 @@ _LINE_ENDS = ("\n", "\n\n")
 
 def line_end_ids(model: LanguageModel) -> list[int]:
     """Tokens with which the model ends an answer: line ends, and the end of the text."""
-    tokens = {model.tokenizer.encode(end)[0] for end in _LINE_ENDS}
+    tokens = {model.tokenizer.encode_behind(end)[0] for end in _LINE_ENDS}
     ends = getattr(model.model.generation_config, "eos_token_id", None)
     tokens.update(ends if isinstance(ends, list) else [] if ends is None else [ends])
     return sorted(tokens)

@@ -10,19 +10,20 @@ local directory and from safetensors only.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import loading, prepare_transformers
+from toolformer.files.loading import enough_memory, loading, prepare_transformers
 from toolformer.forward.model_directory import (
     check_all_read,
     check_model_directory,
     check_weight_files,
 )
-from toolformer.forward.tokenization import load_tokenizer
-from tools.errors import ToolUnavailableError
+from toolformer.forward.tokenization import open_tokenizer
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
 
 if TYPE_CHECKING:
@@ -86,18 +87,29 @@ class FusionInDecoderReader:
         Raises:
             ToolUnavailableError: When it cannot be loaded.
         """
-        _ = self._loaded
+        with self._enough_memory():
+            _ = self._loaded
 
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
         """See `tools.retrieval.retrieval_tool.Reader`. Each question is computed by itself.
 
         Raises:
             ToolUnavailableError: When the checkpoint cannot be loaded.
+            ToolDiedError: When the device's memory does not hold it and one question.
         """
-        return [
-            self._read_one(question, passages) if passages else None
-            for question, passages in requests
-        ]
+        with self._enough_memory():
+            return [
+                self._read_one(question, passages) if passages else None
+                for question, passages in requests
+            ]
+
+    def _enough_memory(self) -> AbstractContextManager[None]:
+        return enough_memory(
+            ToolDiedError,
+            f"The memory of the device does not hold the reader in {self.directory} and the "
+            "passages of one question. Lower tools.QA.options.passages, or set "
+            "language_model.device to cpu.",
+        )
 
     def _read_one(self, question: str, passages: Sequence[StoredPassage]) -> Answer | None:
         import torch
@@ -164,7 +176,7 @@ class FusionInDecoderReader:
                 output_loading_info=True,
             )
             check_all_read(model, said["unexpected_keys"], self.directory)
-            tokenizer = load_tokenizer(self.directory)
+            tokenizer = open_tokenizer(self.directory)
         return model.to(self._device()).eval(), tokenizer
 
 

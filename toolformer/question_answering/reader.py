@@ -104,7 +104,7 @@ class LanguageModelReader:
         """Settings and model."""
         reading = self._parameters
         return (
-            f"language-model 1 passage_words={reading.passage_words} "
+            f"language-model 2 passage_words={reading.passage_words} "
             f"answer_words={reading.answer_words} beam_width={reading.beam_width} "
             f"min_probability={reading.min_probability:g} "
             f"question_weight={reading.question_weight:g} model={self._identity()}"
@@ -155,6 +155,8 @@ class LanguageModelReader:
     def _model(self) -> LanguageModel:
         try:
             return self._load()
+        except OutOfMemoryError as error:
+            raise ToolDiedError(str(error)) from error
         except ModelNotFoundError as error:
             raise ToolUnavailableError(
                 "QA",
@@ -241,10 +243,10 @@ class _Question:
         passages: Sequence[StoredPassage],
         parameters: ReadingParameters,
     ) -> "_Question":
-        encode = model.tokenizer.encode
+        encode = model.tokenizer.encode_behind
         ids = encode(f" {question}")
         texts = [_shown(model, question, passage, parameters) for passage in passages]
-        around = len(encode(f"{PROMPT} {question}{_BEFORE_ANSWER}"))
+        around = _tokens_around(model, question)
         return cls(
             ids,
             [*ids, *encode(_BEFORE_ANSWER)],
@@ -260,17 +262,24 @@ def _shown(
 ) -> str:
     """What is read of a passage, on one line: its text can then not pass for a question."""
     words = f"{passage['title']}. {passage['text']}".split()[: parameters.passage_words]
-    tokens = model.tokenizer.encode
-    rest = len(tokens(f"{PROMPT} {question}{_BEFORE_ANSWER}")) + _MAX_ANSWER_TOKENS
+    tokens = model.tokenizer.encode_behind
+    rest = _tokens_around(model, question) + _MAX_ANSWER_TOKENS
     # A long question leaves a small context little room.
     while words and rest + len(tokens(" ".join(words))) > model.context_length:
         words = words[: len(words) // 2]
     return " ".join(words)
 
 
+def _tokens_around(model: LanguageModel, question: str) -> int:
+    """How many tokens stand around a passage, up to the answer."""
+    around = model.tokenizer.encode(f"{PROMPT} {question}{_BEFORE_ANSWER}")
+    return len(model.prompt_start) + len(around)
+
+
 def _candidates(model: LanguageModel, text: str, question: str, max_words: int) -> SpanNode:
     spans = answer_spans(text, question, max_words=max_words)
-    return span_tree(spans, model.tokenizer.encode_each(f" {span}" for span in spans))
+    encoded = model.tokenizer.encode_each((f" {span}" for span in spans), is_behind=True)
+    return span_tree(spans, encoded)
 
 
 def _read_answers(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from toolformer.errors import OutOfMemoryError
 from toolformer.files.digests import hex_digest
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -149,8 +150,19 @@ class ShardScoring:
 
     @cached_property
     def _scorer(self) -> CallScorer:
-        start_losses = start_token_losses(self._load_in(FLOAT32)) if self._has_second_look else None
+        start_losses = start_token_losses(self._reference()) if self._has_second_look else None
         return scorer_for(self._model, self._windows, self._parameters, start_losses)
+
+    def _reference(self) -> "LanguageModel":
+        """The same weights in float32, beside the model."""
+        try:
+            return self._load_in(FLOAT32)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(
+                "Beside the bfloat16 model there is no room for the float32 copy that decides "
+                f"what comes near a threshold: {error} Or set scoring.rescoring to false, which "
+                "decides by bfloat16 alone."
+            ) from error
 
     def score(
         self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
@@ -225,7 +237,7 @@ class ShardScoring:
             or needs_second_look(first[call.call_id], wanted.lowest_threshold, wanted.baseline)
         ]
         if self._has_second_look and near:
-            reference = self._load_in(FLOAT32)
+            reference = self._reference()
             kept_again = _named(checkpoint, "rescoring", {call.call_id for call in near})
             meter = CostMeter(reference, checkpoint=kept_again)
             windows = cut_windows(self._windows, near, self._parameters.form)
@@ -245,7 +257,7 @@ class ShardScoring:
         """L_i⁺ with swapped results by call, in the precision of the calls that they decide on."""
         scorer = self._scorer
         if self._has_second_look:
-            scorer = scorer_for(self._load_in(FLOAT32), self._windows, self._parameters)
+            scorer = scorer_for(self._reference(), self._windows, self._parameters)
         meter = CostMeter(scorer.model, checkpoint=checkpoint)
         losses = scorer.score_results(
             [swapped_call.call for swapped_call in swapped.values()],

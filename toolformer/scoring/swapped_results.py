@@ -6,6 +6,8 @@ results.
 """
 
 import dataclasses
+import itertools
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -53,33 +55,67 @@ class SwappedResults:
     def _swapped(self, other_than: dict[str, str | None]) -> dict[str, SwappedCall]:
         if not self._has_several:
             return {}
-        swapped = {
-            call.call_id: self._swapped_call(index, other_than[call.call_id])
-            for index, call in enumerate(self._order)
-            if call.call_id in other_than
-        }
-        return {
-            call_id: swapped_call
-            for call_id, swapped_call in swapped.items()
-            if swapped_call is not None
-        }
+        swapped: dict[str, SwappedCall] = {}
+        behind = _CallsBehind()
+        # From behind, and twice, since the first calls are behind the last ones.
+        for is_second, call in itertools.product((False, True), reversed(self._order)):
+            if is_second and call.call_id in other_than:
+                other = behind.next_with_another_result(call, other_than[call.call_id])
+                if other is not None:
+                    swapped[call.call_id] = _with_result_of(other, call)
+            behind.put_in_front(call)
+        return dict(reversed(swapped.items()))
 
-    def _swapped_call(self, index: int, other_than: str | None) -> SwappedCall | None:
-        """The call at a place with the next result behind it that says something else.
+
+class _CallsBehind:
+    """The calls behind a place, as far as one of them can be the next with another result.
+
+    A shard can have a hundred thousand calls, all of one text or with two results, and still the
+    next one is found at once. Three calls of one text with three results are enough of that text:
+    no call further behind is the next one, whichever two results and one text it must not have.
+    Two calls of two texts are enough of a result likewise. So of a text or result that it must not
+    have, few calls are passed over.
+    """
+
+    def __init__(self) -> None:
+        # By text and result; the nearest last.
+        self._calls: OrderedDict[tuple[str, str], ScoredCall] = OrderedDict()
+        self._results_of: dict[str, list[str]] = {}
+        self._texts_of: dict[str, list[str]] = {}
+
+    def next_with_another_result(
+        self, call: ScoredCall, other_than: str | None
+    ) -> ScoredCall | None:
+        """The next call whose result is neither this call's nor `other_than`.
 
         A call of another text is preferred, since its result is more surely about something else.
         """
-        call, order = self._order[index], self._order
-        same_text_call: ScoredCall | None = None
-        # A shard can have a hundred thousand calls, and the next few nearly always hold the best.
-        for step in range(1, len(order)):
-            other = order[(index + step) % len(order)]
-            if other.result in (call.result, other_than):
+        of_same_text: ScoredCall | None = None
+        for (text, result), other in reversed(self._calls.items()):
+            if result in (call.result, other_than):
                 continue
-            if other.window[0] != call.window[0]:
-                return _with_result_of(other, call)
-            same_text_call = same_text_call or other
-        return same_text_call and _with_result_of(same_text_call, call)
+            if text != call.window[0]:
+                return other
+            of_same_text = of_same_text or other
+        return of_same_text
+
+    def put_in_front(self, call: ScoredCall) -> None:
+        text, result = call.window[0], call.result
+        self._drop(text, result)
+        self._calls[text, result] = call
+        results = self._results_of.setdefault(text, [])
+        texts = self._texts_of.setdefault(result, [])
+        results.append(result)
+        texts.append(text)
+        if len(results) > 3:
+            self._drop(text, results[0])
+        if len(texts) > 2:
+            self._drop(texts[0], result)
+
+    def _drop(self, text: str, result: str) -> None:
+        if self._calls.pop((text, result), None) is not None:
+            self._results_of[text].remove(result)
+            self._texts_of[result].remove(text)
 
 
 def _with_result_of(other: ScoredCall, call: ScoredCall) -> SwappedCall:

@@ -49,7 +49,9 @@ def window_in_context(
     if context is None:
         return window
     ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
-    in_front = tokenizer.decode(ids)
+    in_front = context + _END
+    if ids != tokenizer.encode(in_front):
+        in_front = tokenizer.decode_behind(ids)
     behind = (None if offset is None else len(in_front) + offset for offset in window.offsets)
     return replace(
         window,

@@ -38,7 +38,7 @@ class FinetuningParameters:
             models that do not fit otherwise. Needs the package peft. None trains all weights.
 
     Raises:
-        TrainingError: there are more processes than rows of a step.
+        TrainingError: there are more processes than rows of a step, or the precision is another.
     """
 
     learning_rate: float
@@ -58,6 +58,11 @@ class FinetuningParameters:
     lora_rank: int | None = None
 
     def __post_init__(self) -> None:
+        if self.precision not in {"float32", "bfloat16"}:
+            raise TrainingError(
+                f"training.precision is {self.precision!r}; expected float32 or bfloat16. In "
+                "float16 small gradients are lost unless the loss is scaled, which is not done."
+            )
         if self.processes > self.batch_size:
             raise TrainingError(
                 f"training.processes is {self.processes}; expected at most training.batch_size, "

@@ -14,8 +14,8 @@ from typing import Any
 
 from toolformer.errors import OutOfMemoryError, TrainingError
 from toolformer.files.digests import hex_digest
+from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.batching import longest_first, plan_batches
-from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters

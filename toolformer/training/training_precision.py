@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.precision import (
+    FLOAT16,
     FLOAT32,
     PrecisionChoice,
     copies,
@@ -61,7 +62,8 @@ def training_choice(
         )
         return fed / timed(step, device)
 
-    order = in_order_of_trial(device)
+    # Gradients underflow in float16 unless the loss is scaled.
+    order = [name for name in in_order_of_trial(device) if name != FLOAT16]
     choice = measured_choice(
         {name: functools.partial(one_step, name) for name in order}, fewest_tokens=_FEWEST_TOKENS
     )

@@ -24,12 +24,14 @@ class TextWithCalls:
         context: what stands in front of it; None where nothing does.
         kept: its calls in C*, at most one per position.
         dropped: calls in the same text that the filter dropped, for `random`.
+        is_behind: whether other text stood in front of it in its document.
     """
 
     text: str
     context: str | None
     kept: tuple[KeptCall, ...]
     dropped: tuple[KeptCall, ...]
+    is_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def variant_rows(
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
-        ids = tokenizer.encode(text.text)
+        (ids,) = tokenizer.encode_each([text.text], is_behind=text.is_behind)
         kept_segments = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.files.loading import loading, prepare_transformers
-from tools.errors import ToolUnavailableError
+from toolformer.files.loading import enough_memory, loading, prepare_transformers
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.model_identity import model_identity
 
 _TOOL_NAME = "WikiSearch"
@@ -65,7 +65,21 @@ class TextEncoder:
 
         Returns:
             Float32, shape `(texts, dimension)`. Their last digits depend on how texts are batched.
+
+        Raises:
+            ToolUnavailableError: The encoder cannot be loaded.
+            ToolDiedError: The device's memory does not hold it and a batch.
         """
+        with enough_memory(
+            ToolDiedError,
+            f"The memory of the device does not hold the encoder in {self.directory} and "
+            f"{self._batch_size} texts of {self._max_tokens} tokens. Lower "
+            "passage_index.encoder_tokens, take a smaller passage_index.encoder, or set "
+            "language_model.device to cpu.",
+        ):
+            return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
         import torch
 
         model, tokenizer = self._loaded

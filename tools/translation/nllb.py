@@ -12,8 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.loading import loading, prepare_transformers
-from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
+from toolformer.files.loading import enough_memory, loading, prepare_transformers
+from tools.errors import (
+    ToolCallError,
+    ToolDiedError,
+    ToolUnavailableError,
+    TranslationFailedError,
+)
 from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language
 
@@ -119,6 +124,7 @@ class NllbTranslator:
         Raises:
             TranslationFailedError: When the model fails on the batch, for lack of memory say.
             ToolUnavailableError: When the model cannot be loaded.
+            ToolDiedError: When memory does not hold the model.
         """
         with self._lock:
             self._load_once()
@@ -151,7 +157,13 @@ class NllbTranslator:
         if self._model is not None:
             return
         self.check_available()
-        with loading(f"the model in {self.directory}", self._unavailable):
+        no_memory = enough_memory(
+            ToolDiedError,
+            f"The memory of the device does not hold the translation model in {self.directory}. "
+            "Take a smaller one, or set tools.MT.options.precision to bfloat16 or "
+            "language_model.device to cpu.",
+        )
+        with no_memory, loading(f"the model in {self.directory}", self._unavailable):
             prepare_transformers()
             from transformers import NllbTokenizer
 

@@ -7,6 +7,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -153,6 +154,35 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     for each in (dataclasses.replace(chosen, made_from={"fingerprint": "x"}), refused):
         (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(each))
         assert read_min_call_probability(tmp_path) == each
+
+
+def test_thousands_of_texts_are_looked_at_once():
+    # A text for each threshold would take minutes.
+    probabilities = np.random.default_rng(0).random((5000, 4)).cumsum(axis=1) / 4
+    texts = [
+        MeasuredText([Opening(at, number % 3 - 1, at == last) for at in row], number % 2 == 0)
+        for number, row in enumerate(probabilities.tolist())
+        for last in row[-1:]
+    ]
+    chosen = choose_min_call_probability(texts, call_top_k=K)
+    assert len(chosen.curve) == 20_001
+    first, last = chosen.curve[0], chosen.curve[-1]
+    assert (first.opened_with_calls, first.opened_without_calls) == (2500, 2500)
+    assert last == CurvePoint(last.threshold, 0.0, 0.0, 0, 0, 0)
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=4), min_size=8, max_size=12)
+)
+def test_mean_gains_are_exactly_rounded(gains_of):
+    texts = [
+        MeasuredText([Opening((n + 1) / 8, gain, False) for n, gain in enumerate(gains)], True)
+        for gains in gains_of
+    ]
+    for point in choose_min_call_probability(texts, call_top_k=K).curve:
+        place = math.ceil(point.threshold * 8) - 1
+        opened = [gains[place] for gains in gains_of if place < len(gains)]
+        assert point.gain_with_calls == math.fsum(opened) / len(texts)
 
 
 @pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])

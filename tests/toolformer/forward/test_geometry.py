@@ -5,10 +5,10 @@ import torch
 
 from tests.fakes import tiny_model
 from toolformer.errors import OutOfMemoryError
-from toolformer.forward import geometry as geometry_module
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import (
     choose_batch_tokens,
+    choose_rows,
     choose_windows_per_batch,
     feed_in_batches,
     feed_in_halves,
@@ -125,12 +125,38 @@ class OnGpu:
 
     def __init__(self, model):
         self.text_config, self.key_bytes = model.text_config, model.key_bytes
+        self.is_plain = model.is_plain
         self.device = torch.device("cuda")
+
+
+def gpu_memory(monkeypatch, *, free, reserved=0, allocated=0):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated)
+
+
+def test_what_the_allocator_holds_unused_counts_as_free(monkeypatch):
+    """The first partition left it there; the second one gets batches as large."""
+    model = OnGpu(tiny_model())
+
+    def sizes():
+        return (
+            windows_per_batch(model),
+            choose_batch_tokens(model, window_tokens=16),
+            choose_rows(model, row_tokens=512),
+        )
+
+    gpu_memory(monkeypatch, free=2**25, reserved=2**24, allocated=2**24)
+    first = sizes()
+    gpu_memory(monkeypatch, free=2**24, reserved=2**25, allocated=2**24)
+    assert sizes() == first
+    gpu_memory(monkeypatch, free=2**24, reserved=2**25, allocated=2**25)
+    assert all(now < before for now, before in zip(sizes(), first, strict=True))
 
 
 @pytest.mark.parametrize("free", [2**20, 2**24, 2**28, 2**36])
 def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
-    monkeypatch.setattr(geometry_module, "_free_bytes", lambda model: free)
+    gpu_memory(monkeypatch, free=free)
     model = OnGpu(tiny_model())
     # Two layers of two key heads of size 8, keys and values, in float32.
     of_window = (400 + 4 * 256 + 25 * 64) * (2 * 2 * 2 * 8 * 4)

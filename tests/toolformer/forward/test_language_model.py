@@ -13,6 +13,7 @@ from tests.fakes import END, START, byte_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_cache import row_cache
 from toolformer.forward.row_losses import losses_at
 from toolformer.forward.tokenization import Tokenizer
 
@@ -218,16 +219,27 @@ def test_text_tokens_without_an_embedding_are_refused_and_special_ones_never_fed
         LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="words")
 
 
-def test_a_model_whose_logits_do_not_follow_from_its_states_is_refused(llama):
+def test_a_model_whose_logits_do_not_follow_from_its_states_is_asked_for_them(llama):
     class Shifted(LlamaForCausalLM):
         def forward(self, input_ids, **options):
             output = super().forward(input_ids=input_ids, **options)
             size = self.config.vocab_size
-            output.logits = output.logits + torch.nn.functional.one_hot(input_ids + 1, size)
+            output.logits = output.logits + torch.nn.functional.one_hot(input_ids, size)
             return output
 
-    with pytest.raises(ModelNotFoundError, match="Shifted gives other logits"):
-        LanguageModel(Shifted(llama.model.config), byte_tokenizer(), name="shifted")
+    network = Shifted(llama.model.config)
+    model = LanguageModel(network, byte_tokenizer(), name="shifted")
+    ids = [0, *range(40, 60)]
+    for model.is_plain in (False, True):
+        cache = row_cache(model, 1)
+        for tokens in (ids[:9], ids[9:]):
+            logits = cache.feed([tokens])
+        with torch.inference_mode():
+            whole = network(torch.tensor([ids]), use_cache=False).logits
+            torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
+        expected = torch.nn.functional.cross_entropy(whole[0, :-1], torch.tensor(ids[1:]))
+        losses = losses_at(model, [ids], [(0, at, ids[at + 1]) for at in range(20)])
+        assert sum(losses) / 20 == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize(("bos", "eos", "expected"), [(START, END, 0), (None, END, 1)])

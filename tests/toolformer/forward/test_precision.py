@@ -7,18 +7,21 @@ from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.fakes import tiny_model
-from toolformer.errors import ModelNotFoundError
+from toolformer.errors import ModelNotFoundError, OverflowingModelError
 from toolformer.forward import precision
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import (
     BFLOAT16,
+    FLOAT16,
     FLOAT32,
     PrecisionChoice,
     faster_model,
@@ -31,12 +34,12 @@ from toolformer.forward.precision import (
 class Passes:
     """Passes at given speeds, in order, which remember how they were asked for."""
 
-    def __init__(self, float32: Iterator[float], bfloat16: Iterator[float]):
-        self._speeds = {FLOAT32: float32, BFLOAT16: bfloat16}
+    def __init__(self, float32: Iterator[float], bfloat16: Iterator[float], half: str = BFLOAT16):
+        self._speeds = {half: bfloat16, FLOAT32: float32}
         self.asked: list[tuple[str, int]] = []
 
     def choice(self) -> PrecisionChoice:
-        return measured_choice({name: partial(self._one, name) for name in (BFLOAT16, FLOAT32)})
+        return measured_choice({name: partial(self._one, name) for name in self._speeds})
 
     def _one(self, name: str, tokens: int) -> float:
         self.asked.append((name, tokens))
@@ -64,6 +67,23 @@ def test_bfloat16_is_taken_where_it_is_worth_it(float32, bfloat16, expected):
     choice = Passes(float32, bfloat16).choice()
     assert choice == expected
     assert choice.summary.startswith(expected.precision)
+
+
+@pytest.mark.parametrize(
+    ("float32", "float16", "expected"),
+    [
+        (1000.0, 1199.0, FLOAT32),
+        (1000.0, 1200.0, FLOAT16),
+        (0.0, 10.0, FLOAT16),
+        (10.0, 0.0, FLOAT32),
+        # Cards before Volta have float16 and compute slowly in it.
+        (1000.0, 16.0, FLOAT32),
+    ],
+)
+def test_float16_is_taken_by_the_same_rule(float32: float, float16: float, expected: str):
+    choice = Passes(repeat(float32), repeat(float16), FLOAT16).choice()
+    assert choice == PrecisionChoice(expected, float32 or None, None, float16 or None)
+    assert BFLOAT16 not in choice.summary
 
 
 def test_a_fast_device_gets_more_tokens():
@@ -122,7 +142,9 @@ def test_where_memory_holds_one_copy_it_is_the_one_the_processor_is_made_for(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, kept: str
 ):
     processor(tmp_path, monkeypatch, flags)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    # Enough for the weights, and not for a batch besides.
+    memory = SimpleNamespace(total=2**30, available=2**29)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     load = Loads(directory)
     model, choice = faster_model(load, directory, device="cpu")
     assert model.precision == choice.precision == kept
@@ -163,6 +185,12 @@ def test_the_flags_tell_whether_the_processor_only_emulates(
     assert precision.name_of_device("cpu") == "Maker One"
 
 
+def test_a_processor_takes_float16_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(precision, "computable", lambda _: precision.PRECISIONS)
+    assert FLOAT16 not in in_order_of_trial("cpu")
+    assert in_order_of_trial("cuda:1") == [FLOAT16, BFLOAT16, FLOAT32]
+
+
 def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -174,3 +202,76 @@ def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
     model, choice = faster_model(Loads(directory), directory, device="cpu")
     assert model.precision == choice.precision == FLOAT32
     assert choice.bfloat16 is None
+
+
+# float16
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This processor is tried and timed as a graphics card is."""
+    monkeypatch.setattr(precision, "in_order_of_trial", lambda _: [FLOAT16, BFLOAT16, FLOAT32])
+    # A pass is as fast as its weights are small.
+    speeds = {torch.float16: 1e-9, torch.bfloat16: 1e-9, torch.float32: 1e-3}
+
+    def timed(work: Any, device: str) -> float:
+        return speeds[work()[0].dtype]
+
+    monkeypatch.setattr(precision, "timed", timed)
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_a_graphics_card_takes_float16_without_trying_bfloat16(directory: Path):
+    load = Loads(directory)
+    model, choice = faster_model(load, directory, device="cpu")
+    assert model.precision == choice.precision == FLOAT16
+    assert choice.bfloat16 is None
+    assert set(load.copies) == {FLOAT16, FLOAT32}
+
+
+def overflowing(folder: Path, *, at: str, factor: float) -> Path:
+    """A model that float16 does not hold: a weight is this many times as large."""
+    saved(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights[at] *= factor
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+OVERFLOWS = [
+    # The weight itself, what a layer adds to the states, the logits of every token.
+    ("model.embed_tokens.weight", 1e6),
+    ("model.layers.1.mlp.down_proj.weight", 2e5),
+    ("lm_head.weight", 1e5),
+]
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize(("at", "factor"), OVERFLOWS)
+def test_a_model_that_overflows_in_float16_is_computed_in_bfloat16(
+    tmp_path: Path, at: str, factor: float
+):
+    folder = overflowing(tmp_path / "large", at=at, factor=factor)
+    load = Loads(folder)
+    model, choice = faster_model(load, folder, device="cpu")
+    assert model.precision == choice.precision == BFLOAT16
+    assert choice.float16 is None
+
+
+def test_one_token_of_the_vocabulary_that_overflows_is_found_wherever_it_stands(tmp_path: Path):
+    for token in (3, 150, 260):
+        folder = saved(tmp_path / str(token))
+        weights = load_file(folder / "model.safetensors")
+        weights["model.embed_tokens.weight"][token] = 1e6
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(OverflowingModelError, match=r"overflow in float16.*auto or float32"):
+            LanguageModel.load(folder, precision=FLOAT16, device="cpu")
+        assert LanguageModel.load(folder, precision=BFLOAT16, device="cpu")
+
+
+def test_a_processor_without_float16_refuses_it_with_what_it_has(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "computable", lambda _: (FLOAT32, BFLOAT16))
+    with pytest.raises(ModelNotFoundError, match="float16; expected float32 or bfloat16"):
+        LanguageModel.load(directory, precision=FLOAT16, device="cpu")

@@ -72,7 +72,7 @@ def test_a_window_does_not_depend_on_what_lies_far_behind_it(tokenizer):
 class LastCharacterCostsTwo:
     """A tokenizer whose count grows by cutting: one token per character, two for the last one."""
 
-    def encode_with_offsets(self, text):
+    def encode_with_offsets(self, text, *, is_behind):
         ids = [ord(character) for character in text]
         return ids + ids[-1:], [*range(len(text)), None][: len(ids) + 1]
 

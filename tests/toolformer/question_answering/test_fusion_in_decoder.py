@@ -10,7 +10,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from tests.fakes import END, START, byte_tokenizer
 from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
-from tools.errors import ToolUnavailableError
+from tools.errors import ToolDiedError, ToolUnavailableError
 
 PASSAGES = [
     {"title": "Otter", "text": "Otters swim in rivers and eat fish.", "score": 0.0},
@@ -102,3 +102,13 @@ def test_damaged_weights_are_said(directory, tmp_path):
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
         reader(tmp_path / "broken").read([(QUESTION, PASSAGES)])
+
+
+@pytest.mark.parametrize("where", ["to", "get_encoder"])
+def test_memory_that_runs_out_says_what_to_lower(directory, monkeypatch, where):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(T5ForConditionalGeneration, where, fail)
+    with pytest.raises(ToolDiedError, match=r"Lower tools\.QA\.options\.passages"):
+        reader(directory).read([(QUESTION, PASSAGES)])

@@ -1,6 +1,9 @@
 """The second look at what bfloat16 scored, and all losses of a shard in one precision or two."""
 
 import math
+from copy import deepcopy
+from dataclasses import replace
+from statistics import stdev
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import assert_close, score
 from toolformer.calls import CallFormat
+from toolformer.errors import OutOfMemoryError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -62,10 +66,9 @@ def by_key(windows):
     return {(window.document_id, window.index): window for window in windows}
 
 
-def bfloat16_copy(model: LanguageModel) -> LanguageModel:
-    copy = tiny_model(seed=0)
-    copy.model.load_state_dict(model.model.state_dict())
-    return LanguageModel(copy.model.to(torch.bfloat16), copy.tokenizer, name="tiny")
+def copy_in(dtype: torch.dtype, model: LanguageModel) -> LanguageModel:
+    copy = deepcopy(model.model)
+    return LanguageModel(copy.to(dtype=dtype), model.tokenizer, name=model.name)
 
 
 def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(by_key, tmp_path):
@@ -91,7 +94,7 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(by_key, 
 
 def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(by_key):
     reference = tiny_model()
-    model = bfloat16_copy(reference)
+    model = copy_in(torch.bfloat16, reference)
     texts = list(by_key.values())
     start_losses = start_token_losses(reference)
     mended = TextLosses(model, texts, token_budget=200, start_losses=start_losses)
@@ -111,7 +114,7 @@ WANTED = LossesWanted(lowest_threshold=0.0, chance_calls=6, seed=0, is_rescored=
 
 def scored(folder, *, precision: str = "bfloat16") -> ToolScores:
     float32 = tiny_model()
-    models = {"float32": float32, "bfloat16": bfloat16_copy(float32)}
+    models = {"float32": float32, "bfloat16": copy_in(torch.bfloat16, float32)}
     models[None] = models[precision]
     scoring = ShardScoring(
         load_in=lambda name: models[name],
@@ -153,6 +156,78 @@ def test_what_reaches_the_lowest_threshold_is_of_float32_and_has_a_swapped_loss(
             assert each.losses.loss_call_without_result is not None
     assert "bfloat16" in {each.precision for each in found.scores.values()}
     assert [cost.stage for cost in found.costs] == ["scoring", "rescoring", "swapped_results"]
+
+
+def all_losses(model: LanguageModel, folder, calls) -> ToolScores:
+    """Without pruning, so that each call has its reduction, and with no other model to be had."""
+    scoring = ShardScoring(
+        load_in=lambda name: model if name is None else pytest.fail("a copy was loaded"),
+        cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
+        parameters=ScoringParameters(CallFormat(), token_budget=200),
+        wanted=replace(
+            WANTED, is_every_call_sampled=True, is_rescored=model.precision != "bfloat16"
+        ),
+        progress=lambda stage, tool: lambda done, total: None,
+    )
+    found = scoring.score(
+        "Calculator", calls, lambda name, state: Checkpoint(folder / name, fingerprint=state)
+    )
+    assert {each.precision for each in found.scores.values()} == {model.precision}
+    assert "rescoring" not in {cost.stage for cost in found.costs}
+    return found
+
+
+def reduction(losses: CallLosses) -> float:
+    found = decide(losses, filtering_threshold=-math.inf).loss_reduction
+    assert found is not None
+    return found
+
+
+def check_float16(reference: LanguageModel, folder, calls) -> None:
+    """Its reductions are nearly those of float32, and its decisions are the same, as it stands."""
+    exact = all_losses(reference, folder / "float32", calls).scores
+    errors = {}
+    for dtype in (torch.float16, torch.bfloat16):
+        found = all_losses(copy_in(dtype, reference), folder / str(dtype), calls).scores
+        pairs = [(found[key].losses, exact[key].losses) for key in exact]
+        errors[dtype] = [reduction(own) - reduction(whole) for own, whole in pairs]
+        if dtype is torch.float16:
+            for threshold in (0.0, 0.05, 0.2, 0.5, 1.0):
+                for own, whole in pairs:
+                    decisions = [
+                        decide(each, filtering_threshold=threshold) for each in (own, whole)
+                    ]
+                    assert decisions[0].is_kept == decisions[1].is_kept
+    assert 0 < 4 * stdev(errors[torch.float16]) < stdev(errors[torch.bfloat16])
+
+
+def test_float16_decides_as_float32_and_needs_no_second_look(tmp_path):
+    check_float16(tiny_model(), tmp_path, CALLS)
+
+
+@pytest.mark.model
+def test_float16_decides_as_float32_with_the_embedded_model(embedded_model, tmp_path):
+    # A processor that only emulates these precisions takes seconds for each of them.
+    check_float16(embedded_model, tmp_path, CALLS[::8])
+
+
+def test_no_room_for_the_float32_copy_says_how_to_do_without(tmp_path):
+    model = copy_in(torch.bfloat16, tiny_model())
+
+    def load_in(name):
+        if name is None:
+            return model
+        raise OutOfMemoryError("The 8.0 billion weights take 29.8 GiB in float32.")
+
+    scoring = ShardScoring(
+        load_in=load_in,
+        cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
+        parameters=ScoringParameters(CallFormat()),
+        wanted=WANTED,
+        progress=lambda stage, tool: lambda done, total: None,
+    )
+    with pytest.raises(OutOfMemoryError, match=r"29\.8 GiB.*scoring\.rescoring to false"):
+        scoring.score("QA", CALLS, lambda name, state: Checkpoint(tmp_path, fingerprint=state))
 
 
 def test_no_calls_load_no_model():

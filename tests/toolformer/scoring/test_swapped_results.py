@@ -53,6 +53,58 @@ def test_a_result_says_something_else_and_comes_from_another_text_if_it_can(resu
         assert (other.window != own.window) == elsewhere
 
 
+def literal_choice(order: list[ScoredCall], place: int, other_than: str | None) -> str | None:
+    """All others are looked at, from the next one on."""
+    own = order[place]
+    others = [
+        other
+        for other in (*order[place + 1 :], *order[:place])
+        if other.result not in (own.result, other_than)
+    ]
+    others.sort(key=lambda other: other.window[0] == own.window[0])
+    return others[0].call_id if others else None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz")), max_size=30),
+    st.sets(st.integers(0, 29)),
+)
+def test_the_other_call_is_the_next_one_of_an_order(calls_of, asked):
+    calls = [
+        call(n, document=document, result=result) for n, (document, result) in enumerate(calls_of)
+    ]
+    chosen = SwappedResults(calls, seed=0)
+    by_id = {each.call_id: each for each in calls}
+    order = [by_id[call_id] for call_id in chosen.sample(len(calls))]
+    first = chosen.of([f"call-{n}" for n in asked])
+    second = chosen.second_of(list(first.values()))
+    expected: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for place, each in enumerate(order):
+        other = literal_choice(order, place, None) if each.position in asked else None
+        if other is not None:
+            expected[0][each.call_id] = other
+            if third := literal_choice(order, place, by_id[other].result):
+                expected[1][each.call_id] = third
+    # In their order, too, which the batches of the scoring follow.
+    for swapped, wanted in zip((first, second), expected, strict=True):
+        assert [(key, each.other_call_id) for key, each in swapped.items()] == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("documents", "results"), [(1, 20_000), (1, 2), (20_000, 2), (2, 3), (20_000, 20_000)]
+)
+def test_the_calls_of_a_large_shard_get_their_results_in_one_pass(documents, results):
+    # Looking at every other call would take half an hour.
+    calls = [
+        call(n, document=f"document-{n % documents}", result=str(n % results + 1))
+        for n in range(20_000)
+    ]
+    chosen = SwappedResults(calls, seed=0)
+    first = chosen.of([each.call_id for each in calls])
+    assert len(first) == 20_000
+    assert len(chosen.second_of(list(first.values()))) == (20_000 if results > 2 else 0)
+
+
 @given(results=RESULTS)
 def test_a_second_result_is_neither_the_own_one_nor_the_first(results):
     calls = [call(n, result=result) for n, result in enumerate(results)]

@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from tests.toolformer.training.tiny import BOS, DEVELOPMENT, IDS, PARAMETERS, ROWS, row, weights
+from tests.toolformer.training.tiny import (
+    BOS,
+    DEVELOPMENT,
+    IDS,
+    PARAMETERS,
+    ROWS,
+    VOCABULARY,
+    row,
+    weights,
+)
 from toolformer.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -177,7 +186,7 @@ def test_the_output_is_a_model_with_its_record_in_place_of_an_earlier_one(run, t
     result, reports = run(steps=2)
     assert torch.equal(torch.get_rng_state(), random_numbers)
     model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
-    assert model.tokenizer.encode("w5") == [5]
+    assert model.tokenizer.encode("$") == [5]
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert damaged_files(tmp_path / "tuned") == {}
     assert record["fingerprint"] == "f1"
@@ -202,7 +211,7 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
     [
         ({"rows": []}, "no text"),
         ({"development": []}, "development_share"),
-        ({"rows": [row([60])]}, "token 60"),
+        ({"rows": [row([VOCABULARY])]}, f"token {VOCABULARY}"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
         (
             {
@@ -244,6 +253,25 @@ def test_memory_that_runs_out_names_the_remedies_and_keeps_the_steps(run, monkey
     _, resumed = run(steps=4, save_every=1)
     assert gradients_left == 0
     assert resumed == undisturbed
+
+
+@pytest.mark.parametrize("where", ["to", "step"])
+def test_a_lack_of_memory_for_weights_or_moments_names_the_remedies_of_training(
+    run, monkeypatch, where
+):
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    owner = {"to": LlamaForCausalLM, "step": torch.optim.AdamW}[where]
+    monkeypatch.setattr(owner, where, run_out)
+    with pytest.raises(OutOfMemoryError, match=r"Lower training\.micro_batch_tokens"):
+        run(steps=2)
+
+
+@pytest.mark.parametrize("precision", ["float16", "fp8", ""])
+def test_a_precision_that_training_does_not_know_is_refused(run, precision):
+    with pytest.raises(TrainingError, match=r"training\.precision.*float32 or bfloat16"):
+        run(precision=precision)
 
 
 def test_files_that_are_not_of_a_run_stay(run, tmp_path):

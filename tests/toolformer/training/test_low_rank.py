@@ -43,7 +43,7 @@ def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adap
     assert record["parameters"]["lora_rank"] == 4
     assert record["result"]["best_perplexity"] == result.best_perplexity
     loaded = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
-    assert loaded.tokenizer.encode("w5") == [5]
+    assert loaded.tokenizer.encode("$") == [5]
     losses = []
     for ids in DEVELOPMENT:
         with torch.no_grad():

@@ -3,8 +3,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import byte_tokenizer
+from tests.fakes import byte_tokenizer, piece_tokenizer
 from toolformer.augmentation import KeptCall
+from toolformer.forward.windows import split_into_windows
+from toolformer.training.contexts import window_in_context
 from toolformer.training.training_rows import CALL, RESULT, TEXT
 from toolformer.training.variant_rows import (
     TextWithCalls,
@@ -112,3 +114,24 @@ def test_another_seed_exchanges_otherwise():
     texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
     first, second = (calls_of_variant(texts, SHUFFLED, seed=seed) for seed in (0, 1))
     assert first != second
+
+
+def test_a_text_from_within_a_document_has_the_tokens_that_it_has_there():
+    tokenizer = piece_tokenizer("Prepend")
+    texts = [
+        TextWithCalls("mill", None, (kept(1, "7"),), (), is_behind=is_behind)
+        for is_behind in (False, True)
+    ]
+    rows = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
+    assert [tokenizer.decode_behind(row.ids) for row in rows] == [
+        " m [Calculator(1+2) -> 7]ill",
+        "m [Calculator(1+2) -> 7]ill",
+    ]
+
+
+def test_a_context_that_is_cut_keeps_the_space_at_its_beginning():
+    tokenizer = piece_tokenizer("Prepend")
+    (window,) = split_into_windows("text", "mill", tokenizer, window_tokens=9)
+    for max_tokens, in_front in ((99, "the mill\n"), (len(window.ids) + 6, " mill\n")):
+        whole = window_in_context(window, "the mill", tokenizer, max_tokens=max_tokens)
+        assert (whole.text, whole.start) == (in_front + "mill", -len(in_front))

@@ -3,12 +3,13 @@
 from array import array
 from pathlib import Path
 
+from tests.fakes import byte_tokenizer
 from toolformer.training.finetuning import FinetuningParameters
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
 from toolformer.training.variants import CALLS
 
-VOCABULARY = 60
+VOCABULARY = byte_tokenizer().vocabulary_size
 BOS = 0
 
 PARAMETERS = FinetuningParameters(
@@ -49,11 +50,9 @@ DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
 
 
 def save_base(folder: Path) -> None:
-    """A Llama of random weights, with a vocabulary of 60 words."""
+    """A Llama of random weights, with a vocabulary of bytes."""
     import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -70,10 +69,7 @@ def save_base(folder: Path) -> None:
                 initializer_range=0.3,
             )
         ).save_pretrained(folder)
-    words = {"<|endoftext|>": BOS} | {f"w{number}": number for number in range(1, VOCABULARY)}
-    PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")), eos_token="<|endoftext|>"
-    ).save_pretrained(folder)
+    byte_tokenizer().backend.save_pretrained(folder)
 
 
 def weights(folder) -> dict:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from tools.errors import ToolUnavailableError
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.encoder import TextEncoder
 from tools.retrieval.passage_index import build_passage_index
@@ -98,6 +98,16 @@ def test_a_text_that_spells_a_special_token_is_fed_as_text(directory):
     )
     made.encode(["A river [SEP] flows"])
     assert [ids.count(3) for ids in fed] == [1]
+
+
+@pytest.mark.parametrize("where", ["to", "forward"])
+def test_memory_that_runs_out_says_what_to_lower(directory, monkeypatch, where):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(BertModel, where, fail)
+    with pytest.raises(ToolDiedError, match=r"Lower passage_index\.encoder_tokens"):
+        encoder(directory).encode(TEXTS)
 
 
 def test_a_folder_without_safetensors_is_no_encoder(directory, tmp_path):

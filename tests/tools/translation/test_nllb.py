@@ -13,7 +13,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
+from tools.errors import (
+    ToolCallError,
+    ToolDiedError,
+    ToolUnavailableError,
+    TranslationFailedError,
+)
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.translation.nllb import NllbTranslator
@@ -215,6 +220,15 @@ def test_a_model_short_of_memory_fails_so_that_the_batch_can_be_divided(
 
     monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
     with pytest.raises(TranslationFailedError, match="memory"):
+        translator(nllb_directory).translate(SPANISH, "es")
+
+
+def test_a_model_that_memory_does_not_hold_says_what_to_set(nllb_directory, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(M2M100ForConditionalGeneration, "to", fail)
+    with pytest.raises(ToolDiedError, match=r"options\.precision to bfloat16"):
         translator(nllb_directory).translate(SPANISH, "es")
 
 

@@ -1,0 +1,171 @@
+"""`toolformer doctor --model`: loads one model, compares it with plain transformers."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster_project.commands import console
+from dagster_project.commands.findings import Finding, findings_table
+from dagster_project.home import Home
+from dagster_project.progress import progress_of
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import load_settings
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.errors import SequenceTooLongError
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+_LOGGER = logging.getLogger(__name__)
+_EMBEDDED = "embedded"
+_GIB = 2**30
+# Enough that computing takes longer than reading the weights.
+_SPEED_TOKENS = 256
+
+
+def show_model(path: str, home: Home, *, as_json: bool) -> bool:
+    """Load a model as the settings would, and print what it is, costs and needs.
+
+    Args:
+        path: a model directory, or `embedded`.
+
+    Returns:
+        Whether its numbers are those of plain transformers.
+
+    Raises:
+        ToolformerError: it cannot be used.
+    """
+    if path != _EMBEDDED:
+        path = str(Path(path).expanduser().absolute())
+    settings = load_settings(home.settings_file, overrides={"language_model": {"path": path}})
+    directory = base_model_directory(settings, home)
+    holder = ModelHolder()
+    try:
+        with console.progress_bars():
+            model = holder.load(directory, settings, home)
+            compared = progress_of("comparing with plain transformers", _LOGGER)
+            findings = [
+                *_what_it_is(model),
+                *_costs(model, directory, settings),
+                _room(directory, settings, home),
+                _agreement(model),
+            ]
+            compared(1, 1)
+    finally:
+        holder.release()
+    if as_json:
+        console.document([asdict(finding) for finding in findings])
+    else:
+        console.show(findings_table(findings))
+    faults = findings[-1]
+    if faults.status != "ok":
+        console.error(f"{directory} is not served as transformers serves it: {faults.detail}.")
+    return faults.status == "ok"
+
+
+def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
+    from toolformer.model_check import attention_window
+
+    kind = type(model.model).__name__
+    yield Finding(
+        "model", "ok", f"{kind}, {model.model.num_parameters() / 1e6:,.1f} million weights"
+    )
+    if model.is_plain:
+        detail = "the plain path: a row for each context and continuation"
+        remedy = "Annotation is several times slower; see docs/how-to/models.md"
+        yield Finding("served by", "warning", detail, remedy)
+    else:
+        yield Finding("served by", "ok", "shared keys: continuations of a text read it once")
+    start = repr(model.tokenizer.token_text(model.bos_id))
+    where = "all texts and prompts" if model.prompt_start else "all texts but prompts"
+    yield Finding("start token", "ok", f"{start} in front of {where}")
+    window = attention_window(model)
+    seen = f"; some layers see {window:,} at once" if window else ""
+    yield Finding("context", "ok", f"{model.context_length:,} tokens{seen}")
+    measured = f" ({model.choice.summary})" if model.choice else ""
+    yield Finding("precision", "ok", f"{model.precision} on {model.device}{measured}")
+
+
+def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Iterator[Finding]:
+    from toolformer.forward.memory import memory_needed, whole_memory
+
+    training = settings.training
+    needed = memory_needed(
+        directory,
+        precision=model.precision,
+        has_second_look=settings.scoring.rescoring,
+        lora_rank=training.lora_rank,
+        micro_batch_tokens=training.micro_batch_tokens,
+        gradient_checkpointing=training.gradient_checkpointing,
+    )
+    there = whole_memory(str(model.device))
+    remedies = {
+        "annotate": (
+            needed.annotating,
+            "Set language_model.precision to float16 or bfloat16, and scoring.rescoring to false",
+        ),
+        "train": (
+            needed.training,
+            "Set training.lora_rank, a smaller training.micro_batch_tokens or "
+            "training.gradient_checkpointing",
+        ),
+    }
+    for work, (size, remedy) in remedies.items():
+        detail = f"about {size / _GIB:.1f} GiB"
+        if there is not None:
+            detail += f" of {there / _GIB:.1f}"
+        if there is None or size <= there:
+            yield Finding(f"memory to {work}", "ok", detail)
+        else:
+            yield Finding(f"memory to {work}", "warning", detail, remedy)
+    yield Finding("speed", "ok", f"{_tokens_a_second(model):,.0f} tokens a second read")
+
+
+def _tokens_a_second(model: "LanguageModel") -> float:
+    """As it was measured for the choice of its precision, else by a pass."""
+    import torch
+
+    from toolformer.forward.precision import timed
+
+    if measured := model.choice and getattr(model.choice, model.precision):
+        return measured
+    width = min(_SPEED_TOKENS, model.context_length)
+    ids = torch.full((1, width), model.bos_id, device=model.device)
+    with torch.inference_mode():
+        seconds = min(timed(lambda: model.hidden_states(ids), str(model.device)) for _ in range(2))
+    return width / seconds
+
+
+def _room(directory: Path, settings: Settings, home: Home) -> Finding:
+    """Whether prompts, windows and calls fit its context."""
+    from dagster_project.wiring.sampling import check_can_annotate
+    from dagster_project.wiring.toolbox import open_toolbox
+
+    toolbox = open_toolbox(settings, home)
+    try:
+        check_can_annotate(directory, toolbox.prompts, settings, is_here=False)
+    except SequenceTooLongError as error:
+        return Finding("prompts", "missing", "they leave no room for a window", str(error))
+    names = ", ".join(toolbox.prompts)
+    window = settings.corpus.window_tokens
+    return Finding("prompts", "ok", f"of {names} fit beside windows of {window} tokens")
+
+
+def _agreement(model: "LanguageModel") -> Finding:
+    """Its numbers against those of plain transformers, in the precision that it is loaded in."""
+    from toolformer.model_check import TOLERANCES, check_model
+
+    check = check_model(model)
+    tolerance = TOLERANCES[model.precision]
+    name = "plain transformers"
+    if faults := check.faults(tolerance):
+        detail = f"the largest differences, of at most {tolerance:g}: {', '.join(faults)}"
+        return Finding(name, "missing", detail, "Use another model, or report this one")
+    detail = (
+        f"largest differences: losses {max(check.losses, check.inline_losses):.1g} nats, p_i "
+        f"{check.call_probability:.1g} relative, samples {check.samples:.1g}, training loss "
+        f"{check.training_loss:.1g}, decoded tokens {check.decoded:.1g}; text restored"
+    )
+    return Finding(name, "ok", detail)

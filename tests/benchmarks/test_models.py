@@ -1,0 +1,77 @@
+"""The table of models: its rows, what makes one wrong, and its exit code."""
+
+import json
+import lzma
+
+import pytest
+
+from benchmarks import models
+from benchmarks.models import Row, main, markdown, row_of, unpacked
+from tests.fakes import byte_tokenizer
+from toolformer.errors import ModelNotFoundError
+from toolformer.model_check import ModelCheck
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+EQUAL = ModelCheck(1e-6, 1e-6, 0, 1e-6, 1e-6, 1e-6, 1e-6, "")
+
+
+@pytest.fixture
+def vocabularies(tmp_path):
+    """A folder with one vocabulary, packed."""
+    folder = tmp_path / "vocabularies" / "bytes"
+    byte_tokenizer().backend.save_pretrained(folder)
+    plain = folder / "tokenizer.json"
+    (folder / "tokenizer.json.xz").write_bytes(lzma.compress(plain.read_bytes()))
+    plain.unlink()
+    return folder.parent
+
+
+@pytest.fixture
+def folder(vocabularies, tmp_path):
+    (tmp_path / "unpacked").mkdir()
+    (unpacked_folder,) = unpacked(vocabularies, tmp_path / "unpacked")
+    return unpacked_folder
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_a_row_is_equal_whether_its_model_is_loaded_from_a_folder_or_not(folder, family):
+    row = row_of(family, folder)
+    assert (row.vocabulary, row.path, row.problem, row.faults) == ("bytes", "shared keys", "", [])
+    assert row.start_token == "<|endoftext|> not in prompts"
+
+
+def test_a_refusal_is_no_fault_and_an_error_is(folder, monkeypatch):
+    def refuse(*_):
+        raise ModelNotFoundError("It is no model.")
+
+    def fail(*_, **__):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(models, "check_model", fail)
+    failed = row_of("qwen2", folder)
+    monkeypatch.setattr(models, "_model", refuse)
+    refused = row_of("qwen2", folder)
+    assert (refused.problem, refused.faults) == ("refused: It is no model.", [])
+    assert failed.faults == ["fails: IndexError: list index out of range"]
+    assert "It is no model." in markdown([refused])
+
+
+def test_a_difference_or_lost_text_makes_a_row_wrong():
+    assert Row("v", "a", check=EQUAL).faults == []
+    for name, value in {"losses": 2e-4, "call_probability": 1.0, "unrestored": "a of b"}.items():
+        check = ModelCheck(**{**models.asdict(EQUAL), name: value})
+        assert len(Row("v", "a", check=check).faults) == 1
+
+
+@pytest.mark.slow
+def test_the_table_is_put_into_its_page(vocabularies, tmp_path, monkeypatch):
+    page, figures = tmp_path / "models.md", tmp_path / "models.json"
+    page.write_text("Before.\n<!-- table -->\nold\n<!-- end of table -->\nBehind.\n")
+    arguments = ["models", "--vocabularies", vocabularies, "--only", "opt", "--processes", 1]
+    arguments += ["--markdown", page, "--json", figures]
+    monkeypatch.setattr("sys.argv", [str(each) for each in arguments])
+    assert main() == 0
+    text = page.read_text()
+    assert "| bytes | opt | shared keys | `<\\|endoftext\\|>` not in prompts |" in text
+    assert (text[:8], text[-8:], "old" in text) == ("Before.\n", "Behind.\n", False)
+    assert [row["architecture"] for row in json.loads(figures.read_text())["rows"]] == ["opt"]

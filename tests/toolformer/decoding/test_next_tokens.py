@@ -1,0 +1,156 @@
+"""Equal logits, which half precision makes frequent, and what an open call keeps of a step's."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import ScriptedModel, tiny_model
+from toolformer.decoding.call_chances import call_chances
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.decoder import complete
+from toolformer.decoding.decoding_batch import DecodingBatch
+from toolformer.decoding.decoding_row import DecodingRow, RowSettings
+from toolformer.decoding.next_tokens import next_tokens, ranks
+from toolformer.decoding.triggers import CallChance, first_opening
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_cache import RowCache
+from toolformer.forward.windows import Window
+
+PROMPTS = ["one", "two", "a third one"]
+
+
+class FewScores(ScriptedModel):
+    """Has few different logits, by chance for each context; it writes ASCII alone."""
+
+    def __init__(self, seed: int, scores: int):
+        super().__init__([])
+        self.seed, self.choices = seed, [float(score) for score in range(scores)]
+        tokens = range(2, self.tokenizer.vocabulary_size)
+        self.written = [token for token in tokens if self.tokenizer.token_text(token).isascii()]
+
+    def _scores(self, context: str) -> torch.Tensor:
+        draw = random.Random(f"{self.seed} {context}")
+        scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
+        scores[self.written] = torch.tensor(draw.choices(self.choices, k=len(self.written)))
+        return scores
+
+
+def parameters(**changes) -> DecodingParameters:
+    values = {
+        "max_new_tokens": 4,
+        "call_top_k": 10,
+        "max_calls": 1,
+        "max_call_tokens": 4,
+        "max_result_tokens": 4,
+        "tools": ("Calculator",),
+    }
+    return DecodingParameters(**{**values, **changes})
+
+
+def unanswered(requests):
+    return [None for _ in requests]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=9, max_size=9), min_size=1, max_size=4),
+    st.integers(1, 12),
+    st.integers(0, 8),
+)
+def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count, token):
+    logits = torch.tensor(rows, dtype=torch.float32)
+    expected = next_tokens(logits, open_token=token, count=count)
+    for row, each in zip(rows, expected, strict=True):
+        assert each.ranked == sorted(range(9), key=lambda other: (-row[other], other))[:count]
+        assert each.call_rank == 1 + sum(other > row[token] for other in row)
+        logs = torch.tensor(row, dtype=torch.float32).log_softmax(dim=0)
+        wanted = [*each.ranked, token]
+        assert [*each.log_probabilities, each.call_log_probability] == pytest.approx(
+            logs[wanted].tolist(), abs=1e-5
+        )
+    alone = [next_tokens(row[None], open_token=token, count=count)[0].ranked for row in logits]
+    assert [each.ranked for each in expected] == alone
+
+
+@given(
+    seed=st.integers(0, 1000),
+    scores=st.integers(1, 60),
+    top_k=st.integers(1, 150),
+    least=st.sampled_from([0.0, 0.003, 0.008]),
+)
+def test_among_equal_tokens_a_call_opens_where_the_text_without_calls_says(
+    seed, scores, top_k, least
+):
+    rule = {"call_top_k": top_k, "min_call_probability": least}
+    model = FewScores(seed, scores)
+    run = {"parameters": parameters(**rule), "run_calls": unanswered}
+    plain = complete(model, PROMPTS, parameters=parameters(tools=()), run_calls=unanswered)
+    opened = complete(model, PROMPTS, **run)
+    for before, after in zip(plain, opened, strict=True):
+        chances = [CallChance(step.call_rank, step.call_probability) for step in before.trace]
+        kinds = [step.kind for step in after.trace]
+        place = kinds.index("undone") if "undone" in kinds else None
+        assert place == first_opening(chances, **rule)
+        # No call has a result, so the text is the same.
+        assert after.token_ids == before.token_ids
+    assert complete(model, PROMPTS, without_calls=plain, **run) == opened
+    assert [complete(model, [prompt], **run)[0] for prompt in PROMPTS] == opened
+
+
+def test_a_call_goes_on_with_the_lowest_of_equal_tokens():
+    model = FewScores(0, 1)
+    first, other = (model.tokenizer.encode(text)[0] for text in "AB")
+    for blocked, expected in [((), first), (("A",), other), (("Ab",), other), (("C",), first)]:
+        # All are equal but what stands in front of A.
+        model._scores = lambda _: torch.zeros(model.tokenizer.vocabulary_size).index_fill(
+            0, torch.arange(first), -1.0
+        )
+        chosen = parameters(tools=("B", *blocked), blocked_tools=blocked, call_top_k=300)
+        (completion,) = complete(model, ["x"], parameters=chosen, run_calls=unanswered)
+        assert [step.token for step in completion.trace if step.kind == "undone"][1] == expected
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9], ids=["clear", "equal after the softmax"])
+def test_ranks_count_logits_alike_where_texts_are_read_and_where_they_are_written(
+    monkeypatch, scale
+):
+    model = tiny_model(seed=4)
+    monkeypatch.setattr(model, "logits", lambda states: scale * LanguageModel.logits(model, states))
+    (plain,) = complete(model, ["a"], parameters=parameters(tools=()), run_calls=unanswered)
+    ids = (*model.tokenizer.encode("a"), *plain.token_ids)
+    window = Window("document", 0, 0, "", ids, tuple(range(len(ids))))
+    options = {"call_top_k": 10, "token_budget": 64, "progress": lambda *_: None}
+    (chances,) = call_chances(model, [window], **options)
+    traced = [step.call_rank for step in plain.trace]
+    assert [chance.rank for chance in chances[1:]] == traced
+    assert len(set(traced)) > 2
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 1.0000001, 20.0]), min_size=2, max_size=9))
+def test_a_rank_counts_the_tokens_that_are_likelier(row):
+    logits = torch.tensor([row])
+    for token, own in enumerate(row := logits[0].tolist()):
+        assert ranks(logits, token)[0].tolist() == [1 + sum(other > own for other in row)]
+
+
+@pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])
+def test_an_open_call_holds_the_logits_of_its_own_row_alone(splits_opening):
+    model = tiny_model(splits_opening=splits_opening)
+    settings = RowSettings(parameters(call_top_k=10_000, max_new_tokens=40))
+    rows = [
+        DecodingRow(number, prompt, [0, *model.tokenizer.encode(prompt)], model.tokenizer, settings)
+        for number, prompt in enumerate(PROMPTS)
+    ]
+    batch = DecodingBatch(model, frozenset())
+    batch.enter(rows, RowCache(model, 1))
+    held = []
+    for _ in itertools.repeat(None, 3):
+        beginnings = [(row.opening, row.open_call) for row in rows]
+        held += [each.before.logits for pair in beginnings for each in pair if each is not None]
+        batch.step()
+    assert held
+    for logits in held:
+        assert logits.untyped_storage().nbytes() == 4 * model.tokenizer.vocabulary_size

@@ -1,0 +1,128 @@
+"""The engine against plain transformers: each kind of vocabulary, and each kind of layer."""
+
+import lzma
+import shutil
+
+import pytest
+import torch
+
+from benchmarks.models import network
+from tests.fakes import TOKENIZERS, byte_tokenizer, tiny_model
+from toolformer.forward.attention_masks import AttentionKinds
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.model_check import ModelCheck, attention_window, check_model
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+# By what serves them: full attention; windows; states and keys; convolutions; states alone; masks
+# of their own.
+FAMILIES = {
+    "qwen3": False,
+    "gemma3_text": False,
+    "gpt_oss": False,
+    "qwen3_5_text": True,
+    "lfm2": True,
+    "mamba2": True,
+    "bloom": True,
+}
+
+
+def of_family(family: str, tokenizer: Tokenizer) -> LanguageModel:
+    size = max(tokenizer.backend.get_vocab().values()) + 1
+    return LanguageModel(network(family, size), tokenizer, name=family)
+
+
+def assert_equal(model: LanguageModel) -> None:
+    check = check_model(model, with_gradient=True)
+    assert check.faults(1e-4) == [], check
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_every_kind_of_vocabulary_gives_the_numbers_of_plain_transformers(kind):
+    assert_equal(tiny_model(tokenizer=TOKENIZERS[kind]()))
+
+
+def test_an_opening_of_two_tokens_gives_the_numbers_of_plain_transformers():
+    assert_equal(tiny_model(splits_opening=True))
+
+
+@pytest.mark.parametrize(("family", "is_plain"), FAMILIES.items())
+def test_every_kind_of_layer_gives_the_numbers_of_plain_transformers(family, is_plain):
+    model = of_family(family, byte_tokenizer())
+    assert model.is_plain == is_plain
+    assert_equal(model)
+
+
+def test_logits_that_do_not_follow_from_the_last_states_are_those_of_plain_transformers():
+    class Lifting(type(network("llama", byte_tokenizer().vocabulary_size))):
+        def forward(self, input_ids=None, **others):
+            outputs = super().forward(input_ids=input_ids, **others)
+            lifted = 0.1 * (input_ids % 7)[:, -outputs.logits.shape[1] :, None]
+            ranks = torch.arange(outputs.logits.shape[-1]) / outputs.logits.shape[-1]
+            outputs.logits = outputs.logits + lifted * ranks
+            return outputs
+
+    built = network("llama", byte_tokenizer().vocabulary_size)
+    built.__class__ = Lifting
+    assert_equal(LanguageModel(built, byte_tokenizer(), name="lifting"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama2", "gemma3", "qwen3", "gptoss"])
+def test_real_vocabularies_give_the_numbers_of_plain_transformers(name, test_data, tmp_path):
+    source = test_data / "tokenizers" / name
+    shutil.copy(source / "tokenizer_config.json", tmp_path)
+    packed = (source / "tokenizer.json.xz").read_bytes()
+    (tmp_path / "tokenizer.json").write_bytes(lzma.decompress(packed))
+    assert_equal(of_family("qwen3", load_tokenizer(tmp_path)))
+
+
+def test_texts_are_longer_than_the_window_of_attention():
+    assert attention_window(of_family("gemma3_text", byte_tokenizer())) == 16
+    assert attention_window(tiny_model()) is None
+
+
+def test_branches_that_see_each_other_are_found(monkeypatch):
+    model, masks = tiny_model(), AttentionKinds.masks
+
+    def see_all(self, visible, *others, **named):
+        return masks(self, torch.ones_like(visible), *others, **named)
+
+    monkeypatch.setattr(AttentionKinds, "masks", see_all)
+    faults = " ".join(check_model(model).faults(1e-4))
+    assert "samples" in faults
+    assert "inline losses" in faults
+
+
+def test_a_window_that_is_not_kept_is_found(monkeypatch):
+    model = of_family("mistral", byte_tokenizer())
+    monkeypatch.setattr(model, "_kinds", AttentionKinds({"": None}))
+    assert "inline losses" in " ".join(check_model(model).faults(1e-4))
+
+
+def test_a_prompt_without_its_start_token_is_found(monkeypatch):
+    model = tiny_model(tokenizer=TOKENIZERS["pieces without prefix"]())
+    monkeypatch.setattr(model, "prompt_start", [])
+    assert "call probability" in check_model(model).faults(1e-4)[0]
+
+
+def test_losses_of_other_states_are_found(monkeypatch):
+    model, states = tiny_model(), LanguageModel.hidden_states
+    monkeypatch.setattr(
+        LanguageModel, "hidden_states", lambda *given, **named: 1.01 * states(*given, **named)
+    )
+    faults = " ".join(check_model(model).faults(1e-4))
+    for name in ("losses", "inline losses", "training loss", "decoded"):
+        assert name in faults
+
+
+def test_text_that_loses_a_space_is_found(monkeypatch):
+    model, decode = tiny_model(), Tokenizer.decode
+    monkeypatch.setattr(Tokenizer, "decode", lambda *given: decode(*given).replace("] ", "]"))
+    assert any("not restored" in fault for fault in check_model(model).faults(1e-4))
+
+
+def test_numbers_that_are_not_finite_are_no_agreement():
+    nan = float("nan")
+    assert ModelCheck(0.0, 0.0, 0, nan, 0.0, 0.0, 0.0, "").faults(1.0) == ["losses nan"]
+    assert ModelCheck(0.0, 0.0, 1, 0.0, 0.0, 0.0, 0.0, "").faults(1.0) == ["wrong draws 1"]

@@ -1,0 +1,115 @@
+"""What a model expects next, from its logits: ranks, the likeliest tokens, the opening of a call.
+
+Logits computed in half precision are often equal. One rule everywhere: a token's rank is one more
+than the number of tokens with strictly larger logits, and of equal ones the lowest comes first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class NextTokens:
+    """What the model expects behind a text.
+
+    Attributes:
+        logits: shape `(vocabulary,)`; a view of those of all rows, see `kept`.
+        ranked: the likeliest tokens, best first.
+        log_probabilities: log-probabilities of these, in nats.
+        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
+            first of them.
+        call_log_probability: log-probability of the same token, in nats.
+    """
+
+    logits: "torch.Tensor"
+    ranked: list[int]
+    log_probabilities: list[float]
+    call_rank: int
+    call_log_probability: float
+
+    def log_probability(self, token: int) -> float:
+        """The log-probability of a token, in nats."""
+        if token in self.ranked:
+            return self.log_probabilities[self.ranked.index(token)]
+        return float(self.logits.log_softmax(dim=-1)[token])
+
+    def kept(self) -> Self:
+        """The same for longer than a step: the logits of the other rows can be freed."""
+        return replace(self, logits=self.logits.clone())
+
+
+def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[NextTokens]:
+    """What is expected behind each row of logits.
+
+    Args:
+        logits: float32, shape `(rows, vocabulary)`.
+        open_token: the first token of ` [`.
+        count: how many of the likeliest tokens are wanted; no more than there are.
+    """
+    import torch
+
+    # With one more, which shows whether equal ones are left out.
+    values, tokens = logits.topk(min(count + 1, logits.shape[1]))
+    open_ranks, open_log_probabilities = ranks(logits, open_token)
+    others = [open_ranks, open_log_probabilities, logits.logsumexp(dim=1)]
+    # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
+    numbers = torch.cat([torch.stack(others, dim=1), -values, tokens], dim=1).tolist()
+    expected = []
+    for row_logits, (rank, log_probability, total, *likeliest) in zip(logits, numbers, strict=True):
+        half = values.shape[1]
+        pairs = sorted(zip(likeliest[:half], map(int, likeliest[half:]), strict=True))
+        if half > count and pairs[count][0] == pairs[count - 1][0]:
+            least = pairs[count][0]
+            equal = torch.nonzero(row_logits == -least)[:count, 0].tolist()
+            pairs = [pair for pair in pairs if pair[0] < least] + [(least, at) for at in equal]
+        expected.append(
+            NextTokens(
+                row_logits,
+                ranked=[token for _, token in pairs[:count]],
+                log_probabilities=[-negative - total for negative, _ in pairs[:count]],
+                call_rank=int(rank),
+                call_log_probability=log_probability,
+            )
+        )
+    return expected
+
+
+def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Rank, from 1, and log-probability of a token in each row of logits.
+
+    Args:
+        logits: float32, shape `(rows, vocabulary)`.
+
+    Returns:
+        Both in float64, shape `(rows,)`.
+
+    Example:
+        >>> import torch
+        >>> ranks(torch.tensor([[2.0, 1.0, 2.0, 3.0]]), 2)[0]
+        tensor([2.], dtype=torch.float64)
+    """
+    own = logits[:, token]
+    rank = (logits > own[:, None]).sum(dim=1) + 1
+    return rank.double(), (own - logits.logsumexp(dim=1)).double()
+
+
+def joint_ranks(
+    logits: "torch.Tensor", token: int, log_probabilities: Sequence[float]
+) -> list[int]:
+    """Rank of several tokens together among the others that stand in place of the first.
+
+    Args:
+        logits: float32, shape `(rows, vocabulary)`.
+        token: the first of them.
+        log_probabilities: of all of them together in each row, in nats.
+    """
+    import torch
+
+    others = logits.log_softmax(dim=-1)
+    others[:, token] = float("-inf")
+    joint = torch.tensor(log_probabilities, dtype=others.dtype, device=others.device)
+    return ((others > joint[:, None]).sum(dim=-1) + 1).tolist()

@@ -1,0 +1,164 @@
+"""What a model class can do, found out by passes over a few tokens.
+
+Model classes differ in what lies between their last states and their logits, in the masks that they
+take, and in what their caches keep. None of it is asked by name: a class that gives the numbers of
+its own whole forward pass is served so, and one that does not on the plain path.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.attention_masks import AttentionKinds, small_window
+from toolformer.forward.geometry import is_out_of_memory
+from toolformer.forward.plain_rows import PlainRows
+
+if TYPE_CHECKING:
+    import torch
+
+    from toolformer.forward.language_model import LanguageModel
+
+# How far apart states that should be equal may lie: the mean over tokens of the relative distance,
+# by precision. Rounding of many layers stays well below; a token that sees the wrong ones, or
+# stands at the wrong place, is off by a fifth and more.
+_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.08, "float16": 0.02}
+# Fewer tokens than a probe has, so that a window that is not kept shows.
+_WINDOW = 3
+_SHARED, _BRANCH = 6, 2
+
+
+def check_causal(model: "LanguageModel") -> None:
+    """A token must not see what stands behind it: rows are padded there.
+
+    Raises:
+        ModelNotFoundError: the logits change with what stands behind.
+        OverflowingModelError: they are not finite.
+    """
+    import torch
+
+    row = probe_row(model, 7)
+    with torch.inference_mode():
+        logits = model.model(input_ids=_batch(model, [row, row[:4] + row[1:5]]), use_cache=False)
+        both = logits.logits.float()
+        alone = model.model(input_ids=_batch(model, [row[:4]]), use_cache=False).logits.float()
+    model.check_finite(both)
+    # Behind the first, whose embedding may be all zeros.
+    if not are_close(model, both[:, 1:4], alone[:, 1:].expand(2, -1, -1)):
+        raise ModelNotFoundError(
+            f"The model class {type(model.model).__name__} lets tokens see what stands behind "
+            "them. Expected a causal language model, which predicts each token from those before."
+        )
+
+
+def shared_kinds(model: "LanguageModel") -> tuple[AttentionKinds, int] | None:
+    """How branches can go on side by side behind the keys of a text that they share.
+
+    Returns:
+        The kinds of masks that the class takes, and the bytes of a token's keys and values in all
+        layers; None where no masks give what each branch gives alone, as with layers that keep
+        states instead of keys.
+    """
+    for kinds in AttentionKinds.of(model.text_config):
+        with unserved():
+            key_bytes = _key_bytes_if_shared(model, kinds)
+            if key_bytes is not None:
+                return kinds, key_bytes
+    return None
+
+
+def _key_bytes_if_shared(model: "LanguageModel", kinds: AttentionKinds) -> int | None:
+    import torch
+    from transformers import DynamicCache
+
+    row = probe_row(model, _SHARED + 2 * _BRANCH)
+    length = len(row) - 2 * _BRANCH
+    visible = torch.ones((len(row), len(row)), dtype=torch.bool).tril()
+    visible[length + _BRANCH :, length : length + _BRANCH] = False
+    places = torch.tensor(
+        [*range(length), *(range(length, length + _BRANCH)), *(range(length, length + _BRANCH))]
+    )
+    shared, first, second = row[:length], row[length : length + _BRANCH], row[length + _BRANCH :]
+    cache = DynamicCache()
+    kinds = kinds.with_window(_WINDOW)
+    with torch.inference_mode(), small_window(model.text_config, _WINDOW):
+        alone = model.hidden_states(_batch(model, [shared + first, shared + second]))
+        expected = alone[:, length:].flatten(0, 1)
+        for part, keys in ((slice(length), length), (slice(length, None), len(row))):
+            states = model.hidden_states(
+                _batch(model, [row[part]] * 2),
+                cache=cache,
+                attention_mask=kinds.masks(
+                    visible[None, part, :keys],
+                    places[None, part],
+                    places[None, :keys],
+                    dtype=model.model.dtype,
+                    device=model.device,
+                ),
+                position_ids=places[None, part].to(model.device),
+            )
+    layers: list[Any] = list(cache.layers)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    return held // (2 * len(row)) if are_close(model, states[1], expected) else None
+
+
+def copies_cache(model: "LanguageModel") -> bool:
+    """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
+    import torch
+
+    row = probe_row(model, 8)
+    with unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
+        rows = PlainRows(model, row[:5])
+        rows.feed()
+        twice = rows.copied([0, 0])
+        twice.feed([row[5:7], row[1:3]])
+        states = twice.copied([1, 0]).feed([row[3:4], row[7:8]])
+        expected = model.hidden_states(_batch(model, [[*row[:5], *row[1:3], row[3]], row[:8]]))
+        return are_close(model, states[:, -1], expected[:, -1])
+    return False
+
+
+@contextmanager
+def unserved() -> Iterator[None]:
+    """Goes on behind the block where a class is not made for what it is asked there.
+
+    It may raise whatever it likes then. Out of memory is another matter.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+
+
+def bytes_of_token(model: "LanguageModel") -> int:
+    """How much the model's own cache grows with a token, in bytes; at least 1."""
+    fed = model.tokens_fed
+    sizes = []
+    for length in (5, 9):
+        rows = PlainRows(model, probe_row(model, length - 1))
+        rows.feed()
+        sizes.append(rows.cache_bytes)
+    model.tokens_fed = fed
+    return max(1, (sizes[1] - sizes[0]) // 4)
+
+
+def are_close(model: "LanguageModel", states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+    """Whether states differ by no more than rounding, in the precision of the model."""
+    distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
+    return float(distances.mean()) < _TOLERANCES[model.precision]
+
+
+def probe_row(model: "LanguageModel", length: int) -> list[int]:
+    """The start token, and so many tokens from all over the vocabulary."""
+    vocabulary = model.text_config.vocab_size
+    return [
+        model.bos_id,
+        *((7919 * length + 104729 * position) % vocabulary for position in range(length)),
+    ]
+
+
+def _batch(model: "LanguageModel", rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+    import torch
+
+    return torch.tensor(rows, device=model.device)
