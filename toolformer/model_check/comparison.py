@@ -15,12 +15,12 @@ from typing import Any
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.branches import Branch
 from toolformer.calls import CallFormat
-from toolformer.model_check.decoding import decoded_difference
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.loss_weights import TOKEN_WEIGHTS
+from toolformer.model_check.decoding import decoded_difference
 from toolformer.model_check.plain_scores import PlainScores, can_be_drawn
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_calls
