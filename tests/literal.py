@@ -15,8 +15,8 @@ import torch
 
 from toolformer import branches
 from toolformer.forward.language_model import LanguageModel
-from toolformer.plain_scores import PlainScores
-from toolformer.plain_scores import can_be_drawn as _can_be_drawn
+from toolformer.model_check.plain_scores import PlainScores
+from toolformer.model_check.plain_scores import can_be_drawn as _can_be_drawn
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 

@@ -66,7 +66,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
 
 
 def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
-    from toolformer.model_check import attention_window
+    from toolformer.model_check.comparison import attention_window
 
     kind = type(model.model).__name__
     yield Finding(
@@ -155,7 +155,7 @@ def _room(directory: Path, settings: Settings, home: Home) -> Finding:
 
 def _agreement(model: "LanguageModel") -> Finding:
     """Its numbers against those of plain transformers, in the precision that it is loaded in."""
-    from toolformer.model_check import TOLERANCES, check_model
+    from toolformer.model_check.comparison import TOLERANCES, check_model
 
     check = check_model(model)
     tolerance = TOLERANCES[model.precision]

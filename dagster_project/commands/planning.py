@@ -29,6 +29,12 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
         console.say(f"What a build does with {names} is planned once the index is there.")
     if forecast.partitions:
         _show_partitions(forecast.partitions)
+        if forecast.keeps_states:
+            console.say(
+                "Layers of this model keep states in place of keys, so it goes the plain path "
+                "(docs/how-to/models.md). Until shards were annotated with it, expect several "
+                "times these minutes."
+            )
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything

@@ -18,6 +18,7 @@ from dagster_project.wiring.retriever import tools_searching
 from dagster_project.wiring.sampling import check_can_annotate
 from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.forward.model_directory import keeps_states
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
@@ -39,6 +40,8 @@ class Forecast:
         longer: new sources of which only the first records are planned.
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools that are planned once their index is there.
+        keeps_states: whether the annotating model has layers that keep states in place of keys, so
+            that it goes the plain path.
     """
 
     cut: Sequence[Source]
@@ -50,6 +53,7 @@ class Forecast:
     longer: Sequence[str]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
+    keeps_states: bool
 
     @property
     def is_prepared(self) -> bool:
@@ -104,6 +108,7 @@ def forecast_build(
     missing = _searching(settings, tools, indexes, MISSING) if can_be_planned else []
     partitions: list[PlannedPartition] = []
     unavailable: Mapping[str, str] = {}
+    annotator = None
     if can_be_planned:
         named = [name for name in tools if name not in missing] if tools else None
         toolbox = open_toolbox(settings, home, named=named)
@@ -130,6 +135,7 @@ def forecast_build(
         longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=missing,
+        keeps_states=annotator is not None and keeps_states(annotator.directory),
     )
 
 

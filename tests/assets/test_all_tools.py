@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 
 from dagster_project.wiring import reader
 from tests.assets.conftest import PipelineHome
@@ -22,15 +21,6 @@ _WORDS = 60
 _ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
 _TRAINING = {"steps": 1, "min_texts": 1, "batch_size": 2, "max_tokens": 96}
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As a build has them on two cores; the other tests have one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def real_documents(folder: Path) -> Iterator[dict]:
@@ -72,7 +62,6 @@ def home(
     return made
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_default_tools_build_real_documents_together_and_the_model_that_learned_goes_on(
     home: PipelineHome, request: pytest.FixtureRequest
 ):

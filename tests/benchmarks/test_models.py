@@ -9,7 +9,7 @@ from benchmarks import models
 from benchmarks.models import Row, main, markdown, row_of, unpacked
 from tests.fakes import byte_tokenizer
 from toolformer.errors import ModelNotFoundError
-from toolformer.model_check import ModelCheck
+from toolformer.model_check.comparison import ModelCheck
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EQUAL = ModelCheck(1e-6, 1e-6, 0, 1e-6, 1e-6, 1e-6, 1e-6, "")

@@ -210,6 +210,23 @@ def test_a_dry_run_writes_nothing_in_the_home(
     assert tree(home) == before
 
 
+def test_a_dry_run_says_that_a_model_of_states_goes_the_plain_path(
+    run, texts: Path, tmp_path: Path
+):
+    from tests.toolformer.architectures import ARCHITECTURES
+
+    assert run("ingest", str(texts)).code == 0
+    for name, goes_plain in (("qwen3_next", True), ("gemma3", False)):
+        model = ARCHITECTURES[name]()
+        model.model.config.max_position_embeddings = 4096
+        model.model.save_pretrained(tmp_path / name)
+        model.tokenizer.backend.save_pretrained(tmp_path / name)
+        model_path = f"language_model.path={tmp_path / name}"
+        outcome = run("build", "--dry-run", "--tools", "Calculator", "--set", model_path)
+        assert outcome.code == 0, outcome.err
+        assert ("goes the plain path" in outcome.out) == goes_plain
+
+
 def tree(folder: Path) -> dict[Path, tuple[int, int]]:
     """Size and time of the last change of all that is there."""
     states = {path: path.stat() for path in (folder, *folder.rglob("*")) if path.exists()}

@@ -11,7 +11,7 @@ from tests.fakes import TOKENIZERS, byte_tokenizer, tiny_model
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.model_check import ModelCheck, attention_window, check_model
+from toolformer.model_check.comparison import ModelCheck, attention_window, check_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 # By what serves them: full attention; windows; states and keys; convolutions; states alone; masks

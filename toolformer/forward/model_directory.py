@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_CONTEXT = 2048
+# What configurations call layers that keep states, and the sizes of these.
+_KINDS_OF_STATES = ("linear_attention", "mamba", "conv", "recurrent")
+_SIZES_OF_STATES = ("state_size", "ssm_state_size", "mamba_d_state")
 
 
 def check_model_directory(path: Path) -> None:
@@ -210,9 +214,26 @@ def context_length_of(path: Path) -> int:
     Raises:
         ModelNotFoundError: its configuration cannot be used.
     """
+    return context_length(_text_config(path), path.name)
+
+
+def keeps_states(path: Path) -> bool:
+    """Whether layers of a model keep states in place of keys, as far as its configuration tells.
+
+    Raises:
+        ModelNotFoundError: its configuration cannot be used.
+    """
+    config = _text_config(path)
+    kinds = [*(getattr(config, name, None) or () for name in ("layer_types", "layers_block_type"))]
+    return any(hasattr(config, size) for size in _SIZES_OF_STATES) or any(
+        mark in kind for kind in chain.from_iterable(kinds) for mark in _KINDS_OF_STATES
+    )
+
+
+def _text_config(path: Path) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     check_sizes(config, path)
-    return context_length(config.get_text_config(decoder=True), path.name)
+    return config.get_text_config(decoder=True)

@@ -20,7 +20,8 @@ _FIRST_SECOND, _END = 315_532_800, 4_102_444_800
 _UNITS = (1, 10**3, 10**6, 10**9)
 # By the number of digits.
 _CALENDAR_FORMS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_LAST_YEAR = 2099
+# Nobody writes the hour of an older day, and seconds of 2001 to 2029 would look like one.
+_FIRST_YEAR_OF_HOURS, _LAST_YEAR = 1900, 2099
 # How MongoDB exports dates and long integers: {"$date": {"$numberLong": "1690876800000"}}.
 _MONGODB_KEYS = ("$date", "$numberLong")
 
@@ -106,5 +107,6 @@ def _date_of_digits(digits: str) -> datetime.date | None:
         except ValueError:
             pass
         else:
-            readings |= {date} if date.year <= _LAST_YEAR else set()
+            first_year = 1 if form == "%Y%m%d" else _FIRST_YEAR_OF_HOURS
+            readings |= {date} if first_year <= date.year <= _LAST_YEAR else set()
     return readings.pop() if len(readings) == 1 else None

@@ -2,7 +2,7 @@ import datetime
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolformer.sources.dates import parse_publication_date
@@ -58,6 +58,8 @@ def test_numbers_that_can_be_no_day_or_two_are_no_dates(written):
     assert parse_publication_date(written) is None
 
 
+# In seconds, this could be midnight of October 8th, 1341.
+@example(datetime.datetime(2012, 7, 1))
 @given(st.datetimes(datetime.datetime(1980, 1, 1), datetime.datetime(2099, 12, 31)))
 def test_every_unit_since_1970_gives_the_day_in_utc(moment):
     seconds = (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(seconds=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.forward.language_model import LanguageModel
-from toolformer.plain_scores import PlainScores
+from toolformer.model_check.plain_scores import PlainScores
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 

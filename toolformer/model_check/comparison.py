@@ -10,18 +10,18 @@ import unicodedata
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.branches import Branch
 from toolformer.calls import CallFormat
-from toolformer.checked_decoding import decoded_difference
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.loss_weights import TOKEN_WEIGHTS
-from toolformer.plain_scores import PlainScores, can_be_drawn
+from toolformer.model_check.decoding import decoded_difference
+from toolformer.model_check.plain_scores import PlainScores, can_be_drawn
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_calls
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
@@ -31,9 +31,6 @@ from toolformer.scoring.scored_call import ScoredCall
 from toolformer.training.training_loss import LossWeights, add_gradient, summed_loss
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
-
-if TYPE_CHECKING:
-    pass
 
 _CALL, _RESULT = ToolCall("Calculator", "48 * 3"), "144"
 _TOOL, _ARGUMENTS = _CALL.tool_name, _CALL.arguments
