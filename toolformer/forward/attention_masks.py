@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
 
-# What `hidden_states` of a language model takes.
-Masks = "torch.Tensor | dict[str, torch.Tensor]"
 _SLIDING = "sliding_attention"
 # Windows that attention layers keep themselves, where masks do not reach them.
 _WINDOWS_OF_LAYERS = ("attention_chunk_size", "window_size", "local_attention")
@@ -62,7 +60,7 @@ class AttentionKinds:
         *,
         dtype: "torch.dtype",
         device: "torch.device",
-    ) -> "Any":
+    ) -> Any:
         """The masks of all kinds of layers.
 
         Args:
