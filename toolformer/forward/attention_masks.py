@@ -6,6 +6,7 @@ tokens, its own included:
     visible and query position - key position < window
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class AttentionKinds:
 
         None where its layers have windows of their own that no mask opens.
         """
-        length = getattr(config, "max_position_embeddings", None) or 0
+        length = getattr(config, "max_position_embeddings", None) or math.inf
         for field in _WINDOWS_OF_LAYERS:
             if (getattr(config, field, None) or length) < length:
                 return []

@@ -125,8 +125,7 @@ class PlainBranches(BranchKeys):
 
     def __init__(self, contexts: Sequence[tuple[PlainRows, Sequence[int]]]):
         # Nodes of one start have the same length, and are fed together.
-        self._starts = [row for row, _ in contexts]
-        self._behind: list[Sequence[int]] = [ids for _, ids in contexts]
+        self._starts = dict(enumerate(contexts))
         self._start_of = list(range(len(contexts)))
         self._row_of = [0] * len(contexts)
 
@@ -138,15 +137,14 @@ class PlainBranches(BranchKeys):
         nodes_of: dict[int, list[int]] = {}
         for node, start in enumerate(start_of):
             nodes_of.setdefault(start, []).append(node)
-        states = []
-        row_of = [0] * len(parents)
+        states, starts, row_of = [], {}, [0] * len(parents)
         for start, nodes in nodes_of.items():
-            rows = self._starts[start].copied([self._row_of[parents[node]] for node in nodes])
-            behind = self._behind[start]
+            context, behind = self._starts[start]
+            rows = context.copied([self._row_of[parents[node]] for node in nodes])
             states.append(rows.feed([[*behind, *tokens[node]] for node in nodes])[:, -1])
-            self._starts[start], self._behind[start] = rows, ()
+            starts[start] = rows, ()
             for row, node in enumerate(nodes):
                 row_of[node] = row
-        self._start_of, self._row_of = start_of, row_of
+        self._starts, self._start_of, self._row_of = starts, start_of, row_of
         # Parents ascend, so nodes of a start follow each other.
         return torch.cat(states)
