@@ -12,12 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding
-from toolformer.forward.memory import machine_memory
+from toolformer.forward.memory import GIB, machine_memory
 from toolformer.forward.precision import has_bfloat16_instructions
 
-_GIB = 2**30
-_MIN_FREE_DISK = 5 * _GIB
-_MIN_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
+_MIN_FREE_DISK = 5 * GIB
+_MIN_MEMORY = 4 * GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
 
 
@@ -61,9 +60,9 @@ def _folder(name: str, root: Path) -> Finding:
 def _disk(of: str, root: Path) -> Finding:
     name = "disk" if of == "home" else f"disk of the {of}"
     free = shutil.disk_usage(_existing(root)).free
-    detail = f"{free / _GIB:.1f} GiB free"
+    detail = f"{free / GIB:.1f} GiB free"
     if free < _MIN_FREE_DISK:
-        needed = f"{_MIN_FREE_DISK / _GIB:.0f} GiB"
+        needed = f"{_MIN_FREE_DISK / GIB:.0f} GiB"
         remedy = f"Free {needed}, or set TOOLFORMER_{of.upper()} to another disk"
         return Finding(name, "warning", detail, remedy)
     return Finding(name, "ok", detail)
@@ -71,10 +70,10 @@ def _disk(of: str, root: Path) -> Finding:
 
 def _memory() -> Finding:
     total, available = machine_memory()
-    detail = f"{total / _GIB:.1f} GiB, {available / _GIB:.1f} GiB of it available"
+    detail = f"{total / GIB:.1f} GiB, {available / GIB:.1f} GiB of it available"
     if total < _MIN_MEMORY:
         remedy = (
-            f"The embedded model needs up to {_MIN_MEMORY / _GIB:.0f} GiB; lower "
+            f"The embedded model needs up to {_MIN_MEMORY / GIB:.0f} GiB; lower "
             "scoring.token_budget and training.micro_batch_tokens in toolformer.yaml"
         )
         return Finding("memory", "warning", detail, remedy)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _EMBEDDED = "embedded"
-_GIB = 2**30
 # Enough that computing takes longer than reading the weights.
 _SPEED_TOKENS = 256
 
@@ -66,7 +65,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
 
 
 def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
-    from toolformer.model_check.comparison import attention_window
+    from toolformer.forward.attention_masks import attention_window
 
     kind = type(model.model).__name__
     yield Finding(
@@ -81,7 +80,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
     start = repr(model.tokenizer.token_text(model.bos_id))
     where = "all texts and prompts" if model.prompt_start else "all texts but prompts"
     yield Finding("start token", "ok", f"{start} in front of {where}")
-    window = attention_window(model)
+    window = attention_window(model.text_config)
     seen = f"; some layers see {window:,} at once" if window else ""
     yield Finding("context", "ok", f"{model.context_length:,} tokens{seen}")
     measured = f" ({model.choice.summary})" if model.choice else ""
@@ -89,7 +88,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
 
 
 def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Iterator[Finding]:
-    from toolformer.forward.memory import memory_needed, whole_memory
+    from toolformer.forward.memory import GIB, memory_needed, whole_memory
 
     training = settings.training
     needed = memory_needed(
@@ -113,9 +112,9 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
         ),
     }
     for work, (size, remedy) in remedies.items():
-        detail = f"about {size / _GIB:.1f} GiB"
+        detail = f"about {size / GIB:.1f} GiB"
         if there is not None:
-            detail += f" of {there / _GIB:.1f}"
+            detail += f" of {there / GIB:.1f}"
         if there is None or size <= there:
             yield Finding(f"memory to {work}", "ok", detail)
         else:

@@ -8,10 +8,10 @@ import torch
 
 from benchmarks.models import network
 from tests.fakes import TOKENIZERS, byte_tokenizer, tiny_model
-from toolformer.forward.attention_masks import AttentionKinds
+from toolformer.forward.attention_masks import AttentionKinds, attention_window
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.model_check.comparison import ModelCheck, attention_window, check_model
+from toolformer.model_check.comparison import ModelCheck, check_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 # By what serves them: full attention; windows; states and keys; convolutions; states alone; masks
@@ -78,8 +78,8 @@ def test_real_vocabularies_give_the_numbers_of_plain_transformers(name, test_dat
 
 
 def test_texts_are_longer_than_the_window_of_attention():
-    assert attention_window(of_family("gemma3_text", byte_tokenizer())) == 16
-    assert attention_window(tiny_model()) is None
+    assert attention_window(of_family("gemma3_text", byte_tokenizer()).text_config) == 16
+    assert attention_window(tiny_model().text_config) is None
 
 
 def test_branches_that_see_each_other_are_found(monkeypatch):

@@ -85,6 +85,12 @@ class AttentionKinds:
         return masks.get("", masks)
 
 
+def attention_window(config: "PreTrainedConfig") -> int | None:
+    """How many tokens a layer of a model sees at most; None where all see all."""
+    windows = [getattr(config, name, None) for name in ("sliding_window", *_WINDOWS_OF_LAYERS)]
+    return min((window for window in windows if window), default=None)
+
+
 @contextmanager
 def small_window(config: "PreTrainedConfig", window: int) -> Iterator[None]:
     """Let a model make its own masks with a small window, so that few tokens show what it does."""

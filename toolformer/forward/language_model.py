@@ -21,10 +21,10 @@ from toolformer.forward.model_directory import (
     check_all_read,
     check_embeddings,
     check_model_directory,
-    check_sizes,
     check_weight_files,
     context_length,
     model_without_weights,
+    read_config,
     refused,
 )
 from toolformer.forward.precision import (
@@ -137,13 +137,11 @@ class LanguageModel:
         check_model_directory(path)
         prepare_transformers()
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         device = resolve_device(device)
         check_computable(device, precision)
-        with loading(f"The configuration {str(path / 'config.json')!r}", refused):
-            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        check_sizes(config, path)
+        config = read_config(path)
         empty = model_without_weights(path)
         space = available_memory(device)
         check_weights_fit(empty, path, precision=precision, device=device, space=space)

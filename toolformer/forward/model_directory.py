@@ -57,13 +57,14 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
         ModelNotFoundError: transformers does not know such a model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        check_sizes(config, path)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    config = read_config(path)
+    with (
+        loading(f"The configuration {str(path / 'config.json')!r}", refused),
+        torch.device("meta"),
+    ):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def kind_of_model(path: Path) -> str:
@@ -78,18 +79,24 @@ def kind_of_model(path: Path) -> str:
     return f"{type(model).__name__}-{model.num_parameters()}"
 
 
-def check_sizes(config: "PreTrainedConfig", path: Path) -> None:
-    """Refuse a model of no layers, which transformers would build without a word.
+def read_config(path: Path) -> "PreTrainedConfig":
+    """The configuration of a model directory.
 
     Raises:
-        ModelNotFoundError: names the size.
+        ModelNotFoundError: it cannot be used, or is of a model of no layers, which transformers
+            would build without a word.
     """
+    from transformers import AutoConfig
+
+    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     text_config = config.get_text_config(decoder=True)
     for field in ("num_hidden_layers", "vocab_size", "max_position_embeddings"):
         if (value := getattr(text_config, field, 1)) < 1:
             raise ModelNotFoundError(
                 f"{field} is {value} in {str(path / 'config.json')!r}. Expected at least 1."
             )
+    return config
 
 
 def check_weight_files(path: Path) -> list[Path]:
@@ -214,7 +221,7 @@ def context_length_of(path: Path) -> int:
     Raises:
         ModelNotFoundError: its configuration cannot be used.
     """
-    return context_length(_text_config(path), path.name)
+    return context_length(read_config(path).get_text_config(decoder=True), path.name)
 
 
 def keeps_states(path: Path) -> bool:
@@ -223,17 +230,8 @@ def keeps_states(path: Path) -> bool:
     Raises:
         ModelNotFoundError: its configuration cannot be used.
     """
-    config = _text_config(path)
+    config = read_config(path).get_text_config(decoder=True)
     kinds = [*(getattr(config, name, None) or () for name in ("layer_types", "layers_block_type"))]
     return any(hasattr(config, size) for size in _SIZES_OF_STATES) or any(
         mark in kind for kind in chain.from_iterable(kinds) for mark in _KINDS_OF_STATES
     )
-
-
-def _text_config(path: Path) -> "PreTrainedConfig":
-    from transformers import AutoConfig
-
-    with loading(f"The configuration {str(path / 'config.json')!r}", refused):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    check_sizes(config, path)
-    return config.get_text_config(decoder=True)

@@ -42,7 +42,7 @@ class ReadTexts:
         input_ids = pad_sequence([torch.tensor(ids) for ids in fed], batch_first=True)
         width = input_ids.shape[1]
         if model.is_plain:
-            self._before = prefix.plain or PlainRows(model)
+            self._before = PlainRows(model) if prefix.plain is None else prefix.plain
             self._fed_ids = fed
             # Padding stands behind the tokens of a row, so no state that is used has seen it.
             hidden = self._before.copied([0] * len(fed)).feed(input_ids.tolist())

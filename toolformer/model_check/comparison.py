@@ -15,6 +15,7 @@ from typing import Any
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.branches import Branch
 from toolformer.calls import CallFormat
+from toolformer.forward.attention_masks import attention_window
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import compute_prompt_prefix
@@ -99,14 +100,6 @@ def check_model(model: LanguageModel, *, with_gradient: bool = False) -> ModelCh
     return _Comparison(model, with_gradient=with_gradient).figures()
 
 
-def attention_window(model: LanguageModel) -> int | None:
-    """How many tokens a layer of the model sees at most; None where all see all."""
-    config = model.text_config
-    names = ("sliding_window", "attention_chunk_size", "window_size", "local_attention")
-    windows = [getattr(config, name, None) for name in names]
-    return min((window for window in windows if window), default=None)
-
-
 class _Comparison:
     def __init__(self, model: LanguageModel, *, with_gradient: bool):
         self.model = model
@@ -137,7 +130,7 @@ class _Comparison:
     @cached_property
     def windows(self) -> list[Window]:
         """Two texts; the first is longer than the window of the model's attention."""
-        window = attention_window(self.model) or 0
+        window = attention_window(self.model.text_config) or 0
         count = len(self.tokenizer.encode(_TEXT))
         times = 1 + (window // count if window <= _LONGEST_WINDOW else 0)
         texts = (_TEXT * times).strip(), _SHORT_TEXT
