@@ -61,8 +61,8 @@ class TableIndex:
     def known(self, names: Iterable[str]) -> set[str]:
         """Those of the folded names that subjects have."""
         rows = self.connection.execute(
-            "select value from json_each(?) where exists "
-            "(select 1 from facts where folded = value)",
+            "select asked.value from json_each(?) as asked where exists "
+            "(select 1 from facts where folded = asked.value)",
             (json.dumps(list(names)),),
         )
         return {name for (name,) in rows}
