@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import duckdb
 
 LARGEST_FILE = 2 * 10**9
-"""In bytes; an index of more is not made in the time that a tool has to start."""
+"""In bytes."""
+MOST_ROWS = 10_000_000
+"""An index of more is not made in the two minutes that a tool has to start."""
 
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _CSV = "read_csv({}, auto_detect = false, comment = '', quote = {}, escape = {}, delim = {}"
@@ -167,9 +169,19 @@ class OpenTable:
         self._rows = f"select {', '.join(texts)} from {source}"
 
     def digest(self) -> str:
-        """A digest of the rows, whatever their order."""
-        ((count, total),) = self._connection.execute(
-            "select count(*), sum(md5_number_lower(rows::varchar)::hugeint) "
+        """A digest of the rows, whatever their order.
+
+        Raises:
+            ToolSettingsError: There are more than 10 million.
+        """
+        ((count,),) = self._connection.execute(f"select count(*) from ({self._rows})").fetchall()
+        if count > MOST_ROWS:
+            raise ToolSettingsError(
+                f"the table has {count:,} rows. Expected at most {MOST_ROWS:,}; leave out those "
+                "that no text asks for"
+            )
+        ((total,),) = self._connection.execute(
+            "select sum(md5_number_lower(rows::varchar)::hugeint) "
             f"from ({self._rows}) as rows"
         ).fetchall()
         return f"{count}-{total or 0:x}"
