@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -45,6 +46,7 @@ class TableIndex:
         self._connection = sqlite3.connect(
             f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
+        weakref.finalize(self, self._connection.close)
         ((about,),) = self._connection.execute("select content from about")
         self.about = json.loads(about)
 

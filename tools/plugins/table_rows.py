@@ -108,10 +108,8 @@ class Table:
             texts = [_as_text(column, kinds[column]) for column in self.columns]
             yield OpenTable(connection, source, texts)
         except duckdb.Error as error:
-            lines = re.split(r"\n\n|\n(?:Possible|LINE|Please|Delimiter)", str(error))[0].split(
-                "\n"
-            )
-            reason = "; ".join(line.strip() for line in lines if line.strip())
+            told = re.split(r"\n *(?:Possible|LINE|Please|Delimiter|file = )", str(error))[0]
+            reason = "; ".join(filter(None, map(str.strip, told.split("\n"))))
             raise ToolSettingsError(
                 f"the table {self.table!r} cannot be read: {reason[:_LONGEST_REASON].rstrip('.')}. "
                 "Expected a whole CSV, TSV, JSONL or Parquet file in UTF-8, or a query of such "
@@ -181,13 +179,12 @@ class OpenTable:
                 "that no text asks for"
             )
         ((total,),) = self._connection.execute(
-            "select sum(md5_number_lower(rows::varchar)::hugeint) "
-            f"from ({self._rows}) as rows"
+            f"select sum(md5_number_lower(rows::varchar)::hugeint) from ({self._rows}) as rows"
         ).fetchall()
         return f"{count}-{total or 0:x}"
 
     def __iter__(self) -> Iterator[tuple[str | None, ...]]:
-        """Yield the rows: the text of each column, None for NULL and empty text."""
+        """Yield the rows: the text of each column, None for NULL."""
         rows = self._connection.execute(self._rows)
         while batch := rows.fetchmany(_BATCH):
             yield from batch
@@ -204,8 +201,12 @@ def _query(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
             f"the query is {', '.join(kind.name for kind in kinds)}. Expected one select; a tool "
             "writes nothing"
         )
-    # On lines of its own: a comment may end it.
-    return f"(\n{statements[0].query.rstrip().rstrip(';')}\n)"
+    # A semicolon has no place in what is selected from, and a comment may stand behind it.
+    text = bytearray(query.encode())
+    for offset, _ in duckdb.tokenize(query):
+        if text[offset] == ord(";"):
+            text[offset] = ord(" ")
+    return f"(\n{text.decode()}\n)"
 
 
 def _as_text(column: str, kind: str) -> str:
@@ -216,20 +217,19 @@ def _as_text(column: str, kind: str) -> str:
         refusal = f"error({_literal(f'its column {column!r} holds lists or objects. {_EXPECTED}')})"
         text = (
             f"case json_type({name}) when 'NULL' then null when 'VARCHAR' then {name} ->> '$' "
-            f"when 'DOUBLE' then {_number(f'{name}::double')} "
+            f"when 'DOUBLE' then {_number(text)} "
             f"when 'OBJECT' then {refusal} when 'ARRAY' then {refusal} else {text} end"
         )
     elif kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
-        text = _number(name)
+        text = f"nullif(nullif(nullif({_number(text)}, 'nan'), 'inf'), '-inf')"
     elif kind.startswith("TIMESTAMP"):
         text = rf"regexp_replace({text}, ' 00:00:00(\+00)?$', '')"
     elif kind == "BLOB" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         raise ToolSettingsError(f"its column {column!r} is of type {kind}. {_EXPECTED}")
-    return f"nullif(trim({text}), '') as {name}"
+    return f"{text} as {name}"
 
 
-def _number(name: str) -> str:
-    text = f"nullif(nullif(nullif({name}::varchar, 'nan'), 'inf'), '-inf')"
+def _number(text: str) -> str:
     return rf"regexp_replace(regexp_replace({text}, '(\.\d*?)0+$', '\1'), '\.$', '')"
 
 

@@ -11,8 +11,10 @@ the subject alone.
 """
 
 import itertools
+import shutil
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +46,7 @@ _SHOWN = 5
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
 
-_Columns = Annotated[Sequence[str], Field(min_length=1)]
+_Columns = Annotated[list[str], Field(min_length=1)]
 
 
 class TableTool(Tool):
@@ -81,16 +83,16 @@ class TableTool(Tool):
         values: _Columns,
         *,
         description: str | None = None,
-        aliases: Sequence[str] = (),
-        examples: Sequence[str] = (),
+        aliases: list[str] | None = None,
+        examples: list[str] | None = None,
         folder: str = ".",
         index_folder: str | None = None,
     ) -> None:
         self.name = name
         self.asks = len(key) + len(values) > 2
         if index_folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="toolformer-table-")
-            index_folder = self._temporary.name
+            index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
+            weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
             self.index = _open_index(
                 Path(index_folder) / f"{name}.sqlite",
@@ -99,15 +101,15 @@ class TableTool(Tool):
             )
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
-        self._aliases = self._read_aliases(aliases)
+        self._aliases = self._read_aliases(aliases or [])
         content = f"key={list(key)} values={list(values)} rows={self.index.about['digest']}"
         self.sampling_version = f"{_VERSION} {content}"
-        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases, size=8)}"
+        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
         asked = (
             self._relations_text() if self.asks else f"{_spoken(values[0])} by {_spoken(key[0])}"
         )
         self.description = description or f"Looks up {asked} in a table."
-        shown = list(examples) or self._examples()
+        shown = examples or self._examples()
         if shown:
             self.prompt = draft_prompt(name, self.description, shown)
 
@@ -273,7 +275,7 @@ def _facts(
         if len(key) < key_columns:
             continue
         for column, value in zip(asked, row[key_columns:], strict=True):
-            if value is not None:
+            if value and (value := value.strip()):
                 relation = key[1:] + ([column] if len(asked) > 1 else [])
                 yield key[0], ", ".join(relation), value
 
