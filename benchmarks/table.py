@@ -21,7 +21,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-_SYLLABLES = "ba ro mi ten kal or vin dus pe lam gri sto ha jén qui zar wol fen cas tru".split()
+_SYLLABLES = (
+    "bak",
+    "ro",
+    "mi",
+    "ten",
+    "kal",
+    "or",
+    "vin",
+    "dus",
+    "pe",
+    "lam",
+    "gri",
+    "jén",
+    "qui",
+    "zar",
+)
 _FIRST, _LAST = 2_000, 20_000
 _RELATIONS = ("place of birth", "year of birth", "occupation")
 _MENTIONS = 6

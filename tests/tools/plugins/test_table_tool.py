@@ -6,6 +6,7 @@ import random
 import string
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -43,14 +44,14 @@ It,field,horror
 def make(tmp_path):
     """Makes a tool of a table, given as text of a file or as a query."""
 
-    def make_tool(content=FACTS, name="facts.csv", **settings):
+    def make_tool(content=FACTS, name="facts.csv", **settings: Any):
         table = content
         if name is not None:
             (tmp_path / name).write_bytes(
                 content if isinstance(content, bytes) else content.encode()
             )
             table = name
-        given = {"key": ["subject", "relation"], "values": ["object"], **settings}
+        given: dict[str, Any] = {"key": ["subject", "relation"], "values": ["object"], **settings}
         return TableTool("Facts", table, folder=str(tmp_path), **given)
 
     return make_tool
@@ -244,12 +245,12 @@ def test_several_values_are_joined_by_what_none_of_them_holds(make):
     ],
 )
 def test_values_of_parquet_are_written_as_people_do(make, tmp_path, value, other, expected):
-    rows = {"subject": ["a", "a", "a"], "relation": ["b", "b", "c"], "object": [value, None, other]}
-    # A second row gives the relation a place in the table.
+    # A second subject gives the relation a place in the table.
     rows = {
-        name: [*column, "x" if name == "subject" else column[-1]] for name, column in rows.items()
+        "subject": ["a", "a", "a", "x"],
+        "relation": ["b", "b", "c", "b"],
+        "object": [value, None, other, other],
     }
-    rows["relation"][-1] = "b"
     pl.DataFrame(rows).write_parquet(tmp_path / "facts.parquet")
     tool = make("facts.parquet", None)
     assert answer(tool, "a, b") == expected
