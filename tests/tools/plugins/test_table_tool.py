@@ -356,7 +356,7 @@ def test_more_rows_than_an_index_can_hold_are_refused(make, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{"key": "subject"}, {"values": []}, {"aliases": "a = b"}])
-def test_settings_of_another_form_are_refused(make, settings):
+def test_settings_of_another_form_are_refused(make, settings: dict[str, Any]):
     with pytest.raises(ToolSettingsError, match=r"Expected it to be|should have at least 1"):
         make(**settings)
 
@@ -375,7 +375,7 @@ def test_an_index_is_used_again_until_the_table_changes(make, tmp_path, monkeypa
             ["subject", "relation"],
             ["object"],
             folder=str(tmp_path),
-            **settings,
+            index_folder=settings["index_folder"],
         )
     assert again.version == first.version
     changed = make(FACTS.replace("Honolulu", "Hilo"), **settings)
