@@ -63,7 +63,7 @@ def test_the_table_of_the_document_answers(tmp_path):
     )
     options = {**settings.tools.of("Facts").options, "folder": str(tmp_path)}
     tool = create_tool("Facts", options, targets=settings.tools.targets)
-    (call,) = re.findall(r"`Facts\((.*)\)`", TEXT)
+    (call,) = re.findall(r"`Facts\(([^`]*)\)`", TEXT)
     assert tool.call(tool.parse_arguments(call), Document("", "")) == "Honolulu"
 
 
