@@ -72,7 +72,7 @@ def are_near(name: str, other: str) -> bool:
 
 def _is_slip(word: str, other: str) -> bool:
     longer, shorter = (word, other) if len(word) >= len(other) else (other, word)
-    if longer[0] != shorter[0] or longer[-1] != shorter[-1]:
+    if longer[:1] != shorter[:1] or longer[-1:] != shorter[-1:]:
         return False
     if _ROMAN.fullmatch(longer) or not (longer + shorter).isalpha():
         return False

@@ -3,7 +3,9 @@
 import datetime
 import gzip
 import random
+import sqlite3
 import string
+from copy import copy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from dagster_project.home import Home
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_tool
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.plugins import table_rows
 from tools.plugins.contract import check_contract
 from tools.plugins.table_index import TableIndex
@@ -395,6 +397,37 @@ def test_an_index_that_cannot_be_read_is_made_anew(make, tmp_path):
         tool = make(**settings)
         assert tool.version == version
         assert answer(tool, "Barack Obama, year of birth") == "1961"
+
+
+def test_a_flipped_bit_of_an_index_gives_no_other_answer(make, tmp_path):
+    settings = {"index_folder": str(tmp_path / "index")}
+    first = make(**settings)
+    calls = [f"{fact.subject}, {fact.relation}" for fact in first.index.first_facts(20)]
+    right = [answer(first, call) for call in calls]
+    file = tmp_path / "index" / "Facts.sqlite"
+    whole = file.read_bytes()
+    numbers, refused = random.Random(1), 0
+    for _ in range(300):
+        place = numbers.choice([n for n in range(len(whole)) if whole[n]])
+        file.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1 << numbers.randrange(8)]) + whole[place + 1 :]
+        )
+        try:
+            index = TableIndex(file)
+        except (sqlite3.Error, ValueError):
+            continue
+        damaged = copy(first)
+        damaged.index = index
+        for call, expected in zip(calls, right, strict=True):
+            try:
+                found = answer(damaged, call)
+            except ToolUnavailableError as error:
+                refused += "Remove that file" in error.remedy
+            else:
+                assert found in {expected, "not_found", "no_relation", "no_value"} or (
+                    set(found.split("; ")) < set(expected.split("; "))
+                )
+    assert refused > 10
 
 
 def test_a_failed_index_leaves_nothing(make, tmp_path):
