@@ -4,11 +4,12 @@ import json
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
 from tools.errors import ToolSettingsError, ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
@@ -49,7 +50,7 @@ class TableIndex:
         weakref.finalize(self, self._connection.close)
         self._file = file
         ((about,),) = self._connection.execute("select content from about")
-        self.about = json.loads(about)
+        self.about = unsealed(json.loads(str(about)), ("state", "rows"))
 
     def subjects(self, name: str) -> list[str]:
         """The subjects with a folded name; most have one."""
@@ -125,12 +126,15 @@ class TableIndex:
         return [Fact(*fact) for *fact, _ in rows]
 
     def _column(self, statement: str, *values: object) -> list[str]:
-        return [value for (value,) in self._rows(statement, *values)]
+        found = [value for (value,) in self._rows(statement, *values)]
+        if not all(isinstance(value, str) for value in found):
+            raise self._damaged()
+        return found
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(statement, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._damaged() from error
 
     def _damaged(self) -> ToolUnavailableError:
@@ -141,12 +145,12 @@ class TableIndex:
         )
 
 
-def write_index(file: Path, facts: Iterable[Sequence[str]], about: object) -> None:
+def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, object]) -> None:
     """Write an index, whole or not at all.
 
     Args:
         facts: Subject, relation and value of each.
-        about: What JSON can hold.
+        about: `state`, what tells the table from others, and `rows`, a digest of its rows.
 
     Raises:
         ToolSettingsError: There are no facts.
@@ -174,12 +178,12 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: object) -> No
                 resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
             )
             connection.execute("create table about (content text)")
-            connection.execute("insert into about values (?)", (json.dumps(about),))
+            connection.execute("insert into about values (?)", (json.dumps(sealed(about)),))
             connection.commit()
         finally:
             connection.close()
 
 
-def _checksum(*texts: str) -> int:
+def _checksum(*texts: object) -> int:
     """A checksum of a row: SQLite reads a flipped bit of the disk as another text."""
-    return zlib.crc32("\n".join(texts).encode())
+    return zlib.crc32("\n".join(map(str, texts)).encode())

@@ -102,7 +102,7 @@ class TableTool(Tool):
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
         self._aliases = self._read_aliases(aliases or [])
-        content = f"key={list(key)} values={list(values)} rows={self.index.about['digest']}"
+        content = f"key={list(key)} values={list(values)} rows={self.index.about['rows']}"
         self.sampling_version = f"{_VERSION} {content}"
         self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
         asked = (
@@ -253,7 +253,7 @@ def _open_index(file: Path, table: Table, *, key_columns: int) -> TableIndex:
             if index := _kept_index(file, state):
                 return index
         facts = _facts(rows, table.columns, key_columns)
-        write_index(file, facts, {"state": state, "digest": digest})
+        write_index(file, facts, {"state": state, "rows": digest})
     return TableIndex(file)
 
 
