@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 2 * 10**9
 """In bytes."""
-MOST_ROWS = 10_000_000
-"""An index of more is not made in the two minutes that a tool has to start."""
 
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _CSV = "read_csv({}, auto_detect = false, comment = '', quote = {}, escape = {}, delim = {}"
@@ -166,17 +164,17 @@ class OpenTable:
         self._connection = connection
         self._rows = f"select {', '.join(texts)} from {source}"
 
-    def digest(self) -> str:
+    def digest(self, *, most_rows: int) -> str:
         """A digest of the rows, whatever their order.
 
         Raises:
-            ToolSettingsError: There are more than 10 million.
+            ToolSettingsError: There are more rows.
         """
         ((count,),) = self._connection.execute(f"select count(*) from ({self._rows})").fetchall()
-        if count > MOST_ROWS:
+        if count > most_rows:
             raise ToolSettingsError(
-                f"the table has {count:,} rows. Expected at most {MOST_ROWS:,}; leave out those "
-                "that no text asks for"
+                f"the table has {count:,} rows. Expected at most {most_rows:,}; leave out rows or "
+                "value columns that no text asks for"
             )
         ((total,),) = self._connection.execute(
             f"select sum(md5_number_lower(rows::varchar)::hugeint) from ({self._rows}) as rows"

@@ -37,6 +37,9 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
 _VERSION = 1
+# Rows times value columns: an index of more may take longer than the two minutes that a tool has
+# to start.
+_MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
 # Of several values together, in characters: with 64 tokens a result is cut.
 _LONGEST_JOINED = 200
@@ -247,7 +250,7 @@ def _open_index(file: Path, table: Table, *, key_columns: int) -> TableIndex:
     if not table.is_query and (index := _kept_index(file, state)):
         return index
     with table.opened() as rows:
-        digest = rows.digest()
+        digest = rows.digest(most_rows=_MOST_FACTS // (len(table.columns) - key_columns))
         if table.is_query:
             state.append(digest)
             if index := _kept_index(file, state):

@@ -17,7 +17,7 @@ from dagster_project.home import Home
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.toolbox import open_tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
-from tools.plugins import table_rows
+from tools.plugins import table_tool
 from tools.plugins.contract import check_contract
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_names import are_near, folded
@@ -352,9 +352,14 @@ def test_a_file_of_ten_gigabytes_is_refused_before_it_is_read(make, tmp_path):
 
 
 def test_more_rows_than_an_index_can_hold_are_refused(make, monkeypatch):
-    monkeypatch.setattr(table_rows, "MOST_ROWS", 9)
+    monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
+    assert answer(make(), "IT, field") == "computing"
+    monkeypatch.setattr(table_tool, "_MOST_FACTS", 9)
     with pytest.raises(ToolSettingsError, match=r"has 10 rows. Expected at most 9"):
         make()
+    monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
+    with pytest.raises(ToolSettingsError, match=r"has 10 rows. Expected at most 9"):
+        make(key=["subject"], values=["relation", "object"])
 
 
 @pytest.mark.parametrize("settings", [{"key": "subject"}, {"values": []}, {"aliases": "a = b"}])
