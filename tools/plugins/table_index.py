@@ -186,4 +186,4 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, 
 
 def _checksum(*texts: object) -> int:
     """A checksum of a row: SQLite reads a flipped bit of the disk as another text."""
-    return zlib.crc32("\n".join(map(str, texts)).encode())
+    return zlib.crc32(repr(texts).encode())

@@ -3,14 +3,14 @@
 
 create index facts_by_key on facts (subject, relation);
 
--- The subjects by the form in which names are compared; in the order of that, which is faster.
+-- The subjects by the form in which names are compared.
 create table subjects (folded text primary key, names text, checked integer) without rowid;
+with named as materialized (
+    select folded(subject) as name, subject from (select distinct subject from facts)
+)
 insert into subjects
-select name, names, checksum(name, names) from (
-    select folded(subject) as name, json_group_array(subject) as names
-    from (select distinct subject from facts)
-    group by 1
-);
+select name, json_group_array(subject), checksum(name, json_group_array(subject)) from named
+group by name;
 
 -- The same forms backwards, to find those that share an end.
 create table ends (reversed text primary key) without rowid;

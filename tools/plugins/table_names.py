@@ -80,7 +80,8 @@ def _is_slip(word: str, other: str) -> bool:
     place = next((place for place, (one, two) in letters if one != two), len(shorter))
     rest, other_rest = longer[place:], shorter[place:]
     if len(longer) > len(shorter):
-        return rest[1:] == other_rest and len(shorter) >= _FOR_MISSING
+        # Two letters at least stay behind it: crusaders are no crusades.
+        return rest[1:] == other_rest and len(shorter) >= _FOR_MISSING and len(rest) > 2
     if rest[1:] == other_rest[1:]:
         return len(shorter) >= _FOR_OTHER
     is_swapped = rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]

@@ -170,19 +170,19 @@ class OpenTable:
         Raises:
             ToolSettingsError: There are more rows.
         """
-        ((count,),) = self._connection.execute(f"select count(*) from ({self._rows})").fetchall()
+        ((count, total),) = self._connection.execute(
+            "select count(*), sum(md5_number_lower(rows::varchar)::hugeint) "
+            f"from ({self._rows}) as rows"
+        ).fetchall()
         if count > most_rows:
             raise ToolSettingsError(
                 f"the table has {count:,} rows. Expected at most {most_rows:,}; leave out rows or "
                 "value columns that no text asks for"
             )
-        ((total,),) = self._connection.execute(
-            f"select sum(md5_number_lower(rows::varchar)::hugeint) from ({self._rows}) as rows"
-        ).fetchall()
         return f"{count}-{total or 0:x}"
 
     def __iter__(self) -> Iterator[tuple[str | None, ...]]:
-        """Yield the rows: the text of each column, None for NULL."""
+        """Yield the rows: the text of each column, None for NULL and empty text."""
         rows = self._connection.execute(self._rows)
         while batch := rows.fetchmany(_BATCH):
             yield from batch
@@ -224,7 +224,7 @@ def _as_text(column: str, kind: str) -> str:
         text = rf"regexp_replace({text}, ' 00:00:00(\+00)?$', '')"
     elif kind == "BLOB" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         raise ToolSettingsError(f"its column {column!r} is of type {kind}. {_EXPECTED}")
-    return f"{text} as {name}"
+    return f"nullif(trim({text}, ' \t\r\n'), '') as {name}"
 
 
 def _number(text: str) -> str:

@@ -272,15 +272,15 @@ def _facts(
     rows: Iterable[tuple[str | None, ...]], columns: Sequence[str], key_columns: int
 ) -> Iterator[tuple[str, str, str]]:
     """Yield subject, relation and value of each cell that has one."""
-    asked = [_spoken(column) for column in columns[key_columns:]]
+    names = columns[key_columns:]
+    asked = [[_spoken(name)] for name in names] if len(names) > 1 else [[]]
     for row in rows:
-        key = [" ".join(part.split()) for part in row[:key_columns] if part]
-        if len(key) < key_columns:
+        subject, *rest = row[:key_columns]
+        if subject is None or None in rest:
             continue
         for column, value in zip(asked, row[key_columns:], strict=True):
-            if value and (value := value.strip()):
-                relation = key[1:] + ([column] if len(asked) > 1 else [])
-                yield key[0], ", ".join(relation), value
+            if value is not None:
+                yield subject, ", ".join([*map(str, rest), *column]), value
 
 
 def _spoken(column: str) -> str:

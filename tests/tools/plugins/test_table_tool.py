@@ -110,8 +110,8 @@ def test_messages_name_what_the_table_has(make):
 
 
 def test_a_slip_that_fits_two_names_is_refused(make):
-    table = "subject,relation,object\nCharlotte,age,4\nCharlottte,age,5\nChraltote,age,6\n"
-    assert answer(make(table), "Charlotttte, age") == "5"
+    table = "subject,relation,object\nCharlotte Lee,age,4\nCharlottte Lee,age,5\n"
+    assert answer(make(table), "Chalrottte Lee, age") == "5"
     two = "subject,relation,object\nJohannesburg,age,4\nJohannsseburg,age,5\n"
     assert are_near("johannseburg", "johannesburg")
     assert are_near("johannseburg", "johannsseburg")
@@ -128,6 +128,7 @@ def test_names_that_are_told_apart_by_little_are_never_near():
         ("pope adrian", "pope hadrian"),
         ("road 12345678", "road 12354678"),
         ("shahrukh khan", "shah rukh khan"),
+        ("the crusades", "the crusaders"),
         ("same name", "same name"),
     ):
         assert not are_near(name, other)
@@ -287,6 +288,8 @@ def test_csv_is_taken_as_it_is_written(make):
     assert answer(tool, "007, code") == "0042"
     assert answer(tool, 'He said "x", code') == "a\nb"
     assert answer(tool, "7, code") == "not_found"
+    spaced = make('subject,relation,object\n" a \n b ",c\td, e \n')
+    assert [answer(spaced, f"{name}, c d") for name in ("a b", "A  B")] == ["e", "e"]
     assert answer(make("subject\trelation\tobject\na\tb\tc,d\n", "t.tsv"), "a, b") == "c,d"
     assert answer(make(name="odd [1] * name=x.csv"), "IT, field") == "computing"
 
