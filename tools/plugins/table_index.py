@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
-from tools.errors import ToolSettingsError, ToolUnavailableError
+from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
 
 # Of the facts of a subject, and of the values of one relation, no more are looked at.
@@ -50,12 +50,12 @@ class TableIndex:
         weakref.finalize(self, self._connection.close)
         self._file = file
         ((about,),) = self._connection.execute("select content from about")
-        self.about = unsealed(json.loads(str(about)), ("state", "rows"))
+        self.about = unsealed(json.loads(str(about)), ("state", "facts"))
 
     def subjects(self, name: str) -> list[str]:
         """The subjects with a folded name; most have one."""
         found = self._rows("select names, checked from subjects where folded = ?", name)
-        if any(_checksum(name, names) != check for names, check in found):
+        if any(_checksum(name, str(names)) != check for names, check in found):
             raise self._damaged()
         return [subject for names, _ in found for subject in json.loads(names)]
 
@@ -121,7 +121,7 @@ class TableIndex:
 
     def _facts(self, condition: str, *values: object) -> list[Fact]:
         rows = self._rows(f"select * from facts {condition}", *values)
-        if any(_checksum(*fact) != check for *fact, check in rows):
+        if any(_checksum(*map(str, fact)) != check for *fact, check in rows):
             raise self._damaged()
         return [Fact(*fact) for *fact, _ in rows]
 
@@ -150,10 +150,9 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, 
 
     Args:
         facts: Subject, relation and value of each.
-        about: `state`, what tells the table from others, and `rows`, a digest of its rows.
+        about: `state`, what tells the table from others, and `facts`, a digest of them.
 
     Raises:
-        ToolSettingsError: There are no facts.
         OSError, sqlite3.Error: It cannot be written.
     """
     with replacing(file) as temporary:
@@ -168,12 +167,10 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, 
             connection.execute(
                 "create table facts (subject text, relation text, value text, checked integer)"
             )
-            checked = ((*fact, _checksum(*fact)) for fact in facts)
-            rows = connection.executemany("insert into facts values (?, ?, ?, ?)", checked).rowcount
-            if rows < 1:
-                raise ToolSettingsError(
-                    "the table has no row with a key and a value. Expected at least one"
-                )
+            connection.executemany(
+                "insert into facts values (?, ?, ?, ?)",
+                ((*fact, _checksum(*fact)) for fact in facts),
+            )
             connection.executescript(
                 resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
             )
@@ -184,6 +181,6 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, 
             connection.close()
 
 
-def _checksum(*texts: object) -> int:
+def _checksum(*texts: str) -> int:
     """A checksum of a row: SQLite reads a flipped bit of the disk as another text."""
-    return zlib.crc32(repr(texts).encode())
+    return zlib.crc32("\n".join(texts).encode())

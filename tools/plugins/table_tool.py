@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
 from tools.plugins.table_names import folded
 from tools.plugins.table_proposals import propose_lookups
-from tools.plugins.table_rows import Table
+from tools.plugins.table_rows import Table, spoken
 from tools.prompting import MIN_EXAMPLES, draft_prompt
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import clean_result, single_line
@@ -37,7 +37,7 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
 _VERSION = 1
-# Rows times value columns: an index of more may take longer than the two minutes that a tool has
+# An index of more may take longer than the two minutes that a tool has
 # to start.
 _MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
@@ -99,18 +99,15 @@ class TableTool(Tool):
         try:
             self.index = _open_index(
                 Path(index_folder) / f"{name}.sqlite",
-                Table(table, [*key, *values], Path(folder)),
-                key_columns=len(key),
+                Table(table, key, values, Path(folder)),
             )
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
         self._aliases = self._read_aliases(aliases or [])
-        content = f"key={list(key)} values={list(values)} rows={self.index.about['rows']}"
+        content = f"key={list(key)} values={list(values)} facts={self.index.about['facts']}"
         self.sampling_version = f"{_VERSION} {content}"
         self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
-        asked = (
-            self._relations_text() if self.asks else f"{_spoken(values[0])} by {_spoken(key[0])}"
-        )
+        asked = self._relations_text() if self.asks else f"{spoken(values[0])} by {spoken(key[0])}"
         self.description = description or f"Looks up {asked} in a table."
         shown = examples or self._examples()
         if shown:
@@ -241,22 +238,21 @@ class TableTool(Tool):
         return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
 
 
-def _open_index(file: Path, table: Table, *, key_columns: int) -> TableIndex:
+def _open_index(file: Path, table: Table) -> TableIndex:
     """The index of a table, written where the file holds none of it.
 
     A process that reads the one before goes on with that.
     """
-    state = [_VERSION, key_columns, *table.state()]
+    state = [_VERSION, *table.state()]
     if not table.is_query and (index := _kept_index(file, state)):
         return index
-    with table.opened() as rows:
-        digest = rows.digest(most_rows=_MOST_FACTS // (len(table.columns) - key_columns))
+    with table.opened() as facts:
+        digest = facts.digest(most=_MOST_FACTS)
         if table.is_query:
             state.append(digest)
             if index := _kept_index(file, state):
                 return index
-        facts = _facts(rows, table.columns, key_columns)
-        write_index(file, facts, {"state": state, "rows": digest})
+        write_index(file, facts, {"state": state, "facts": digest})
     return TableIndex(file)
 
 
@@ -266,25 +262,6 @@ def _kept_index(file: Path, state: list[object]) -> TableIndex | None:
         if index.about["state"] == state:
             return index
     return None
-
-
-def _facts(
-    rows: Iterable[tuple[str | None, ...]], columns: Sequence[str], key_columns: int
-) -> Iterator[tuple[str, str, str]]:
-    """Yield subject, relation and value of each cell that has one."""
-    names = columns[key_columns:]
-    asked = [[_spoken(name)] for name in names] if len(names) > 1 else [[]]
-    for row in rows:
-        subject, *rest = row[:key_columns]
-        if subject is None or None in rest:
-            continue
-        for column, value in zip(asked, row[key_columns:], strict=True):
-            if value is not None:
-                yield subject, ", ".join([*map(str, rest), *column]), value
-
-
-def _spoken(column: str) -> str:
-    return column.replace("_", " ")
 
 
 def _joined(values: Sequence[str]) -> str:

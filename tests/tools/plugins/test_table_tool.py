@@ -358,10 +358,10 @@ def test_more_rows_than_an_index_can_hold_are_refused(make, monkeypatch):
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
     assert answer(make(), "IT, field") == "computing"
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 9)
-    with pytest.raises(ToolSettingsError, match=r"has 10 rows. Expected at most 9"):
+    with pytest.raises(ToolSettingsError, match=r"has 10 values. Expected at most 9"):
         make()
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
-    with pytest.raises(ToolSettingsError, match=r"has 10 rows. Expected at most 9"):
+    with pytest.raises(ToolSettingsError, match=r"has 20 values. Expected at most 19"):
         make(key=["subject"], values=["relation", "object"])
 
 
