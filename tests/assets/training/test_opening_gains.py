@@ -13,7 +13,7 @@ from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
-from toolformer.decoding.calibration import MeasuredText
+from toolformer.decoding.calibration import Opening
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
@@ -86,7 +86,7 @@ def texts_of(model) -> list[DevelopmentText]:
     ]
 
 
-def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[MeasuredText], int]:
+def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[Opening], int]:
     return measure_openings(
         texts_of(model) if texts is None else texts,
         {tool.name: tool},
