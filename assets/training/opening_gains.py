@@ -44,7 +44,7 @@ def measure_openings(
 
     A text is read three times at most: for the chances, alone, and with its calls. For each opening
     the text in front is read once more, and at most `decoding.max_call_tokens` tokens are written.
-    For 200 texts of 256 tokens that is at most TODO tokens fed.
+    For 200 texts of 256 tokens, half of them with a kept call, that is about 200,000 tokens fed.
 
     Args:
         texts: in which calls may open.
