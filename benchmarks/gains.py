@@ -1,6 +1,7 @@
 """What calls gain: preset `small` with its controls, and how the gain grows with worked problems.
 
-Makes the tables and the plot of docs/results.md. Each command goes on where it was stopped.
+Makes the tables and the plot of docs/results.md. Each command goes on where it was stopped, and
+`chained` begins with the growth of its sizes.
 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
@@ -18,8 +19,6 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
@@ -59,7 +58,7 @@ _STATEMENTS = {
 
 
 def main() -> None:
-    """Run one of the two measurements and write its figures."""
+    """Run one of the measurements and write its figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,11 +72,11 @@ def main() -> None:
     kind = "preset" if options.measurement == "preset" else "growth"
     home = Home(options.work / f"{kind}-{options.seed}")
     home.root.mkdir(parents=True, exist_ok=True)
-    if options.measurement == "preset":
+    if kind == "preset":
         _measure_preset(home, options.data, options.seed)
-    elif options.measurement == "growth":
-        _measure_growth(home, options.data, options.seed, sizes)
     else:
+        _measure_growth(home, options.data, options.seed, sizes)
+    if options.measurement == "chained":
         _measure_chained(home, sizes[-1])
 
 
@@ -117,15 +116,24 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     run_command(home.root, "build", "--rounds", "1")
     for size in sizes:
         model = home.root / "sizes" / f"problems-{size}"
-        in_round = ("--set", "sampling.round=2", "--set", f"sampling.shards={size // _SHARD}")
+        in_round = _in_round(2, size)
         if not model.exists():
-            _run_counted(home, f"build {size}", "build", *in_round)
-            _run_counted(home, f"train {size}", "train", *in_round)
+            _annotate_and_train(home, f"{size}", in_round)
             shutil.copytree(home.finetuned_model(2), model.with_suffix(".part"))
             model.with_suffix(".part").rename(model)
         named = ("--set", f"evaluation.models.{model.name}={model}")
         run_command(home.root, "evaluate", "--models", model.name, *named, *in_round)
         _write_figures(home, f"figures-{size}.json")
+
+
+def _in_round(number: int, size: int) -> tuple[str, ...]:
+    """The flags of a round that reads so many problems."""
+    return ("--set", f"sampling.round={number}", "--set", f"sampling.shards={size // _SHARD}")
+
+
+def _annotate_and_train(home: Home, name: str, in_round: tuple[str, ...]) -> None:
+    _run_counted(home, f"build {name}", "build", *in_round)
+    _run_counted(home, f"train {name}", "train", *in_round)
 
 
 def _run_counted(home: Home, name: str, *arguments: str) -> None:
@@ -143,11 +151,12 @@ def _run_counted(home: Home, name: str, *arguments: str) -> None:
 def _measure_chained(home: Home, size: int) -> None:
     """Round 3 offers the texts of C* of the home's growth for calls behind their first one.
 
-    The model of the home's last size annotates, with at most three calls an answer beside one.
+    The model of this size annotates, with at most three calls an answer beside one.
     """
-    in_round = ("--set", "sampling.round=3", "--set", f"sampling.shards={size // _SHARD}")
-    _run_counted(home, f"build chained {size}", "build", *in_round)
-    _run_counted(home, f"train chained {size}", "train", *in_round)
+    # The home's model of round 2 may be that of another size.
+    _annotate_and_train(home, f"{size} before chaining", _in_round(2, size))
+    in_round = _in_round(3, size)
+    _annotate_and_train(home, f"chained {size}", in_round)
     for calls in (1, 3):
         model = home.root / "sizes" / f"chained-{size}-{calls}-calls"
         if not model.exists():
@@ -214,8 +223,9 @@ def _write_problems_in_steps(source: Path, file: Path) -> None:
 
 def _write_settings(home: Home, settings: dict[str, Any]) -> None:
     if not home.settings_file.exists():
-        with home.settings_file.open("w", encoding="utf-8") as file:
-            YAML().dump(settings, file)
+        # JSON is YAML too, and writes a part that comes twice out both times.
+        text = json.dumps(settings, indent=1, ensure_ascii=False)
+        home.settings_file.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _write_figures(home: Home, name: str) -> None:

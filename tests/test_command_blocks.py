@@ -24,6 +24,7 @@ from time import sleep
 
 import httpx2 as httpx
 import pytest
+from click import Context
 from ruamel.yaml import YAML
 
 from dagster_project import cli
@@ -201,11 +202,12 @@ def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_other_commands_of_a_page_have_the_right_flags(page: Path):
-    check_flags("\n".join(blocks(page, "bash", is_run=False)))
+    parsed_commands("\n".join(blocks(page, "bash", is_run=False)))
 
 
-def check_flags(script: str) -> None:
-    """Fails on a command of `toolformer` in a script that its command line would refuse."""
+def parsed_commands(script: str) -> list[Context]:
+    """The commands of `toolformer` in a script; fails on one that its command line would refuse."""
+    commands = []
     for line in re.findall(r"\btoolformer (.+)", script):
         command = cli._complete_command()
         words = shlex.split(re.split("&&| > ", line)[0], comments=True)
@@ -213,6 +215,8 @@ def check_flags(script: str) -> None:
         while words := [*context._protected_args, *context.args]:
             name, command, words = command.resolve_command(context, words)
             context = command.make_context(name, words, parent=context)
+        commands.append(context)
+    return commands
 
 
 def test_the_help_of_every_command_has_an_example_with_the_right_flags():
@@ -225,7 +229,7 @@ def test_the_help_of_every_command_has_an_example_with_the_right_flags():
     assert {*paths, "evaluate"} == set(EXAMPLES)
     for path, lines in EXAMPLES.items():
         assert all(f"toolformer {path}" in line for line in lines)
-        check_flags("\n".join(lines))
+        parsed_commands("\n".join(lines))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -286,6 +286,7 @@ create table evaluation_results (
     called_tool varchar,  -- Tool that the model called; NULL where it called none.
     arguments varchar,  -- Arguments of the call.
     result varchar,  -- Result of the call.
+    is_result_right boolean,  -- Whether the result would be right if it were the answer, by the benchmark's rule; NULL without a call.
     gold varchar,  -- Accepted answers, as a JSON list of texts; empty for texts.
     score double check (not isnan(score)),  -- Score of the item: 1 or 0; of a text its mean loss in nats per token; NULL where it has none.
     counted_by varchar check (counted_by in ('words', 'number', 'rounded_number')),  -- Rule that decided the score, the same in all modes: words; number, equal to within 1e-4; or rounded_number: right only as a gold number rounded to two or three decimals, as the Calculator rounds. NULL where there is no score, and for texts.

@@ -134,6 +134,7 @@ class Questions:
             "called_tool": call.tool if call else None,
             "arguments": call.arguments if call else None,
             "result": call.result if call else None,
+            "is_result_right": self.benchmark.score(item, call.result) if call else None,
             "undone_call": f"{undone.text} ({undone.reason})" if undone else None,
             "score": None if has_failed else float(is_right),
             "counted_by": None if has_failed else counted_by,

@@ -35,8 +35,8 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
     """Scores of all models and modes with 95 % intervals, beside the paper's, and what calls gain.
 
     Of all results so far. Scores go into `score_intervals`, paired differences into
-    `paired_differences`; the views `evaluation_table`, `evaluation_difference` and
-    `call_calibration` show them.
+    `paired_differences`; the views `evaluation_table`, `evaluation_difference`,
+    `call_calibration` and `call_use` show them.
     """
     with expected_errors():
         run = Run(context)
@@ -81,6 +81,9 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
                 ),
                 "where it called and where not": dg.MetadataValue.md(
                     table_markdown(calibration, rows=60)
+                ),
+                "calls not needed, missing and not used": dg.MetadataValue.md(
+                    table_markdown(store.view("call_use"), rows=60)
                 ),
                 "dagster/row_count": scores,
                 "benchmarks": len(measured),

@@ -119,5 +119,5 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
-        "`call_calibration`, and each item in `evaluation_results`."
+        "`call_calibration`, `call_use`, and each item in `evaluation_results`."
     )

@@ -21,6 +21,7 @@ from dagster_project.report.verdicts import Verdict, cost_of_tools, verdicts_of
 from dagster_project.settings.evaluation_sections import FINETUNED
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import name_of_model
+from toolformer.evaluation.modes import ENABLED
 from toolformer.sources.losses import losses_in_words
 from toolformer.training.variants import PLAIN, SHUFFLED
 from warehouse.warehouse import Warehouse
@@ -59,6 +60,7 @@ class Contents:
     verdicts: Sequence[Verdict]
     gains: Table
     gain_pictures: Sequence[Picture]
+    call_use: Table
     scores: Table
     funnels: Sequence[Picture]
     proposals: Table
@@ -83,6 +85,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         verdicts=verdicts,
         gains=table_of(gains),
         gain_pictures=_gain_pictures(gains),
+        call_use=table_of(store.view("call_use").filter(mode=ENABLED).drop("mode")),
         scores=table_of(
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
         ),

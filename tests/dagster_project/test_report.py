@@ -13,7 +13,7 @@ from dagster_project.report import ADDRESS
 from dagster_project.report.contents import contents_of
 from dagster_project.report.page import page_of, write_report
 from dagster_project.settings.sections import Settings
-from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
+from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame, put
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -96,6 +96,35 @@ def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its
     assert "logarithmic scale" in page.partition('id="funnel"')[2].partition("<svg")[0]
     # Funnel, thresholds and loss reductions of the one tool.
     assert page.count("<svg") == 3
+
+
+def test_the_page_counts_calls_that_were_needless_missing_or_unused(store):
+    without = {"mode": "disabled", "called_tool": None, "is_result_right": None}
+    put(
+        store,
+        "evaluation_results",
+        {"mode": "enabled", "score": 0.0},
+        without,
+        without | {"item_id": "i2", "score": 0.0},
+        without | {"item_id": "i2", "score": 0.0, "mode": "enabled"},
+    )
+    page = page_of(contents_of(store, Settings()))
+    table = re.search(r'id="call-use".*?</table>', page, re.S)
+    assert table is not None
+    names = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", table[0])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table[0])
+    assert dict(zip(names, cells, strict=True)) == {
+        "benchmark": "dateset",
+        "model": "base",
+        "items": "2",
+        "calls": "1",
+        "needless calls": "1",
+        "needless share": "1",
+        "missing calls": "1",
+        "missing share": "1",
+        "unused results": "1",
+        "unused share": "1",
+    }
 
 
 def test_the_page_asks_for_nothing_from_outside(store):

@@ -16,7 +16,8 @@ from warehouse.warehouse import Warehouse
 def measured(home: Home, warehouse: Warehouse) -> Home:
     for model in ("finetuned", "base", "finetuned-round-2"):
         right = {"model": model, "mode": "enabled", "called_tool": "QA", "prompt": f"Of {model}"}
-        put(warehouse, "evaluation_results", right, name=f"dateset.{model}")
+        without = right | {"mode": "disabled", "called_tool": None}
+        put(warehouse, "evaluation_results", right, without, name=f"dateset.{model}")
     return home
 
 

@@ -140,6 +140,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "called_tool": "Calendar",
         "arguments": "",
         "result": "Today is Monday.",
+        "is_result_right": True,
         "gold": "Monday",
         "score": 1.0,
         "score_weight": 1.0,

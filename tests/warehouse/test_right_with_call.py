@@ -10,15 +10,16 @@ def item(item_id: str, **changes: object) -> dict[str, object]:
     return right | {"called_tool": "Calculator", "benchmark": "sums"} | changes
 
 
+def disabled(item_id: str, **changes: object) -> dict[str, object]:
+    """The same without its call."""
+    return item(item_id, mode="disabled", called_tool=None, **changes)
+
+
 def test_right_answers_by_a_call_come_in_turn_those_first_that_need_it(warehouse: Warehouse):
-    disabled = {"mode": "disabled", "called_tool": None}
     rows = [
         item("easy"),
-        item("easy", **disabled),
         item("hard, longer"),
-        item("hard, longer", score=0.0, **disabled),
         item("hard"),
-        item("hard", score=0.0, **disabled),
         item("searched", called_tool="QA"),
         # None of these is an example: wrong, without a call, of a day, of a study, too long.
         item("wrong", score=0.0),
@@ -27,7 +28,11 @@ def test_right_answers_by_a_call_come_in_turn_those_first_that_need_it(warehouse
         item("study", mode="k-1"),
         item("long", prompt="x" * 301),
     ]
-    put(warehouse, "evaluation_results", *rows, name="sums.finetuned")
+    without = [
+        disabled(str(row["item_id"]), prompt=row["prompt"], score=float("hard" not in str(row)))
+        for row in rows
+    ]
+    put(warehouse, "evaluation_results", *rows, *without, name="sums.finetuned")
     put(warehouse, "evaluation_results", item("base", model="base"), name="sums.base")
     assert warehouse.ask("right_with_call", model="finetuned").rows() == [
         ("Calculator", "hard"),
@@ -39,7 +44,7 @@ def test_right_answers_by_a_call_come_in_turn_those_first_that_need_it(warehouse
 
 
 def test_six_examples_of_a_tool_are_enough(warehouse: Warehouse):
-    rows = [item(f"{number:02}") for number in range(9)]
+    rows = [made(f"{number:02}") for number in range(9) for made in (item, disabled)]
     put(warehouse, "evaluation_results", *rows, name="sums.finetuned")
     found = warehouse.ask("right_with_call", model="finetuned")
     assert found["prompt"].to_list() == [f"{number:02}" for number in range(6)]

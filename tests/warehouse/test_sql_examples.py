@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.rows import fill
+from tests.warehouse.rows import fill, put
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS
 from warehouse.warehouse import Warehouse
 
@@ -23,6 +23,7 @@ WITHOUT_ROWS = ("drop_reasons", "near_misses", "call_funnel_by_shard where tool"
 @pytest.fixture(scope="module")
 def filled(shared_warehouse: Warehouse) -> Warehouse:
     fill(shared_warehouse)
+    put(shared_warehouse, "evaluation_results", {"score": 0.0}, {"mode": "disabled"})
     return shared_warehouse
 
 

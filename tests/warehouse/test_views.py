@@ -350,6 +350,51 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
     ]
 
 
+def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_used(
+    warehouse: Warehouse,
+):
+    # Item, score without calls; tool, whether its result is right, score.
+    answers = (
+        ("needless", 1.0, "QA", False, 0.0),
+        ("needless and unused", 1.0, "QA", True, 0.0),
+        ("helps", 0.0, "QA", True, 1.0),
+        ("missing", 0.0, None, None, 0.0),
+        ("none needed", 1.0, None, None, 1.0),
+        # Without a score on either side, and another question of the same name.
+        ("failed", 0.0, "QA", None, None),
+        ("too long", None, None, None, 0.0),
+        ("changed", 0.0, None, None, 0.0),
+    )
+    without = {"called_tool": None, "is_result_right": None}
+    rows = [
+        row
+        for item, score_without, tool, is_right, score in answers
+        for row in (
+            {"item_id": item, "mode": "disabled", "score": score_without, **without},
+            {"item_id": item, "called_tool": tool, "is_result_right": is_right, "score": score}
+            | {"prompt": "Which?" if item == "changed" else "What day is it?"},
+        )
+    ]
+    put(warehouse, "evaluation_results", *rows, {"item_id": "only here"})
+    other = {"item_id": "helps", "model": "plain", "mode": "disabled", "score": 1.0}
+    put(warehouse, "evaluation_results", other, name="dateset.plain")
+    answered = warehouse.query(
+        "select item_id, is_needless_call, is_missing_call, is_unused_result"
+        " from answers_with_calls"
+    )
+    assert answered.rows() == [
+        ("helps", False, False, False),
+        ("missing", False, True, False),
+        ("needless", True, False, False),
+        ("needless and unused", True, False, True),
+        ("none needed", False, False, False),
+    ]
+    two_thirds = pytest.approx(2 / 3)
+    assert warehouse.query("from call_use").rows() == [
+        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 0.5),
+    ]
+
+
 def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse):
     own = {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0}
     for row in (own, {"benchmark": "svamp", "score": 0.25}):

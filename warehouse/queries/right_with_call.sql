@@ -5,23 +5,16 @@
 -- most.
 with ranked as (
     select
-        answered.called_tool as tool,
-        answered.prompt,
+        called_tool as tool,
+        prompt,
         row_number() over (
-            partition by answered.called_tool
-            order by coalesce(disabled.score, 0), length(answered.prompt), answered.item_id
+            partition by called_tool order by score_without_calls, length(prompt), item_id
         ) as place
-    from evaluation_results as answered
-    left join evaluation_results as disabled
-        on disabled.benchmark = answered.benchmark
-        and disabled.item_id = answered.item_id
-        and disabled.model = answered.model
-        and disabled.mode = 'disabled'
-    where answered.model = $model
-        and answered.mode = 'enabled'
-        and answered.metric = 'accuracy'
-        and answered.score = 1
-        and answered.called_tool <> 'Calendar'
-        and length(answered.prompt) <= 300
+    from answers_with_calls
+    where model = $model
+        and mode = 'enabled'
+        and score = 1
+        and called_tool <> 'Calendar'
+        and length(prompt) <= 300
 )
 select tool, prompt from ranked where place <= 6 order by place, tool

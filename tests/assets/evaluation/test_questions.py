@@ -77,6 +77,7 @@ def test_every_item_is_asked_in_both_modes_and_scored_without_its_call(benchmark
         *(1.0, "Calculator"),
         *("6 * 7", "42"),
     )
+    assert (on["is_result_right"], off["is_result_right"]) == (True, None)
     assert json.loads(on["gold"]) == ["42"]
     assert (on["stopped_by"], off["stopped_by"]) == ("end_of_text", "end_of_text")
     undone = rows["undone", "enabled"]
