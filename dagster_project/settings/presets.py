@@ -5,7 +5,6 @@ A preset holds only what differs from the paper's values in the sections.
 
 from typing import Any
 
-from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_ARTICLES, STARTER_PEOPLE, STARTER_TEXTS
 from tools.plugins.table_tool import TABLE_TOOL
 
@@ -57,7 +56,7 @@ _LAPTOP: dict[str, Any] = {
 # tells the right results from others, and the contrast drops what any result would do.
 _DEMO: dict[str, Any] = {
     "corpus": {
-        # Each for the tools that help there. Small shards, since each has a chance sample of its own.
+        # Each for its tools. Small shards, since each has a chance sample of its own.
         "sources": [
             {
                 "path": STARTER_TEXTS,
@@ -100,7 +99,7 @@ _DEMO: dict[str, Any] = {
             "filtering_threshold": 0.5,
             "contrast_threshold": 0.1,
             "options": {
-                "table": str(built_in_path(STARTER_PEOPLE) / "people.csv"),
+                "table": STARTER_PEOPLE,
                 "key": ["subject", "relation"],
                 "values": ["value"],
                 "description": "Looks up where people were born, what they do and what they play.",

@@ -1,4 +1,4 @@
-"""LAMA, TempLAMA and facts of our own: statements of which one fact is missing (paper §4.2.1, §4.2.5).
+"""LAMA, TempLAMA and facts of ours: statements of which one fact is missing (paper §4.2.1, §4.2.5).
 
 The correct word of LAMA is the label of the object, as in its own measure. Its aliases do not
 count: among them are words such as `be` for Belgium, which stand in many wrong answers too.
