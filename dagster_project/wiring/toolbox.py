@@ -22,8 +22,8 @@ from tools.errors import (
     ToolError,
     ToolUnavailableError,
 )
-from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.plugins.table_tool import TABLE_TOOL
+from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.registry import (
     check_tool_name,
     check_usable,

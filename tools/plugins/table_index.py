@@ -1,32 +1,27 @@
-"""The index of a table: its facts by folded subject, in a file of SQLite that appears whole."""
+"""The index of a table: a file of SQLite that finds a name among millions in milliseconds."""
 
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from toolformer.files.whole_files import replacing
+from tools.errors import ToolSettingsError
 from tools.plugins.table_names import are_near, folded
 
-_SCHEMA = """
-create table facts (folded text, asked text, subject text, relation text, value text);
-create table ends (reversed text);
-create table relations (asked text primary key, relation text);
-create table about (content text);
-"""
-_INDEXES = """
-create index facts_by_name on facts (folded, asked);
-insert into ends select distinct reverse(folded) from facts;
-create index ends_by_name on ends (reversed);
-insert or ignore into relations select distinct asked, relation from facts;
-"""
-# Above every character of a name.
-_LAST = chr(0x10FFFF)
+# Of the facts of a subject, and of the values of one relation, no more are looked at.
+MOST_FACTS = 1000
+_MOST_SUBJECTS = 20
+# Names with one half in common, among which those that differ by a slip are looked for.
+_MOST_CANDIDATES = 10_000
+# Behind every character of a name.
+_LAST = "\U0010ffff"
 
 
 class Fact(NamedTuple):
-    """What a table says: a value of a relation of a subject."""
+    """A value that the table has for a subject; the relation is empty where it has only one."""
 
     subject: str
     relation: str
@@ -34,110 +29,130 @@ class Fact(NamedTuple):
 
 
 class TableIndex:
-    """Reads an index.
+    """Reads an index; several threads and processes may read one.
 
     Args:
         file: As `write_index` made it.
+
+    Raises:
+        sqlite3.Error, ValueError: There is none.
+
+    Attributes:
+        about: What it was written with.
     """
 
     def __init__(self, file: Path) -> None:
-        self.connection = sqlite3.connect(
-            f"file:{file}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        self._connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
-        ((about,),) = self.connection.execute("select content from about")
-        self.about: dict[str, object] = json.loads(about)
+        ((about,),) = self._connection.execute("select content from about")
+        self.about = json.loads(about)
 
-    def facts(self, name: str, asked: str | None = None) -> list[Fact]:
-        """The facts of all subjects with a folded name, or of one relation, in alphabetical order."""
-        rows = self.connection.execute(
-            "select distinct subject, relation, value from facts where folded = ?1 and "
-            "(?2 is null or asked = ?2) order by all_columns limit 1000".replace(
-                "all_columns", "subject, relation, value"
-            ),
-            (name, asked),
+    def subjects(self, name: str) -> list[str]:
+        """The subjects with a folded name, at most 20."""
+        return self._column(
+            "select subject from subjects where folded = ? limit ?", name, _MOST_SUBJECTS
         )
-        return [Fact(*row) for row in rows]
+
+    def near_subjects(self, name: str) -> list[str]:
+        """The subjects whose folded names differ from one by a slip; see `are_near`.
+
+        The slip lies in one half of the name, so the other is the same. None where more than
+        10,000 names share a half with it.
+        """
+        half = len(name) // 2
+        # Letters that changed places may lie in both.
+        beginning, end = name[:half], name[half + 1 :][::-1]
+        candidates: set[str] = set()
+        for column, table, part in (("folded", "subjects", beginning), ("reversed", "ends", end)):
+            found = self._column(
+                f"select {column} from {table} where {column} between ? and ? limit ?",
+                *(part, part + _LAST, _MOST_CANDIDATES + 1),
+            )
+            if len(found) > _MOST_CANDIDATES:
+                return []
+            candidates.update(found if table == "subjects" else (each[::-1] for each in found))
+        near = sorted(each for each in candidates if are_near(name, each))
+        return [subject for each in near for subject in self.subjects(each)]
+
+    def relations(self, name: str) -> list[str]:
+        """The relations with a folded name: one, or several that are written differently."""
+        return self._column(
+            "select relation from relations where folded = ? limit ?", name, _MOST_SUBJECTS
+        )
+
+    def first_relations(self, count: int) -> list[str]:
+        """Some names of relations, in alphabetical order."""
+        return self._column("select relation from relations order by folded limit ?", count)
+
+    def facts_of(self, subject: str) -> list[Fact]:
+        """The facts of a subject in alphabetical order, each once; at most 1,000."""
+        rows = self._connection.execute(
+            "select * from facts where subject = ? limit ?", (subject, MOST_FACTS)
+        )
+        return sorted({Fact(*row) for row in rows})
+
+    def values(self, subject: str, relation: str) -> list[str]:
+        """The values of a relation in alphabetical order, each once; of at most 1,000 rows."""
+        found = self._column(
+            "select value from facts where subject = ? and relation = ? limit ?",
+            *(subject, relation, MOST_FACTS),
+        )
+        return sorted(set(found))
 
     def known(self, names: Iterable[str]) -> set[str]:
-        """Those of the folded names that subjects have."""
-        rows = self.connection.execute(
-            "select asked.value from json_each(?) as asked where exists "
-            "(select 1 from facts where folded = asked.value)",
-            (json.dumps(list(names)),),
+        """Those of some folded names that subjects have."""
+        found = self._column(
+            "select asked.value from json_each(?) as asked "
+            "where exists (select 1 from subjects where folded = asked.value)",
+            json.dumps(sorted(names)),
         )
-        return {name for (name,) in rows}
+        return set(found)
 
-    def near(self, name: str) -> list[str]:
-        """The folded names that differ by a slip of writing; see `are_near`."""
-        half = max(1, len(name) // 2 - 1)
-        end = name[: half - len(name) - 1 : -1]
-        starts = self.connection.execute(
-            "select distinct folded from facts where folded between ?1 and ?2 "
-            "and length(folded) between ?3 - 1 and ?3 + 1",
-            (name[:half], name[:half] + _LAST, len(name)),
-        )
-        ends = self.connection.execute(
-            "select reversed from ends where reversed between ?1 and ?2 "
-            "and length(reversed) between ?3 - 1 and ?3 + 1",
-            (end, end + _LAST, len(name)),
-        )
-        found = {each for (each,) in starts} | {each[::-1] for (each,) in ends}
-        return sorted(each for each in found if are_near(name, each))
-
-    def relation(self, asked: str) -> str | None:
-        """The name of a relation by its folded one; None where the table has none."""
-        row = self.connection.execute(
-            "select relation from relations where asked = ?", (asked,)
-        ).fetchone()
-        return row and row[0]
-
-    def some_facts(self, count: int) -> list[Fact]:
-        """The first facts of the table, of a subject each."""
-        rows = self.connection.execute(
-            "select subject, relation, value from facts where rowid <= ? group by folded order by rowid",
-            (count,),
-        )
+    def first_facts(self, count: int) -> list[Fact]:
+        """Facts at the beginning of the table."""
+        rows = self._connection.execute("select * from facts order by rowid limit ?", (count,))
         return [Fact(*row) for row in rows]
 
-    def relations(self) -> list[str]:
-        """The first names of relations, in alphabetical order."""
-        rows = self.connection.execute("select relation from relations order by 1 limit 10")
-        return [name for (name,) in rows]
+    def _column(self, statement: str, *values: object) -> list[str]:
+        return [value for (value,) in self._connection.execute(statement, values)]
 
 
-def write_index(file: Path, facts: Iterable[Sequence[str]], about: dict[str, object]) -> None:
-    """Write an index.
+def write_index(file: Path, facts: Iterable[Sequence[str]], about: object) -> None:
+    """Write an index, whole or not at all.
 
     Args:
         facts: Subject, relation and value of each.
-        about: What the index says of itself.
+        about: What JSON can hold.
+
+    Raises:
+        ToolSettingsError: There are no facts.
+        OSError, sqlite3.Error: It cannot be written.
     """
     with replacing(file) as temporary:
         connection = sqlite3.connect(temporary)
         try:
-            connection.create_function("reverse", 1, lambda text: text[::-1], deterministic=True)
-            connection.execute("pragma journal_mode = off")
-            connection.execute("pragma synchronous = off")
-            connection.execute("pragma cache_size = -200000")
-            connection.executescript(_SCHEMA)
-            longest = 0
-
-            def rows():
-                nonlocal longest
-                names: dict[str, str] = {}
-                for subject, relation, value in facts:
-                    name = folded(subject)
-                    longest = max(longest, name.count(" ") + 1)
-                    asked = names.get(relation)
-                    if asked is None:
-                        asked = names[relation] = folded(relation)
-                    yield name, asked, subject, relation, value
-
-            connection.executemany("insert into facts values (?, ?, ?, ?, ?)", rows())
-            connection.executescript(_INDEXES)
-            connection.execute(
-                "insert into about values (?)", (json.dumps({**about, "longest": longest}),)
+            for function in (folded, _reversed):
+                name = function.__name__.lstrip("_")
+                connection.create_function(name, 1, function, deterministic=True)
+            # A file that was not finished is not used, and no other process reads this one yet.
+            for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -200000"):
+                connection.execute(f"pragma {pragma}")
+            connection.execute("create table facts (subject text, relation text, value text)")
+            rows = connection.executemany("insert into facts values (?, ?, ?)", facts).rowcount
+            if rows < 1:
+                raise ToolSettingsError(
+                    "the table has no row with a key and a value. Expected at least one"
+                )
+            connection.executescript(
+                resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
             )
+            connection.execute("create table about (content text)")
+            connection.execute("insert into about values (?)", (json.dumps(about),))
             connection.commit()
         finally:
             connection.close()
+
+
+def _reversed(text: str) -> str:
+    return text[::-1]

@@ -1,17 +1,17 @@
-"""Places in a text where a value of a table is about to follow a subject that the text has named."""
+"""Places in a text where a value of a table is about to follow a subject that was named."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tools.errors import CallSyntaxError
 from tools.plugins.table_index import TableIndex
-from tools.plugins.table_names import words_of
+from tools.plugins.table_names import Word, folded, words_of
 from tools.protocol import Proposal
-from tools.syntax import check_arguments
+from tools.syntax import clean_result
 
+# Words of the longest name that is found in a text.
 _LONGEST_NAME = 10
-# An end of a sentence is in no name, but behind a short word: it may be an initial.
-_ENDS_SENTENCE = re.compile(r"\w{3,}[.!?;:]['\"”’)]*\s+\Z|\n")
+# No name goes on behind the end of a sentence; behind a short word it may be that of an initial.
+_ENDS_SENTENCE = re.compile(r"\w{3,}[.!?;:]['\"”’)]*\s|.*\n")
 
 
 def propose_lookups(text: str, index: TableIndex) -> list[Proposal]:
@@ -19,57 +19,62 @@ def propose_lookups(text: str, index: TableIndex) -> list[Proposal]:
 
     Returns:
         Places by offset; the arguments are the subject as the text writes it, and the relation.
+        Several relations with the value have a place each.
     """
-    proposals = {}
+    proposals = set()
     for start, end in _mentions(text, index):
         name = " ".join(text[start:end].split())
-        key = " ".join(word.folded for word in words_of(name))
-        facts = index.facts(key)
-        subjects = {fact.subject for fact in facts}
-        subject = name if name in subjects else min(subjects)
-        if len(subjects) > 1 and subject != name or subject[0].isupper() > name[0].isupper():
+        subject = _subject(name, index)
+        if subject is None or name != clean_result(name):
             continue
-        for fact in facts:
-            arguments = f"{name}, {fact.relation}" if fact.relation else name
+        for fact in index.facts_of(subject):
             offset = _first_offset(text, fact.value)
-            if fact.subject == subject and offset is not None and offset >= end:
-                proposals.setdefault((offset, arguments), Proposal(offset, arguments))
-    return [proposals[place] for place in sorted(proposals, key=lambda place: place[0])]
+            if offset is not None and offset >= end:
+                arguments = f"{name}, {fact.relation}" if fact.relation else name
+                proposals.add((offset, arguments))
+    return [Proposal(offset, arguments) for offset, arguments in sorted(proposals)]
+
+
+def _subject(name: str, index: TableIndex) -> str | None:
+    """The one subject that a text names; none where its capital letter is missing: will, Will."""
+    subjects = index.subjects(folded(name))
+    if name in subjects:
+        return name
+    is_named = len(subjects) == 1 and name[0].isupper() >= subjects[0][:1].isupper()
+    return subjects[0] if is_named else None
 
 
 def _mentions(text: str, index: TableIndex) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the first mention of each subject, the longest where several begin."""
+    """Yield start and end of the first mention of each subject; of nested ones the outer counts."""
     words = list(words_of(text))
-    longest = min(int(str(index.about["longest"])), _LONGEST_NAME)
-    names: dict[str, tuple[int, int]] = {}
-    spans = {}
-    for first in range(len(words)):
-        for last in range(first, min(first + longest, len(words))):
-            start, end = words[first].start, words[last].end
-            if last > first and _ENDS_SENTENCE.search(
-                text, words[last - 1].start, words[last].start
-            ):
-                break
-            name = " ".join(word.folded for word in words[first : last + 1])
-            spans[first, last] = name, start, end
-    known = index.known({name for name, _, _ in spans.values()})
+    names = {
+        (first, last): " ".join(word.folded for word in words[first:last])
+        for first in range(len(words))
+        for last in range(first + 1, _end_of_names(text, words, first) + 1)
+    }
+    known = index.known(set(names.values()))
+    seen: set[str] = set()
     behind = 0
-    for (first, last), (name, start, end) in sorted(
-        spans.items(), key=lambda span: (span[0][0], -span[0][1])
+    for (first, last), name in sorted(names.items(), key=lambda each: (each[0][0], -each[0][1])):
+        if first >= behind and name in known:
+            behind = last
+            if name not in seen:
+                seen.add(name)
+                yield words[first].start, words[last - 1].end
+
+
+def _end_of_names(text: str, words: Sequence[Word], first: int) -> int:
+    """Behind which word the longest name ends that begins with a word."""
+    last = first + 1
+    while last < min(first + _LONGEST_NAME, len(words)) and not _ENDS_SENTENCE.match(
+        text, words[last - 1].start, words[last].start
     ):
-        if first < behind or name not in known:
-            continue
-        behind = last + 1
-        try:
-            check_arguments(text[start:end])
-        except CallSyntaxError:
-            continue
-        names.setdefault(name, (start, end))
-    yield from names.values()
+        last += 1
+    return last
 
 
 def _first_offset(text: str, value: str) -> int | None:
     """Where a text first writes a value, as words of its own."""
-    written = r"\s+".join(map(re.escape, value.split()))
-    match = re.search(rf"(?<!\w)(?<!\d[.,]){written}(?!\w)(?![.,]\d)", text, re.IGNORECASE)
+    words = r"\s+".join(map(re.escape, value.split()))
+    match = re.search(rf"(?<!\w)(?<!\d[.,]){words}(?!\w)(?![.,]\d)", text, re.IGNORECASE)
     return match and match.start()

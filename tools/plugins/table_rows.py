@@ -1,11 +1,15 @@
-"""Reads the rows of a user's table as text: a file, or a query of DuckDB.
+"""Reads a table of the user's as text: a file, or a query of DuckDB.
 
-The only module outside of the warehouse that uses DuckDB, which reads all of the formats.
+The only module besides the warehouse that uses DuckDB, which knows the formats. It installs
+nothing, fetches nothing and writes nothing.
 """
 
+import csv
 import glob
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,145 +19,207 @@ from tools.errors import ToolSettingsError
 if TYPE_CHECKING:
     import duckdb
 
+LARGEST_FILE = 2 * 10**9
+"""In bytes; an index of more is not made in the time that a tool has to start."""
+
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
-_CSV = "read_csv($file, all_varchar = true, header = true, delim = '{}', quote = '\"', escape = '\"', comment = '', hive_partitioning = false)"
-_JSON = (
-    "read_json($file, format = 'newline_delimited', maximum_depth = 1, sample_size = -1, "
-    "hive_partitioning = false)"
-)
-_READERS = {
-    "csv": _CSV.format(","),
-    "tsv": _CSV.format("\t"),
-    "jsonl": _JSON,
-    "ndjson": _JSON,
-    "parquet": "read_parquet($file, hive_partitioning = false)",
-}
-_COMPRESSIONS = ("gz", "zst")
+_CSV = "read_csv({}, auto_detect = false, comment = '', quote = {}, escape = {}, delim = {}"
+_JSON = "read_json({}, format = 'newline_delimited', maximum_depth = 1, sample_size = -1)"
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_READERS = {"jsonl": _JSON, "ndjson": _JSON, "parquet": "read_parquet({})"}
 _CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
     "memory_limit": "1GB",
 }
-_LARGEST_FILE = 4 * 10**9
-_BATCH = 100_000
+_BATCH = 10_000
+# Of what DuckDB says of a file, in characters.
+_LONGEST_REASON = 300
+_EXPECTED = "Expected text, numbers or dates"
 
 
-def is_query(table: str) -> bool:
-    """Whether the setting `table` is a query and no file."""
-    return _QUERY.match(table) is not None
-
-
-class TableReader:
-    """Reads columns of a table; close it after use.
+class Table:
+    """A table, and the columns that are read of it.
 
     Args:
         table: A file, or a query.
-        folder: Where relative paths in a query begin.
-
-    Raises:
-        ToolSettingsError: The table cannot be read; without the name of the tool.
+        columns: Their names.
+        folder: Where relative paths begin.
     """
 
-    def __init__(self, table: str, columns: Sequence[str], *, folder: str) -> None:
+    def __init__(self, table: str, columns: Sequence[str], folder: Path) -> None:
+        self.table = table
+        self.columns = tuple(columns)
+        self.folder = folder.absolute()
+        self.is_query = _QUERY.match(table) is not None
+
+    def state(self) -> list[object]:
+        """What tells the table from others without reading it, such as the file's time and size.
+
+        Raises:
+            ToolSettingsError: It cannot be read, or is too large.
+        """
+        of_file: list[object] = []
+        if not self.is_query:
+            file = self._file()
+            try:
+                check_regular(file)
+                status = file.stat()
+            except OSError as error:
+                raise ToolSettingsError(
+                    f"the table '{file}' cannot be read ({error.strerror}). Expected a file"
+                ) from error
+            if status.st_size > LARGEST_FILE:
+                raise ToolSettingsError(
+                    f"the table '{file}' has {status.st_size / 10**9:.1f} GB. Expected at most "
+                    f"{LARGEST_FILE / 10**9:g} GB; write what calls ask for to a Parquet file"
+                )
+            of_file = [str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        return [self.table, list(self.columns), *of_file]
+
+    @contextmanager
+    def opened(self) -> Iterator["OpenTable"]:
+        """Open the table.
+
+        Raises:
+            ToolSettingsError: It cannot be read, in the block too; without the name of the tool.
+        """
         import duckdb
 
-        self.connection = duckdb.connect(":memory:", config=_CONFIG)
-        self.connection.execute("set python_enable_replacements = false")
-        self.connection.execute("set enable_progress_bar = false")
-        self.connection.execute("set file_search_path = $folder", {"folder": folder})
-        self.connection.execute("set lock_configuration = true")
-        self.table = table
-        source, parameters = (table, {}) if is_query(table) else _source(Path(table))
+        connection = duckdb.connect(":memory:", config=_CONFIG)
         try:
-            if is_query(table):
-                _check_reads(self.connection, table)
-                source = f"({table.strip().rstrip(';')}\n)"
-            relation = self.connection.sql(f"from {source}", params=parameters)
-            known = dict(zip(relation.columns, relation.types, strict=True))
-            missing = [column for column in columns if column not in known]
+            # A Python variable must never answer for a table.
+            for setting in ("python_enable_replacements", "enable_progress_bar"):
+                connection.execute(f"set {setting} = false")
+            connection.execute("set temp_directory = $1", [tempfile.gettempdir()])
+            connection.execute("set file_search_path = $1", [str(self.folder)])
+            connection.execute("set lock_configuration = true")
+            source = _query(connection, self.table) if self.is_query else self._reader(connection)
+            kinds = {
+                row[0]: row[1] for row in connection.execute(f"describe from {source}").fetchall()
+            }
+            missing = [column for column in self.columns if column not in kinds]
             if missing:
                 raise ToolSettingsError(
-                    f"the table has no column {missing[0]!r}. It has {', '.join(known)}"
+                    f"the table has no column {missing[0]!r}. Expected one of {', '.join(kinds)}"
                 )
-            texts = ", ".join(_as_text(column, str(known[column])) for column in columns)
-            self.statement, self.parameters = f"select {texts} from {source}", parameters
+            texts = [_as_text(column, kinds[column]) for column in self.columns]
+            yield OpenTable(connection, source, texts)
         except duckdb.Error as error:
-            raise _refused(table, error) from error
+            lines = re.split(r"\n\n|\n(?:Possible|LINE|Please|Delimiter)", str(error))[0].split(
+                "\n"
+            )
+            reason = "; ".join(line.strip() for line in lines if line.strip())
+            raise ToolSettingsError(
+                f"the table {self.table!r} cannot be read: {reason[:_LONGEST_REASON].rstrip('.')}. "
+                "Expected a whole CSV, TSV, JSONL or Parquet file in UTF-8, or a query of such "
+                "files; correct it"
+            ) from error
+        finally:
+            connection.close()
+
+    def _file(self) -> Path:
+        return self.folder / Path(self.table).expanduser()
+
+    def _reader(self, connection: "duckdb.DuckDBPyConnection") -> str:
+        """The function of DuckDB that reads the file."""
+        file = self._file()
+        kinds = [suffix[1:].lower() for suffix in file.suffixes]
+        kind = next((each for each in reversed(kinds) if each not in ("gz", "zst")), "")
+        name = _literal(glob.escape(str(file)))
+        if kind in _READERS:
+            return _READERS[kind].format(name)
+        if kind not in _DELIMITERS:
+            raise ToolSettingsError(
+                f"the table '{file}' is of no known kind. Expected a name that ends in .csv, .tsv, "
+                ".jsonl or .parquet, of text perhaps with .gz or .zst behind, or a query"
+            )
+        # Nothing is guessed: what a guess leaves out would be missing without a word.
+        first_line = connection.execute(
+            f"from {_CSV.format(name, *map(_literal, ('', '', chr(31))))}, header = false, "
+            "strict_mode = false, columns = {line: 'varchar'}) limit 1"
+        ).fetchone()
+        delimiter = _DELIMITERS[kind]
+        names = next(csv.reader(first_line or ("",), delimiter=delimiter), [])
+        if not names or len(set(names)) < len(names):
+            raise ToolSettingsError(
+                f"the table '{file}' begins with {first_line and first_line[0]!r}. Expected a line "
+                "with a name for each column, each name once"
+            )
+        columns = ", ".join(f"{_literal(name)}: 'varchar'" for name in names)
+        quotes = map(_literal, ('"', '"', delimiter))
+        return f"{_CSV.format(name, *quotes)}, header = true, columns = {{{columns}}})"
+
+
+class OpenTable:
+    """The rows of a table that is open.
+
+    Args:
+        connection: That has no way out.
+        source: What stands behind `from`.
+        texts: An expression of each column.
+    """
+
+    def __init__(
+        self, connection: "duckdb.DuckDBPyConnection", source: str, texts: Sequence[str]
+    ) -> None:
+        self._connection = connection
+        self._rows = f"select {', '.join(texts)} from {source}"
+
+    def digest(self) -> str:
+        """A digest of the rows, whatever their order."""
+        ((count, total),) = self._connection.execute(
+            "select count(*), sum(md5_number_lower(rows::varchar)::hugeint) "
+            f"from ({self._rows}) as rows"
+        ).fetchall()
+        return f"{count}-{total or 0:x}"
 
     def __iter__(self) -> Iterator[tuple[str | None, ...]]:
-        """Yield the rows: text of each column, None for NULL and for text that is empty."""
-        import duckdb
-
-        try:
-            rows = self.connection.execute(self.statement, self.parameters)
-            while batch := rows.fetchmany(_BATCH):
-                yield from batch
-        except duckdb.Error as error:
-            raise _refused(self.table, error) from error
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
+        """Yield the rows: the text of each column, None for NULL and empty text."""
+        rows = self._connection.execute(self._rows)
+        while batch := rows.fetchmany(_BATCH):
+            yield from batch
 
 
-def _source(file: Path) -> tuple[str, dict[str, str]]:
-    try:
-        check_regular(file)
-        size = file.stat().st_size
-    except OSError as error:
-        raise ToolSettingsError(f"the table {str(file)!r} cannot be read: {error}") from error
-    suffixes = [suffix.lstrip(".").lower() for suffix in file.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
-        suffixes.pop()
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
-    if reader is None:
-        raise ToolSettingsError(
-            f"the table {file.name!r} is of no known kind. Expected a name that ends in "
-            f"{', '.join(_READERS)}, perhaps with .gz or .zst behind, or a query"
-        )
-    if size > _LARGEST_FILE:
-        raise ToolSettingsError(
-            f"the table {file.name!r} has {size / 10**9:.1f} GB. Expected at most "
-            f"{_LARGEST_FILE / 10**9:g} GB: write the rows and columns that calls ask for to a "
-            "Parquet file"
-        )
-    return reader, {"file": glob.escape(str(file))}
-
-
-def _check_reads(connection: "duckdb.DuckDBPyConnection", query: str) -> None:
+def _query(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
+    """A query as what a statement selects from, where DuckDB takes nothing that writes."""
     import duckdb
 
     statements = connection.extract_statements(query)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        kinds = ", ".join(statement.type.name for statement in statements)
-        raise ToolSettingsError(f"the query is {kinds}. Expected one select")
+    kinds = [statement.type for statement in statements]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise ToolSettingsError(
+            f"the query is {', '.join(kind.name for kind in kinds)}. Expected one select; a tool "
+            "writes nothing"
+        )
+    # On lines of its own: a comment may end it.
+    return f"(\n{statements[0].query.rstrip().rstrip(';')}\n)"
 
 
 def _as_text(column: str, kind: str) -> str:
-    """An expression of SQL that writes a column as people do."""
+    """An expression that writes a column as people do: 1941 for 1941.0, and days without hours."""
     name = '"' + column.replace('"', '""') + '"'
     text = f"{name}::varchar"
-    short = r"regexp_replace(regexp_replace({}, '(\.\d*?)0+$', '\1'), '\.$', '')"
     if kind == "JSON":
+        refusal = f"error({_literal(f'its column {column!r} holds lists or objects. {_EXPECTED}')})"
         text = (
-            f"case json_type({name}) when 'VARCHAR' then {name} ->> '$' when 'NULL' then null "
-            f"when 'DOUBLE' then {short.format(f'{name}::double::varchar')} "
-            f"when 'OBJECT' then error('objects') when 'ARRAY' then error('lists') "
-            f"else {text} end"
+            f"case json_type({name}) when 'NULL' then null when 'VARCHAR' then {name} ->> '$' "
+            f"when 'DOUBLE' then {_number(f'{name}::double')} "
+            f"when 'OBJECT' then {refusal} when 'ARRAY' then {refusal} else {text} end"
         )
     elif kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
-        text = f"case when {text} not in ('nan', 'inf', '-inf') then {short.format(text)} end"
+        text = _number(name)
     elif kind.startswith("TIMESTAMP"):
         text = rf"regexp_replace({text}, ' 00:00:00(\+00)?$', '')"
-    elif "(" in kind and not kind.startswith("ENUM") or "[" in kind or kind == "BLOB":
-        raise ToolSettingsError(
-            f"the column {column!r} is of type {kind}. Expected text, numbers or dates"
-        )
+    elif kind == "BLOB" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+        raise ToolSettingsError(f"its column {column!r} is of type {kind}. {_EXPECTED}")
     return f"nullif(trim({text}), '') as {name}"
 
 
-def _refused(table: str, error: Exception) -> ToolSettingsError:
-    return ToolSettingsError(
-        f"the table {table!r} cannot be read: {' '.join(str(error).split())[:300]}"
-    )
+def _number(name: str) -> str:
+    text = f"nullif(nullif(nullif({name}::varchar, 'nan'), 'inf'), '-inf')"
+    return rf"regexp_replace(regexp_replace({text}, '(\.\d*?)0+$', '\1'), '\.$', '')"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

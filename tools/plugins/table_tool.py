@@ -5,60 +5,80 @@
         class: tools.plugins.table_tool:TableTool
         options: {table: facts.csv, key: [subject, relation], values: [object]}
 
-A call names a key, and the column where there are several: `Facts(Barack Obama, place of birth)`.
+A call names a subject, and what is asked of it: `Facts(Barack Obama, place of birth)`. That is a
+value of the second key column, or one of several value columns. With one column of each a call has
+the subject alone.
 """
 
 import itertools
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
-from toolformer.files.digests import hex_digest, hex_digest_of_file
-from tools.base import Tool
+from pydantic import Field
+
+from toolformer.files.digests import hex_digest
+from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.table_index import Fact, TableIndex, write_index
+from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
 from tools.plugins.table_names import folded
 from tools.plugins.table_proposals import propose_lookups
-from tools.plugins.table_rows import TableReader, is_query
+from tools.plugins.table_rows import Table
 from tools.prompting import MIN_EXAMPLES, draft_prompt
 from tools.protocol import Document, Preselection, Proposal
-from tools.syntax import check_arguments, clean_result
+from tools.syntax import clean_result, single_line
 
 TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
+
+_VERSION = 1
 _LONGEST_ARGUMENTS = 300
+# Of several values together, in characters: with 64 tokens a result is cut.
 _LONGEST_JOINED = 200
+# Between several values; the first that none of them holds.
 _SEPARATORS = ("; ", " | ")
 _SHOWN = 5
-_LOOKED_AT = 1000
+_EXAMPLES = 4
+_FACTS_FOR_EXAMPLES = 1000
+
+_Columns = Annotated[Sequence[str], Field(min_length=1)]
 
 
 class TableTool(Tool):
-    """Answers with the values that a table has for a key.
+    """Answers with the values that a table has for a subject.
+
+    Several rows with one key are several values, which are joined in alphabetical order. Rows
+    without a key or a value say nothing.
 
     Args:
         name: As written in calls; given by the registry.
-        table: A Parquet, CSV, TSV or JSONL file, or a query of DuckDB that begins with `select`,
-            `from` or `with`; a query is run at each start.
-        key: The columns that a call names, the subject first.
-        values: The columns that hold answers; of several, a call names one.
+        table: A CSV, TSV, JSONL or Parquet file, or a query of DuckDB that begins with `select`,
+            `from` or `with`; a query runs whenever the tool is made.
+        key: The columns that a call names, that of the subject first.
+        values: The columns with the answers; of several a call names one.
         description: One sentence for people and for the prompt.
-        aliases: Other names of relations or value columns: `birthplace, born in = place of birth`.
-        examples: Texts with calls in them, for the prompt; by default made of rows of the table.
+        aliases: Other names of what is asked: `birthplace, born in = place of birth`.
+        examples: Texts with calls in them, for the prompt; see `draft_prompt`. By default they are
+            made of rows of the table.
         folder: Where relative paths begin.
-        index_folder: Where the index is kept; None for a folder that goes with the tool.
+        index_folder: Where the index is kept; None for a folder that goes when the tool does.
 
     Raises:
         ToolSettingsError: When a setting or the table cannot be used.
     """
 
+    name = "TableTool"
+
+    @with_checked_settings
     def __init__(
         self,
         name: str,
         table: str,
-        key: Sequence[str],
-        values: Sequence[str],
+        key: _Columns,
+        values: _Columns,
         *,
         description: str | None = None,
         aliases: Sequence[str] = (),
@@ -66,60 +86,49 @@ class TableTool(Tool):
         folder: str = ".",
         index_folder: str | None = None,
     ) -> None:
-        for setting, texts in (
-            ("key", key),
-            ("values", values),
-            ("aliases", aliases),
-            ("examples", examples),
-        ):
-            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-                raise ToolSettingsError(
-                    f"{name}: {setting} is {texts!r}. Expected a list of texts in square brackets."
-                )
-        if not key or not values:
-            raise ToolSettingsError(f"{name}: key and values need a column each.")
         self.name = name
-        self.takes_relation = len(key) + len(values) > 2
+        self.asks = len(key) + len(values) > 2
         if index_folder is None:
-            # Removed when the tool goes.
-            self._folder = tempfile.TemporaryDirectory(prefix="table-")
-            index_folder = self._folder.name
+            self._temporary = tempfile.TemporaryDirectory(prefix="toolformer-table-")
+            index_folder = self._temporary.name
         try:
             self.index = _open_index(
-                Path(index_folder) / f"{name}.sqlite", table, key, values, Path(folder)
+                Path(index_folder) / f"{name}.sqlite",
+                Table(table, [*key, *values], Path(folder)),
+                key_columns=len(key),
             )
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
         self._aliases = self._read_aliases(aliases)
-        content = f"1 key={list(key)} values={list(values)} table={self.index.about['digest']}"
-        self.sampling_version = content
-        self.version = f"{content} aliases={hex_digest(*aliases, size=8)}"
-        self.description = description or (
-            f"Looks up {self._relations_text()} in a table."
-            if self.takes_relation
-            else f"Looks up the {_spoken(values[0])} of a {_spoken(key[0])} in a table."
+        content = f"key={list(key)} values={list(values)} rows={self.index.about['digest']}"
+        self.sampling_version = f"{_VERSION} {content}"
+        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases, size=8)}"
+        asked = (
+            self._relations_text() if self.asks else f"{_spoken(values[0])} by {_spoken(key[0])}"
         )
-        shown = list(examples) or list(itertools.islice(self._examples(), 4))
+        self.description = description or f"Looks up {asked} in a table."
+        shown = list(examples) or self._examples()
         if shown:
             self.prompt = draft_prompt(name, self.description, shown)
 
     def parse_arguments(self, text: str) -> str:
-        """Collapse white space; where a relation is needed, refuse what has no comma.
+        """Put the arguments on one line; see `Tool.parse_arguments`.
 
         Raises:
-            CallSyntaxError: Also with reason `no_relation_given` or `too_long`.
+            CallSyntaxError: Also with reason `too_long`, or `no_relation_given` where there is no
+                comma and the call needs one.
         """
-        arguments = super().parse_arguments(text)
+        arguments = super().parse_arguments(single_line(text))
         if len(arguments) > _LONGEST_ARGUMENTS:
             raise CallSyntaxError(
                 "too_long",
-                f"Expected at most {_LONGEST_ARGUMENTS} characters, not {len(arguments)}.",
+                f"Expected at most {_LONGEST_ARGUMENTS} characters and not {len(arguments)}.",
             )
-        if self.takes_relation and "," not in arguments:
+        if self.asks and "," not in arguments:
             raise CallSyntaxError(
                 "no_relation_given",
-                f"Expected a subject and what is asked of it, with a comma in between, not "
-                f"{arguments!r}. The table has {self._relations_text()}.",
+                f"Expected a subject, a comma and what is asked, not {arguments!r}. The table has "
+                f"{self._relations_text()}.",
             )
         return arguments
 
@@ -127,143 +136,146 @@ class TableTool(Tool):
         """Look the values of a key up.
 
         Raises:
-            ToolCallError: With reason `not_found`, `ambiguous`, `no_relation`, `no_value` or
+            ToolCallError: With reason `no_relation`, `not_found`, `ambiguous`, `no_value` or
                 `too_many_values`.
         """
-        name, asked = self._split(arguments)
-        facts = self._facts_of(name, asked)
-        values = list(dict.fromkeys(fact.value for fact in facts))
+        name, relations = self._split(arguments)
+        subject = self._subject(name)
+        values = sorted(
+            {value for relation in relations for value in self.index.values(subject, relation)}
+        )
         if not values:
             raise ToolCallError(
-                "no_value", f"The table has no {self.index.relation(asked)} of {name!r}."
+                "no_value",
+                f"The table has no {relations[0]} of {subject!r}; it has "
+                f"{_listed({fact.relation: None for fact in self.index.facts_of(subject)})}.",
             )
         return _joined(values)
 
     def preselect(self, document: Document) -> Preselection:
-        """Take the texts in which a value follows its subject: others gain nothing of a table."""
-        has_value = bool(self.proposals(document))
-        return Preselection(has_value, "value_follows" if has_value else "no_value_follows")
+        """Take the texts in which a value follows its subject: no call helps in others."""
+        follows = bool(self.proposals(document))
+        return Preselection(follows, "value_follows" if follows else "no_value_follows")
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose calls in front of values whose subject the text has named."""
+        """Propose calls in front of values of subjects that the text has named."""
         return propose_lookups(document.text, self.index)
 
-    def _split(self, arguments: str) -> tuple[str, str]:
-        """The subject, and the folded name of the relation."""
-        if not self.takes_relation:
-            return arguments, ""
-        commas = [place for place, char in enumerate(arguments) if char == ","]
-        for comma in reversed(commas):
-            asked = folded(arguments[comma + 1 :])
-            asked = self._aliases.get(asked, asked)
-            if self.index.relation(asked) is not None:
-                return arguments[:comma].strip(), asked
-        relation = arguments[commas[-1] + 1 :].strip() if commas else arguments
+    def _split(self, arguments: str) -> tuple[str, Sequence[str]]:
+        """The subject, which may hold commas, and the relations that go by the name behind it."""
+        if not self.asks:
+            return arguments, [""]
+        asked = ""
+        name, comma, rest = arguments.rpartition(",")
+        while comma:
+            asked = f"{rest},{asked}" if asked else rest
+            relation = folded(asked)
+            found = self.index.relations(self._aliases.get(relation, relation))
+            if found:
+                return name.strip(), found
+            name, comma, rest = name.rpartition(",")
+        last = arguments.rpartition(",")[2].strip()
         raise ToolCallError(
-            "no_relation", f"The table has no {relation!r}. It has {self._relations_text()}."
+            "no_relation", f"The table has no {last!r}. Expected {self._relations_text()}."
         )
 
-    def _facts_of(self, name: str, asked: str) -> list[Fact]:
-        """The facts of the one subject that a name stands for."""
+    def _subject(self, name: str) -> str:
+        """The one subject that goes by a name.
+
+        Another's value is worse than none: a name that may be that of several is refused.
+        """
         key = folded(name)
-        facts = self.index.facts(key)
-        if not facts:
-            near = self.index.near(key)
-            if not near:
-                raise ToolCallError("not_found", f"The table has no {name!r}.")
-            facts = [fact for each in near for fact in self.index.facts(each)]
-        subjects = list(dict.fromkeys(fact.subject for fact in facts))
+        subjects = self.index.subjects(key)
         if name in subjects:
-            subjects = [name]
+            return name
+        # A name of punctuation alone is like every other.
+        subjects = (subjects or self.index.near_subjects(key)) if key else []
+        if not subjects:
+            raise ToolCallError("not_found", f"The table has no {name!r}.")
         if len(subjects) > 1:
             raise ToolCallError(
                 "ambiguous",
-                f"{name!r} may be {_listed(subjects)}. Expected the name as the table has it.",
+                f"{name!r} may be {_listed(subjects)}. Expected a name as the table has it.",
             )
-        return [
-            fact for fact in facts if fact.subject == subjects[0] and folded(fact.relation) == asked
-        ]
+        return subjects[0]
 
     def _read_aliases(self, aliases: Sequence[str]) -> Mapping[str, str]:
-        """Folded alias to the folded name of the relation."""
-        read = {}
+        """Folded names of relations by their folded aliases."""
+        read: dict[str, str] = {}
         for line in aliases:
-            names, sign, relation = line.rpartition("=")
+            names, _, relation = line.rpartition("=")
             asked = folded(relation)
-            if not sign or self.index.relation(asked) is None:
-                raise ToolSettingsError(
-                    f"{self.name}: the alias {line!r} names no relation of the table. Expected "
-                    f"'other name, other name = relation', with one of {self._relations_text()}."
-                )
-            read.update({folded(name): asked for name in names.split(",")})
+            for name in map(folded, names.split(",")):
+                is_other = self.index.relations(name) or read.get(name, asked) != asked
+                if not name or is_other or not self.index.relations(asked):
+                    raise ToolSettingsError(
+                        f"{self.name}: the alias {line!r} cannot be used. Expected "
+                        "'name, other name = relation' with a relation of the table, such as "
+                        f"{self._relations_text()}, and names that stand for no other."
+                    )
+                read[name] = asked
         return read
 
     def _relations_text(self) -> str:
-        return _listed(self.index.relations())
+        return _listed(self.index.first_relations(_SHOWN + 1))
 
-    def _examples(self) -> Iterator[str]:
-        """Texts with calls, made of rows of the table that can stand in them."""
-        usable = []
-        for fact in self.index.some_facts(_LOOKED_AT):
-            arguments = f"{fact.subject}, {fact.relation}" if fact.relation else fact.subject
-            try:
-                check_arguments(arguments)
+    def _examples(self) -> list[str]:
+        """Texts with calls, made of rows that can stand in them; none where there are none."""
+        examples: dict[str, str] = {}
+        for fact in self.index.first_facts(_FACTS_FOR_EXAMPLES):
+            arguments = f"{fact.subject}, {fact.relation}" if self.asks else fact.subject
+            with suppress(CallSyntaxError, ToolCallError):
                 answer = self.call(self.parse_arguments(arguments), Document("", ""))
-            except (CallSyntaxError, ToolCallError):
-                continue
-            if answer != clean_result(answer) or arguments != clean_result(arguments):
-                continue
-            head = f"The {fact.relation} of {fact.subject}" if fact.relation else fact.subject
-            usable.append(f"{head} is [{self.name}({arguments})] {answer}.")
-            if len(usable) == MIN_EXAMPLES + 1:
+                if (arguments, answer) == (clean_result(arguments), clean_result(answer)):
+                    asked = f"The {fact.relation} of {fact.subject}" if self.asks else fact.subject
+                    text = f"{asked} is [{self.name}({arguments})] {answer}."
+                    examples.setdefault(fact.subject, text)
+            if len(examples) == _EXAMPLES:
                 break
-        return itertools.cycle(usable)
+        few = itertools.cycle(examples.values())
+        return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
 
 
-def _open_index(
-    file: Path, table: str, key: Sequence[str], values: Sequence[str], folder: Path
-) -> TableIndex:
-    """The index of a table, made anew where the file is that of another or cannot be read."""
-    path = folder / table
-    columns = [*key, *values]
-    state: list[object] = [1, table, columns, len(key)]
-    if not is_query(table):
-        table = str(path)
-    with_reader = TableReader(table, columns, folder=str(folder))
-    try:
-        if is_query(table):
-            digest = ""
-        else:
-            status = path.stat()
-            state += [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            digest = hex_digest_of_file(path)
-        state.append(digest)
-        try:
-            index = TableIndex(file)
-            if index.about.get("state") == state:
+def _open_index(file: Path, table: Table, *, key_columns: int) -> TableIndex:
+    """The index of a table, written where the file holds none of it.
+
+    A process that reads the one before goes on with that.
+    """
+    state = [_VERSION, key_columns, *table.state()]
+    if not table.is_query and (index := _kept_index(file, state)):
+        return index
+    with table.opened() as rows:
+        digest = rows.digest()
+        if table.is_query:
+            state.append(digest)
+            if index := _kept_index(file, state):
                 return index
-        except (sqlite3.Error, ValueError):
-            pass
-        facts = _facts(with_reader, len(key), values)
+        facts = _facts(rows, table.columns, key_columns)
         write_index(file, facts, {"state": state, "digest": digest})
-    finally:
-        with_reader.close()
     return TableIndex(file)
 
 
+def _kept_index(file: Path, state: list[object]) -> TableIndex | None:
+    with suppress(sqlite3.Error, ValueError):
+        index = TableIndex(file)
+        if index.about["state"] == state:
+            return index
+    return None
+
+
 def _facts(
-    rows: TableReader, key_columns: int, values: Sequence[str]
+    rows: Iterable[tuple[str | None, ...]], columns: Sequence[str], key_columns: int
 ) -> Iterator[tuple[str, str, str]]:
-    """Subject, relation and value of each cell that has one."""
+    """Yield subject, relation and value of each cell that has one."""
+    asked = [_spoken(column) for column in columns[key_columns:]]
     for row in rows:
-        key = row[:key_columns]
-        if None in key:
+        key = [" ".join(part.split()) for part in row[:key_columns] if part]
+        if len(key) < key_columns:
             continue
-        subject, *rest = (" ".join(str(part).split()) for part in key)
-        for column, value in zip(values, row[key_columns:], strict=True):
+        for column, value in zip(asked, row[key_columns:], strict=True):
             if value is not None:
-                last = [_spoken(column)] if len(values) > 1 else []
-                yield subject, ", ".join([*rest, *last]), value
+                relation = key[1:] + ([column] if len(asked) > 1 else [])
+                yield key[0], ", ".join(relation), value
 
 
 def _spoken(column: str) -> str:
@@ -273,17 +285,20 @@ def _spoken(column: str) -> str:
 def _joined(values: Sequence[str]) -> str:
     if len(values) == 1:
         return values[0]
-    separator = next(
-        (each for each in _SEPARATORS if not any(each.strip() in value for value in values)), None
+    fitting = (mark for mark in _SEPARATORS if not any(mark.strip() in each for each in values))
+    separator = next(fitting, None)
+    if separator is not None:
+        answer = separator.join(values)
+        if len(answer) <= _LONGEST_JOINED:
+            return answer
+    count = len(values) if len(values) < MOST_FACTS else f"{MOST_FACTS} or more"
+    raise ToolCallError(
+        "too_many_values",
+        f"The table has {count} values, which do not fit in a result: {_listed(values)}.",
     )
-    answer = (separator or "").join(values)
-    if separator is None or len(answer) > _LONGEST_JOINED:
-        raise ToolCallError(
-            "too_many_values", f"The table has {len(values)} values: {_listed(values)}."
-        )
-    return answer
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def _listed(names: Iterable[str]) -> str:
+    """Some names in a message."""
+    shown = list(itertools.islice(names, _SHOWN + 1))
+    return ", ".join(shown[:_SHOWN]) + (" and others" if len(shown) > _SHOWN else "")
