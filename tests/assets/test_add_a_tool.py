@@ -11,6 +11,7 @@ from dagster_project.settings.sections import merged, validated
 from dagster_project.settings.settings_file import preset_values
 from tests.conftest import REPOSITORY
 from tools.errors import ToolUnavailableError
+from tools.protocol import Document
 from tools.registry import create_tool
 
 TEXT = (REPOSITORY / "docs" / "add-a-tool.md").read_text("utf-8")
@@ -21,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 CODE, *_ = blocks("python")
-SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
+SECTION, TABLE_SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
 (ENTRY_POINTS,) = blocks("toml")
 
 
@@ -53,6 +54,17 @@ def test_the_settings_of_the_document_are_valid():
     settings = validated(merged(preset_values("laptop"), SECTION), origin="the document")
     assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}
     assert settings.tools.of("UnitConverter").filtering_threshold == 0.5
+
+
+def test_the_table_of_the_document_answers(tmp_path):
+    settings = validated(merged(preset_values("laptop"), TABLE_SECTION), origin="the document")
+    (tmp_path / "facts.csv").write_text(
+        "subject,relation,object\nBarack Obama,place of birth,Honolulu\n"
+    )
+    options = {**settings.tools.of("Facts").options, "folder": str(tmp_path)}
+    tool = create_tool("Facts", options, targets=settings.tools.targets)
+    (call,) = re.findall(r"`Facts\(([^`]*)\)`", TEXT)
+    assert tool.call(tool.parse_arguments(call), Document("", "")) == "Honolulu"
 
 
 def test_the_mcp_settings_of_the_document_name_the_server_that_is_not_there():

@@ -12,7 +12,15 @@ from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from toolformer.files.whole_files import beside
 
-OF_ONE_MACHINE = {"database", "converted_models", "tool_results", "copies", "dagster", "machine"}
+OF_ONE_MACHINE = {
+    "database",
+    "converted_models",
+    "tool_results",
+    "table_indexes",
+    "copies",
+    "dagster",
+    "machine",
+}
 NO_PATHS = {"files", "copied_store"}
 
 

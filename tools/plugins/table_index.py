@@ -2,18 +2,20 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+import weakref
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
-from tools.errors import ToolSettingsError
+from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
 
 # Of the facts of a subject, and of the values of one relation, no more are looked at.
 MOST_FACTS = 1000
-_MOST_SUBJECTS = 20
 # Names with one half in common, among which those that differ by a slip are looked for.
 _MOST_CANDIDATES = 10_000
 # Behind every character of a name.
@@ -45,14 +47,17 @@ class TableIndex:
         self._connection = sqlite3.connect(
             f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
+        weakref.finalize(self, self._connection.close)
+        self._file = file
         ((about,),) = self._connection.execute("select content from about")
-        self.about = json.loads(about)
+        self.about = unsealed(json.loads(str(about)), ("state", "facts"))
 
     def subjects(self, name: str) -> list[str]:
-        """The subjects with a folded name, at most 20."""
-        return self._column(
-            "select subject from subjects where folded = ? limit ?", name, _MOST_SUBJECTS
-        )
+        """The subjects with a folded name; most have one."""
+        found = self._rows("select names, checked from subjects where folded = ?", name)
+        if any(_checksum(name, str(names)) != check for names, check in found):
+            raise self._damaged()
+        return [subject for names, _ in found for subject in json.loads(names)]
 
     def near_subjects(self, name: str) -> list[str]:
         """The subjects whose folded names differ from one by a slip; see `are_near`.
@@ -77,9 +82,10 @@ class TableIndex:
 
     def relations(self, name: str) -> list[str]:
         """The relations with a folded name: one, or several that are written differently."""
-        return self._column(
-            "select relation from relations where folded = ? limit ?", name, _MOST_SUBJECTS
-        )
+        found = self._column("select relation from relations where folded = ?", name)
+        if any(folded(each) != name for each in found):
+            raise self._damaged()
+        return found
 
     def first_relations(self, count: int) -> list[str]:
         """Some names of relations, in alphabetical order."""
@@ -87,18 +93,18 @@ class TableIndex:
 
     def facts_of(self, subject: str) -> list[Fact]:
         """The facts of a subject in alphabetical order, each once; at most 1,000."""
-        rows = self._connection.execute(
-            "select * from facts where subject = ? limit ?", (subject, MOST_FACTS)
-        )
-        return sorted({Fact(*row) for row in rows})
+        found = self._facts("where subject = ? limit ?", subject, MOST_FACTS)
+        if any(fact.subject != subject for fact in found):
+            raise self._damaged()
+        return sorted(set(found))
 
     def values(self, subject: str, relation: str) -> list[str]:
         """The values of a relation in alphabetical order, each once; of at most 1,000 rows."""
-        found = self._column(
-            "select value from facts where subject = ? and relation = ? limit ?",
-            *(subject, relation, MOST_FACTS),
-        )
-        return sorted(set(found))
+        condition = "where subject = ? and relation = ? limit ?"
+        found = self._facts(condition, subject, relation, MOST_FACTS)
+        if any(fact[:2] != (subject, relation) for fact in found):
+            raise self._damaged()
+        return sorted({fact.value for fact in found})
 
     def known(self, names: Iterable[str]) -> set[str]:
         """Those of some folded names that subjects have."""
@@ -111,48 +117,70 @@ class TableIndex:
 
     def first_facts(self, count: int) -> list[Fact]:
         """Facts at the beginning of the table."""
-        rows = self._connection.execute("select * from facts order by rowid limit ?", (count,))
-        return [Fact(*row) for row in rows]
+        return self._facts("order by rowid limit ?", count)
+
+    def _facts(self, condition: str, *values: object) -> list[Fact]:
+        rows = self._rows(f"select * from facts {condition}", *values)
+        if any(_checksum(*map(str, fact)) != check for *fact, check in rows):
+            raise self._damaged()
+        return [Fact(*fact) for *fact, _ in rows]
 
     def _column(self, statement: str, *values: object) -> list[str]:
-        return [value for (value,) in self._connection.execute(statement, values)]
+        found = [value for (value,) in self._rows(statement, *values)]
+        if not all(isinstance(value, str) for value in found):
+            raise self._damaged()
+        return found
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise self._damaged() from error
+
+    def _damaged(self) -> ToolUnavailableError:
+        return ToolUnavailableError(
+            self._file.stem,
+            f"the index of its table, '{self._file}', is damaged",
+            "Remove that file: it is made again",
+        )
 
 
-def write_index(file: Path, facts: Iterable[Sequence[str]], about: object) -> None:
+def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, object]) -> None:
     """Write an index, whole or not at all.
 
     Args:
         facts: Subject, relation and value of each.
-        about: What JSON can hold.
+        about: `state`, what tells the table from others, and `facts`, a digest of them.
 
     Raises:
-        ToolSettingsError: There are no facts.
         OSError, sqlite3.Error: It cannot be written.
     """
     with replacing(file) as temporary:
         connection = sqlite3.connect(temporary)
         try:
-            for function in (folded, _reversed):
-                name = function.__name__.lstrip("_")
-                connection.create_function(name, 1, function, deterministic=True)
+            connection.create_function("folded", 1, folded, deterministic=True)
+            connection.create_function("reversed", 1, lambda name: name[::-1], deterministic=True)
+            connection.create_function("checksum", 2, _checksum, deterministic=True)
             # A file that was not finished is not used, and no other process reads this one yet.
             for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -200000"):
                 connection.execute(f"pragma {pragma}")
-            connection.execute("create table facts (subject text, relation text, value text)")
-            rows = connection.executemany("insert into facts values (?, ?, ?)", facts).rowcount
-            if rows < 1:
-                raise ToolSettingsError(
-                    "the table has no row with a key and a value. Expected at least one"
-                )
+            connection.execute(
+                "create table facts (subject text, relation text, value text, checked integer)"
+            )
+            connection.executemany(
+                "insert into facts values (?, ?, ?, ?)",
+                ((*fact, _checksum(*fact)) for fact in facts),
+            )
             connection.executescript(
                 resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
             )
             connection.execute("create table about (content text)")
-            connection.execute("insert into about values (?)", (json.dumps(about),))
+            connection.execute("insert into about values (?)", (json.dumps(sealed(about)),))
             connection.commit()
         finally:
             connection.close()
 
 
-def _reversed(text: str) -> str:
-    return text[::-1]
+def _checksum(*texts: str) -> int:
+    """A checksum of a row: SQLite reads a flipped bit of the disk as another text."""
+    return zlib.crc32("\n".join(texts).encode())

@@ -1,4 +1,4 @@
-"""Reads a table of the user's as text: a file, or a query of DuckDB.
+"""Reads the facts of a user's table as text: of a file, or of a query of DuckDB.
 
 The only module besides the warehouse that uses DuckDB, which knows the formats. It installs
 nothing, fetches nothing and writes nothing.
@@ -8,7 +8,7 @@ import csv
 import glob
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 LARGEST_FILE = 2 * 10**9
-"""In bytes; an index of more is not made in the time that a tool has to start."""
+"""In bytes."""
 
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _CSV = "read_csv({}, auto_detect = false, comment = '', quote = {}, escape = {}, delim = {}"
@@ -43,13 +43,15 @@ class Table:
 
     Args:
         table: A file, or a query.
-        columns: Their names.
+        key: Columns that name a fact, that of the subject first.
+        values: Columns that hold a value each.
         folder: Where relative paths begin.
     """
 
-    def __init__(self, table: str, columns: Sequence[str], folder: Path) -> None:
+    def __init__(self, table: str, key: Sequence[str], values: Sequence[str], folder: Path) -> None:
         self.table = table
-        self.columns = tuple(columns)
+        self.key = list(key)
+        self.values = list(values)
         self.folder = folder.absolute()
         self.is_query = _QUERY.match(table) is not None
 
@@ -75,7 +77,7 @@ class Table:
                     f"{LARGEST_FILE / 10**9:g} GB; write what calls ask for to a Parquet file"
                 )
             of_file = [str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        return [self.table, list(self.columns), *of_file]
+        return [self.table, self.key, self.values, *of_file]
 
     @contextmanager
     def opened(self) -> Iterator["OpenTable"]:
@@ -98,18 +100,15 @@ class Table:
             kinds = {
                 row[0]: row[1] for row in connection.execute(f"describe from {source}").fetchall()
             }
-            missing = [column for column in self.columns if column not in kinds]
+            missing = [column for column in (*self.key, *self.values) if column not in kinds]
             if missing:
                 raise ToolSettingsError(
                     f"the table has no column {missing[0]!r}. Expected one of {', '.join(kinds)}"
                 )
-            texts = [_as_text(column, kinds[column]) for column in self.columns]
-            yield OpenTable(connection, source, texts)
+            yield OpenTable(connection, self._facts(source, kinds))
         except duckdb.Error as error:
-            lines = re.split(r"\n\n|\n(?:Possible|LINE|Please|Delimiter)", str(error))[0].split(
-                "\n"
-            )
-            reason = "; ".join(line.strip() for line in lines if line.strip())
+            told = re.split(r"\n *(?:Possible|LINE|Please|Delimiter|file = )", str(error))[0]
+            reason = "; ".join(filter(None, map(str.strip, told.split("\n"))))
             raise ToolSettingsError(
                 f"the table {self.table!r} cannot be read: {reason[:_LONGEST_REASON].rstrip('.')}. "
                 "Expected a whole CSV, TSV, JSONL or Parquet file in UTF-8, or a query of such "
@@ -117,6 +116,23 @@ class Table:
             ) from error
         finally:
             connection.close()
+
+    def _facts(self, source: str, kinds: Mapping[str, str]) -> str:
+        """A statement that gives subject, relation and value of each cell that has one."""
+        key = [_as_text(column, kinds[column]) for column in self.key]
+        values = [_as_text(column, kinds[column]) for column in self.values]
+        asked = [[_literal(spoken(column))] if len(values) > 1 else [] for column in self.values]
+        relations = [_joined([*key[1:], *name]) for name in asked]
+        # Only a wide table needs several facts of a row, which take DuckDB longer.
+        columns = [
+            f"unnest([{', '.join(parts)}])" if len(parts) > 1 else parts[0]
+            for parts in (relations, values)
+        ]
+        return f"""
+            select subject, relation, value from (
+                select {key[0]} as subject, {columns[0]} as relation, {columns[1]} as value
+                from {source} where {" and ".join(f"{part} is not null" for part in key)}
+            ) where value is not null"""
 
     def _file(self) -> Path:
         return self.folder / Path(self.table).expanduser()
@@ -152,33 +168,46 @@ class Table:
 
 
 class OpenTable:
-    """The rows of a table that is open.
+    """The facts of a table that is open.
 
     Args:
         connection: That has no way out.
-        source: What stands behind `from`.
-        texts: An expression of each column.
+        facts: A statement with the columns subject, relation and value.
     """
 
-    def __init__(
-        self, connection: "duckdb.DuckDBPyConnection", source: str, texts: Sequence[str]
-    ) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", facts: str) -> None:
         self._connection = connection
-        self._rows = f"select {', '.join(texts)} from {source}"
+        self._facts = facts
 
-    def digest(self) -> str:
-        """A digest of the rows, whatever their order."""
+    def digest(self, *, most: int) -> str:
+        """A digest of the facts, whatever their order.
+
+        Raises:
+            ToolSettingsError: There are none, or more than so many.
+        """
         ((count, total),) = self._connection.execute(
-            "select count(*), sum(md5_number_lower(rows::varchar)::hugeint) "
-            f"from ({self._rows}) as rows"
+            "select count(*), sum(md5_number_lower(facts::varchar)::hugeint) "
+            f"from ({self._facts}) as facts"
         ).fetchall()
-        return f"{count}-{total or 0:x}"
+        if count == 0:
+            raise ToolSettingsError("the table has no row with a key and a value. Expected one")
+        if count > most:
+            raise ToolSettingsError(
+                f"the table has {count:,} values. Expected at most {most:,}; leave out rows or "
+                "columns that no text asks for"
+            )
+        return f"{count}-{total:x}"
 
-    def __iter__(self) -> Iterator[tuple[str | None, ...]]:
-        """Yield the rows: the text of each column, None for NULL and empty text."""
-        rows = self._connection.execute(self._rows)
-        while batch := rows.fetchmany(_BATCH):
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        """Yield subject, relation and value of each fact."""
+        facts = self._connection.execute(self._facts)
+        while batch := facts.fetchmany(_BATCH):
             yield from batch
+
+
+def spoken(column: str) -> str:
+    """The name of a column in a call."""
+    return column.replace("_", " ")
 
 
 def _query(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
@@ -192,8 +221,12 @@ def _query(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
             f"the query is {', '.join(kind.name for kind in kinds)}. Expected one select; a tool "
             "writes nothing"
         )
-    # On lines of its own: a comment may end it.
-    return f"(\n{statements[0].query.rstrip().rstrip(';')}\n)"
+    # A semicolon has no place in what is selected from, and a comment may stand behind it.
+    text = bytearray(query.encode())
+    for offset, _ in duckdb.tokenize(query):
+        if text[offset] == ord(";"):
+            text[offset] = ord(" ")
+    return f"(\n{text.decode()}\n)"
 
 
 def _as_text(column: str, kind: str) -> str:
@@ -204,20 +237,23 @@ def _as_text(column: str, kind: str) -> str:
         refusal = f"error({_literal(f'its column {column!r} holds lists or objects. {_EXPECTED}')})"
         text = (
             f"case json_type({name}) when 'NULL' then null when 'VARCHAR' then {name} ->> '$' "
-            f"when 'DOUBLE' then {_number(f'{name}::double')} "
+            f"when 'DOUBLE' then {_number(text)} "
             f"when 'OBJECT' then {refusal} when 'ARRAY' then {refusal} else {text} end"
         )
     elif kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
-        text = _number(name)
+        text = f"nullif(nullif(nullif({_number(text)}, 'nan'), 'inf'), '-inf')"
     elif kind.startswith("TIMESTAMP"):
         text = rf"regexp_replace({text}, ' 00:00:00(\+00)?$', '')"
     elif kind == "BLOB" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         raise ToolSettingsError(f"its column {column!r} is of type {kind}. {_EXPECTED}")
-    return f"nullif(trim({text}), '') as {name}"
+    return f"nullif(trim({text}, ' \t\r\n'), '')"
 
 
-def _number(name: str) -> str:
-    text = f"nullif(nullif(nullif({name}::varchar, 'nan'), 'inf'), '-inf')"
+def _joined(parts: Sequence[str]) -> str:
+    return " || ', ' || ".join(parts) or "''"
+
+
+def _number(text: str) -> str:
     return rf"regexp_replace(regexp_replace({text}, '(\.\d*?)0+$', '\1'), '\.$', '')"
 
 

@@ -11,9 +11,11 @@ the subject alone.
 """
 
 import itertools
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +28,7 @@ from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
 from tools.plugins.table_names import folded
 from tools.plugins.table_proposals import propose_lookups
-from tools.plugins.table_rows import Table
+from tools.plugins.table_rows import Table, spoken
 from tools.prompting import MIN_EXAMPLES, draft_prompt
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import clean_result, single_line
@@ -35,6 +37,9 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
 _VERSION = 1
+# An index of more may take longer than the two minutes that a tool has
+# to start.
+_MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
 # Of several values together, in characters: with 64 tokens a result is cut.
 _LONGEST_JOINED = 200
@@ -44,7 +49,7 @@ _SHOWN = 5
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
 
-_Columns = Annotated[Sequence[str], Field(min_length=1)]
+_Columns = Annotated[list[str], Field(min_length=1)]
 
 
 class TableTool(Tool):
@@ -81,33 +86,30 @@ class TableTool(Tool):
         values: _Columns,
         *,
         description: str | None = None,
-        aliases: Sequence[str] = (),
-        examples: Sequence[str] = (),
+        aliases: list[str] | None = None,
+        examples: list[str] | None = None,
         folder: str = ".",
         index_folder: str | None = None,
     ) -> None:
         self.name = name
         self.asks = len(key) + len(values) > 2
         if index_folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="toolformer-table-")
-            index_folder = self._temporary.name
+            index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
+            weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
             self.index = _open_index(
                 Path(index_folder) / f"{name}.sqlite",
-                Table(table, [*key, *values], Path(folder)),
-                key_columns=len(key),
+                Table(table, key, values, Path(folder)),
             )
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
-        self._aliases = self._read_aliases(aliases)
-        content = f"key={list(key)} values={list(values)} rows={self.index.about['digest']}"
+        self._aliases = self._read_aliases(aliases or [])
+        content = f"key={list(key)} values={list(values)} facts={self.index.about['facts']}"
         self.sampling_version = f"{_VERSION} {content}"
-        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases, size=8)}"
-        asked = (
-            self._relations_text() if self.asks else f"{_spoken(values[0])} by {_spoken(key[0])}"
-        )
+        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
+        asked = self._relations_text() if self.asks else f"{spoken(values[0])} by {spoken(key[0])}"
         self.description = description or f"Looks up {asked} in a table."
-        shown = list(examples) or self._examples()
+        shown = examples or self._examples()
         if shown:
             self.prompt = draft_prompt(name, self.description, shown)
 
@@ -236,22 +238,21 @@ class TableTool(Tool):
         return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
 
 
-def _open_index(file: Path, table: Table, *, key_columns: int) -> TableIndex:
+def _open_index(file: Path, table: Table) -> TableIndex:
     """The index of a table, written where the file holds none of it.
 
     A process that reads the one before goes on with that.
     """
-    state = [_VERSION, key_columns, *table.state()]
+    state = [_VERSION, *table.state()]
     if not table.is_query and (index := _kept_index(file, state)):
         return index
-    with table.opened() as rows:
-        digest = rows.digest()
+    with table.opened() as facts:
+        digest = facts.digest(most=_MOST_FACTS)
         if table.is_query:
             state.append(digest)
             if index := _kept_index(file, state):
                 return index
-        facts = _facts(rows, table.columns, key_columns)
-        write_index(file, facts, {"state": state, "digest": digest})
+        write_index(file, facts, {"state": state, "facts": digest})
     return TableIndex(file)
 
 
@@ -261,25 +262,6 @@ def _kept_index(file: Path, state: list[object]) -> TableIndex | None:
         if index.about["state"] == state:
             return index
     return None
-
-
-def _facts(
-    rows: Iterable[tuple[str | None, ...]], columns: Sequence[str], key_columns: int
-) -> Iterator[tuple[str, str, str]]:
-    """Yield subject, relation and value of each cell that has one."""
-    asked = [_spoken(column) for column in columns[key_columns:]]
-    for row in rows:
-        key = [" ".join(part.split()) for part in row[:key_columns] if part]
-        if len(key) < key_columns:
-            continue
-        for column, value in zip(asked, row[key_columns:], strict=True):
-            if value is not None:
-                relation = key[1:] + ([column] if len(asked) > 1 else [])
-                yield key[0], ", ".join(relation), value
-
-
-def _spoken(column: str) -> str:
-    return column.replace("_", " ")
 
 
 def _joined(values: Sequence[str]) -> str:

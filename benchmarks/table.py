@@ -1,0 +1,174 @@
+"""What a table of millions of rows costs: making its index, the first answer, further ones.
+
+The rows are drawn: three facts each of people with names of three words. The tool runs in a process
+of its own, once without an index and once with. Its calls name people as the table does, in small
+letters without accents, with two letters that changed places, and people that it does not have;
+proposals are for texts of some 200 words that name six people and a value of each.
+
+    python -m benchmarks.table [--rows 5000000] [--calls 200] [--work FOLDER] [--json FILE]
+"""
+
+import argparse
+import itertools
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+_SYLLABLES = (
+    "bak",
+    "ro",
+    "mi",
+    "ten",
+    "kal",
+    "or",
+    "vin",
+    "dus",
+    "pe",
+    "lam",
+    "gri",
+    "jén",
+    "qui",
+    "zar",
+)
+_FIRST, _LAST = 2_000, 20_000
+_RELATIONS = ("place of birth", "year of birth", "occupation")
+_MENTIONS = 6
+_FILLER = "It was a long day in the valley, and nobody there had thought of rain before the evening"
+
+
+def people() -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Names and facts of made-up people without end, always the same."""
+    numbers = random.Random(0)
+    first, last = (
+        ["".join(numbers.choices(_SYLLABLES, k=syllables)).capitalize() for _ in range(count)]
+        for syllables, count in ((2, _FIRST), (4, _LAST))
+    )
+    while True:
+        name = " ".join(map(numbers.choice, (first, first, last)))
+        yield name, (numbers.choice(last), str(numbers.randint(1800, 2000)), "painter")
+
+
+def draw_table(file: Path, rows: int) -> None:
+    """Write a table of so many facts."""
+    facts = (
+        f"{name},{relation},{value}\n"
+        for name, values in people()
+        for relation, value in zip(_RELATIONS, values, strict=True)
+    )
+    with file.open("w", encoding="utf-8") as stream:
+        stream.write("subject,relation,object\n")
+        stream.writelines(itertools.islice(facts, rows))
+
+
+def ask(file: Path, calls: int) -> dict[str, float]:
+    """Make the tool and ask it, in this process.
+
+    Args:
+        file: the table, beside which the index is kept.
+        calls: of each kind.
+
+    Returns:
+        Seconds until the first answer, milliseconds of the others by kind: their median, and what
+        99 % of them stay below.
+    """
+    began = time.perf_counter()
+    # What is imported counts.
+    from tools.plugins.table_names import folded
+    from tools.plugins.table_tool import TableTool
+    from tools.protocol import Document
+
+    folder = str(file.parent)
+    key, no_text = ["subject", "relation"], Document("", "")
+    tool = TableTool("Facts", file.name, key, ["object"], folder=folder, index_folder=folder)
+    asked = list(itertools.islice(people(), calls))
+    tool.call(f"{asked[0][0]}, occupation", no_text)
+    measured = {"first_answer_seconds": time.perf_counter() - began}
+    spellings: dict[str, Callable[[str], str]] = {
+        "exact": str,
+        "folded": folded,
+        "fuzzy": _with_slip,
+        "not_found": lambda name: f"{name}ox",
+    }
+    for kind, spell in spellings.items():
+        calls_of_kind = [f"{spell(name)}, year of birth" for name, _ in asked]
+        measured |= _timed(
+            kind, [lambda each=each: tool.call_batch([(each, no_text)]) for each in calls_of_kind]
+        )
+    documents = [
+        Document("", _text(asked[start : start + _MENTIONS]))
+        for start in range(0, calls - _MENTIONS, _MENTIONS)
+    ]
+    return measured | _timed(
+        "proposals", [lambda each=each: tool.proposals(each) for each in documents]
+    )
+
+
+def _with_slip(name: str) -> str:
+    return f"{name[:-4]}{name[-3]}{name[-4]}{name[-2:]}"
+
+
+def _text(named: Sequence[tuple[str, tuple[str, str, str]]]) -> str:
+    return " ".join(
+        f"{_FILLER}, said {name}, born in {place}. {_FILLER}." for name, (place, _, _) in named
+    )
+
+
+def _timed(kind: str, actions: Sequence[Callable[[], object]]) -> dict[str, float]:
+    milliseconds = []
+    for action in actions:
+        began = time.perf_counter()
+        action()
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return {
+        f"{kind}_milliseconds": statistics.median(milliseconds),
+        f"{kind}_milliseconds_99": statistics.quantiles(milliseconds, n=100)[-1],
+    }
+
+
+def main() -> None:
+    """Print what was measured, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument("--work", type=Path, help="an empty folder; by default one that is removed")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ask:
+        measured = ask(arguments.ask, arguments.calls)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({**measured, "peak_memory_gib": memory}))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        file = (arguments.work or Path(temporary)) / "facts.csv"
+        draw_table(file, arguments.rows)
+        command = [sys.executable, "-m", "benchmarks.table", "--ask", str(file)]
+        command += ["--calls", str(arguments.calls)]
+        results = [
+            json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+            for _ in range(2)
+        ]
+        measured = {
+            "rows": arguments.rows,
+            "table_mb": file.stat().st_size / 10**6,
+            "index_mb": (file.parent / "Facts.sqlite").stat().st_size / 10**6,
+            "making_the_index": {
+                name: results[0][name] for name in ("first_answer_seconds", "peak_memory_gib")
+            },
+            "with_the_index": results[1],
+        }
+    text = json.dumps(measured, indent=1)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
