@@ -19,7 +19,14 @@ from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.report.verdicts import verdicts_of
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import BASE, DATESET, FINETUNED, PERPLEXITY, SUMS
+from dagster_project.settings.evaluation_sections import (
+    BASE,
+    DATESET,
+    FACTS,
+    FINETUNED,
+    PERPLEXITY,
+    SUMS,
+)
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.settings.yaml_text import read_yaml
@@ -32,6 +39,11 @@ DEMO = "demo"
 _REPORT = ("report",)
 _CONTROLS = (PLAIN, SHUFFLED)
 _PASSAGES = "wiki_passages"
+# What is asked by the benchmarks that come with the project.
+_ASKED = {
+    SUMS: "sums in sentences that it was not trained on",
+    FACTS: "facts about people that no text names",
+}
 _HEADER = (
     "# What `toolformer recipe {preset}` works on. The preset has everything else, and what\n"
     "# stands here wins over it. Run the command without flags to go on with this file as it is.\n"
@@ -229,12 +241,14 @@ def _show_gains(home: Home, settings: Settings) -> None:
     console.heading("Perplexity of texts that nothing was trained on, calls disabled")
     models = [BASE, plain, shuffled, model]
     console.frame(store.ask("perplexity_by_source", models=models, plain=plain))
-    for row in gains.filter(benchmark=SUMS).iter_rows(named=True):
+    for row in gains.iter_rows(named=True):
+        if row["benchmark"] not in _ASKED:
+            continue
         right, before = (
             round(row["items"] * row[name] / 100) for name in ("score", "score_of_other")
         )
         console.say(
-            f"Of {row['items']} sums in sentences that it was not trained on, the finetuned model "
-            f"gets {before} right without calls and {right} with calls (p = {row['p_value']:.1g}, "
-            "McNemar's exact test)."
+            f"Of {row['items']} {_ASKED[row['benchmark']]}, the finetuned model gets {before} "
+            f"right without calls and {right} with calls (p = {row['p_value']:.1g}, McNemar's "
+            "exact test)."
         )

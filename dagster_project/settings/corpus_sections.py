@@ -21,7 +21,8 @@ class SourceSettings(Section):
     """One source of texts."""
 
     path: str = Field(
-        description="file, folder or glob, here or at s3://; or starter-texts / wikipedia-excerpt"
+        description="file, folder or glob, here or at s3://; or starter-texts / "
+        "starter-articles / starter-people / wikipedia-excerpt"
     )
     format: GivenFormat = "auto"
     text_column: str = TEXT_COLUMN

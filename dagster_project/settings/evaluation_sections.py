@@ -20,11 +20,11 @@ from toolformer.training.variants import CALLS, VARIANTS
 BASE, FINETUNED = "base", "finetuned"
 # Models that have a name without the settings giving them one.
 MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if variant != CALLS))
-PERPLEXITY, DATESET, SUMS = "perplexity", "dateset", "sums"
+PERPLEXITY, DATESET, SUMS, FACTS = "perplexity", "dateset", "sums", "facts"
 # Part of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 # What there is without a file of questions.
-EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS)
+EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
 
 
 class QuestionFileSettings(Section):

@@ -5,6 +5,9 @@ A preset holds only what differs from the paper's values in the sections.
 
 from typing import Any
 
+from toolformer.sources.source import STARTER_ARTICLES, STARTER_PEOPLE, STARTER_TEXTS
+from tools.plugins.table_tool import TABLE_TOOL
+
 # A small model hardly ever gives the opening of a call 5 % (8 of 4,096 positions for WikiSearch
 # with the embedded model); the largest p_i still mark sensible places. So k chooses the positions
 # and τ_s only cuts the tail where the model sees no reason for a call at all.
@@ -53,8 +56,18 @@ _LAPTOP: dict[str, Any] = {
 # tells the right results from others, and the contrast drops what any result would do.
 _DEMO: dict[str, Any] = {
     "corpus": {
-        # Small shards, since each has a chance sample of its own.
-        "sources": [{"path": "starter-texts", "limit": 96, "shard_size": 12}],
+        # Each for its tools. Small shards, since each has a chance sample of its own.
+        "sources": [
+            {
+                "path": STARTER_TEXTS,
+                "limit": 96,
+                "shard_size": 12,
+                "tools": ["Calculator", "Calendar", "QA", "MT"],
+            },
+            {"path": STARTER_PEOPLE, "shard_size": 16, "tools": ["Facts"]},
+            # Few: results of WikiSearch take long to read, and help this model hardly at all.
+            {"path": STARTER_ARTICLES, "shard_size": 16, "tools": ["WikiSearch"]},
+        ],
         "window_tokens": 192,
         "held_out_every": 8,
     },
@@ -80,6 +93,25 @@ _DEMO: dict[str, Any] = {
             # The starter texts are a selection already: every one with three numbers is used.
             "options": {"weak_share": 1.0},
         },
+        "Facts": {
+            "class": TABLE_TOOL,
+            "calls_per_position": 1,
+            # The paper's: nearly every fact reaches it, and few others in its place.
+            "filtering_threshold": 1.0,
+            "contrast_threshold": 0.5,
+            "options": {
+                "table": STARTER_PEOPLE,
+                "key": ["subject", "relation"],
+                "values": ["value"],
+                "description": "Looks up where people were born, what they do and what they play.",
+                # Of people who are not in the table.
+                "examples": [
+                    "Lena Ruff was born in [Facts(Lena Ruff, place of birth)] Mill Hill.",
+                    "Otto Bann works as a [Facts(Otto Bann, profession)] barber.",
+                    "The instrument of Mia Gove is the [Facts(Mia Gove, instrument)] drum.",
+                ],
+            },
+        },
         "others": {"calls_per_position": 3, "filtering_threshold": 0.5},
     },
     "training": {
@@ -94,7 +126,7 @@ _DEMO: dict[str, Any] = {
         "evaluate_every": 1000,
         "save_every": 10,
     },
-    "evaluation": {"benchmarks": ("perplexity", "sums"), "perplexity_windows": 24},
+    "evaluation": {"benchmarks": ("perplexity", "sums", "facts"), "perplexity_windows": 24},
 }
 
 # A recipe for the embedded model, with what helps a small one (docs/results.md): places and calls

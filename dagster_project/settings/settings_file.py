@@ -258,13 +258,16 @@ def _section_lines(name: str, section: BaseModel, *, indent: int) -> list[str]:
             continue
         note = f"  # {field.description}" if field.description and indent == 0 else ""
         lines.append(f"{prefix}  {field_name}: {_inline(value)}{note}")
+    lines += [
+        f"{prefix}  {name}: {_inline(own)}" for name, own in (section.model_extra or {}).items()
+    ]
     return lines
 
 
 def _inline(value: Any) -> str:
     def plain(item: Any) -> Any:
         if isinstance(item, BaseModel):
-            return item.model_dump(exclude_defaults=True)
+            return item.model_dump(exclude_unset=True, by_alias=True)
         return item.isoformat() if isinstance(item, datetime.date) else dict(item)
 
     return json.dumps(value, default=plain, ensure_ascii=False)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from dagster_project.settings.evaluation_sections import DATESET, SUMS
+from dagster_project.settings.evaluation_sections import DATESET, FACTS, SUMS
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.evaluation.benchmarks.lama import Facts
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.files.digests import hex_digest, hex_digest_of_file
@@ -27,6 +28,8 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
         return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
     if name == SUMS:
         return Sums()
+    if name == FACTS:
+        return Facts()
     if name in evaluation.questions:
         described = evaluation.questions[name].model_dump()
         path = Path(described.pop("path"))

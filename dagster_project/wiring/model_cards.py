@@ -10,13 +10,13 @@ from dagster_project.settings.sections import Settings
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
-from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
+from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, model_card
 
 _APACHE = "apache-2.0"
 _BUILT_IN_LICENCES = {
-    STARTER_TEXTS: _APACHE,
+    **dict.fromkeys(STARTERS, _APACHE),
     WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
 }
 _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"

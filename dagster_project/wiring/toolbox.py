@@ -13,6 +13,8 @@ from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.retriever import open_retriever, searches_vectors
+from toolformer.sources.files import built_in_path
+from toolformer.sources.source import STARTER_PEOPLE
 from tools.base import Tool
 from tools.errors import (
     PromptError,
@@ -206,6 +208,8 @@ def options_of(
     held_by = holder or process_holder()
     if settings.tools.targets.get(name) == TABLE_TOOL:
         options["folder"] = str(home.root)
+        if options.get("table") == STARTER_PEOPLE:
+            options["table"] = str(built_in_path(STARTER_PEOPLE) / "people.csv")
         options["index_folder"] = str(home.table_indexes)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.open(home.wikipedia_index)))

@@ -27,7 +27,7 @@ def settings() -> dict[str, Any]:
         "scoring": {"rescoring": False},
         "tools": {
             name: {"is_enabled": name in _TOOLS}
-            for name in ("Calculator", "Calendar", "MT", "QA", "WikiSearch")
+            for name in ("Calculator", "Calendar", "MT", "QA", "WikiSearch", "Facts")
         },
     }
 

@@ -175,3 +175,24 @@ def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
         [1 / e - 1, 0, e - 1, e**2 - 1]
     )
     assert exclusions.is_empty()
+
+
+def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
+    commands: Commands, warehouse: Warehouse, run
+):
+    for name, asked, right in (("sums", 40, 38), ("facts", 20, 19)):
+        own = {"benchmark": name, "model": "finetuned", "items": asked}
+        scores = [
+            own | {"mode": "disabled", "score": 0.0},
+            own | {"mode": "enabled", "score": right / asked},
+        ]
+        pair = own | {"mode": "enabled", "other_model": "finetuned", "p_value": 1e-6}
+        for table, rows in (("score_intervals", scores), ("paired_differences", [pair])):
+            warehouse.replace_partition(table, "all", name, frame(table, *rows), metadata={})
+    code, out, _ = run("recipe", "demo")
+    said = " ".join(out.split())
+    assert code == 0
+    assert "Of 40 sums in sentences that it was not trained on, the finetuned model gets 0 " in said
+    assert "gets 0 right without calls and 38 with calls (p = 1e-06, " in said
+    assert "Of 20 facts about people that no text names, the finetuned model gets 0 right " in said
+    assert "gets 0 right without calls and 19 with calls" in said

@@ -19,7 +19,7 @@ from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
     BUILT_IN_SOURCES,
     SOURCE_FORMATS,
-    STARTER_TEXTS,
+    STARTERS,
     Source,
     SourceFormat,
 )
@@ -138,8 +138,8 @@ def file_identity(file: SourceFile) -> str:
 
 def built_in_path(name: str) -> Path:
     """Where a built-in source lies on disk."""
-    if name == STARTER_TEXTS:
-        return Path(str(importlib.resources.files("toolformer"))) / "starter_texts"
+    if name in STARTERS:
+        return Path(str(importlib.resources.files("toolformer"))) / name.replace("-", "_")
     specification = importlib.util.find_spec("gensim")
     folders = specification.submodule_search_locations if specification else None
     for folder in folders or ():
@@ -199,7 +199,7 @@ def _agreed_format(
 
 def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     if source.is_built_in:
-        is_single = source.path != STARTER_TEXTS
+        is_single = source.path not in STARTERS
         return source.path if is_single else f"{source.path}/{posixpath.basename(path)}"
     if not is_local(filesystem):
         return str(filesystem.unstrip_protocol(path))

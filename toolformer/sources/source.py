@@ -12,9 +12,13 @@ SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
 GivenFormat = Literal["auto", SourceFormat]
 FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 
-STARTER_TEXTS = "starter-texts"
+STARTER_TEXTS, STARTER_ARTICLES, STARTER_PEOPLE = STARTERS = (
+    "starter-texts",
+    "starter-articles",
+    "starter-people",
+)
 WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
-BUILT_IN_SOURCES = (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
+BUILT_IN_SOURCES = (*STARTERS, WIKIPEDIA_EXCERPT)
 
 # Names of the columns where a source does not say otherwise.
 TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
@@ -28,7 +32,7 @@ class Source:
 
     Attributes:
         path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
-            source (`starter-texts`, `wikipedia-excerpt`).
+            source, as in `BUILT_IN_SOURCES`.
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
         text_column, url_column, date_column, title_column: names in JSONL and Parquet, as of
             `columns.value_at`; None to ignore addresses, dates or titles.

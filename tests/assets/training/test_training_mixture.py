@@ -177,7 +177,7 @@ def test_every_benchmark_has_its_texts():
     texts = benchmark_texts(SettingsResource(overrides=chosen).load())
     counts = {name: sum(1 for _ in of_benchmark.read()) for name, of_benchmark in texts.items()}
     # All that can be asked, however many are.
-    assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40}
+    assert counts == {"perplexity": 0, "dateset": 9_400, "sums": 40, "facts": 40}
 
 
 def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):

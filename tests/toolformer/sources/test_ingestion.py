@@ -327,8 +327,9 @@ def test_a_damaged_manifest_is_not_overwritten(folder, content):
     assert manifest_path(folder).read_text() == content
 
 
-def test_built_in_starter_texts_all_parse_with_a_date(folder):
-    result = update(folder, Source("starter-texts", shard_size=50))
+@pytest.mark.parametrize("name", ["starter-texts", "starter-articles"])
+def test_built_in_starter_texts_all_parse_with_a_date(folder, name):
+    result = update(folder, Source(name, shard_size=50))
     found = [item for entry in result.added for item in TEXTS[folder][entry.key]]
     assert all(isinstance(item, ParsedDocument) and item.published_on for item in found)
-    assert found[0].source.startswith("starter-texts/")
+    assert found[0].source.startswith(f"{name}/")

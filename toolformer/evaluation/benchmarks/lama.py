@@ -1,8 +1,10 @@
-"""LAMA and TempLAMA: statements of which one fact is missing (paper §4.2.1 and §4.2.5).
+"""LAMA, TempLAMA and facts of ours: statements of which one fact is missing (paper §4.2.1, §4.2.5).
 
 The correct word of LAMA is the label of the object, as in its own measure. Its aliases do not
 count: among them are words such as `be` for Belgium, which stand in many wrong answers too.
 """
+
+from pathlib import Path
 
 from toolformer.evaluation.benchmarks.benchmark import StopRule
 from toolformer.evaluation.benchmarks.prompts import CLOZE_PROMPT
@@ -17,6 +19,7 @@ from toolformer.evaluation.benchmarks.rows import (
 from toolformer.evaluation.scoring import normalised_words, score_lama
 
 MASK, _MASK_OF_TEMPLAMA = "[MASK]", "_X_"
+_FACTS = Path(__file__).with_name("facts.jsonl")
 
 
 def text_before_gap(statement: str, mask: str) -> str:
@@ -76,6 +79,10 @@ def _dated_query(row: Row) -> Asked:
         date=row.year_or_date("date"),
         group=row.optional_text("relation"),
     )
+
+
+def _cut_statement(row: Row) -> Asked:
+    return Asked(row.text("question"), row.texts("answer"), group=_relation(row))
 
 
 def _relation(row: Row) -> str | None:
@@ -140,3 +147,20 @@ class TempLama(QuestionBenchmark):
     rule = staticmethod(score_lama)
     stop_rule = StopRule(max_new_tokens=16)
     formats = (("query", _dated_query),)
+
+
+class Facts(QuestionBenchmark):
+    """Forty statements about people of the table of `starter-people`, each cut off before a value.
+
+    Ours, for a demonstration: no text of that source names any of these people.
+    """
+
+    name = "facts"
+    # The beginning of the sentence as it is.
+    prompt_template = "{question}"
+    rule = staticmethod(score_lama)
+    stop_rule = StopRule(max_new_tokens=16)
+    formats = (("question", _cut_statement),)
+
+    def __init__(self) -> None:
+        super().__init__(_FACTS)

@@ -1,4 +1,6 @@
+import csv
 import datetime
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.lama import (
+    Facts,
     LamaGoogleRe,
     LamaSquad,
     LamaTrex,
@@ -17,6 +20,8 @@ from toolformer.evaluation.benchmarks.lama import (
     text_before_gap,
 )
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
+from toolformer.sources.files import built_in_path
+from toolformer.sources.source import STARTER_PEOPLE
 
 PROMPT = "Please complete the following text so that it is factually correct: "
 
@@ -118,3 +123,27 @@ def test_the_lines_of_templama_are_read(tmp_path):
     del row["answer"]
     row["answers"] = ["Turin", "Rome"]
     assert items_of(TempLama(write_lines(tmp_path / "test.json", row))) == [expected]
+
+
+def test_the_facts_that_are_asked_are_of_the_table_and_of_people_that_no_text_names():
+    folder = built_in_path(STARTER_PEOPLE)
+    rows = (folder / "people.csv").read_text("utf-8").splitlines()
+    table: dict[str, dict[str, str]] = {}
+    for subject, relation, value in list(csv.reader(rows))[1:]:
+        table.setdefault(subject, {})[relation] = value
+    lines = (folder / "people.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    named = [[subject for subject in table if subject in text] for text in texts]
+    assert [len(subjects) for subjects in named] == [1] * len(texts)
+    # Each text says one fact of its person.
+    for (subject,), text in zip(named, texts, strict=True):
+        assert sum(text.count(value) for value in table[subject].values()) == 1, text
+    items = items_of(Facts())
+    assert len(items) == len({item.prompt for item in items}) == 40
+    for item in items:
+        (subject,) = (subject for subject in table if subject in item.prompt)
+        assert [subject] not in named
+        assert item.gold == (table[subject][str(item.group)],)
+        others = {value for value in table[subject].values() if value not in item.gold}
+        assert Facts().score(item, f" {item.gold[0]}, as all know.")
+        assert not any(Facts().score(item, f" {other}, as all know.") for other in others)
