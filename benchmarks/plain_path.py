@@ -84,7 +84,6 @@ def _work(model: Any, documents: Any) -> dict[str, Callable[[], Any]]:
         max_call_tokens=16,
         max_result_tokens=8,
         tools=("Calculator",),
-        min_call_probability=0.0,
     )
     prompts = [
         model.tokenizer.decode(document.ids[: PROMPT_TOKENS + number])

@@ -264,6 +264,11 @@ class Home:
         return self.machine / "cache" / "tool_results"
 
     @property
+    def table_indexes(self) -> Path:
+        """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
+        return self.machine / "cache" / "tables"
+
+    @property
     def report(self) -> Path:
         """The report that the UI opens."""
         return self.root / "report.html"
@@ -287,6 +292,7 @@ class Home:
         for folder in (self.root, self.warehouse, self.sources, self.precisions):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
+        remove_abandoned(self.table_indexes.glob("*.tmp"))
         # The model card and the calibration are written into a model that is there.
         remove_abandoned(self.models.glob("*/*.tmp"))
 

@@ -85,8 +85,8 @@ def toolformer_generate(
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
         min_call_probability: a call is opened only where its opening also has this probability;
             0 leaves k alone to decide, as in the paper. None takes what `toolformer train`
-            calibrated, from the directory that the model was loaded from; without that no call is
-            opened, and the log says so.
+            calibrated for the first token behind a prompt and for later ones, from the directory
+            that the model was loaded from; without that no call is opened, and the log says so.
         max_calls: most calls with a result per prompt.
         max_call_tokens: a call with more tokens than this before `->` is undone.
         max_result_tokens: results are cut to this many tokens.
@@ -114,8 +114,6 @@ def toolformer_generate(
     )
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
     directory = Path(model.name_or_path) if model.name_or_path else None
-    # Without tools there is nothing to open, and nothing to be said of it.
-    given = min_call_probability if named else CLOSED
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
@@ -135,7 +133,10 @@ def toolformer_generate(
             max_call_tokens=max_call_tokens,
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
-            min_call_probability=calibration.min_call_probability(directory, given),
+            # Without tools there is nothing to open, and nothing to be said of it.
+            min_call_probability=calibration.min_call_probability(directory, min_call_probability)
+            if named
+            else CLOSED,
         ),
         run_calls=call_runner(
             named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)

@@ -12,6 +12,7 @@ from typing import Any
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
@@ -43,7 +44,7 @@ class Served:
     batch: LiveBatch
     settings: Settings
     toolbox: Toolbox
-    min_call_probability: float
+    min_call_probability: MinCallProbability
     context_length: int
     examples: Sequence[tuple[str, str]] = ()
     created: int = field(default_factory=lambda: int(time.time()))
@@ -67,7 +68,7 @@ class Served:
                 "tools": list(self.toolbox.tools),
                 "unavailable": dict(self.toolbox.unavailable),
                 "call_top_k": decoding.call_top_k,
-                "min_call_probability": self.min_call_probability,
+                **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
@@ -115,7 +116,9 @@ class Served:
             tuple(toolbox.tools),
             max_new_tokens=body.max_tokens,
             call_top_k=body.call_top_k,
-            min_call_probability=self.min_call_probability if given is None else given,
+            min_call_probability=self.min_call_probability
+            if given is None
+            else MinCallProbability.everywhere(given),
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)

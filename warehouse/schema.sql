@@ -277,6 +277,7 @@ create table evaluation_results (
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
     min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.
+    min_call_probability_behind_prompt double not null check (min_call_probability_behind_prompt between 0 and 1),  -- The same for the first token behind the prompt.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
     metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss).
     prompt varchar,  -- What the model was given.

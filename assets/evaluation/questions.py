@@ -166,6 +166,6 @@ def _question(item: BenchmarkItem, mode: Mode) -> dict:
         "metric": "accuracy",
         "mode": mode.name,
         "call_top_k": mode.call_top_k,
-        "min_call_probability": mode.min_call_probability,
+        **mode.min_call_probability.entries,
         "without_tool": mode.without_tool,
     }

@@ -26,7 +26,7 @@ _OF_TEXTS = (
 
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
-    version="4",
+    version="5",
     settings=(*_OF_QUESTIONS, *_OF_CALLS, *_OF_TEXTS),
     settings_of_parts=(
         "evaluation.files",

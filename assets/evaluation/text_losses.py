@@ -111,7 +111,7 @@ def _loss_rows(model: LanguageModel, windows: Sequence[Window]) -> list[dict]:
             "item_id": f"{window.document_id}-{window.index}",
             "mode": DISABLED.name,
             "call_top_k": DISABLED.call_top_k,
-            "min_call_probability": DISABLED.min_call_probability,
+            **DISABLED.min_call_probability.entries,
             "metric": "perplexity",
             "prompt": window.text,
             "output": "",

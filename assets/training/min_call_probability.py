@@ -40,7 +40,7 @@ from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="6",
+    version="7",
     settings=(
         "corpus.window_tokens",
         "corpus.max_windows_per_text",
@@ -122,7 +122,7 @@ class Calibration(ModelOutput):
         """The choice, and how many calls were given up on the way."""
         k = self.run.settings.decoding.call_top_k
         if self.run.settings.training.variant == PLAIN:
-            return CalibratedProbability(None, WITHOUT_CALLS, k, 0, 0), 0
+            return CalibratedProbability(None, None, WITHOUT_CALLS, k, 0, 0), 0
         shards, tokenizer = sorted(_documents(self.run.warehouse)), load_tokenizer(self.directory)
         texts = development_texts(self.run, shards, tokenizer)
         with_calls = sum(bool(text.call_positions) for text in texts)
@@ -131,15 +131,25 @@ class Calibration(ModelOutput):
         reason = why_too_few(with_calls=with_calls)
         reason = reason or (None if self.tools else NO_TOOLS)
         if reason is not None:
-            return CalibratedProbability(None, reason, k, with_calls, without_calls), 0
-        measured, given_up = measure_openings(
+            return CalibratedProbability(None, None, reason, k, with_calls, without_calls), 0
+        openings, given_up = measure_openings(
             texts,
             self.tools,
             partial(self.run.load_model, self.directory, precision="float32"),
             self.run,
             progress_of=partial(self.run.progress, "calibrating calls"),
         )
-        return choose_min_call_probability(measured, call_top_k=k), given_up
+        kept_places = sum(len(text.call_positions) for text in texts)
+        places = sum(offset is not None for text in texts for offset in text.window.offsets)
+        chosen = choose_min_call_probability(
+            openings,
+            call_top_k=k,
+            texts_with_calls=with_calls,
+            texts_without_calls=without_calls,
+            kept_places=kept_places,
+            other_places=places - kept_places,
+        )
+        return chosen, given_up
 
 
 def _training_set(store: Warehouse) -> list[Input]:
@@ -194,10 +204,10 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """`min_call_probability.json` beside the model: how likely ` [` has to be to open a call.
 
-    One partition = one variant of the finetuned model. Decoding takes the value where
-    `decoding.min_call_probability` is null. It is the one with which the model's own calls, with
-    their results, gain most on development texts; the control `plain` has none. A model without one
-    opens no calls.
+    One partition = one variant of the finetuned model. Decoding takes its two values, for the first
+    token behind a prompt and for later ones, where `decoding.min_call_probability` is null. They
+    are those with which the model's own calls, with their results, gain most on development texts;
+    the control `plain` has none. A model without them opens no calls.
     """
     with expected_errors():
         run = Run(context, variant=context.partition_key)
@@ -218,23 +228,20 @@ def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeRes
 
 
 def _report(chosen: CalibratedProbability) -> dict[str, Any]:
-    """What the asset shows; what the chosen one does where there is one."""
-    point = chosen.chosen
-    shown: dict[str, Any] = {
+    """What the asset shows."""
+    values: dict[str, Any] = {"minimum call probability": "none", "reason": chosen.reason or ""}
+    if chosen.values is not None:
+        values = {
+            "minimum call probability": chosen.values.in_text,
+            "minimum call probability behind a prompt": chosen.values.behind_prompt,
+            "choice": chosen.summary,
+            "kept places": chosen.kept_places,
+            "other places": chosen.other_places,
+            "openings measured": len(chosen.openings),
+        }
+    return {
+        **values,
         "call_top_k": chosen.call_top_k,
         "texts with calls": chosen.texts_with_calls,
         "texts without calls": chosen.texts_without_calls,
-    }
-    if point is None:
-        return {"minimum call probability": "none", "reason": chosen.reason or "", **shown}
-    return {
-        "minimum call probability": point.threshold,
-        "choice": chosen.summary,
-        **shown,
-        "mean gain of texts with calls": point.gain_with_calls,
-        "mean gain of texts without calls": point.gain_without_calls,
-        "score": point.score,
-        "texts with calls in which one opens": point.opened_with_calls,
-        "at a kept one": point.right,
-        "texts without calls in which one opens": point.opened_without_calls,
     }

@@ -1,8 +1,8 @@
-"""What a model's first call would gain in development texts, wherever it could open.
+"""What a model's calls would gain in development texts, wherever one could open.
 
-At each place where some threshold has the first call, the model writes its own call as decoding
-does, the tools answer it as annotation has them answer, and the loss of the text behind it is
-taken with and without.
+At each of these places that is measured the model writes its own call as decoding does, the tools
+answer it as annotation has them answer, and the loss of the text behind it is taken with and
+without.
 """
 
 import tempfile
@@ -15,10 +15,10 @@ from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.execution import answered_calls
 from dagster_project.wiring.live_calls import decoding_parameters
 from dagster_project.wiring.scoring import scoring_parameters
-from toolformer.decoding.calibration import MeasuredText, Opening
+from toolformer.decoding.calibration import Opening, sampled
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
-from toolformer.decoding.triggers import first_openings
+from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
@@ -28,6 +28,9 @@ from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
 from tools.running.deadlines import MADE_AGAIN
 
+# Of openings at other than kept places. What is measured is minutes on a processor.
+_MAX_OTHERS = 400
+
 
 def measure_openings(
     texts: Sequence[DevelopmentText],
@@ -36,13 +39,12 @@ def measure_openings(
     work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],
-) -> tuple[list[MeasuredText], int]:
-    """The openings of texts, with their probabilities and gains.
+) -> tuple[list[Opening], int]:
+    """Openings of texts, with their probabilities and gains: at all kept places, and some others.
 
-    A text of n tokens is read three times at most: for the chances, alone, and with its calls. It
-    has few openings, some ln n, since each is likelier than all before it; for each the text in
-    front is read once more, and at most `decoding.max_call_tokens` tokens are written. For 256
-    tokens that is about 2,000 tokens fed.
+    A text is read three times at most: for the chances, alone, and with its calls. For each opening
+    the text in front is read once more, and at most `decoding.max_call_tokens` tokens are written.
+    For 200 texts of 256 tokens that is at most TODO tokens fed.
 
     Args:
         texts: in which calls may open.
@@ -52,9 +54,9 @@ def measure_openings(
         progress_of: the progress of a step, by what it is called.
 
     Returns:
-        What was measured, text by text, and how many calls were given up, because their tool had
-        no answer to many in a row. The gain is 0 where decoding would take a call back: where it
-        is no call of one of the tools, too long, or has no result.
+        What was measured, and how many calls were given up, because their tool had no answer to
+        many in a row. The gain is 0 where decoding would take a call back: where it is no call of
+        one of the tools, too long, or has no result.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
@@ -70,11 +72,11 @@ def measure_openings(
         token_budget=token_budget,
         progress=progress_of("reading"),
     )
-    openings = [first_openings(text_openings, call_top_k=call_top_k) for text_openings in chances]
+    measured = _to_measure(texts, chances, call_top_k)
     calls = written_calls(
         model,
         windows,
-        [Place(text, at) for text, positions in enumerate(openings) for at in positions],
+        list(measured),
         parameters=decoding_parameters(settings, tuple(tools)),
         parse_arguments=lambda name, arguments: parse_arguments(tools[name], arguments),
         progress=progress_of("writing calls"),
@@ -94,18 +96,33 @@ def measure_openings(
             checkpoint=Checkpoint(Path(scratch), fingerprint=""),
             progress=progress_of("scoring"),
         )
-    measured = []
-    for number, text in enumerate(texts):
-        text_openings = [
-            Opening(
-                chances[number][at].probability or 0.0,
-                gains.get(Place(number, at), 0.0),
-                at in text.call_positions,
-            )
-            for at in openings[number]
-        ]
-        measured.append(MeasuredText(text_openings, has_calls=bool(text.call_positions)))
-    return measured, given_up
+    return [
+        Opening(
+            chances[place.text][place.position].probability or 0.0,
+            gains.get(place, 0.0),
+            place.position in texts[place.text].call_positions,
+            weight,
+        )
+        for place, weight in measured.items()
+    ], given_up
+
+
+def _to_measure(
+    texts: Sequence[DevelopmentText], chances: Sequence[Sequence[CallChance]], call_top_k: int
+) -> dict[Place, int]:
+    """Places where a call can open, each with the number of those that it stands for."""
+    openings = {
+        Place(number, at): probability
+        for number, text_chances in enumerate(chances)
+        for at, (rank, probability) in enumerate(text_chances)
+        if rank is not None and probability is not None and rank <= call_top_k
+    }
+    kept = {Place(number, at) for number, text in enumerate(texts) for at in text.call_positions}
+    others = sorted(openings.keys() - kept, key=lambda place: (-openings[place], place))
+    return {
+        **dict.fromkeys(sorted(openings.keys() & kept), 1),
+        **dict(sampled(others, count=_MAX_OTHERS)),
+    }
 
 
 def _answered(

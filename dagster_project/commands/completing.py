@@ -15,7 +15,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.decoding.completions import CLOSED, Completion
+from toolformer.decoding.completions import CLOSED, Completion, MinCallProbability
 from toolformer.errors import ToolformerError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LiveModel:
     settings: Settings
     toolbox: Toolbox
     directory: Path
-    min_call_probability: float
+    min_call_probability: MinCallProbability
     load: "Callable[[], LanguageModel]"
 
     def parameters(

@@ -175,7 +175,7 @@ def compare_on_tasks(
             "limit": limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),
-                "min_call_probability": live.min_call_probability,
+                **live.min_call_probability.entries,
             },
             "tools": list(live.toolbox.tools),
             "blocked_tools": list(blocked_tools),

@@ -68,7 +68,8 @@ class DecodingSettings(Section):
         ge=0,
         le=1,
         description="minimum probability of ` [` for a call to open; 0: k alone decides; null: the "
-        "value that `toolformer train` calibrated for the model, and no calls without one",
+        "values that `toolformer train` calibrated for the model, one for the first token behind "
+        "a prompt and one for later ones, and no calls without them",
     )
     max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
     max_call_tokens: int = Field(

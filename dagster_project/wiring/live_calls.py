@@ -8,7 +8,7 @@ from pathlib import Path
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
 from toolformer.decoding import calibration
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import RunCalls
 from toolformer.evaluation.modes import Mode, enabled
 from tools.plugins.plugins import parse_arguments
@@ -16,7 +16,7 @@ from tools.protocol import Document
 from tools.running.execution import call_runner
 
 
-def min_call_probability(directory: Path, settings: Settings) -> float:
+def min_call_probability(directory: Path, settings: Settings) -> MinCallProbability:
     """What `decoding.min_call_probability` comes to for the model of a directory.
 
     Raises:
@@ -37,12 +37,12 @@ def decoding_parameters(
     *,
     max_new_tokens: int | None = None,
     call_top_k: int | None = None,
-    min_call_probability: float = 0.0,
+    min_call_probability: MinCallProbability = BY_RANK_ALONE,
     blocked_tools: Sequence[str] = (),
 ) -> DecodingParameters:
     """What the decoder is told; no tools means that calls are disabled.
 
-    The minimum probability may be one of the model's own, which the settings do not know.
+    The minimum probabilities may be the model's own, which the settings do not know.
     """
     decoding = settings.decoding
     return DecodingParameters(

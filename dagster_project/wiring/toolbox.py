@@ -21,6 +21,7 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.prompting import SHORT, load_prompt, load_short_prompt
+from tools.plugins.table_tool import TABLE_TOOL
 from tools.registry import (
     check_tool_name,
     check_usable,
@@ -203,6 +204,9 @@ def options_of(
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     held_by = holder or process_holder()
+    if settings.tools.targets.get(name) == TABLE_TOOL:
+        options["folder"] = str(home.root)
+        options["index_folder"] = str(home.table_indexes)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.open(home.wikipedia_index)))
         if searches_vectors(settings, name):

@@ -12,7 +12,7 @@ from dagster_project.wiring.live_calls import (
     with_calls,
 )
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.decoding.completions import CLOSED
+from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
@@ -21,18 +21,20 @@ def settings_with(least: object) -> Settings:
     return validated({"decoding": {"min_call_probability": least}}, origin="test")
 
 
-def write(directory: Path, least: float | None, reason: str | None = None) -> None:
-    chosen = CalibratedProbability(least, reason, 10, 8, 8, made_from={"model": "x"})
+def write(directory: Path, *values: float | None, reason: str | None = None) -> None:
+    chosen = CalibratedProbability(*values, reason, 10, 8, 8, made_from={"model": "x"})
     (directory / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
 
 
 def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path: Path):
-    write(tmp_path, 0.25)
-    assert min_call_probability(tmp_path, settings_with(0.5)) == 0.5
-    assert min_call_probability(tmp_path, settings_with(0)) == 0
-    assert min_call_probability(tmp_path, settings_with(None)) == 0.25
+    write(tmp_path, 0.25, 0.05)
+    assert min_call_probability(tmp_path, settings_with(0.5)) == (0.5, 0.5)
+    assert min_call_probability(tmp_path, settings_with(0)) == (0, 0)
+    assert min_call_probability(tmp_path, settings_with(None)) == MinCallProbability(
+        in_text=0.25, behind_prompt=0.05
+    )
     mode = with_calls(tmp_path, settings_with(None))
-    assert (mode.name, mode.call_top_k, mode.min_call_probability) == ("enabled", 10, 0.25)
+    assert (mode.name, mode.call_top_k, mode.min_call_probability) == ("enabled", 10, (0.25, 0.05))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str | None
 ):
     if reason is not None:
-        write(tmp_path, None, reason)
+        write(tmp_path, None, None, reason=reason)
     closed = settings_with(None)
     with caplog.at_level(logging.WARNING):
         # What is evaluated, and what a command decodes.
@@ -54,11 +56,11 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
     assert "set decoding.min_call_probability to a number" in line
     parameters = decoding_parameters(closed, ["Calculator"], min_call_probability=CLOSED)
     assert parameters.is_disabled
-    assert with_calls(tmp_path, settings_with(0)).min_call_probability == 0
+    assert with_calls(tmp_path, settings_with(0)).min_call_probability == (0, 0)
 
 
 @pytest.mark.parametrize(
-    "content", ["{}", min_call_probability_text(CalibratedProbability(None, None, 10, 8, 8))]
+    "content", ["{}", min_call_probability_text(CalibratedProbability(None, None, None, 10, 8, 8))]
 )
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):
     (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(content)

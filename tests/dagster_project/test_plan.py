@@ -17,6 +17,7 @@ from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import frame, remove_partition
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.base import Tool
@@ -277,7 +278,7 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
     """Of perplexity, and of questions in both modes."""
     settings = settings_with(changes)
     decoding = settings.decoding
-    on = enabled(decoding.call_top_k, decoding.min_call_probability or 0.0)
+    on = enabled(decoding.call_top_k, MinCallProbability(0.0, decoding.min_call_probability or 0.0))
     made = {
         mode.name: questions_fingerprint(
             "items", 3, mode, settings, "m", blocked_tools=("QA",), tool_versions=versions

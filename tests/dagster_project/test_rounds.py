@@ -69,7 +69,7 @@ class Project:
 
     def calibrate(self, number: int) -> None:
         self.calibration(number).parent.mkdir(parents=True, exist_ok=True)
-        chosen = CalibratedProbability(0.5, None, 10, 8, 8)
+        chosen = CalibratedProbability(0.5, 0.5, None, 10, 8, 8)
         self.calibration(number).write_text(min_call_probability_text(chosen))
 
     def is_finetuned(self, workspace: Workspace) -> bool:

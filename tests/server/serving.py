@@ -17,6 +17,7 @@ from dagster_project.commands import console
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from tests.server.fake_engine import FakeBatch
+from toolformer.decoding.completions import MinCallProbability
 from toolformer_server.app import make_app
 from toolformer_server.request_log import log_to_standard_error
 from toolformer_server.running import Server, bound_socket
@@ -35,7 +36,7 @@ def made_served(batch: FakeBatch, name: str, examples: Sequence[tuple[str, str]]
         batch=batch,  # pyright: ignore[reportArgumentType]
         settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),
         toolbox=toolbox,
-        min_call_probability=0.25,
+        min_call_probability=MinCallProbability(0.25, 0.125),
         context_length=512,
         examples=examples,
     )

@@ -102,13 +102,13 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     request = running.batch.requests[-1]
     parameters = request.settings.parameters
     assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
-    assert (parameters.max_calls, parameters.min_call_probability) == (3, 0.5)
+    assert (parameters.max_calls, parameters.min_call_probability) == (3, (0.5, 0.5))
     assert parameters.tools == ("Calendar",)
     assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
     running.complete()
     parameters = running.batch.requests[-1].settings.parameters
     assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
-    assert parameters.min_call_probability == 0.25
+    assert parameters.min_call_probability == (0.25, 0.125)
     assert parameters.tools == ("Calculator", "Calendar")
     (choice,) = running.complete(tools="off").json()["choices"]
     assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
@@ -299,6 +299,7 @@ def test_models_are_described_with_their_tools(running: Running):
     assert said["tools"] == ["Calculator", "Calendar"]
     assert "no index" in said["unavailable"]["QA"]
     assert (said["min_call_probability"], said["max_tokens"]) == (0.25, 512)
+    assert said["min_call_probability_behind_prompt"] == 0.125
     datetime.date.fromisoformat(said["today"])
     assert running.client.get("/v1/models/tiny/model").json() == model
 

@@ -150,12 +150,15 @@ def test_call_and_chart_are_told_in_words(page: Page):
     expect(page.locator("#with mark.call")).to_have_text(call)
     expect(page.locator("#announcement")).to_contain_text(call)
     words = page.locator("#chart-text")
-    expect(words).to_contain_text("Highest 0.5 at token 3, threshold 0.25.")
+    expect(words).to_contain_text(
+        "Highest 0.5 at token 3, threshold 0.25 (at token 1 threshold 0.13)."
+    )
     expect(words).to_contain_text("behind the last call: max_calls (1) is used up.")
     chart = page.get_by_role("img", name="Probability of opening a call")
     expect(chart.locator("circle")).to_have_count(4)
     expect(chart.locator("circle.opened")).to_have_count(1)
-    expect(chart.locator(".threshold")).to_have_count(1)
+    # One for the first token, one for the others.
+    expect(chart.locator(".threshold")).to_have_count(2)
 
 
 def test_undone_call_is_struck_through_with_its_reason(page: Page):

@@ -105,6 +105,7 @@ def test_the_command_serves_the_model_of_the_home(
     (model,) = answers[0].json()["data"]
     assert (model["id"], model["toolformer"]["tools"]) == ("small", ["Calculator"])
     assert model["toolformer"]["min_call_probability"] == 0.5
+    assert model["toolformer"]["min_call_probability_behind_prompt"] == 0.5
 
 
 def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, tmp_path):

@@ -182,7 +182,6 @@ def check_decoding(model: LanguageModel) -> None:
         max_call_tokens=1,
         max_result_tokens=1,
         tools=(),
-        min_call_probability=0.0,
     )
     completions = complete(
         model,

@@ -20,7 +20,7 @@ from tests.fakes import (
 )
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import score
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
@@ -39,7 +39,7 @@ PLAIN = LESSON.replace(" [Calculator(6 * 7) -> 42]", "")
 WAY = DecodingParameters(
     max_new_tokens=60,
     call_top_k=2,
-    min_call_probability=0.2,
+    min_call_probability=MinCallProbability.everywhere(0.2),
     max_calls=1,
     max_call_tokens=24,
     max_result_tokens=8,

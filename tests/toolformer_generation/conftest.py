@@ -21,7 +21,7 @@ PROMPTS = ("6 times 7 is", "Half of 9 is", "The day is", "Ask my friend", "See t
 def taught_directory(tmp_path_factory):
     """Calibrated, as `toolformer train` leaves a model."""
     folder = save_taught_model(tmp_path_factory.mktemp("models") / "taught", LESSONS)
-    chosen = CalibratedProbability(0.01, None, 10, 8, 8)
+    chosen = CalibratedProbability(0.01, 0.01, None, 10, 8, 8)
     (folder / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
     return folder
 

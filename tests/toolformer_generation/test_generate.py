@@ -22,6 +22,7 @@ from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
+from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
@@ -66,7 +67,15 @@ def generate(model, tokenizer, prompts, tools=(), *, padding_side="left", **chan
 
 
 def decoded(
-    model, tokenizer, prompts, tools=(), *, top_k=1, least=0.0, date=DAY, max_new_tokens=40
+    model,
+    tokenizer,
+    prompts,
+    tools=(),
+    *,
+    top_k=1,
+    least=BY_RANK_ALONE,
+    date=DAY,
+    max_new_tokens=40,
 ):
     """The same by the way of `toolformer complete`."""
     settings = Settings.model_validate({"decoding": {"call_top_k": top_k}})
@@ -160,22 +169,26 @@ def test_tokens_are_those_of_the_decoder(model, tokenizer, tools, top_k):
             assert text == prompt + completion.text
 
 
-@pytest.mark.parametrize("least", [0.01, 1.0])
-def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypatch, least):
+@pytest.mark.parametrize("value", [0.01, 1.0])
+def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypatch, value):
     prompts = list(PROMPTS)
+    least = MinCallProbability.everywhere(value)
     completions = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)
     options = {"call_top_k": 10, "processing_class": tokenizer}
-    output = generate(model, tokenizer, prompts, all_tools(), min_call_probability=least, **options)
+    output = generate(model, tokenizer, prompts, all_tools(), min_call_probability=value, **options)
     assert output.tolist() == padded(tokenizer, prompts, completions)
-    assert any(each.calls for each in completions) == (least < 1)
-    # The same from the model's directory.
-    chosen = CalibratedProbability(least, None, 10, 8, 8)
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
+    assert any(each.calls for each in completions) == (value < 1)
+    # The same from the model's directory, and another value behind the prompt.
     monkeypatch.setattr(model, "name_or_path", str(tmp_path))
-    calibrated = generate(
-        model, tokenizer, prompts, all_tools(), min_call_probability=None, **options
-    )
-    assert torch.equal(calibrated, output)
+    for behind_prompt in (value, 0.99):
+        chosen = CalibratedProbability(value, behind_prompt, None, 10, 8, 8)
+        (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
+        calibrated = generate(
+            model, tokenizer, prompts, all_tools(), min_call_probability=None, **options
+        )
+        least = MinCallProbability(value, behind_prompt)
+        expected = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)
+        assert calibrated.tolist() == padded(tokenizer, prompts, expected)
 
 
 def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(

@@ -146,6 +146,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "metric": "accuracy",
         "call_top_k": 10,
         "min_call_probability": 0.0,
+        "min_call_probability_behind_prompt": 0.0,
     },
     "score_intervals": {
         "benchmark": "dateset",

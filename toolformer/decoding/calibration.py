@@ -1,32 +1,36 @@
-"""The minimum probability with which a model opens a call, chosen on texts that were held back.
+"""The minimum probabilities with which a model opens calls, chosen on texts that were held back.
 
-A threshold t opens the first call of a text where ` [` is among the k likeliest tokens and has at
-least the probability t. What this first call, as the model writes it, gains with its result, in
-nats, was measured at each place where some t has it. Of all t the one is chosen with the largest
+An opening is a place of a text where ` [` is among the k likeliest tokens. What a call gains there,
+as the model writes it and with its result, in nats, was measured at openings of texts with kept
+calls and without (`call_chances`, `call_gains`). Of all thresholds the one is chosen with the
+largest
 
-    score(t) = mean gain of the texts with kept calls + mean gain of the texts without
+    total(t) = sum of weight * gain over all openings with at least the probability t
 
-where a text in which t opens no call gains 0, and a mean of no texts is 0. It gains most where
-calls help, and loses least where they do not: a call in a text without kept calls counts by the
-harm that it does there, not by being one. A t above all probabilities opens nothing, gains nothing
-and loses nothing: where no other has a larger score, it is chosen. `call_chances` and `call_gains`
-measure.
+of equal ones the largest; where none gains anything that is one above all probabilities, with which
+no call opens. It is what the isotonic fit of the gain to the probability says, too: total(t) is
+largest where the first block of pooled places with a mean above 0 begins.
+
+There are two, for two uses. Within a text that goes on every place counts once. A prompt is a
+prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
+that end at kept places count as much, all together, as those that end elsewhere.
 """
 
 import functools
-import itertools
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from toolformer.decoding.completions import CLOSED
+from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.sealed import sealed, unsealed
@@ -34,8 +38,7 @@ from toolformer.files.sealed import sealed, unsealed
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
 MIN_TEXTS_WITH_CALLS = 8
-# Every float is a whole multiple of its inverse, so sums of such multiples are exact.
-_WHOLE = 1 << 1074
+ItemT = TypeVar("ItemT")
 _NOT_LOOKED_AT = (
     f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train`, or the asset "
     "`min_call_probability`, makes it for the models that are trained here)"
@@ -44,62 +47,24 @@ _TO_OPEN = (
     "To have calls all the same, set decoding.min_call_probability to a number; with 0 k alone "
     "decides, as in the paper."
 )
-_NO_GAIN = (
-    f" No value gains anything on these texts, so with this one no call opens in them. {_TO_OPEN}"
-)
 
 
-class Opening(NamedTuple):
-    """A place where the first call of a text opens for some threshold.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A place where a call can open, and what it would do there.
 
     Attributes:
+        probability: of ` [`.
         gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
             that decoding takes back.
-        is_right: whether a kept call stands there.
+        is_kept: whether a kept call stands there.
+        weight: how many openings it stands for; see `sampled`.
     """
 
     probability: float
     gain: float
-    is_right: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredText:
-    """A text, and what its first call would do to it.
-
-    Attributes:
-        openings: in the order of the text, each likelier than those before it; see
-            `toolformer.decoding.triggers.first_openings`.
-        has_calls: whether it has kept calls.
-    """
-
-    openings: Sequence[Opening]
-    has_calls: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """What a threshold does.
-
-    Attributes:
-        gain_with_calls: mean gain of the texts with kept calls, in nats.
-        gain_without_calls: the same of the texts without.
-        opened_with_calls: texts with kept calls in which a call opens.
-        opened_without_calls: the same of the texts without.
-        right: texts with kept calls whose first opened call stands where a kept one stands.
-    """
-
-    threshold: float
-    gain_with_calls: float
-    gain_without_calls: float
-    opened_with_calls: int
-    opened_without_calls: int
-    right: int
-
-    @property
-    def score(self) -> float:
-        """The sum of both means, in nats."""
-        return self.gain_with_calls + self.gain_without_calls
+    is_kept: bool
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,46 +72,75 @@ class CalibratedProbability:
     """What was chosen, or why nothing was.
 
     Attributes:
-        min_call_probability: the threshold; None where none was chosen, which counts as
-            `CLOSED`.
-        reason: why none was; None where one was.
-        texts_with_calls, texts_without_calls: that it was chosen on.
-        curve: a point for each threshold at which something changes, ascending.
+        min_call_probability: threshold for all tokens of a text but the first; None where none was
+            chosen, which counts as `CLOSED`.
+        min_call_probability_behind_prompt: threshold for the first token behind a prompt.
+        reason: why none was chosen; None where both were.
+        texts_with_calls, texts_without_calls: that they were chosen on.
+        kept_places: places of these texts where a kept call stands.
+        other_places: the others where a call could stand.
+        openings: that were measured.
     """
 
     min_call_probability: float | None
+    min_call_probability_behind_prompt: float | None
     reason: str | None
     call_top_k: int
     texts_with_calls: int
     texts_without_calls: int
-    curve: tuple[CurvePoint, ...] = ()
+    kept_places: int = 0
+    other_places: int = 0
+    openings: tuple[Opening, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def chosen(self) -> CurvePoint | None:
-        """What the chosen threshold does."""
-        at = self.min_call_probability
-        return next((point for point in self.curve if point.threshold == at), None)
+    def values(self) -> MinCallProbability | None:
+        """Both thresholds; None where none was chosen."""
+        in_text, behind = self.min_call_probability, self.min_call_probability_behind_prompt
+        return None if in_text is None or behind is None else MinCallProbability(in_text, behind)
 
     @property
     def summary(self) -> str:
-        """The choice in a line."""
-        if self.min_call_probability is None:
+        """The choice in a few sentences."""
+        if self.values is None:
             return (
                 "No call opens, since no minimum call probability was calibrated: "
                 f"{self.reason}. {_TO_OPEN}"
             )
-        message = f"Minimum call probability: {self.min_call_probability:.4g}"
-        point = self.chosen
-        if point is None:
-            return f"{message}."
+        in_text, behind_prompt = self.values
+        is_closed = any(self._opened(value) == [] for value in self.values)
         return (
-            f"{message}, at which a call opens in {point.opened_with_calls} of "
-            f"{self.texts_with_calls} development texts with calls ({point.right} at the place of "
-            f"a kept one) and in {point.opened_without_calls} of {self.texts_without_calls} "
-            f"without; the mean gain is {point.gain_with_calls:.4f} nats with and "
-            f"{point.gain_without_calls:.4f} without.{'' if point.score > 0 else _NO_GAIN}"
+            f"Minimum call probability in running text: {self._described(in_text)} "
+            f"Behind a prompt: {self._described(behind_prompt)}{f' {_TO_OPEN}' * is_closed}"
         )
+
+    def _opened(self, threshold: float) -> list[Opening]:
+        return [opening for opening in self.openings if opening.probability >= threshold]
+
+    def _described(self, threshold: float) -> str:
+        opened = self._opened(threshold)
+        if not opened:
+            return f"{threshold:.4g}. No value gains anything there, so with it no call opens."
+        kept, others = (
+            [opening for opening in opened if opening.is_kept is is_kept]
+            for is_kept in (True, False)
+        )
+        return (
+            f"{threshold:.4g}, at which a call opens at {_counted(kept)} of {self.kept_places} "
+            f"kept places of development texts{_mean(kept)} and at {_counted(others)} of "
+            f"{self.other_places} others{_mean(others)}."
+        )
+
+
+def _counted(openings: Iterable[Opening]) -> int:
+    return sum(opening.weight for opening in openings)
+
+
+def _mean(openings: Sequence[Opening]) -> str:
+    if not openings:
+        return ""
+    gain = sum(opening.weight * opening.gain for opening in openings) / _counted(openings)
+    return f" (mean gain {gain:.4f} nats)"
 
 
 def why_too_few(*, with_calls: int) -> str | None:
@@ -159,105 +153,98 @@ def why_too_few(*, with_calls: int) -> str | None:
     )
 
 
+def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
+    """A systematic sample, dense at the beginning: the middle of each of some groups.
+
+    The groups follow each other, and their sizes grow evenly: the first are of one, the last of
+    about `2 * len(ranked) / count`.
+
+    Args:
+        ranked: in some order.
+        count: most that are taken.
+
+    Returns:
+        Items, each with the size of its group; all of them with 1 where they are no more than
+        `count`.
+
+    Example:
+        >>> sampled("abcdefghijkl", count=5)
+        [('a', 1), ('c', 3), ('f', 3), ('j', 5)]
+    """
+    if len(ranked) <= count:
+        return [(item, 1) for item in ranked]
+    ends = sorted({len(ranked) * step**2 // count**2 for step in range(count + 1)})
+    return [(ranked[(start + end) // 2], end - start) for start, end in pairwise(ends)]
+
+
+def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> float:
+    """The threshold whose calls gain most in total; of equal ones the largest.
+
+    Args:
+        openings: at least one.
+        kept_weight: how often an opening counts at which a kept call stands.
+
+    Returns:
+        A probability that occurs, below 1; one above all, 1 at most, where none gains anything.
+
+    Example:
+        >>> harmful, helpful = Opening(0.2, -0.4, False), Opening(0.1, 0.3, True)
+        >>> openings = [harmful, helpful, Opening(0.3, 0.1, True)]
+        >>> best_threshold(openings), best_threshold(openings, kept_weight=2)
+        (0.3, 0.1)
+    """
+
+    def probability(opening: Opening) -> float:
+        return opening.probability
+
+    ranked = sorted(openings, key=probability, reverse=True)
+    best, total = math.nextafter(ranked[0].probability, 1), Fraction(0)
+    largest = total
+    for threshold, equal in groupby(ranked, probability):
+        for opening in equal:
+            weight = opening.weight * (Fraction(kept_weight) if opening.is_kept else 1)
+            total += weight * Fraction(opening.gain)
+        if total > largest:
+            # 1 itself disables calls.
+            best, largest = min(threshold, math.nextafter(1, 0)), total
+    return best
+
+
 def choose_min_call_probability(
-    texts: Sequence[MeasuredText], *, call_top_k: int
+    openings: Sequence[Opening],
+    *,
+    call_top_k: int,
+    texts_with_calls: int,
+    texts_without_calls: int,
+    kept_places: int,
+    other_places: int,
 ) -> CalibratedProbability:
-    """Choose the threshold with the largest score; of equal ones the largest.
+    """Choose both thresholds; see `CalibratedProbability` for what they are chosen from.
 
     Args:
         call_top_k: k that the openings are of.
+        kept_places: at least one.
 
     Returns:
-        The choice; none with fewer than `MIN_TEXTS_WITH_CALLS` texts with calls, or where no
-        call could open in any.
-
-    Example:
-        >>> helps = MeasuredText([Opening(0.1, 0.0, False), Opening(0.4, 0.5, True)], True)
-        >>> harmless = MeasuredText([Opening(0.6, -0.1, False)], False)
-        >>> chosen = choose_min_call_probability([helps] * 8 + [harmless], call_top_k=10)
-        >>> chosen.min_call_probability
-        0.4
+        The choice; none where no call could open in any text.
     """
-    with_calls = [text.openings for text in texts if text.has_calls]
-    without_calls = [text.openings for text in texts if not text.has_calls]
-    curve: tuple[CurvePoint, ...] = ()
-    reason = why_too_few(with_calls=len(with_calls))
-    if reason is None:
-        curve = _curve(with_calls, without_calls)
-        if not curve:
-            reason = f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
-    best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
+    in_text = behind_prompt = None
+    if openings:
+        in_text = best_threshold(openings)
+        behind_prompt = best_threshold(openings, kept_weight=max(other_places, 1) / kept_places)
     return CalibratedProbability(
-        min_call_probability=best and best.threshold,
-        reason=reason,
-        call_top_k=call_top_k,
-        texts_with_calls=len(with_calls),
-        texts_without_calls=len(without_calls),
-        curve=curve,
+        in_text,
+        behind_prompt,
+        None
+        if openings
+        else f"the opening of a call is nowhere among the {call_top_k} likeliest tokens",
+        call_top_k,
+        texts_with_calls,
+        texts_without_calls,
+        kept_places,
+        other_places,
+        tuple(openings),
     )
-
-
-def _curve(
-    with_calls: Sequence[Sequence[Opening]], without_calls: Sequence[Sequence[Opening]]
-) -> tuple[CurvePoint, ...]:
-    """All thresholds at which something changes, from the smallest on; the last opens nothing."""
-    texts = (*with_calls, *without_calls)
-    thresholds = sorted({opening.probability for openings in texts for opening in openings})
-    if thresholds and thresholds[-1] < 1:
-        thresholds.append(math.nextafter(thresholds[-1], 1))
-    opened_with, opened_without = _Opened(with_calls), _Opened(without_calls)
-    points = []
-    for threshold in thresholds:
-        opened_with.raise_to(threshold)
-        opened_without.raise_to(threshold)
-        points.append(
-            CurvePoint(
-                threshold=threshold,
-                gain_with_calls=opened_with.mean_gain,
-                gain_without_calls=opened_without.mean_gain,
-                opened_with_calls=opened_with.count,
-                opened_without_calls=opened_without.count,
-                right=opened_with.right,
-            )
-        )
-    return tuple(points)
-
-
-class _Opened:
-    """The first openings of texts at a threshold that rises: how many, how many right, their gain.
-
-    Args:
-        texts: the openings of each, each likelier than those before it.
-    """
-
-    def __init__(self, texts: Sequence[Sequence[Opening]]):
-        self.count = self.right = 0
-        self._texts = len(texts)
-        self._gain = 0
-        # Each opening and the one that takes its place, the likeliest first.
-        self._ends: list[tuple[Opening, Opening | None]] = []
-        for openings in texts:
-            self._count(next(iter(openings), None), 1)
-            self._ends += itertools.zip_longest(openings, openings[1:])
-        self._ends.sort(key=lambda pair: pair[0].probability, reverse=True)
-
-    def raise_to(self, threshold: float) -> None:
-        while self._ends and self._ends[-1][0].probability < threshold:
-            opening, following = self._ends.pop()
-            self._count(opening, -1)
-            self._count(following, 1)
-
-    @property
-    def mean_gain(self) -> float:
-        # Exactly rounded: thresholds that open the same calls have the same score.
-        return self._gain / _WHOLE / max(self._texts, 1)
-
-    def _count(self, opening: Opening | None, times: int) -> None:
-        if opening is not None:
-            self.count += times
-            self.right += times * opening.is_right
-            numerator, denominator = opening.gain.as_integer_ratio()
-            self._gain += times * numerator * (_WHOLE // denominator)
 
 
 def min_call_probability_text(chosen: CalibratedProbability) -> str:
@@ -276,10 +263,9 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
         names = [each.name for each in fields(CalibratedProbability)]
         content = unsealed(from_json(file.read_bytes()), names)
         stored = TypeAdapter(CalibratedProbability).validate_python(content)
-        probability = stored.min_call_probability
-        is_sound = stored.reason is not None if probability is None else 0 <= probability <= 1
-        if not is_sound:
-            raise ValueError(f"min_call_probability is {probability}")
+        values = stored.values
+        if stored.reason is None if values is None else not all(0 <= each <= 1 for each in values):
+            raise ValueError(f"its values are {values}, its reason {stored.reason!r}")
         return stored
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -291,27 +277,27 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
         ) from error
 
 
-def min_call_probability(directory: Path | None, given: float | None) -> float:
-    """The minimum probability with which a model opens calls; whoever decodes asks here.
+def min_call_probability(directory: Path | None, given: float | None) -> MinCallProbability:
+    """The minimum probabilities with which a model opens calls; whoever decodes asks here.
 
     Args:
         directory: directory of the model; None where it was not loaded from one.
-        given: what the user set. 0 leaves k alone to decide, as in the paper; None stands for the
-            calibrated value.
+        given: what the user set, for all tokens. 0 leaves k alone to decide, as in the paper; None
+            stands for the calibrated values.
 
     Returns:
-        The value; `CLOSED` where none is given and none was calibrated, since nothing says that
+        The values; `CLOSED` where none is given and none was calibrated, since nothing says that
         its calls help. The log says so once.
 
     Raises:
         ToolformerError: the model's calibration is damaged.
     """
     if given is not None:
-        return given
+        return MinCallProbability.everywhere(given)
     stored = read_min_call_probability(directory) if directory else None
-    if stored is not None and stored.min_call_probability is not None:
-        return stored.min_call_probability
-    closed = stored or CalibratedProbability(None, _NOT_LOOKED_AT, 0, 0, 0)
+    if stored is not None and stored.values is not None:
+        return stored.values
+    closed = stored or CalibratedProbability(None, None, _NOT_LOOKED_AT, 0, 0, 0)
     _warn_once(f"{directory or 'The model'}: {closed.summary}")
     return CLOSED
 

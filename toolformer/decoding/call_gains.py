@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from toolformer.calls import CallFormat
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.filtering import Baseline
 from toolformer.forward.checkpoint import Checkpoint
@@ -65,7 +65,9 @@ def written_calls(
         is no room for a call in the model's context.
     """
     # One token behind the call, or in its place, ends the text.
-    parameters = replace(parameters, max_new_tokens=1, max_calls=1, min_call_probability=0.0)
+    parameters = replace(
+        parameters, max_new_tokens=1, max_calls=1, min_call_probability=BY_RANK_ALONE
+    )
     max_prompt = longest_prompt_tokens(model, parameters)
     roomy = [place for place in places if place.position <= max_prompt]
     written: dict[Place, ToolCall] = {}

@@ -1,13 +1,11 @@
 """What decoding takes and gives: its parameters, and the completions with their calls."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 
-# A minimum probability that disables calls.
-CLOSED = 1.0
 _MINIMA = {
     "max_new_tokens": 1,
     "max_call_tokens": 1,
@@ -15,6 +13,37 @@ _MINIMA = {
     "call_top_k": 0,
     "max_calls": 0,
 }
+
+
+class MinCallProbability(NamedTuple):
+    """How likely ` [` has to be for a call to open, besides being among the k likeliest tokens.
+
+    Of both 0 leaves k alone to decide, as in the paper; 1 opens none.
+
+    Attributes:
+        in_text: for every token but the first one.
+        behind_prompt: for the first token behind a prompt, which ends where its author wants it.
+    """
+
+    in_text: float
+    behind_prompt: float
+
+    @classmethod
+    def everywhere(cls, value: float) -> Self:
+        """One value for both."""
+        return cls(value, value)
+
+    @property
+    def entries(self) -> dict[str, float]:
+        """Both by their names in files, tables and answers."""
+        return {
+            "min_call_probability": self.in_text,
+            "min_call_probability_behind_prompt": self.behind_prompt,
+        }
+
+
+BY_RANK_ALONE = MinCallProbability.everywhere(0.0)
+CLOSED = MinCallProbability.everywhere(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +55,7 @@ class DecodingParameters:
             with and without a call have the same room.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
         max_calls: most calls with a result per text; 0 disables calls.
-        min_call_probability: a call is opened only where the opening token has at least this
-            probability, besides being among the k likeliest; 0 is the paper's, k alone decides;
-            1 disables calls.
+        min_call_probability: `CLOSED` disables calls.
         max_call_tokens: a call with more tokens than this before `->` is undone.
         max_result_tokens: results are cut to this many tokens.
         tools: tools that may be called; none disables calls.
@@ -43,16 +70,15 @@ class DecodingParameters:
     max_result_tokens: int
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
-    min_call_probability: float = 0.0
+    min_call_probability: MinCallProbability = BY_RANK_ALONE
 
     def __post_init__(self) -> None:
         for name, minimum in _MINIMA.items():
             if (value := getattr(self, name)) < minimum:
                 raise ValueError(f"{name} is {value}; expected at least {minimum}.")
-        if not 0 <= self.min_call_probability <= 1:
-            raise ValueError(
-                f"min_call_probability is {self.min_call_probability}; expected 0 to 1."
-            )
+        for name, value in self.min_call_probability.entries.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; expected 0 to 1.")
 
     @property
     def is_disabled(self) -> bool:

@@ -163,7 +163,7 @@ class DecodingBatch:
             open_token=open_id,
             chance=CallChance(rank, probability),
             call_top_k=parameters.call_top_k,
-            min_call_probability=parameters.min_call_probability,
+            min_call_probability=row.min_call_probability,
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
             is_disabled=is_disabled,
@@ -189,7 +189,7 @@ class DecodingBatch:
             expected.call_rank,
             math.exp(log_probability),
             call_top_k=parameters.call_top_k,
-            min_call_probability=parameters.min_call_probability,
+            min_call_probability=row.min_call_probability,
         ):
             row.opening = Opening(expected.kept(), length, fed=1, log_probability=log_probability)
             row.pending = [first]
@@ -226,7 +226,7 @@ class DecodingBatch:
             rank,
             probability,
             call_top_k=parameters.call_top_k,
-            min_call_probability=parameters.min_call_probability,
+            min_call_probability=row.min_call_probability,
         ):
             self._open(row, before, opening.length, rank, probability)
             return expected

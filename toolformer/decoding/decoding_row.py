@@ -129,6 +129,12 @@ class DecodingRow:
         return len(self._calls)
 
     @property
+    def min_call_probability(self) -> float:
+        """That ` [` must have as the next token outside calls."""
+        in_text, behind_prompt = self.settings.parameters.min_call_probability
+        return in_text if self.tokens_outside_calls or self._calls else behind_prompt
+
+    @property
     def tokens_outside_calls(self) -> int:
         """Tokens of the output that belong to no call."""
         return sum(map(len, self._segments))

@@ -6,6 +6,7 @@ Pure rules on ranked tokens and on text.
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from toolformer.decoding.completions import MinCallProbability
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import ARROW, CALL_CLOSE, parse_sample
@@ -99,7 +100,7 @@ def may_open(
 
     Args:
         rank, probability: see `CallChance`.
-        min_call_probability: ours; 0 leaves k alone to decide.
+        min_call_probability: ours; 0 leaves k alone to decide, 1 opens none.
 
     Example:
         >>> may_open(10, 0.1, call_top_k=10, min_call_probability=0.1)
@@ -111,39 +112,26 @@ def may_open(
     """
     if rank is None or probability is None:
         return False
-    return rank <= call_top_k and probability >= min_call_probability
+    return rank <= call_top_k and 1 > min_call_probability <= probability
 
 
 def first_opening(
     chances: Iterable[CallChance],
     *,
     call_top_k: int,
-    min_call_probability: float,
+    min_call_probability: MinCallProbability,
 ) -> int | None:
-    """The first step of a text without calls at which decoding would open one; see `may_open`."""
-    rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
-    return next((at for at, chance in enumerate(chances) if may_open(*chance, **rule)), None)
+    """The first step of a text without calls at which decoding would open one; see `may_open`.
 
-
-def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[int]:
-    """The steps that are the first opening for some minimum probability, one behind the other.
-
-    Such a step has a larger probability than all before it that k allows: a larger one behind it
-    is reached only by a threshold that passes this one by.
-
-    Example:
-        >>> chances = [CallChance(2, 0.1), CallChance(3, 0.05), CallChance(1, 0.4)]
-        >>> first_openings(chances, call_top_k=10)
-        [0, 2]
+    Args:
+        chances: step by step, from the first token behind the prompt on.
     """
-    openings: list[int] = []
-    highest = -1.0
-    for at, (rank, probability) in enumerate(chances):
-        is_allowed = may_open(rank, probability, call_top_k=call_top_k, min_call_probability=0)
-        if is_allowed and probability is not None and probability > highest:
-            highest = probability
-            openings.append(at)
-    return openings
+    in_text, behind_prompt = min_call_probability
+    for at, chance in enumerate(chances):
+        least = in_text if at else behind_prompt
+        if may_open(*chance, call_top_k=call_top_k, min_call_probability=least):
+            return at
+    return None
 
 
 def read_open_call(

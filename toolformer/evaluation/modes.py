@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
+
 
 @dataclass(frozen=True, slots=True)
 class Mode:
@@ -11,13 +13,13 @@ class Mode:
     Attributes:
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
-        min_call_probability: That the opening token must have besides; 0 leaves k alone.
+        min_call_probability: That the opening token must have besides.
     """
 
     name: str
     call_top_k: int
     without_tool: str | None = None
-    min_call_probability: float = 0.0
+    min_call_probability: MinCallProbability = BY_RANK_ALONE
 
     @property
     def is_disabled(self) -> bool:
@@ -29,7 +31,7 @@ DISABLED = Mode("disabled", 0)
 ENABLED = "enabled"
 
 
-def enabled(call_top_k: int, min_call_probability: float = 0.0) -> Mode:
+def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_ALONE) -> Mode:
     """Calls as the settings want them."""
     return Mode(ENABLED, call_top_k, min_call_probability=min_call_probability)
 
@@ -42,11 +44,12 @@ def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
     Example:
         >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10))]
         ['disabled', 'k-1', 'enabled']
-        >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10, 0.2))]
+        >>> least = MinCallProbability.everywhere(0.2)
+        >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10, least))]
         ['disabled', 'k-1', 'k-10']
     """
     known = {0: DISABLED}
-    if with_calls.call_top_k and not with_calls.min_call_probability:
+    if with_calls.call_top_k and with_calls.min_call_probability == BY_RANK_ALONE:
         known[with_calls.call_top_k] = with_calls
     return [known.get(k, Mode(f"k-{k}", k)) for k in sorted(set(values))]
 

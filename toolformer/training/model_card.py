@@ -111,7 +111,7 @@ def _opening(chosen: CalibratedProbability | None) -> list[str]:
     if chosen is None:
         return []
     return [
-        "With `decoding.min_call_probability: null` a call opens only where ` [` also has the "
+        "With `decoding.min_call_probability: null` a call opens only where ` [` also has a "
         f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.summary}"
     ]
 

@@ -20,7 +20,7 @@ const short = (probability) => String(Number(probability.toPrecision(2)));
 // Draws into an element and returns the same in words. `tokens` and `calls` are those of the
 // answer; inside calls tokens have no probability.
 export function drawChart(place, { tokens, calls }, model) {
-  const threshold = model.min_call_probability;
+  const { min_call_probability: threshold, min_call_probability_behind_prompt: first } = model;
   const points = tokens.filter((token) => token.call_probability !== null);
   const width = Math.max(place.clientWidth, 200);
   const bottom = HEIGHT - MARGIN.bottom;
@@ -30,9 +30,8 @@ export function drawChart(place, { tokens, calls }, model) {
     const share = Math.log(Math.max(probability, LEAST)) / Math.log(LEAST);
     return MARGIN.top + share * (bottom - MARGIN.top);
   };
-  const across = (probability, name) =>
-    svg("line", { class: name, x1: MARGIN.left, x2: width - MARGIN.right, y1: y(probability),
-      y2: y(probability) });
+  const across = (probability, name, from = MARGIN.left, to = width - MARGIN.right) =>
+    svg("line", { class: name, x1: from, x2: to, y1: y(probability), y2: y(probability) });
 
   const drawing = svg("svg", { width, height: HEIGHT, role: "img",
     "aria-labelledby": "chart-title chart-text" });
@@ -42,9 +41,10 @@ export function drawChart(place, { tokens, calls }, model) {
   }
   const axis = points.length > 1 ? `token 1 to ${points.length}` : "token";
   drawing.append(written(axis, width - MARGIN.right, HEIGHT - 5));
-  if (threshold > 0) {
+  if (threshold > 0 || first > 0) {
     const label = `threshold ${short(threshold)}`;
-    drawing.append(across(threshold, "threshold"),
+    drawing.append(across(first, "threshold", MARGIN.left, x(0.5)),
+      across(threshold, "threshold", x(0.5)),
       written(label, width - MARGIN.right, y(threshold) - 5));
   }
   drawing.append(svg("polyline", { class: "line", points: points
@@ -57,7 +57,7 @@ export function drawChart(place, { tokens, calls }, model) {
     drawing.append(dot);
   });
   place.replaceChildren(drawing);
-  return inWords(points, threshold) + whyNoFurther(calls, model.max_calls);
+  return inWords(points, threshold, first) + whyNoFurther(calls, model.max_calls);
 }
 
 // Why none opens, even where the line crosses the threshold.
@@ -67,8 +67,9 @@ function whyNoFurther(calls, maxCalls) {
   return isUsedUp ? ` None opens behind the last call: max_calls (${maxCalls}) is used up.` : "";
 }
 
-function inWords(points, threshold) {
-  const rule = threshold > 0 ? `threshold ${short(threshold)}` : "no threshold";
+function inWords(points, threshold, first) {
+  const named = (value) => (value > 0 ? `threshold ${short(value)}` : "no threshold");
+  const rule = named(threshold) + (first === threshold ? "" : ` (at token 1 ${named(first)})`);
   if (!points.length) return `No probabilities so far, ${rule}.`;
   const probabilities = points.map((point) => point.call_probability);
   const highest = Math.max(...probabilities);

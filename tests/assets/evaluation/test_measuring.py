@@ -22,6 +22,7 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import DamagedModelError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from tools.base import Tool
@@ -125,15 +126,20 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
 
 def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
     measure()
-    likely = enabled(10, 0.2)
+    likely = enabled(10, MinCallProbability(0.2, 0.1))
     work, _ = measure(modes=[DISABLED, likely])
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely))
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     rows = work.run.warehouse.query(
-        "select distinct mode, call_top_k, min_call_probability from evaluation_results"
+        "select distinct mode, call_top_k, min_call_probability, min_call_probability_behind_prompt"
+        " from evaluation_results"
     ).rows()
-    assert sorted(rows) == [("disabled", 0, 0.0), ("enabled", 10, 0.2), ("k-10", 10, 0.0)]
+    assert sorted(rows) == [
+        ("disabled", 0, 0.0, 0.0),
+        ("enabled", 10, 0.2, 0.1),
+        ("k-10", 10, 0.0, 0.0),
+    ]
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
@@ -191,7 +197,7 @@ def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measu
 
 def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(measure):
     measure()
-    work, _ = measure(modes=[DISABLED, enabled(10, 0.2)], items=1)
+    work, _ = measure(modes=[DISABLED, enabled(10, MinCallProbability(0.2, 0.1))], items=1)
     modes = [mode for _, mode in scores(work)]
     assert (modes.count("disabled"), modes.count("enabled")) == (QUESTIONS, 1)
 
@@ -223,7 +229,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
     elif change == "tool":
         tool.version = "2"
     else:
-        modes = [DISABLED, enabled(10, 0.2)]
+        modes = [DISABLED, enabled(10, MinCallProbability(0.2, 0.1))]
 
     def refuse(*_, **__) -> None:
         raise DamagedModelError("The model is damaged.")

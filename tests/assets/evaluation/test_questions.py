@@ -11,6 +11,7 @@ from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled
@@ -89,10 +90,12 @@ def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
     # Third of the likeliest: below one in ten.
     model, questions, answers = calling_model(), questions_of(benchmark), {}
     for least in (0.5, 0.05):
-        mode = enabled(3, least)
+        # It opens behind a token.
+        mode = enabled(3, MinCallProbability(least, 1.0))
         rows = rows_of(questions, model, mode, items_of(benchmark))
         answers[least] = {row["item_id"]: row["output"] for row in rows}["right"]
         assert {row["min_call_probability"] for row in rows} == {least}
+        assert {row["min_call_probability_behind_prompt"] for row in rows} == {1.0}
     assert answers == {0.5: " It is 41 so.", 0.05: f" It is{CALLED} 42 so."}
 
 

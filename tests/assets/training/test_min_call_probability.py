@@ -170,13 +170,16 @@ def test_a_text_that_is_no_window_of_its_document_any_more_is_named(home: Home):
         texts_of(home)
 
 
-def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Home, pupil):
+def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Home, pupil):
     directory = home.finetuned_model(1)
     identity = model_identity(directory)
     said = calibrated(home)
     chosen = read_min_call_probability(directory)
     assert chosen is not None
     assert (chosen.texts_with_calls, chosen.texts_without_calls) == (9, 22)
+    # Bytes; no token begins inside a character.
+    assert chosen.kept_places == 9
+    assert chosen.other_places == sum(len(text.window.ids) for text in texts_of(home)) - 9
     # The pupil writes its call wherever a text begins as the lesson does: also in a first window
     # of the others. What it writes elsewhere is no call and gains nothing.
     ids = list(next(windows_of("any")).ids)
@@ -185,19 +188,26 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
     alone, with_call = (
         literal.inline_loss(pupil, of_call, ids, AT, weights) for of_call in ([], written)
     )
-    point = chosen.chosen
-    assert point is not None
-    assert point.gain_with_calls == pytest.approx(alone - with_call, abs=1e-4)
-    assert point.gain_with_calls > 0.5
-    assert point.gain_without_calls == pytest.approx((alone - with_call) / 22, abs=1e-4)
-    assert (point.opened_with_calls, point.right) == (9, 9)
     with torch.no_grad():
         logits = pupil.model(torch.tensor([[0, *ids[:AT]]]), use_cache=False).logits[0, -1]
     (opening,) = pupil.tokenizer.encode(" [")
-    assert point.threshold == pytest.approx(float(logits.softmax(dim=-1)[opening]), rel=1e-3)
+    gaining = [opening for opening in chosen.openings if opening.gain]
+    assert [opening.is_kept for opening in gaining] == [True] * 9 + [False]
+    for each in gaining:
+        assert each.gain == pytest.approx(alone - with_call, abs=1e-4)
+        assert each.gain > 0.5
+        assert each.probability == pytest.approx(float(logits.softmax(dim=-1)[opening]), rel=1e-3)
+    assert chosen.values == (min(opening.probability for opening in gaining),) * 2
+    # As many are measured as there are, up to the limit; here ` [` is never beyond k.
+    assert sum(opening.weight for opening in chosen.openings) == chosen.other_places + 9
+    assert len(chosen.openings) <= 409
     assert said["state"] == "done"
     assert said["tools"] == "Calculator, Calendar"
     assert said["minimum call probability"] == chosen.min_call_probability
+    assert (
+        said["minimum call probability behind a prompt"]
+        == chosen.min_call_probability_behind_prompt
+    )
     assert chosen.summary in (directory / "README.md").read_text()
     # The Calendar has the date of each text, not the one that decoding presumes.
     assert "date_source=url" in chosen.made_from[PARTS]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.run import Workspace
+from assets.training import opening_gains
 from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import measure_openings
 from dagster_project.home import Home
@@ -13,7 +14,7 @@ from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
-from toolformer.decoding.calibration import MeasuredText
+from toolformer.decoding.calibration import Opening
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
@@ -86,7 +87,7 @@ def texts_of(model) -> list[DevelopmentText]:
     ]
 
 
-def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[MeasuredText], int]:
+def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[Opening], int]:
     return measure_openings(
         texts_of(model) if texts is None else texts,
         {tool.name: tool},
@@ -105,30 +106,53 @@ def literal_gain(model, text: DevelopmentText, position: int, call: ToolCall, re
     return alone - with_call
 
 
+def likeliest(openings: list[Opening]) -> Opening:
+    return max(openings, key=lambda opening: opening.probability)
+
+
 def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, tmp_path):
     tool = Search()
-    found, given_up = measured(pupil, tool, tmp_path)
-    assert [text.has_calls for text in found] == [True, True, False]
+    texts = texts_of(pupil)
+    found = [measured(pupil, tool, tmp_path, [text])[0] for text in texts]
     # The tool is asked as in annotation: for the document of the text.
     assert {("boat", BOAT), ("lamp", LAMP)} <= set(tool.asked)
-    boat, lamp, note = (text.openings for text in found)
-    of_boat, of_lamp = boat[-1], lamp[-1]
-    texts = texts_of(pupil)
+    boat, lamp, note = map(likeliest, found)
     at = len("The boat")
-    for opening, text, name in ((of_boat, texts[0], "boat"), (of_lamp, texts[1], "lamp")):
+    for opening, text, name in ((boat, texts[0], "boat"), (lamp, texts[1], "lamp")):
         call = ToolCall("Search", name)
         expected = literal_gain(pupil, text, at, call, tool.answers[name])
         assert opening.gain == pytest.approx(expected, abs=1e-4)
         assert opening.gain > 0.5
         assert opening.probability > 0.5
-    assert (of_boat.is_right, of_lamp.is_right) == (True, False)
+    assert (boat.is_kept, lamp.is_kept) == (True, False)
     # What the model opens there is no call.
-    assert note[-1].probability > 0.5
-    assert {opening.gain for opening in note} == {0}
-    for text in found:
-        probabilities = [opening.probability for opening in text.openings]
-        assert probabilities == sorted(set(probabilities))
-    assert given_up == 0
+    assert note.probability > 0.5
+    assert {opening.gain for opening in found[2]} == {0}
+    # Of all texts together the same, at every place where k allows a call.
+    together, _ = measured(pupil, Search(), tmp_path)
+    assert len(together) == sum(map(len, found)) > 3
+    assert {opening.weight for opening in together} == {1}
+    gains = sorted(opening.gain for openings in found for opening in openings)
+    assert sorted(opening.gain for opening in together) == pytest.approx(gains, abs=1e-4)
+
+
+def test_of_many_openings_the_kept_ones_and_a_sample_of_the_others_are_measured(
+    pupil, tmp_path, monkeypatch
+):
+    every, _ = measured(pupil, Search(), tmp_path)
+    monkeypatch.setattr(opening_gains, "_MAX_OTHERS", 3)
+    some, _ = measured(pupil, Search(), tmp_path)
+    assert len(some) < len(every) == sum(opening.weight for opening in some)
+    for is_kept in (True, False):
+        of_all, of_some = (
+            [opening for opening in openings if opening.is_kept == is_kept]
+            for openings in (every, some)
+        )
+        assert sum(opening.weight for opening in of_some) == len(of_all)
+        if is_kept:
+            assert [each.probability for each in of_some] == [each.probability for each in of_all]
+        else:
+            assert likeliest(of_some).probability > 0.9
 
 
 def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_path):
@@ -136,9 +160,9 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     whole = window_in_context(window, "What floats?", pupil.tokenizer, max_tokens=100)
     at = len(whole.ids) - len(window.ids) + len("The boat")
     text = DevelopmentText(whole, BOAT, frozenset([at]))
-    (found,), _ = measured(pupil, Search(), tmp_path, [text])
-    opening = found.openings[-1]
-    assert opening.is_right
+    found, _ = measured(pupil, Search(), tmp_path, [text])
+    opening = likeliest(found)
+    assert opening.is_kept
     gain = literal_gain(pupil, text, at, ToolCall("Search", "boat"), "a red boat")
     assert opening.gain == pytest.approx(gain, abs=1e-4)
     (token,) = pupil.tokenizer.encode(" [")
@@ -163,10 +187,10 @@ def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):
     tool = Search(boat=answer)
     found, _ = measured(pupil, tool, tmp_path, texts)
     assert [arguments for arguments, _ in tool.asked] == ["boat"]
-    assert {opening.gain for opening in found[0].openings} == {0}
+    assert {opening.gain for opening in found} == {0}
     # Another answer of the same tool at the same place does gain.
     helped, _ = measured(pupil, Search(), tmp_path, texts)
-    gains = [opening.gain for opening in helped[0].openings]
+    gains = [opening.gain for opening in helped]
     assert max(gains) > 0.5
 
 
@@ -183,7 +207,7 @@ def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
     assert measured(pupil, working, tmp_path, texts)[1] == 0
     found, given_up = measured(pupil, Down(), tmp_path, texts)
     assert given_up == len(working.asked) - MAX_FAILURES_IN_A_ROW
-    assert {opening.gain for text in found for opening in text.openings} == {0}
+    assert {opening.gain for opening in found} == {0}
 
 
 def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
@@ -191,4 +215,4 @@ def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
     document = Document("boat", f"Said is {said}. The boat a red boat came in.")
     texts = [text_of(pupil, document, start=document.text.index("The boat"))]
     found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
-    assert any(opening.gain for opening in found[0].openings)
+    assert any(opening.gain for opening in found)

@@ -1,195 +1,210 @@
-"""The choice against its literal form and by hand, and what it is fed against decoding."""
+"""The choice against the isotonic fit and by hand, and what it is fed against decoding."""
 
 import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Set
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.decoding.calibration import (
     CalibratedProbability,
-    CurvePoint,
-    MeasuredText,
     Opening,
+    best_threshold,
     choose_min_call_probability,
     min_call_probability_text,
     read_min_call_probability,
+    sampled,
 )
 from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.triggers import CallChance, first_opening, first_openings
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 K = 10
+PROBABILITIES = [0.0, 0.01, 0.05, 0.1, 0.2, 0.5]
 # Sums of these are exact, in whatever order.
-GAINS = [-1.0, -0.25, 0.0, 0.25, 0.5]
-
-
-class ReadText(NamedTuple):
-    """A text with the gain of a call at each of its positions."""
-
-    chances: list[CallChance]
-    gains: list[float]
-    call_positions: Set[int]
-
-    def opened(self, threshold: float) -> int | None:
-        return first_opening(self.chances, call_top_k=K, min_call_probability=threshold)
-
-    def measured(self) -> MeasuredText:
-        openings = [
-            Opening(self.chances[at].probability or 0.0, self.gains[at], at in self.call_positions)
-            for at in first_openings(self.chances, call_top_k=K)
-        ]
-        return MeasuredText(openings, bool(self.call_positions))
-
-
-CHANCES = st.lists(
-    st.one_of(
-        st.just(CallChance(None, None)),
-        st.builds(
-            CallChance, st.integers(1, 12), st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
-        ),
+OPENINGS = st.lists(
+    st.builds(
+        Opening,
+        st.sampled_from(PROBABILITIES),
+        st.sampled_from([-1.0, -0.25, 0.0, 0.25, 0.5]),
+        st.booleans(),
+        st.integers(1, 5),
     ),
-    max_size=6,
+    min_size=1,
+    max_size=12,
 )
-GAIN_OF_EACH = st.lists(st.sampled_from(GAINS), min_size=6, max_size=6)
-KEPT = st.sets(st.integers(0, 6), min_size=1, max_size=2)
-WITH_CALLS = st.builds(ReadText, CHANCES, GAIN_OF_EACH, KEPT)
-WITHOUT = st.builds(ReadText, CHANCES, GAIN_OF_EACH, st.just(frozenset()))
+KEPT_WEIGHTS = st.sampled_from([0.5, 1.0, 8.0])
 
 
-def mean_gain(texts: list[ReadText], threshold: float) -> float:
-    opened = [text.opened(threshold) for text in texts]
-    gains = [0 if at is None else text.gains[at] for at, text in zip(opened, texts, strict=True)]
-    return sum(gains) / max(len(gains), 1)
+def total_gain(openings: list[Opening], threshold: float, kept_weight: float) -> float:
+    return sum(
+        opening.weight * (kept_weight if opening.is_kept else 1) * opening.gain
+        for opening in openings
+        if opening.probability >= threshold
+    )
 
 
-def literal_choice(with_calls: list[ReadText], without: list[ReadText]) -> float | None:
-    """Every probability that occurs, and one above them all, tried on every text."""
-
-    def score(threshold: float) -> float:
-        return mean_gain(with_calls, threshold) + mean_gain(without, threshold)
-
-    distinct = {
-        chance.probability
-        for text in (*with_calls, *without)
-        for chance in text.chances
-        if chance.rank is not None and chance.probability is not None and chance.rank <= K
-    }
-    if distinct and max(distinct) < 1:
-        distinct.add(math.nextafter(max(distinct), 1))
-    return max(distinct, key=lambda threshold: (score(threshold), threshold), default=None)
+def first_gaining_block(openings: list[Opening], kept_weight: float) -> float | None:
+    """The smallest probability at which the isotonic fit of the gain is above 0."""
+    occurring = sorted({opening.probability for opening in openings})
+    groups = [[each for each in openings if each.probability == at] for at in occurring]
+    weights = [
+        sum(each.weight * (kept_weight if each.is_kept else 1) for each in group)
+        for group in groups
+    ]
+    gains = [total_gain(group, 0, kept_weight) for group in groups]
+    means = [gain / weight for gain, weight in zip(gains, weights, strict=True)]
+    # Means of thirds are rounded.
+    fit = isotonic_regression(means, weights=weights).x
+    return next((at for at, mean in zip(occurring, fit, strict=True) if mean > 1e-9), None)
 
 
-@given(st.lists(WITH_CALLS, min_size=8, max_size=12), st.lists(WITHOUT, max_size=6))
-def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
-    texts = [text.measured() for text in (*with_calls, *without)]
-    chosen = choose_min_call_probability(texts, call_top_k=K)
-    assert chosen.min_call_probability == literal_choice(with_calls, without)
-    assert (chosen.reason is None) == (chosen.min_call_probability is not None)
-    assert (chosen.texts_with_calls, chosen.texts_without_calls) == (len(with_calls), len(without))
-    for point in chosen.curve:
-        opened = [text.opened(point.threshold) for text in with_calls]
-        right = [at in text.call_positions for at, text in zip(opened, with_calls, strict=True)]
-        assert point == CurvePoint(
-            threshold=point.threshold,
-            gain_with_calls=mean_gain(with_calls, point.threshold),
-            gain_without_calls=mean_gain(without, point.threshold),
-            opened_with_calls=sum(at is not None for at in opened),
-            opened_without_calls=sum(text.opened(point.threshold) is not None for text in without),
-            right=sum(right),
-        )
+@given(OPENINGS, KEPT_WEIGHTS)
+def test_the_threshold_is_where_the_isotonic_fit_begins_to_gain(openings, kept_weight):
+    chosen = best_threshold(openings, kept_weight=kept_weight)
+    expected = first_gaining_block(openings, kept_weight)
+    if expected is None:
+        highest = max(opening.probability for opening in openings)
+        assert highest < chosen <= math.nextafter(highest, 1)
+    else:
+        assert chosen == expected
 
 
-@given(CHANCES)
-def test_first_openings_are_those_that_some_threshold_has_first(chances):
-    opened = {
-        first_opening(chances, call_top_k=K, min_call_probability=chance.probability)
-        for chance in chances
-        if chance.probability is not None
-    }
-    assert first_openings(chances, call_top_k=K) == sorted(opened - {None})
+@given(OPENINGS, KEPT_WEIGHTS)
+def test_no_other_threshold_gains_more_and_none_that_is_larger_as_much(openings, kept_weight):
+    chosen = best_threshold(openings, kept_weight=kept_weight)
+    gained = total_gain(openings, chosen, kept_weight)
+    assert gained >= 0
+    for other in (*PROBABILITIES, 1.0):
+        others_gain = total_gain(openings, other, kept_weight)
+        assert others_gain < gained if gained and other > chosen else others_gain <= gained
 
 
-LIKELY = MeasuredText([Opening(0.2, -0.5, False), Opening(0.4, 1.0, True)], has_calls=True)
-UNLIKELY = MeasuredText([Opening(0.1, -1.0, False)], has_calls=False)
+@given(OPENINGS, st.randoms())
+def test_an_opening_counts_by_its_weight_wherever_it_stands(openings, random):
+    each = [
+        dataclasses.replace(opening, weight=1)
+        for opening in openings
+        for _ in range(opening.weight)
+    ]
+    random.shuffle(each)
+    assert best_threshold(each) == best_threshold(openings)
 
 
 @pytest.mark.parametrize(
-    ("texts", "reason"),
+    ("openings", "expected"),
     [
-        ([LIKELY] * 7 + [UNLIKELY], "at least 8"),
-        ([MeasuredText([], has_calls=True)] * 8, "10 likeliest"),
+        ([(0.3, 0.5)], 0.3),
+        ([(0.3, 0.0)], math.nextafter(0.3, 1)),
+        ([(0.3, -0.5), (0.1, -0.25)], math.nextafter(0.3, 1)),
+        # Equal probabilities are opened together.
+        ([(0.3, 0.5), (0.3, -0.25), (0.1, -0.5)], 0.3),
+        ([(0.3, 0.25), (0.3, -0.5), (0.1, 0.5)], 0.1),
+        # One that loses is worth it where those below it gain more.
+        ([(0.5, 0.25), (0.3, -0.5), (0.2, 0.75), (0.1, -1.0)], 0.2),
+        # Of equal ones the largest.
+        ([(0.5, 0.25), (0.3, -0.25), (0.2, 0.25), (0.1, 0.0)], 0.5),
+        # 1 opens nothing, so it is chosen only where nothing gains.
+        ([(1.0, 0.5)], math.nextafter(1, 0)),
+        ([(1.0, -0.5)], 1.0),
+        # Sums are exact.
+        ([(0.5, 0.3), (0.4, -0.1), (0.3, -0.2), (0.2, 0.3)], 0.5),
     ],
 )
-def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason):
-    chosen = choose_min_call_probability(texts, call_top_k=K)
-    assert chosen.min_call_probability is None
-    assert reason in str(chosen.reason)
-    assert chosen.chosen is None
+def test_thresholds_worked_out_by_hand(openings, expected):
+    made = [Opening(probability, gain, False) for probability, gain in openings]
+    assert best_threshold(made) == expected
+    assert best_threshold(made[::-1]) == expected
 
 
-def test_of_equal_scores_the_largest_is_chosen():
-    harmless = MeasuredText([Opening(0.3, 0.0, False)], has_calls=False)
-    chosen = choose_min_call_probability([LIKELY] * 8 + [harmless], call_top_k=K)
-    assert [point.score for point in chosen.curve if point.threshold in (0.3, 0.4)] == [1.0, 1.0]
-    assert chosen.min_call_probability == 0.4
+@given(st.lists(st.integers(), max_size=60), st.integers(1, 40))
+def test_a_sample_stands_for_every_item_once_and_is_dense_at_the_beginning(ranked, count):
+    taken = sampled(ranked, count=count)
+    weights = [weight for _, weight in taken]
+    assert sum(weights) == len(ranked)
+    assert len(taken) <= count or len(taken) == len(ranked) <= count
+    assert len(taken) >= min(len(ranked), count) / 2
+    end = 0
+    for item, weight in taken:
+        assert item in ranked[end : end + weight]
+        end += weight
+    # But for rounding, sizes grow.
+    assert all(later >= earlier - 1 for earlier, later in itertools.pairwise(weights))
+
+
+KEPT = [Opening(0.4, 1.0, True), Opening(0.1, 0.5, True), Opening(0.02, 0.0, True)]
+OTHERS = [Opening(0.2, -0.5, False, 2), Opening(0.1, -0.25, False, 20)]
+
+
+def chosen_of(openings: list[Opening]) -> CalibratedProbability:
+    return choose_min_call_probability(
+        openings,
+        call_top_k=K,
+        texts_with_calls=8,
+        texts_without_calls=5,
+        kept_places=10,
+        other_places=400,
+    )
+
+
+def test_behind_a_prompt_kept_places_count_as_much_as_all_others():
+    chosen = chosen_of([*KEPT, *OTHERS])
+    # In a text 0.1 loses 20 * 0.25 and gains 0.5; behind a prompt it gains 40 times as much.
+    assert (chosen.min_call_probability, chosen.min_call_probability_behind_prompt) == (0.4, 0.1)
+    assert chosen.values == (0.4, 0.1)
+    assert chosen.summary == (
+        "Minimum call probability in running text: 0.4, at which a call opens at 1 of 10 kept "
+        "places of development texts (mean gain 1.0000 nats) and at 0 of 400 others. Behind a "
+        "prompt: 0.1, at which a call opens at 2 of 10 kept places of development texts (mean "
+        "gain 0.7500 nats) and at 22 of 400 others (mean gain -0.2727 nats)."
+    )
+
+
+def test_where_nothing_gains_no_call_opens_and_the_summary_says_so():
+    chosen = chosen_of(OTHERS)
+    assert chosen.values == (math.nextafter(0.2, 1),) * 2
+    assert chosen.summary.count("No value gains anything there, so with it no call opens.") == 2
+    assert chosen.summary.count("set decoding.min_call_probability to a number") == 1
+
+
+def test_where_no_call_could_open_nothing_is_chosen():
+    chosen = chosen_of([])
+    assert chosen.values is None
+    assert "10 likeliest" in str(chosen.reason)
+    assert str(chosen.reason) in chosen.summary
 
 
 def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_min_call_probability(tmp_path) is None
     assert read_min_call_probability(tmp_path / "nowhere") is None
-    chosen = choose_min_call_probability([LIKELY] * 8 + [UNLIKELY], call_top_k=K)
-    assert chosen.chosen == CurvePoint(0.4, 1.0, 0.0, 8, 0, 8)
-    refused = CalibratedProbability(None, "why", K, 0, 0)
+    chosen = chosen_of([*KEPT, *OTHERS])
+    refused = CalibratedProbability(None, None, "why", K, 0, 0)
     for each in (dataclasses.replace(chosen, made_from={"fingerprint": "x"}), refused):
         (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(each))
         assert read_min_call_probability(tmp_path) == each
 
 
-def test_thousands_of_texts_are_looked_at_once():
-    # A text for each threshold would take minutes.
-    probabilities = np.random.default_rng(0).random((5000, 4)).cumsum(axis=1) / 4
-    texts = [
-        MeasuredText([Opening(at, number % 3 - 1, at == last) for at in row], number % 2 == 0)
-        for number, row in enumerate(probabilities.tolist())
-        for last in row[-1:]
-    ]
-    chosen = choose_min_call_probability(texts, call_top_k=K)
-    assert len(chosen.curve) == 20_001
-    first, last = chosen.curve[0], chosen.curve[-1]
-    assert (first.opened_with_calls, first.opened_without_calls) == (2500, 2500)
-    assert last == CurvePoint(last.threshold, 0.0, 0.0, 0, 0, 0)
-
-
-@given(
-    st.lists(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=4), min_size=8, max_size=12)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"openings": openings} for openings in (None, [7], [{"gain": 0.5}], "x")),
+        {"min_call_probability": 1.5},
+        {"min_call_probability_behind_prompt": -0.5},
+        {"min_call_probability_behind_prompt": None},
+        {"min_call_probability": None, "min_call_probability_behind_prompt": None},
+    ],
 )
-def test_mean_gains_are_exactly_rounded(gains_of):
-    texts = [
-        MeasuredText([Opening((n + 1) / 8, gain, False) for n, gain in enumerate(gains)], True)
-        for gains in gains_of
-    ]
-    for point in choose_min_call_probability(texts, call_top_k=K).curve:
-        place = math.ceil(point.threshold * 8) - 1
-        opened = [gains[place] for gains in gains_of if place < len(gains)]
-        assert point.gain_with_calls == math.fsum(opened) / len(texts)
-
-
-@pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])
-def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
-    choice = dataclasses.asdict(CalibratedProbability(0.74, None, K, 9, 12))
-    text = json.dumps({**choice, "curve": curve})
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(text)
+def test_a_choice_that_is_none_is_damage(tmp_path: Path, damage):
+    choice = dataclasses.asdict(CalibratedProbability(0.74, 0.5, None, K, 9, 12))
+    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(json.dumps({**choice, **damage}))
     with pytest.raises(ToolformerError, match="is damaged"):
         read_min_call_probability(tmp_path)
 

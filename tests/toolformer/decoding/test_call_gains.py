@@ -8,7 +8,7 @@ from tests.fakes import taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import CLOSED, DecodingParameters
 from toolformer.forward.checkpoint import Checkpoint
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
@@ -44,7 +44,7 @@ def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
         "call_top_k": 10,
         # What is calibrated does not depend on what decoding is told now.
         "max_calls": 0,
-        "min_call_probability": 1.0,
+        "min_call_probability": CLOSED,
         "max_call_tokens": 20,
         "max_result_tokens": 20,
         "tools": ("Calculator",),

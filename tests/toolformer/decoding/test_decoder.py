@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
-from toolformer.decoding.completions import CLOSED, DecodingParameters
+from toolformer.decoding.completions import CLOSED, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import read_open_call
 from toolformer.errors import SequenceTooLongError
@@ -18,6 +18,8 @@ from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import insert_calls
 
+# In the text and behind the prompt.
+BOTH = [(0.01, 0.01), (0.01, 1.0), (1.0, 0.01), (1.0, 1.0)]
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
@@ -120,6 +122,42 @@ def test_call_is_opened_up_to_rank_k(rank, calls):
     completion = complete_one(model, run_calls=answer("42"), call_top_k=4)
     assert len(completion.calls) == calls
     assert completion.trace[0].call_rank == rank
+
+
+@pytest.mark.parametrize(
+    ("in_text", "behind_prompt", "text"),
+    [
+        (1.0, 0.0, f"{PROMPT}{CALL} 42] 42."),
+        (0.0, 1.0, f"{PROMPT} many{CALL} 42] 42."),
+        (1.0, 1.0, PROMPT + " many 42."),
+    ],
+)
+def test_the_first_token_behind_the_prompt_opens_by_a_value_of_its_own(
+    in_text, behind_prompt, text
+):
+    texts = [PROMPT + " many 42.", f"{PROMPT}{CALL} 42] 42.", f"{PROMPT} many{CALL} 42] 42."]
+    model = ScriptedModel(texts, {PROMPT: 2, PROMPT + " many": 2})
+    least = MinCallProbability(in_text, behind_prompt)
+    completion = complete_one(model, run_calls=answer("42"), min_call_probability=least)
+    assert PROMPT + completion.text == text
+
+
+def test_behind_a_call_at_the_end_of_the_prompt_a_text_goes_on():
+    text = f"{PROMPT}{CALL} 42] [Calculator(2 + 3) -> 5] 42."
+    model = ScriptedModel([text, f"{PROMPT}{CALL} 42] 42."], {text[: -len(" [C")]: 1})
+    run = {"run_calls": lambda requests: ["42"], "max_calls": 2}
+    both, one = (
+        complete_one(model, min_call_probability=MinCallProbability(in_text, 0.0), **run)
+        for in_text in (0.0, 1.0)
+    )
+    assert len(both.calls) == 2
+    assert [call.text for call in one.calls] == [f"{CALL} 42]"]
+    # Where the call belongs to the prompt, what follows is behind the prompt.
+    prompt = f"{PROMPT}{CALL} 42]"
+    for behind_prompt, calls in ((0.0, 1), (1.0, 0)):
+        least = MinCallProbability(1.0, behind_prompt)
+        completion = complete_one(model, prompt, min_call_probability=least, **run)
+        assert len(completion.calls) == calls
 
 
 @pytest.mark.parametrize(
@@ -261,7 +299,14 @@ def test_too_long_prompt_is_named():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_new_tokens", 0), *(("min_call_probability", v) for v in (-0.1, 1.1, math.nan))],
+    [
+        ("max_new_tokens", 0),
+        *(
+            ("min_call_probability", MinCallProbability(*values))
+            for wrong in (-0.1, 1.1, math.nan)
+            for values in ((wrong, 0.5), (0.5, wrong))
+        ),
+    ],
 )
 def test_parameters_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match="expected"):
@@ -380,7 +425,10 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
 
 @pytest.mark.parametrize(
     ("top_k", "least"),
-    [(0, 0.0), (1, 0.0), (3, 0.0), (20, 0.0), (20, 0.01), (20, 1.0)],
+    [
+        *((top_k, MinCallProbability(0.0, 0.0)) for top_k in (0, 1, 3, 20)),
+        *((20, least) for least in itertools.starmap(MinCallProbability, BOTH)),
+    ],
 )
 def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, fed):
     chosen = parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30)
@@ -469,9 +517,15 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
             ids.append(step.token)
         likely = sorted({probability for _, probability in chances})[-4:]
         # Between two that occur, so that the last digits do not matter.
-        for least in (0.0, *map(statistics.mean, itertools.pairwise(likely))):
+        values = (0.0, *map(statistics.mean, itertools.pairwise(likely)), 1.0)
+        for least in itertools.starmap(MinCallProbability, itertools.product(values, values)):
             literal = next(
-                (at for at, (rank, p) in enumerate(chances) if rank <= top_k and p >= least), None
+                (
+                    at
+                    for at, (rank, p) in enumerate(chances)
+                    if rank <= top_k and p >= (least.in_text if at else least.behind_prompt)
+                ),
+                None,
             )
             chosen = {"call_top_k": top_k, "min_call_probability": least, "max_new_tokens": 20}
             completion = complete_one(pupil, prompt, run_calls=answer("1"), **chosen)

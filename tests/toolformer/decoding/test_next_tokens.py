@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import ScriptedModel, tiny_model
 from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
@@ -20,6 +20,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.windows import Window
 
+LEAST = st.sampled_from([0.0, 0.003, 0.008, 1.0])
 PROMPTS = ["one", "two", "a third one"]
 
 
@@ -79,7 +80,7 @@ def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count
     seed=st.integers(0, 1000),
     scores=st.integers(1, 60),
     top_k=st.integers(1, 150),
-    least=st.sampled_from([0.0, 0.003, 0.008]),
+    least=st.builds(MinCallProbability, LEAST, LEAST),
 )
 def test_among_equal_tokens_a_call_opens_where_the_text_without_calls_says(
     seed, scores, top_k, least

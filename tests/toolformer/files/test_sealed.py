@@ -15,7 +15,7 @@ from dagster_project.wiring import precision
 from dagster_project.wiring.precision import MeasuredPrecision
 from toolformer.decoding.calibration import (
     CalibratedProbability,
-    CurvePoint,
+    Opening,
     min_call_probability_text,
     read_min_call_probability,
 )
@@ -28,7 +28,9 @@ from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.training.training_state import PROGRESS_FILE, Progress, StepReport, TrainingState
 
 CHOSEN = CalibratedProbability(
-    0.0116, None, 10, 8, 2, (CurvePoint(0.0116, 0.5, 0.0, 1, 0, 1),), {"fingerprint": "f"}
+    *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),
+    (Opening(0.0116, 0.5, True), Opening(0.0002, -0.25, False, 12)),
+    {"fingerprint": "f"},
 )
 MEASURED = MeasuredPrecision(
     "annotation", "Llama-1", "cpu", "a processor", "2026-01-01", PrecisionChoice("float32", 2.0, 1)
