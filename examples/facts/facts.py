@@ -15,7 +15,7 @@ from typing import Any
 # Asked of each set; Google-RE's are half about places and half about dates of birth.
 QUESTIONS = 300
 # Sentences of each set; there are more of T-REx, which has forty relations.
-SENTENCES = {"google_re": 500, "trex": 1200}
+SENTENCES = {"google_re": 300, "trex": 600}
 _ASKED_OF_GOOGLE_RE = ("place_of_birth", "date_of_birth")
 _MASK = "[MASK]"
 # Wikidata's labels, but one for the four that LAMA asks with the same words.
