@@ -168,10 +168,14 @@ def _measure_chained(home: Home, size: int) -> None:
 
 
 def data_file(data: Path, beginning: str) -> Path:
-    """The file below a folder whose name begins so."""
-    found = sorted(data.rglob(f"{beginning}*.json*"))
+    """The file below a folder whose name begins so; of several the one nearest to the folder."""
+    found = sorted(data.rglob(f"{beginning}*.json*"), key=lambda file: len(file.parts))
     if not found:
         raise SystemExit(f"There is no file {beginning}*.json* below {data}. Pass another --data.")
+    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+        raise SystemExit(
+            f"Both {found[0]} and {found[1]} may be meant. Pass a --data with one of them."
+        )
     return found[0]
 
 

@@ -1,16 +1,13 @@
 """The worked example of a tool of one's own, in `examples/dates`."""
 
 import datetime
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from dagster_project.settings.settings_file import load_settings
 from tests.test_command_blocks import blocks, parsed_commands
+from tests.tools.plugins.example_runs import EXAMPLES, commands_of
 from tests.warehouse.rows import new_warehouse
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.plugins.contract import check_contract
@@ -19,9 +16,7 @@ from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import create_tool
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "dates"
-# In place of the installed command: it writes itself down, with its home.
-NOTE = '#!/bin/bash\necho "$TOOLFORMER_HOME toolformer ${*@Q}" >> "$(dirname "$0")/commands"\n'
+EXAMPLE = EXAMPLES / "dates"
 FRIDAY = datetime.date(2024, 5, 31)
 
 
@@ -46,18 +41,10 @@ def test_its_settings_load_and_it_keeps_the_contract(create):
 
 
 def test_its_commands_have_the_right_flags_and_settings(tmp_path: Path):
-    (tmp_path / "toolformer").write_text(NOTE)
-    (tmp_path / "toolformer").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = [str(EXAMPLE / "run.sh"), str(tmp_path / "toolformer"), str(tmp_path / "homes")]
-    subprocess.run(script, check=True, env=environment)
-    lines = (tmp_path / "commands").read_text().splitlines()
-    names = ["ingest", "build", "train", "evaluate"]
-    assert [line.split()[2].strip("'") for line in lines] == names * 2
-    for line in lines:
-        (command,) = parsed_commands(line)
-        options = RunOptions.of(None, command.params.get("changes"))
-        assert options.load_settings(Home(Path(line.split()[0]))).preset == "small"
+    texts = tmp_path / "texts.jsonl"
+    texts.touch()
+    found = commands_of(EXAMPLE / "run.sh", str(texts), str(tmp_path / "homes"), folder=tmp_path)
+    assert found == ["ingest", "build", "train", "evaluate"] * 2
     (questions,) = [text for text in blocks(EXAMPLE / "README.md", "bash") if " sql " in text]
     warehouse = new_warehouse(tmp_path)
     for command in parsed_commands(questions):

@@ -1,0 +1,69 @@
+"""The worked example of a table, in `examples/facts`."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from dagster_project.settings.settings_file import load_settings
+from tests.tools.plugins.example_runs import EXAMPLES, commands_of
+
+EXAMPLE = EXAMPLES / "facts"
+# Enough that there are sentences of subjects who are not asked about.
+PEOPLE = 400
+
+
+@pytest.fixture
+def lama(tmp_path: Path) -> Path:
+    """Files in the form of LAMA's: each person has a birthplace and a profession."""
+    folder = tmp_path / "lama"
+    folder.mkdir()
+    for name, relation, text in (
+        ("google_re", "place_of_birth", "was born in"),
+        ("trex", "P106", "is by profession a"),
+    ):
+        rows = [
+            {
+                "id": f"{name}-{number}",
+                "relation": relation,
+                "sub_label": f"Ada {number:03} Nowak",
+                "answer": f"value {number}",
+                "masked_sentences": [f"Ada {number:03} Nowak {text} [MASK].", "[MASK] is known."],
+                "template_prompt": f"Ada {number:03} Nowak {text}",
+            }
+            for number in range(PEOPLE)
+        ]
+        with gzip.open(folder / f"lama_{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    return folder
+
+
+def test_nobody_is_asked_about_in_whose_sentences_the_model_is_trained(lama, tmp_path: Path):
+    homes = tmp_path / "homes"
+    found = commands_of(EXAMPLE / "run.sh", str(lama), str(homes), "0", "3", folder=tmp_path)
+    assert found == ["ingest", "build", "train", "train", "evaluate"] * 2
+    home = homes / "seed-3"
+    sentences, *asked = (
+        [json.loads(line) for line in (home / name).read_text("utf-8").splitlines()]
+        for name in ("sentences.jsonl", "google_re.jsonl", "trex.jsonl")
+    )
+    assert [len(questions) for questions in asked] == [150, 300]
+    names = [" ".join(row["question"].split()[:3]) for questions in asked for row in questions]
+    assert sentences
+    assert not any(name in row["text"] for row in sentences for name in names)
+    assert all(row["text"].endswith(".") and "[MASK]" not in row["text"] for row in sentences)
+    # The table has the facts of those who are asked about, too.
+    with (home / "facts.csv").open(encoding="utf-8", newline="") as file:
+        facts = {(row["subject"], row["relation"]): row["value"] for row in csv.DictReader(file)}
+    assert len(facts) == 2 * PEOPLE
+    for row in asked[1]:
+        assert facts[" ".join(row["question"].split()[:3]), "profession"] == row["answers"]
+
+
+def test_its_settings_load():
+    settings = load_settings(EXAMPLE / "toolformer.yaml")
+    assert settings.tools.of("Facts").options["key"] == ["subject", "relation"]
+    assert settings.sampling.proposals == "calls"
+    assert set(settings.evaluation.questions) == {"google-re", "t-rex"}
