@@ -10,6 +10,7 @@ from dagster_project.commands.harness import Continuation
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
+from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.errors import SequenceTooLongError
 from toolformer_lm_eval.answers import Answers, Generation
 from tools.calculator import Calculator
@@ -25,7 +26,7 @@ def continuation(model, **changes):
     given = {"decoding": decoding, "execution": {"max_result_tokens": 10}}
     settings = Settings.model_validate(given)
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    live = LiveModel(settings, toolbox, Path(), 0.0, lambda: model)
+    live = LiveModel(settings, toolbox, Path(), BY_RANK_ALONE, lambda: model)
     return Continuation(live, today=datetime.date(2024, 5, 3), **changes)
 
 
