@@ -33,6 +33,10 @@ class MinCallProbability(NamedTuple):
         """One value for both."""
         return cls(value, value)
 
+    def at(self, step: int) -> float:
+        """What holds for a token outside calls, counted from 0 behind the prompt."""
+        return self.in_text if step else self.behind_prompt
+
     @property
     def entries(self) -> dict[str, float]:
         """Both by their names in files, tables and answers."""

@@ -131,8 +131,9 @@ class DecodingRow:
     @property
     def min_call_probability(self) -> float:
         """That ` [` must have as the next token outside calls."""
-        in_text, behind_prompt = self.settings.parameters.min_call_probability
-        return in_text if self.tokens_outside_calls or self._calls else behind_prompt
+        # What follows a call is running text, even where the call stands right behind the prompt.
+        step = self.tokens_outside_calls + self.calls_so_far
+        return self.settings.parameters.min_call_probability.at(step)
 
     @property
     def tokens_outside_calls(self) -> int:

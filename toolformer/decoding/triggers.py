@@ -126,9 +126,8 @@ def first_opening(
     Args:
         chances: step by step, from the first token behind the prompt on.
     """
-    in_text, behind_prompt = min_call_probability
     for at, chance in enumerate(chances):
-        least = in_text if at else behind_prompt
+        least = min_call_probability.at(at)
         if may_open(*chance, call_top_k=call_top_k, min_call_probability=least):
             return at
     return None

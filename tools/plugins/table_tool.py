@@ -37,8 +37,7 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
 _VERSION = 1
-# An index of more may take longer than the two minutes that a tool has
-# to start.
+# An index of more may take longer than the two minutes that a tool has to start.
 _MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
 # Of several values together, in characters: with 64 tokens a result is cut.
