@@ -88,13 +88,15 @@ def test_code_location_and_command_line_import_nothing_heavy(module: str, heavy:
     assert done.stdout.strip() == "[]"
 
 
-def test_workspace_yaml_is_what_dagster_loads():
+def test_dagster_loads_workspace_yaml_and_dg_the_same_module():
     (entry,) = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
     assert entry["python_module"]["module_name"] == "dagster_project.definitions"
     pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     # Either table would make `dagster dev` ignore workspace.yaml.
     assert not {"dagster", "dg"} & set(pyproject["tool"])
-    assert not (REPOSITORY / "dg.toml").exists()
+    project = tomllib.loads((REPOSITORY / "dg.toml").read_text())["project"]
+    assert project["code_location_name"] == entry["python_module"]["location_name"]
+    assert project["code_location_target_module"] == entry["python_module"]["module_name"]
 
 
 def test_every_resource_refuses_misspelt_configuration():
