@@ -185,7 +185,6 @@ def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]
 @dg.asset(
     group_name="prepare",
     kinds={"python", "json"},
-    code_version=CORPUS_MANIFEST.version,
     metadata={"dagster/column_schema": _SHARDS},
     required_resource_keys=WITHOUT_MODEL,
 )

@@ -40,7 +40,6 @@ NOT_NEEDED = (
     group_name="prepare",
     kinds={"faiss", "python"},
     deps=["wikipedia_index"],
-    code_version=PASSAGE_INDEX.version,
     required_resource_keys={"settings", "toolbox", "language_model"},
 )
 def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -16,7 +16,6 @@ REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
     group_name="evaluate",
     kinds={"html", "matplotlib"},
     deps=["call_statistics", "evaluation_report"],
-    code_version=REPORT.version,
     required_resource_keys=WITHOUT_MODEL,
 )
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

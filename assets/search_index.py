@@ -123,7 +123,6 @@ def refresh_index(
 @dg.asset(
     group_name="prepare",
     kinds={"lucene", "java"},
-    code_version=WIKIPEDIA_INDEX.version,
     required_resource_keys={"settings"},
 )
 def wikipedia_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"
+# Which tools of the project's own have not.
+_CLASS = f"tools.{ANY_TOOL}.class"
 PER_SHARD, PER_TOOL = "shard", "tool"
 
 
@@ -97,7 +99,7 @@ class Stage:
 
     Attributes:
         name: name of its asset; a stage of shards names its table so too.
-        version: bumped when the meaning of its rows changes; the asset's `code_version`.
+        version: bumped when the meaning of its rows changes; see `assets/code_versions.py`.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
         settings_of_parts: paths of the settings behind the parts that are given to `fingerprint`;
@@ -230,6 +232,8 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
         >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
         1.0
     """
+    if path == _CLASS:
+        return settings.tools.targets.get(tool_name)
     value: Any = settings
     for name in path.split("."):
         value = value.of(tool_name) if name == ANY_TOOL else getattr(value, name)

@@ -36,7 +36,6 @@ _EXAMPLES = 5
     group_name="train",
     kinds={"duckdb", "matplotlib"},
     deps=["augmented_texts"],
-    code_version=CALL_STATISTICS.version,
     required_resource_keys=WITHOUT_MODEL,
 )
 def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -1,8 +1,12 @@
 """All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
+from assets.code_versions import STAGES, code_version
 from assets.dataset.pipeline import PIPELINE
 from assets.dataset.shard_asset import shard_assets
 from assets.documents import documents
@@ -11,12 +15,15 @@ from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home
 from dagster_project.jobs import JOBS
-from dagster_project.partitions import shards_per_run
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.launchpad import settings_of_launchpad
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.sensors import SENSORS
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import RunsSettings, Settings
+from dagster_project.settings.settings_file import settings_of_rounds
+from tools.errors import ToolRegistrationError
 
 # Of what is not run shard by shard.
 _MODULES = [
@@ -36,14 +43,29 @@ _MODULES = [
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The definitions, with as many shards in a run as the home says now."""
-    home = Home.find()
+    """The definitions, by the settings that the home's file has now."""
+    return definitions_of(Home.find())
+
+
+def definitions_of(
+    home: Home, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
+) -> dg.Definitions:
+    """The definitions of a home; the other arguments as of `load_settings`."""
+    rounds = _rounds(home, overrides, preset)
+    runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
+    versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
+    assets = [
+        documents,
+        *dg.load_assets_from_modules(_MODULES),
+        *shard_assets(PIPELINE, shards_per_run=runs.shards_per_run),
+    ]
     return dg.Definitions(
-        assets=[
-            documents,
-            *dg.load_assets_from_modules(_MODULES),
-            *shard_assets(PIPELINE, shards_per_run=shards_per_run(home.settings_file)),
-        ],
+        assets=dg.map_asset_specs(
+            lambda spec: spec.replace_attributes(
+                code_version=versions.get(spec.key.to_user_string(), spec.code_version)
+            ),
+            assets,
+        ),
         asset_checks=CHECKS,
         jobs=JOBS,
         sensors=SENSORS,
@@ -56,3 +78,11 @@ def definitions() -> dg.Definitions:
         # One process per run: the model is loaded once for all stages and shards of a run.
         executor=dg.in_process_executor,
     )
+
+
+def _rounds(home: Home, overrides: Mapping[str, Any] | None, preset: str | None) -> list[Settings]:
+    """The settings of all rounds; none where something is wrong, which whatever is run tells."""
+    try:
+        return settings_of_rounds(home.settings_file, overrides=overrides, preset=preset)
+    except (SettingsError, ToolRegistrationError, OSError):
+        return []

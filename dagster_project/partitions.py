@@ -3,18 +3,12 @@
 Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
 """
 
-from pathlib import Path
-
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import EvaluationSettings
-from dagster_project.settings.sections import RunsSettings
-from dagster_project.settings.settings_file import load_settings
 from toolformer.training.variants import VARIANTS
-from tools.errors import ToolRegistrationError
 
 # The finetuned model and its controls.
 MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
@@ -28,15 +22,6 @@ EVALUATIONS = dg.MultiPartitionsDefinition(
     }
 )
 EVALUATIONS_PER_RUN = 32
-
-
-def shards_per_run(settings_file: Path) -> int:
-    """How many shards of a backfill a run takes, by a home's settings or else by default."""
-    try:
-        return load_settings(settings_file).runs.shards_per_run
-    except (SettingsError, ToolRegistrationError, OSError):
-        # Whatever is run tells what is wrong.
-        return RunsSettings().shards_per_run  # pyright: ignore[reportCallIssue]
 
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> None:

@@ -50,7 +50,6 @@ def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> 
         deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
         backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
         automation_condition=NEW_OR_STALE,
-        code_version=stage.version,
         metadata=table_metadata(stage.name),
         required_resource_keys=WITH_MODEL,
     )

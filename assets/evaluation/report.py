@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from assets.evaluation.comparisons import EVALUATION_REPORT, compare
+from assets.evaluation.comparisons import compare
 from assets.evaluation.tables import (
     gain_sentences,
     gains,
@@ -28,7 +28,6 @@ _AGAINST = {"its calls disabled": None, "trained without calls": PLAIN, "the bas
     group_name="evaluate",
     kinds={"duckdb", "matplotlib"},
     deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
-    code_version=EVALUATION_REPORT.version,
     required_resource_keys=WITHOUT_MODEL,
 )
 def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

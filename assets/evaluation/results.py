@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.measuring import Measuring, describe_states
-from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL, Run
 from assets.training.training_inputs import LEFT_OUT
@@ -34,7 +33,6 @@ from toolformer.evaluation.modes import DISABLED, Mode
         "wikipedia_index",
         "passage_index",
     ],
-    code_version=EVALUATION_RESULTS.version,
     metadata=table_metadata("evaluation_results"),
     required_resource_keys=WITH_MODEL,
 )

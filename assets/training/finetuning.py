@@ -13,7 +13,6 @@ from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.finetuned_model import (
-    FINETUNED_MODEL,
     ModelOutput,
     model_fingerprint,
     record_of,
@@ -137,7 +136,6 @@ class FinetunedModel(ModelOutput):
     group_name="train",
     kinds={"pytorch", "huggingface"},
     deps=["training_set"],
-    code_version=FINETUNED_MODEL.version,
     required_resource_keys={"settings", "warehouse", "language_model"},
 )
 def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

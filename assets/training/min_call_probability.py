@@ -198,7 +198,6 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
         "wikipedia_index",
         "passage_index",
     ],
-    code_version=MIN_CALL_PROBABILITY.version,
     required_resource_keys=WITH_MODEL,
 )
 def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

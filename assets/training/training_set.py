@@ -16,7 +16,7 @@ from assets.shard_texts import typed_frame
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.corpus_windows import windows_without_calls
 from assets.training.dropped_calls import dropped_calls
-from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
+from assets.training.training_inputs import LEFT_OUT, TrainingInputs
 from dagster_project.metadata import table_markdown, table_metadata
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
@@ -37,7 +37,6 @@ PLAIN_TEXTS = "plain texts"
     group_name="train",
     kinds={"polars", "duckdb"},
     deps=["augmented_texts", "filtered_calls", "documents"],
-    code_version=TRAINING_SET.version,
     metadata=table_metadata(TEXTS),
     required_resource_keys=WITHOUT_MODEL,
 )

@@ -186,14 +186,17 @@ def run_job(
         RunFailedError: with the descriptions of the failed steps.
         RunInterruptedError: this process was told to stop.
     """
-    from dagster_project.definitions import definitions
+    from dagster_project.definitions import definitions_of
 
     # What was lost with a command goes on with the next one, and nowhere else.
     tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
+    given = resources.get("settings", {})
     result = (
-        definitions()
+        definitions_of(
+            Home.find(), overrides=given.get("overrides"), preset=given.get("preset") or None
+        )
         .resolve_job_def(job_name)
         .execute_in_process(
             instance=instance,

@@ -116,6 +116,22 @@ def load_settings(
     return validated(merged(values, overrides), origin="The settings of this run")
 
 
+def settings_of_rounds(
+    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
+) -> list[Settings]:
+    """The settings of each round that a home's file lists; a file without `rounds` has one.
+
+    Args and errors as of `load_settings`; a round that `overrides` name is not looked at.
+    """
+    first = merged(overrides or {}, {"sampling": {"round": 1}})
+    settings = load_settings(file, overrides=first, preset=preset)
+    later = (
+        load_settings(file, overrides=merged(first, {"sampling": {"round": number}}), preset=preset)
+        for number in range(2, len(settings.rounds) + 1)
+    )
+    return [settings, *later]
+
+
 def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
     """Nested values of settings, in which each path is absolute.
 

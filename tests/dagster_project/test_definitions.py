@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from assets.dataset.pipeline import PIPELINE
-from dagster_project.definitions import definitions
+from dagster_project.definitions import definitions, definitions_of
+from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 
 # Update after an intended change of the graph:
@@ -44,7 +45,8 @@ def graph() -> dict[str, Any]:
             "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
             "group": spec.group_name,
             "kinds": sorted(spec.kinds),
-            "code_version": spec.code_version,
+            # Behind it is a digest of the settings.
+            "code_version": str(spec.code_version).partition("-")[0],
             "partitions": partitions(spec.partitions_def),
         }
         for name, spec in sorted(specs().items())
@@ -114,3 +116,56 @@ def _uses(resource: str) -> dg.AssetsDefinition:
     def anything() -> None: ...
 
     return anything
+
+
+class TestCodeVersions:
+    """A changed setting shows in the UI, and moves the sensor, as another code version."""
+
+    SETTINGS = "preset: small\nrounds:\n- sampling: {proposals: calls}\n- {}\n"
+
+    def versions(self, home: Home, text: str, **arguments: Any) -> dict[str, str | None]:
+        home.root.mkdir(exist_ok=True)
+        home.settings_file.write_text(text, encoding="utf-8")
+        specs = definitions_of(home, **arguments).resolve_all_asset_specs()
+        return {spec.key.to_user_string(): spec.code_version for spec in specs}
+
+    def changed(self, home: Home, text: str, **arguments: Any) -> set[str]:
+        before = self.versions(home, self.SETTINGS)
+        after = self.versions(home, text, **arguments)
+        return {name for name, version in after.items() if version != before[name]}
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("tools: {Calculator: {filtering_threshold: 0.7}}", {"filtered_calls"}),
+            ("tools: {Calculator: {calls_per_position: 2}}", {"candidate_calls"}),
+            ("training: {learning_rate: 0.5}", {"finetuned_model"}),
+            # The sensor's own business, and no rows'.
+            ("sampling: {shards: 3}", set()),
+            ("runs: {shards_per_run: 3}", set()),
+        ],
+    )
+    def test_a_setting_is_in_those_of_the_stages_whose_rows_depend_on_it(
+        self, tmp_path, line, expected
+    ):
+        assert self.changed(Home(tmp_path / "home"), f"{self.SETTINGS}{line}\n") == expected
+
+    def test_a_setting_of_a_later_round_counts(self, tmp_path):
+        later = self.SETTINGS.replace("- {}", "- tools: {Calculator: {filtering_threshold: 0.7}}")
+        assert self.changed(Home(tmp_path / "home"), later) == {"filtered_calls"}
+
+    def test_a_tool_of_the_users_own_counts_with_its_class(self, tmp_path):
+        own = "tools: {Facts: {class: 'tools.plugins.table_tool:TableTool'}}"
+        changed = self.changed(Home(tmp_path / "home"), f"{self.SETTINGS}{own}\n")
+        assert {"candidate_calls", "executed_calls", "filtered_calls"} <= changed
+
+    def test_a_run_has_its_own_settings_whichever_round_and_variant_it_is_for(self, tmp_path):
+        home = Home(tmp_path / "home")
+        of_run = {"sampling": {"round": 2}, "training": {"variant": "plain"}}
+        assert self.changed(home, self.SETTINGS, overrides=of_run) == set()
+        of_run["tools"] = {"Calculator": {"filtering_threshold": 0.7}}
+        assert self.changed(home, self.SETTINGS, overrides=of_run) == {"filtered_calls"}
+
+    def test_a_broken_file_leaves_the_versions_of_the_stages(self, tmp_path):
+        found = self.versions(Home(tmp_path / "home"), "presett: small\n")
+        assert found["filtered_calls"] == PIPELINE["filtered_calls"].version

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.code_versions import code_version
 from assets.dataset import shard_run
 from assets.dataset.pipeline import PIPELINE, Pipeline
 from assets.dataset.shard_asset import shard_assets
@@ -124,7 +125,7 @@ def test_a_toy_stage_has_an_asset(home: Warehouse):
     assert spec.key.to_user_string() == TOY.name
     # The texts are behind the samples already.
     assert [dep.asset_key.to_user_string() for dep in spec.deps] == ["candidate_calls"]
-    assert spec.code_version == "7"
+    assert code_version(TOY, []) == "7"
     assert spec.partitions_def == SHARDS
     assert (spec.description or "").startswith("Texts that a tool was shown")
     assert "document_id" in str(spec.metadata["dagster/column_schema"])
