@@ -7,6 +7,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 # Asked of each set; Google-RE's are half about places and half about dates of birth.
 QUESTIONS = 300
 # Sentences of each set; there are more of T-REx, which has forty relations.
-SENTENCES = {"google_re": 300, "trex": 600}
+SENTENCES = {"google_re": 400, "trex": 800}
 _ASKED_OF_GOOGLE_RE = ("place_of_birth", "date_of_birth")
 _MASK = "[MASK]"
+_BORN = re.compile(r"born \[MASK\]")
 # Wikidata's labels, but one for the four that LAMA asks with the same words.
 _RELATIONS = {
     "P17": "location",
@@ -34,13 +36,13 @@ _RELATIONS = {
     "P103": "native language",
     "P106": "profession",
     "P108": "employer",
-    "P127": "owned by",
+    "P127": "owner",
     "P131": "location",
     "P136": "genre",
     "P138": "named after",
     "P140": "religion",
     "P159": "headquarters",
-    "P176": "producer",
+    "P176": "manufacturer",
     "P178": "developer",
     "P190": "twin city",
     "P264": "music label",
@@ -50,7 +52,7 @@ _RELATIONS = {
     "P364": "original language",
     "P407": "language",
     "P413": "playing position",
-    "P449": "original channel",
+    "P449": "network",
     "P463": "member of",
     "P495": "country of origin",
     "P527": "consists of",
@@ -88,7 +90,7 @@ def main(lama: Path, folder: Path) -> None:
     sentences = [
         {"text": sentence.replace(_MASK, fact["answer"])}
         for name, facts in sets.items()
-        for fact, sentence in _sentences(facts, held_out)[: SENTENCES[name]]
+        for fact, sentence in _taught(name, _sentences(facts, held_out))
     ]
     _write(folder / "sentences.jsonl", _shuffled(sentences))
     for name, facts in asked.items():
@@ -125,6 +127,24 @@ def _sentences(facts: Iterable[Fact], held_out: set[str]) -> list[tuple[Fact, st
         for sentence in fact["masked_sentences"]
         if fact["sub_label"] in sentence.partition(_MASK)[0]
         and not any(subject in sentence for subject in held_out)
+    ]
+
+
+def _taught(name: str, sentences: list[tuple[Fact, str]]) -> list[tuple[Fact, str]]:
+    """Those that become texts: of Google-RE half for each relation that is asked.
+
+    Of dates of birth first those whose year follows "born": the others write a day and a month
+    before it, where a call is of no use to the question "… (born".
+    """
+    if name != "google_re":
+        return sentences[: SENTENCES[name]]
+    sentences = sorted(sentences, key=lambda each: not _BORN.search(each[1]))
+    return [
+        each
+        for relation in _ASKED_OF_GOOGLE_RE
+        for each in [each for each in sentences if each[0]["relation"] == relation][
+            : SENTENCES[name] // 2
+        ]
     ]
 
 
