@@ -105,9 +105,9 @@ annotate_new_shards = dg.AutomationConditionSensorDefinition(
     "annotate_new_shards",
     target=dg.AssetSelection.groups("build_dataset"),
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Runs the stages of new shards, and of those whose texts, calls, search index or "
-    "code changed, up to `runs.shards_per_run` shards in a run. It does not see changes of "
-    "toolformer.yaml: these are for a backfill or `toolformer build`.",
+    description="Runs the stages of new shards, and of those whose texts, calls, search index, "
+    "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
+    "toolformer.yaml is seen when the code location is loaded again.",
 )
 
 SENSORS = [inbox, annotate_new_shards]
