@@ -31,6 +31,5 @@ def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failur
                 *lines,
             ]
         ),
-        metadata={"failed shards": ", ".join(shards)},
         allow_retries=False,
     )

@@ -7,8 +7,7 @@ PROCESS_TAG = f"{_HIDDEN}toolformer_process"
 # Set by Dagster's launcher on runs that `dagster dev` started in a process of its own: where the
 # server listens that did, as a JSON object with `socket`, or `host` and `port`.
 LAUNCHED_BY_UI_TAG = f"{_HIDDEN}grpc_info"
-# The partition of a run, and the partitions of one over several.
-PARTITION_TAG = "dagster/partition"
+# The first and the last partition of a run over several.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 # How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_run import ShardRun
+from assets.partition_events import PartitionEvents
 from assets.run import WITH_MODEL
 from assets.stage import ShardStage
 from dagster_project.metadata import table_metadata
@@ -53,7 +54,7 @@ def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> 
         metadata=table_metadata(stage.name),
         required_resource_keys=WITH_MODEL,
     )
-    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return ShardRun(context, pipeline, stage).run()
+    def asset(context: dg.AssetExecutionContext) -> PartitionEvents:
+        yield from ShardRun(context, pipeline, stage).run()
 
     return asset

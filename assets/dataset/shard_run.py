@@ -14,6 +14,7 @@ from assets.dataset.tool_threads import done_together
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, PartitionOutput
+from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
@@ -192,14 +193,15 @@ class ShardRun(Run):
                 Annotator.of(self.settings, self.home) if stage.uses_annotator else None
             )
 
-    def run(self) -> dg.MaterializeResult:
-        """Work on every shard of the run; one that fails does not stop the others.
+    def run(self) -> PartitionEvents:
+        """Work on every shard of the run, and report it; one that fails does not stop the others.
 
         Raises:
             dg.Failure: after all shards, naming those that failed and why.
         """
         began = time.monotonic()
         failures: dict[str, Exception] = {}
+        reports = PartitionReports(self.context)
         for key in self.context.partition_keys:
             report = ShardReport()
             shard_began = time.monotonic()
@@ -212,19 +214,19 @@ class ShardRun(Run):
                 continue
             seconds = time.monotonic() - shard_began
             self.context.log.info(f"{self.stage.name} {key}: {report.line(seconds)}")
-            metadata = {**report.metadata(), "seconds": round(seconds, 2)}
-            self.context.add_asset_metadata(metadata, partition_key=key)
-        self.holder.drop_copy()
-        if failures:
-            raise failure_of(*failures.values(), shards=list(failures))
-        return dg.MaterializeResult(
-            metadata={
+            metadata = {
                 "shards": len(self.context.partition_keys),
                 "run seconds": round(time.monotonic() - began, 2),
                 "preset": self.settings.preset,
                 **({"round": self.settings.sampling.round} if self.stage.has_rounds else {}),
+                **report.metadata(),
+                "seconds": round(seconds, 2),
             }
-        )
+            yield reports.of(key, metadata)
+        self.holder.drop_copy()
+        if failures:
+            raise failure_of(*failures.values(), shards=list(failures))
+        yield REPORTED
 
     def load_annotator(self, precision: str | None = None) -> "LanguageModel":
         """The annotating model, of a stage that depends on it; see `Annotator.load`."""

@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.failures import expected_errors
+from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import WITH_MODEL, Run
 from assets.training.training_inputs import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
@@ -36,7 +37,7 @@ from toolformer.evaluation.modes import DISABLED, Mode
     metadata=table_metadata("evaluation_results"),
     required_resource_keys=WITH_MODEL,
 )
-def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def evaluation_results(context: dg.AssetExecutionContext) -> PartitionEvents:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
     One partition = one benchmark with one model, calls disabled and enabled; the base model, which
@@ -50,6 +51,7 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
     with expected_errors():
         measuring = Measuring.open(context)
         loaded = measuring.run.settings
+        reports = PartitionReports(context)
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:
@@ -64,7 +66,8 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
                     errors[f"{name} with {model_key}"] = error
                     continue
                 finished = model
-                _report(measuring, key, model, time.monotonic() - began)
+                metadata = _report(measuring, name, model, time.monotonic() - began)
+                yield reports.of(key, metadata)
             if finished is not None and finished.is_finetuned:
                 _write_card(measuring.run, finished)
     if errors:
@@ -74,7 +77,7 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
             + (f" Measured were {', '.join(measuring.states)}." if measuring.states else ""),
             allow_retries=False,
         )
-    return dg.MaterializeResult(metadata={"tools": ", ".join(measuring.tools.tools) or "none"})
+    yield REPORTED
 
 
 def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
@@ -96,9 +99,11 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
     return grouped
 
 
-def _report(measuring: Measuring, key: str, model: EvaluatedModel, seconds: float) -> None:
+def _report(
+    measuring: Measuring, name: str, model: EvaluatedModel, seconds: float
+) -> dict[str, object]:
     """What one partition came to."""
-    name, store = benchmark_and_model(key)[0], measuring.run.warehouse
+    store = measuring.run.warehouse
     summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
     left_out = measuring.left_out(name, model)
@@ -106,17 +111,15 @@ def _report(measuring: Measuring, key: str, model: EvaluatedModel, seconds: floa
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
     shown = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
     measuring.run.log.info(f"{name} with {model.name}: {shown}, {state}, {seconds:.1f} s")
-    measuring.run.context.add_asset_metadata(
-        {
-            "state": state,
-            "items asked": measuring.items_asked[name],
-            "dagster/partition_row_count": int(summary["items"].sum()),
-            **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
-            "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),
-            "examples": dg.MetadataValue.md(table_markdown(examples, rows=8, width=80)),
-        },
-        partition_key=key,
-    )
+    return {
+        "tools": ", ".join(measuring.tools.tools) or "none",
+        "state": state,
+        "items asked": measuring.items_asked[name],
+        "dagster/partition_row_count": int(summary["items"].sum()),
+        **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
+        "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),
+        "examples": dg.MetadataValue.md(table_markdown(examples, rows=8, width=80)),
+    }
 
 
 def _write_card(run: Run, model: EvaluatedModel) -> None:

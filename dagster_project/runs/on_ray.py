@@ -20,10 +20,8 @@ from dagster._core.execution.backfill import (
 )
 
 from dagster_project.expected_errors import RunFailedError
-from dagster_project.partitions import SHARD
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
-from dagster_project.run_tags import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.runs.run_job import failure_of
 from dagster_project.settings.sections import Settings
@@ -237,21 +235,7 @@ def _error_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailedErro
     if run.status is dg.DagsterRunStatus.CANCELED:
         return RunFailedError(f"Run {run.run_id} was canceled.")
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
-    return failure_of(
-        [event for event in events if event is not None],
-        run.run_id,
-        shards=_shards_of(instance, run),
-    )
-
-
-def _shards_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """The shards of a run, which is over one or over neighbours; none of other partitions."""
-    shards = list(instance.get_dynamic_partitions(SHARD))
-    first = run.tags.get(RANGE_START_TAG) or run.tags.get(PARTITION_TAG)
-    last = run.tags.get(RANGE_END_TAG) or first
-    if first not in shards or last not in shards:
-        return []
-    return shards[shards.index(first) : shards.index(last) + 1]
+    return failure_of([event for event in events if event is not None], run.run_id)
 
 
 def _pages_of(backfills: Sequence[str]) -> str:

@@ -214,7 +214,7 @@ def run_job(
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
-        raise failure_of(result.all_events, result.run_id, shards=partitions)
+        raise failure_of(result.all_events, result.run_id)
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
@@ -225,32 +225,30 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     )
 
 
-def failure_of(
-    events: Iterable[dg.DagsterEvent], run_id: str, *, shards: Sequence[str] = ()
-) -> RunFailedError:
-    """What the failed steps of a run over some shards say; else what Dagster says of its end."""
+def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
+    """What the failed steps of a run say; else what Dagster says of its end."""
     messages: list[str] = []
     failed: list[str] = []
-    assets: list[str] = []
+    made: dict[str, set[str]] = {}
     end = None
     for event in events:
+        if event.is_step_materialization and event.partition:
+            made.setdefault(event.partition, set()).add(str(event.step_key))
         if event.is_run_failure:
             end = event.message
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
-        assets.append(str(event.step_key))
+        failed.append(str(event.step_key))
         failure = data.user_failure_data
         if failure is not None:
             messages.append(failure.description or "")
-            shards_failed = failure.metadata.get("failed shards")
-            failed += str(shards_failed.value).split(", ") if shards_failed else []
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
     message = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
-    finished = [shard for shard in shards if shard not in failed] if failed else []
-    return RunFailedError(message, finished, assets)
+    finished = [partition for partition, assets in made.items() if assets.issuperset(failed)]
+    return RunFailedError(message, finished, failed)
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:

@@ -97,26 +97,47 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
 
 
 def materialise(pipeline: Pipeline, name: str, **overrides: dict) -> dg.ExecuteInProcessResult:
-    assets = {each.key.to_user_string(): each for each in shard_assets(pipeline, shards_per_run=2)}
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
-        return dg.materialize(
-            [assets[name]],
-            instance=instance,
-            tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
-            resources={
-                **(definitions().resources or {}),
-                "settings": SettingsResource(overrides=overrides),
-                "toolbox": ToolboxResource(tools=[TOOL]),
-            },
-            raise_on_error=False,
-        )
+        return run(instance, pipeline, name, **overrides)
+
+
+def run(
+    instance: dg.DagsterInstance, pipeline: Pipeline, name: str, **overrides: dict
+) -> dg.ExecuteInProcessResult:
+    """A stage over both shards."""
+    assets = {each.key.to_user_string(): each for each in shard_assets(pipeline, shards_per_run=2)}
+    instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
+    return dg.materialize(
+        [assets[name]],
+        instance=instance,
+        tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
+        resources={
+            **(definitions().resources or {}),
+            "settings": SettingsResource(overrides=overrides),
+            "toolbox": ToolboxResource(tools=[TOOL]),
+        },
+        raise_on_error=False,
+    )
 
 
 def states(result: dg.ExecuteInProcessResult) -> list[str]:
     events = result.get_asset_materialization_events()
     tables = [str(event.materialization.metadata["partitions"].value) for event in events]
     return [table.splitlines()[2] for table in tables]
+
+
+def partitions(result: dg.ExecuteInProcessResult) -> list[str | None]:
+    """The shards that a run reports as made, in the order of its events."""
+    return [event.partition for event in result.get_asset_materialization_events()]
+
+
+def failed_partitions(instance: dg.DagsterInstance, name: str) -> set[str]:
+    """The shards that a run was to make and did not, which the UI shows as failed."""
+    storage = instance.event_log_storage
+    key = dg.AssetKey(name)
+    return {
+        *storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+    }
 
 
 def test_a_toy_stage_has_an_asset(home: Warehouse):
@@ -202,11 +223,21 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
 
 def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
     [info] = home.partitions("candidate_calls", SHARD)
+    rows = info.path.read_bytes()
     info.path.write_bytes(b"no Parquet")
-    result = materialise(WITH_TOY, TOY.name)
-    error = failure_of(result.all_events, result.run_id, shards=(SHARD, OTHER))
-    assert info.path.name in str(error)
-    assert error.finished_shards == (OTHER,)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(instance, WITH_TOY, TOY.name)
+        error = failure_of(result.all_events, result.run_id)
+        assert info.path.name in str(error)
+        assert error.finished_shards == (OTHER,)
+        assert partitions(result) == [OTHER]
+        assert failed_partitions(instance, TOY.name) == {SHARD}
+        info.path.write_bytes(rows)
+        again = run(instance, WITH_TOY, TOY.name)
+        assert again.success
+        assert partitions(again) == [SHARD, OTHER]
+        assert states(again) == [f"| {TOOL} | done |", f"| {TOOL} | up to date |"]
+        assert failed_partitions(instance, TOY.name) == set()
 
 
 @pytest.mark.parametrize(

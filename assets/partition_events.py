@@ -1,0 +1,46 @@
+"""Materialisations of a run over partitions, each reported when its partition is made.
+
+Dagster reports all partitions of a run when the step returns its output, and none where it fails.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.execution.plan.execute_step import _get_output_asset_events
+
+# What the body of such an asset yields.
+PartitionEvents = Iterator[dg.AssetMaterialization | dg.MaterializeResult]
+# The output of a step that has reported its partitions: Dagster then adds no reports of its own.
+REPORTED = dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+
+
+class PartitionReports:
+    """The materialisations that Dagster would report of a run's partitions at its end.
+
+    They have its tags, which the data version is one of.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext):
+        step = context.op_execution_context.get_step_execution_context()
+        (output,) = step.op_def.output_defs
+        self._events = {
+            event.partition: event
+            for event in _get_output_asset_events(
+                context.asset_key,
+                context.partition_keys,
+                dg.Output(None),
+                output,
+                {},
+                step,
+                AssetExecutionType.MATERIALIZATION,
+            )
+        }
+
+    def of(self, partition: str, metadata: Mapping[str, Any]) -> dg.AssetMaterialization:
+        """The materialisation of a partition that is made."""
+        event = self._events[partition]
+        assert isinstance(event, dg.AssetMaterialization)
+        return event.with_metadata(metadata)
