@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 from filelock import FileLock
 
@@ -79,6 +80,10 @@ class Output(ABC):
         """Whether it is to be made."""
         stored = self.stored()
         return self.run.force or self.wanted().fingerprint.difference(stored) is not None
+
+    def data_version(self) -> dg.DataVersion:
+        """What Dagster is told of the stored one: equal where it was made of the same."""
+        return dg.DataVersion((self.stored() or {})[FINGERPRINT])
 
     def bring_up_to_date(self) -> str:
         """Make it unless it is up to date, or has become so by the time its lock is ours.

@@ -8,6 +8,10 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
+from dagster._core.definitions.data_version import (
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.execution.plan.execute_step import _get_output_asset_events
 
@@ -39,8 +43,22 @@ class PartitionReports:
             )
         }
 
-    def of(self, partition: str, metadata: Mapping[str, Any]) -> dg.AssetMaterialization:
-        """The materialisation of a partition that is made."""
+    def of(
+        self, partition: str, metadata: Mapping[str, Any], *, data_version: str | None = None
+    ) -> dg.AssetMaterialization:
+        """The materialisation of a partition that is made.
+
+        Args:
+            partition: its key.
+            metadata: shown on its page.
+            data_version: equal where the rows are; None for Dagster's, which also follows from
+                the partitions that ran together.
+        """
         event = self._events[partition]
         assert isinstance(event, dg.AssetMaterialization)
-        return event.with_metadata(metadata)
+        tags = dict(event.tags or {})
+        if data_version is not None:
+            tags |= {DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+        return dg.AssetMaterialization(
+            event.asset_key, partition=partition, metadata=metadata, tags=tags
+        )

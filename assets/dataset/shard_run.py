@@ -20,6 +20,7 @@ from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
 from dagster_project.expected_errors import EXPECTED_ERRORS, memory_explained
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
@@ -222,7 +223,7 @@ class ShardRun(Run):
                 **report.metadata(),
                 "seconds": round(seconds, 2),
             }
-            yield reports.of(key, metadata)
+            yield reports.of(key, metadata, data_version=self._data_version(key))
         self.holder.drop_copy()
         if failures:
             raise failure_of(*failures.values(), shards=list(failures))
@@ -272,6 +273,15 @@ class ShardRun(Run):
         rows = ShardRows(self.warehouse, self.settings, entry)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
+
+    def _data_version(self, shard: str) -> str:
+        """A digest of the fingerprints of all that the table holds of a shard, of all rounds."""
+        table = self.stage.name
+        names = [info.name for info in self.warehouse.partitions(table, shard)]
+        stored = {name: self.warehouse.partition_metadata(table, shard, name) for name in names}
+        return Fingerprint.of(
+            {name: metadata and metadata.get(FINGERPRINT) for name, metadata in stored.items()}
+        ).digest
 
     def _import_transformers(self) -> None:
         """Before threads start: those that import it together fail on its lazy modules."""

@@ -154,7 +154,9 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         model = FinetunedModel(run=run, directory=directory)
         state = model.bring_up_to_date()
         model.complete()
-        return dg.MaterializeResult(metadata={"state": state, **_report(model)})
+        return dg.MaterializeResult(
+            metadata={"state": state, **_report(model)}, data_version=model.data_version()
+        )
 
 
 def _report(model: FinetunedModel) -> dict[str, Any]:

@@ -218,11 +218,12 @@ def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeRes
         chosen = read_min_call_probability(calibration.directory)
         assert chosen is not None
         return dg.MaterializeResult(
+            data_version=calibration.data_version(),
             metadata={
                 "state": state,
                 "tools": ", ".join(tools) or "none",
                 **_report(chosen),
-            }
+            },
         )
 
 

@@ -58,7 +58,9 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         inputs = texts.inputs()
         inputs.check_built(run.settings.training_rounds)
         state = texts.bring_up_to_date()
-        return dg.MaterializeResult(metadata={"state": state, **_report(texts, inputs)})
+        return dg.MaterializeResult(
+            metadata={"state": state, **_report(texts, inputs)}, data_version=texts.data_version()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,3 +89,25 @@ def test_each_is_reported_once_and_as_dagster_reports_it(
 def test_those_that_were_made_before_a_failure_stay_reported(instance: dg.DagsterInstance):
     assert [event.partition for event in made(instance, without_the_second)] == ["c", "a"]
     assert instance.get_materialized_partitions(ASSET) == {"a", "c"}
+
+
+@dg.asset(**DECLARATION)
+def versioned(context: dg.AssetExecutionContext) -> PartitionEvents:
+    reports = PartitionReports(context)
+    for key in context.partition_keys:
+        yield reports.of(key, metadata(key), data_version=f"made of {key}")
+    yield REPORTED
+
+
+def test_a_given_data_version_does_not_follow_from_which_partitions_ran_together(
+    instance: dg.DagsterInstance,
+):
+    def version(asset: dg.AssetsDefinition, first: str, last: str) -> str:
+        events = {event.partition: event for event in made(instance, asset, first, last)}
+        tags = events["b"].tags
+        assert tags
+        return tags["dagster/data_version"]
+
+    assert version(versioned, "b", "b") == version(versioned, "a", "c") == "made of b"
+    # Dagster's own does.
+    assert version(together, "b", "b") != version(together, "a", "c")
