@@ -108,11 +108,19 @@ def shown_columns(schema: TableSchema) -> str:
     return ", ".join(map(sql_name, schema.column_names))
 
 
-def file_list_source(schema: TableSchema, files: Iterable[Path]) -> Source:
-    """Returns the SQL that reads these versions of a table's partitions."""
+def file_list_source(
+    schema: TableSchema, files: Iterable[Path], *, are_older: bool = False
+) -> Source:
+    """Returns the SQL that reads these versions of a table's partitions.
+
+    Args:
+        files: The first one has all columns.
+        are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
+            these. With it, every footer is read before the first row.
+    """
     listed = ", ".join(sql_literal(str(path)) for path in files)
     return Source(
-        f"read_parquet([{listed}], {_options(schema)})",
+        f"read_parquet([{listed}], union_by_name = {are_older}, {_partitioning(schema)})",
         f"parquet_kv_metadata([{listed}])",
     )
 
@@ -134,20 +142,20 @@ def glob_source(schema: TableSchema, folder: Path) -> Source:
         group by regexp_extract(file, {version}, 1)
     )"""
     return Source(
-        f"{newest} join read_parquet({files}, {_options(schema)}) on filename = newest_file",
+        f"{newest} join read_parquet({files}, union_by_name = true, {_partitioning(schema)}) "
+        "on filename = newest_file",
         f"{newest} join parquet_kv_metadata({files}) on file_name = newest_file",
     )
 
 
-def _options(schema: TableSchema) -> str:
+def _partitioning(schema: TableSchema) -> str:
     # A table that is not cut by shard keeps its own `shard` column: the directory must not
     # overrule it.
-    partitioning = (
+    return (
         "hive_partitioning = false"
         if schema.is_cross_shard
         else "hive_partitioning = true, hive_types = {shard: varchar}"
     )
-    return f"union_by_name = true, {partitioning}"
 
 
 def write_database(folder: Path, database_file: Path) -> None:

@@ -2,7 +2,8 @@
 
 `<folder>/<table>/shard=<shard>/<partition>@<version>.parquet` (`versions.py`); a file being written
 stands there too and ends in `.tmp`. Other files are ignored.
-A zero-row partition under `shard=none` lets a view exist over a table without rows.
+A zero-row partition under `shard=none` lets a view exist over a table without rows, and over files
+that were written before the table had all its columns.
 """
 
 import glob
@@ -11,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolformer.files.digests import hex_digest
 from toolformer.files.whole_files import remove_abandoned, write_whole
 from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, table_schema, tables
@@ -25,8 +27,8 @@ from warehouse.versions import (
     versions_among,
 )
 
-EMPTY_SHARD, EMPTY_PARTITION = "none", "empty"
-"""Directory key and name of the zero-row partition."""
+EMPTY_SHARD = "none"
+"""Directory key of the zero-row partition."""
 
 LAYOUT_VERSION = 1
 """Raised when stored partitions cannot be read, or counted, like those that are written now."""
@@ -93,9 +95,15 @@ def shard_of(path: Path) -> str | None:
     return key if prefix == "shard" and _SHARD.fullmatch(key) else None
 
 
+def empty_partition(table: str) -> str:
+    """Returns the name of a table's zero-row partition, another one for other columns."""
+    columns = "".join(f"{column.name} {column.type}," for column in table_schema(table).columns)
+    return f"empty-{hex_digest(columns)[:16]}"
+
+
 def empty_partition_path(folder: Path, table: str) -> Path | None:
     """Returns the path of a table's zero-row partition; None where it has none."""
-    return partition_path(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
+    return partition_path(folder, table, EMPTY_SHARD, empty_partition(table))
 
 
 def split_round(name: str) -> tuple[int, str]:

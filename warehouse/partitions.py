@@ -25,13 +25,14 @@ from warehouse.errors import (
     StoreError,
 )
 from warehouse.layout import (
-    EMPTY_PARTITION,
     EMPTY_SHARD,
+    empty_partition,
     empty_partition_path,
     list_partitions,
     partition_folder,
     partition_path,
 )
+from warehouse.older_files import columns_not_in
 from warehouse.schema import TableSchema, table_schema
 from warehouse.versions import (
     digest_of,
@@ -85,19 +86,15 @@ def ensure_empty_partition(folder: Path, table: str) -> None:
     if path is not None and not is_damaged(path):
         return
     schema = table_schema(table)
-    target = partition_folder(folder, table, EMPTY_SHARD, EMPTY_PARTITION)
+    name = empty_partition(table)
+    target = partition_folder(folder, table, EMPTY_SHARD, name)
     rows = schema.polars_schema.to_frame()
-    _write_version(
-        target,
-        EMPTY_PARTITION,
-        schema,
-        rows,
-        {},
-        lambda file: publish(file, target, EMPTY_PARTITION),
-    )
-    # Views would go on to read a damaged one.
-    for old in versions(target)[:-1]:
-        old.unlink(missing_ok=True)
+    _write_version(target, name, schema, rows, {}, lambda file: publish(file, target, name))
+    # Views would go on to read a damaged one, and that of other columns.
+    newest = empty_partition_path(folder, table)
+    for old in versions(target):
+        if old != newest:
+            old.unlink(missing_ok=True)
 
 
 def _write_version(
@@ -203,7 +200,7 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     import polars as pl
 
     schema = table_schema(table)
-    frame = _of_newest(folder, table, shard, name, _rows)
+    frame = _of_newest(folder, table, shard, name, lambda path: _rows(schema, path))
     if frame is None:
         known = ", ".join(info.name for info in list_partitions(folder, table, shard)) or "none"
         raise PartitionNotFoundError(
@@ -213,14 +210,16 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
-def _rows(path: Path) -> "pl.DataFrame":
+def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
     import polars as pl
 
     content = path.read_bytes()
     # Before anything is decoded: flipped bits can decode to other rows.
     if not has_digest(path.name, digest_of(content)):
         raise damaged_error([path])
-    return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+    frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+    absent = columns_not_in(schema, path, frame.columns)
+    return frame.with_columns(pl.lit(None).alias(column.name) for column in absent)
 
 
 def damaged_error(paths: list[Path]) -> DamagedPartitionError:

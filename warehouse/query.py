@@ -16,6 +16,7 @@ from warehouse.needs import everything, needs_of
 from warehouse.reading import (
     are_there,
     chosen_files,
+    have_older,
     open_views,
     refuse_damaged,
     refused,
@@ -63,6 +64,7 @@ def run_query(
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
         DamagedPartitionError: A partition of a table in the statement cannot be read.
+        LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
     return _run(folder, sql, parameters, shards, _frame)
@@ -84,10 +86,13 @@ def _run(
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
+    are_older = False
     for _ in range(_MAX_ATTEMPTS):
         files = chosen_files(folder, needs, shards)
         try:
-            with open_views(folder, needs, files, remembers=shards is None) as connection:
+            with open_views(
+                folder, needs, files, remembers=shards is None, are_older=are_older
+            ) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():
@@ -106,7 +111,9 @@ def _run(
                 failure = error
                 continue
             refuse_damaged(path for table in needs.footers for path in files[table])
-            raise refused(error) from error
+            if are_older or not have_older(needs, files):
+                raise refused(error) from error
+            are_older = True
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
@@ -136,7 +143,7 @@ def stream_query(
     needs = needs_of(sql)
     files = chosen_files(folder, needs)
     try:
-        with open_views(folder, needs, files) as connection:
+        with open_views(folder, needs, files, are_older=have_older(needs, files)) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:

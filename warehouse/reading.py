@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.files.whole_files import beside
-from warehouse.catalogue import create_views, file_list_source
+from warehouse.catalogue import Source, create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.descriptions import describe
 from warehouse.errors import QueryError
 from warehouse.layout import files_of
 from warehouse.needs import Needs, everything
+from warehouse.older_files import columns_lacking
 from warehouse.partitions import damaged_error, ensure_empty_partition
 from warehouse.remembered import remembered_counts
 from warehouse.schema import table_schema
@@ -71,15 +72,39 @@ def are_there(files: Files) -> bool:
     return all(path.exists() for paths in files.values() for path in paths)
 
 
+def have_older(needs: Needs, files: Files) -> bool:
+    """Returns whether a version of which rows are read lacks a column, which is NULL then.
+
+    Raises:
+        LayoutError: It may not be NULL.
+    """
+    lacking = [columns_lacking(table_schema(table), files[table]) for table in sorted(needs.rows)]
+    return any(lacking)
+
+
+def sources_of(files: Files, *, are_older: bool) -> dict[str, Source]:
+    """Returns where tables are read from; see `file_list_source`."""
+    return {
+        table: file_list_source(table_schema(table), paths, are_older=are_older)
+        for table, paths in files.items()
+    }
+
+
 @contextmanager
 def open_views(
-    folder: Path, needs: Needs, files: Files, *, remembers: bool = False
+    folder: Path,
+    needs: Needs,
+    files: Files,
+    *,
+    remembers: bool = False,
+    are_older: bool = False,
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
         remembers: Whether counts are taken from what was read before, and kept for the next
             statement; for the partitions of all shards.
+        are_older: See `file_list_source`.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
@@ -98,7 +123,7 @@ def open_views(
             create_views(
                 connection,
                 needs,
-                {name: file_list_source(table_schema(name), files[name]) for name in files},
+                sources_of(files, are_older=are_older),
                 remembered,
             )
             if needs == everything():

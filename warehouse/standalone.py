@@ -10,7 +10,6 @@ from pathlib import Path
 from toolformer.files.whole_files import beside
 from warehouse.catalogue import (
     create_statistics_views,
-    file_list_source,
     metadata_of,
     shown_columns,
 )
@@ -19,7 +18,7 @@ from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
-from warehouse.reading import are_there, chosen_files
+from warehouse.reading import are_there, chosen_files, have_older, sources_of
 from warehouse.schema import tables
 
 # Where the head of DuckDB's files says what they are.
@@ -46,7 +45,7 @@ def write_standalone_database(
     import duckdb
 
     files = chosen_files(folder, everything())
-    sources = {name: file_list_source(schema, files[name]) for name, schema in tables().items()}
+    sources = sources_of(files, are_older=have_older(everything(), files))
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
     try:
