@@ -35,7 +35,8 @@ _RUNS = 100
     "corpus: listed in sources.yaml and cut into shards. An entry is taken once it is the same "
     "in two looks, half a minute apart. Where its run fails, it is tried again by itself, "
     f"{_RUNS_OF_AN_ENTRY} runs in all; after these, or where it holds nothing that can be used, "
-    "it is tried again when it changes. Switch on annotate_new_shards too, and its texts are annotated.",
+    "it is tried again when it changes. Switch on annotate_new_shards too, and its texts are "
+    "annotated.",
 )
 def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Cut what came into the inbox."""
