@@ -1,5 +1,7 @@
 """What is taken out of the inbox, and when."""
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -26,28 +28,48 @@ def put(home: Home, name: str, texts: int = 1) -> Path:
 class Looks:
     """The sensor, look by look, as the daemon evaluates it."""
 
-    def __init__(self) -> None:
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.requests: Sequence[dg.RunRequest] = ()
         self._cursor: str | None = None
         self.said = ""
 
     def __call__(self) -> list[str]:
         """The paths that are asked for in this look."""
-        with dg.DagsterInstance.ephemeral() as instance:
-            context = dg.build_sensor_context(
-                instance, cursor=self._cursor, repository_def=definitions().get_repository_def()
-            )
-            evaluated = inbox.evaluate_tick(context)
+        context = dg.build_sensor_context(
+            self.instance, cursor=self._cursor, repository_def=definitions().get_repository_def()
+        )
+        evaluated = inbox.evaluate_tick(context)
         self._cursor, self.said = evaluated.cursor, evaluated.skip_message or ""
-        assert len(evaluated.run_requests or ()) <= 1
+        self.requests = evaluated.run_requests or ()
+        return [path for request in self.requests for path in paths_of(request)]
+
+    def run(self) -> list[bool]:
+        """Do what was asked for, each run as the daemon launches it; whether it succeeded."""
+        job = definitions().resolve_job_def("prepare")
         return [
-            path
-            for request in evaluated.run_requests or ()
-            for path in request.run_config["ops"]["corpus_manifest"]["config"]["new_sources"]
+            job.execute_in_process(
+                instance=self.instance,
+                run_config=request.run_config,
+                asset_selection=list(request.asset_selection or ()) or None,
+                tags={**request.tags, "dagster/sensor_name": inbox.name},
+                raise_on_error=False,
+            ).success
+            for request in self.requests
         ]
 
 
-def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home):
-    look = Looks()
+def paths_of(request: dg.RunRequest) -> list[str]:
+    return request.run_config["ops"]["corpus_manifest"]["config"]["new_sources"]
+
+
+@pytest.fixture
+def look() -> Iterator[Looks]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Looks(instance)
+
+
+def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home, look: Looks):
     assert look() == []
     assert home.inbox.is_dir()
     file = put(home, "news.jsonl")
@@ -55,18 +77,25 @@ def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home):
     assert look() == []
     assert look.said.endswith("Looked at again in 30 s: 2.")
     assert look() == [str(folder), str(file)]
+    (request,) = look.requests
+    # A text changes no search index.
+    assert request.asset_selection == [dg.AssetKey("corpus_manifest")]
+    assert look.run() == [True]
+    assert sources_with_shards(home) == [str(folder), str(file)]
     assert look() == []
     assert look() == []
 
 
-def test_a_file_that_is_still_written_is_not_taken_and_one_that_changes_later_is_again(home: Home):
-    look = Looks()
+def test_a_file_that_is_still_written_is_not_taken_and_one_that_changes_later_is_again(
+    home: Home, look: Looks
+):
     file = put(home, "news.jsonl")
     for lines in range(2, 5):
         assert look() == []
         put(home, "news.jsonl", lines)
     assert look() == []
     assert look() == [str(file)]
+    assert look.run() == [True]
     put(home, "news.jsonl", 3)
     assert look() == []
     assert look() == [str(file)]
@@ -81,18 +110,71 @@ def test_a_new_file_in_a_folder_is_a_change_of_the_folder(home: Home):
     assert entries_of(home.inbox) != before
 
 
-def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home):
-    look = Looks()
+def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home, look: Looks):
     put(home, "notes.docx")
     (home.inbox / "empty").mkdir()
     good = put(home, "news.jsonl")
     look()
     assert look() == [str(good)]
+    assert look.run() == [True]
     put(home, "more.docx")
     look()
     assert look() == []
     assert "The format of" in look.said
     assert "more.docx" in look.said
+
+
+def test_an_entry_whose_run_fails_is_tried_twice_more_and_then_when_it_changes(
+    home: Home, look: Looks
+):
+    file = put(home, "news.jsonl")
+    (home.root / "toolformer.yaml").write_text("preset: none such\n")
+    look()
+    for _ in range(3):
+        assert look() == [str(file)]
+        assert look.run() == [False]
+    assert look() == []
+    put(home, "news.jsonl", 2)
+    look()
+    assert look() == [str(file)]
+    (home.root / "toolformer.yaml").unlink()
+    assert look.run() == [True]
+    assert sources_with_shards(home) == [str(file)]
+    assert look() == []
+
+
+def test_what_failed_is_tried_again_each_alone_beside_what_is_new(home: Home, look: Looks):
+    first, second = put(home, "first.jsonl"), put(home, "second.jsonl")
+    (home.root / "toolformer.yaml").write_text("preset: none such\n")
+    look()
+    look()
+    assert look.run() == [False]
+    (home.root / "toolformer.yaml").unlink()
+    third = put(home, "third.jsonl")
+    look()
+    assert list(map(paths_of, look.requests)) == [[str(first)], [str(second)]]
+    assert look.run() == [True, True]
+    assert look() == [str(third)]
+
+
+def test_an_entry_without_a_recorded_run_is_taken_where_it_is_listed(home: Home, look: Looks):
+    file = put(home, "news.jsonl")
+    look()
+    assert look() == [str(file)]
+    assert look() == [str(file)]
+    prepare(home, [str(file)])
+    assert look() == []
+
+
+def test_broken_entries_stop_no_good_one_and_are_not_tried_again(home: Home, look: Looks):
+    good = put(home, "news.jsonl")
+    (home.inbox / "broken.parquet").write_text("no Parquet")
+    os.close(os.open(os.fsencode(home.inbox) + b"/latin-\xe9.txt", os.O_CREAT))
+    look()
+    assert look() == [str(home.inbox / "broken.parquet"), str(good)]
+    assert look.run() == [True]
+    assert listed_sources(home.settings_file) == sources_with_shards(home) == [str(good)]
+    assert look() == []
 
 
 def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:
