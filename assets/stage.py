@@ -281,13 +281,18 @@ def check_outputs(stage: ShardStage) -> None:
     """See that a stage has one output per tool where its table or declaration speaks of a tool.
 
     Raises:
-        StageDeclarationError: it has not, or its table has no tool.
+        StageDeclarationError: it has not, its table has no tool, or not every tool has a setting.
     """
     names_tool = any(path.startswith("tools.") for path in stage.all_settings)
     if stage.per != PER_TOOL and names_tool:
         raise StageDeclarationError(
             f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "
             "Declare `per=PER_TOOL`, or depend on a stage that has one output per tool."
+        )
+    if single := {"tools.*.class", "tools.*.environment"}.intersection(stage.settings):
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} names {single.pop()!r} among its settings, which only tools "
+            "from outside have. Declare `TOOL_VERSION` among its `parts` instead."
         )
     if stage.per == PER_TOOL and "tool" not in table_schema(stage.name).column_names:
         raise StageDeclarationError(

@@ -25,7 +25,11 @@ STATISTICS_VIEWS = tuple(
 
 _VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS, *TABLE_MACROS))
 _WORD = re.compile(r"\w+")
-_INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
+# `query` and `query_table` read what a text names.
+_INTROSPECTION = re.compile(
+    r"\bshow\b|\bdescribe\b|\bduckdb_|\binformation_schema\b|\bpg_|\bsqlite_"
+    r'|\bquery(_table)?"?\s*\('
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
+    partition_name: str | None = None,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -55,6 +56,7 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
+        partition_name: Of these shards only the partitions with this name.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -67,7 +69,7 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(folder, sql, parameters, shards, _frame)
+    return _run(folder, sql, parameters, shards, _frame, partition_name)
 
 
 def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -81,6 +83,7 @@ def _run(
     parameters: Mapping[str, object] | None,
     shards: Collection[str] | None,
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
+    partition_name: str | None = None,
 ) -> _T:
     import duckdb
 
@@ -88,7 +91,7 @@ def _run(
     failure: duckdb.Error | None = None
     are_older = False
     for _ in range(_MAX_ATTEMPTS):
-        files = chosen_files(folder, needs, shards)
+        files = chosen_files(folder, needs, shards, partition_name)
         try:
             with open_views(
                 folder, needs, files, remembers=shards is None, are_older=are_older

@@ -27,15 +27,20 @@ Files = Mapping[str, Sequence[Path]]
 """The versions to read, by table."""
 
 
-def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
-    """Returns the newest versions of the partitions that are read.
+def chosen_files(
+    folder: Path,
+    needs: Needs,
+    shards: Collection[str] | None = None,
+    name: str | None = None,
+) -> Files:
+    """Returns the newest versions of the partitions that are read; see `files_of`.
 
     Raises:
         DamagedPartitionError: The rows of one of them are not as they were written.
     """
     for table in needs.tables:
         ensure_empty_partition(folder, table)
-    files = {table: files_of(folder, table, shards) for table in needs.tables}
+    files = {table: files_of(folder, table, shards, name) for table in needs.tables}
     # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
     # has digests of its own.
     refuse_damaged(path for table in needs.rows for path in files[table])

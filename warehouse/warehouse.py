@@ -214,6 +214,7 @@ class Warehouse:
         parameters: Mapping[str, object] | None = None,
         *,
         shards: Collection[str] | None = None,
+        partition_name: str | None = None,
     ) -> "pl.DataFrame":
         """Runs one select statement over the tables and statistics views; see `run_query`.
 
@@ -221,7 +222,7 @@ class Warehouse:
         """
         shards = self._shards if shards is None else shards
         self._store.bring(needs_of(sql).tables, shards)
-        return run_query(self.folder, sql, parameters, shards=shards)
+        return run_query(self.folder, sql, parameters, shards=shards, partition_name=partition_name)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of one select statement; see `query`."""
@@ -236,10 +237,16 @@ class Warehouse:
         return self.query(statement, {"round": round_number})
 
     def ask(
-        self, name: str, *, shards: Collection[str] | None = None, **values: object
+        self,
+        name: str,
+        *,
+        shards: Collection[str] | None = None,
+        partition_name: str | None = None,
+        **values: object,
     ) -> "pl.DataFrame":
         """Returns the rows of a query of the project."""
-        return self.query(sql_texts("queries")[name], values, shards=shards)
+        sql = sql_texts("queries")[name]
+        return self.query(sql, values, shards=shards, partition_name=partition_name)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.

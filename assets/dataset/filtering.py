@@ -22,6 +22,8 @@ def decide_calls(work: PartitionRun) -> Made:
         work.run.warehouse.ask(
             "filtered_calls",
             shards={work.partition.shard},
+            # A damaged partition of another tool stops that tool alone.
+            partition_name=work.address[2],
             tool=work.partition.tool_name,
             round=work.settings.sampling.round,
             filtering_threshold=tool_settings.filtering_threshold,

@@ -65,8 +65,8 @@ class ModelHolder:
         self._copy: LanguageModel | None = None
         # By identity of the model: until it is released, whatever is measured anew.
         self._choices: dict[str, PrecisionChoice] = {}
-        self._locks: list[FileLock] = []
-        self._device = ""
+        # By the device that is held.
+        self._locks: dict[str, FileLock] = {}
         # Tools that work at the same time may ask together.
         self._turn = threading.RLock()
         self.loads = 0
@@ -84,15 +84,16 @@ class ModelHolder:
 
         with self._turn:
             if not self._locks:
-                self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
-                self._locks.append(lock)
-            return self._device
+                device, lock = _wait_for(devices_of(settings.language_model.device), home)
+                self._locks[device] = lock
+            return next(iter(self._locks))
 
     def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
         """Wait for as many GPUs and keep them, from the first on; returns what they are called.
 
-        A processor is one device, however many processes share it. What is held is given back
-        first, and GPUs are taken in order, so that no two runs wait for each other.
+        A processor is one device, however many processes share it. Whoever holds these GPUs keeps
+        them. Others are given back first, and GPUs are taken in order, so that no two runs wait for
+        each other.
         """
         from toolformer.forward.devices import check_device, resolve_device
 
@@ -102,13 +103,12 @@ class ModelHolder:
         if count == 1 or not device.startswith("cuda"):
             return self.hold_device(settings, home)
         with self._turn:
-            self.release()
-            for number in range(count):
-                name, lock = _wait_for([f"cuda:{number}"], home)
-                self._locks.append(lock)
-                if number == 0:
-                    self._device = name
-            return self._device
+            wanted = [f"cuda:{number}" for number in range(count)]
+            if list(self._locks) != wanted:
+                self.release()
+                for name in wanted:
+                    self._locks[name] = _wait_for([name], home)[1]
+            return wanted[0]
 
     def load(
         self, directory: Path, settings: Settings, home: Home, *, precision: str | None = None
@@ -207,7 +207,7 @@ class ModelHolder:
         """Drop the model and let the next run have the device."""
         self.drop_model()
         self._choices.clear()
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.release()
         self._locks.clear()
 

@@ -98,6 +98,21 @@ def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, hol
             home.device_lock(device).acquire(timeout=0)
 
 
+def test_a_run_that_asks_again_keeps_the_gpus_that_another_waits_for(home, holders, two_gpus):
+    first, second, _ = holders
+    assert first.hold_devices(2, Settings(), home) == "cuda:0"
+    waiting = threading.Thread(target=lambda: second.hold_device(Settings(), home))
+    waiting.start()
+    # Under its model's lock: the other would take a device given back, and then wait for the lock.
+    assert first.hold_devices(2, Settings(), home) == "cuda:0"
+    assert first.hold_device(Settings(), home) == "cuda:0"
+    waiting.join(timeout=1)
+    assert waiting.is_alive()
+    first.release()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
+
+
 def test_a_gpu_has_one_lock_whatever_number_a_process_sees_it_under(home, monkeypatch):
     seen = ["GPU-a", "GPU-b"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -113,3 +113,21 @@ def test_prepare_names_a_damaged_partition_only_when_it_has_to_read_it(
     warehouse.database_file.unlink()
     with pytest.raises(DamagedPartitionError, match=partition_file.name):
         warehouse.prepare()
+
+
+def test_a_damaged_partition_stops_only_who_reads_it(warehouse: Warehouse):
+    put(warehouse, "scored_calls", {"call_id": "c1", "tool": "QA"}, name="QA")
+    put(warehouse, "scored_calls", {"call_id": "c2", "tool": "Calendar"}, name="Calendar")
+    [qa] = [info.path for info in warehouse.partitions("scored_calls") if info.name == "QA"]
+    qa.write_bytes(b"")
+    values = {"round": 1, "filtering_threshold": 0.0, "contrast_threshold": None}
+
+    def decided(tool: str) -> list[str]:
+        rows = warehouse.ask(
+            "filtered_calls", shards={SHARD}, partition_name=tool, tool=tool, **values
+        )
+        return rows["call_id"].to_list()
+
+    assert decided("Calendar") == ["c2"]
+    with pytest.raises(DamagedPartitionError, match=qa.name):
+        decided("QA")

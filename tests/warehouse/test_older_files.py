@@ -26,7 +26,7 @@ def age(warehouse: Warehouse, table: str, *columns: str) -> list[Path]:
     for path in [*table_folder(warehouse.folder, table).rglob("*.parquet")]:
         name = partition_of(path) or ""
         older = beside(path)
-        rows = pyarrow.parquet.read_table(path, partitioning=None).drop_columns(list(columns))
+        rows = pyarrow.parquet.ParquetFile(path).read().drop_columns(list(columns))
         pyarrow.parquet.write_table(rows, older)
         path.unlink()
         publish(older, path.parent, "empty" if name.startswith("empty-") else name)

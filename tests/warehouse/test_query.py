@@ -130,6 +130,31 @@ def test_only_the_tables_that_a_query_names_are_opened():
     assert needs_of("describe documents").rows == set(tables())
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select count(*) as queries from documents",
+        "select text from documents where text like '%query of a jpg_file%'",
+        "with subquery as (from documents) from subquery",
+    ],
+)
+def test_letters_of_a_name_or_text_open_no_other_tables(statement: str):
+    assert needs_of(statement).tables == {"documents"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from query('from docu' || 'ments')",
+        "from QUERY_TABLE ('docu' || 'ments')",
+        "from \"query\"('from docu' || 'ments')",
+        "from query /* a text */ ('from docu' || 'ments')",
+    ],
+)
+def test_tables_that_a_statement_puts_together_are_there(filled: Warehouse, statement: str):
+    assert filled.query(statement).height == 1
+
+
 def test_statistics_of_calls_read_no_rows():
     needs = needs_of("from threshold_sweep")
     assert not needs.rows

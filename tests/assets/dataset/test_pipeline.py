@@ -251,6 +251,8 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
         ),
         ({"per": PER_SHARD}, "names settings of a tool, and has one output per shard"),
         ({"name": "rejected_records"}, "has no column `tool`"),
+        ({"settings": ("tools.*.class",)}, r"'tools\.\*\.class'.*Declare `TOOL_VERSION`"),
+        ({"settings": ("tools.*.environment",)}, "which only tools from outside have"),
     ],
 )
 def test_a_stage_that_names_what_does_not_exist_is_refused(changes: dict, message: str):
