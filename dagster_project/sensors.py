@@ -6,8 +6,9 @@ corpus is cut source by source, so what comes later changes no shard of what was
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
@@ -92,7 +93,8 @@ def _cutting(paths: list[str]) -> dg.RunRequest:
 def _is_lost(path: str, runs: Sequence[dg.DagsterRun], home: Home) -> bool:
     """Whether the last run for an entry failed; where none is recorded, whether it is unlisted."""
     for run in runs:
-        if path in run.run_config["ops"]["corpus_manifest"]["config"]["new_sources"]:
+        config: Mapping[str, Any] = run.run_config
+        if path in config["ops"]["corpus_manifest"]["config"]["new_sources"]:
             return run.status is dg.DagsterRunStatus.FAILURE
     return path not in listed_sources(home.settings_file)
 
@@ -140,7 +142,9 @@ annotate_new_shards = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Runs the stages of new shards, and of those whose texts, calls, search index, "
     "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
-    "toolformer.yaml is seen when the code location is loaded again.",
+    "toolformer.yaml is seen when the code location is loaded again. It runs every registered "
+    "shard, also held-out ones and those beyond `sampling.shards`, in the round of "
+    "`sampling.round`.",
 )
 
 SENSORS = [inbox, annotate_new_shards]
