@@ -1,12 +1,14 @@
 """What `annotate_new_shards` runs, look by look."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.dataset.pipeline import PIPELINE
-from dagster_project.definitions import definitions
+from dagster_project.definitions import definitions, definitions_of
+from dagster_project.home import Home as ProjectHome
 from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
@@ -20,6 +22,7 @@ class Home:
     def __init__(self, instance: dg.DagsterInstance):
         self._instance = instance
         self._cursor = None
+        self.definitions = definitions()
 
     def add(self, *shards: str) -> None:
         """Shards are registered, and then their texts stored."""
@@ -40,7 +43,7 @@ class Home:
     def look(self) -> Mapping[str, set[str]]:
         """What is asked for: the shards, by asset."""
         found = dg.evaluate_automation_conditions(
-            definitions(),
+            self.definitions,
             self._instance,
             asset_selection=annotate_new_shards.asset_selection,
             cursor=self._cursor,
@@ -115,6 +118,16 @@ def test_what_was_made_again_makes_the_stages_behind_it_stale(
     built.made([made_again], "shard-00001")
     assert built.look() == all_of(stale, "shard-00001")
     assert built.look() == {}
+
+
+def test_another_setting_makes_its_stage_and_those_behind_it_stale(built: Home, tmp_path: Path):
+    root = tmp_path / "home"
+    root.mkdir()
+    (root / "toolformer.yaml").write_text("tools: {Calendar: {filtering_threshold: 0.7}}\n")
+    built.definitions = definitions_of(ProjectHome(root))
+    behind = STAGES[STAGES.index("filtered_calls") :]
+    assert built.look() == all_of(behind, "shard-00000", "shard-00001")
+    assert not built.look()
 
 
 def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
