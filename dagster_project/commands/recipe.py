@@ -211,7 +211,16 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
     files: dict[str, str] = {}
     if folder is not None:
         for name, beginning in _BENCHMARKS.items():
-            matching = sorted(folder.expanduser().absolute().rglob(f"{beginning}*.json*"))
+            # The file nearest to the folder is meant.
+            matching = sorted(
+                folder.expanduser().absolute().rglob(f"{beginning}*.json*"),
+                key=lambda file: (len(file.parts), file),
+            )
+            if len(matching) > 1 and len(matching[0].parts) == len(matching[1].parts):
+                raise SettingsError(
+                    f"Both {matching[0]} and {matching[1]} may be meant for {name}. Move one of "
+                    "them away, or name a folder with only one to --benchmarks."
+                )
             files |= {name: str(matching[0])} if matching else {}
         if not files:
             raise SettingsError(

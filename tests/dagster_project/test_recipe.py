@@ -100,7 +100,9 @@ def test_benchmarks_are_found_below_their_folder(
     commands: Commands, home: Home, texts: Path, tmp_path: Path, run
 ):
     folder = tmp_path / "benchmarks"
-    for name in ("math/svamp.jsonl", "lama/lama_trex.jsonl.gz", "qa/nq_open_dev.jsonl", "x.json"):
+    names = ("math/svamp.jsonl", "lama/lama_trex.jsonl.gz", "qa/nq_open_dev.jsonl", "x.json")
+    # Of two the one nearest to the folder.
+    for name in (*names, "a/copies/svamp.jsonl"):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -125,6 +127,9 @@ def test_what_is_missing_is_told_before_anything_is_written(
     refused("is not set up for this recipe: its preset is 'laptop', and it lists 0 sources")
     (tmp_path / "empty").mkdir()
     refused("no file of a benchmark", "--texts", texts, "--benchmarks", tmp_path / "empty")
+    for name in ("svamp.jsonl", "svamp_train.json"):
+        (tmp_path / "empty" / name).touch()
+    refused("may be meant for svamp", "--texts", texts, "--benchmarks", tmp_path / "empty")
     (texts / "web_docs.csv").touch()
     refused("has 2 files web_docs.*, expected one", "--texts", texts)
 
