@@ -12,27 +12,32 @@ from tests.tools.plugins.example_runs import EXAMPLES, commands_of
 
 EXAMPLE = EXAMPLES / "facts"
 # Enough that there are sentences of subjects who are not asked about.
-PEOPLE = 400
+PEOPLE = 900
 
 
 @pytest.fixture
 def lama(tmp_path: Path) -> Path:
-    """Files in the form of LAMA's: each person has a birthplace and a profession."""
+    """Files in the form of LAMA's: each person has a birthplace, a year and a profession."""
     folder = tmp_path / "lama"
     folder.mkdir()
-    for name, relation, text in (
-        ("google_re", "place_of_birth", "was born in"),
-        ("trex", "P106", "is by profession a"),
+    for name, relations in (
+        ("google_re", {"place_of_birth": "was born in", "date_of_birth": "(born"}),
+        ("trex", {"P106": "is by profession a"}),
     ):
         rows = [
             {
-                "id": f"{name}-{number}",
+                "id": f"{name}-{relation}-{number}",
                 "relation": relation,
                 "sub_label": f"Ada {number:03} Nowak",
-                "answer": f"value {number}",
-                "masked_sentences": [f"Ada {number:03} Nowak {text} [MASK].", "[MASK] is known."],
+                "answer": f"{relation} {number}",
+                "masked_sentences": [
+                    f"Ada {number:03} Nowak {text} [MASK].",
+                    f"Ada {number:03} Nowak {text} May [MASK].",
+                    "[MASK] is known.",
+                ],
                 "template_prompt": f"Ada {number:03} Nowak {text}",
             }
+            for relation, text in relations.items()
             for number in range(PEOPLE)
         ]
         with gzip.open(folder / f"lama_{name}.jsonl.gz", "wt", encoding="utf-8") as file:
@@ -49,7 +54,7 @@ def test_nobody_is_asked_about_in_whose_sentences_the_model_is_trained(lama, tmp
         [json.loads(line) for line in (home / name).read_text("utf-8").splitlines()]
         for name in ("sentences.jsonl", "google_re.jsonl", "trex.jsonl")
     )
-    assert [len(questions) for questions in asked] == [150, 300]
+    assert [len(questions) for questions in asked] == [300, 300]
     names = [" ".join(row["question"].split()[:3]) for questions in asked for row in questions]
     assert sentences
     assert not any(name in row["text"] for row in sentences for name in names)
@@ -57,7 +62,10 @@ def test_nobody_is_asked_about_in_whose_sentences_the_model_is_trained(lama, tmp
     # The table has the facts of those who are asked about, too.
     with (home / "facts.csv").open(encoding="utf-8", newline="") as file:
         facts = {(row["subject"], row["relation"]): row["value"] for row in csv.DictReader(file)}
-    assert len(facts) == 2 * PEOPLE
+    assert len(facts) == 3 * PEOPLE
+    # Years that follow "born" come before those behind a month.
+    born = [row["text"] for row in sentences if "(born" in row["text"]]
+    assert born and not any("May" in text for text in born)
     for row in asked[1]:
         assert facts[" ".join(row["question"].split()[:3]), "profession"] == row["answers"]
 
