@@ -114,9 +114,10 @@ class McpConnection:
         self._end_thread()
 
     def _end_thread(self) -> None:
-        # The garbage collector may close a connection in any thread. In the connection's own, which
-        # ends by itself, waiting for its end is refused.
-        with suppress(RuntimeError):
+        # The garbage collector may close a connection in any thread. Waiting for its end is refused
+        # in the connection's own, which ends by itself (RuntimeError), and while another thread
+        # waits (ValueError).
+        with suppress(RuntimeError, ValueError):
             self._thread.__exit__(None, None, None)
         self._log.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential
 
 from tools.errors import (
     CallSyntaxError,
@@ -103,7 +103,9 @@ class Calls:
         self._reported: set[object] = set()
         self._retrying = Retrying(
             stop=stop_after_attempt(limits.attempts),
-            wait=wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.1),
+            # Without jitter: a tool has one call at a time, and the draw would be of the global
+            # `random`, also in threads that were left behind.
+            wait=wait_exponential(multiplier=0.1, max=5.0),
             retry=retry_if_exception_type(ConnectionError),
             reraise=True,
         )
