@@ -7,7 +7,7 @@ it again.
 from collections.abc import Sequence
 
 from assets.corpus import CORPUS_MANIFEST
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.passage_vectors import PASSAGE_INDEX
@@ -18,8 +18,8 @@ from assets.statistics import CALL_STATISTICS
 from assets.training.finetuned_model import FINETUNED_MODEL
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TRAINING_SET
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.settings.sections import Settings
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.settings.sections import Settings
 
 STAGES: tuple[Stage, ...] = (
     *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),

@@ -13,12 +13,6 @@ from assets.failures import expected_errors, failure_of
 from assets.run import WITHOUT_MODEL, Run
 from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
-from dagster_project.home import Home
-from dagster_project.metadata import REJECTED_SOURCES, table_markdown
-from dagster_project.partitions import SHARD, register_evaluations, register_shards
-from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES
-from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
@@ -30,6 +24,12 @@ from toolformer.sources.ingestion import (
 )
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
+from toolformer_home.home import Home
+from toolformer_home.metadata import REJECTED_SOURCES, table_markdown
+from toolformer_home.partitions import SHARD, register_evaluations, register_shards
+from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
+from toolformer_home.settings.sections import Settings
+from toolformer_home.shared_files import changing_corpus
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(

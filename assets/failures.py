@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 
 
 @contextmanager

@@ -24,16 +24,16 @@ from assets.training.planned_training import (
     planned_training,
     usable_training_set,
 )
-from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.plots.figures import training_curve
-from dagster_project.plots.files import plot_links
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.model_damage import check_undamaged
-from dagster_project.wiring.precision import training_precision
 from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
+from toolformer_home.partitions import MODEL_VARIANTS
+from toolformer_home.plots.figures import training_curve
+from toolformer_home.plots.files import plot_links
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.model_damage import check_undamaged
+from toolformer_home.wiring.precision import training_precision
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.

@@ -15,9 +15,6 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from filelock import Timeout
 
-from dagster_project.expected_errors import RunFailedError, RunInterruptedError
-from dagster_project.home import Home
-from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
 from dagster_project.run_tags import (
     LAUNCHED_BY_UI_TAG,
     MAX_RETRIES_TAG,
@@ -27,6 +24,9 @@ from dagster_project.run_tags import (
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import host_digits, write_whole
+from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
+from toolformer_home.home import Home
+from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"

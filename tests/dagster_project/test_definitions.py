@@ -12,10 +12,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
+from toolformer_home.home import Home
 
 # Update after an intended change of the graph:
 #   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/dagster_project/test_definitions.py

@@ -8,8 +8,8 @@ from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
 from dagster_project.commands.errors import explained_errors
-from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance, failure_of
+from toolformer_home.home import Home
 
 
 @pytest.mark.parametrize(

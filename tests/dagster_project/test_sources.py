@@ -11,17 +11,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
-from dagster_project.home import Home
-from dagster_project.partitions import register_shards
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.settings_file import listed_sources, write_settings_file
 from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer_home.home import Home
+from toolformer_home.partitions import register_shards
+from toolformer_home.settings.settings_file import listed_sources, write_settings_file
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names

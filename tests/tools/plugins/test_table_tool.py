@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dagster_project.home import Home
-from dagster_project.settings.settings_file import load_settings
-from dagster_project.wiring.toolbox import open_tool
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.toolbox import open_tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.plugins import table_tool
 from tools.plugins.contract import check_contract

@@ -1,0 +1,65 @@
+"""The partitions: shards, variants of the finetuned model, and benchmarks by models.
+
+Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
+"""
+
+import dagster as dg
+from sqlalchemy.exc import IntegrityError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
+from toolformer.training.variants import VARIANTS
+from toolformer_home.settings.evaluation_sections import EvaluationSettings
+
+# The finetuned model and its controls.
+MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
+SHARD = "shard"
+SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
+BENCHMARK, MODEL = "benchmark", "model"
+EVALUATIONS = dg.MultiPartitionsDefinition(
+    {
+        BENCHMARK: dg.DynamicPartitionsDefinition(name=BENCHMARK),
+        MODEL: dg.DynamicPartitionsDefinition(name=MODEL),
+    }
+)
+EVALUATIONS_PER_RUN = 32
+
+
+def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> None:
+    """Make the registered partitions those of the active shards."""
+    for key in sorted(set(instance.get_dynamic_partitions(SHARD)).difference(active_keys)):
+        instance.delete_dynamic_partition(SHARD, key)
+    _register(instance, SHARD, active_keys)
+
+
+def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
+    """Register the benchmarks and models that the settings give; results of others stay seen."""
+    _register(instance, BENCHMARK, list(settings.available_benchmarks))
+    _register(instance, MODEL, list(settings.available_models))
+
+
+def evaluation_key(benchmark: str, model: str) -> str:
+    """The partition of a benchmark with a model.
+
+    Example:
+        >>> evaluation_key("svamp", "base")
+        'svamp|base'
+    """
+    return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
+
+
+def benchmark_and_model(key: str) -> tuple[str, str]:
+    """What a partition is of.
+
+    Raises:
+        TypeError: it is not one of `EVALUATIONS`.
+    """
+    if not isinstance(key, dg.MultiPartitionKey):
+        raise TypeError(f"{key!r} is no partition of benchmarks and models. Expected one of these.")
+    dimensions = key.keys_by_dimension
+    return dimensions[BENCHMARK], dimensions[MODEL]
+
+
+@retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), reraise=True)
+def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
+    # It leaves out what is registered, but another process may do the same between look and write.
+    instance.add_dynamic_partitions(name, keys)
