@@ -1,5 +1,6 @@
 """Opens DuckDB connections, for the whole project."""
 
+import atexit
 import functools
 import glob
 from collections.abc import Iterator
@@ -92,7 +93,10 @@ def temporary_tables() -> Iterator["duckdb.DuckDBPyConnection"]:
 
 @functools.cache
 def _database_of_process() -> "duckdb.DuckDBPyConnection":
-    return _opened(None)
+    connection = _opened(None)
+    # DuckDB complains of what is left open when Python ends.
+    atexit.register(_database_of_process.cache_clear)
+    return connection
 
 
 def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":

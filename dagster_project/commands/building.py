@@ -32,7 +32,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import SEARCHING_TOOLS
 from dagster_project.wiring.sampling import check_can_annotate
-from dagster_project.wiring.toolbox import open_toolbox
+from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import stale_sources
@@ -111,12 +111,13 @@ def build_dataset(
     settings = options.load_settings(home)
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
-    open_toolbox(settings, home, named=named if options.tools else None)
+    toolbox = open_toolbox(settings, home, named=named if options.tools else None)
     with dagster_instance(home) as instance:
+        stale = planned_indexes(options.tools, settings, home)
         unusable = prepare(options, home, settings, instance)
-        toolbox = open_toolbox(settings, home, named=options.tools or None)
-        for name, why in toolbox.unavailable.items():
-            console.say(f"{name} is left out: {why}")
+        if stale or len(named) < len(options.tools):
+            toolbox = open_toolbox(settings, home, named=options.tools or None)
+        _tell_left_out(toolbox)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(settings, home)
         warehouse = open_warehouse(home)
@@ -155,6 +156,11 @@ def build_dataset(
             f"{', '.join(unusable)}. The reasons are above. Correct them, or take them out with "
             "`toolformer sources remove`."
         )
+
+
+def _tell_left_out(toolbox: Toolbox) -> None:
+    for name, why in toolbox.unavailable.items():
+        console.say(f"{name} is left out: {why}")
 
 
 def _build(

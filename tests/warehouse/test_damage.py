@@ -32,7 +32,10 @@ DAMAGES = {
     "empty": (lambda content: b"", ()),
     "without the last byte": (lambda content: content[:-1], ()),
     "text": (lambda content: b"This is not a Parquet file." * 20, ()),
-    "zeros": (lambda content: content[:60] + bytes(100) + content[160:], ("metadata", "view", "sql")),
+    "zeros": (
+        lambda content: content[:60] + bytes(100) + content[160:],
+        ("metadata", "view", "sql"),
+    ),
     "a bit": (
         lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
         ("metadata", "view", "query", "sql"),

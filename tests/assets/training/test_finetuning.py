@@ -181,7 +181,11 @@ def test_a_training_set_without_a_text_to_train_on_is_refused_with_the_reasons(
     home: Home, base: Path
 ):
     store = Warehouse(home.warehouse, home.database)
-    held_back = {"text": TEXTS[0], "calls": [CALL | {"character_offset": 3}], "split": "development"}
+    held_back = {
+        "text": TEXTS[0],
+        "calls": [CALL | {"character_offset": 3}],
+        "split": "development",
+    }
     put(store, "training_texts", held_back, fingerprint="y", **{"left out: duplicate": "7"})
     result = train(base, "calls", min_texts=1)
     (failed,) = (event for event in result.all_events if event.is_step_failure)
