@@ -132,7 +132,9 @@ def calling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline_settings(corpus_file: Path, calling_model: Path) -> dict[str, Any]:
     articles = write_lines(corpus_file.with_name("articles.jsonl"), generated_articles(0))
-    changes = {"tools": short_prompts(), "wikipedia_index": {"source": str(articles)}}
+    # Places enough that every text keeps calls, whichever digits a processor rounds to.
+    tools = {name: {**tool, "positions_per_text": 5} for name, tool in short_prompts().items()}
+    changes = {"tools": tools, "wikipedia_index": {"source": str(articles)}}
     return merged(small_settings(calling_model, corpus_file), changes)
 
 
