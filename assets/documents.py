@@ -15,7 +15,7 @@ from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS
+from dagster_project.partitions import SHARDS_OF_TEXTS
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
@@ -59,7 +59,7 @@ documents = dg.AssetSpec(
     "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
-    partitions_def=SHARDS,
+    partitions_def=SHARDS_OF_TEXTS,
     deps=["corpus_manifest"],
     code_version=_VERSION,
     metadata=table_metadata(DOCUMENTS),

@@ -17,7 +17,7 @@ from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.partitions import SHARD
+from dagster_project.partitions import are_shards_registered
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
@@ -83,9 +83,9 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     stored = look_at_texts(home, open_warehouse(home))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
-    shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
-    registered = set(instance.get_dynamic_partitions(SHARD))
-    return bool(shards) and not cut and not rejected and registered == shards
+    manifest = Manifest.load(home.sources)
+    is_whole = bool(manifest.active_shards) and not cut and not rejected
+    return is_whole and are_shards_registered(instance, manifest)
 
 
 def build_dataset(

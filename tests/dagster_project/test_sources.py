@@ -14,12 +14,12 @@ import pytest
 from assets.dataset.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.home import Home
-from dagster_project.partitions import register_shards
+from dagster_project.partitions import SHARD, SHARD_OF_TEXTS, register_shards
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.settings_file import listed_sources, write_settings_file
 from tests.corpora import write_texts
 from tests.s3 import running_store
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import frame, save_manifest
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.warehouse import Warehouse
@@ -55,7 +55,7 @@ def active(home: Home) -> list[str]:
 
 def registered(home: Home) -> set[str]:
     with dagster_instance(home) as instance:
-        return set(instance.get_dynamic_partitions("shard"))
+        return set(instance.get_dynamic_partitions(SHARD_OF_TEXTS))
 
 
 def store_call(home: Home, shard: str) -> bytes:
@@ -237,6 +237,7 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
 def test_partitions_that_another_process_registers_meanwhile_are_no_error(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
+    keys = {"shard-00000", "shard-00001"}
     with dagster_instance(home) as instance:
         genuine = type(instance).add_dynamic_partitions
 
@@ -248,8 +249,9 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
             raise IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
 
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
-        register_shards(instance, ["shard-00000", "shard-00001"])
-        assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
+        register_shards(instance, Manifest(shards=save_manifest(home.sources, *keys)))
+        for name in (SHARD, SHARD_OF_TEXTS):
+            assert set(instance.get_dynamic_partitions(name)) == keys
 
 
 @pytest.fixture
