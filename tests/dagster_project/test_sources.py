@@ -270,6 +270,25 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return asked
 
 
+def test_a_held_out_shard_is_told_and_not_annotated(
+    run, ingest, home: Home, write, asked: list[list[str]]
+):
+    # Which holds out every fourth.
+    write_settings_file(home.settings_file, preset="laptop")
+    ingest(write("a.jsonl", 8))
+    *annotated, held_out = active(home)
+    with dagster_instance(home) as instance:
+        assert instance.get_dynamic_partitions(SHARD) == annotated
+    assert registered(home) == {*annotated, held_out}
+    build = ("build", "--tools", "Calendar")
+    assert "and so not annotated: 1." in run(*build, "--dry-run").out
+    assert run(*build).code == 0
+    assert asked == [annotated]
+    for arguments in ((), ("--dry-run",)):
+        refused = run(*build, "--shards", held_out, *arguments)
+        assert refused.is_one_paragraph_naming(f"not annotated: {held_out}.", "leave these out")
+
+
 def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too(
     run, ingest, home: Home, write, asked: list[list[str]]
 ):
