@@ -26,7 +26,7 @@ from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from toolformer_home.home import Home
 from toolformer_home.metadata import REJECTED_SOURCES, table_markdown
-from toolformer_home.partitions import SHARD, register_evaluations, register_shards
+from toolformer_home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
 from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer_home.settings.sections import Settings
 from toolformer_home.shared_files import changing_corpus
@@ -106,9 +106,8 @@ def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) ->
             store.retire_shard(entry.key)
         elif entry.key in aside:
             store.restore_shard(entry.key)
-    active = manifest.active_shards
-    register_shards(instance, [entry.key for entry in active])
-    return active
+    register_shards(instance, manifest)
+    return manifest.active_shards
 
 
 def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
@@ -204,7 +203,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         with listing(home, settings, new):
             # With the new sources.
             run = Run(context)
-            registered = set(context.instance.get_dynamic_partitions(SHARD))
+            registered = set(context.instance.get_dynamic_partitions(SHARD_OF_TEXTS))
             update = _update(run, [source.path for source in new])
         active = Manifest.load(home.sources).active_shards
     rejected = {path: str(error) for path, error in update.rejected_sources.items()}

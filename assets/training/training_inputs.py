@@ -145,10 +145,10 @@ class TrainingInputs:
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
     """Keys of the active shards that are trained on, and of those that never are."""
-    active = Manifest.load(home.sources).active_shards
+    manifest = Manifest.load(home.sources)
     return (
-        [entry.key for entry in active if not entry.is_held_out],
-        [entry.key for entry in active if entry.is_held_out],
+        [entry.key for entry in manifest.annotated_shards],
+        [entry.key for entry in manifest.active_shards if entry.is_held_out],
     )
 
 

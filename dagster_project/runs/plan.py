@@ -12,6 +12,7 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.outputs import stored_with_sides
 from assets.stage import Partition, ShardStage
+from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.fingerprints import FINGERPRINT
 from toolformer_home.settings.sections import Settings
@@ -54,26 +55,38 @@ class PlannedPartition:
 def chosen_shards(
     manifest: Manifest, shards: Sequence[str], settings: Settings
 ) -> list[ShardEntry]:
-    """The active shards that were named, or else all, of which `sampling.shards` may leave few.
+    """The shards to annotate that were named, or else all, of which `sampling.shards` leaves few.
 
-    These few are the first of every source that are not held out, as many of each as of the others.
+    These few are the first of every source, as many of each as of the others.
 
     Raises:
         ShardNotFoundError: a shard was named that is not active.
+        ToolformerError: one was named that is held out, or all are.
     """
-    active, limit = manifest.active_shards, settings.sampling.shards
+    annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
-        return [manifest.entry(key) for key in dict.fromkeys(shards)]
+        entries = [manifest.entry(key) for key in dict.fromkeys(shards)]
+        if held_out := [entry.key for entry in entries if entry.is_held_out]:
+            raise ToolformerError(
+                f"Held out, and so not annotated: {', '.join(held_out)}. Expected shards that are "
+                "trained on; leave these out, or name none to build all others."
+            )
+        return entries
+    if manifest.active_shards and not annotated:
+        raise ToolformerError(
+            "All shards are held out, so there is nothing to annotate. Expected one that is "
+            "trained on: ingest more texts; with corpus.held_out_every at 0 none of theirs is held "
+            "out."
+        )
     if limit is None:
-        return active
+        return annotated
     counts: Counter[str] = Counter()
     numbers: dict[str, int] = {}
-    for entry in active:
-        if not entry.is_held_out:
-            numbers[entry.key] = counts[entry.source]
-            counts[entry.source] += 1
+    for entry in annotated:
+        numbers[entry.key] = counts[entry.source]
+        counts[entry.source] += 1
     first = set(sorted(numbers, key=numbers.__getitem__)[:limit])
-    return [entry for entry in active if entry.key in first]
+    return [entry for entry in annotated if entry.key in first]
 
 
 @dataclass
