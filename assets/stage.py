@@ -176,7 +176,7 @@ class ShardStage(Stage):
     """
 
     group: str = "build_dataset"
-    per: Literal["shard", "tool"]
+    per: Literal["shard", "tool"] = "tool"
     compute: Callable[[Any], Made]
     report: Callable[[ShardRows, ShardReport], None]
     reads_round_before: tuple[str, ...] = ()

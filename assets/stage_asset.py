@@ -16,12 +16,12 @@ from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 _PARTITIONS = {PER_VARIANT: MODEL_VARIANTS, PER_EVALUATION: EVALUATIONS}
 _PARTITIONS |= {PER_SHARD: SHARDS, PER_TOOL: SHARDS}
 # What a stage makes, as Dagster takes it.
-Made = dg.MaterializeResult | PartitionEvents
+Materialised = dg.MaterializeResult | PartitionEvents
 
 
 def asset_of(
     stage: Stage, *, begin: Callable[[dg.AssetExecutionContext], Run] | None = None, **further: Any
-) -> Callable[[Callable[[Any], Made]], dg.AssetsDefinition]:
+) -> Callable[[Callable[[Any], Materialised]], dg.AssetsDefinition]:
     """Make a function of a run the asset of a stage; expected errors of it become failures.
 
     Args:
@@ -31,32 +31,25 @@ def asset_of(
             docstring of the function unless it is among these.
     """
 
-    def asset_made_by(compute: Callable[[Any], Made]) -> dg.AssetsDefinition:
-        every = dg.AllPartitionMapping()
-        told: dict[str, Any] = {
-            "description": inspect.getdoc(compute),
-            "deps": [
-                *stage.reads,
-                *(dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all),
-            ],
-            "metadata": stage.table and table_metadata(stage.table),
-            "required_resource_keys": WITH_MODEL if stage.needs_device else WITHOUT_MODEL,
-            **further,
-        }
-
-        @dg.asset(
-            name=stage.name,
-            group_name=stage.group,
-            kinds=set(stage.kinds),
-            partitions_def=_PARTITIONS.get(stage.per),
-            **told,
-        )
-        def asset(context: dg.AssetExecutionContext) -> PartitionEvents:
+    def asset_made_by(compute: Callable[[Any], Materialised]) -> dg.AssetsDefinition:
+        def events(context: dg.AssetExecutionContext) -> PartitionEvents:
             with expected_errors():
                 variant = context.partition_key if stage.per == PER_VARIANT else None
                 made = compute(begin(context) if begin else Run(context, variant=variant))
                 yield from made if isinstance(made, Iterator) else (made,)
 
-        return asset
+        every = dg.AllPartitionMapping()
+        of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]
+        told: dict[str, Any] = {
+            "name": stage.name,
+            "group_name": stage.group,
+            "kinds": set(stage.kinds),
+            "partitions_def": _PARTITIONS.get(stage.per),
+            "deps": [*stage.reads, *of_all],
+            "description": inspect.getdoc(compute),
+            "metadata": stage.table and table_metadata(stage.table),
+            "required_resource_keys": WITH_MODEL if stage.needs_device else WITHOUT_MODEL,
+        }
+        return dg.asset(**told | further)(events)
 
     return asset_made_by
