@@ -1,7 +1,7 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -121,7 +121,6 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
         run_id = run.context.run.run_id
         stored = store_texts(run.warehouse, entry, shard, run_id=run_id)
         if stored is not None:
-            run.log.info(f"{DOCUMENTS} {entry.key}: {stored.description}")
             run.context.log_event(stored)
 
 
@@ -152,13 +151,15 @@ def retire_shards_of(
 def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
     """Cut the sources; of the new ones, those that cannot be used are not listed any more."""
     context, home, corpus = run.context, run.home, run.settings.corpus
+    # A line for each shard would be an event in Dagster's records.
+    shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,
         configured_sources(run.settings),
         held_out_every=corpus.held_out_every,
         stored=look_at_texts(home, run.warehouse),
         store=partial(_store_cut, run),
-        progress=lambda source, records: run.log.info(f"{source}: {records} records"),
+        progress=lambda source, records: shown(source)(records, None),
     )
     _report_unreported(run, bring_in_line(home, run.warehouse, context.instance))
     register_evaluations(context.instance, run.settings.evaluation)

@@ -22,6 +22,8 @@ EVALUATIONS = dg.MultiPartitionsDefinition(
     }
 )
 EVALUATIONS_PER_RUN = 32
+# SQLite takes 32,766 values in a statement, older ones 999.
+_KEYS_AT_ONCE = 900
 
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> None:
@@ -61,5 +63,9 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 
 @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), reraise=True)
 def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
-    # It leaves out what is registered, but another process may do the same between look and write.
-    instance.add_dynamic_partitions(name, keys)
+    registered = set(instance.get_dynamic_partitions(name))
+    missing = [key for key in keys if key not in registered]
+    # Dagster looks again for all of them in one statement.
+    for first in range(0, len(missing), _KEYS_AT_ONCE):
+        # Another process may register the same between look and write.
+        instance.add_dynamic_partitions(name, missing[first : first + _KEYS_AT_ONCE])

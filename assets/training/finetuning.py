@@ -23,7 +23,7 @@ from assets.training.finetuned_model import (
 from assets.training.planned_training import (
     PlannedTraining,
     planned_training,
-    usable_training_set,
+    stored_training_set,
 )
 from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
@@ -50,7 +50,7 @@ class FinetunedModel(ModelOutput):
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        texts = usable_training_set(self.run)
+        texts = stored_training_set(self.run)
         return Wanted(model_fingerprint(self.run, texts.fingerprint), (texts,))
 
     def stored(self) -> dict[str, str] | None:

@@ -35,7 +35,7 @@ from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import Annotator
 from toolformer_home.wiring.retriever import SEARCHING_TOOLS
 from toolformer_home.wiring.sampling import check_can_annotate
-from toolformer_home.wiring.toolbox import open_toolbox
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer_home.wiring.warehouse import open_warehouse
 
 
@@ -111,12 +111,13 @@ def build_dataset(
     settings = options.load_settings(home)
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
-    open_toolbox(settings, home, named=named if options.tools else None)
+    toolbox = open_toolbox(settings, home, named=named if options.tools else None)
     with dagster_instance(home) as instance:
+        stale = planned_indexes(options.tools, settings, home)
         unusable = prepare(options, home, settings, instance)
-        toolbox = open_toolbox(settings, home, named=options.tools or None)
-        for name, why in toolbox.unavailable.items():
-            console.say(f"{name} is left out: {why}")
+        if stale or len(named) < len(options.tools):
+            toolbox = open_toolbox(settings, home, named=options.tools or None)
+        _tell_left_out(toolbox)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(settings, home)
         warehouse = open_warehouse(home)
@@ -155,6 +156,11 @@ def build_dataset(
             f"{', '.join(unusable)}. The reasons are above. Correct them, or take them out with "
             "`toolformer sources remove`."
         )
+
+
+def _tell_left_out(toolbox: Toolbox) -> None:
+    for name, why in toolbox.unavailable.items():
+        console.say(f"{name} is left out: {why}")
 
 
 def _build(

@@ -211,17 +211,8 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
     files: dict[str, str] = {}
     if folder is not None:
         for name, beginning in _BENCHMARKS.items():
-            # The file nearest to the folder is meant.
-            matching = sorted(
-                folder.expanduser().absolute().rglob(f"{beginning}*.json*"),
-                key=lambda file: (len(file.parts), file),
-            )
-            if len(matching) > 1 and len(matching[0].parts) == len(matching[1].parts):
-                raise SettingsError(
-                    f"Both {matching[0]} and {matching[1]} may be meant for {name}. Move one of "
-                    "them away, or name a folder with only one to --benchmarks."
-                )
-            files |= {name: str(matching[0])} if matching else {}
+            if file := nearest_file(folder.expanduser().absolute(), beginning):
+                files[name] = str(file)
         if not files:
             raise SettingsError(
                 f"There is no file of a benchmark in {folder}. Expected names that begin with one "
@@ -229,6 +220,21 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
                 "with the project."
             )
     return {"benchmarks": [PERPLEXITY, DATESET, *files], "files": files}
+
+
+def nearest_file(folder: Path, beginning: str) -> Path | None:
+    """The JSON file below a folder whose name begins so, the nearest to it; None without one.
+
+    Raises:
+        SettingsError: two are equally near.
+    """
+    found = sorted(folder.rglob(f"{beginning}*.json*"), key=lambda file: (len(file.parts), file))
+    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+        raise SettingsError(
+            f"Both {found[0]} and {found[1]} may be meant for {beginning}. Move one of them away, "
+            "or name a folder with only one."
+        )
+    return found[0] if found else None
 
 
 def _show_gains(home: Home, settings: Settings) -> None:

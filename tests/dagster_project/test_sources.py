@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
@@ -250,6 +253,21 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
         register_shards(instance, ["shard-00000", "shard-00001"])
         assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
+
+
+def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home: Home):
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    keys = [f"shard-{number:05d}" for number in range(2000)]
+    event.listen(Engine, "connect", limit)
+    try:
+        with dagster_instance(home) as instance:
+            register_shards(instance, keys[:10])
+            register_shards(instance, keys)
+            assert instance.get_dynamic_partitions("shard") == keys
+    finally:
+        event.remove(Engine, "connect", limit)
 
 
 @pytest.fixture
