@@ -9,10 +9,11 @@ import polars as pl
 from pydantic import Field
 
 from assets.documents import DOCUMENTS, reading_losses, records_read, store_texts, stored_texts
-from assets.failures import expected_errors, failure_of
-from assets.run import WITHOUT_MODEL, Run
+from assets.failures import failure_of
+from assets.run import Run
 from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
+from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
@@ -45,6 +46,8 @@ _SHARDS = dg.TableSchema(
 CORPUS_MANIFEST = Stage(
     name="corpus_manifest",
     version="1",
+    group="prepare",
+    kinds=("python", "json"),
     settings=("corpus.sources", "corpus.shard_size", "corpus.held_out_every"),
 )
 
@@ -182,13 +185,12 @@ def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]
         )
 
 
-@dg.asset(
-    group_name="prepare",
-    kinds={"python", "json"},
+@asset_of(
+    CORPUS_MANIFEST,
     metadata={"dagster/column_schema": _SHARDS},
-    required_resource_keys=WITHOUT_MODEL,
+    config_schema=NewSources.to_config_schema(),
 )
-def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg.MaterializeResult:
+def corpus_manifest(run: Run) -> dg.MaterializeResult:
     """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
 
     Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
@@ -196,8 +198,10 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
     changed retire their shards, whose partitions are moved aside, and bring them back when they
     return. A source that is missing or not listed keeps its shards.
     """
-    home = Home.find()
-    with expected_errors(), home.shards_lock(), changing_corpus(home):
+    context, home = run.context, run.home
+    config = NewSources(**context.op_execution_context.op_config)
+    with home.shards_lock(), changing_corpus(home):
+        # Those of the file as it is now, behind what another run has listed meanwhile.
         settings = Run(context).settings
         new = new_sources(settings, config.new_sources, home.root, config.reading)
         with listing(home, settings, new):

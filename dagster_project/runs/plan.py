@@ -27,11 +27,6 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
-# The passes of a model in `stage_costs`, by the table that they are made for.
-_PASSES = {
-    "candidate_calls": ("sampling",),
-    "scored_calls": ("scoring", "rescoring", "swapped_results"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ class BuildPlan:
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
         if not self._is_measured:
             return {}
-        return _measured_rates(self.warehouse, self.settings.sampling.round)
+        return _measured_rates(self.warehouse, self.settings.sampling.round, self.pipeline)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedPartition]:
         """Partitions to be made for these shards, shard by shard in the order of the stages."""
@@ -163,7 +158,7 @@ class BuildPlan:
                     made[stage.name, name] = stored[FINGERPRINT]
                     continue
                 made[stage.name, name] = fingerprint.digest
-                tokens, seconds = self._expected_cost(stage.name, name, entry)
+                tokens, seconds = self._expected_cost(stage, name, entry)
                 planned.append(
                     PlannedPartition(
                         entry.key, stage.name, partition_name, str(reason), tokens, seconds
@@ -186,9 +181,10 @@ class BuildPlan:
             for stored in partitions
         }
 
-    def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        if table not in _PASSES:
+    def _expected_cost(self, stage: ShardStage, tool: str, entry: ShardEntry) -> tuple[int, float]:
+        if not stage.uses_annotator:
             return 0, 0.0
+        table = stage.name
         characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
         if (tool, table) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, table]
@@ -205,7 +201,7 @@ class BuildPlan:
 
 
 def _measured_rates(
-    warehouse: Warehouse, round_number: int
+    warehouse: Warehouse, round_number: int, pipeline: Pipeline
 ) -> Mapping[tuple[str, str], tuple[float, float]]:
     """Tokens and seconds per character of text, by tool and table, from past shards.
 
@@ -214,7 +210,8 @@ def _measured_rates(
     """
     costs = warehouse.ask("tokens_fed", round=round_number)
     characters = warehouse.ask("document_characters")
-    tables = {name: table for table, names in _PASSES.items() for name in names}
+    of_model = [stage for stage in pipeline if stage.uses_annotator]
+    tables = {name: stage.name for stage in of_model for name in stage.passes}
     per_character = (
         costs.join(characters, on="shard")
         .group_by("tool", "stage", "is_of_round")
