@@ -1,6 +1,7 @@
 """Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
+import functools
 import json
 import os
 import socket
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import RemoteRepositoryOrigin
 from filelock import Timeout
 
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
@@ -24,11 +29,14 @@ from dagster_project.run_tags import (
     PROCESS_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
+    process_of,
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import host_digits, write_whole
 
-_INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_INSTANCE_CONFIG = _REPOSITORY / "dagster.yaml"
+_WORKSPACE = _REPOSITORY / "workspace.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
 # it, and Ctrl-C reaches these too: they end with a traceback.
@@ -112,7 +120,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     """
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        process = run.tags.get(PROCESS_TAG)
+        process = process_of(run.tags)
         server = run.tags.get(LAUNCHED_BY_UI_TAG)
         if process is None and server is not None and not _is_listening(json.loads(server)):
             instance.report_run_failed(
@@ -193,31 +201,40 @@ def run_job(
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
     given = resources.get("settings", {})
-    result = (
-        definitions_of(
-            Home.find(), overrides=given.get("overrides"), preset=given.get("preset") or None
-        )
-        .resolve_job_def(job_name)
-        .execute_in_process(
-            instance=instance,
-            run_config={
-                "resources": {name: {"config": config} for name, config in resources.items()},
-                "ops": {name: {"config": config} for name, config in (ops or {}).items()},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            partition_key=partitions[0] if len(partitions) == 1 else None,
-            tags=tags,
-            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
-            raise_on_error=False,
-        )
+    job = definitions_of(
+        Home.find(), overrides=given.get("overrides"), preset=given.get("preset") or None
+    ).resolve_job_def(job_name)
+    selection = frozenset(dg.AssetKey(name) for name in assets or ())
+    if len(partitions) == 1:
+        tags |= job.get_tags_for_partition_key(partitions[0], selected_asset_keys=selection)
+    run = instance.create_run_for_job(
+        job,
+        run_config={
+            "resources": {name: {"config": config} for name, config in resources.items()},
+            "ops": {name: {"config": config} for name, config in (ops or {}).items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        tags=tags,
+        asset_selection=selection or None,
+        remote_job_origin=_code_location().get_job_origin(job_name),
     )
+    result = execute_run(InMemoryJob(job), run, instance)
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
         raise failure_of(result.all_events, result.run_id)
 
 
-def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+@functools.cache
+def _code_location() -> RemoteRepositoryOrigin:
+    """Ours, as `dagster dev` knows it: its pages of jobs and times show no run of another one."""
+    from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+    (location,) = location_origins_from_yaml_paths([str(_WORKSPACE)])
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
+
+
+def _is_interrupted(result: dg.JobExecutionResult) -> bool:
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     return any(
         error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
