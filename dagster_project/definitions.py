@@ -39,6 +39,11 @@ _MODULES = [
     studies,
     report_page,
 ]
+# One process per run: the model is loaded once for all stages and shards of a run. A stage that
+# failed for some shards gave its output for the others, and the next goes on with these.
+_EXECUTOR = dg.in_process_executor.configured(
+    {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
+)
 
 
 @dg.definitions
@@ -75,8 +80,7 @@ def definitions_of(
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),
         },
-        # One process per run: the model is loaded once for all stages and shards of a run.
-        executor=dg.in_process_executor,
+        executor=_EXECUTOR,
     )
 
 

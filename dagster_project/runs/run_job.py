@@ -20,6 +20,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from filelock import Timeout
 
+from assets.failures import FAILED_SHARDS
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
@@ -245,27 +246,24 @@ def _is_interrupted(result: dg.JobExecutionResult) -> bool:
 def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
     """What the failed steps of a run say; else what Dagster says of its end."""
     messages: list[str] = []
-    failed: list[str] = []
-    made: dict[str, set[str]] = {}
     end = None
     for event in events:
-        if event.is_step_materialization and event.partition:
-            made.setdefault(event.partition, set()).add(str(event.step_key))
         if event.is_run_failure:
             end = event.message
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
-        failed.append(str(event.step_key))
         failure = data.user_failure_data
         if failure is not None:
+            if (shards := failure.metadata.get(FAILED_SHARDS)) and not shards.value:
+                # It left out what an earlier stage failed for, which says so itself.
+                continue
             messages.append(failure.description or "")
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
     message = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
-    finished = [partition for partition, assets in made.items() if assets.issuperset(failed)]
-    return RunFailedError(message, finished, failed)
+    return RunFailedError(message)
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:

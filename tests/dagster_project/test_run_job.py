@@ -43,7 +43,6 @@ def test_a_lost_run_says_what_dagster_says_of_its_end():
         events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
     error = failure_of([event for event in events if event], run.run_id)
     assert "The node was lost." in str(error)
-    assert (error.finished_shards, error.failed_assets) == ((), ())
 
 
 def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
