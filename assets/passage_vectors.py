@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.run import Run
 from assets.search_index import (
@@ -59,6 +60,7 @@ def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         progress = progress_of("encoding passages", context.log)
         return refresh_index(
             run,
+            code_version_tags(context, PASSAGE_INDEX),
             home.passage_index,
             identity,
             passage_index_information,

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
@@ -32,6 +33,7 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         verdict for verdict in contents.verdicts if verdict.against_chance.is_above_chance
     ]
     return dg.MaterializeResult(
+        tags=code_version_tags(context, REPORT),
         metadata={
             "report": dg.MetadataValue.url(ADDRESS),
             "file": dg.MetadataValue.path(str(file)),
@@ -40,5 +42,5 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "verdicts": dg.MetadataValue.md(verdicts_markdown(contents.verdicts)),
             "texts shown": contents.texts.texts,
             "bytes": file.stat().st_size,
-        }
+        },
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
@@ -73,6 +74,7 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
 
 def refresh_index(
     run: Run,
+    tags: Mapping[str, str],
     directory: Path,
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
@@ -109,6 +111,7 @@ def refresh_index(
     return dg.MaterializeResult(
         # Materialised again, an index that is the same makes nothing behind it stale.
         data_version=dg.DataVersion(identity.digest),
+        tags=tags,
         metadata={
             **({"dagster/row_count": shown["passages"]} if shown else {}),
             "state": DONE if is_stale or run.force else UP_TO_DATE,
@@ -136,6 +139,7 @@ def wikipedia_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pages = Tally()
         return refresh_index(
             run,
+            code_version_tags(context, WIKIPEDIA_INDEX),
             home.wikipedia_index,
             identity,
             index_information,

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
@@ -62,6 +63,7 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "kept calls by threshold": threshold_plot(sweep),
         }
         return dg.MaterializeResult(
+            tags=code_version_tags(context, CALL_STATISTICS),
             metadata={
                 **_results(verdicts),
                 # Numbers next: Dagster plots them over the runs.
@@ -85,7 +87,7 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
                         examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
                     )
                 ),
-            }
+            },
         )
 
 

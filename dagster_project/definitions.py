@@ -1,16 +1,14 @@
 """All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
-from assets.code_versions import STAGES, code_version
+from assets.code_versions import code_version
 from assets.dataset.pipeline import PIPELINE
 from assets.dataset.shard_asset import shard_assets
 from assets.documents import documents
 from assets.evaluation import report, results, studies
+from assets.stages import STAGES
 from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home
@@ -52,11 +50,9 @@ def definitions() -> dg.Definitions:
     return definitions_of(Home.find())
 
 
-def definitions_of(
-    home: Home, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> dg.Definitions:
-    """The definitions of a home; the other arguments as of `load_settings`."""
-    rounds = _rounds(home, overrides, preset)
+def definitions_of(home: Home) -> dg.Definitions:
+    """The definitions of a home."""
+    rounds = _rounds(home)
     runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
     versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
     assets = [
@@ -84,9 +80,9 @@ def definitions_of(
     )
 
 
-def _rounds(home: Home, overrides: Mapping[str, Any] | None, preset: str | None) -> list[Settings]:
+def _rounds(home: Home) -> list[Settings]:
     """The settings of all rounds; none where something is wrong, which whatever is run tells."""
     try:
-        return settings_of_rounds(home.settings_file, overrides=overrides, preset=preset)
+        return settings_of_rounds(home.settings_file)
     except (SettingsError, ToolRegistrationError, OSError):
         return []

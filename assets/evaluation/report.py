@@ -3,7 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from assets.evaluation.comparisons import compare
+from assets.code_versions import code_version_tags
+from assets.evaluation.comparisons import EVALUATION_REPORT, compare
 from assets.evaluation.tables import (
     gain_sentences,
     gains,
@@ -56,6 +57,7 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         order = pl.Enum(table["benchmark"].unique(maintain_order=True))
         gained = gained.sort(pl.col("benchmark").cast(order), maintain_order=True)
         return dg.MaterializeResult(
+            tags=code_version_tags(context, EVALUATION_REPORT),
             metadata={
                 **gain_sentences(table, against["its calls disabled"], model=model),
                 **{
@@ -86,5 +88,5 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
                 ),
                 "dagster/row_count": scores,
                 "benchmarks": len(measured),
-            }
+            },
         )

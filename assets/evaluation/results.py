@@ -6,7 +6,9 @@ from collections.abc import Iterable
 import dagster as dg
 import polars as pl
 
+from assets.code_versions import code_version_tags
 from assets.evaluation.measuring import Measuring, describe_states
+from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import WITH_MODEL, Run
@@ -51,7 +53,7 @@ def evaluation_results(context: dg.AssetExecutionContext) -> PartitionEvents:
     with expected_errors():
         measuring = Measuring.open(context)
         loaded = measuring.run.settings
-        reports = PartitionReports(context)
+        reports = PartitionReports(context, code_version_tags(context, EVALUATION_RESULTS))
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:

@@ -7,12 +7,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.finetuned_model import (
+    FINETUNED_MODEL,
     ModelOutput,
     model_fingerprint,
     record_of,
@@ -155,7 +157,9 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         state = model.bring_up_to_date()
         model.complete()
         return dg.MaterializeResult(
-            metadata={"state": state, **_report(model)}, data_version=model.data_version()
+            metadata={"state": state, **_report(model)},
+            data_version=model.data_version(),
+            tags=code_version_tags(context, FINETUNED_MODEL),
         )
 
 

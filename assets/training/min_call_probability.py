@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, partition_inputs
 from assets.outputs import DONE
@@ -219,6 +220,7 @@ def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeRes
         assert chosen is not None
         return dg.MaterializeResult(
             data_version=calibration.data_version(),
+            tags=code_version_tags(context, MIN_CALL_PROBABILITY),
             metadata={
                 "state": state,
                 "tools": ", ".join(tools) or "none",

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import Made, PartitionOutput
@@ -16,7 +17,7 @@ from assets.shard_texts import typed_frame
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.corpus_windows import windows_without_calls
 from assets.training.dropped_calls import dropped_calls
-from assets.training.training_inputs import LEFT_OUT, TrainingInputs
+from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
 from dagster_project.metadata import table_markdown, table_metadata
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
@@ -59,7 +60,9 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         inputs.check_built(run.settings.training_rounds)
         state = texts.bring_up_to_date()
         return dg.MaterializeResult(
-            metadata={"state": state, **_report(texts, inputs)}, data_version=texts.data_version()
+            metadata={"state": state, **_report(texts, inputs)},
+            data_version=texts.data_version(),
+            tags=code_version_tags(context, TRAINING_SET),
         )
 
 

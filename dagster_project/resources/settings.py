@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, merged
-from dagster_project.settings.settings_file import load_settings
+from dagster_project.settings.settings_file import load_settings, settings_of_rounds
 from dagster_project.shared_files import bring_small
 
 
@@ -38,6 +38,12 @@ class SettingsResource(dg.ConfigurableResource):
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
         return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
+
+    def load_rounds(self) -> list[Settings]:
+        """The settings of this run in each round that the file lists."""
+        return settings_of_rounds(
+            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
+        )
 
     def home(self) -> Home:
         """The folders of this home."""

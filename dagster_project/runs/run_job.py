@@ -195,16 +195,13 @@ def run_job(
         RunFailedError: with the descriptions of the failed steps.
         RunInterruptedError: this process was told to stop.
     """
-    from dagster_project.definitions import definitions_of
+    from dagster_project.definitions import definitions
 
     # What was lost with a command goes on with the next one, and nowhere else.
     tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
-    given = resources.get("settings", {})
-    job = definitions_of(
-        Home.find(), overrides=given.get("overrides"), preset=given.get("preset") or None
-    ).resolve_job_def(job_name)
+    job = definitions().resolve_job_def(job_name)
     selection = frozenset(dg.AssetKey(name) for name in assets or ())
     if len(partitions) == 1:
         tags |= job.get_tags_for_partition_key(partitions[0], selected_asset_keys=selection)

@@ -123,15 +123,15 @@ class TestCodeVersions:
 
     SETTINGS = "preset: small\nrounds:\n- sampling: {proposals: calls}\n- {}\n"
 
-    def versions(self, home: Home, text: str, **arguments: Any) -> dict[str, str | None]:
+    def versions(self, home: Home, text: str) -> dict[str, str | None]:
         home.root.mkdir(exist_ok=True)
         home.settings_file.write_text(text, encoding="utf-8")
-        specs = definitions_of(home, **arguments).resolve_all_asset_specs()
+        specs = definitions_of(home).resolve_all_asset_specs()
         return {spec.key.to_user_string(): spec.code_version for spec in specs}
 
-    def changed(self, home: Home, text: str, **arguments: Any) -> set[str]:
+    def changed(self, home: Home, text: str) -> set[str]:
         before = self.versions(home, self.SETTINGS)
-        after = self.versions(home, text, **arguments)
+        after = self.versions(home, text)
         return {name for name, version in after.items() if version != before[name]}
 
     @pytest.mark.parametrize(
@@ -158,13 +158,6 @@ class TestCodeVersions:
         own = "tools: {Facts: {class: 'tools.plugins.table_tool:TableTool'}}"
         changed = self.changed(Home(tmp_path / "home"), f"{self.SETTINGS}{own}\n")
         assert {"candidate_calls", "executed_calls", "filtered_calls"} <= changed
-
-    def test_a_run_has_its_own_settings_whichever_round_and_variant_it_is_for(self, tmp_path):
-        home = Home(tmp_path / "home")
-        of_run = {"sampling": {"round": 2}, "training": {"variant": "plain"}}
-        assert self.changed(home, self.SETTINGS, overrides=of_run) == set()
-        of_run["tools"] = {"Calculator": {"filtering_threshold": 0.7}}
-        assert self.changed(home, self.SETTINGS, overrides=of_run) == {"filtered_calls"}
 
     def test_a_broken_file_leaves_the_versions_of_the_stages(self, tmp_path):
         found = self.versions(Home(tmp_path / "home"), "presett: small\n")
