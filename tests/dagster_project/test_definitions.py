@@ -1,12 +1,8 @@
 """What Dagster is told: the graph, its jobs, and what loading it costs."""
 
-import json
-import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,11 +12,7 @@ from assets.dataset.pipeline import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
 from dagster_project.home import Home
 from tests.conftest import REPOSITORY
-
-# Update after an intended change of the graph:
-#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/dagster_project/test_definitions.py
-GRAPH_FILE = Path(__file__).with_name("graph.json")
-UPDATE = "TOOLFORMER_UPDATE_GRAPH"
+from tests.generated import graph
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 JOBS = {
@@ -34,47 +26,13 @@ JOBS = {
 }
 
 
-def specs() -> dict[str, dg.AssetSpec]:
-    return {spec.key.to_user_string(): spec for spec in definitions().resolve_all_asset_specs()}
-
-
-def graph() -> dict[str, Any]:
-    """The graph as it is compared: nothing in it depends on the machine."""
-    return {
-        name: {
-            "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
-            "group": spec.group_name,
-            "kinds": sorted(spec.kinds),
-            # Behind it is a digest of the settings.
-            "code_version": str(spec.code_version).partition("-")[0],
-            "partitions": partitions(spec.partitions_def),
-        }
-        for name, spec in sorted(specs().items())
-    }
-
-
-def partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | None:
-    """Of shards their name, of variants the keys, of several dimensions their names."""
-    if isinstance(definition, dg.DynamicPartitionsDefinition):
-        return definition.name
-    if isinstance(definition, dg.MultiPartitionsDefinition):
-        return list(definition.partition_dimension_names)
-    return list(definition.get_partition_keys()) if definition else None
-
-
-def test_the_graph_is_the_stored_one():
-    if os.environ.get(UPDATE):
-        GRAPH_FILE.write_text(json.dumps(graph(), indent=2) + "\n")
-    assert graph() == json.loads(GRAPH_FILE.read_text()), f"set {UPDATE}=1 to store a new graph"
-
-
 def test_the_jobs_have_their_assets():
     for name, assets in JOBS.items():
         job = definitions().resolve_job_def(name)
         nodes = job.asset_layer.executable_asset_keys
         assert {key.to_user_string() for key in nodes} == assets
     # Nothing runs it: `corpus_manifest` stores the texts.
-    assert set().union(*JOBS.values()) == set(specs()) - {"documents"}
+    assert set().union(*JOBS.values()) == set(graph()) - {"documents"}
 
 
 @pytest.mark.parametrize(

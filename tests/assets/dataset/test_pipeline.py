@@ -1,7 +1,6 @@
 """A stage is declared once: its asset, its fingerprint and its plan follow."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -39,10 +38,7 @@ from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
     stages_of,
-    stages_table,
 )
-from tests.conftest import REPOSITORY
-from tests.reference import PAGES
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.sources.manifest import ShardEntry
 from tools.registry import create_tool
@@ -50,9 +46,6 @@ from warehouse.warehouse import Warehouse
 
 TOOL, OTHER = "Calculator", "shard-00009"
 ENTRY = ShardEntry(SHARD, "texts", 0, 1, "d" * 32, is_held_out=False)
-# Update after an intended change of a stage or setting:
-#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/assets/dataset/test_pipeline.py
-UPDATE = "TOOLFORMER_UPDATE_GRAPH"
 
 
 def count_texts(work: PartitionRun) -> Made:
@@ -286,22 +279,3 @@ def test_every_path_that_a_stage_names_leads_to_a_setting():
             setting_value(settings, path, TOOL)
         for path in stage.all_settings:
             assert any(each == path or each.startswith(f"{path}.") for each in setting_paths())
-
-
-def test_the_table_of_stages_is_that_of_the_declarations():
-    path = REPOSITORY / "ARCHITECTURE.md"
-    before, start, rest = path.read_text().partition("<!-- stages -->\n")
-    stored, end, behind = rest.partition("\n<!-- end of stages -->")
-    if os.environ.get(UPDATE):
-        path.write_text(f"{before}{start}{stages_table()}{end}{behind}")
-        return
-    assert stored == stages_table(), f"set {UPDATE}=1 to store a new table"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_the_reference_is_what_it_describes(name: str):
-    path = REPOSITORY / "docs" / "reference" / name
-    if os.environ.get(UPDATE):
-        path.write_text(PAGES[name](), "utf-8")
-        return
-    assert path.read_text("utf-8") == PAGES[name](), f"set {UPDATE}=1 to write the page anew"
