@@ -1,17 +1,20 @@
 """The partitions: shards, variants of the finetuned model, and benchmarks by models.
 
-Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
+Shards are registered when the corpus is cut, benchmarks where their questions are there, and the
+controls and what is measured with them once they are wanted: a partition that nobody wants would
+look like work that is left.
 """
 
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from dagster_project.settings.evaluation_sections import EvaluationSettings
-from toolformer.training.variants import VARIANTS
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
+from toolformer.training.variants import CALLS
 
 # The finetuned model and its controls.
-MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
+VARIANT = "variant"
+MODEL_VARIANTS = dg.DynamicPartitionsDefinition(name=VARIANT)
 SHARD = "shard"
 SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
 BENCHMARK, MODEL = "benchmark", "model"
@@ -28,13 +31,14 @@ def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> Non
     """Make the registered partitions those of the active shards."""
     for key in sorted(set(instance.get_dynamic_partitions(SHARD)).difference(active_keys)):
         instance.delete_dynamic_partition(SHARD, key)
-    _register(instance, SHARD, active_keys)
+    register(instance, SHARD, active_keys)
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Register the benchmarks and models that the settings give; results of others stay seen."""
-    _register(instance, BENCHMARK, list(settings.available_benchmarks))
-    _register(instance, MODEL, list(settings.available_models))
+    """Register what the settings give to train and to measure; what is registered stays."""
+    register(instance, VARIANT, [CALLS])
+    register(instance, BENCHMARK, list(settings.available_benchmarks))
+    register(instance, MODEL, [BASE, FINETUNED, *settings.models])
 
 
 def evaluation_key(benchmark: str, model: str) -> str:
@@ -60,6 +64,7 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 
 
 @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), reraise=True)
-def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
-    # It leaves out what is registered, but another process may do the same between look and write.
+def register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
+    """Register partitions, such as of `VARIANT`, that are not yet."""
+    # Dagster leaves out what is registered; another process may do so between look and write.
     instance.add_dynamic_partitions(name, keys)

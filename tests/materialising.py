@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARDS
+from dagster_project.partitions import SHARD, VARIANT, register
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -23,8 +23,9 @@ def materialise(
 ) -> dg.ExecuteInProcessResult:
     """Make these assets, one after the other; all of a shard where the partition is one."""
     with dg.DagsterInstance.ephemeral() as instance:
-        if partition is not None and partition.startswith("shard-"):
-            instance.add_dynamic_partitions(str(SHARDS.name), [partition])
+        if partition is not None and "|" not in partition:
+            shards = partition.startswith("shard-")
+            register(instance, SHARD if shards else VARIANT, [partition])
         return dg.materialize(
             [definitions().get_assets_def(name) for name in names],
             partition_key=partition,

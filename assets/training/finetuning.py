@@ -26,10 +26,11 @@ from assets.training.planned_training import (
     planned_training,
     usable_training_set,
 )
-from dagster_project.partitions import MODEL_VARIANTS
+from dagster_project.partitions import MODEL, MODEL_VARIANTS, register
 from dagster_project.plots.figures import training_curve
 from dagster_project.plots.files import plot_links
 from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.evaluated_models import name_of_variant
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.precision import training_precision
 from toolformer.forward.memory import check_training_fits
@@ -145,7 +146,8 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
     texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
-    calls of a tool, `random` with calls that the filter dropped.
+    calls of a tool, `random` with calls that the filter dropped. Add the partition of a control by
+    its name to train it, and then to measure it.
 
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.
@@ -156,6 +158,7 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         model = FinetunedModel(run=run, directory=directory)
         state = model.bring_up_to_date()
         model.complete()
+        register(context.instance, MODEL, [name_of_variant(context.partition_key)])
         return dg.MaterializeResult(
             metadata={"state": state, **_report(model)},
             data_version=model.data_version(),

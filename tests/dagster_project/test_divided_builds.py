@@ -10,7 +10,7 @@ from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.partitions import BENCHMARK, MODEL, SHARD
+from dagster_project.partitions import BENCHMARK, MODEL, SHARD, VARIANT
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
@@ -80,6 +80,7 @@ def test_here_a_run_is_over_a_range_of_partitions(
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(SHARD, KEYS)
+        instance.add_dynamic_partitions(VARIANT, ["calls"])
         instance.add_dynamic_partitions(BENCHMARK, ["svamp", "asdiv", "lama"])
         instance.add_dynamic_partitions(MODEL, ["base", "finetuned"])
         failures = run_here(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
