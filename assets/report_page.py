@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
-from assets.run import WITHOUT_MODEL, Run
+from assets.run import FOLLOWS, WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report
@@ -17,6 +17,7 @@ REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
     group_name="evaluate",
     kinds={"html", "matplotlib"},
     deps=["call_statistics", "evaluation_report"],
+    automation_condition=FOLLOWS,
     required_resource_keys=WITHOUT_MODEL,
 )
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
-from assets.run import WITHOUT_MODEL, Run
+from assets.run import FOLLOWS, WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.figures import (
@@ -37,6 +37,7 @@ _EXAMPLES = 5
     group_name="train",
     kinds={"duckdb", "matplotlib"},
     deps=["augmented_texts"],
+    automation_condition=FOLLOWS,
     required_resource_keys=WITHOUT_MODEL,
 )
 def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
