@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.run import Run
+from assets.run import FOLLOWS, Run
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer_home.report import ADDRESS
@@ -19,7 +19,7 @@ REPORT = Stage(
 )
 
 
-@asset_of(REPORT)
+@asset_of(REPORT, automation_condition=FOLLOWS)
 def report(run: Run) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
 

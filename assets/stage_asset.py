@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+from dagster_shared.record import replace
 
+from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.partition_events import PartitionEvents
 from assets.run import WITH_MODEL, WITHOUT_MODEL, Run
@@ -36,7 +38,11 @@ def asset_of(
             with expected_errors():
                 variant = context.partition_key if stage.per == PER_VARIANT else None
                 made = compute(begin(context) if begin else Run(context, variant=variant))
-                yield from made if isinstance(made, Iterator) else (made,)
+                if isinstance(made, Iterator):
+                    yield from made
+                else:
+                    tags = {**(made.tags or {}), **code_version_tags(context, stage)}
+                    yield replace(made, tags=tags)
 
         every = dg.AllPartitionMapping()
         of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]

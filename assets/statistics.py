@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.run import Run
+from assets.run import FOLLOWS, Run
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.scoring.chance_level import percent
@@ -37,7 +37,7 @@ CALL_STATISTICS = Stage(
 _EXAMPLES = 5
 
 
-@asset_of(CALL_STATISTICS)
+@asset_of(CALL_STATISTICS, automation_condition=FOLLOWS)
 def call_statistics(run: Run) -> dg.MaterializeResult:
     """Funnel, thresholds, reasons and examples of the calls so far, from the warehouse's views.
 

@@ -1,16 +1,14 @@
 """All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
-from assets.code_versions import STAGES, code_version
+from assets.code_versions import code_version
 from assets.dataset.shard_asset import shard_assets
 from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.evaluation import report, results, studies
+from assets.stages import STAGES
 from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
@@ -39,6 +37,11 @@ _MODULES = [
     studies,
     report_page,
 ]
+# One process per run: the model is loaded once for all stages and shards of a run. A stage that
+# failed for some shards gave its output for the others, and the next goes on with these.
+_EXECUTOR = dg.in_process_executor.configured(
+    {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
+)
 
 
 @dg.definitions
@@ -47,11 +50,9 @@ def definitions() -> dg.Definitions:
     return definitions_of(Home.find())
 
 
-def definitions_of(
-    home: Home, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> dg.Definitions:
-    """The definitions of a home; the other arguments as of `load_settings`."""
-    rounds = _rounds(home, overrides, preset)
+def definitions_of(home: Home) -> dg.Definitions:
+    """The definitions of a home."""
+    rounds = _rounds(home)
     runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
     versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
     assets = [
@@ -75,14 +76,13 @@ def definitions_of(
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),
         },
-        # One process per run: the model is loaded once for all stages and shards of a run.
-        executor=dg.in_process_executor,
+        executor=_EXECUTOR,
     )
 
 
-def _rounds(home: Home, overrides: Mapping[str, Any] | None, preset: str | None) -> list[Settings]:
+def _rounds(home: Home) -> list[Settings]:
     """The settings of all rounds; none where something is wrong, which whatever is run tells."""
     try:
-        return settings_of_rounds(home.settings_file, overrides=overrides, preset=preset)
+        return settings_of_rounds(home.settings_file)
     except (SettingsError, ToolRegistrationError, OSError):
         return []

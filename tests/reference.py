@@ -26,7 +26,7 @@ from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
 from warehouse.schema import TableSchema, tables
 
-_MADE = "<!-- Written by the tests: CONTRIBUTING.md, reference pages. -->"
+_MADE = "<!-- Written by `make docs`. -->"
 _ENTRIES: dict[str, type[BaseModel]] = {
     "An entry of `corpus.sources`": SourceSettings,
     "An entry of `evaluation.questions`": QuestionFileSettings,

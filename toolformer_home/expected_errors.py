@@ -4,7 +4,6 @@ Imported without Dagster, which commands that only read do not load.
 """
 
 import errno
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from toolformer.errors import OutOfMemoryError, ToolformerError
@@ -19,19 +18,7 @@ EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OS
 
 
 class RunFailedError(RuntimeError):
-    """A run failed; the message is what its stages said.
-
-    Attributes:
-        finished_shards: shards of the run that its failed stage finished, while others failed.
-        failed_assets: the assets that failed; those downstream of them were not run.
-    """
-
-    def __init__(
-        self, message: str, finished_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
-    ):
-        super().__init__(message)
-        self.finished_shards = tuple(finished_shards)
-        self.failed_assets = tuple(failed_assets)
+    """A run failed; the message is what its stages said."""
 
 
 class RunInterruptedError(Exception):

@@ -1,7 +1,9 @@
 """The partitions: shards, variants of the finetuned model, and benchmarks by models.
 
-Shards are registered when the corpus is cut; benchmarks and models as the settings name them. Of a
-held-out shard there are texts alone: the stages that annotate have no partition for it.
+Shards are registered when the corpus is cut, benchmarks where their questions are there, and the
+controls and what is measured with them once they are wanted: a partition that nobody wants would
+look like work that is left. So would one of a held-out shard, of which there are texts alone, in a
+stage that annotates.
 """
 
 import dagster as dg
@@ -9,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from toolformer.sources.manifest import Manifest
-from toolformer.training.variants import VARIANTS
-from toolformer_home.settings.evaluation_sections import EvaluationSettings
+from toolformer.training.variants import CALLS
+from toolformer_home.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 
 # The finetuned model and its controls.
-MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
+VARIANT = "variant"
+MODEL_VARIANTS = dg.DynamicPartitionsDefinition(name=VARIANT)
 # Of the stages that annotate, and of the texts.
 SHARD, SHARD_OF_TEXTS = "shard", "shard_of_texts"
 SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
@@ -35,7 +38,7 @@ def register_shards(instance: dg.DagsterInstance, manifest: Manifest) -> None:
     for name, keys in _shard_partitions(manifest).items():
         for key in sorted(set(instance.get_dynamic_partitions(name)).difference(keys)):
             instance.delete_dynamic_partition(name, key)
-        _register(instance, name, keys)
+        register(instance, name, keys)
 
 
 def are_shards_registered(instance: dg.DagsterInstance, manifest: Manifest) -> bool:
@@ -54,9 +57,10 @@ def _shard_partitions(manifest: Manifest) -> dict[str, list[str]]:
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Register the benchmarks and models that the settings give; results of others stay seen."""
-    _register(instance, BENCHMARK, list(settings.available_benchmarks))
-    _register(instance, MODEL, list(settings.available_models))
+    """Register what the settings give to train and to measure; what is registered stays."""
+    register(instance, VARIANT, [CALLS])
+    register(instance, BENCHMARK, list(settings.available_benchmarks))
+    register(instance, MODEL, [BASE, FINETUNED, *settings.models])
 
 
 def evaluation_key(benchmark: str, model: str) -> str:
@@ -82,7 +86,8 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 
 
 @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), reraise=True)
-def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
+def register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
+    """Register partitions, such as of `VARIANT`, that are not yet."""
     registered = set(instance.get_dynamic_partitions(name))
     missing = [key for key in keys if key not in registered]
     # Dagster looks again for all of them in one statement.

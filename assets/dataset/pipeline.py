@@ -61,8 +61,13 @@ class Pipeline:
 
         The fingerprint of the other one names these already.
         """
-        behind = {table for read in stage.reads for table in self._made_from(read)}
+        behind = {table for read in stage.reads for table in self.made_from(read)}
         return tuple(table for table in stage.reads if table not in behind)
+
+    def made_from(self, table: str) -> set[str]:
+        """The tables that a table's rows come from, over all stages before it."""
+        reads = () if table == DOCUMENTS else self[table].reads
+        return {*reads, *(source for read in reads for source in self.made_from(read))}
 
     def is_merging(self, stage: ShardStage) -> bool:
         """Whether one output of a stage is made from the rows of all tools."""
@@ -216,10 +221,6 @@ class Pipeline:
         nearest = self.nearest_inputs(stage)
         tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)
-
-    def _made_from(self, table: str) -> set[str]:
-        reads = () if table == DOCUMENTS else self[table].reads
-        return {*reads, *(source for read in reads for source in self._made_from(read))}
 
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:

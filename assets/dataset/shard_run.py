@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets.code_versions import code_version_tags
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
-from assets.failures import failure_of
+from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, PartitionOutput
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
@@ -196,13 +197,19 @@ class ShardRun(Run):
     def run(self) -> PartitionEvents:
         """Work on every shard of the run, and report it; one that fails does not stop the others.
 
+        One that an earlier stage of the run failed for is left out.
+
         Raises:
             dg.Failure: after all shards, naming those that failed and why.
         """
         began = time.monotonic()
         failures: dict[str, Exception] = {}
-        reports = PartitionReports(self.context)
+        reports = PartitionReports(self.context, code_version_tags(self.context, self.stage))
+        failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
+        left_out = [key for key in self.context.partition_keys if key in failed_before]
         for key in self.context.partition_keys:
+            if key in failed_before:
+                continue
             report = ShardReport()
             shard_began = time.monotonic()
             try:
@@ -224,9 +231,10 @@ class ShardRun(Run):
             }
             yield reports.of(key, metadata, data_version=self._data_version(key))
         self.holder.drop_copy()
-        if failures:
-            raise failure_of(*failures.values(), shards=list(failures))
+        # Before the failure: the next stage begins once there is an output.
         yield REPORTED
+        if failures or left_out:
+            raise failure_of_shards(failures, left_out)
 
     def load_annotator(self, precision: str | None = None) -> "LanguageModel":
         """The annotating model, of a stage that depends on it; see `Annotator.load`."""

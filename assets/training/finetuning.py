@@ -29,9 +29,11 @@ from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
+from toolformer_home.partitions import MODEL, register
 from toolformer_home.plots.figures import training_curve
 from toolformer_home.plots.files import plot_links
 from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.evaluated_models import name_of_variant
 from toolformer_home.wiring.model_damage import check_undamaged
 from toolformer_home.wiring.precision import training_precision
 from warehouse.schema import ALL
@@ -137,7 +139,8 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
     texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
-    calls of a tool, `random` with calls that the filter dropped.
+    calls of a tool, `random` with calls that the filter dropped. Add the partition of a control by
+    its name to train it, and then to measure it.
 
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.
@@ -146,6 +149,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     model = FinetunedModel(run=run, directory=directory)
     state = model.bring_up_to_date()
     model.complete()
+    register(run.context.instance, MODEL, [name_of_variant(run.settings.training.variant)])
     return dg.MaterializeResult(
         metadata={"state": state, **_report(model)}, data_version=model.data_version()
     )

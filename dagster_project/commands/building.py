@@ -173,19 +173,9 @@ def _build(
     on_ray: bool,
 ) -> None:
     """Run, for each shard, the stages from the first on that has something to make."""
-    failures: list[RunFailedError] = []
-    stages = _planned_stages(plan, home)
+    runs = _runs(_planned_stages(plan, home))
     with console.progress_bars():
-        while stages:
-            failed = run_all(instance, options, settings, _runs(stages), on_ray=on_ray)
-            failures += failed
-            # A failed stage ends its run; the shards that it finished go on behind it.
-            stages = {
-                shard: behind
-                for error in failed
-                for shard in error.finished_shards
-                if shard in stages and (behind := _behind(stages[shard], error.failed_assets))
-            }
+        failures = run_all(instance, options, settings, runs, on_ray=on_ray)
     try:
         if settings.runs.delta_logs:
             # Also where shards failed: what the others replaced is swept all the same.
@@ -218,9 +208,3 @@ def _runs(stages: Mapping[str, tuple[str, ...]]) -> list[PlannedRun]:
     for shard, names in stages.items():
         shards.setdefault(names, []).append(shard)
     return [PlannedRun("build_dataset", names, tuple(keys)) for names, keys in shards.items()]
-
-
-def _behind(stages: tuple[str, ...], failed: Sequence[str]) -> tuple[str, ...]:
-    """The stages behind the last one that failed."""
-    last = max((stages.index(name) for name in failed if name in stages), default=len(stages))
-    return stages[last + 1 :]

@@ -24,6 +24,8 @@ class Home:
         self._instance = instance
         self._cursor = None
         self._manifest = Manifest()
+        # What the last look asked for besides.
+        self.following: set[str] = set()
         self.definitions = definitions()
 
     def register(self, *shards: str, held_out: str | None = None) -> None:
@@ -61,7 +63,12 @@ class Home:
         requested = {
             name: set(found.get_requested_partitions(dg.AssetKey(name))) for name in STAGES
         }
-        assert sum(map(len, requested.values())) == found.total_requested
+        self.following = {
+            name
+            for name in ("call_statistics", "report")
+            if found.get_requested_partitions(dg.AssetKey(name))
+        }
+        assert sum(map(len, [*requested.values(), self.following])) == found.total_requested
         return {name: shards for name, shards in requested.items() if shards}
 
 
@@ -152,3 +159,17 @@ def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
     assert built.look() == {}
     built.made(["wikipedia_index"], version="2")
     assert built.look() == all_of(STAGES[1:], "shard-00000", "shard-00001")
+
+
+def test_statistics_and_report_follow_a_build_of_whichever_shards(built: Home):
+    built.look()
+    built.made(["call_statistics", "report"])
+    assert built.look() == {}
+    assert built.following == set()
+    # As a command reports it, stage by stage.
+    built.made(STAGES, "shard-00001")
+    built.look()
+    assert built.following == {"call_statistics", "report"}
+    built.made(["call_statistics", "report"])
+    built.look()
+    assert built.following == set()

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from dagster_project.commands.web_server import with_own_pages
 from toolformer_home.home import Home
+from toolformer_home.plots import files
 from toolformer_home.plots.figures import threshold_plot
 from toolformer_home.plots.files import plot_links
 from toolformer_home.plots.style import FAINT, GRID, TEXT, new_figure, png_of, svg_of
@@ -70,7 +71,21 @@ def test_nothing_but_files_of_the_plots_is_served(path: str, home: Home, server:
     home.settings_file.write_text("preset: laptop")
     (home.plots / "link").symlink_to(home.root)
     answer = server.get(f"/toolformer/plots/{path}")
-    assert (answer.status_code, answer.text) == (404, "Not Found")
+    assert answer.status_code == 404
+    assert answer.text.startswith("This plot is not there. Of each plot the newest 20 are kept")
+
+
+def test_the_newest_pictures_of_each_plot_stay(home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "KEPT", 2)
+    for title in ("one", "two", "three", "two"):
+        places = [links(home, title, partition)["A plot, of τ"] for partition in (None, "a")]
+    longer = plot_links(home, "stage", {"A plot, of τ, longer": drawn("four")})
+    kept = {file.relative_to(home.plots / "stage") for file in home.plots.rglob("*.png")}
+    assert len(kept) == 2 + 2 + 1
+    # Drawn again, the second is newer than the third.
+    links(home, "five")
+    for place in (*places, str(longer["A plot, of τ, longer"].value)):
+        assert (home.plots / place.removeprefix("/toolformer/plots/")).is_file()
 
 
 def sweep(*tools: str) -> pl.DataFrame:

@@ -6,6 +6,7 @@ Dagster does not, so the folder is named too.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of the folder of all plots, where `make ui` serves it.
 ADDRESS = "/toolformer/plots"
+# So many pictures of each plot of an asset or partition; older ones are removed.
+KEPT = 20
 
 
 def plot_links(
@@ -28,6 +31,7 @@ def plot_links(
     """Write the plots of an asset, and link to them.
 
     A file is named after its content too: what an earlier run links to stays what that run drew.
+    Of each plot the newest `KEPT` stay.
 
     Args:
         home: the files lie in its folder `plots`.
@@ -45,6 +49,11 @@ def plot_links(
         file = f"{words}-{digest_of_bytes(content, size=4).hex()}.png"
         with replacing(home.plots / folder / file) as temporary:
             temporary.write_bytes(content)
+        same = (home.plots / folder).glob(f"{words}-{'[0-9a-f]' * 8}.png")
+        # Another run may remove them too.
+        with suppress(FileNotFoundError):
+            for old in sorted(same, key=lambda each: each.stat().st_mtime_ns)[:-KEPT]:
+                old.unlink()
         links[name] = dg.MetadataValue.url(f"{ADDRESS}/{folder}/{file}")
     if links:
         links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / folder))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, merged
-from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer_home.shared_files import bring_small
 
 
@@ -38,6 +38,12 @@ class SettingsResource(dg.ConfigurableResource):
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
         return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
+
+    def load_rounds(self) -> list[Settings]:
+        """The settings of this run in each round that the file lists."""
+        return settings_of_rounds(
+            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
+        )
 
     def home(self) -> Home:
         """The folders of this home."""

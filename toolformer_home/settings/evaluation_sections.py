@@ -7,6 +7,7 @@ import datetime
 import difflib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -101,9 +102,15 @@ class EvaluationSettings(Section):
 
     @property
     def available_benchmarks(self) -> tuple[str, ...]:
-        """All that the settings give the texts or questions of, and those that are to be run."""
-        given = (*EMBEDDED_BENCHMARKS, *self.files, *self.texts, *self.questions)
-        return tuple(dict.fromkeys((*given, *self.benchmarks)))
+        """The embedded ones, and those whose questions or texts are there."""
+        there = (name for name, path in self.sources.items() if Path(path).exists())
+        return (*EMBEDDED_BENCHMARKS, *there)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where the questions or texts are that the settings give, by benchmark."""
+        own = {name: questions.path for name, questions in self.questions.items()}
+        return {**self.files, **self.texts, **own}
 
     def is_text(self, benchmark: str) -> bool:
         """Whether a benchmark measures the losses of texts, and asks no questions."""
