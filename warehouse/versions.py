@@ -10,6 +10,7 @@ Two writers that do not exclude each other can take the same number: then the na
 is the partition, for every reader.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -59,7 +60,7 @@ def version_key(path: Path) -> tuple[str, str]:
 def names_in(folder: Path) -> list[str]:
     """Returns the names in a folder, none where there is no folder."""
     try:
-        return [path.name for path in folder.iterdir()]
+        return os.listdir(folder)  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -71,7 +72,16 @@ def newest_versions(paths: Iterable[Path]) -> list[Path]:
 
 def newest_version(folder: Path, name: str) -> Path | None:
     """Returns the newest version of a partition; None where there is none."""
-    return max(versions(folder, name), default=None)
+    # A folder holds the versions of many: most are told by the beginning of their names.
+    beginning = f"{name}@"
+    beginnings = (file_name for file_name in names_in(folder) if file_name.startswith(beginning))
+    newest = max((each for each in beginnings if _is_version_of(each, name)), default=None)
+    return None if newest is None else folder / newest
+
+
+def _is_version_of(file_name: str, name: str) -> bool:
+    match = _VERSION.fullmatch(file_name)
+    return match is not None and match["name"] == name
 
 
 def version_name(name: str, number: int, temporary: Path) -> str:
