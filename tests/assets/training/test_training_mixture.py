@@ -256,14 +256,14 @@ def test_calls_that_are_replaced_meanwhile_make_it_fail(
 def test_inputs_are_looked_at_to_decide_to_compare_before_storing_and_to_report(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    looks: list[TrainingInputs] = []
-    look = TrainingInputs.look
+    looks: list[training_inputs.TrainingInputs] = []
+    look = training_inputs.TrainingInputs.look
 
     def counted(*arguments):
         looks.append(look(*arguments))
         return looks[-1]
 
-    monkeypatch.setattr(TrainingInputs, "look", counted)
+    monkeypatch.setattr(training_inputs.TrainingInputs, "look", counted)
     home.write({"a": sentence(1)})
     home.train_on()
     assert len(looks) == 3
