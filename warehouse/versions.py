@@ -72,16 +72,23 @@ def newest_versions(paths: Iterable[Path]) -> list[Path]:
 
 def newest_version(folder: Path, name: str) -> Path | None:
     """Returns the newest version of a partition; None where there is none."""
-    # A folder holds the versions of many: most are told by the beginning of their names.
-    beginning = f"{name}@"
-    beginnings = (file_name for file_name in names_in(folder) if file_name.startswith(beginning))
-    newest = max((each for each in beginnings if _is_version_of(each, name)), default=None)
-    return None if newest is None else folder / newest
+    # Most of the others are told by the beginning of their names.
+    newest = _newest_names(each for each in names_in(folder) if each.startswith(f"{name}@"))
+    return folder / newest[name] if name in newest else None
 
 
-def _is_version_of(file_name: str, name: str) -> bool:
-    match = _VERSION.fullmatch(file_name)
-    return match is not None and match["name"] == name
+def newest_in(folder: Path) -> dict[str, Path]:
+    """Returns the newest version of each partition in a folder, by the names of the partitions."""
+    newest = _newest_names(names_in(folder))
+    return {name: folder / newest[name] for name in sorted(newest)}
+
+
+def _newest_names(file_names: Iterable[str]) -> dict[str, str]:
+    newest: dict[str, str] = {}
+    for file_name in file_names:
+        if match := _VERSION.fullmatch(file_name):
+            newest[match["name"]] = max(file_name, newest.get(match["name"], ""))
+    return newest
 
 
 def version_name(name: str, number: int, temporary: Path) -> str:
