@@ -23,7 +23,7 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast test-newer test-cluster faults bench check format lock clean
+.PHONY: help setup demo ui test test-fast test-newer test-cluster faults bench docs check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,7 +71,7 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 
 # Where the standard library's own behaviour shows: source of functions, processes, archives, dates.
 test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
-	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/dagster_project
+	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/toolformer_home tests/dagster_project
 
 # It needs both cores for itself, so nothing runs beside it.
 test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes
@@ -84,6 +84,9 @@ faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (S
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
 bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look)
 	$(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(BENCH)
+
+docs: $(STAMP)  ## Write what is made from the code: docs/reference, table of stages, asset graph
+	$(BIN)/python -m tests.generated
 
 check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
 	$(BIN)/ruff format --check .

@@ -6,28 +6,13 @@ it again.
 
 from collections.abc import Sequence
 
-from assets.corpus import CORPUS_MANIFEST
-from assets.dataset.pipeline import PIPELINE
-from assets.evaluation.comparisons import EVALUATION_REPORT
-from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.passage_vectors import PASSAGE_INDEX
-from assets.report_page import REPORT
-from assets.search_index import WIKIPEDIA_INDEX
-from assets.stage import ANY_TOOL, Stage, setting_value
-from assets.statistics import CALL_STATISTICS
-from assets.training.finetuned_model import FINETUNED_MODEL
-from assets.training.min_call_probability import MIN_CALL_PROBABILITY
-from assets.training.training_inputs import TRAINING_SET
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.settings.sections import Settings
+import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
-STAGES: tuple[Stage, ...] = (
-    *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),
-    *PIPELINE,
-    *(TRAINING_SET, FINETUNED_MODEL, MIN_CALL_PROBABILITY),
-    *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, REPORT),
-)
-"""All stages, in the order of the pipeline."""
+from assets.stage import ANY_TOOL, Stage, setting_value
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.settings.sections import Settings
 
 # Each round and each variant of the model has outputs of its own.
 _OF_OUTPUT = ("sampling.round", "training.variant")
@@ -51,6 +36,17 @@ def code_version(stage: Stage, rounds: Sequence[Settings]) -> str:
         for tool in (_tools(settings) if ANY_TOOL in path else ("",))
     }
     return f"{stage.version}-{Fingerprint.of(values).digest[:12]}"
+
+
+def code_version_tags(context: dg.AssetExecutionContext, stage: Stage) -> dict[str, str]:
+    """The tags of a materialisation in a run that overrides settings; none in another run.
+
+    Dagster would take the asset's code version, which follows from toolformer.yaml alone.
+    """
+    resource: SettingsResource = context.resources.settings
+    if not resource.overrides and not resource.preset:
+        return {}
+    return {CODE_VERSION_TAG: code_version(stage, resource.load_rounds())}
 
 
 def _tools(settings: Settings) -> list[str]:

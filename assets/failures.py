@@ -1,11 +1,15 @@
 """Expected errors as failures of an asset: they say what to do, and are not retried."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import dagster as dg
 
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+
+# Metadata of the failure of a stage: the shards that it failed for itself.
+FAILED_SHARDS = "failed shards"
 
 
 @contextmanager
@@ -18,18 +22,39 @@ def expected_errors() -> Iterator[None]:
         raise failure_of(error) from error
 
 
-def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failure:
-    """Expected errors as a failure that says what to do and is not retried."""
-    if not shards:
-        return dg.Failure(description=explained(errors[0]), allow_retries=False)
-    lines = [f"{shard}: {explained(error)}" for shard, error in zip(shards, errors, strict=True)]
-    return dg.Failure(
-        description="\n".join(
-            [
-                f"{len(shards)} shards failed; what the others made is stored, and a re-run costs "
-                "only the failed ones.",
-                *lines,
-            ]
-        ),
-        allow_retries=False,
-    )
+def failure_of(error: Exception) -> dg.Failure:
+    """An expected error as a failure that says what to do and is not retried."""
+    return dg.Failure(description=explained(error), allow_retries=False)
+
+
+def failure_of_shards(errors: Mapping[str, Exception], left_out: Sequence[str]) -> dg.Failure:
+    """A failure that is not retried and says what is wrong with which shards.
+
+    Args:
+        errors: by shard.
+        left_out: shards that an earlier stage of the run failed for, whose failure says why.
+    """
+    lines = [f"{shard}: {explained(error)}" for shard, error in errors.items()]
+    if errors:
+        lines.insert(
+            0,
+            f"{len(errors)} shard{'s' if len(errors) > 1 else ''} failed; what the others made is "
+            "stored, and a re-run costs only the failed ones.",
+        )
+    if left_out:
+        lines.append(f"Left out, since an earlier stage failed for them: {', '.join(left_out)}.")
+    metadata = {FAILED_SHARDS: dg.MetadataValue.json(list(errors))}
+    return dg.Failure(description="\n".join(lines), metadata=metadata, allow_retries=False)
+
+
+def failed_shards(context: dg.AssetExecutionContext, stages: Collection[str]) -> set[str]:
+    """The shards for which one of these stages failed earlier in the run."""
+    records = context.instance.get_records_for_run(
+        context.run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE
+    ).records
+    events = [record.event_log_entry.get_dagster_event() for record in records]
+    failures = [
+        event.step_failure_data.user_failure_data for event in events if event.step_key in stages
+    ]
+    listed = [failure.metadata.get(FAILED_SHARDS) for failure in failures if failure]
+    return {str(shard) for shards in listed if shards for shard in cast("Any", shards.value)}

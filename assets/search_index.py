@@ -7,18 +7,18 @@ from typing import Any
 
 import dagster as dg
 
-from assets.failures import expected_errors
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
-from assets.stage import Stage
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.metadata import PAGES_READ
-from dagster_project.progress import progress_of
-from dagster_project.settings.sections import Settings
+from assets.stage import Part, Stage
+from assets.stage_asset import asset_of
 from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.metadata import PAGES_READ
+from toolformer_home.progress import progress_of
+from toolformer_home.settings.sections import Settings
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
 from warehouse.errors import StoreConflictError
@@ -26,8 +26,10 @@ from warehouse.errors import StoreConflictError
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
     version="4",
+    group="prepare",
+    kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words",),
-    settings_of_parts=("wikipedia_index.source",),
+    parts=(Part("dump", ("wikipedia_index.source",)),),
 )
 
 
@@ -120,30 +122,24 @@ def refresh_index(
     )
 
 
-@dg.asset(
-    group_name="prepare",
-    kinds={"lucene", "java"},
-    required_resource_keys={"settings"},
-)
-def wikipedia_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(WIKIPEDIA_INDEX)
+def wikipedia_index(run: Run) -> dg.MaterializeResult:
     """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
-    with expected_errors():
-        run = Run(context)
-        loaded, home = run.settings, run.home
-        files = dump_files(loaded)
-        identity = wikipedia_index_fingerprint(loaded, files)
-        progress = progress_of("indexing passages", context.log)
-        pages = Tally()
-        return refresh_index(
-            run,
+    loaded, home = run.settings, run.home
+    files = dump_files(loaded)
+    identity = wikipedia_index_fingerprint(loaded, files)
+    progress = progress_of("indexing passages", run.log)
+    pages = Tally()
+    return refresh_index(
+        run,
+        home.wikipedia_index,
+        identity,
+        index_information,
+        lambda: build_index(
+            dump_passages(files, loaded, pages),
             home.wikipedia_index,
-            identity,
-            index_information,
-            lambda: build_index(
-                dump_passages(files, loaded, pages),
-                home.wikipedia_index,
-                fingerprint=identity.digest,
-                progress=lambda done: progress(done, None),
-            ),
-            pages,
-        )
+            fingerprint=identity.digest,
+            progress=lambda done: progress(done, None),
+        ),
+        pages,
+    )

@@ -23,9 +23,9 @@ from typing import Any
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
 from dagster_project.commands.recipe import nearest_file
-from dagster_project.home import Home
-from dagster_project.settings.presets import PRESETS
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.home import Home
+from toolformer_home.settings.presets import PRESETS
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.query import run_query
 
 MATHS = ("asdiv", "svamp", "mawps")

@@ -1,28 +1,26 @@
 """All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
-from assets.code_versions import STAGES, code_version
-from assets.dataset.pipeline import PIPELINE
+from assets.code_versions import code_version
 from assets.dataset.shard_asset import shard_assets
+from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.evaluation import report, results, studies
+from assets.stages import STAGES
 from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
-from dagster_project.home import Home
 from dagster_project.jobs import JOBS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.launchpad import settings_of_launchpad
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.sensors import SENSORS
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import RunsSettings, Settings
-from dagster_project.settings.settings_file import settings_of_rounds
+from toolformer_home.home import Home
+from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer_home.resources.launchpad import settings_of_launchpad
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.resources.warehouse import WarehouseResource
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import RunsSettings, Settings
+from toolformer_home.settings.settings_file import settings_of_rounds
 from tools.errors import ToolRegistrationError
 
 # Of what is not run shard by shard.
@@ -39,6 +37,11 @@ _MODULES = [
     studies,
     report_page,
 ]
+# One process per run: the model is loaded once for all stages and shards of a run. A stage that
+# failed for some shards gave its output for the others, and the next goes on with these.
+_EXECUTOR = dg.in_process_executor.configured(
+    {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
+)
 
 
 @dg.definitions
@@ -47,11 +50,9 @@ def definitions() -> dg.Definitions:
     return definitions_of(Home.find())
 
 
-def definitions_of(
-    home: Home, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> dg.Definitions:
-    """The definitions of a home; the other arguments as of `load_settings`."""
-    rounds = _rounds(home, overrides, preset)
+def definitions_of(home: Home) -> dg.Definitions:
+    """The definitions of a home."""
+    rounds = _rounds(home)
     runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
     versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
     assets = [
@@ -75,14 +76,13 @@ def definitions_of(
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),
         },
-        # One process per run: the model is loaded once for all stages and shards of a run.
-        executor=dg.in_process_executor,
+        executor=_EXECUTOR,
     )
 
 
-def _rounds(home: Home, overrides: Mapping[str, Any] | None, preset: str | None) -> list[Settings]:
+def _rounds(home: Home) -> list[Settings]:
     """The settings of all rounds; none where something is wrong, which whatever is run tells."""
     try:
-        return settings_of_rounds(home.settings_file, overrides=overrides, preset=preset)
+        return settings_of_rounds(home.settings_file)
     except (SettingsError, ToolRegistrationError, OSError):
         return []

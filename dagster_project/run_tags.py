@@ -1,5 +1,7 @@
 """The tags of runs that our code reads or sets, by what they say."""
 
+from collections.abc import Mapping
+
 # Tags that begin so are not shown in the UI.
 _HIDDEN = ".dagster/"
 # Names the process of a command; the process holds the lock of that name while it lives.
@@ -14,3 +16,13 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 MAX_RETRIES_TAG = "dagster/max_retries"
 # What dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.
 RAY_TAG = "dagster-ray/config"
+# Of a run that does another one again: which.
+_PARENT_TAG = "dagster/parent_run_id"
+
+
+def process_of(tags: Mapping[str, str]) -> str | None:
+    """The process of the command that does a run; None where the UI or its daemon started it.
+
+    These do a command's run again with its tags.
+    """
+    return None if _PARENT_TAG in tags else tags.get(PROCESS_TAG)

@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
-from dagster_project.home import Home
 from dagster_project.jobs import prepare
-from dagster_project.settings.settings_file import listed_sources
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import listed_sources
 
 # Of the inbox: a file that grew in this time is still being written.
 _SECONDS_BETWEEN_LOOKS = 30
@@ -138,13 +138,14 @@ def _state(entry: Path) -> str:
 
 annotate_new_shards = dg.AutomationConditionSensorDefinition(
     "annotate_new_shards",
-    target=dg.AssetSelection.groups("build_dataset"),
+    target=dg.AssetSelection.groups("build_dataset")
+    | dg.AssetSelection.assets("call_statistics", "report"),
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Runs the stages of new shards, and of those whose texts, calls, search index, "
     "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
-    "toolformer.yaml is seen when the code location is loaded again. It runs every registered "
-    "shard, also held-out ones and those beyond `sampling.shards`, in the round of "
-    "`sampling.round`.",
+    "toolformer.yaml is seen when the code location is loaded again. It runs every shard "
+    "that is not held out, also those beyond `sampling.shards`, in the round of `sampling.round`. "
+    "call_statistics and report follow.",
 )
 
 SENSORS = [inbox, annotate_new_shards]

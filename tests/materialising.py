@@ -6,11 +6,11 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
+from toolformer_home.partitions import SHARD, VARIANT, register
+from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.resources.warehouse import WarehouseResource
 
 
 def materialise(
@@ -23,8 +23,9 @@ def materialise(
 ) -> dg.ExecuteInProcessResult:
     """Make these assets, one after the other; all of a shard where the partition is one."""
     with dg.DagsterInstance.ephemeral() as instance:
-        if partition is not None and partition.startswith("shard-"):
-            instance.add_dynamic_partitions(str(SHARDS.name), [partition])
+        if partition is not None and "|" not in partition:
+            shards = partition.startswith("shard-")
+            register(instance, SHARD if shards else VARIANT, [partition])
         return dg.materialize(
             [definitions().get_assets_def(name) for name in names],
             partition_key=partition,

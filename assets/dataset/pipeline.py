@@ -1,32 +1,20 @@
-"""The pipeline: the stages that are run shard by shard, in the order of the paper (§2).
-
-    documents (stored as the corpus is cut) ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
-              ─▶ filtered_calls ─▶ augmented_texts
-
-Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
-"""
+"""Stages that are run shard by shard: whose rows an output is made of, and from which tools'."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from assets.dataset.augmentation import AUGMENTED_TEXTS
-from assets.dataset.execution import EXECUTED_CALLS
-from assets.dataset.filtering import FILTERED_CALLS
-from assets.dataset.sampling import CANDIDATE_CALLS
-from assets.dataset.scoring import SCORED_CALLS
 from assets.documents import DOCUMENTS, MissingTextsError
 from assets.inputs import Input, NoCallsError, Wanted, find_mismatch, look_at, merged_part
 from assets.stage import (
     PER_TOOL,
     Partition,
     ShardStage,
-    StageDeclarationError,
     check_names,
     check_outputs,
-    settings_and_sections,
+    check_stages,
 )
-from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
+from toolformer_home.fingerprints import Fingerprint
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse
@@ -45,16 +33,12 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages: dict[str, ShardStage] = {}
+        check_stages(stages)
         for stage in stages:
             check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
-            if stage.name in self._stages:
-                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
             check_outputs(stage)
-            earlier = [DOCUMENTS, *self._stages]
-            check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
             check_names(stage.name, "the table", stage.reads_round_before, tables())
             check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
-            check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
             self._stages[stage.name] = stage
 
     def __iter__(self) -> Iterator[ShardStage]:
@@ -77,8 +61,13 @@ class Pipeline:
 
         The fingerprint of the other one names these already.
         """
-        behind = {table for read in stage.reads for table in self._made_from(read)}
+        behind = {table for read in stage.reads for table in self.made_from(read)}
         return tuple(table for table in stage.reads if table not in behind)
+
+    def made_from(self, table: str) -> set[str]:
+        """The tables that a table's rows come from, over all stages before it."""
+        reads = () if table == DOCUMENTS else self[table].reads
+        return {*reads, *(source for read in reads for source in self.made_from(read))}
 
     def is_merging(self, stage: ShardStage) -> bool:
         """Whether one output of a stage is made from the rows of all tools."""
@@ -233,17 +222,8 @@ class Pipeline:
         tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)
 
-    def _made_from(self, table: str) -> set[str]:
-        reads = () if table == DOCUMENTS else self[table].reads
-        return {*reads, *(source for read in reads for source in self._made_from(read))}
-
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:
     """The window length with which the candidates among these were sampled, as JSON."""
-    sampled = (partition for partition in partitions if partition.table == CANDIDATE_CALLS.name)
+    sampled = (partition for partition in partitions if partition.table == "candidate_calls")
     return next((candidates.parts.get("corpus.window_tokens") for candidates in sampled), None)
-
-
-PIPELINE = Pipeline(
-    [CANDIDATE_CALLS, EXECUTED_CALLS, SCORED_CALLS, FILTERED_CALLS, AUGMENTED_TEXTS]
-)

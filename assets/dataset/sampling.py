@@ -17,11 +17,11 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
-from dagster_project.wiring.sampling import sampled_calls
 from toolformer.chained_calls import FirstCalls
 from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.stage_cost import CostMeter
+from toolformer_home.wiring.sampling import sampled_calls
 from tools.protocol import Document, Preselection
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -193,24 +193,18 @@ CANDIDATE_CALLS = ShardStage(
     parts=(
         ANNOTATOR,
         PROMPT,
-        Part("tool_version", _sampling_version, ("tools.*.options", "tools.*.class")),
-        Part("proposals", _proposals, ("sampling.proposals",)),
-        Part("is_annotated", _is_annotated, ("corpus.sources", "sampling.tools")),
+        Part("tool_version", ("tools.*.options", "tools.*.class"), _sampling_version),
+        Part("proposals", ("sampling.proposals",), _proposals),
+        Part("is_annotated", ("corpus.sources", "sampling.tools"), _is_annotated),
     ),
     settings=(
         "language_model.precision",
-        "corpus.window_tokens",
-        "corpus.max_windows_per_text",
-        "tools.*.sampling_threshold",
-        "tools.*.positions_per_text",
-        "tools.*.calls_per_position",
-        "sampling.max_new_tokens",
-        "sampling.temperature",
-        "sampling.seed",
-        "sampling.is_constrained",
-        "sampling.windows_per_batch",
-        "sampling.round",
+        *("corpus.window_tokens", "corpus.max_windows_per_text"),
+        *("tools.*.sampling_threshold", "tools.*.positions_per_text", "tools.*.calls_per_position"),
+        *("sampling.max_new_tokens", "sampling.temperature", "sampling.seed"),
+        *("sampling.is_constrained", "sampling.windows_per_batch", "sampling.round"),
     ),
+    passes=("sampling",),
     share=texts_of_shard,
     compute=sample_calls,
     report=report_samples,

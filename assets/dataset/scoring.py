@@ -17,8 +17,6 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.chained_calls import FirstCalls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT16, FLOAT32
@@ -26,6 +24,8 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.shard_scoring import CallScore, ShardScoring
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.scoring import losses_wanted, scoring_parameters
 from tools.protocol import ToolCall
 
 # Stand beside the losses too, so that statistics need no join.
@@ -153,20 +153,16 @@ SCORED_CALLS = ShardStage(
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),
     reads_round_before=("augmented_texts",),
-    parts=(ANNOTATOR, Part("rescoring", _is_rescored, ("scoring.rescoring",))),
+    parts=(ANNOTATOR, Part("rescoring", ("scoring.rescoring",), _is_rescored)),
     settings=(
         "language_model.precision",
         "corpus.window_tokens",
         "sampling.seed",
-        "scoring.empty_result_keeps_arrow",
-        "scoring.placement",
-        "scoring.baseline",
-        "scoring.window_tokens",
-        "scoring.window_weights",
-        "scoring.lowest_threshold",
-        "scoring.token_budget",
-        "scoring.chance_calls",
+        *("scoring.empty_result_keeps_arrow", "scoring.placement", "scoring.baseline"),
+        *("scoring.window_tokens", "scoring.window_weights", "scoring.lowest_threshold"),
+        *("scoring.token_budget", "scoring.chance_calls"),
     ),
+    passes=("scoring", "rescoring", "swapped_results"),
     share=shard_scoring,
     compute=score_calls,
     report=report_losses,

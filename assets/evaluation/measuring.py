@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import dagster as dg
 from filelock import Timeout
 
 from assets.evaluation.measured import TABLE, Answers, Measured, item_count, questions_digest
@@ -20,14 +19,14 @@ from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
-from dagster_project.fingerprints import FINGERPRINT, PARTS
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.benchmarks import configured_benchmark, items_of
-from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import number_digest
+from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
@@ -59,9 +58,8 @@ class Measuring:
     rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, context: dg.AssetExecutionContext) -> "Measuring":
-        """Check the settings and open what they name, before any expensive load."""
-        run = Run(context)
+    def open(cls, run: Run) -> "Measuring":
+        """Open what the settings name, before any expensive load."""
         named = run.named_tools or None
         tools = open_toolbox(run.settings, run.home, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])

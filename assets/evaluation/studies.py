@@ -1,7 +1,7 @@
 """The paper's studies: what scores owe to k of the trigger, the tools, the size of the model."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
@@ -9,20 +9,9 @@ import polars as pl
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, describe_states
-from assets.failures import expected_errors
-from assets.run import WITH_MODEL
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
-from dagster_project.metadata import table_markdown
-from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
-from dagster_project.plots.files import plot_links
-from dagster_project.settings.evaluation_sections import BASE
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.evaluated_models import (
-    EvaluatedModel,
-    evaluated_model,
-    name_of_variant,
-)
-from dagster_project.wiring.live_calls import with_calls
+from assets.run import Run
+from assets.stage import Stage, always
+from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import (
     DISABLED,
@@ -32,6 +21,18 @@ from toolformer.evaluation.modes import (
     modes_without_each,
 )
 from toolformer.training.training_plan import parameter_count
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer_home.metadata import table_markdown
+from toolformer_home.plots.evaluation_figures import difference_plot, model_size_plot
+from toolformer_home.plots.files import plot_links
+from toolformer_home.settings.evaluation_sections import BASE
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.evaluated_models import (
+    EvaluatedModel,
+    evaluated_model,
+    name_of_variant,
+)
+from toolformer_home.wiring.live_calls import with_calls
 from tools.model_identity import SAFETENSORS
 
 if TYPE_CHECKING:
@@ -39,40 +40,43 @@ if TYPE_CHECKING:
 
 # Of the trigger, as in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
+# Their declarations.
+STUDIES: list[Stage] = []
 # Plots and tables, by heading.
 Shown: TypeAlias = tuple[Mapping[str, "Figure"], Mapping[str, pl.DataFrame]]
 
 
 def _study(show: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
     """An asset that measures, and shows what its scores say; it has no rows of its own."""
-
-    @dg.asset(
+    stage = Stage(
         name=show.__name__,
-        description=inspect.getdoc(show),
-        group_name="studies",
-        kinds={"pytorch", "matplotlib"},
-        deps=["finetuned_model", "min_call_probability"],
-        code_version="1",
-        required_resource_keys=WITH_MODEL,
+        version="1",
+        group="studies",
+        kinds=("pytorch", "matplotlib"),
+        reads=("finetuned_model", "min_call_probability"),
+        needs_device=always,
     )
-    def study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with expected_errors():
-            measuring = Measuring.open(context)
-            if not _question_benchmarks(measuring.run.settings):
-                raise ToolformerError(
-                    "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
-                    "study. Name some (`toolformer evaluate --list` shows them)."
-                )
-            plots, tables = show(measuring)
-            markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
-            states = measuring.states.items()
-            return dg.MaterializeResult(
-                metadata={
-                    **plot_links(measuring.run.home, show.__name__, plots),
-                    **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
-                    **{f"state of {name}": describe_states(counts) for name, counts in states},
-                }
+    STUDIES.append(stage)
+
+    @asset_of(stage)
+    @wraps(show)
+    def study(run: Run) -> dg.MaterializeResult:
+        measuring = Measuring.open(run)
+        if not _question_benchmarks(run.settings):
+            raise ToolformerError(
+                "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
+                "study. Name some (`toolformer evaluate --list` shows them)."
             )
+        plots, tables = show(measuring)
+        markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
+        states = measuring.states.items()
+        return dg.MaterializeResult(
+            metadata={
+                **plot_links(run.home, stage.name, plots),
+                **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
+                **{f"state of {name}": describe_states(counts) for name, counts in states},
+            }
+        )
 
     return study
 

@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
+from assets.stage_asset import asset_of
 from assets.training.finetuned_model import (
+    FINETUNED_MODEL,
     ModelOutput,
     model_fingerprint,
     record_of,
@@ -24,16 +25,17 @@ from assets.training.planned_training import (
     planned_training,
     stored_training_set,
 )
-from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.plots.figures import training_curve
-from dagster_project.plots.files import plot_links
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.model_damage import check_undamaged
-from dagster_project.wiring.precision import training_precision
 from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
+from toolformer_home.partitions import MODEL, register
+from toolformer_home.plots.figures import training_curve
+from toolformer_home.plots.files import plot_links
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.evaluated_models import name_of_variant
+from toolformer_home.wiring.model_damage import check_undamaged
+from toolformer_home.wiring.precision import training_precision
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -131,32 +133,26 @@ class FinetunedModel(ModelOutput):
         )
 
 
-@dg.asset(
-    partitions_def=MODEL_VARIANTS,
-    group_name="train",
-    kinds={"pytorch", "huggingface"},
-    deps=["training_set"],
-    required_resource_keys={"settings", "warehouse", "language_model"},
-)
-def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(FINETUNED_MODEL)
+def finetuned_model(run: Run) -> dg.MaterializeResult:
     """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
     texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
-    calls of a tool, `random` with calls that the filter dropped.
+    calls of a tool, `random` with calls that the filter dropped. Add the partition of a control by
+    its name to train it, and then to measure it.
 
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.
     """
-    with expected_errors():
-        run = Run(context, variant=context.partition_key)
-        directory = finetuned_model_directory(run.settings, run.home)
-        model = FinetunedModel(run=run, directory=directory)
-        state = model.bring_up_to_date()
-        model.complete()
-        return dg.MaterializeResult(
-            metadata={"state": state, **_report(model)}, data_version=model.data_version()
-        )
+    directory = finetuned_model_directory(run.settings, run.home)
+    model = FinetunedModel(run=run, directory=directory)
+    state = model.bring_up_to_date()
+    model.complete()
+    register(run.context.instance, MODEL, [name_of_variant(run.settings.training.variant)])
+    return dg.MaterializeResult(
+        metadata={"state": state, **_report(model)}, data_version=model.data_version()
+    )
 
 
 def _report(model: FinetunedModel) -> dict[str, Any]:

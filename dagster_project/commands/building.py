@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from assets.corpus import configured_sources, look_at_texts
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.documents import MissingTextsError, records_read, stored_texts
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
@@ -15,9 +15,6 @@ from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import SHARD
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
@@ -28,15 +25,18 @@ from dagster_project.runs.run_job import (
     run_job,
     was_made,
 )
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.retriever import SEARCHING_TOOLS
-from dagster_project.wiring.sampling import check_can_annotate
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import are_shards_registered
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.retriever import SEARCHING_TOOLS
+from toolformer_home.wiring.sampling import check_can_annotate
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def prepare(
@@ -87,9 +87,9 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     stored = look_at_texts(home, open_warehouse(home))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
-    shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
-    registered = set(instance.get_dynamic_partitions(SHARD))
-    return bool(shards) and not cut and not rejected and registered == shards
+    manifest = Manifest.load(home.sources)
+    is_whole = bool(manifest.active_shards) and not cut and not rejected
+    return is_whole and are_shards_registered(instance, manifest)
 
 
 def build_dataset(
@@ -177,19 +177,9 @@ def _build(
     on_ray: bool,
 ) -> None:
     """Run, for each shard, the stages from the first on that has something to make."""
-    failures: list[RunFailedError] = []
-    stages = _planned_stages(plan, home)
+    runs = _runs(_planned_stages(plan, home))
     with console.progress_bars():
-        while stages:
-            failed = run_all(instance, options, settings, _runs(stages), on_ray=on_ray)
-            failures += failed
-            # A failed stage ends its run; the shards that it finished go on behind it.
-            stages = {
-                shard: behind
-                for error in failed
-                for shard in error.finished_shards
-                if shard in stages and (behind := _behind(stages[shard], error.failed_assets))
-            }
+        failures = run_all(instance, options, settings, runs, on_ray=on_ray)
     try:
         if settings.runs.delta_logs:
             # Also where shards failed: what the others replaced is swept all the same.
@@ -222,9 +212,3 @@ def _runs(stages: Mapping[str, tuple[str, ...]]) -> list[PlannedRun]:
     for shard, names in stages.items():
         shards.setdefault(names, []).append(shard)
     return [PlannedRun("build_dataset", names, tuple(keys)) for names, keys in shards.items()]
-
-
-def _behind(stages: tuple[str, ...], failed: Sequence[str]) -> tuple[str, ...]:
-    """The stages behind the last one that failed."""
-    last = max((stages.index(name) for name in failed if name in stages), default=len(stages))
-    return stages[last + 1 :]

@@ -9,19 +9,24 @@ from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import evaluation_key, register_evaluations
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance, run_job
-from dagster_project.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.evaluated_models import (
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import (
+    BENCHMARK,
+    MODEL,
+    evaluation_key,
+    register,
+)
+from toolformer_home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.evaluated_models import (
     check_model_name,
     name_of_model,
     name_of_variant,
 )
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
@@ -32,13 +37,11 @@ STUDIES = {"k": "study_call_top_k", "tools": "study_tools", "sizes": "study_mode
 def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
     """Print every benchmark, and what it reads or needs."""
     evaluation = options.load_settings(Home.find()).evaluation
-    own = {name: questions.path for name, questions in evaluation.questions.items()}
-    files = {**evaluation.files, **evaluation.texts, **own}
     rows = []
     for name in evaluation.known_benchmarks:
         needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"
         is_run = "yes" if name in evaluation.benchmarks else ""
-        file = files.get(name)
+        file = evaluation.sources.get(name)
         is_there = file is None or Path(file).exists()
         questions = (file or needed) if is_there else f"missing: {file}"
         rows.append({"benchmark": name, "runs": is_run, "questions": questions})
@@ -66,7 +69,8 @@ def evaluate_models(
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        register_evaluations(instance, settings.evaluation)
+        register(instance, BENCHMARK, list(settings.evaluation.benchmarks))
+        register(instance, MODEL, list(named))
         # A model each, so that it is loaded once for benchmarks that are neighbours.
         measured = [
             PlannedRun(

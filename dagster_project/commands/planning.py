@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.runs.plan import PlannedPartition
-from dagster_project.settings.settings_file import load_settings
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
@@ -27,6 +27,11 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     if forecast.unknown_tools:
         names = ", ".join(forecast.unknown_tools)
         console.say(f"What a build does with {names} is planned once the index is there.")
+    if forecast.held_out and not shards:
+        console.say(
+            "Shards that are held out to measure perplexity, and so not annotated: "
+            f"{forecast.held_out}."
+        )
     if forecast.partitions:
         _show_partitions(forecast.partitions)
         if forecast.keeps_states:

@@ -16,10 +16,12 @@ from ruamel.yaml import YAML
 
 from dagster_project.commands import console
 from dagster_project.commands.reporting import show_examples
-from dagster_project.home import Home
-from dagster_project.report.verdicts import verdicts_of
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import (
+from toolformer.files.whole_files import write_whole
+from toolformer.training.variants import PLAIN, SHUFFLED
+from toolformer_home.home import Home
+from toolformer_home.report.verdicts import verdicts_of
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.evaluation_sections import (
     BASE,
     DATESET,
     FACTS,
@@ -27,13 +29,11 @@ from dagster_project.settings.evaluation_sections import (
     PERPLEXITY,
     SUMS,
 )
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import load_settings, write_settings_file
-from dagster_project.settings.yaml_text import read_yaml
-from dagster_project.wiring.evaluated_models import name_of_model
-from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.files.whole_files import write_whole
-from toolformer.training.variants import PLAIN, SHUFFLED
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.settings_file import load_settings, write_settings_file
+from toolformer_home.settings.yaml_text import read_yaml
+from toolformer_home.wiring.evaluated_models import name_of_model
+from toolformer_home.wiring.warehouse import open_warehouse
 
 DEMO = "demo"
 _REPORT = ("report",)

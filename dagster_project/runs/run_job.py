@@ -1,6 +1,7 @@
 """Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
+import functools
 import json
 import os
 import socket
@@ -12,23 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import RemoteRepositoryOrigin
 from filelock import Timeout
 
-from dagster_project.expected_errors import RunFailedError, RunInterruptedError
-from dagster_project.home import Home
-from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
+from assets.failures import FAILED_SHARDS
 from dagster_project.run_tags import (
     LAUNCHED_BY_UI_TAG,
     MAX_RETRIES_TAG,
     PROCESS_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
+    process_of,
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import host_digits, write_whole
+from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
+from toolformer_home.home import Home
+from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
 
-_INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_INSTANCE_CONFIG = _REPOSITORY / "dagster.yaml"
+_WORKSPACE = _REPOSITORY / "workspace.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
 # it, and Ctrl-C reaches these too: they end with a traceback.
@@ -112,7 +121,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     """
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        process = run.tags.get(PROCESS_TAG)
+        process = process_of(run.tags)
         server = run.tags.get(LAUNCHED_BY_UI_TAG)
         if process is None and server is not None and not _is_listening(json.loads(server)):
             instance.report_run_failed(
@@ -186,38 +195,44 @@ def run_job(
         RunFailedError: with the descriptions of the failed steps.
         RunInterruptedError: this process was told to stop.
     """
-    from dagster_project.definitions import definitions_of
+    from dagster_project.definitions import definitions
 
     # What was lost with a command goes on with the next one, and nowhere else.
     tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
-    given = resources.get("settings", {})
-    result = (
-        definitions_of(
-            Home.find(), overrides=given.get("overrides"), preset=given.get("preset") or None
-        )
-        .resolve_job_def(job_name)
-        .execute_in_process(
-            instance=instance,
-            run_config={
-                "resources": {name: {"config": config} for name, config in resources.items()},
-                "ops": {name: {"config": config} for name, config in (ops or {}).items()},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            partition_key=partitions[0] if len(partitions) == 1 else None,
-            tags=tags,
-            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
-            raise_on_error=False,
-        )
+    job = definitions().resolve_job_def(job_name)
+    selection = frozenset(dg.AssetKey(name) for name in assets or ())
+    if len(partitions) == 1:
+        tags |= job.get_tags_for_partition_key(partitions[0], selected_asset_keys=selection)
+    run = instance.create_run_for_job(
+        job,
+        run_config={
+            "resources": {name: {"config": config} for name, config in resources.items()},
+            "ops": {name: {"config": config} for name, config in (ops or {}).items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        tags=tags,
+        asset_selection=selection or None,
+        remote_job_origin=_code_location().get_job_origin(job_name),
     )
+    result = execute_run(InMemoryJob(job), run, instance)
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
         raise failure_of(result.all_events, result.run_id)
 
 
-def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+@functools.cache
+def _code_location() -> RemoteRepositoryOrigin:
+    """Ours, as `dagster dev` knows it: its pages of jobs and times show no run of another one."""
+    from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+    (location,) = location_origins_from_yaml_paths([str(_WORKSPACE)])
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
+
+
+def _is_interrupted(result: dg.JobExecutionResult) -> bool:
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     return any(
         error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
@@ -228,27 +243,24 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
     """What the failed steps of a run say; else what Dagster says of its end."""
     messages: list[str] = []
-    failed: list[str] = []
-    made: dict[str, set[str]] = {}
     end = None
     for event in events:
-        if event.is_step_materialization and event.partition:
-            made.setdefault(event.partition, set()).add(str(event.step_key))
         if event.is_run_failure:
             end = event.message
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
-        failed.append(str(event.step_key))
         failure = data.user_failure_data
         if failure is not None:
+            if (shards := failure.metadata.get(FAILED_SHARDS)) and not shards.value:
+                # It left out what an earlier stage failed for, which says so itself.
+                continue
             messages.append(failure.description or "")
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
     message = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
-    finished = [partition for partition, assets in made.items() if assets.issuperset(failed)]
-    return RunFailedError(message, finished, failed)
+    return RunFailedError(message)
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:

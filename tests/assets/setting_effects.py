@@ -5,8 +5,8 @@ All stages say what they depend on; this only turns their declarations round, fo
 
 from collections.abc import Iterator
 
-from assets.code_versions import STAGES
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
+from assets.stages import STAGES
 
 WITHOUT_EFFECT = {
     "preset": "it names the values of other settings",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.runs.forecast import Forecast, forecast_build
-from dagster_project.settings.settings_file import load_settings
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from toolformer_home.settings.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -78,10 +78,14 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert [source.path for source in first.cut] == [str(corpus_file)]
     assert first.indexes == []
     assert not first.shards
+    assert {each.shard for each in first.partitions} == set(SHARDS)
+    assert first.held_out == 1
     expected = {each for each in first.partitions if each.shard in SHARDS[:1]}
     home.prepare()
     prepared = forecast(home, **part)
     assert prepared.is_prepared
+    assert forecast(home).partitions == first.partitions
+    assert forecast(home).held_out == 1
     assert expected == set(prepared.partitions)
     assert {each.reason for each in prepared.partitions} == {"missing"}
     assert {each.partition_name for each in prepared.partitions} == {

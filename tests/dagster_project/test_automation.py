@@ -6,11 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.home import Home as ProjectHome
-from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards
+from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer_home.home import Home as ProjectHome
+from toolformer_home.partitions import register_shards
 
 STAGES = list(PIPELINE.names)
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]
@@ -22,11 +23,21 @@ class Home:
     def __init__(self, instance: dg.DagsterInstance):
         self._instance = instance
         self._cursor = None
+        self._manifest = Manifest()
+        # What the last look asked for besides.
+        self.following: set[str] = set()
         self.definitions = definitions()
 
-    def add(self, *shards: str) -> None:
+    def register(self, *shards: str, held_out: str | None = None) -> None:
+        """Further shards, the texts of which come later."""
+        self._manifest.shards += [
+            ShardEntry(shard, "texts", 0, 1, "d", shard == held_out) for shard in shards
+        ]
+        register_shards(self._instance, self._manifest)
+
+    def add(self, *shards: str, held_out: str | None = None) -> None:
         """Shards are registered, and then their texts stored."""
-        self._instance.add_dynamic_partitions(SHARD, shards)
+        self.register(*shards, held_out=held_out)
         self.made(["documents"], *shards)
 
     def made(self, assets: Sequence[str], *shards: str | None, version: str | None = None) -> None:
@@ -52,7 +63,12 @@ class Home:
         requested = {
             name: set(found.get_requested_partitions(dg.AssetKey(name))) for name in STAGES
         }
-        assert sum(map(len, requested.values())) == found.total_requested
+        self.following = {
+            name
+            for name in ("call_statistics", "report")
+            if found.get_requested_partitions(dg.AssetKey(name))
+        }
+        assert sum(map(len, [*requested.values(), self.following])) == found.total_requested
         return {name: shards for name, shards in requested.items() if shards}
 
 
@@ -91,10 +107,18 @@ def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home
     assert home.look() == all_of(STAGES, "shard-00003")
 
 
+def test_a_held_out_shard_is_not_annotated(home: Home):
+    home.add("shard-00000", "shard-00001", held_out="shard-00001")
+    assert home.look() == all_of(STAGES, "shard-00000")
+    home.made(STAGES, "shard-00000")
+    home.made(["documents"], "shard-00001")
+    assert home.look() == {}
+
+
 def test_nothing_runs_before_the_texts_are_stored():
     with dg.DagsterInstance.ephemeral() as instance:
         home = Home(instance)
-        instance.add_dynamic_partitions(SHARD, ["shard-00000"])
+        home.register("shard-00000")
         assert home.look() == {}
         home.made(["documents"], "shard-00000")
         # Tools that search are left out where there is no index, and nothing waits for one.
@@ -135,3 +159,17 @@ def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
     assert built.look() == {}
     built.made(["wikipedia_index"], version="2")
     assert built.look() == all_of(STAGES[1:], "shard-00000", "shard-00001")
+
+
+def test_statistics_and_report_follow_a_build_of_whichever_shards(built: Home):
+    built.look()
+    built.made(["call_statistics", "report"])
+    assert built.look() == {}
+    assert built.following == set()
+    # As a command reports it, stage by stage.
+    built.made(STAGES, "shard-00001")
+    built.look()
+    assert built.following == {"call_statistics", "report"}
+    built.made(["call_statistics", "report"])
+    built.look()
+    assert built.following == set()

@@ -1,26 +1,18 @@
 """What Dagster is told: the graph, its jobs, and what loading it costs."""
 
-import json
-import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
-
-# Update after an intended change of the graph:
-#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/dagster_project/test_definitions.py
-GRAPH_FILE = Path(__file__).with_name("graph.json")
-UPDATE = "TOOLFORMER_UPDATE_GRAPH"
+from tests.generated import graph
+from toolformer_home.home import Home
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 JOBS = {
@@ -34,47 +26,13 @@ JOBS = {
 }
 
 
-def specs() -> dict[str, dg.AssetSpec]:
-    return {spec.key.to_user_string(): spec for spec in definitions().resolve_all_asset_specs()}
-
-
-def graph() -> dict[str, Any]:
-    """The graph as it is compared: nothing in it depends on the machine."""
-    return {
-        name: {
-            "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
-            "group": spec.group_name,
-            "kinds": sorted(spec.kinds),
-            # Behind it is a digest of the settings.
-            "code_version": str(spec.code_version).partition("-")[0],
-            "partitions": partitions(spec.partitions_def),
-        }
-        for name, spec in sorted(specs().items())
-    }
-
-
-def partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | None:
-    """Of shards their name, of variants the keys, of several dimensions their names."""
-    if isinstance(definition, dg.DynamicPartitionsDefinition):
-        return definition.name
-    if isinstance(definition, dg.MultiPartitionsDefinition):
-        return list(definition.partition_dimension_names)
-    return list(definition.get_partition_keys()) if definition else None
-
-
-def test_the_graph_is_the_stored_one():
-    if os.environ.get(UPDATE):
-        GRAPH_FILE.write_text(json.dumps(graph(), indent=2) + "\n")
-    assert graph() == json.loads(GRAPH_FILE.read_text()), f"set {UPDATE}=1 to store a new graph"
-
-
 def test_the_jobs_have_their_assets():
     for name, assets in JOBS.items():
         job = definitions().resolve_job_def(name)
         nodes = job.asset_layer.executable_asset_keys
         assert {key.to_user_string() for key in nodes} == assets
     # Nothing runs it: `corpus_manifest` stores the texts.
-    assert set().union(*JOBS.values()) == set(specs()) - {"documents"}
+    assert set().union(*JOBS.values()) == set(graph()) - {"documents"}
 
 
 @pytest.mark.parametrize(
@@ -123,15 +81,15 @@ class TestCodeVersions:
 
     SETTINGS = "preset: small\nrounds:\n- sampling: {proposals: calls}\n- {}\n"
 
-    def versions(self, home: Home, text: str, **arguments: Any) -> dict[str, str | None]:
+    def versions(self, home: Home, text: str) -> dict[str, str | None]:
         home.root.mkdir(exist_ok=True)
         home.settings_file.write_text(text, encoding="utf-8")
-        specs = definitions_of(home, **arguments).resolve_all_asset_specs()
+        specs = definitions_of(home).resolve_all_asset_specs()
         return {spec.key.to_user_string(): spec.code_version for spec in specs}
 
-    def changed(self, home: Home, text: str, **arguments: Any) -> set[str]:
+    def changed(self, home: Home, text: str) -> set[str]:
         before = self.versions(home, self.SETTINGS)
-        after = self.versions(home, text, **arguments)
+        after = self.versions(home, text)
         return {name for name, version in after.items() if version != before[name]}
 
     @pytest.mark.parametrize(
@@ -158,13 +116,6 @@ class TestCodeVersions:
         own = "tools: {Facts: {class: 'tools.plugins.table_tool:TableTool'}}"
         changed = self.changed(Home(tmp_path / "home"), f"{self.SETTINGS}{own}\n")
         assert {"candidate_calls", "executed_calls", "filtered_calls"} <= changed
-
-    def test_a_run_has_its_own_settings_whichever_round_and_variant_it_is_for(self, tmp_path):
-        home = Home(tmp_path / "home")
-        of_run = {"sampling": {"round": 2}, "training": {"variant": "plain"}}
-        assert self.changed(home, self.SETTINGS, overrides=of_run) == set()
-        of_run["tools"] = {"Calculator": {"filtering_threshold": 0.7}}
-        assert self.changed(home, self.SETTINGS, overrides=of_run) == {"filtered_calls"}
 
     def test_a_broken_file_leaves_the_versions_of_the_stages(self, tmp_path):
         found = self.versions(Home(tmp_path / "home"), "presett: small\n")

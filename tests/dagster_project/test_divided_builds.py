@@ -1,4 +1,4 @@
-"""How a build is divided into runs, and what follows on one that failed; nothing is run."""
+"""How a build is divided into runs; nothing is run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,21 +6,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import BENCHMARK, MODEL, SHARD
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import validated
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
+from toolformer_home.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
-
-STAGES = PIPELINE.names
 
 
 @pytest.fixture
@@ -30,19 +27,13 @@ def started() -> list[PlannedRun]:
 
 @pytest.fixture
 def build(started: list[PlannedRun], home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Builds shards; no run is done, and the first over a bad shard fails in a stage."""
+    """Builds shards, which takes no run."""
 
-    def build_shards(todo: list[str], *, bad: str = "", stage: str = "", stages=STAGES) -> None:
+    def build_shards(todo: list[str], *, stages: Sequence[str]) -> None:
         def run_all(*given: Any, on_ray: bool) -> list[RunFailedError]:
             assert on_ray
             started.extend(given[-1])
-            return [
-                RunFailedError(
-                    f"{bad} is bad", [key for key in run.partitions if key != bad], [stage]
-                )
-                for run in given[-1]
-                if bad in run.partitions
-            ]
+            return []
 
         monkeypatch.setattr(building, "run_all", run_all)
         plan = [PlannedPartition(key, table, "all", "missing") for key in todo for table in stages]
@@ -51,18 +42,6 @@ def build(started: list[PlannedRun], home: Home, monkeypatch: pytest.MonkeyPatch
             building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
 
     return build_shards
-
-
-def test_shards_with_the_same_stages_go_on_together_behind_the_one_in_which_one_failed(
-    build, started: list[PlannedRun]
-):
-    with pytest.raises(RunFailedError, match="shard-00001 is bad"):
-        build(KEYS, bad=KEYS[1], stage="executed_calls")
-    behind = ("scored_calls", "filtered_calls", "augmented_texts")
-    assert started == [
-        PlannedRun("build_dataset", tuple(STAGES), tuple(KEYS)),
-        PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:])),
-    ]
 
 
 def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
@@ -101,6 +80,7 @@ def test_here_a_run_is_over_a_range_of_partitions(
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(SHARD, KEYS)
+        instance.add_dynamic_partitions(VARIANT, ["calls"])
         instance.add_dynamic_partitions(BENCHMARK, ["svamp", "asdiv", "lama"])
         instance.add_dynamic_partitions(MODEL, ["base", "finetuned"])
         failures = run_here(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])

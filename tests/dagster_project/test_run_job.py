@@ -1,4 +1,4 @@
-"""How a run is started, without starting one."""
+"""How a run is started and recorded."""
 
 import sqlite3
 
@@ -8,8 +8,9 @@ from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
 from dagster_project.commands.errors import explained_errors
-from dagster_project.home import Home
-from dagster_project.runs.run_job import dagster_instance, failure_of
+from dagster_project.run_tags import PROCESS_TAG, process_of
+from dagster_project.runs.run_job import dagster_instance, failure_of, run_job
+from toolformer_home.home import Home
 
 
 @pytest.mark.parametrize(
@@ -42,4 +43,19 @@ def test_a_lost_run_says_what_dagster_says_of_its_end():
         events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
     error = failure_of([event for event in events if event], run.run_id)
     assert "The node was lost." in str(error)
-    assert (error.finished_shards, error.failed_assets) == ((), ())
+
+
+def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with dagster_instance(home) as instance:
+        run_job(instance, "train", resources={}, assets=["call_statistics"])
+        # The filter of its pages.
+        ours = dg.RunsFilter(tags={".dagster/repository": "__repository__@toolformer"})
+        (run,) = instance.get_runs(ours)
+    assert (run.job_name, run.status) == ("train", dg.DagsterRunStatus.SUCCESS)
+    # What the UI does again is no longer the command's.
+    assert process_of(run.tags) == run.tags[PROCESS_TAG]
+    assert process_of({**run.tags, "dagster/parent_run_id": run.run_id}) is None

@@ -1,17 +1,19 @@
 """A stage is declared once: its asset, its fingerprint and its plan follow."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from assets.code_versions import code_version
 from assets.dataset import shard_run
-from assets.dataset.pipeline import PIPELINE, Pipeline
+from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_asset import shard_assets
 from assets.dataset.shard_run import PartitionRun, ShardRun
+from assets.dataset.stages import PIPELINE
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
@@ -26,31 +28,26 @@ from assets.stage import (
     setting_value,
 )
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.run_job import failure_of
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.toolbox import Toolbox
 from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
     stages_of,
-    stages_table,
 )
-from tests.conftest import REPOSITORY
-from tests.reference import PAGES
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.sources.manifest import ShardEntry
+from toolformer.stage_cost import StageCost
+from toolformer_home.partitions import SHARDS
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.registry import create_tool
 from warehouse.warehouse import Warehouse
 
 TOOL, OTHER = "Calculator", "shard-00009"
 ENTRY = ShardEntry(SHARD, "texts", 0, 1, "d" * 32, is_held_out=False)
-# Update after an intended change of a stage or setting:
-#   TOOLFORMER_UPDATE_GRAPH=1 pytest tests/assets/dataset/test_pipeline.py
-UPDATE = "TOOLFORMER_UPDATE_GRAPH"
 
 
 def count_texts(work: PartitionRun) -> Made:
@@ -96,37 +93,40 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     return warehouse
 
 
-def materialise(pipeline: Pipeline, name: str, **overrides: dict) -> dg.ExecuteInProcessResult:
+def materialise(pipeline: Pipeline, name: str, **overrides: dict) -> dg.JobExecutionResult:
     with dg.DagsterInstance.ephemeral() as instance:
         return run(instance, pipeline, name, **overrides)
 
 
 def run(
-    instance: dg.DagsterInstance, pipeline: Pipeline, name: str, **overrides: dict
-) -> dg.ExecuteInProcessResult:
-    """A stage over both shards."""
-    assets = {each.key.to_user_string(): each for each in shard_assets(pipeline, shards_per_run=2)}
+    instance: dg.DagsterInstance, pipeline: Pipeline, *names: str, **overrides: dict
+) -> dg.JobExecutionResult:
+    """Stages over both shards, by the executor of all our runs."""
     instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
-    return dg.materialize(
-        [assets[name]],
-        instance=instance,
-        tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
+    job = dg.Definitions(
+        assets=[*shard_assets(pipeline, shards_per_run=2)],
         resources={
             **(definitions().resources or {}),
             "settings": SettingsResource(overrides=overrides),
             "toolbox": ToolboxResource(tools=[TOOL]),
         },
-        raise_on_error=False,
+        executor=definitions().executor,
+    ).resolve_implicit_global_asset_job_def()
+    started = instance.create_run_for_job(
+        job,
+        tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
+        asset_selection={dg.AssetKey(name) for name in names},
     )
+    return execute_run(InMemoryJob(job), started, instance)
 
 
-def states(result: dg.ExecuteInProcessResult) -> list[str]:
+def states(result: dg.JobExecutionResult) -> list[str]:
     events = result.get_asset_materialization_events()
     tables = [str(event.materialization.metadata["partitions"].value) for event in events]
     return [table.splitlines()[2] for table in tables]
 
 
-def partitions(result: dg.ExecuteInProcessResult) -> list[str | None]:
+def partitions(result: dg.JobExecutionResult) -> list[str | None]:
     """The shards that a run reports as made, in the order of its events."""
     return [event.partition for event in result.get_asset_materialization_events()]
 
@@ -184,11 +184,12 @@ def test_libraries_are_imported_before_the_threads_of_a_stage_start(
 
 def merge(work: PartitionRun) -> Made:
     """Texts of all tools; one row = one text."""
-    read = {table: work.read(table).height for table in MERGING.reads}
-    return Made(typed_frame("rejected_records", [{**REJECTED, "reason": str(read)}]))
+    read = "_".join(str(work.read(table).height) for table in MERGING.reads)
+    row = {**REJECTED, "shard": work.partition.shard, "reason": f"rows_{read}"}
+    return Made(typed_frame("rejected_records", [row]))
 
 
-REJECTED = {"shard": SHARD, "source": "x", "source_offset": 0, "excerpt": None}
+REJECTED = {"source": "x", "source_offset": 0, "excerpt": None}
 MERGING = ShardStage(
     name="rejected_records",
     version="1",
@@ -221,23 +222,47 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     assert "reads 'candidate_calls', which its declaration does not name" in str(error)
 
 
-def test_a_shard_that_fails_is_named_and_the_others_go_on(home: Warehouse):
+def count_with_cost(work: PartitionRun) -> Made:
+    """Texts, and what counting them cost."""
+    cost = StageCost("counting", 1, 20, 0.5, *[None] * 5)
+    return dataclasses.replace(count_texts(work), costs=[cost])
+
+
+def test_what_a_pass_costs_is_stored_if_the_declaration_names_the_pass(home: Warehouse):
+    costly = dataclasses.replace(TOY, compute=count_with_cost)
+    result = materialise(Pipeline([*PIPELINE, costly]), TOY.name)
+    error = failure_of(result.all_events, result.run_id)
+    assert "names the pass 'counting', which is not there" in str(error)
+    named = dataclasses.replace(costly, passes=("counting",))
+    assert materialise(Pipeline([*PIPELINE, named]), TOY.name).success
+    stored = home.read_partition("stage_costs", SHARD, f"{TOOL}.counting")
+    assert stored["tokens_fed"].to_list() == [20]
+
+
+def test_a_shard_that_fails_is_named_and_the_others_go_on_to_the_stages_behind(home: Warehouse):
+    pipeline, stages = Pipeline([*PIPELINE, TOY, MERGING]), (TOY.name, MERGING.name)
     [info] = home.partitions("candidate_calls", SHARD)
     rows = info.path.read_bytes()
     info.path.write_bytes(b"no Parquet")
     with dg.DagsterInstance.ephemeral() as instance:
-        result = run(instance, WITH_TOY, TOY.name)
-        error = failure_of(result.all_events, result.run_id)
-        assert info.path.name in str(error)
-        assert error.finished_shards == (OTHER,)
-        assert partitions(result) == [OTHER]
-        assert failed_partitions(instance, TOY.name) == {SHARD}
+        result = run(instance, pipeline, *stages)
+        error = str(failure_of(result.all_events, result.run_id))
+        assert error.startswith("1 shard failed;")
+        assert info.path.name in error
+        # Of the stage behind the UI says so, and a retry from failure makes it too.
+        assert "Left out" not in error
+        last = result.failure_data_for_node(MERGING.name)
+        assert last
+        assert last.user_failure_data
+        assert str(last.user_failure_data.description).endswith(f"failed for them: {SHARD}.")
+        assert partitions(result) == [OTHER] * 2
+        assert [failed_partitions(instance, name) for name in stages] == [{SHARD}] * 2
         info.path.write_bytes(rows)
-        again = run(instance, WITH_TOY, TOY.name)
+        again = run(instance, pipeline, *stages)
         assert again.success
-        assert partitions(again) == [SHARD, OTHER]
-        assert states(again) == [f"| {TOOL} | done |", f"| {TOOL} | up to date |"]
-        assert failed_partitions(instance, TOY.name) == set()
+        assert partitions(again) == [SHARD, OTHER] * 2
+        assert states(again)[:2] == [f"| {TOOL} | done |", f"| {TOOL} | up to date |"]
+        assert [failed_partitions(instance, name) for name in stages] == [set()] * 2
 
 
 @pytest.mark.parametrize(
@@ -273,22 +298,3 @@ def test_every_path_that_a_stage_names_leads_to_a_setting():
             setting_value(settings, path, TOOL)
         for path in stage.all_settings:
             assert any(each == path or each.startswith(f"{path}.") for each in setting_paths())
-
-
-def test_the_table_of_stages_is_that_of_the_declarations():
-    path = REPOSITORY / "ARCHITECTURE.md"
-    before, start, rest = path.read_text().partition("<!-- stages -->\n")
-    stored, end, behind = rest.partition("\n<!-- end of stages -->")
-    if os.environ.get(UPDATE):
-        path.write_text(f"{before}{start}{stages_table()}{end}{behind}")
-        return
-    assert stored == stages_table(), f"set {UPDATE}=1 to store a new table"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_the_reference_is_what_it_describes(name: str):
-    path = REPOSITORY / "docs" / "reference" / name
-    if os.environ.get(UPDATE):
-        path.write_text(PAGES[name](), "utf-8")
-        return
-    assert path.read_text("utf-8") == PAGES[name](), f"set {UPDATE}=1 to write the page anew"

@@ -11,8 +11,6 @@ from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
-from dagster_project.partitions import register_shards
-from dagster_project.resources.settings import SettingsResource
 from tests.corpora import cut_corpus
 from tests.fakes import byte_tokenizer, save_tiny_model
 from tests.homes import SmallHome, write_lines
@@ -20,6 +18,8 @@ from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
 from toolformer.training.variants import VARIANTS
+from toolformer_home.partitions import register_shards
+from toolformer_home.resources.settings import SettingsResource
 from warehouse.schema import ALL
 
 TRAINED, HELD_OUT = "shard-00000", "shard-00001"
@@ -65,9 +65,9 @@ class ContextHome(SmallHome):
     def ingest(self, instance: dg.DagsterInstance) -> None:
         sources = configured_sources(self.settings().load())
         assert not cut_corpus(self.home, sources, held_out_every=2).rejected_sources
-        entries = Manifest.load(self.home.sources).active_shards
-        assert [entry.key for entry in entries if entry.is_held_out] == [HELD_OUT]
-        register_shards(instance, [entry.key for entry in entries])
+        manifest = Manifest.load(self.home.sources)
+        assert [each.key for each in manifest.active_shards if each.is_held_out] == [HELD_OUT]
+        register_shards(instance, manifest)
 
     def make(
         self, asset: dg.AssetsDefinition, instance: dg.DagsterInstance, shard: str | None = None

@@ -1,0 +1,51 @@
+"""What a run with settings of its own records as its code version."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.statistics import CALL_STATISTICS
+from dagster_project.definitions import definitions
+from tests.materialising import materialise
+from tests.warehouse.rows import SHARD, new_warehouse, save_manifest
+
+FILE = "preset: small\nrounds:\n- sampling: {proposals: calls}\n- {}\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    (tmp_path / "toolformer.yaml").write_text(FILE, encoding="utf-8")
+    save_manifest(tmp_path / "sources", SHARD)
+    new_warehouse(tmp_path)
+
+
+def is_current(asset: str, overrides: dict[str, Any], partition: str | None = None) -> bool:
+    """Whether what a run made is not shown as made by other code or settings than the file's."""
+    result = materialise(asset, overrides=overrides, partition=partition)
+    (event,) = result.get_asset_materialization_events()
+    (spec,) = definitions().get_assets_def(asset).specs
+    return (event.materialization.tags or {})["dagster/code_version"] == spec.code_version
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({}, True),
+        ({"tools": {"Calculator": {"filtering_threshold": 0.7}}}, False),
+        ({"tools": {"Calculator": {"calls_per_position": 7}}}, True),
+        # Each round and each variant has outputs of its own.
+        ({"sampling": {"round": 2}, "training": {"variant": "plain"}}, True),
+    ],
+)
+def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(
+    overrides: dict[str, Any], expected: bool
+):
+    assert is_current("filtered_calls", overrides, SHARD) == expected
+
+
+@pytest.mark.parametrize("price", [None, 2.5])
+def test_nor_is_what_has_no_partitions(price: float | None):
+    overrides = {"costs": {"price_per_hour": price}}
+    assert is_current(CALL_STATISTICS.name, overrides) == (price is None)
