@@ -78,8 +78,7 @@ class Output(ABC):
 
     def is_stale(self) -> bool:
         """Whether it is to be made."""
-        stored = self.stored()
-        return self.run.force or self.wanted().fingerprint.difference(stored) is not None
+        return self._wanted_if_stale() is not None
 
     def data_version(self) -> dg.DataVersion:
         """What Dagster is told of the stored one: equal where it was made of the same."""
@@ -104,10 +103,11 @@ class Output(ABC):
                 self.hold_device()
                 is_device_held = True
             with self.lock:
-                if not self.is_stale():
+                wanted = self._wanted_if_stale()
+                if wanted is None:
                     state = UP_TO_DATE
                 elif is_device_held:
-                    state = self._made()
+                    state = self._made(wanted)
                 else:
                     continue
                 # Also where a kill came between storing the output and removing these.
@@ -115,8 +115,12 @@ class Output(ABC):
                     shutil.rmtree(self.leftovers, ignore_errors=True)
                 return state
 
-    def _made(self) -> str:
-        wanted = self.wanted()
+    def _wanted_if_stale(self) -> Wanted | None:
+        stored, wanted = self.stored(), self.wanted()
+        is_stale = self.run.force or wanted.fingerprint.difference(stored) is not None
+        return wanted if is_stale else None
+
+    def _made(self, wanted: Wanted) -> str:
         wanted.check_agreement()
         try:
             return self.make(wanted)

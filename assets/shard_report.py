@@ -91,12 +91,16 @@ class ShardRows:
     warehouse: Warehouse
     settings: Settings
     entry: ShardEntry
+    _read: dict[str, pl.DataFrame] = field(default_factory=dict, init=False)
 
     def of(self, table: str) -> pl.DataFrame:
-        """The rows of a table; of one that has rounds, those of this run's round alone."""
-        has_rounds = "round" in table_schema(table).column_names
-        number = self.settings.sampling.round if has_rounds else None
-        return self.warehouse.read_partitions(table, self.entry.key, round_number=number)
+        """The rows of a table, read once; of one that has rounds, those of this run's round."""
+        if table not in self._read:
+            has_rounds = "round" in table_schema(table).column_names
+            number = self.settings.sampling.round if has_rounds else None
+            key = self.entry.key
+            self._read[table] = self.warehouse.read_partitions(table, key, round_number=number)
+        return self._read[table]
 
     def metadata_sum(self, table: str, name: str) -> int:
         """The sum of a number that stands in the metadata of the shard's outputs."""

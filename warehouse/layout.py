@@ -19,11 +19,9 @@ from warehouse.schema import ALL, table_schema, tables
 from warehouse.versions import (
     is_damaged,
     names_in,
+    newest_in,
     newest_version,
-    newest_versions,
-    partition_of,
     superseded,
-    versions,
     versions_among,
 )
 
@@ -132,18 +130,23 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
 
     A partition that disappears while the list is made is left out.
     """
-    pattern = "shard=*" if shard is None else partition_folder(folder, table, shard, "x").name
+    of_table = table_folder(folder, table)
+    folders = (
+        sorted(name for name in names_in(of_table) if name.startswith("shard="))
+        if shard is None
+        else [partition_folder(folder, table, shard, "x").name]
+    )
     partitions = []
-    for directory in sorted(table_folder(folder, table).glob(pattern)):
-        key = directory.name.removeprefix("shard=")
+    for name in folders:
+        key = name.removeprefix("shard=")
         if key == EMPTY_SHARD:
             continue
-        for path in newest_versions(versions(directory)):
+        for partition, path in newest_in(of_table / name).items():
             try:
                 size = path.stat().st_size
             except FileNotFoundError:
                 continue
-            partitions.append(PartitionInfo(table, key, partition_of(path) or "", path, size))
+            partitions.append(PartitionInfo(table, key, partition, path, size))
     return partitions
 
 

@@ -207,6 +207,8 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
             f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
             f"{known}. Build the stage that writes it first."
         )
+    if frame.schema == schema.polars_schema:
+        return frame
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
@@ -218,8 +220,9 @@ def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
     if not has_digest(path.name, digest_of(content)):
         raise damaged_error([path])
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
-    absent = columns_not_in(schema, path, frame.columns)
-    return frame.with_columns(pl.lit(None).alias(column.name) for column in absent)
+    if absent := columns_not_in(schema, path, frame.columns):
+        return frame.with_columns(pl.lit(None).alias(column.name) for column in absent)
+    return frame
 
 
 def damaged_error(paths: list[Path]) -> DamagedPartitionError:

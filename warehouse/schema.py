@@ -202,6 +202,7 @@ def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSch
     )
 
 
+@functools.cache
 def _dtype(sql_type: str) -> "pl.DataType":
     import polars as pl
 

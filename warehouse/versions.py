@@ -10,6 +10,7 @@ Two writers that do not exclude each other can take the same number: then the na
 is the partition, for every reader.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -59,7 +60,7 @@ def version_key(path: Path) -> tuple[str, str]:
 def names_in(folder: Path) -> list[str]:
     """Returns the names in a folder, none where there is no folder."""
     try:
-        return [path.name for path in folder.iterdir()]
+        return os.listdir(folder)  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -71,7 +72,23 @@ def newest_versions(paths: Iterable[Path]) -> list[Path]:
 
 def newest_version(folder: Path, name: str) -> Path | None:
     """Returns the newest version of a partition; None where there is none."""
-    return max(versions(folder, name), default=None)
+    # Most of the others are told by the beginning of their names.
+    newest = _newest_names(each for each in names_in(folder) if each.startswith(f"{name}@"))
+    return folder / newest[name] if name in newest else None
+
+
+def newest_in(folder: Path) -> dict[str, Path]:
+    """Returns the newest version of each partition in a folder, by the names of the partitions."""
+    newest = _newest_names(names_in(folder))
+    return {name: folder / newest[name] for name in sorted(newest)}
+
+
+def _newest_names(file_names: Iterable[str]) -> dict[str, str]:
+    newest: dict[str, str] = {}
+    for file_name in file_names:
+        if match := _VERSION.fullmatch(file_name):
+            newest[match["name"]] = max(file_name, newest.get(match["name"], ""))
+    return newest
 
 
 def version_name(name: str, number: int, temporary: Path) -> str:

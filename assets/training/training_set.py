@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -47,12 +47,22 @@ def training_set(run: Run) -> dg.MaterializeResult:
     texts = TrainingTexts(
         run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
     )
-    inputs = texts.inputs()
-    inputs.check_built(run.settings.training_rounds)
     state = texts.bring_up_to_date()
     return dg.MaterializeResult(
-        metadata={"state": state, **_report(texts, inputs)}, data_version=texts.data_version()
+        metadata={"state": state, **_report(texts, texts.inputs())},
+        data_version=texts.data_version(),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedTexts(Wanted):
+    """The training set as it would be made now.
+
+    Attributes:
+        made_of: what was looked at for it.
+    """
+
+    made_of: TrainingInputs = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +84,21 @@ class TrainingTexts(PartitionOutput):
         """See `PartitionOutput.beside`."""
         return (EXCLUSIONS,)
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
-        return self.inputs().wanted(self.run)
+    def wanted(self) -> WantedTexts:
+        """See `Output.wanted`.
 
-    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
+        Raises:
+            ToolformerError: C* of a round has not been built.
+        """
+        inputs = self.inputs()
+        inputs.check_built(self.run.settings.training_rounds)
+        wanted = inputs.wanted(self.run)
+        return WantedTexts(fingerprint=wanted.fingerprint, inputs=wanted.inputs, made_of=inputs)
+
+    def compute(self, wanted: Wanted) -> Made:
         """See `PartitionOutput.compute`."""
-        chosen = choose_texts(self.run, self.inputs())
+        assert isinstance(wanted, WantedTexts)
+        chosen = choose_texts(self.run, wanted.made_of)
         for name, count in chosen.metadata.items():
             self.run.log.info(f"{name}: {count}")
         return chosen

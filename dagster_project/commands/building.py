@@ -53,11 +53,15 @@ def prepare(
     Raises:
         RunFailedError: there is no corpus, or a named tool has no index.
     """
-    # Forcing a build means its stages; the index is only made anew when it is stale.
-    resources = replace(options, force=False).resources()
+
+    def run(*assets: str) -> None:
+        # Forcing a build means its stages; the index is only made anew when it is stale.
+        resources = replace(options, force=False).resources()
+        run_job(instance, "prepare", resources=resources, assets=assets)
+
     rejected: Mapping[str, str] = {}
     if not _is_cut(home, settings, instance):
-        run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
+        run("corpus_manifest")
         rejected = rejected_sources(instance)
     unusable = tell_about_sources(home, settings, rejected)
     stale = planned_indexes(options.tools, settings, home)
@@ -69,7 +73,7 @@ def prepare(
         assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not was_made(instance, asset)}
     try:
         if assets:
-            run_job(instance, "prepare", resources=resources, assets=sorted(assets))
+            run(*sorted(assets))
             if pages := pages_read(instance):
                 console.say(f"Wikipedia index: {pages}.")
     except RunFailedError as error:

@@ -1,5 +1,6 @@
 """Settings files as YAML, with mistakes explained."""
 
+import re
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from toolformer_home.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 _MAX_BRACKETS = 100
+_ALIAS = re.compile(r"\*\S")
 # Ten thousand sources take a hundredth.
 _MAX_BYTES = 2**26
 
@@ -28,8 +30,9 @@ def loaded(text: str) -> Any:
     steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
     if max(accumulate(steps), default=0) > _MAX_BRACKETS:
         raise RecursionError
-    if any(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)):
-        # Some lines of them stand for more than memory holds.
+    # Looked for where the text has what begins one. Some lines stand for more than memory holds.
+    may_repeat = _ALIAS.search(text) is not None
+    if may_repeat and any(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)):
         raise ValueError("it repeats a part by its name (`*name`). Write the part out")
     content = YAML(typ="safe").load(text)
     # Raises ValueError for a number of thousands of digits, which no message could show.

@@ -164,7 +164,9 @@ class MirroredStore(PartitionStore):
         """See `PartitionStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
         if not self._files.bring(file):
-            if any(self._store.listed(table) for table in tables()):
+            is_filled = any(self._store.listed(table) for table in tables())
+            # Another machine that began meanwhile published it before its first partition.
+            if is_filled and not self._files.bring(file):
                 raise layout_error(self._store.url, "none")
             record_layout(self._folder)
             with suppress(StoreConflictError):
