@@ -71,7 +71,7 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 
 # Where the standard library's own behaviour shows: source of functions, processes, archives, dates.
 test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
-	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/dagster_project
+	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/toolformer_home tests/dagster_project
 
 # It needs both cores for itself, so nothing runs beside it.
 test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes

@@ -10,9 +10,9 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from assets.stage import ANY_TOOL, Stage, setting_value
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.settings.sections import Settings
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.settings.sections import Settings
 
 # Each round and each variant of the model has outputs of its own.
 _OF_OUTPUT = ("sampling.round", "training.variant")

@@ -1,7 +1,7 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -14,12 +14,6 @@ from assets.failures import expected_errors, failure_of
 from assets.run import WITHOUT_MODEL, Run
 from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
-from dagster_project.home import Home
-from dagster_project.metadata import REJECTED_SOURCES, table_markdown
-from dagster_project.partitions import SHARD, register_evaluations, register_shards
-from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES
-from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
@@ -31,6 +25,12 @@ from toolformer.sources.ingestion import (
 )
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
+from toolformer_home.home import Home
+from toolformer_home.metadata import REJECTED_SOURCES, table_markdown
+from toolformer_home.partitions import SHARD, register_evaluations, register_shards
+from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
+from toolformer_home.settings.sections import Settings
+from toolformer_home.shared_files import changing_corpus
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(
@@ -119,7 +119,6 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
         run_id = run.context.run.run_id
         stored = store_texts(run.warehouse, entry, shard, run_id=run_id)
         if stored is not None:
-            run.log.info(f"{DOCUMENTS} {entry.key}: {stored.description}")
             run.context.log_event(stored)
 
 
@@ -150,13 +149,15 @@ def retire_shards_of(
 def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
     """Cut the sources; of the new ones, those that cannot be used are not listed any more."""
     context, home, corpus = run.context, run.home, run.settings.corpus
+    # A line for each shard would be an event in Dagster's records.
+    shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,
         configured_sources(run.settings),
         held_out_every=corpus.held_out_every,
         stored=look_at_texts(home, run.warehouse),
         store=partial(_store_cut, run),
-        progress=lambda source, records: run.log.info(f"{source}: {records} records"),
+        progress=lambda source, records: shown(source)(records, None),
     )
     _report_unreported(run, bring_in_line(home, run.warehouse, context.instance))
     register_evaluations(context.instance, run.settings.evaluation)

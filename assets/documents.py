@@ -13,9 +13,6 @@ import polars as pl
 from assets.outputs import RUN, store_partition
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
@@ -23,6 +20,9 @@ from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.metadata import table_metadata
+from toolformer_home.partitions import SHARDS
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.errors import ToolformerError
+from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -14,11 +14,11 @@ from assets.search_index import (
     wikipedia_index_fingerprint,
 )
 from assets.stage import Stage
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.progress import progress_of
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.retriever import tools_searching
 from toolformer.sources.files import SourceFile
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.progress import progress_of
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.retriever import tools_searching
 from tools.retrieval.passage_index import (
     build_passage_index,
     open_encoder,

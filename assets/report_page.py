@@ -6,9 +6,9 @@ from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.run import FOLLOWS, WITHOUT_MODEL, Run
 from assets.stage import Stage
-from dagster_project.report import ADDRESS
-from dagster_project.report.page import write_report
-from dagster_project.report.verdicts import verdicts_markdown
+from toolformer_home.report import ADDRESS
+from toolformer_home.report.page import write_report
+from toolformer_home.report.verdicts import verdicts_markdown
 
 REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_project.home import Home
-from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
-from dagster_project.wiring.toolbox import Toolbox
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.home import Home
+from toolformer_home.progress import ProgressCallback, progress_of
+from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.resources.warehouse import WarehouseResource
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.toolbox import Toolbox
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:

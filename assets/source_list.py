@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster_project.home import Home
-from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.settings.settings_file import listed_sources
-from dagster_project.settings.source_file import (
+from toolformer.sources.manifest import Manifest
+from toolformer.sources.source import check_path, normalised_path
+from toolformer_home.home import Home
+from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.settings.settings_file import listed_sources
+from toolformer_home.settings.source_file import (
     absolute_source,
     added_sources,
     write_added_sources,
 )
-from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import check_path, normalised_path
 
 
 def new_sources(

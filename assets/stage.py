@@ -8,25 +8,22 @@ import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
-from dagster_project.wiring.toolbox import Toolbox
+from assets.outputs import Made
+from assets.shard_report import ShardReport, ShardRows
 from toolformer.errors import ToolformerError
 from toolformer.files.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
-
-if TYPE_CHECKING:
-    from assets.dataset.shard_run import PartitionRun, ShardRun
-    from assets.outputs import Made
-    from assets.shard_report import ShardReport, ShardRows
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"
@@ -152,23 +149,24 @@ class ShardStage(Stage):
         reads_indexes: assets of the indexes that tools search while it runs.
         beside: further tables that `compute` makes rows of, stored before its own.
         parts: parts of the fingerprint, besides inputs and settings.
-        compute: the rows of one output; its docstring describes the asset.
+        compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
         report: what the asset's page shows of a shard.
-        share: made once per shard and version of its texts, for the outputs of all tools.
+        share: `ShardRun` and shard to what is made once per shard and version of its texts, for the
+            outputs of all tools.
         needs_device: whether an output needs the device; None where none does.
         are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
     """
 
     kinds: tuple[str, str]
     per: Literal["shard", "tool"]
-    compute: Callable[["PartitionRun"], "Made"]
-    report: Callable[["ShardRows", "ShardReport"], None]
+    compute: Callable[[Any], Made]
+    report: Callable[[ShardRows, ShardReport], None]
     reads: tuple[str, ...] = ()
     reads_round_before: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
-    share: Callable[["ShardRun", str], Any] | None = None
+    share: Callable[[Any, str], Any] | None = None
     needs_device: Callable[[Partition], bool] | None = None
     are_tools_concurrent: bool = False
 
@@ -228,7 +226,7 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
         path: its names from the outermost section on, joined by dots; `*` is the tool.
 
     Example:
-        >>> from dagster_project.settings.sections import validated
+        >>> from toolformer_home.settings.sections import validated
         >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
         1.0
     """

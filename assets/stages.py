@@ -1,7 +1,7 @@
 """All stages of the pipeline, in its order."""
 
 from assets.corpus import CORPUS_MANIFEST
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.passage_vectors import PASSAGE_INDEX

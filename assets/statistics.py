@@ -10,21 +10,21 @@ from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.run import FOLLOWS, WITHOUT_MODEL, Run
 from assets.stage import Stage
-from dagster_project.metadata import table_markdown
-from dagster_project.plots.figures import (
+from toolformer.scoring.chance_level import percent
+from toolformer_home.metadata import table_markdown
+from toolformer_home.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
     threshold_plot,
 )
-from dagster_project.plots.files import plot_links
-from dagster_project.report.verdicts import (
+from toolformer_home.plots.files import plot_links
+from toolformer_home.report.verdicts import (
     Verdict,
     cost_of_tools,
     examples_above_chance,
     verdicts_markdown,
     verdicts_of,
 )
-from toolformer.scoring.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")

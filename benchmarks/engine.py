@@ -98,8 +98,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         read_documents,
     )
     from dagster_project.commands import console
-    from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer_home.home import Home
 
     began = time.monotonic()
     quick = options.quick

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gains import MATHS, data_file
-from dagster_project.home import Home
 from toolformer.evaluation.scoring import NUMBER_TOLERANCE
+from toolformer_home.home import Home
 from warehouse.query import run_query
 
 _WRONG = """

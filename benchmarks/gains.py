@@ -22,9 +22,10 @@ from typing import Any
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
-from dagster_project.home import Home
-from dagster_project.settings.presets import PRESETS
-from dagster_project.wiring.warehouse import open_warehouse
+from dagster_project.commands.recipe import nearest_file
+from toolformer_home.home import Home
+from toolformer_home.settings.presets import PRESETS
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.query import run_query
 
 MATHS = ("asdiv", "svamp", "mawps")
@@ -168,15 +169,11 @@ def _measure_chained(home: Home, size: int) -> None:
 
 
 def data_file(data: Path, beginning: str) -> Path:
-    """The file below a folder whose name begins so; of several the one nearest to the folder."""
-    found = sorted(data.rglob(f"{beginning}*.json*"), key=lambda file: len(file.parts))
-    if not found:
+    """The file below a folder whose name begins so; see `nearest_file`."""
+    found = nearest_file(data, beginning)
+    if found is None:
         raise SystemExit(f"There is no file {beginning}*.json* below {data}. Pass another --data.")
-    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
-        raise SystemExit(
-            f"Both {found[0]} and {found[1]} may be meant. Pass a --data with one of them."
-        )
-    return found[0]
+    return found
 
 
 def _problems(data: Path, limit: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gains import MATHS
-from dagster_project.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
 from toolformer.evaluation.intervals import paired_difference, score_interval
+from toolformer_home.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
 
 Figures = Mapping[str, Any]
 _STEPS = "worked-steps"

@@ -19,8 +19,9 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from toolformer.forward.devices import resolve_device
+from toolformer.forward.faster_model import faster_model
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.precision import faster_model, name_of_device
+from toolformer.forward.precision import name_of_device
 
 _GEMM_SIZE = 2048
 _STATUS = Path("/proc/self/status")

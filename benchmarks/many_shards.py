@@ -25,23 +25,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.home import Home
-from dagster_project.partitions import register_shards
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring.toolbox import Toolbox
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import stale_sources, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.home import Home
+from toolformer_home.partitions import register_shards
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.settings.settings_file import preset_values
+from toolformer_home.wiring.toolbox import Toolbox
+from toolformer_home.wiring.warehouse import open_warehouse
 from tools.prompting import load_prompt
 from tools.registry import create_tool
 from warehouse.needs import STATISTICS_VIEWS

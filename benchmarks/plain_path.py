@@ -22,9 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     from benchmarks.machine import machine
     from benchmarks.workload import default_documents_file, read_documents
     from dagster_project.commands import console
-    from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
+    from toolformer_home.home import Home
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--documents", type=int, default=4, help="documents (default: %(default)s)")

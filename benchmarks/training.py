@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from benchmarks.machine import gemm_peak, machine, versions
-    from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.training.training_plan import parameter_count
+    from toolformer_home.home import Home
 
     base = options.model or ensure_embedded_model(Home.find().converted_models)
     rows = _rows(base, options.documents)

@@ -1,1 +1,1 @@
-"""The Dagster project: definitions, settings, resources, command line."""
+"""The Dagster project: definitions, runs, command line."""

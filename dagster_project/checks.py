@@ -6,8 +6,8 @@ is written.
 
 import dagster as dg
 
-from dagster_project.report.verdicts import verdicts_of
-from dagster_project.resources.warehouse import WarehouseResource
+from toolformer_home.report.verdicts import verdicts_of
+from toolformer_home.resources.warehouse import WarehouseResource
 
 # Of executed calls; the paper's table 2 keeps a few per cent, and a share outside says that
 # thresholds and model do not fit.

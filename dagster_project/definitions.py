@@ -4,23 +4,23 @@ import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
 from assets.code_versions import code_version
-from assets.dataset.pipeline import PIPELINE
 from assets.dataset.shard_asset import shard_assets
+from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.evaluation import report, results, studies
 from assets.stages import STAGES
 from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
-from dagster_project.home import Home
 from dagster_project.jobs import JOBS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.launchpad import settings_of_launchpad
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.sensors import SENSORS
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import RunsSettings, Settings
-from dagster_project.settings.settings_file import settings_of_rounds
+from toolformer_home.home import Home
+from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer_home.resources.launchpad import settings_of_launchpad
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.resources.warehouse import WarehouseResource
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import RunsSettings, Settings
+from toolformer_home.settings.settings_file import settings_of_rounds
 from tools.errors import ToolRegistrationError
 
 # Of what is not run shard by shard.

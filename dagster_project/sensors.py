@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
-from dagster_project.home import Home
 from dagster_project.jobs import prepare
-from dagster_project.settings.settings_file import listed_sources
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import listed_sources
 
 # Of the inbox: a file that grew in this time is still being written.
 _SECONDS_BETWEEN_LOOKS = 30

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.outside import Outside
 
 if TYPE_CHECKING:
-    from dagster_project.home import Home
+    from toolformer_home.home import Home
 
 REPOSITORY = Path(__file__).parent.parent
 # Libraries read it when they are first imported, by whichever test that is.
@@ -27,6 +27,26 @@ settings.register_profile(
     "short", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
+    """An empty home, which commands find."""
+    from toolformer_home.home import Home
+
+    root = tmp_path / "home"
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return Home(root)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model; copied, never changed."""
+    from tests.fakes import save_tiny_model
+
+    # A letter is a token, and a prompt has hundreds.
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=2048)
 
 
 @pytest.fixture(scope="session")

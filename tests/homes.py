@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
+from toolformer_home.home import Home
 
 if TYPE_CHECKING:
     from warehouse.warehouse import Warehouse

@@ -6,11 +6,11 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARD, VARIANT, register
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
+from toolformer_home.partitions import SHARD, VARIANT, register
+from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.resources.warehouse import WarehouseResource
 
 
 def materialise(

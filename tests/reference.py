@@ -15,12 +15,12 @@ from pydantic.fields import FieldInfo
 from assets.stage import ANY_TOOL
 from dagster_project.cli import _complete_command
 from dagster_project.examples import EXAMPLES
-from dagster_project.settings.corpus_sections import SourceSettings
-from dagster_project.settings.evaluation_sections import QuestionFileSettings
-from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
 from tests.assets.setting_effects import effect
+from toolformer_home.settings.corpus_sections import SourceSettings
+from toolformer_home.settings.evaluation_sections import QuestionFileSettings
+from toolformer_home.settings.presets import PRESETS
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text

@@ -29,12 +29,12 @@ from ruamel.yaml import YAML
 
 from dagster_project import cli
 from dagster_project.examples import EXAMPLES
-from dagster_project.settings import presets
-from dagster_project.settings.sections import merged
-from dagster_project.settings.settings_file import preset_values
 from tests.conftest import REPOSITORY
 from tests.fakes import save_calling_model
 from tests.homes import generated_texts, small_settings
+from toolformer_home.settings import presets
+from toolformer_home.settings.sections import merged
+from toolformer_home.settings.settings_file import preset_values
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
@@ -68,7 +68,7 @@ sys.exit(code)
 SERVER = """
 import datetime
 from dagster_project import cli
-from dagster_project.settings.presets import PRESETS
+from toolformer_home.settings.presets import PRESETS
 PRESETS.update({presets!r})
 cli.main({arguments!r})
 """

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dagster_project.settings.annotation_sections import ExecutionSettings
-from dagster_project.settings.sections import DecodingSettings
 from toolformer.decoding import calibration
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids
@@ -25,6 +23,8 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_restores_text
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.refusals import check_served, tools_by_name
+from toolformer_home.settings.annotation_sections import ExecutionSettings
+from toolformer_home.settings.sections import DecodingSettings
 from tools.base import Tool
 from tools.calendar import Calendar
 from tools.plugins.plugins import parse_arguments

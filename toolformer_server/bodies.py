@@ -18,8 +18,8 @@ from pydantic import (
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from dagster_project.web_guard import media_type
 from toolformer_server.api_errors import ApiError
+from toolformer_server.web_guard import media_type
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dagster_project.web_guard import LOOPBACK, foreign_page, wrong_host
 from toolformer.errors import ToolformerError
 from toolformer_server.api_errors import ApiError, internal
 from toolformer_server.metrics import Metrics
 from toolformer_server.request_log import LEFT, RequestRecord
+from toolformer_server.web_guard import LOOPBACK, foreign_page, wrong_host
 
 KEY_VARIABLE = "TOOLFORMER_API_KEY"
 _LOGGER = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import LiveTools, decoding_parameters, live_tools
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
+from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import CompletionBody, nearest
 from tools.protocol import ToolCall

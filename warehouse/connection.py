@@ -1,5 +1,7 @@
 """Opens DuckDB connections, for the whole project."""
 
+import atexit
+import functools
 import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,19 +66,48 @@ def open_connection(
         The connection, with no progress bar, no extension loading and no look at variables. It
         has the macros above.
     """
-    import duckdb
-
-    # A file that DuckDB 1.x can open too.
-    config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
-    connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
+    connection = _opened(database)
     try:
-        for statement in (*_SETTINGS, *MACROS):
-            connection.execute(statement)
         if spill_folder is not None:
             connection.execute(f"set temp_directory = {sql_literal(str(spill_folder))}")
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def temporary_tables() -> Iterator["duckdb.DuckDBPyConnection"]:
+    """Gives a connection for temporary tables, which are gone at the end of the block.
+
+    Its database is the process's own: to open one takes longer than to write a small partition.
+
+    Yields:
+        A connection like that of `open_connection`; none sees the tables of another.
+    """
+    connection = _database_of_process().cursor()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@functools.cache
+def _database_of_process() -> "duckdb.DuckDBPyConnection":
+    connection = _opened(None)
+    # DuckDB complains of what is left open when Python ends.
+    atexit.register(_database_of_process.cache_clear)
+    return connection
+
+
+def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
+    import duckdb
+
+    # A file that DuckDB 1.x can open too.
+    config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
+    connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
+    for statement in (*_SETTINGS, *MACROS):
+        connection.execute(statement)
+    return connection
 
 
 def confine(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:

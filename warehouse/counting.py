@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from warehouse.connection import open_connection, sql_literal, sql_name
+from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.schema import sql_texts, tables
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def lists_in_footers(name: str, metadata: str) -> str:
                 )
                 when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
                     then error('Partition ''' || file_name || ''' is damaged.')
-                else substring(stored, {start})::json::{types_of_counts()[name]}
+                else substring(stored, {start})::json::{type_of_counts(name)}
             end as counted
         -- Every partition has metadata, so one without these counts is met here, too.
         from (
@@ -92,17 +92,13 @@ def lists_in_footers(name: str, metadata: str) -> str:
 
 
 @functools.cache
-def types_of_counts() -> dict[str, str]:
-    """Returns of each counts the SQL type that they have in a footer: a list of structs."""
-    types = {}
-    with open_connection() as connection:
-        for schema in tables().values():
-            connection.execute(schema.create_statement)
-        for name in COUNTS:
-            columns = connection.execute(f"describe {counts_text(name)}").fetchall()
-            fields = ", ".join(f"{sql_name(column)} {kind}" for column, kind, *_ in columns)
-            types[name] = f"struct({fields})[]"
-    return types
+def type_of_counts(name: str) -> str:
+    """Returns the SQL type that counts have in a footer: a list of structs."""
+    with temporary_tables() as connection:
+        connection.execute(tables()[COUNTS[name]].create_statement)
+        columns = connection.execute(f"describe {counts_text(name)}").fetchall()
+    fields = ", ".join(f"{sql_name(column)} {kind}" for column, kind, *_ in columns)
+    return f"struct({fields})[]"
 
 
 def _key(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from toolformer.files.digests import hex_digest
 from toolformer.files.whole_files import beside
-from warehouse.connection import open_connection, sql_name
+from warehouse.connection import sql_name, temporary_tables
 from warehouse.counting import footer_entries
 from warehouse.errors import (
     DamagedPartitionError,
@@ -108,7 +108,7 @@ def _write_version(
     """Writes rows that meet `schema.sql`, and makes them the newest version of a partition."""
     import duckdb
 
-    with open_connection() as connection:
+    with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
         _check_lists(connection, schema, frame.columns)

@@ -69,12 +69,28 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(folder, sql, parameters, shards, _frame, partition_name)
+    return _run(
+        folder, sql, parameters, shards, _frame, partition_name=partition_name, is_compared=True
+    )
 
 
 def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The same as Python values, without what a frame takes to load: the columns, and the rows."""
-    return _run(folder, sql, None, None, lambda relation: (relation.columns, relation.fetchall()))
+    """The columns and rows of a person's statement, as Python values: frames take long to load.
+
+    DuckDB reads of the partitions what the statement needs. So their digests, for which each would
+    be read as a whole, are compared only where DuckDB cannot go on.
+
+    Raises:
+        QueryError, DamagedPartitionError, LayoutError, PartitionsChangingError: As `run_query`.
+    """
+    return _run(
+        folder,
+        sql,
+        None,
+        None,
+        lambda relation: (relation.columns, relation.fetchall()),
+        is_compared=False,
+    )
 
 
 def _run(
@@ -83,7 +99,9 @@ def _run(
     parameters: Mapping[str, object] | None,
     shards: Collection[str] | None,
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
+    *,
     partition_name: str | None = None,
+    is_compared: bool,
 ) -> _T:
     import duckdb
 
@@ -92,6 +110,8 @@ def _run(
     are_older = False
     for _ in range(_MAX_ATTEMPTS):
         files = chosen_files(folder, needs, shards, partition_name)
+        if is_compared:
+            refuse_damaged(needs.rows, files)
         try:
             with open_views(
                 folder, needs, files, remembers=shards is None, are_older=are_older
@@ -113,7 +133,7 @@ def _run(
             if not are_there(files):
                 failure = error
                 continue
-            refuse_damaged(path for table in needs.footers for path in files[table])
+            refuse_damaged(needs.tables, files)
             if are_older or not have_older(needs, files):
                 raise refused(error) from error
             are_older = True
@@ -145,6 +165,7 @@ def stream_query(
 
     needs = needs_of(sql)
     files = chosen_files(folder, needs)
+    refuse_damaged(needs.rows, files)
     try:
         with open_views(folder, needs, files, are_older=have_older(needs, files)) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))

@@ -33,22 +33,22 @@ def chosen_files(
     shards: Collection[str] | None = None,
     name: str | None = None,
 ) -> Files:
-    """Returns the newest versions of the partitions that are read; see `files_of`.
-
-    Raises:
-        DamagedPartitionError: The rows of one of them are not as they were written.
-    """
+    """Returns the newest versions of the partitions that are read; see `files_of`."""
     for table in needs.tables:
         ensure_empty_partition(folder, table)
-    files = {table: files_of(folder, table, shards, name) for table in needs.tables}
-    # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
-    # has digests of its own.
-    refuse_damaged(path for table in needs.rows for path in files[table])
-    return files
+    return {table: files_of(folder, table, shards, name) for table in needs.tables}
 
 
-def refuse_damaged(paths: Iterable[Path]) -> None:
-    """Raises the error that names the versions which are not as they were written, if any."""
+def refuse_damaged(table_names: Iterable[str], files: Files) -> None:
+    """Reads the versions of some tables as a whole and compares their digests.
+
+    Before anything is decoded, since flipped bits can decode to other rows. What is read of footers
+    has digests of its own.
+
+    Raises:
+        DamagedPartitionError: Some are not as they were written; names these.
+    """
+    paths = (path for table in table_names for path in files[table])
     if damaged := [path for path in paths if _is_damaged(path)]:
         raise damaged_error(damaged)
 

@@ -198,7 +198,7 @@ def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSch
         description=" ".join(line.removeprefix("--").strip() for line in comment.splitlines()),
         columns=tuple(columns),
         primary_key=tuple(part.strip().strip('"') for part in key[1].split(",")),
-        create_statement=statement,
+        create_statement=statement.replace("create table", "create temporary table", 1),
     )
 
 

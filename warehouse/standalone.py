@@ -18,7 +18,7 @@ from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
-from warehouse.reading import are_there, chosen_files, have_older, sources_of
+from warehouse.reading import are_there, chosen_files, have_older, refuse_damaged, sources_of
 from warehouse.schema import tables
 
 # Where the head of DuckDB's files says what they are.
@@ -45,6 +45,7 @@ def write_standalone_database(
     import duckdb
 
     files = chosen_files(folder, everything())
+    refuse_damaged(everything().rows, files)
     sources = sources_of(files, are_older=have_older(everything(), files))
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}

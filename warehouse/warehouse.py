@@ -225,7 +225,7 @@ class Warehouse:
         return run_query(self.folder, sql, parameters, shards=shards, partition_name=partition_name)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Returns columns and rows of one select statement; see `query`."""
+        """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
         self._store.bring(needs_of(sql).tables)
         return fetch_rows(self.folder, sql)
 

@@ -10,12 +10,12 @@ from assets.outputs import DONE, Made
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.execution import answered_samples
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
 from toolformer.training.augmented_text import TextKey
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.execution import answered_samples
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
 

@@ -1,19 +1,8 @@
-"""The pipeline: the stages that are run shard by shard, in the order of the paper (§2).
-
-    documents (stored as the corpus is cut) ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
-              ─▶ filtered_calls ─▶ augmented_texts
-
-Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
-"""
+"""Stages that are run shard by shard: whose rows an output is made of, and from which tools'."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from assets.dataset.augmentation import AUGMENTED_TEXTS
-from assets.dataset.execution import EXECUTED_CALLS
-from assets.dataset.filtering import FILTERED_CALLS
-from assets.dataset.sampling import CANDIDATE_CALLS
-from assets.dataset.scoring import SCORED_CALLS
 from assets.documents import DOCUMENTS, MissingTextsError
 from assets.inputs import Input, NoCallsError, Wanted, find_mismatch, look_at, merged_part
 from assets.stage import (
@@ -25,8 +14,8 @@ from assets.stage import (
     check_outputs,
     settings_and_sections,
 )
-from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
+from toolformer_home.fingerprints import Fingerprint
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse
@@ -241,10 +230,5 @@ class Pipeline:
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:
     """The window length with which the candidates among these were sampled, as JSON."""
-    sampled = (partition for partition in partitions if partition.table == CANDIDATE_CALLS.name)
+    sampled = (partition for partition in partitions if partition.table == "candidate_calls")
     return next((candidates.parts.get("corpus.window_tokens") for candidates in sampled), None)
-
-
-PIPELINE = Pipeline(
-    [CANDIDATE_CALLS, EXECUTED_CALLS, SCORED_CALLS, FILTERED_CALLS, AUGMENTED_TEXTS]
-)

@@ -17,11 +17,11 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
-from dagster_project.wiring.sampling import sampled_calls
 from toolformer.chained_calls import FirstCalls
 from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.stage_cost import CostMeter
+from toolformer_home.wiring.sampling import sampled_calls
 from tools.protocol import Document, Preselection
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

@@ -17,8 +17,6 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.chained_calls import FirstCalls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT16, FLOAT32
@@ -26,6 +24,8 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.shard_scoring import CallScore, ShardScoring
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.scoring import losses_wanted, scoring_parameters
 from tools.protocol import ToolCall
 
 # Stand beside the losses too, so that statistics need no join.

@@ -9,8 +9,8 @@ from assets.dataset.shard_run import ShardRun
 from assets.partition_events import PartitionEvents
 from assets.run import WITH_MODEL
 from assets.stage import ShardStage
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS
+from toolformer_home.metadata import table_metadata
+from toolformer_home.partitions import SHARDS
 
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")

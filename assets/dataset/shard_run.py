@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from assets.code_versions import code_version_tags
+from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import expected_errors, failed_shards, failure_of_shards
 from assets.inputs import NoCallsError, Wanted
@@ -20,19 +21,18 @@ from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
-from dagster_project.expected_errors import EXPECTED_ERRORS, memory_explained
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.progress import ProgressCallback
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
+from toolformer_home.expected_errors import EXPECTED_ERRORS, memory_explained
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 
 if TYPE_CHECKING:
-    from assets.dataset.pipeline import Pipeline
     from toolformer.forward.language_model import LanguageModel
 
 NOT_SAMPLED = "not sampled"
@@ -183,7 +183,7 @@ class ShardRun(Run):
             first, before any expensive load.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, pipeline: "Pipeline", stage: ShardStage):
+    def __init__(self, context: dg.AssetExecutionContext, pipeline: Pipeline, stage: ShardStage):
         with expected_errors():
             super().__init__(context)
             self.pipeline, self.stage = pipeline, stage

@@ -14,11 +14,11 @@ from assets.outputs import Made, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
-from dagster_project.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.training.variants import PLAIN
+from toolformer_home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from warehouse.schema import ALL
 
 EVALUATION_REPORT = Stage(name="evaluation_report", version="1", settings=("evaluation.seed",))

@@ -19,13 +19,13 @@ from assets.evaluation.stage import EVALUATION_RESULTS, questions_fingerprint
 from assets.inputs import Wanted
 from assets.outputs import Made, PartitionOutput
 from assets.shard_texts import typed_frame
-from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.evaluated_models import EvaluatedModel
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import hex_digest
 from toolformer.forward.language_model import LanguageModel
+from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
 from tools.model_identity import model_identity
 
 TABLE = EVALUATION_RESULTS.name

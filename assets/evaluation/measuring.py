@@ -20,14 +20,14 @@ from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
-from dagster_project.fingerprints import FINGERPRINT, PARTS
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.benchmarks import configured_benchmark, items_of
-from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import number_digest
+from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL

@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import decoding_parameters, live_tools
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.forward.language_model import LanguageModel
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.live_calls import decoding_parameters, live_tools
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.errors import ToolUnavailableError
 from tools.running.deadlines import GIVEN_UP, MAX_FAILURES_IN_A_ROW
 from tools.running.execution import MAY_PASS

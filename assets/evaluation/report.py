@@ -13,12 +13,12 @@ from assets.evaluation.tables import (
 )
 from assets.failures import expected_errors
 from assets.run import WITHOUT_MODEL, Run
-from dagster_project.metadata import table_markdown
-from dagster_project.plots.evaluation_figures import difference_plot
-from dagster_project.plots.files import plot_links
-from dagster_project.settings.evaluation_sections import BASE
-from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.training.variants import PLAIN
+from toolformer_home.metadata import table_markdown
+from toolformer_home.plots.evaluation_figures import difference_plot
+from toolformer_home.plots.files import plot_links
+from toolformer_home.settings.evaluation_sections import BASE
+from toolformer_home.wiring.evaluated_models import name_of_model, name_of_variant
 from warehouse.schema import ALL
 
 # The models whose answers without calls tell whether calls help, by what the plot calls them.

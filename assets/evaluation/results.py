@@ -13,15 +13,15 @@ from assets.failures import expected_errors
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import WITH_MODEL, Run
 from assets.training.training_inputs import LEFT_OUT
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
-from dagster_project.metadata import table_markdown, table_metadata
-from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
-from dagster_project.settings.evaluation_sections import BASE
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
-from dagster_project.wiring.live_calls import with_calls
-from dagster_project.wiring.model_cards import write_model_card
 from toolformer.evaluation.modes import DISABLED, Mode
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer_home.metadata import table_markdown, table_metadata
+from toolformer_home.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
+from toolformer_home.settings.evaluation_sections import BASE
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
+from toolformer_home.wiring.live_calls import with_calls
+from toolformer_home.wiring.model_cards import write_model_card
 
 
 @dg.asset(

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from assets.stage import TOOL_VERSION, Stage
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.settings.sections import Settings
 from toolformer.evaluation.modes import Mode
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.settings.sections import Settings
 
 # In every mode an item is left out where no call would have room.
 _OF_QUESTIONS = (

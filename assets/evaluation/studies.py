@@ -11,18 +11,6 @@ from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained, memory_explained
-from dagster_project.metadata import table_markdown
-from dagster_project.plots.evaluation_figures import difference_plot, model_size_plot
-from dagster_project.plots.files import plot_links
-from dagster_project.settings.evaluation_sections import BASE
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.evaluated_models import (
-    EvaluatedModel,
-    evaluated_model,
-    name_of_variant,
-)
-from dagster_project.wiring.live_calls import with_calls
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import (
     DISABLED,
@@ -32,6 +20,18 @@ from toolformer.evaluation.modes import (
     modes_without_each,
 )
 from toolformer.training.training_plan import parameter_count
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer_home.metadata import table_markdown
+from toolformer_home.plots.evaluation_figures import difference_plot, model_size_plot
+from toolformer_home.plots.files import plot_links
+from toolformer_home.settings.evaluation_sections import BASE
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.evaluated_models import (
+    EvaluatedModel,
+    evaluated_model,
+    name_of_variant,
+)
+from toolformer_home.wiring.live_calls import with_calls
 from tools.model_identity import SAFETENSORS
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from assets.evaluation.stage import losses_fingerprint
 from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
 from assets.outputs import Made
 from assets.shard_texts import documents_in, windows_of
-from dagster_project.settings.evaluation_sections import PERPLEXITY
-from dagster_project.wiring.benchmarks import read_text, text_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.files.digests import digest, hex_digest_of_file
@@ -21,6 +19,8 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.scoring.text_losses import token_losses
+from toolformer_home.settings.evaluation_sections import PERPLEXITY
+from toolformer_home.wiring.benchmarks import read_text, text_file
 from tools.model_identity import model_identity
 
 

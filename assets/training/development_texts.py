@@ -14,12 +14,12 @@ import polars as pl
 from assets.run import Workspace
 from assets.shard_texts import documents_in
 from assets.training.corpus_windows import other_window_error, windows_without_calls
-from dagster_project.settings.sections import Settings
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import is_for_development, random_rank
+from toolformer_home.settings.sections import Settings
 from tools.protocol import Document
 from warehouse.schema import ALL
 

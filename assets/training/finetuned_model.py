@@ -12,11 +12,11 @@ from assets.outputs import Output
 from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.training_inputs import training_set_digest
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.model_cards import write_model_card
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.model_cards import write_model_card
 from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL

@@ -24,19 +24,19 @@ from assets.training.finetuned_model import (
 from assets.training.planned_training import (
     PlannedTraining,
     planned_training,
-    usable_training_set,
+    stored_training_set,
 )
-from dagster_project.partitions import MODEL, MODEL_VARIANTS, register
-from dagster_project.plots.figures import training_curve
-from dagster_project.plots.files import plot_links
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.evaluated_models import name_of_variant
-from dagster_project.wiring.model_damage import check_undamaged
-from dagster_project.wiring.precision import training_precision
 from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
+from toolformer_home.partitions import MODEL, MODEL_VARIANTS, register
+from toolformer_home.plots.figures import training_curve
+from toolformer_home.plots.files import plot_links
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.evaluated_models import name_of_variant
+from toolformer_home.wiring.model_damage import check_undamaged
+from toolformer_home.wiring.precision import training_precision
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -53,7 +53,7 @@ class FinetunedModel(ModelOutput):
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        texts = usable_training_set(self.run)
+        texts = stored_training_set(self.run)
         return Wanted(model_fingerprint(self.run, texts.fingerprint), (texts,))
 
     def stored(self) -> dict[str, str] | None:

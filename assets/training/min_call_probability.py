@@ -20,8 +20,6 @@ from assets.stage import TOOL_VERSION, Stage
 from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
-from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     choose_min_call_probability,
@@ -34,6 +32,8 @@ from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.variants import PLAIN
+from toolformer_home.partitions import MODEL_VARIANTS
+from toolformer_home.wiring.evaluated_models import evaluated_model, name_of_variant
 from tools.base import Tool
 from tools.model_identity import model_identity
 from warehouse.schema import ALL

@@ -11,10 +11,6 @@ from pathlib import Path
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
-from dagster_project.progress import ProgressCallback
-from dagster_project.wiring.execution import answered_calls
-from dagster_project.wiring.live_calls import decoding_parameters
-from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.decoding.calibration import Opening, sampled
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
@@ -23,6 +19,10 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
+from toolformer_home.progress import ProgressCallback
+from toolformer_home.wiring.execution import answered_calls
+from toolformer_home.wiring.live_calls import decoding_parameters
+from toolformer_home.wiring.scoring import scoring_parameters
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall

@@ -68,14 +68,14 @@ def planned_training(work: Workspace) -> PlannedTraining:
     Raises:
         ToolformerError: there is no training set, or none that can be used.
     """
-    usable_training_set(work)
-    training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
+    stored_training_set(work)
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
+    train = _split(texts, "train")
+    if train.is_empty():
+        raise _empty_error(work)
+    training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
-    rows = rows_of(
-        [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
-        training.variant,
-    )
+    rows = rows_of([_text_with_calls(row) for row in train.iter_rows(named=True)], training.variant)
     # Without calls, which settle the part of a long text: its beginning.
     development = [
         TextWithCalls(row["text"], row["context"], (), (), row["window_index"] > 0)
@@ -90,26 +90,26 @@ def planned_training(work: Workspace) -> PlannedTraining:
     )
 
 
-def usable_training_set(work: Workspace) -> Input:
-    """The training set as it is now.
+def stored_training_set(work: Workspace) -> Input:
+    """The training set as it is now; its rows are not read.
 
     Raises:
-        ToolformerError: there is none, or nothing in it to train on.
+        ToolformerError: there is none.
     """
-    store = work.warehouse
-    training_texts = look_at(store, "training_texts", ALL, ALL)
+    training_texts = look_at(work.warehouse, "training_texts", ALL, ALL)
     if training_texts is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
-    rows = store.read_partition("training_texts", ALL, ALL)
-    if _split(rows, "train").is_empty():
-        stored = store.partition_metadata("training_texts", ALL, ALL) or {}
-        reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
-        raise ToolformerError(
-            "The training set holds no text to train on"
-            f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
-            "filtering thresholds (tools.*.filtering_threshold)."
-        )
     return training_texts
+
+
+def _empty_error(work: Workspace) -> ToolformerError:
+    stored = work.warehouse.partition_metadata("training_texts", ALL, ALL) or {}
+    reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
+    return ToolformerError(
+        "The training set holds no text to train on"
+        f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
+        "filtering thresholds (tools.*.filtering_threshold)."
+    )
 
 
 def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -8,9 +8,9 @@ from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.dropped_calls import CallPartitions, partitions_behind
-from dagster_project.home import Home
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
+from toolformer_home.home import Home
 from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL

@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from assets.corpus import configured_sources, look_at_texts
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.documents import MissingTextsError, records_read, stored_texts
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
@@ -15,9 +15,6 @@ from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import SHARD
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
@@ -28,15 +25,18 @@ from dagster_project.runs.run_job import (
     run_job,
     was_made,
 )
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.retriever import SEARCHING_TOOLS
-from dagster_project.wiring.sampling import check_can_annotate
-from dagster_project.wiring.toolbox import open_toolbox
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import SHARD
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.retriever import SEARCHING_TOOLS
+from toolformer_home.wiring.sampling import check_can_annotate
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def prepare(
@@ -111,12 +111,13 @@ def build_dataset(
     settings = options.load_settings(home)
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
-    open_toolbox(settings, home, named=named if options.tools else None)
+    toolbox = open_toolbox(settings, home, named=named if options.tools else None)
     with dagster_instance(home) as instance:
+        stale = planned_indexes(options.tools, settings, home)
         unusable = prepare(options, home, settings, instance)
-        toolbox = open_toolbox(settings, home, named=options.tools or None)
-        for name, why in toolbox.unavailable.items():
-            console.say(f"{name} is left out: {why}")
+        if stale or len(named) < len(options.tools):
+            toolbox = open_toolbox(settings, home, named=options.tools or None)
+        _tell_left_out(toolbox)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(settings, home)
         warehouse = open_warehouse(home)
@@ -155,6 +156,11 @@ def build_dataset(
             f"{', '.join(unusable)}. The reasons are above. Correct them, or take them out with "
             "`toolformer sources remove`."
         )
+
+
+def _tell_left_out(toolbox: Toolbox) -> None:
+    for name, why in toolbox.unavailable.items():
+        console.say(f"{name} is left out: {why}")
 
 
 def _build(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.decoding.completions import CLOSED, Completion, MinCallProbability
 from toolformer.errors import ToolformerError
+from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import finetuned_model_directory, is_trained
+from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters
@@ -49,7 +49,7 @@ class LiveModel:
         blocked_tools: Sequence[str] = (),
     ) -> "DecodingParameters":
         """How it continues a text."""
-        from dagster_project.wiring.live_calls import decoding_parameters
+        from toolformer_home.wiring.live_calls import decoding_parameters
 
         return decoding_parameters(
             self.settings,
@@ -67,8 +67,8 @@ class LiveModel:
         **options: Any,
     ) -> list[Completion]:
         """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
-        from dagster_project.wiring.live_calls import live_tools
         from toolformer.decoding.decoder import complete
+        from toolformer_home.wiring.live_calls import live_tools
 
         tools = live_tools(self.toolbox, self.settings, prompts, [today] * len(prompts))
         return complete(
@@ -95,7 +95,7 @@ def live_model(
     Raises:
         ToolformerError: there is no such model, or its calibration is damaged.
     """
-    from dagster_project.wiring.live_calls import min_call_probability
+    from toolformer_home.wiring.live_calls import min_call_probability
 
     holder = ModelHolder()
     toolbox = Toolbox({}, {}, {})

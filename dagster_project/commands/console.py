@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dagster_project.progress import LogReporter, ProgressCallback, shown_by
+from toolformer_home.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_cards import source_licences
 from toolformer.exports.dataset_card import (
     CARD_FILE,
     KEPT_CALLS,
@@ -17,6 +15,8 @@ from toolformer.exports.dataset_card import (
 )
 from toolformer.exports.records import break_marks
 from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.model_cards import source_licences
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

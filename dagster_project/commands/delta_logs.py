@@ -1,9 +1,9 @@
 """`toolformer export delta`: Delta Lake logs over the rows as they are."""
 
 from dagster_project.commands import console
-from dagster_project.home import Home
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError
+from toolformer_home.home import Home
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def refresh_delta_logs(home: Home) -> None:

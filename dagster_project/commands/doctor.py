@@ -11,10 +11,10 @@ from dagster_project.commands import console, doctor_home
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.doctor_machine import examine_machine
 from dagster_project.commands.findings import INSTALL, Finding, findings_table, guarded
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.settings.settings_file import load_settings, preset_values
-from dagster_project.shared_files import bring_small
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.settings.settings_file import load_settings, preset_values
+from toolformer_home.shared_files import bring_small
 from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
@@ -131,7 +131,7 @@ def _java() -> Iterator[Finding]:
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
-    from dagster_project.wiring.toolbox import options_of
+    from toolformer_home.wiring.toolbox import options_of
     from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
     from tools.registry import check_usable, create_tool
 

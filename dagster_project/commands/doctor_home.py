@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding, named
-from dagster_project.home import Home
-from dagster_project.locks import remedy, why_locks_fail
-from dagster_project.settings.sections import Settings
+from toolformer_home.home import Home
+from toolformer_home.locks import remedy, why_locks_fail
+from toolformer_home.settings.sections import Settings
 
 
 def locks(home: Home) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def precision(home: Home, settings: Settings) -> Iterator[Finding]:
     """What annotation and training compute in, and the speeds by which that was chosen."""
-    from dagster_project.wiring.precision import (
+    from toolformer_home.wiring.precision import (
         ANNOTATION,
         AUTO,
         purpose_of_training,
@@ -87,7 +87,7 @@ def wikipedia_index(home: Home) -> Iterator[Finding]:
 
 def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     """The index of dense vectors and its encoder, where the settings need one."""
-    from dagster_project.wiring.retriever import PASSAGE_INDEX, tools_searching
+    from toolformer_home.wiring.retriever import PASSAGE_INDEX, tools_searching
     from tools.errors import ToolUnavailableError
     from tools.retrieval.passage_index import open_encoder, passage_index_information
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, findings_table
-from dagster_project.home import Home
-from dagster_project.progress import progress_of
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import load_settings
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.errors import SequenceTooLongError
+from toolformer_home.home import Home
+from toolformer_home.progress import progress_of
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -139,8 +139,8 @@ def _tokens_a_second(model: "LanguageModel") -> float:
 
 def _room(directory: Path, settings: Settings, home: Home) -> Finding:
     """Whether prompts, windows and calls fit its context."""
-    from dagster_project.wiring.sampling import check_can_annotate
-    from dagster_project.wiring.toolbox import open_toolbox
+    from toolformer_home.wiring.sampling import check_can_annotate
+    from toolformer_home.wiring.toolbox import open_toolbox
 
     toolbox = open_toolbox(settings, home)
     try:

@@ -9,19 +9,24 @@ from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import BENCHMARK, MODEL, evaluation_key, register
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance, run_job
-from dagster_project.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.evaluated_models import (
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import (
+    BENCHMARK,
+    MODEL,
+    evaluation_key,
+    register,
+)
+from toolformer_home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.evaluated_models import (
     check_model_name,
     name_of_model,
     name_of_variant,
 )
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"

@@ -9,11 +9,11 @@ from dagster_project.commands import console
 from dagster_project.commands.explanation import explanation_of, page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
-from dagster_project.home import Home
-from dagster_project.report.page import check_page
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
+from toolformer_home.home import Home
+from toolformer_home.report.page import check_page
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 # How many calls an error names where the beginning of an id fits several.

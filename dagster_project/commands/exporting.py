@@ -13,10 +13,6 @@ from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
 from dagster_project.commands.export_targets import checked_target
 from dagster_project.commands.export_tools import chat_tools
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
@@ -29,6 +25,10 @@ from toolformer.exports.records import (
     without_marks,
 )
 from toolformer.files.whole_files import replacing, replacing_folder
+from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 

@@ -14,13 +14,13 @@ import polars as pl
 from dagster_project.commands import console
 from dagster_project.commands.completing import LiveModel, given_date, live_model
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.progress import progress_of
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError, ToolformerError
 from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
+from toolformer_home.home import Home
+from toolformer_home.progress import progress_of
 from toolformer_lm_eval.answers import Answers, Generation
 from toolformer_lm_eval.comparison import Outcome, samples, summary
 from toolformer_lm_eval.tasks import check_installed, open_tasks

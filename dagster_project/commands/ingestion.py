@@ -10,18 +10,18 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.reporting import show_losses
 from dagster_project.commands.sources import tell_about_sources
-from dagster_project.home import Home
 from dagster_project.runs.run_job import (
     dagster_instance,
     rejected_sources,
     run_job,
 )
-from dagster_project.settings.settings_file import listed_sources, load_settings
-from dagster_project.settings.source_file import absolute_source
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import normalised_path
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import listed_sources, load_settings
+from toolformer_home.settings.source_file import absolute_source
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:

@@ -6,9 +6,9 @@ import dagster as dg
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.runs.planned_run import PlannedRun, run_here
-from dagster_project.settings.sections import Settings
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.settings.sections import Settings
 
 
 def run_all(

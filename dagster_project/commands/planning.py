@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.runs.plan import PlannedPartition
-from dagster_project.settings.settings_file import load_settings
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:

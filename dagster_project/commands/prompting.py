@@ -20,19 +20,8 @@ from assets.shard_texts import contexts_in, documents_in, windows_of
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.runs.indexes import planned_indexes
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.execution import answered_samples
-from dagster_project.wiring.model_holder import process_holder
-from dagster_project.wiring.sampling import sampled_calls
-from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
-from dagster_project.wiring.toolbox import named_prompt, open_tool
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -42,6 +31,17 @@ from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.shard_scoring import ShardScoring
 from toolformer.sources.manifest import Manifest
 from toolformer.training.augmented_text import TextKey
+from toolformer_home.home import Home
+from toolformer_home.progress import ProgressCallback, progress_of
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.execution import answered_samples
+from toolformer_home.wiring.model_holder import process_holder
+from toolformer_home.wiring.sampling import sampled_calls
+from toolformer_home.wiring.scoring import losses_wanted, scoring_parameters
+from toolformer_home.wiring.toolbox import named_prompt, open_tool
+from toolformer_home.wiring.warehouse import open_warehouse
 from tools.base import Tool
 from tools.prompting import fill_prompt
 from tools.protocol import Document, ToolCall

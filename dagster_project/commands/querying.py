@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from dagster_project.commands import console
-from dagster_project.home import Home
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.home import Home
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"

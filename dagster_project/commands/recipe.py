@@ -16,10 +16,12 @@ from ruamel.yaml import YAML
 
 from dagster_project.commands import console
 from dagster_project.commands.reporting import show_examples
-from dagster_project.home import Home
-from dagster_project.report.verdicts import verdicts_of
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import (
+from toolformer.files.whole_files import write_whole
+from toolformer.training.variants import PLAIN, SHUFFLED
+from toolformer_home.home import Home
+from toolformer_home.report.verdicts import verdicts_of
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.evaluation_sections import (
     BASE,
     DATESET,
     FACTS,
@@ -27,13 +29,11 @@ from dagster_project.settings.evaluation_sections import (
     PERPLEXITY,
     SUMS,
 )
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import load_settings, write_settings_file
-from dagster_project.settings.yaml_text import read_yaml
-from dagster_project.wiring.evaluated_models import name_of_model
-from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.files.whole_files import write_whole
-from toolformer.training.variants import PLAIN, SHUFFLED
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.settings_file import load_settings, write_settings_file
+from toolformer_home.settings.yaml_text import read_yaml
+from toolformer_home.wiring.evaluated_models import name_of_model
+from toolformer_home.wiring.warehouse import open_warehouse
 
 DEMO = "demo"
 _REPORT = ("report",)
@@ -211,17 +211,8 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
     files: dict[str, str] = {}
     if folder is not None:
         for name, beginning in _BENCHMARKS.items():
-            # The file nearest to the folder is meant.
-            matching = sorted(
-                folder.expanduser().absolute().rglob(f"{beginning}*.json*"),
-                key=lambda file: (len(file.parts), file),
-            )
-            if len(matching) > 1 and len(matching[0].parts) == len(matching[1].parts):
-                raise SettingsError(
-                    f"Both {matching[0]} and {matching[1]} may be meant for {name}. Move one of "
-                    "them away, or name a folder with only one to --benchmarks."
-                )
-            files |= {name: str(matching[0])} if matching else {}
+            if file := nearest_file(folder.expanduser().absolute(), beginning):
+                files[name] = str(file)
         if not files:
             raise SettingsError(
                 f"There is no file of a benchmark in {folder}. Expected names that begin with one "
@@ -229,6 +220,21 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
                 "with the project."
             )
     return {"benchmarks": [PERPLEXITY, DATESET, *files], "files": files}
+
+
+def nearest_file(folder: Path, beginning: str) -> Path | None:
+    """The JSON file below a folder whose name begins so, the nearest to it; None without one.
+
+    Raises:
+        SettingsError: two are equally near.
+    """
+    found = sorted(folder.rglob(f"{beginning}*.json*"), key=lambda file: (len(file.parts), file))
+    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+        raise SettingsError(
+            f"Both {found[0]} and {found[1]} may be meant for {beginning}. Move one of them away, "
+            "or name a folder with only one."
+        )
+    return found[0] if found else None
 
 
 def _show_gains(home: Home, settings: Settings) -> None:

@@ -9,12 +9,6 @@ from typing import Any
 
 from assets.shard_texts import first_calls_in
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, merged
-from dagster_project.wiring.annotator import directory_of_model
-from dagster_project.wiring.model_holder import ModelHolder
-from dagster_project.wiring.scoring import scoring_parameters
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
@@ -23,6 +17,12 @@ from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.scoring.losses import ScoredCall
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings, merged
+from toolformer_home.wiring.annotator import directory_of_model
+from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.scoring import scoring_parameters
+from toolformer_home.wiring.warehouse import open_warehouse
 from tools.protocol import ToolCall
 
 _LOSSES = (

@@ -13,15 +13,15 @@ from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.training import train_model
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.evaluation_sections import FINETUNED
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import load_settings
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.evaluation_sections import FINETUNED
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool = False) -> None:

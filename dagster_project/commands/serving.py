@@ -9,15 +9,15 @@ from pathlib import Path
 from dagster_project.commands import console
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.settings.evaluation_sections import BASE
-from dagster_project.settings.sections import Settings
-from dagster_project.web_guard import in_url
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
+from toolformer_home.home import Home
+from toolformer_home.settings.evaluation_sections import BASE
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.evaluated_models import name_of_model, name_of_variant
+from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer_server.web_guard import in_url
 from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)

@@ -15,23 +15,23 @@ from assets.corpus import configured_sources, look_at_texts, retire_shards_of
 from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
-from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import (
-    listed_sources,
-    load_settings,
-    sources_of_user,
-)
-from dagster_project.settings.source_file import absolute_source, write_added_sources
-from dagster_project.shared_files import changing_corpus
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
 from toolformer.sources.manifest import Manifest, check_complete
 from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
+from toolformer_home.home import Home
+from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.settings_file import (
+    listed_sources,
+    load_settings,
+    sources_of_user,
+)
+from toolformer_home.settings.source_file import absolute_source, write_added_sources
+from toolformer_home.shared_files import changing_corpus
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 

@@ -5,13 +5,13 @@ from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
-from dagster_project.home import Home
-from dagster_project.partitions import VARIANT, register
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.wiring.annotator import finetuned_model_directory
-from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.decoding.calibration import read_min_call_probability
+from toolformer_home.home import Home
+from toolformer_home.partitions import VARIANT, register
+from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def train_model(

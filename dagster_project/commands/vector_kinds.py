@@ -27,7 +27,7 @@ from tools.registry import create_tool
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.syntax import CALL_OPEN, clean_result, remove_calls
-from warehouse.connection import open_connection
+from warehouse.connection import temporary_tables
 from warehouse.schema import sql_texts, table_schema
 
 # The paper's rule, which the trigger's cases follow: at most one call per input (section 4.2).
@@ -124,7 +124,7 @@ def _decided_in_sql(
     }
     rules = {"filtering_threshold": filtering_threshold, "contrast_threshold": None}
     places = ", ".join(f"${name}" for name in row)
-    with open_connection() as connection:
+    with temporary_tables() as connection:
         connection.execute(table.create_statement)
         connection.execute(f"insert into {table.name} values ({places})", row)
         decided = connection.execute(

@@ -15,11 +15,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dagster_project.home import Home
-from dagster_project.plots.files import ADDRESS as PLOTS
-from dagster_project.plots.files import KEPT
-from dagster_project.report import ADDRESS as REPORT
-from dagster_project.web_guard import foreign_page, media_type, wrong_host
+from toolformer_home.home import Home
+from toolformer_home.plots.files import ADDRESS as PLOTS
+from toolformer_home.plots.files import KEPT
+from toolformer_home.report import ADDRESS as REPORT
+from toolformer_server.web_guard import foreign_page, media_type, wrong_host
 
 
 @dataclass(frozen=True)

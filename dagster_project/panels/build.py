@@ -104,7 +104,6 @@ def build(
     """Sample, execute and filter calls, and merge them into the texts."""
     from dagster_project.commands.building import build_dataset
     from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.rounds import run_rounds
 
     options = RunOptions.of(preset, changes, force=force, tools=names_in(tools))
     chosen, on_ray = names_in(shards), on == "ray"
@@ -113,6 +112,8 @@ def build(
     elif chosen:
         raise typer.BadParameter("--rounds builds all shards. Leave --shards out.")
     else:
+        from dagster_project.commands.rounds import run_rounds
+
         run_rounds(options, until=rounds, dry_run=dry_run, on_ray=on_ray)
 
 

@@ -136,7 +136,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
-    from dagster_project.home import Home
+    from toolformer_home.home import Home
 
     if arguments != "objects" and form not in export_formats.CHATS:
         raise typer.BadParameter(

@@ -20,13 +20,13 @@ from dagster_ray.core.run_launcher import (  # pyright: ignore[reportMissingImpo
     get_job_submission_id_from_run_id,
 )
 
-from dagster_project.home import Home
 from dagster_project.ray import run as process_of_run
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
 from dagster_project.run_tags import RAY_TAG, process_of
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.settings_file import load_settings
+from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.settings_file import load_settings
 
 _LOGGER = logging.getLogger(__name__)
 # How a head that is gone shows: Ray's client raises the first at its start, the second later.

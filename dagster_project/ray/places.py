@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dagster_project.run_tags import RAY_TAG
-from dagster_project.settings.sections import Settings
+from toolformer_home.settings.sections import Settings
 
 _GPUS = "num_gpus"
 # Those that any GPU will do for. Who names another one, by its number, chooses the place himself.

@@ -8,20 +8,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from assets.corpus import configured_sources, look_at_texts
-from dagster_project.home import Home
 from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.retriever import tools_searching
-from dagster_project.wiring.sampling import check_can_annotate
-from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.forward.model_directory import keeps_states
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.retriever import tools_searching
+from toolformer_home.wiring.sampling import check_can_annotate
+from toolformer_home.wiring.toolbox import open_toolbox
 from warehouse.warehouse import Warehouse
 
 

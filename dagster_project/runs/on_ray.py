@@ -19,14 +19,14 @@ from dagster._core.execution.backfill import (
     PartitionBackfill,
 )
 
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.runs.run_job import failure_of
-from dagster_project.settings.sections import Settings
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.settings.sections import Settings
 
 _LAUNCH = """
 mutation Launch($parameters: LaunchBackfillParams!) {

@@ -7,14 +7,15 @@ from functools import cached_property
 
 import polars as pl
 
-from assets.dataset.pipeline import PIPELINE, Pipeline
+from assets.dataset.pipeline import Pipeline
+from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.outputs import stored_with_sides
 from assets.stage import Partition, ShardStage
-from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer_home.fingerprints import FINGERPRINT
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 from dagster_project.runs.run_job import run_job
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 
 _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
     "build_dataset": SHARDS,

@@ -21,9 +21,6 @@ from dagster._core.remote_origin import RemoteRepositoryOrigin
 from filelock import Timeout
 
 from assets.failures import FAILED_SHARDS
-from dagster_project.expected_errors import RunFailedError, RunInterruptedError
-from dagster_project.home import Home
-from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
 from dagster_project.run_tags import (
     LAUNCHED_BY_UI_TAG,
     MAX_RETRIES_TAG,
@@ -34,6 +31,9 @@ from dagster_project.run_tags import (
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import host_digits, write_whole
+from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
+from toolformer_home.home import Home
+from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _INSTANCE_CONFIG = _REPOSITORY / "dagster.yaml"

@@ -19,7 +19,6 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.rounds import run_rounds
 from dagster_project.commands.training import train_model
 from dagster_project.runs import run_job
-from dagster_project.settings.sections import merged
 from tests.fakes import save_calling_model
 from tests.homes import (
     SmallHome,
@@ -29,6 +28,7 @@ from tests.homes import (
     small_settings,
     write_lines,
 )
+from toolformer_home.settings.sections import merged
 from warehouse.schema import tables
 
 SHARDS = ("shard-00000", "shard-00001")

@@ -5,7 +5,7 @@ All stages say what they depend on; this only turns their declarations round, fo
 
 from collections.abc import Iterator
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.stages import STAGES
 
 WITHOUT_EFFECT = {

@@ -7,9 +7,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.cli import main
-from dagster_project.settings.sections import merged, validated
-from dagster_project.settings.settings_file import preset_values
 from tests.conftest import REPOSITORY
+from toolformer_home.settings.sections import merged, validated
+from toolformer_home.settings.settings_file import preset_values
 from tools.errors import ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import create_tool

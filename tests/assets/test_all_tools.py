@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.wiring import reader
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
+from toolformer_home.wiring import reader
 
 SHARD = "shard-00000"
 _WORDS = 60

@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project.home import Home
 from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
 from dagster_project.runs.run_job import (
     close_dead_runs,
@@ -16,6 +15,7 @@ from dagster_project.runs.run_job import (
     prepare_dagster_home,
 )
 from toolformer.files.whole_files import host_digits
+from toolformer_home.home import Home
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.runs.forecast import Forecast, forecast_build
-from dagster_project.settings.settings_file import load_settings
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from toolformer_home.settings.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
 

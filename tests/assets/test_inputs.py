@@ -10,16 +10,16 @@ from typing import ClassVar
 import pytest
 
 from assets import outputs
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, PartitionOutput
 from assets.stage import Partition
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.home import Home
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import SHARD, frame, put, save_manifest
 from toolformer.sources.manifest import Manifest
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.errors import StoreConflictError
 from warehouse.warehouse import Warehouse
 

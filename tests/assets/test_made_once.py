@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from dagster_project.home import Home
 from tests.fakes import save_tiny_model
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import (
@@ -25,6 +24,7 @@ from tests.warehouse.rows import (
     save_manifest,
 )
 from toolformer.training.finetuning import RECORD_FILE
+from toolformer_home.home import Home
 
 pytestmark = pytest.mark.slow
 
@@ -68,10 +68,10 @@ def materialise(
     import dagster as dg
 
     from dagster_project.definitions import definitions
-    from dagster_project.partitions import register_evaluations, register_shards
-    from dagster_project.resources.settings import SettingsResource
-    from dagster_project.resources.toolbox import ToolboxResource
-    from dagster_project.settings.evaluation_sections import EvaluationSettings
+    from toolformer_home.partitions import register_evaluations, register_shards
+    from toolformer_home.resources.settings import SettingsResource
+    from toolformer_home.resources.toolbox import ToolboxResource
+    from toolformer_home.settings.evaluation_sections import EvaluationSettings
 
     # Each device has a lock of its own; both are the processor here.
     Home.device_lock = lambda self, device: self.output_lock(f"device-{own}")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from polars.testing import assert_frame_equal
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome, identity, refuse_models
 from tests.homes import TOOLS
 
@@ -132,10 +132,10 @@ def test_two_rounds_end_to_end(
 def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, str], str]:
     """What a build with these settings would make of the first shard, and why."""
     from dagster_project.runs.plan import BuildPlan
-    from dagster_project.settings.settings_file import load_settings
-    from dagster_project.wiring.annotator import Annotator
-    from dagster_project.wiring.toolbox import open_toolbox
     from toolformer.sources.manifest import Manifest
+    from toolformer_home.settings.settings_file import load_settings
+    from toolformer_home.wiring.annotator import Annotator
+    from toolformer_home.wiring.toolbox import open_toolbox
 
     settings = load_settings(home.home.settings_file, overrides=overrides)
     plan = BuildPlan(

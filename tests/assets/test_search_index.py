@@ -10,11 +10,11 @@ from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import Settings, validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings, validated
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])

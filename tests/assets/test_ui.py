@@ -16,12 +16,12 @@ from dagster_project.definitions import definitions
 from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.settings.sections import validated
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.processes import ServiceError, await_until
+from toolformer_home.settings.sections import validated
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 

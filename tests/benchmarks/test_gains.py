@@ -15,14 +15,14 @@ import pytest
 
 from benchmarks import gains
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from dagster_project.panels.flags import names_in
-from dagster_project.wiring.benchmarks import configured_benchmark
-from dagster_project.wiring.evaluated_models import check_model_name
-from dagster_project.wiring.warehouse import open_warehouse
 from tests.conftest import REPOSITORY
 from tests.test_command_blocks import parsed_commands
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer_home.home import Home
+from toolformer_home.wiring.benchmarks import configured_benchmark
+from toolformer_home.wiring.evaluated_models import check_model_name
+from toolformer_home.wiring.warehouse import open_warehouse
 
 SOLUTION = "He has 1+2 = 3 eggs.\nHe eats 3-1 = 2 eggs."
 PROBLEM = {"id": "a", "question": "How many eggs?", "solution": SOLUTION}

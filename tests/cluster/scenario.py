@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from tests.browser import Browser
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node

@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.home import Home as ProjectHome
-from dagster_project.partitions import SHARD
 from dagster_project.sensors import SENSORS, annotate_new_shards
+from toolformer_home.home import Home as ProjectHome
+from toolformer_home.partitions import SHARD
 
 STAGES = list(PIPELINE.names)
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]

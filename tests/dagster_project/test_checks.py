@@ -10,10 +10,10 @@ from dagster_project.checks import (
     share_of_kept_calls_is_plausible,
 )
 from dagster_project.commands.reporting import show_examples
-from dagster_project.report.verdicts import Verdict
-from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
 from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer_home.report.verdicts import Verdict
+from toolformer_home.resources.warehouse import WarehouseResource
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}

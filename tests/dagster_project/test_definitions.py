@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 from tests.generated import graph
+from toolformer_home.home import Home
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 JOBS = {

@@ -8,14 +8,14 @@ import pytest
 
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import BENCHMARK, MODEL, SHARD, VARIANT
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import validated
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
+from toolformer_home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
+from toolformer_home.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 

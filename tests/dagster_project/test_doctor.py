@@ -7,9 +7,9 @@ import pytest
 
 from dagster_project.commands import doctor_home, doctor_machine
 from dagster_project.commands.doctor import Finding, examine
-from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
+from toolformer_home.home import Home
 from tools.registry import TOOL_NAMES
 from warehouse.warehouse import Warehouse
 

@@ -20,14 +20,14 @@ from dagster_project.commands.building import build_dataset
 from dagster_project.commands.explaining import find_call
 from dagster_project.commands.explanation import page_of_call
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import FINGERPRINT, PARTS
-from dagster_project.home import Home
-from dagster_project.wiring import model_holder
-from dagster_project.wiring.model_holder import ModelHolder
-from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.files.digests import hex_digest
+from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.home import Home
+from toolformer_home.wiring import model_holder
+from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.warehouse import open_warehouse
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
 

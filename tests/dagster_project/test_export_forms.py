@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow.json
 import pytest
 
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import call, fill_for_export, store, store_calls
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
 from tests.warehouse.rows import SHARD
+from toolformer_home.home import Home
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 
 from dagster_project.commands.harness import compare_on_tasks
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
 from tests.dagster_project.exports import fill_for_export
 from toolformer.errors import ToolformerError
+from toolformer_home.home import Home
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

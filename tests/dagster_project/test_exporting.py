@@ -14,14 +14,14 @@ import pytest
 
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import ODD, PLAIN, fill_for_export, store, store_calls
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.files.whole_files import beside
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.home import Home
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

@@ -7,11 +7,11 @@ import pytest
 
 from dagster_project.commands.completing import LiveModel
 from dagster_project.commands.harness import Continuation
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.errors import SequenceTooLongError
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_lm_eval.answers import Answers, Generation
 from tools.calculator import Calculator
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.stage import Partition
-from dagster_project.fingerprints import Fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
-from dagster_project.settings.sections import Settings, merged, validated
-from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import frame, remove_partition
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.settings.sections import Settings, merged, validated
+from toolformer_home.settings.settings_file import preset_values
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.plugins.function_tool import FunctionTool
 from tools.prompting import load_prompt

@@ -3,13 +3,13 @@
 import pytest
 
 from dagster_project.commands.doctor import examine
-from dagster_project.home import Home
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import Settings, merged, validated
-from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring.toolbox import open_toolbox
 from tests.dagster_project.test_plan import STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
+from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.sections import Settings, merged, validated
+from toolformer_home.settings.settings_file import preset_values
+from toolformer_home.wiring.toolbox import open_toolbox
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool

@@ -10,10 +10,10 @@ import pytest
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
-from dagster_project.home import Home
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.toolbox import open_toolbox
-from dagster_project.wiring.warehouse import open_warehouse
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.toolbox import open_toolbox
+from toolformer_home.wiring.warehouse import open_warehouse
 from tools.prompting import load_prompt, load_short_prompt
 
 TEXTS = (

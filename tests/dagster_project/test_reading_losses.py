@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project.home import Home
-from dagster_project.report.contents import contents_of
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.settings_file import load_settings
+from toolformer_home.home import Home
+from toolformer_home.report.contents import contents_of
+from toolformer_home.settings.settings_file import load_settings
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dagster_project.commands import console, recipe
-from dagster_project.home import Home
-from dagster_project.settings.settings_file import load_settings
 from tests.warehouse.rows import frame
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
 from warehouse.warehouse import Warehouse
 
 ROUND_2 = ("base", "plain-round-2", "shuffled-round-2", "finetuned-round-2")

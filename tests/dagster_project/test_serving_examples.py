@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from dagster_project.commands.serving import right_examples
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import finetuned_model_directory
 from tests.warehouse.rows import put
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.annotator import finetuned_model_directory
 from warehouse.warehouse import Warehouse
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,20 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
-from assets.dataset.pipeline import PIPELINE
+from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
-from dagster_project.home import Home
-from dagster_project.partitions import register_shards
 from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.settings_file import listed_sources, write_settings_file
 from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer_home.home import Home
+from toolformer_home.partitions import register_shards
+from toolformer_home.settings.settings_file import listed_sources, write_settings_file
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names
@@ -250,6 +253,21 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
         register_shards(instance, ["shard-00000", "shard-00001"])
         assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
+
+
+def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home: Home):
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    keys = [f"shard-{number:05d}" for number in range(2000)]
+    event.listen(Engine, "connect", limit)
+    try:
+        with dagster_instance(home) as instance:
+            register_shards(instance, keys[:10])
+            register_shards(instance, keys)
+            assert instance.get_dynamic_partitions("shard") == keys
+    finally:
+        event.remove(Engine, "connect", limit)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import store, store_calls
+from toolformer_home.home import Home
 from warehouse.warehouse import Warehouse
 
 PAGE = REPOSITORY / "docs" / "sql.md"

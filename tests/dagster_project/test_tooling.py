@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from dagster_project.home import Home
 from tests.outside import ECHO
+from toolformer_home.home import Home
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow

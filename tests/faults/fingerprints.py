@@ -8,9 +8,9 @@ import json
 from collections.abc import Collection, Sequence
 
 from assets.inputs import merged_part
-from dagster_project.fingerprints import FINGERPRINT, PARTS
 from tests.faults.comparison import Address, Damage, partitions_of
 from tests.homes import SmallHome
+from toolformer_home.fingerprints import FINGERPRINT, PARTS
 
 _MERGED_CALLS = merged_part("filtered_calls", "")
 

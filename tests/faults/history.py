@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from dagster_project.settings.source_file import sources_file
 from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import COMMANDS, SHARDS, FaultyHome
 from tests.faults.tries import Outcome, Try, failure, told_plainly, try_all
 from tests.faults.undisturbed import Workshop
+from toolformer_home.settings.source_file import sources_file
 
 
 def change_history(workshop: Workshop) -> list[Outcome]:

@@ -14,10 +14,10 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 
 from dagster_project.commands import console
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.toolbox import Toolbox
 from tests.server.fake_engine import FakeBatch
 from toolformer.decoding.completions import MinCallProbability
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_server.app import make_app
 from toolformer_server.request_log import log_to_standard_error
 from toolformer_server.running import Server, bound_socket

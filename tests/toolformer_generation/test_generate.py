@@ -15,9 +15,6 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import decoding_parameters, live_tools
-from dagster_project.wiring.toolbox import Toolbox
 from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
@@ -29,6 +26,9 @@ from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer_generation import toolformer_generate
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.live_calls import decoding_parameters, live_tools
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.calculator import Calculator
 from tools.calendar import Calendar

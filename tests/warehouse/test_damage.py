@@ -22,6 +22,7 @@ READINGS = {
     "partition": lambda warehouse: warehouse.read_partition("documents", SHARD, "all"),
     "shard": lambda warehouse: warehouse.read_partitions("documents", SHARD),
     "query": lambda warehouse: warehouse.query("select max(url) as u, max(text) from documents"),
+    "sql": lambda warehouse: warehouse.fetch_rows("select max(url) as u, max(text) from documents"),
     "view": lambda warehouse: warehouse.query("select * from call_funnel"),
     "metadata": lambda warehouse: warehouse.partition_metadata("documents", SHARD, "all"),
 }
@@ -31,10 +32,13 @@ DAMAGES = {
     "empty": (lambda content: b"", ()),
     "without the last byte": (lambda content: content[:-1], ()),
     "text": (lambda content: b"This is not a Parquet file." * 20, ()),
-    "zeros": (lambda content: content[:60] + bytes(100) + content[160:], ("metadata", "view")),
+    "zeros": (
+        lambda content: content[:60] + bytes(100) + content[160:],
+        ("metadata", "view", "sql"),
+    ),
     "a bit": (
         lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
-        ("metadata", "view", "query"),
+        ("metadata", "view", "query", "sql"),
     ),
     "a folder": (None, ()),
 }
@@ -56,6 +60,17 @@ def test_a_damaged_partition_is_named_whatever_reads_it(
     assert warehouse.damaged_partitions() == [partition_file]
     # Other tables are readable beside it.
     assert warehouse.query("select * from candidate_calls").height == 0
+
+
+def test_a_statement_of_a_person_reads_no_more_of_a_partition_than_it_needs(
+    warehouse: Warehouse, partition_file: Path
+):
+    content = partition_file.read_bytes()
+    # In the rows of the first column, which the statement does not read.
+    partition_file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    assert warehouse.fetch_rows("select max(url) from documents")[1] == [("99856",)]
+    with pytest.raises(DamagedPartitionError, match=partition_file.name):
+        warehouse.query("select max(url) as u from documents")
 
 
 def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse):

@@ -5,7 +5,6 @@ size is stored in the partition's checkpoint, and a resumed partition goes on wi
 free by then.
 """
 
-import gc
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from toolformer.errors import OutOfMemoryError
 from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.memory import activation_bytes, available_memory
+from toolformer.forward.memory import activation_bytes, available_memory, release_memory
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -209,12 +208,3 @@ def _check_can_halve(error: Exception, rows: int) -> None:
             "corpus.window_tokens, or take a device with more memory or a smaller model. What was "
             "computed is kept."
         ) from error
-
-
-def release_memory() -> None:
-    """Give back what is not in use any more, on the device too."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

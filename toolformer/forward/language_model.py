@@ -31,7 +31,6 @@ from toolformer.forward.precision import (
     FLOAT16,
     PrecisionChoice,
     check_computable,
-    check_overflow,
 )
 from toolformer.forward.start_token import check_vocabulary, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -95,7 +94,7 @@ class LanguageModel:
             probes.check_causal(self)
             self._check_head()
             if self.precision == FLOAT16:
-                check_overflow(self)
+                probes.check_overflow(self)
             shared = probes.shared_kinds(self)
         self.is_plain = shared is None
         self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)

@@ -1,8 +1,9 @@
 """What memory a model needs, by its configuration and before its weights are read.
 
-Pure arithmetic, but for looking at how much is left.
+Pure arithmetic, but for looking at how much is left, and giving some back.
 """
 
+import gc
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,3 +234,12 @@ def _number(file: Path) -> int | None:
 
 def _lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.is_file() else []
+
+
+def release_memory() -> None:
+    """Give back what is not in use any more, on the device too."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

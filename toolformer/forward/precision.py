@@ -11,15 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from toolformer.errors import ModelNotFoundError, OverflowingModelError
 from toolformer.files.loading import is_out_of_memory
-from toolformer.forward.geometry import release_memory
-from toolformer.forward.memory import available_memory, memory_needed
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.memory import available_memory, memory_needed, release_memory
 
 Copy = TypeVar("Copy")
 _LOGGER = logging.getLogger(__name__)
@@ -30,12 +26,8 @@ PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
 MIN_GAIN = 1.2
 # Fewer tokens are bound by reading the weights, which are half as large in 16 bits, and not by
 # computing, as the batches of real work are. A GPU needs far more.
-_FEWEST_TOKENS, _MAX_TIMES_AS_MANY = 128, 64
+FEWEST_TOKENS, _MAX_TIMES_AS_MANY = 128, 64
 _SECONDS_OF_PASS = 0.15
-# Of the search for activations that float16 does not hold.
-# A processor that only emulates it computes some 20 tokens a second.
-_TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
-_TOKENS_OF_SHORT_ROW = 16
 _TURNS = 3
 _PROCESSOR = Path("/proc/cpuinfo")
 # Flags of processors that compute in bfloat16 themselves.
@@ -83,7 +75,7 @@ class PrecisionChoice:
 
 
 def measured_choice(
-    passes: Mapping[str, Callable[[int], float]], *, fewest_tokens: int = _FEWEST_TOKENS
+    passes: Mapping[str, Callable[[int], float]], *, fewest_tokens: int = FEWEST_TOKENS
 ) -> PrecisionChoice:
     """Measure two precisions in turns, so that a busy moment hits both; the best pass counts.
 
@@ -96,7 +88,7 @@ def measured_choice(
     able = dict(passes)
     # At the first pass, a short one, weights are read and memory is taken.
     for tokens in (fewest_tokens // 4, fewest_tokens):
-        speeds = {name: _speed(one, tokens) for name, one in able.items()}
+        speeds = {name: measured_speed(one, tokens) for name, one in able.items()}
         able = {name: able[name] for name, speed in speeds.items() if speed}
     if len(able) < 2:
         return PrecisionChoice.of(speeds)
@@ -105,11 +97,11 @@ def measured_choice(
     # A slow device has had its first turn.
     turns = [] if tokens > fewest_tokens else [speeds]
     while len(turns) < _TURNS:
-        turns.append({name: _speed(one, tokens) for name, one in able.items()})
+        turns.append({name: measured_speed(one, tokens) for name, one in able.items()})
     return PrecisionChoice.of({name: max(speeds[name] for speeds in turns) for name in able})
 
 
-def _speed(one: Callable[[int], float], tokens: int) -> float:
+def measured_speed(one: Callable[[int], float], tokens: int) -> float:
     """Tokens a second; 0 where memory does not hold it, or the precision its activations."""
     try:
         return one(tokens)
@@ -120,69 +112,6 @@ def _speed(one: Callable[[int], float], tokens: int) -> float:
             raise
     release_memory()
     return 0.0
-
-
-def faster_model(
-    load: Callable[[str], "LanguageModel"], path: Path, *, device: str
-) -> tuple["LanguageModel", PrecisionChoice]:
-    """Load a model in float32 and in 16 bits, and keep the faster copy.
-
-    A GPU computes as fast in float16 as in bfloat16, and many times as exactly: bfloat16 is for
-    models that overflow in float16.
-
-    Args:
-        device: a resolved device.
-
-    Raises:
-        ModelNotFoundError: the directory holds no model, or one that cannot be used.
-    """
-    copy_of = copies(load, path, device=device)
-
-    def one_pass(precision: str, tokens: int) -> float:
-        import torch
-
-        model = copy_of(precision)
-        width = min(tokens, model.context_length)
-        ids = torch.full((max(1, tokens // width), width), model.bos_id, device=model.device)
-        fed = model.tokens_fed
-        with torch.inference_mode():
-            seconds = timed(lambda: model.hidden_states(ids), device)
-        model.tokens_fed = fed
-        return ids.numel() / seconds
-
-    passes = {name: functools.partial(one_pass, name) for name in in_order_of_trial(device)}
-    if FLOAT16 in passes:
-        passes.pop(BFLOAT16 if _speed(passes[FLOAT16], _FEWEST_TOKENS) else FLOAT16, None)
-    choice = measured_choice(passes)
-    return copy_of(choice.precision), choice
-
-
-def check_overflow(model: "LanguageModel") -> None:
-    """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
-
-    The largest activations stand at the first positions and at the commonest tokens, which have the
-    lowest numbers in most vocabularies.
-
-    Raises:
-        OverflowingModelError: states or logits are not finite.
-    """
-    import torch
-
-    size = model.text_config.vocab_size
-    count = _TOKENS_OF_CHECK.get(model.device.type, 2048)
-    tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
-    length = min(count, model.context_length - 1)
-    short = min(_TOKENS_OF_SHORT_ROW, len(tokens))
-    starts = range(0, len(tokens) - short + 1, short)
-    fed = model.tokens_fed
-    with torch.inference_mode():
-        for rows in ([tokens[-length:]], [tokens[start : start + short] for start in starts]):
-            ids = torch.tensor([[model.bos_id, *row] for row in rows], device=model.device)
-            states = model.hidden_states(ids).flatten(0, 1)
-            model.check_finite(states)
-            for piece in states.split(8 * short):
-                model.check_finite(model.logits(piece))
-    model.tokens_fed = fed
 
 
 def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[[str], Copy]:

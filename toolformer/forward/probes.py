@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.attention_masks import AttentionKinds, small_window
-from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ _SHARED, _BRANCH = 6, 4
 # By how much more than rounding moves the first branch the second may be moved: that one stands
 # behind a gap, which a class must not count as distance.
 _TIMES_ROUNDING, _ROUNDINGS = 4, 3
+# Of the search for activations that float16 does not hold.
+# A processor that only emulates it computes some 20 tokens a second.
+_TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
+_TOKENS_OF_SHORT_ROW = 16
 
 
 def check_causal(model: "LanguageModel") -> None:
@@ -52,6 +56,34 @@ def check_causal(model: "LanguageModel") -> None:
             f"The model class {type(model.model).__name__} lets tokens see what stands behind "
             "them. Expected a causal language model, which predicts each token from those before."
         )
+
+
+def check_overflow(model: "LanguageModel") -> None:
+    """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
+
+    The largest activations stand at the first positions and at the commonest tokens, which have the
+    lowest numbers in most vocabularies.
+
+    Raises:
+        OverflowingModelError: states or logits are not finite.
+    """
+    import torch
+
+    size = model.text_config.vocab_size
+    count = _TOKENS_OF_CHECK.get(model.device.type, 2048)
+    tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
+    length = min(count, model.context_length - 1)
+    short = min(_TOKENS_OF_SHORT_ROW, len(tokens))
+    starts = range(0, len(tokens) - short + 1, short)
+    fed = model.tokens_fed
+    with torch.inference_mode():
+        for rows in ([tokens[-length:]], [tokens[start : start + short] for start in starts]):
+            ids = torch.tensor([[model.bos_id, *row] for row in rows], device=model.device)
+            states = model.hidden_states(ids).flatten(0, 1)
+            model.check_finite(states)
+            for piece in states.split(8 * short):
+                model.check_finite(model.logits(piece))
+    model.tokens_fed = fed
 
 
 def shared_kinds(model: "LanguageModel") -> tuple[AttentionKinds, int] | None:

@@ -1,6 +1,6 @@
 """The settings of a finetuning run (spec §5).
 
-Defaults and ranges are in `dagster_project/settings/training_sections.py`.
+Defaults and ranges are in `toolformer_home/settings/training_sections.py`.
 """
 
 from dataclasses import dataclass

@@ -31,6 +31,9 @@ _CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",
+    # Else one and four for each core, and starting those of 16 cores needs more than a worker has.
+    "threads": 2,
+    "async_threads": 2,
 }
 _BATCH = 10_000
 # Of what DuckDB says of a file, in characters.

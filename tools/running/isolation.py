@@ -231,7 +231,7 @@ class IsolatedTool(Tool):
         except (EOFError, ToolTimeoutError) as error:
             raise ToolUnavailableError(
                 self._registered_name,
-                f"its process ended while it was made{worker.last_words()}"
+                f"its process ended while it was made{worker.last_words()}; {self._memory()}"
                 if isinstance(error, EOFError)
                 else f"making it took longer than {_START_SECONDS:g} s",
                 "Try it with `python -c` first; what a module does when it is imported counts too",
@@ -244,12 +244,17 @@ class IsolatedTool(Tool):
         cause = cause or self._worker.last_words()
         self.close()
         message = (
-            f"The process of {self._registered_name} ended in the middle of a call{cause}. It may "
-            f"map {self.memory_bytes / 2**30:g} GiB of memory, and so may each process that it "
-            "starts (execution.worker_memory_gib)."
+            f"The process of {self._registered_name} ended in the middle of a call{cause}: "
+            f"{self._memory()}."
         )
         _LOGGER.warning("%s", message)
         return ToolCallError("process_ended", message, is_lasting=False)
+
+    def _memory(self) -> str:
+        return (
+            f"it may map {self.memory_bytes / 2**30:g} GiB of memory, and so may each process that "
+            "it starts (execution.worker_memory_gib)"
+        )
 
 
 def _answer(reply: Mapping[str, Any]) -> Any:

@@ -34,11 +34,15 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 _LONGEST_REPLY = 64 * 2**20
 # Of what the process prints, this much of a line is kept.
 _LINE_BYTES = 500
+# The limit of memory counts what is mapped, and glibc maps 64 MiB for a thread's first allocation,
+# for up to eight threads a core: on many cores a library's idle threads would use up the limit.
+_ARENAS = "2"
 _NAMESPACES = ("--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 # What a worker gets of our environment: where things lie and how they are written, no secrets.
 _ENVIRONMENT = re.compile(
     "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_.*|PYTHON[A-Z]*|VIRTUAL_ENV|CONDA_PREFIX|"
-    "LD_LIBRARY_PATH|JAVA_HOME|SSL_CERT_FILE|SSL_CERT_DIR|HF_HOME|HF_HUB_OFFLINE|.*_NUM_THREADS"
+    "LD_LIBRARY_PATH|JAVA_HOME|SSL_CERT_FILE|SSL_CERT_DIR|HF_HOME|HF_HUB_OFFLINE|MALLOC_ARENA_MAX|"
+    ".*_NUM_THREADS"
 )
 
 
@@ -201,4 +205,4 @@ def _environment(names: Sequence[str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in names or _ENVIRONMENT.fullmatch(name)
     }
-    return {**ours, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {"MALLOC_ARENA_MAX": _ARENAS, **ours, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

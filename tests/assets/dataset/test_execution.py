@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from assets.dataset.tool_threads import done_together
-from dagster_project.home import Home
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.execution import answered_samples
 from tests.fakes import byte_tokenizer
 from toolformer.training.augmented_text import TextKey
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.execution import answered_samples
 from tools.base import Tool
 from tools.errors import ToolDiedError
 from tools.protocol import Document

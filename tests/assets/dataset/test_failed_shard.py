@@ -5,8 +5,8 @@ from collections import Counter
 import dagster as dg
 import pytest
 
-from dagster_project.expected_errors import RunFailedError
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from toolformer_home.expected_errors import RunFailedError
 
 STAGES = ("filtered_calls", "augmented_texts")
 BAD, GOOD = SHARDS

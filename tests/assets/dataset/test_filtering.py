@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dagster_project.wiring.precision import ANNOTATION, settled_precision
 from tests.fakes import save_tiny_model, tiny_model
 from tests.homes import SmallHome
 from tests.materialising import materialise, metadata_of
@@ -21,6 +20,7 @@ from toolformer.forward.windows import split_into_windows
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM
 from toolformer.scoring.losses import ScoredCall, scorer_for
+from toolformer_home.wiring.precision import ANNOTATION, settled_precision
 from tools.protocol import ToolCall
 
 # Seconds each; `make test-fast` leaves them out.

@@ -10,9 +10,10 @@ from dagster._core.execution.api import execute_run
 
 from assets.code_versions import code_version
 from assets.dataset import shard_run
-from assets.dataset.pipeline import PIPELINE, Pipeline
+from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_asset import shard_assets
 from assets.dataset.shard_run import PartitionRun, ShardRun
+from assets.dataset.stages import PIPELINE
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
@@ -27,13 +28,8 @@ from assets.stage import (
     setting_value,
 )
 from dagster_project.definitions import definitions
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.run_job import failure_of
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.toolbox import Toolbox
 from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
@@ -41,6 +37,11 @@ from tests.assets.setting_effects import (
 )
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.sources.manifest import ShardEntry
+from toolformer_home.partitions import SHARDS
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.registry import create_tool
 from warehouse.warehouse import Warehouse
 

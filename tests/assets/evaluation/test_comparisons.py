@@ -12,9 +12,9 @@ import pytest
 from assets.evaluation.comparisons import compare, compared
 from assets.evaluation.tables import gains
 from assets.inputs import InputChangedError
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
 from tests.warehouse.rows import new_warehouse, put
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 # Of five items each; the first is right.

@@ -14,17 +14,17 @@ from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
 from assets.evaluation.questions import Questions
 from assets.evaluation.tables import rounding_sentences
-from dagster_project.fingerprints import PARTS
-from dagster_project.home import Home
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import DamagedModelError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
+from toolformer_home.fingerprints import PARTS
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.errors import ToolTimeoutError
 from warehouse.schema import ALL

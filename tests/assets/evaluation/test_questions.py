@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from assets.evaluation.questions import Questions
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.errors import ToolTimeoutError, ToolUnavailableError
 from tools.registry import create_tool

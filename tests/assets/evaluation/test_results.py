@@ -7,12 +7,12 @@ import pytest
 
 from assets.evaluation.results import evaluation_results
 from dagster_project.definitions import definitions
-from dagster_project.partitions import BENCHMARK, MODEL
-from dagster_project.resources.settings import SettingsResource
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from tests.fakes import save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
+from toolformer_home.partitions import BENCHMARK, MODEL
+from toolformer_home.resources.settings import SettingsResource
 
 KEYS = ["first|base", "bad|base", "last|base"]
 

@@ -13,12 +13,12 @@ from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring
 from assets.run import Workspace
 from dagster_project.definitions import definitions
-from dagster_project.home import Home
-from dagster_project.plots.files import ADDRESS
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.wiring.evaluated_models import EvaluatedModel
 from tests.warehouse.rows import put
 from toolformer.evaluation.modes import Mode
+from toolformer_home.home import Home
+from toolformer_home.plots.files import ADDRESS
+from toolformer_home.settings.sections import Settings, validated
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
 
 
 class Measured:

@@ -11,13 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assets.evaluation.measuring import Measuring
 from assets.evaluation.text_losses import Losses, mean_loss
-from dagster_project.home import Home
-from dagster_project.settings.sections import validated
-from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.model_holder import ModelHolder
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import validated
+from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.warehouse import Warehouse
 
 TEXT = (

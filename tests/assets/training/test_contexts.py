@@ -11,8 +11,6 @@ from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
-from dagster_project.partitions import register_shards
-from dagster_project.resources.settings import SettingsResource
 from tests.corpora import cut_corpus
 from tests.fakes import byte_tokenizer, save_tiny_model
 from tests.homes import SmallHome, write_lines
@@ -20,6 +18,8 @@ from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
 from toolformer.training.variants import VARIANTS
+from toolformer_home.partitions import register_shards
+from toolformer_home.resources.settings import SettingsResource
 from warehouse.schema import ALL
 
 TRAINED, HELD_OUT = "shard-00000", "shard-00001"

@@ -8,13 +8,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from dagster_project.home import Home
-from dagster_project.wiring.precision import settled_precision
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.training.variants import VARIANTS
+from toolformer_home.home import Home
+from toolformer_home.wiring.precision import settled_precision
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -158,3 +158,37 @@ def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
     assert "--force" in str(told.description)
     assert not home.finetuned_model(1).exists()
     assert metadata_of(train(base, "calls", min_texts=3, force=True))["state"] == "done"
+
+
+def test_the_rows_of_the_training_set_are_read_once_and_only_where_a_model_is_made(
+    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+    genuine = Warehouse.read_partition
+
+    def counted(self: Warehouse, table: str, shard: str, name: str) -> pl.DataFrame:
+        read.append(table)
+        return genuine(self, table, shard, name)
+
+    monkeypatch.setattr(Warehouse, "read_partition", counted)
+    assert metadata_of(train(base, "calls"))["state"] == "done"
+    assert read.count("training_texts") == 1
+    assert metadata_of(train(base, "calls"))["state"] == "up to date"
+    assert read.count("training_texts") == 1
+
+
+def test_a_training_set_without_a_text_to_train_on_is_refused_with_the_reasons(
+    home: Home, base: Path
+):
+    store = Warehouse(home.warehouse, home.database)
+    held_back = {
+        "text": TEXTS[0],
+        "calls": [CALL | {"character_offset": 3}],
+        "split": "development",
+    }
+    put(store, "training_texts", held_back, fingerprint="y", **{"left out: duplicate": "7"})
+    result = train(base, "calls", min_texts=1)
+    (failed,) = (event for event in result.all_events if event.is_step_failure)
+    told = failed.step_failure_data.user_failure_data
+    assert told
+    assert "holds no text to train on (left out: duplicate 7)" in str(told.description)

@@ -10,10 +10,6 @@ import torch
 
 from assets.run import Run, Workspace
 from assets.training.development_texts import DevelopmentText, development_texts
-from dagster_project.fingerprints import FINGERPRINT, PARTS
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.toolbox import Toolbox
 from tests import literal
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
@@ -28,6 +24,10 @@ from toolformer.forward.windows import split_into_windows
 from toolformer.loss_weights import window_weights
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
+from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.toolbox import Toolbox
 from tools.model_identity import model_identity
 from tools.protocol import ToolCall
 from warehouse.schema import ALL

@@ -9,8 +9,6 @@ from assets.run import Workspace
 from assets.training import opening_gains
 from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import measure_openings
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
@@ -18,6 +16,8 @@ from toolformer.decoding.calibration import Opening
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall

@@ -12,14 +12,14 @@ import pytest
 from assets.inputs import Wanted, look_at, merged_part
 from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
-from dagster_project.fingerprints import Fingerprint
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls, remove_partition
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
+from toolformer_home.fingerprints import Fingerprint
+from toolformer_home.resources.settings import SettingsResource
+from toolformer_home.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from warehouse.schema import ALL
 
 HELD_OUT = "shard-00009"

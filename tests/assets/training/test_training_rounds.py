@@ -12,11 +12,11 @@ from assets.run import Workspace
 from assets.training import finetuned_model, finetuning, training_inputs
 from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
-from dagster_project.home import Home
-from dagster_project.resources.settings import SettingsResource
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
 from toolformer.training.finetuning import Progress, StepReport
+from toolformer_home.home import Home
+from toolformer_home.resources.settings import SettingsResource
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 

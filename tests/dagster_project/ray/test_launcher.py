@@ -33,8 +33,8 @@ from dagster_project.ray import launcher as launcher_module
 from dagster_project.ray.launcher import HeadUnreachableError, WatchedRayRunLauncher
 from dagster_project.ray.places import gpus_of
 from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
-from dagster_project.settings.sections import validated
 from tests.conftest import REPOSITORY
+from toolformer_home.settings.sections import validated
 
 STARTING, STARTED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 UNKNOWN_JOB = RuntimeError("Request failed with status code 404: Job does not exist")

@@ -21,15 +21,15 @@ from sqlalchemy.exc import OperationalError
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
-from dagster_project.expected_errors import RunFailedError
-from dagster_project.partitions import SHARD
 from dagster_project.ray.launcher import WatchedRayRunLauncher
 from dagster_project.run_tags import RAY_TAG
 from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.settings.sections import validated
 from toolformer.errors import ToolformerError
+from toolformer_home.expected_errors import RunFailedError
+from toolformer_home.partitions import SHARD
+from toolformer_home.settings.sections import validated
 
 BUILD = "build_dataset"
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")

@@ -8,11 +8,6 @@ from typing import Any
 
 import pytest
 
-from dagster_project.settings.corpus_sections import SourceSettings
-from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.source_file import read_sources, sources_file, write_added_sources
-from dagster_project.wiring import precision
-from dagster_project.wiring.precision import MeasuredPrecision
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     Opening,
@@ -26,6 +21,11 @@ from toolformer.forward.precision import PrecisionChoice
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.training.training_state import PROGRESS_FILE, Progress, StepReport, TrainingState
+from toolformer_home.settings.corpus_sections import SourceSettings
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.source_file import read_sources, sources_file, write_added_sources
+from toolformer_home.wiring import precision
+from toolformer_home.wiring.precision import MeasuredPrecision
 
 CHOSEN = CalibratedProbability(
     *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.fakes import tiny_model
 from toolformer.errors import ModelNotFoundError, OverflowingModelError
+from toolformer.forward import faster_model as trials
 from toolformer.forward import precision
+from toolformer.forward.faster_model import faster_model
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import (
@@ -24,7 +26,6 @@ from toolformer.forward.precision import (
     FLOAT16,
     FLOAT32,
     PrecisionChoice,
-    faster_model,
     has_bfloat16_instructions,
     in_order_of_trial,
     measured_choice,
@@ -210,14 +211,14 @@ def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
 @pytest.fixture
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """This processor is tried and timed as a graphics card is."""
-    monkeypatch.setattr(precision, "in_order_of_trial", lambda _: [FLOAT16, BFLOAT16, FLOAT32])
+    monkeypatch.setattr(trials, "in_order_of_trial", lambda _: [FLOAT16, BFLOAT16, FLOAT32])
     # A pass is as fast as its weights are small.
     speeds = {torch.float16: 1e-9, torch.bfloat16: 1e-9, torch.float32: 1e-3}
 
     def timed(work: Any, device: str) -> float:
         return speeds[work()[0].dtype]
 
-    monkeypatch.setattr(precision, "timed", timed)
+    monkeypatch.setattr(trials, "timed", timed)
 
 
 @pytest.mark.usefixtures("on_gpu")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.settings.settings_file import load_settings
 from tests.test_command_blocks import blocks, parsed_commands
 from tests.tools.plugins.example_runs import EXAMPLES, commands_of
 from tests.warehouse.rows import new_warehouse
+from toolformer_home.settings.settings_file import load_settings
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.plugins.contract import check_contract
 from tools.plugins.trial import Trial

@@ -13,14 +13,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dagster_project.home import Home
-from dagster_project.settings.settings_file import load_settings
-from dagster_project.wiring.toolbox import open_tool
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.toolbox import open_tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.plugins import table_tool
 from tools.plugins.contract import check_contract
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_names import are_near, folded
+from tools.plugins.table_rows import Table
 from tools.plugins.table_tool import TABLE_TOOL, TableTool
 from tools.plugins.trial import Trial
 from tools.prompting import demonstrations_of, load_prompt
@@ -292,6 +293,15 @@ def test_csv_is_taken_as_it_is_written(make):
     assert [answer(spaced, f"{name}, c d") for name in ("a b", "A  B")] == ["e", "e"]
     assert answer(make("subject\trelation\tobject\na\tb\tc,d\n", "t.tsv"), "a, b") == "c,d"
     assert answer(make(name="odd [1] * name=x.csv"), "IT, field") == "computing"
+
+
+def test_reading_starts_as_many_threads_on_a_machine_of_many_cores(tmp_path):
+    # Those of 16 cores do not start within the memory of a worker.
+    query = (
+        "select current_setting('threads') as workers, current_setting('async_threads') as others"
+    )
+    with Table(query, ["workers"], ["others"], tmp_path).opened() as table:
+        assert list(table) == [("2", "", "2")]
 
 
 def test_a_query_reads_files_of_the_folder(make, tmp_path):

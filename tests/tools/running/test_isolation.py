@@ -25,7 +25,8 @@ from tools.running.result_cache import ResultCache
 from tools.running.worker_process import has_namespaces
 
 MODULE = '''
-import json, os, socket, subprocess, sys, time
+import json, os, socket, subprocess, sys, threading, time
+from pathlib import Path
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, TransientToolError
 from tools.protocol import Preselection, Proposal
@@ -36,6 +37,10 @@ def write_everywhere(line):
             os.write(descriptor, line)
         except OSError:
             pass
+
+def keep(wait):
+    kept = [bytes(1000) for _ in range(100)]
+    wait.wait()
 
 LATER = """
 import os, time
@@ -91,6 +96,14 @@ class Wild(Tool):
             return "x" * 100_000_000
         if do == "memory":
             return str(len(bytearray(2**30)))
+        if do == "threads":
+            wait = threading.Event()
+            threads = [threading.Thread(target=keep, args=(wait,)) for _ in range(64)]
+            for thread in threads:
+                thread.start()
+            status = Path("/proc/self/status").read_text()
+            wait.set()
+            return status.split("VmPeak:")[1].split()[0]
         if do == "streams":
             print("noise", flush=True)
             os.write(1, b"more noise")
@@ -269,6 +282,14 @@ def test_whatever_one_call_does_the_others_get_their_answers(make):
     found = outcomes(tool, *texts, deadline_seconds=1.0)
     assert found[::2] == list(WILD.values())
     assert set(found[1::2]) == {"x!a text"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and glibc's arenas are Linux's")
+def test_what_idle_threads_map_does_not_grow_with_the_cores(make):
+    [peak] = outcomes(make(), "threads")
+    kibibytes = int(peak.removesuffix("!a text"))
+    # Their stacks take half of it.
+    assert 500_000 < kibibytes < 1_000_000
 
 
 def test_a_tool_may_take_its_time_to_prepare_and_each_new_process_does(make):

@@ -1,0 +1,73 @@
+"""The report as one HTML file that needs no network."""
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from toolformer.errors import ToolformerError
+from toolformer.files.replaceable import head_of, why_not_replaced
+from toolformer.files.whole_files import write_whole
+from toolformer_home.report.contents import Contents, contents_of
+from toolformer_home.settings.sections import Settings
+from warehouse.warehouse import Warehouse
+
+# As in `frame.html.jinja`.
+_MARK = b'<meta name="generator" content="toolformer">'
+
+
+def check_page(file: Path) -> None:
+    """Refuse to write a page where something is that is no earlier one.
+
+    Raises:
+        ToolformerError: it would be lost.
+    """
+    if problem := why_not_replaced(file, "page", lambda page: _MARK in head_of(page)):
+        raise ToolformerError(problem)
+
+
+def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
+    """Write the report of a home, whole or not at all; what it shows.
+
+    Raises:
+        ToolformerError: the file cannot be written.
+    """
+    contents = contents_of(store, settings)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, page_of(contents), is_durable=False)
+    except OSError as error:
+        raise ToolformerError(
+            f"Cannot write the report to {str(file)!r}: {error}. Expected a file in a folder that "
+            "may be written; `toolformer report --output FILE` writes another one."
+        ) from error
+    return contents
+
+
+def page_of(contents: Contents) -> str:
+    """The page, with everything that it needs inside."""
+    return rendered("page.html.jinja", contents=contents, script=_part("page.js"))
+
+
+def rendered(template: str, **values: object) -> str:
+    """A page of this folder's templates, with the look of the report inside."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("toolformer_home.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # What stands in the page as it is: drawings and JSON of ours, in which markup is escaped.
+    environment.filters["as_it_is"] = Markup
+    return environment.get_template(template).render(
+        style=_part("page.css"),
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **values,
+    )
+
+
+def _part(name: str) -> str:
+    return resources.files("toolformer_home.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,50 @@
+"""The settings of a run: the home's file, with what the Launchpad changes for this run.
+
+One resource for all stages, so that two stages of a run never disagree.
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings, merged
+from toolformer_home.settings.settings_file import load_settings, settings_of_rounds
+from toolformer_home.shared_files import bring_small
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """`toolformer.yaml`, and changes for one run.
+
+    Example for the Launchpad: `overrides: {tools: {Calendar: {filtering_threshold: 0.5}}}`.
+    """
+
+    overrides: dict[str, Any] = Field(
+        default={}, description="settings that win over toolformer.yaml, nested as there"
+    )
+    preset: str = Field(default="", description="wins over the preset named in toolformer.yaml")
+    force: bool = Field(default=False, description="compute also what is up to date")
+
+    def load(self, *, variant: str | None = None) -> Settings:
+        """The validated settings of this run.
+
+        Args:
+            variant: the partition of the model, which wins over the setting.
+        """
+        home = self.home()
+        bring_small(home)
+        overrides = self.overrides
+        if variant is not None:
+            overrides = merged(overrides, {"training": {"variant": variant}})
+        return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
+
+    def load_rounds(self) -> list[Settings]:
+        """The settings of this run in each round that the file lists."""
+        return settings_of_rounds(
+            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
+        )
+
+    def home(self) -> Home:
+        """The folders of this home."""
+        return Home.find()

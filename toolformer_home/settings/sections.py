@@ -1,0 +1,247 @@
+"""All settings of a run, with their meaning, their bounds and the paper's values as defaults.
+
+The sections of corpus, annotation, tools, training and evaluation stand in modules of their own
+(`corpus_sections.py` …), the short ones here. No other place has default numbers; `presets.py`
+names what a smaller set-up changes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from toolformer.sources.source import normalised_path
+from toolformer_home.settings.annotation_sections import (
+    ExecutionSettings,
+    SamplingSettings,
+    ScoringSettings,
+)
+from toolformer_home.settings.corpus_sections import CorpusSettings
+from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.evaluation_sections import EvaluationSettings
+from toolformer_home.settings.section import Section
+from toolformer_home.settings.tool_sections import (
+    PassageIndexSettings,
+    PluginSettings,
+    QuestionAnsweringSettings,
+    ToolsSettings,
+    WikipediaIndexSettings,
+)
+from toolformer_home.settings.training_sections import TrainingSettings
+from tools.registry import tool_names
+
+PresetName = Literal["paper", "laptop", "demo", "small"]
+
+
+class LanguageModelSettings(Section):
+    """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
+
+    path: str = Field(
+        "embedded",
+        description="directory as `save_pretrained` writes it, or `embedded` for the model that "
+        "comes with the project. The paper uses GPT-J.",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="precision of sampling, scoring and decoding; auto: float16 on CUDA (bfloat16 "
+        "for a model that overflows in it), bfloat16 on a processor, where the model is at least "
+        "1.2 times as fast in it as in float32, measured at the first use",
+    )
+    device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
+    bos_token: str | None = Field(
+        None,
+        description="token in front of every scored text, so that its first token has a "
+        "probability; by default the one that the tokenizer itself puts there, which then stands "
+        "in front of prompts too, or else <|endoftext|> where the vocabulary has it",
+    )
+
+
+class DecodingSettings(Section):
+    """Decoding with live calls (paper §4.2)."""
+
+    call_top_k: int = Field(
+        10, ge=0, description="k: a call opens where ` [` is among the k likeliest tokens; 0: never"
+    )
+    min_call_probability: float | None = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="minimum probability of ` [` for a call to open; 0: k alone decides; null: the "
+        "values that `toolformer train` calibrated for the model, one for the first token behind "
+        "a prompt and one for later ones, and no calls without them",
+    )
+    max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
+    max_call_tokens: int = Field(
+        64, ge=1, description="longest call up to `->`, in tokens; a longer one is undone"
+    )
+    max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
+
+
+class RunsSettings(Section):
+    """How work is divided into runs, and what a build does after them; changes no row."""
+
+    shards_per_run: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="maximum number of shards in a run of a backfill or of `build --on ray`; a run "
+        "loads its model once; reload the definitions after a change",
+    )
+    delta_logs: bool = Field(
+        False,
+        description="refresh the Delta Lake logs (`toolformer export delta`) at the end of "
+        "`toolformer build`, also where shards failed",
+    )
+
+
+class CostsSettings(Section):
+    """What computing costs; changes no row."""
+
+    price_per_hour: float | None = Field(
+        None,
+        gt=0,
+        description="price of the machine per hour, in your currency; statistics and report then "
+        "show money per candidate and per kept call",
+    )
+
+
+class Settings(Section):
+    """All settings of a run. `preset` names the values that are not given."""
+
+    preset: PresetName = "laptop"
+    rounds: tuple[Mapping[str, Any], ...] = Field(
+        (),
+        description="settings that each round of annotation changes, from round 1 on: a list of "
+        "sections like those below",
+    )
+    language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
+    corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
+    sampling: SamplingSettings = SamplingSettings()  # pyright: ignore[reportCallIssue]
+    execution: ExecutionSettings = ExecutionSettings()  # pyright: ignore[reportCallIssue]
+    scoring: ScoringSettings = ScoringSettings()  # pyright: ignore[reportCallIssue]
+    tools: ToolsSettings = ToolsSettings()  # pyright: ignore[reportCallIssue]
+    wikipedia_index: WikipediaIndexSettings = WikipediaIndexSettings()  # pyright: ignore[reportCallIssue]
+    passage_index: PassageIndexSettings = PassageIndexSettings()  # pyright: ignore[reportCallIssue]
+    question_answering: QuestionAnsweringSettings = QuestionAnsweringSettings()  # pyright: ignore[reportCallIssue]
+    training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
+    decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
+    evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
+    runs: RunsSettings = RunsSettings()  # pyright: ignore[reportCallIssue]
+    costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _annotating_tools_are_known(self) -> "Settings":
+        chosen: dict[tuple[str | int, ...], tuple[str, ...] | None] = {
+            ("corpus", "sources", number, "tools"): source.tools
+            for number, source in enumerate(self.corpus.sources)
+        }
+        for path, names in {**chosen, ("sampling", "tools"): self.sampling.tools}.items():
+            # The names of tools are only looked for where some are given.
+            if names and (unknown := sorted({*names} - {*self.tools.names})):
+                raise _invalid(
+                    path,
+                    names,
+                    f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _losses_suffice_for_thresholds(self) -> "Settings":
+        lowest = self.scoring.lowest_threshold
+        for name in (*ToolsSettings.model_fields, *(self.tools.model_extra or {})):
+            if (threshold := self.tools.of(name).filtering_threshold) < lowest:
+                raise _invalid(
+                    ("tools", name, "filtering_threshold"),
+                    threshold,
+                    f"below scoring.lowest_threshold ({lowest:g}) losses are left out; lower that "
+                    "too, and the calls are scored again",
+                )
+        return self
+
+    @property
+    def training_rounds(self) -> tuple[int, ...]:
+        """The rounds of annotation that are trained on, the newest first."""
+        return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
+
+    def is_annotated(self, source: str, tool_name: str) -> bool:
+        """Whether a tool annotates a source in this round, given the normal form of its path."""
+        tools_of_source = (
+            source_settings.tools
+            for source_settings in self.corpus.sources
+            if normalised_path(source_settings.path) == source
+        )
+        return all(
+            names is None or tool_name in names for names in (self.sampling.tools, *tools_of_source)
+        )
+
+
+def _invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
+    problem: InitErrorDetails = {
+        "type": "value_error",
+        "loc": path,
+        "input": value,
+        "ctx": {"error": error},
+    }
+    return ValidationError.from_exception_data("Settings", [problem])
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` put over it, section by section; lists are replaced whole."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
+    """Check values, nested as in toolformer.yaml, and make settings of them.
+
+    Args:
+        origin: where they come from, for the error.
+
+    Raises:
+        SettingsError: names each misspelt or invalid setting, with the nearest known name.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(details) for details in error.errors()]
+        raise SettingsError(
+            f"{origin}: {' '.join(problems)} Correct it, or remove the line to get the preset's "
+            "value."
+        ) from error
+
+
+def _problem(details: Any) -> str:
+    import difflib
+
+    path = [str(part) for part in details["loc"]]
+    name = ".".join(path)
+    if details["type"] == "value_error":
+        error = str(details["ctx"]["error"]).rstrip(".")
+        return f"{name} = {details['input']!r} is not valid: {error}."
+    if details["type"] != "extra_forbidden":
+        return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
+    if len(path) == 3 and path[0] == "tools" and path[2] == "class":
+        return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
+    section: Any = Settings
+    for part in path[:-1]:
+        model = PluginSettings if section is ToolsSettings else section
+        section = _fields(section).get(part, model)
+    known = sorted(_fields(section))
+    if section is ToolsSettings:
+        known = sorted({*known, *tool_names()})
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
+    return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    fields = getattr(section, "model_fields", {})
+    return {field.alias or name: field.annotation for name, field in fields.items()}

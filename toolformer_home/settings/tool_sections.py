@@ -1,0 +1,186 @@
+"""Settings of the tools, and of what WikiSearch and QA search and read.
+
+`sections.py` says what holds for all settings.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from toolformer_home.settings.section import Section
+from tools.errors import ToolRegistrationError
+from tools.registry import tool_names
+
+
+class ToolSettings(Section):
+    """One tool (paper, appendix A, and table 2)."""
+
+    is_enabled: bool = Field(True, description="use the tool where none are named")
+    sampling_threshold: float = Field(
+        0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
+    )
+    positions_per_text: int = Field(5, ge=1, description="k: positions sampled per text")
+    calls_per_position: int = Field(5, ge=1, description="m: calls sampled per position")
+    filtering_threshold: float = Field(
+        1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
+    )
+    contrast_threshold: float | None = Field(
+        None,
+        ge=0,
+        description="τ_c, in nats: how much more a call must lower the loss with its own result "
+        "than with the result of another call; none in the paper",
+    )
+    prompt: str | None = Field(
+        None,
+        description="a few-shot prompt file of your own, with {text} where the text goes; or "
+        "short, for small models, which the tools of this project have",
+    )
+    options: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="settings of the tool itself"
+    )
+
+
+class PluginSettings(ToolSettings):
+    """A tool from outside this project; `tools.others` has the defaults."""
+
+    target: str | None = Field(
+        None,
+        alias="class",
+        description="import path of the tool, as module:Class; not needed for a tool of an "
+        "installed package",
+    )
+    environment: tuple[str, ...] = Field(
+        (), description="environment variables that its process gets, such as an API key"
+    )
+
+
+class ToolsSettings(Section):
+    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluginSettings]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+        options={"weak_share": 0.01},
+    )
+    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+    )
+    others: ToolSettings = Field(
+        ToolSettings(),  # pyright: ignore[reportCallIssue]
+        description="defaults of your own tools, where their sections set nothing else",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tools_are_known(cls, sections: Any) -> Any:
+        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return sections
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Name to `module:Class` of the tools that are named here."""
+        own = self.model_extra or {}
+        return {
+            name: tool_settings.target
+            for name, tool_settings in own.items()
+            if tool_settings.target
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tools: the five, then those of installed packages and of these settings.
+
+        Raises:
+            ToolRegistrationError: a package registers a tool under a name that cannot be used.
+        """
+        return tool_names(self.targets)
+
+    def of(self, tool_name: str) -> ToolSettings:
+        """The settings of one tool."""
+        if tool_name in type(self).model_fields:
+            return getattr(self, tool_name)
+        own = (self.model_extra or {}).get(tool_name)
+        if own is None:
+            return self.others
+        not_shared = set(PluginSettings.model_fields) - set(ToolSettings.model_fields)
+        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
+
+    def environment_of(self, tool_name: str) -> tuple[str, ...]:
+        """Names of the environment variables that a tool from outside gets."""
+        own = (self.model_extra or {}).get(tool_name)
+        return own.environment if own else ()
+
+
+def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """What is wrong with the names of tools that are not built in."""
+    problems: list[InitErrorDetails] = []
+    for name, section in sections.items():
+        if not isinstance(name, str) or name in ToolsSettings.model_fields:
+            continue
+        target = section.get("class") if isinstance(section, Mapping) else None
+        try:
+            is_known = name in tool_names({name: str(target)} if target else {})
+        except ToolRegistrationError as error:
+            problems.append(
+                {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
+            )
+            continue
+        if not is_known:
+            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
+    return problems
+
+
+class WikipediaIndexSettings(Section):
+    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
+
+    source: str = Field(
+        "wikipedia-excerpt",
+        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
+        "title and text), here or at s3://; or the excerpt that is embedded",
+    )
+    passage_words: int = Field(100, ge=10, description="longest passage, in words")
+
+
+class PassageIndexSettings(Section):
+    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
+
+    encoder: str = Field(
+        "wordllama",
+        description="wordllama: trained vectors of words, which come with the project; or the "
+        "directory of a Hugging Face encoder such as Contriever",
+    )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot",
+        description="similarity of a Hugging Face encoder's vectors: dot product or cosine",
+    )
+    encoder_tokens: int = Field(
+        256, ge=8, description="longest text for a Hugging Face encoder, in tokens"
+    )
+
+
+class QuestionAnsweringSettings(Section):
+    """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
+
+    retriever: Literal["bm25", "dense", "hybrid"] = Field(
+        "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
+    )
+    reader: str = Field(
+        "language-model",
+        description="language-model: the base model reads each passage; or the directory of a "
+        "fusion-in-decoder checkpoint (T5)",
+    )

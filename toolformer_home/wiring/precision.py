@@ -1,0 +1,173 @@
+"""What `precision: auto` means: measured at the first use, then read from `precision/` in the home.
+
+There is one file per kind of work, model and device. A model and those finetuned from it share one,
+since they are compared; so do the machines that share the home.
+"""
+
+import datetime
+import functools
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from toolformer.files.sealed import sealed, unsealed
+from toolformer.files.whole_files import write_whole
+from toolformer.forward.memory import release_memory
+from toolformer.forward.model_directory import kind_of_model
+from toolformer.forward.precision import PrecisionChoice, name_of_device
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings
+
+AUTO = "auto"
+ANNOTATION, TRAINING = "annotation", "training"
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPrecision:
+    """A choice as it is written down.
+
+    Attributes:
+        purpose: `annotation`, which stands for decoding and evaluation too; or `training`, of
+            adapters `training-lora`.
+        model: its architecture and number of weights.
+        device: `cpu`, or the name of the GPU.
+        measured_on: the processor and its threads, or the GPU.
+        measured_at: when.
+        choice: the precision, with both figures.
+    """
+
+    purpose: str
+    model: str
+    device: str
+    measured_on: str
+    measured_at: str
+    choice: PrecisionChoice
+
+    @property
+    def summary(self) -> str:
+        """What was chosen, and why, in a line."""
+        return (
+            f"{self.purpose} of {self.model} on {self.device} in {self.choice.summary}; measured "
+            f"on {self.measured_on}, {self.measured_at}"
+        )
+
+
+def settled_precision(
+    purpose: str,
+    directory: Path,
+    device: str,
+    home: Home,
+    measure: Callable[[], PrecisionChoice],
+) -> MeasuredPrecision:
+    """What was measured before, or is now; of several processes one measures, and all agree.
+
+    Call it while the resolved device is held.
+    """
+    model = kind_of_model(directory)
+    file = _file(purpose, model, device, home)
+    with home.output_lock(f"precision.{file.stem}"):
+        record = _read(home.open(file))
+        if record is None:
+            record = MeasuredPrecision(
+                purpose=purpose,
+                model=model,
+                device=_kind(device),
+                measured_on=_machine_description(device),
+                measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
+                choice=measure(),
+            )
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(sealed(asdict(record)), indent=2) + "\n")
+            home.publish(file)
+            # The slower copy is gone, and other processes may share the device.
+            release_memory()
+    tell_once(record.summary)
+    return record
+
+
+def purpose_of_training(settings: Settings) -> str:
+    """What the choice for training is called; with adapters the weights are held in it."""
+    return TRAINING if settings.training.lora_rank is None else f"{TRAINING}-lora"
+
+
+def training_precision(settings: Settings, base: Path, device: str, home: Home) -> str:
+    """The precision that training computes in: named, measured before, or measured now.
+
+    Args:
+        settings: settings of the run.
+        base: directory of the model to begin with.
+        device: that is held.
+        home: has the records.
+    """
+    named = settings.training.precision
+    if named != AUTO:
+        tell_once(f"training in {named}: training.precision says so")
+        return named
+    return settled_training_precision(settings, base, device, home).choice.precision
+
+
+def settled_training_precision(
+    settings: Settings, base: Path, device: str, home: Home
+) -> MeasuredPrecision:
+    """What `training.precision: auto` is; arguments as for `training_precision`."""
+    from toolformer.training.training_precision import training_choice
+
+    measure = functools.partial(
+        training_choice,
+        base,
+        device=device,
+        bos_token=settings.language_model.bos_token,
+        lora_rank=settings.training.lora_rank,
+    )
+    purpose = purpose_of_training(settings)
+    return settled_precision(purpose, base, device, home, measure)
+
+
+def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:
+    """All that was measured."""
+    for file in sorted(home.precisions.glob("*.json")):
+        if record := _read(file):
+            yield record
+
+
+@functools.cache
+def tell_once(line: str) -> None:
+    """Write a line into the log of a run, whose process is its own."""
+    _LOGGER.info(line)
+
+
+def _machine_description(device: str) -> str:
+    """The processor and its threads, or the GPU."""
+    if device.startswith("cuda"):
+        return name_of_device(device)
+    import torch
+
+    return f"{name_of_device(device)}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+
+
+def _kind(device: str) -> str:
+    """The cores of one kind of device are as fast as each other."""
+    return name_of_device(device) if device.startswith("cuda") else device
+
+
+def _file(purpose: str, model: str, device: str, home: Home) -> Path:
+    kind = re.sub(r"[^A-Za-z0-9-]+", "-", _kind(device))
+    return home.precisions / f"{purpose}.{model}.{kind}.json"
+
+
+def _read(file: Path) -> MeasuredPrecision | None:
+    """None too where the file is damaged: it is measured again."""
+    names = [each.name for each in fields(MeasuredPrecision)]
+    try:
+        content = unsealed(json.loads(file.read_bytes()), names)
+        return MeasuredPrecision(**{**content, "choice": PrecisionChoice(**content["choice"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        tell_once(f"{file} is damaged, and measured again: {error}")
+        return None
