@@ -8,12 +8,12 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.code_versions import code_version_tags
 from assets.documents import DOCUMENTS, reading_losses, records_read, store_texts, stored_texts
-from assets.failures import expected_errors, failure_of
-from assets.run import WITHOUT_MODEL, Run
+from assets.failures import failure_of
+from assets.run import Run
 from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
+from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
@@ -27,7 +27,7 @@ from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from toolformer_home.home import Home
 from toolformer_home.metadata import REJECTED_SOURCES, table_markdown
-from toolformer_home.partitions import SHARD, register_evaluations, register_shards
+from toolformer_home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
 from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer_home.settings.sections import Settings
 from toolformer_home.shared_files import changing_corpus
@@ -46,6 +46,8 @@ _SHARDS = dg.TableSchema(
 CORPUS_MANIFEST = Stage(
     name="corpus_manifest",
     version="1",
+    group="prepare",
+    kinds=("python", "json"),
     settings=("corpus.sources", "corpus.shard_size", "corpus.held_out_every"),
 )
 
@@ -107,9 +109,8 @@ def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) ->
             store.retire_shard(entry.key)
         elif entry.key in aside:
             store.restore_shard(entry.key)
-    active = manifest.active_shards
-    register_shards(instance, [entry.key for entry in active])
-    return active
+    register_shards(instance, manifest)
+    return manifest.active_shards
 
 
 def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
@@ -184,13 +185,12 @@ def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]
         )
 
 
-@dg.asset(
-    group_name="prepare",
-    kinds={"python", "json"},
+@asset_of(
+    CORPUS_MANIFEST,
     metadata={"dagster/column_schema": _SHARDS},
-    required_resource_keys=WITHOUT_MODEL,
+    config_schema=NewSources.to_config_schema(),
 )
-def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg.MaterializeResult:
+def corpus_manifest(run: Run) -> dg.MaterializeResult:
     """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
 
     Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
@@ -198,14 +198,16 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
     changed retire their shards, whose partitions are moved aside, and bring them back when they
     return. A source that is missing or not listed keeps its shards.
     """
-    home = Home.find()
-    with expected_errors(), home.shards_lock(), changing_corpus(home):
+    context, home = run.context, run.home
+    config = NewSources(**context.op_execution_context.op_config)
+    with home.shards_lock(), changing_corpus(home):
+        # Those of the file as it is now, behind what another run has listed meanwhile.
         settings = Run(context).settings
         new = new_sources(settings, config.new_sources, home.root, config.reading)
         with listing(home, settings, new):
             # With the new sources.
             run = Run(context)
-            registered = set(context.instance.get_dynamic_partitions(SHARD))
+            registered = set(context.instance.get_dynamic_partitions(SHARD_OF_TEXTS))
             update = _update(run, [source.path for source in new])
         active = Manifest.load(home.sources).active_shards
     rejected = {path: str(error) for path, error in update.rejected_sources.items()}
@@ -219,7 +221,6 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         orient="row",
     )
     return dg.MaterializeResult(
-        tags=code_version_tags(context, CORPUS_MANIFEST),
         metadata={
             "dagster/row_count": len(active),
             "shards": len(active),
@@ -232,5 +233,5 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
-        },
+        }
     )

@@ -22,7 +22,7 @@ from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer_home.metadata import table_metadata
-from toolformer_home.partitions import SHARDS
+from toolformer_home.partitions import SHARDS_OF_TEXTS
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
@@ -59,7 +59,7 @@ documents = dg.AssetSpec(
     "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
-    partitions_def=SHARDS,
+    partitions_def=SHARDS_OF_TEXTS,
     deps=["corpus_manifest"],
     code_version=_VERSION,
     metadata=table_metadata(DOCUMENTS),

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
 from assets.run import Run
 from assets.search_index import (
     dump_files,
@@ -13,7 +11,8 @@ from assets.search_index import (
     refresh_index,
     wikipedia_index_fingerprint,
 )
-from assets.stage import Stage
+from assets.stage import Part, Stage, always
+from assets.stage_asset import asset_of
 from toolformer.sources.files import SourceFile
 from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.progress import progress_of
@@ -28,7 +27,14 @@ from tools.retrieval.passage_index import (
 PASSAGE_INDEX = Stage(
     name="passage_index",
     version="3",
-    settings_of_parts=("wikipedia_index", "passage_index", "question_answering.retriever"),
+    group="prepare",
+    kinds=("faiss", "python"),
+    reads=("wikipedia_index",),
+    parts=(
+        Part("wikipedia_index", ("wikipedia_index",)),
+        Part("encoder", ("passage_index", "question_answering.retriever")),
+    ),
+    needs_device=always,
 )
 
 NOT_NEEDED = (
@@ -37,45 +43,37 @@ NOT_NEEDED = (
 )
 
 
-@dg.asset(
-    group_name="prepare",
-    kinds={"faiss", "python"},
-    deps=["wikipedia_index"],
-    required_resource_keys={"settings", "toolbox", "language_model"},
-)
-def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(PASSAGE_INDEX)
+def passage_index(run: Run) -> dg.MaterializeResult:
     """A FAISS index of dense vectors over the passages that the Wikipedia index holds.
 
     It is built where a tool of the run searches it: QA unless `question_answering.retriever` is
     `bm25`, WikiSearch where `tools.WikiSearch.options.retriever` is `hybrid`. Else this only says
     so, and an index that is there stays as it is.
     """
-    with expected_errors():
-        run = Run(context)
-        loaded, home = run.settings, run.home
-        if not tools_searching(PASSAGE_INDEX.name, loaded, run.named_tools):
-            return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
-        files = dump_files(loaded)
-        identity = passage_index_fingerprint(loaded, files)
-        progress = progress_of("encoding passages", context.log)
-        return refresh_index(
-            run,
-            code_version_tags(context, PASSAGE_INDEX),
+    loaded, home = run.settings, run.home
+    if not tools_searching(PASSAGE_INDEX.name, loaded, run.named_tools):
+        return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
+    files = dump_files(loaded)
+    identity = passage_index_fingerprint(loaded, files)
+    progress = progress_of("encoding passages", run.log)
+    return refresh_index(
+        run,
+        home.passage_index,
+        identity,
+        passage_index_information,
+        lambda: build_passage_index(
+            dump_passages(files, loaded),
             home.passage_index,
-            identity,
-            passage_index_information,
-            lambda: build_passage_index(
-                dump_passages(files, loaded),
-                home.passage_index,
-                open_encoder(
-                    loaded.passage_index.model_dump(),
-                    lambda: run.holder.hold_device(loaded, home),
-                ),
-                fingerprint=identity.digest,
-                wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,
-                progress=lambda done: progress(done, None),
+            open_encoder(
+                loaded.passage_index.model_dump(),
+                lambda: run.holder.hold_device(loaded, home),
             ),
-        )
+            fingerprint=identity.digest,
+            wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,
+            progress=lambda done: progress(done, None),
+        ),
+    )
 
 
 def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:

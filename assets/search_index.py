@@ -7,11 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
-from assets.stage import Stage
+from assets.stage import Part, Stage
+from assets.stage_asset import asset_of
 from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
@@ -27,8 +26,10 @@ from warehouse.errors import StoreConflictError
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
     version="4",
+    group="prepare",
+    kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words",),
-    settings_of_parts=("wikipedia_index.source",),
+    parts=(Part("dump", ("wikipedia_index.source",)),),
 )
 
 
@@ -74,7 +75,6 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
 
 def refresh_index(
     run: Run,
-    tags: Mapping[str, str],
     directory: Path,
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
@@ -111,7 +111,6 @@ def refresh_index(
     return dg.MaterializeResult(
         # Materialised again, an index that is the same makes nothing behind it stale.
         data_version=dg.DataVersion(identity.digest),
-        tags=tags,
         metadata={
             **({"dagster/row_count": shown["passages"]} if shown else {}),
             "state": DONE if is_stale or run.force else UP_TO_DATE,
@@ -123,31 +122,24 @@ def refresh_index(
     )
 
 
-@dg.asset(
-    group_name="prepare",
-    kinds={"lucene", "java"},
-    required_resource_keys={"settings"},
-)
-def wikipedia_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(WIKIPEDIA_INDEX)
+def wikipedia_index(run: Run) -> dg.MaterializeResult:
     """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
-    with expected_errors():
-        run = Run(context)
-        loaded, home = run.settings, run.home
-        files = dump_files(loaded)
-        identity = wikipedia_index_fingerprint(loaded, files)
-        progress = progress_of("indexing passages", context.log)
-        pages = Tally()
-        return refresh_index(
-            run,
-            code_version_tags(context, WIKIPEDIA_INDEX),
+    loaded, home = run.settings, run.home
+    files = dump_files(loaded)
+    identity = wikipedia_index_fingerprint(loaded, files)
+    progress = progress_of("indexing passages", run.log)
+    pages = Tally()
+    return refresh_index(
+        run,
+        home.wikipedia_index,
+        identity,
+        index_information,
+        lambda: build_index(
+            dump_passages(files, loaded, pages),
             home.wikipedia_index,
-            identity,
-            index_information,
-            lambda: build_index(
-                dump_passages(files, loaded, pages),
-                home.wikipedia_index,
-                fingerprint=identity.digest,
-                progress=lambda done: progress(done, None),
-            ),
-            pages,
-        )
+            fingerprint=identity.digest,
+            progress=lambda done: progress(done, None),
+        ),
+        pages,
+    )

@@ -1,11 +1,11 @@
-"""A stage of the pipeline, declared once: what it reads, what it depends on, what it computes.
+"""A stage of the pipeline, declared once: what it reads, what it depends on, what it needs.
 
-The asset, the fingerprint of an output, the plan of a build and the tables of stages in the
-documentation all follow from the declaration.
+The asset, the fingerprint of an output, the plan of a build, where a run finds a device, and the
+tables of stages in the documentation all follow from the declaration.
 """
 
 import difflib
-import inspect
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,13 +23,13 @@ from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings,
 from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from warehouse.layout import name_in_round
-from warehouse.schema import ALL, table_schema
+from warehouse.schema import ALL, table_schema, tables
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"
 # Which tools of the project's own have not.
 _CLASS = f"tools.{ANY_TOOL}.class"
-PER_SHARD, PER_TOOL = "shard", "tool"
+PER_SHARD, PER_TOOL, PER_VARIANT, PER_EVALUATION = "shard", "tool", "variant", "evaluation"
 
 
 class StageDeclarationError(ToolformerError):
@@ -81,13 +81,13 @@ class Part:
 
     Attributes:
         name: in the fingerprint, and in the reason why an output is out of date.
-        value: anything that JSON or `str` can write.
         settings: paths that the value follows from.
+        value: anything that JSON or `str` can write; None where `Stage.fingerprint` is given it.
     """
 
     name: str
-    value: Callable[[Partition], object]
     settings: tuple[str, ...] = ()
+    value: Callable[[Partition], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,27 +97,43 @@ class Stage:
     Attributes:
         name: name of its asset; a stage of shards names its table so too.
         version: bumped when the meaning of its rows changes; see `assets/code_versions.py`.
+        group: group of its asset, which is a job too.
+        kinds: what it works with, as the UI shows it.
+        per: what it has an output of: one of all, or one per shard, tool of a shard, variant of the
+            finetuned model, or benchmark and model.
+        reads: assets that it is made from.
+        reads_all: those of which it reads every partition, whichever it has itself.
+        table: whose columns the page of its asset shows.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
-        settings_of_parts: paths of the settings behind the parts that are given to `fingerprint`;
-            a `ShardStage` names those in its `parts`.
+        parts: what else is in its fingerprints.
+        needs_device: whether an output needs the device; None where none does.
     """
 
     name: str
     version: str
+    group: str
+    kinds: tuple[str, str]
+    per: Literal["once", "shard", "tool", "variant", "evaluation"] = "once"
+    reads: tuple[str, ...] = ()
+    reads_all: tuple[str, ...] = ()
+    table: str | None = None
     settings: tuple[str, ...] = ()
-    settings_of_parts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    needs_device: Callable[[Any], bool] | None = None
 
     @property
     def all_settings(self) -> tuple[str, ...]:
-        """The settings that its rows depend on."""
-        return (*self.settings, *self.settings_of_parts)
+        """The settings that its rows depend on, those behind its parts included."""
+        behind_parts = (path for part in self.parts for path in part.settings)
+        return tuple(dict.fromkeys((*self.settings, *behind_parts)))
 
     def fingerprint(
         self,
         settings: Settings,
         parts: Mapping[str, object],
         *,
+        inputs: Mapping[str, str] | None = None,
         paths: tuple[str, ...] | None = None,
         tool_name: str = ALL,
     ) -> Fingerprint:
@@ -126,15 +142,20 @@ class Stage:
         Args:
             settings: settings of the run.
             parts: by name, what it depends on besides settings.
+            inputs: fingerprints of what it reads, by name.
             paths: those of the stage's settings that it depends on; None for all.
             tool_name: whose calls it holds.
+
+        Raises:
+            StageDeclarationError: the declaration does not name a part.
         """
+        check_names(self.name, "the part", parts, [part.name for part in self.parts])
         chosen = self.settings if paths is None else paths
         values = {
             path.replace(ANY_TOOL, tool_name): setting_value(settings, path, tool_name)
             for path in chosen
         }
-        return Fingerprint.of({"code_version": self.version, **parts, **values})
+        return Fingerprint.of({"code_version": self.version, **(inputs or {}), **parts, **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,32 +163,27 @@ class ShardStage(Stage):
     """A stage that is run shard by shard.
 
     Attributes:
-        kinds: what it works with, as the UI shows it.
         per: whether it has one output per shard, or one per shard and tool.
-        reads: tables of its inputs.
         reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
         beside: further tables that `compute` makes rows of, stored before its own.
-        parts: parts of the fingerprint, besides inputs and settings.
+        passes: names of what it does in `stage_costs`.
         compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
         report: what the asset's page shows of a shard.
         share: `ShardRun` and shard to what is made once per shard and version of its texts, for the
             outputs of all tools.
-        needs_device: whether an output needs the device; None where none does.
         are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
     """
 
-    kinds: tuple[str, str]
-    per: Literal["shard", "tool"]
+    group: str = "build_dataset"
+    per: Literal["shard", "tool"] = "tool"
     compute: Callable[[Any], Made]
     report: Callable[[ShardRows, ShardReport], None]
-    reads: tuple[str, ...] = ()
     reads_round_before: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+    passes: tuple[str, ...] = ()
     share: Callable[[Any, str], Any] | None = None
-    needs_device: Callable[[Partition], bool] | None = None
     are_tools_concurrent: bool = False
 
     @property
@@ -178,15 +194,9 @@ class ShardStage(Stage):
     @property
     def all_settings(self) -> tuple[str, ...]:
         """The settings that its rows depend on, those behind its parts included."""
-        behind_parts = (path for part in self.parts for path in part.settings)
         # Whether there is an input of the round before.
         chained = ("sampling.is_chained",) if self.reads_round_before else ()
-        return tuple(dict.fromkeys((*self.settings, *behind_parts, *chained)))
-
-    @property
-    def description(self) -> str:
-        """What a row is, for the asset's page."""
-        return inspect.getdoc(self.compute) or ""
+        return (*super(ShardStage, self).all_settings, *chained)
 
     @property
     def has_rounds(self) -> bool:
@@ -213,9 +223,9 @@ class ShardStage(Stage):
 
     def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
         """What one output is made of, given the fingerprints of its nearest inputs by name."""
-        parts = {part.name: part.value(partition) for part in self.parts}
+        parts = {part.name: part.value(partition) for part in self.parts if part.value}
         return self.fingerprint(
-            partition.settings, {**inputs, **parts}, tool_name=partition.tool_name
+            partition.settings, parts, inputs=inputs, tool_name=partition.tool_name
         )
 
 
@@ -251,13 +261,14 @@ def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iter
             yield f"{prefix}{field.alias or name}"
 
 
-def settings_and_sections() -> set[str]:
+@functools.cache
+def settings_and_sections() -> frozenset[str]:
     """The paths of all settings, and of the sections that they are in."""
-    return {
+    return frozenset(
         ".".join(names[:length])
         for names in (path.split(".") for path in setting_paths())
         for length in range(1, len(names) + 1)
-    }
+    )
 
 
 def check_names(stage: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
@@ -273,6 +284,24 @@ def check_names(stage: str, what: str, names: Iterable[str], known: Collection[s
                 f"The stage {stage!r} names {what} {name!r}, which is not there."
                 + (f" Did you mean {close[0]!r}?" if close else "")
             )
+
+
+def check_stages(stages: Iterable[Stage]) -> None:
+    """See that stages, in the order in which they read each other, name what exists.
+
+    Raises:
+        StageDeclarationError: one names an asset, setting or table that does not, or two have the
+            same name.
+    """
+    earlier = ["documents"]
+    for stage in stages:
+        if stage.name in earlier:
+            raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
+        reads = (*stage.reads, *stage.reads_all)
+        check_names(stage.name, "the earlier stage", reads, earlier)
+        check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
+        check_names(stage.name, "the table", filter(None, [stage.table]), tables())
+        earlier.append(stage.name)
 
 
 def check_outputs(stage: ShardStage) -> None:
@@ -307,20 +336,22 @@ def always(_partition: Partition) -> bool:
 # The finetuned model is no asset that annotation depends on: that would be a cycle.
 ANNOTATOR = Part(
     "language_model",
-    lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
     ("language_model.path", "language_model.bos_token", "sampling.annotator"),
+    lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
 )
 TOOL_VERSION = Part(
     "tool_version",
-    lambda partition: partition.tool.version,
     (
         *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
         # The base model reads for QA.
         *("question_answering", "language_model.path"),
     ),
+    lambda partition: partition.tool.version,
 )
+# Of all tools that may be called.
+TOOL_VERSIONS = Part("tool_versions", ("tools.*.is_enabled", *TOOL_VERSION.settings))
 PROMPT = Part(
     "prompt",
-    lambda partition: partition.prompt and hex_digest(partition.prompt),
     ("tools.*.prompt", "sampling.uses_prompt"),
+    lambda partition: partition.prompt and hex_digest(partition.prompt),
 )

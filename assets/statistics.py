@@ -6,10 +6,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
-from assets.run import FOLLOWS, WITHOUT_MODEL, Run
+from assets.run import FOLLOWS, Run
 from assets.stage import Stage
+from assets.stage_asset import asset_of
 from toolformer.scoring.chance_level import percent
 from toolformer_home.metadata import table_markdown
 from toolformer_home.plots.figures import (
@@ -27,69 +26,63 @@ from toolformer_home.report.verdicts import (
 )
 
 CALL_STATISTICS = Stage(
-    name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")
+    name="call_statistics",
+    version="1",
+    group="train",
+    kinds=("duckdb", "matplotlib"),
+    reads=("augmented_texts",),
+    settings=("sampling.round", "costs.price_per_hour"),
 )
 # Of each tool.
 _EXAMPLES = 5
 
 
-@dg.asset(
-    group_name="train",
-    kinds={"duckdb", "matplotlib"},
-    deps=["augmented_texts"],
-    automation_condition=FOLLOWS,
-    required_resource_keys=WITHOUT_MODEL,
-)
-def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(CALL_STATISTICS, automation_condition=FOLLOWS)
+def call_statistics(run: Run) -> dg.MaterializeResult:
     """Funnel, thresholds, reasons and examples of the calls so far, from the warehouse's views.
 
     Of the round of annotation that the settings name. The asset `report` shows all rounds.
     """
-    with expected_errors():
-        run = Run(context)
-        loaded, store = run.settings, run.warehouse
-        number = loaded.sampling.round
-        statistics = store.view("call_statistics", round_number=number)
-        funnel = store.view("call_funnel", round_number=number)
-        sweep = store.view("threshold_sweep", round_number=number)
-        reasons = store.view("drop_reasons", round_number=number)
-        reductions = store.view("loss_reductions", round_number=number)
-        costs = cost_of_tools(store, loaded).filter(round=number)
-        verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]
-        examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
-        thresholds = {verdict.tool: verdict.filtering_threshold for verdict in verdicts}
-        plots = {
-            "funnel plot": funnel_plot(funnel),
-            "loss reductions": loss_reduction_histogram(reductions, thresholds),
-            "kept calls by threshold": threshold_plot(sweep),
+    loaded, store = run.settings, run.warehouse
+    number = loaded.sampling.round
+    statistics = store.view("call_statistics", round_number=number)
+    funnel = store.view("call_funnel", round_number=number)
+    sweep = store.view("threshold_sweep", round_number=number)
+    reasons = store.view("drop_reasons", round_number=number)
+    reductions = store.view("loss_reductions", round_number=number)
+    costs = cost_of_tools(store, loaded).filter(round=number)
+    verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]
+    examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
+    thresholds = {verdict.tool: verdict.filtering_threshold for verdict in verdicts}
+    plots = {
+        "funnel plot": funnel_plot(funnel),
+        "loss reductions": loss_reduction_histogram(reductions, thresholds),
+        "kept calls by threshold": threshold_plot(sweep),
+    }
+    return dg.MaterializeResult(
+        metadata={
+            **_results(verdicts),
+            # Numbers next: Dagster plots them over the runs.
+            "round": number,
+            "candidates": int(statistics["candidates"].sum()),
+            "kept": int(statistics["kept"].sum()),
+            "tokens fed": int(statistics["tokens_fed"].sum()),
+            "seconds of computing": round(float(statistics["seconds"].sum()), 1),
+            **_money(costs),
+            **plot_links(run.home, "call_statistics", plots),
+            # Dagster shows about 500 pixels of a table: few columns, counts first.
+            "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
+            "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),
+            "dropped": dg.MetadataValue.md(
+                table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
+            ),
+            "examples above chance": dg.MetadataValue.md(
+                table_markdown(
+                    examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
+                )
+            ),
         }
-        return dg.MaterializeResult(
-            tags=code_version_tags(context, CALL_STATISTICS),
-            metadata={
-                **_results(verdicts),
-                # Numbers next: Dagster plots them over the runs.
-                "round": number,
-                "candidates": int(statistics["candidates"].sum()),
-                "kept": int(statistics["kept"].sum()),
-                "tokens fed": int(statistics["tokens_fed"].sum()),
-                "seconds of computing": round(float(statistics["seconds"].sum()), 1),
-                **_money(costs),
-                **plot_links(run.home, "call_statistics", plots),
-                # Dagster shows about 500 pixels of a table: few columns, counts first.
-                "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
-                "threshold sweep": dg.MetadataValue.md(
-                    table_markdown(_by_threshold(sweep), rows=40)
-                ),
-                "dropped": dg.MetadataValue.md(
-                    table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
-                ),
-                "examples above chance": dg.MetadataValue.md(
-                    table_markdown(
-                        examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
-                    )
-                ),
-            },
-        )
+    )
 
 
 def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -192,10 +192,10 @@ def _look_at_sources(home: Home) -> int:
 
 
 def _register(home: Home) -> int:
-    keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
+    manifest = Manifest.load(home.sources)
     with dagster_instance(home) as instance:
-        register_shards(instance, keys)
-    return len(keys)
+        register_shards(instance, manifest)
+    return len(manifest.active_shards)
 
 
 _STEPS: dict[str, Callable[[Home], Any]] = {

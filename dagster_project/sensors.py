@@ -143,9 +143,9 @@ annotate_new_shards = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Runs the stages of new shards, and of those whose texts, calls, search index, "
     "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
-    "toolformer.yaml is seen when the code location is loaded again. It runs every registered "
-    "shard, also held-out ones and those beyond `sampling.shards`, in the round of "
-    "`sampling.round`. call_statistics and report follow.",
+    "toolformer.yaml is seen when the code location is loaded again. It runs every shard "
+    "that is not held out, also those beyond `sampling.shards`, in the round of `sampling.round`. "
+    "call_statistics and report follow.",
 )
 
 SENSORS = [inbox, annotate_new_shards]

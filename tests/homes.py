@@ -83,7 +83,7 @@ def small_settings(model: Path, corpus: Path) -> dict[str, Any]:
         "corpus": {
             "sources": [{"path": str(corpus), "shard_size": 3}],
             "window_tokens": 96,
-            "held_out_every": 2,
+            "held_out_every": 3,
         },
         # One text per batch: more steps for a checkpoint to keep.
         "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},

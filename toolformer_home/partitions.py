@@ -1,22 +1,24 @@
 """The partitions: shards, variants of the finetuned model, and benchmarks by models.
 
-Shards are registered when the corpus is cut, benchmarks where their questions are there, and the
-controls and what is measured with them once they are wanted: a partition that nobody wants would
-look like work that is left.
+Shards are registered when the corpus is cut; benchmarks and models as the settings name them. Of a
+held-out shard there are texts alone: the stages that annotate have no partition for it.
 """
 
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from toolformer.sources.manifest import Manifest
 from toolformer.training.variants import CALLS
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 
 # The finetuned model and its controls.
 VARIANT = "variant"
 MODEL_VARIANTS = dg.DynamicPartitionsDefinition(name=VARIANT)
-SHARD = "shard"
+# Of the stages that annotate, and of the texts.
+SHARD, SHARD_OF_TEXTS = "shard", "shard_of_texts"
 SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
+SHARDS_OF_TEXTS = dg.DynamicPartitionsDefinition(name=SHARD_OF_TEXTS)
 BENCHMARK, MODEL = "benchmark", "model"
 EVALUATIONS = dg.MultiPartitionsDefinition(
     {
@@ -29,15 +31,34 @@ EVALUATIONS_PER_RUN = 32
 _KEYS_AT_ONCE = 900
 
 
-def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> None:
+def register_shards(instance: dg.DagsterInstance, manifest: Manifest) -> None:
     """Make the registered partitions those of the active shards."""
-    for key in sorted(set(instance.get_dynamic_partitions(SHARD)).difference(active_keys)):
-        instance.delete_dynamic_partition(SHARD, key)
-    register(instance, SHARD, active_keys)
+    for name, keys in _shard_partitions(manifest).items():
+        for key in sorted(set(instance.get_dynamic_partitions(name)).difference(keys)):
+            instance.delete_dynamic_partition(name, key)
+        register(instance, name, keys)
+
+
+def are_shards_registered(instance: dg.DagsterInstance, manifest: Manifest) -> bool:
+    """Whether `register_shards` would do nothing."""
+    return all(
+        set(instance.get_dynamic_partitions(name)) == set(keys)
+        for name, keys in _shard_partitions(manifest).items()
+    )
+
+
+def _shard_partitions(manifest: Manifest) -> dict[str, list[str]]:
+    return {
+        SHARD: [entry.key for entry in manifest.annotated_shards],
+        SHARD_OF_TEXTS: [entry.key for entry in manifest.active_shards],
+    }
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Register what the settings give to train and to measure; what is registered stays."""
+    """Register what the settings give to train and to measure; what is registered stays.
+
+    A partition that nobody wants, such as of a control, would look like work that is left.
+    """
     register(instance, VARIANT, [CALLS])
     register(instance, BENCHMARK, list(settings.available_benchmarks))
     register(instance, MODEL, [BASE, FINETUNED, *settings.models])

@@ -243,7 +243,7 @@ create table training_exclusions (
 create table stage_costs (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    stage varchar not null check (stage in ('sampling', 'execution', 'scoring', 'rescoring', 'swapped_results')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: rescoring (in float32 what comes near the lowest threshold or above it) and swapped_results (calls with the results of others).
+    stage varchar not null,  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: rescoring (in float32 what comes near the lowest threshold or above it) and swapped_results (calls with the results of others).
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.

@@ -9,10 +9,9 @@ from assets.stage import (
     PER_TOOL,
     Partition,
     ShardStage,
-    StageDeclarationError,
     check_names,
     check_outputs,
-    settings_and_sections,
+    check_stages,
 )
 from toolformer.errors import ToolformerError
 from toolformer_home.fingerprints import Fingerprint
@@ -34,16 +33,12 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages: dict[str, ShardStage] = {}
+        check_stages(stages)
         for stage in stages:
             check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
-            if stage.name in self._stages:
-                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
             check_outputs(stage)
-            earlier = [DOCUMENTS, *self._stages]
-            check_names(stage.name, "the output of an earlier stage", stage.reads, earlier)
             check_names(stage.name, "the table", stage.reads_round_before, tables())
             check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
-            check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
             self._stages[stage.name] = stage
 
     def __iter__(self) -> Iterator[ShardStage]:

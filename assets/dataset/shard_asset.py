@@ -1,16 +1,16 @@
 """The assets of the stages that a build runs shard by shard."""
 
+import inspect
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_run import ShardRun
-from assets.partition_events import PartitionEvents
 from assets.run import WITH_MODEL
-from assets.stage import ShardStage
+from assets.stage_asset import asset_of
 from toolformer_home.metadata import table_metadata
-from toolformer_home.partitions import SHARDS
 
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
@@ -38,23 +38,14 @@ NEW_OR_STALE = (
 def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.AssetsDefinition]:
     """The assets of a pipeline, named as its stages, with one partition per shard."""
     for stage in pipeline:
-        yield _shard_asset(pipeline, stage, shards_per_run)
-
-
-def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=stage.name,
-        description=stage.description,
-        group_name="build_dataset",
-        kinds=set(stage.kinds),
-        partitions_def=SHARDS,
-        deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
-        backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
-        automation_condition=NEW_OR_STALE,
-        metadata=table_metadata(stage.name),
-        required_resource_keys=WITH_MODEL,
-    )
-    def asset(context: dg.AssetExecutionContext) -> PartitionEvents:
-        yield from ShardRun(context, pipeline, stage).run()
-
-    return asset
+        asset = asset_of(
+            stage,
+            begin=partial(ShardRun, pipeline=pipeline, stage=stage),
+            description=inspect.getdoc(stage.compute),
+            deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
+            backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
+            automation_condition=NEW_OR_STALE,
+            metadata=table_metadata(stage.name),
+            required_resource_keys=WITH_MODEL,
+        )
+        yield asset(ShardRun.run)

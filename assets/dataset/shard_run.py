@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
-from assets.failures import expected_errors, failed_shards, failure_of_shards
+from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import NoCallsError, Wanted
 from assets.outputs import RUN, Address, Made, PartitionOutput
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
-from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
+from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError, check_names
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
@@ -166,6 +165,8 @@ class _StageOutput(PartitionOutput):
                 f"own, and declares {sorted(self.beside)}. Correct its `beside`."
             )
         side_partitions = {}
+        passes = [cost.stage for cost in made.costs]
+        check_names(self.run.stage.name, "the pass", passes, self.run.stage.passes)
         if made.costs:
             # In one partition, so that no cost of an earlier making stays.
             name = f"{self.address[2]}.{made.costs[0].stage}"
@@ -179,21 +180,18 @@ class ShardRun(Run):
     """A stage working on the shards of one run.
 
     Raises:
-        dg.Failure: the settings, the home, a tool or the model cannot be used. That is looked at
-            first, before any expensive load.
+        EXPECTED_ERRORS: the settings, the home, a tool or the model cannot be used. That is looked
+            at first, before any expensive load.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, pipeline: Pipeline, stage: ShardStage):
-        with expected_errors():
-            super().__init__(context)
-            self.pipeline, self.stage = pipeline, stage
-            _ = self.warehouse
-            self.manifest = Manifest.load(self.home.sources)
-            # A stage is given the tools and the model that it declares, and no others.
-            self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
-            self.annotator = (
-                Annotator.of(self.settings, self.home) if stage.uses_annotator else None
-            )
+        super().__init__(context)
+        self.pipeline, self.stage = pipeline, stage
+        _ = self.warehouse
+        self.manifest = Manifest.load(self.home.sources)
+        # A stage is given the tools and the model that it declares, and no others.
+        self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
+        self.annotator = Annotator.of(self.settings, self.home) if stage.uses_annotator else None
 
     def run(self) -> PartitionEvents:
         """Work on every shard of the run, and report it; one that fails does not stop the others.
@@ -205,7 +203,7 @@ class ShardRun(Run):
         """
         began = time.monotonic()
         failures: dict[str, Exception] = {}
-        reports = PartitionReports(self.context, code_version_tags(self.context, self.stage))
+        reports = PartitionReports(self.context)
         failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
         left_out = [key for key in self.context.partition_keys if key in failed_before]
         for key in self.context.partition_keys:

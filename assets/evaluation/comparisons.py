@@ -13,7 +13,7 @@ from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
-from assets.stage import Stage
+from assets.stage import Part, Stage
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
@@ -21,7 +21,15 @@ from toolformer.training.variants import PLAIN
 from toolformer_home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from warehouse.schema import ALL
 
-EVALUATION_REPORT = Stage(name="evaluation_report", version="1", settings=("evaluation.seed",))
+EVALUATION_REPORT = Stage(
+    name="evaluation_report",
+    version="1",
+    group="evaluate",
+    kinds=("duckdb", "matplotlib"),
+    reads_all=(EVALUATION_RESULTS.name,),
+    settings=("evaluation.seed",),
+    parts=(Part("scores"),),
+)
 
 _MODES = (DISABLED.name, ENABLED)
 

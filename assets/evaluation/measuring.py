@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import dagster as dg
 from filelock import Timeout
 
 from assets.evaluation.measured import TABLE, Answers, Measured, item_count, questions_digest
@@ -59,9 +58,8 @@ class Measuring:
     rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, context: dg.AssetExecutionContext) -> "Measuring":
-        """Check the settings and open what they name, before any expensive load."""
-        run = Run(context)
+    def open(cls, run: Run) -> "Measuring":
+        """Open what the settings name, before any expensive load."""
         named = run.named_tools or None
         tools = open_toolbox(run.settings, run.home, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])

@@ -3,7 +3,6 @@
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
 from assets.evaluation.tables import (
     gain_sentences,
@@ -11,8 +10,8 @@ from assets.evaluation.tables import (
     paper_tables,
     rounding_sentences,
 )
-from assets.failures import expected_errors
-from assets.run import WITHOUT_MODEL, Run
+from assets.run import Run
+from assets.stage_asset import asset_of
 from toolformer.training.variants import PLAIN
 from toolformer_home.metadata import table_markdown
 from toolformer_home.plots.evaluation_figures import difference_plot
@@ -25,68 +24,58 @@ from warehouse.schema import ALL
 _AGAINST = {"its calls disabled": None, "trained without calls": PLAIN, "the base model": BASE}
 
 
-@dg.asset(
-    group_name="evaluate",
-    kinds={"duckdb", "matplotlib"},
-    deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
-    required_resource_keys=WITHOUT_MODEL,
-)
-def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(EVALUATION_REPORT)
+def evaluation_report(run: Run) -> dg.MaterializeResult:
     """Scores of all models and modes with 95 % intervals, beside the paper's, and what calls gain.
 
     Of all results so far. Scores go into `score_intervals`, paired differences into
     `paired_differences`; the views `evaluation_table`, `evaluation_difference`,
     `call_calibration` and `call_use` show them.
     """
-    with expected_errors():
-        run = Run(context)
-        loaded, store = run.settings, run.warehouse
-        measured = compare(run)
-        table = store.view("evaluation_table")
-        differences = store.view("evaluation_difference")
-        calibration = store.view("call_calibration")
-        scores = store.read_partitions("score_intervals", ALL).height
-        model = name_of_model(name_of_variant(loaded.training.variant), loaded)
-        against = {}
-        for label, other in _AGAINST.items():
-            other_model = name_of_model(other, loaded) if other else model
-            against[label] = gains(differences, model=model, other_model=other_model)
-        gained = pl.concat(
-            [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
-        )
-        order = pl.Enum(table["benchmark"].unique(maintain_order=True))
-        gained = gained.sort(pl.col("benchmark").cast(order), maintain_order=True)
-        return dg.MaterializeResult(
-            tags=code_version_tags(context, EVALUATION_REPORT),
-            metadata={
-                **gain_sentences(table, against["its calls disabled"], model=model),
-                **{
-                    f"rounding: {name}": sentence
-                    for name, sentence in rounding_sentences(
-                        store.view("evaluation_summary")
-                    ).items()
-                },
-                **{
-                    f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
-                    for label, frame in against.items()
-                    if not frame.is_empty()
-                },
-                **{
-                    f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
-                    for heading, frame in paper_tables(table).items()
-                },
-                **plot_links(
-                    run.home,
-                    "evaluation_report",
-                    {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
-                ),
-                "where it called and where not": dg.MetadataValue.md(
-                    table_markdown(calibration, rows=60)
-                ),
-                "calls not needed, missing and not used": dg.MetadataValue.md(
-                    table_markdown(store.view("call_use"), rows=60)
-                ),
-                "dagster/row_count": scores,
-                "benchmarks": len(measured),
+    loaded, store = run.settings, run.warehouse
+    measured = compare(run)
+    table = store.view("evaluation_table")
+    differences = store.view("evaluation_difference")
+    calibration = store.view("call_calibration")
+    scores = store.read_partitions("score_intervals", ALL).height
+    model = name_of_model(name_of_variant(loaded.training.variant), loaded)
+    against = {}
+    for label, other in _AGAINST.items():
+        other_model = name_of_model(other, loaded) if other else model
+        against[label] = gains(differences, model=model, other_model=other_model)
+    gained = pl.concat(
+        [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
+    )
+    order = pl.Enum(table["benchmark"].unique(maintain_order=True))
+    gained = gained.sort(pl.col("benchmark").cast(order), maintain_order=True)
+    return dg.MaterializeResult(
+        metadata={
+            **gain_sentences(table, against["its calls disabled"], model=model),
+            **{
+                f"rounding: {name}": sentence
+                for name, sentence in rounding_sentences(store.view("evaluation_summary")).items()
             },
-        )
+            **{
+                f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                for label, frame in against.items()
+                if not frame.is_empty()
+            },
+            **{
+                f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                for heading, frame in paper_tables(table).items()
+            },
+            **plot_links(
+                run.home,
+                "evaluation_report",
+                {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
+            ),
+            "where it called and where not": dg.MetadataValue.md(
+                table_markdown(calibration, rows=60)
+            ),
+            "calls not needed, missing and not used": dg.MetadataValue.md(
+                table_markdown(store.view("call_use"), rows=60)
+            ),
+            "dagster/row_count": scores,
+            "benchmarks": len(measured),
+        }
+    )

@@ -6,17 +6,16 @@ from collections.abc import Iterable
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.failures import expected_errors
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
-from assets.run import WITH_MODEL, Run
+from assets.run import Run
+from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
 from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
-from toolformer_home.metadata import table_markdown, table_metadata
-from toolformer_home.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
+from toolformer_home.metadata import table_markdown
+from toolformer_home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
 from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
@@ -24,22 +23,8 @@ from toolformer_home.wiring.live_calls import with_calls
 from toolformer_home.wiring.model_cards import write_model_card
 
 
-@dg.asset(
-    group_name="evaluate",
-    kinds={"pytorch", "duckdb"},
-    partitions_def=EVALUATIONS,
-    backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
-    deps=[
-        dg.AssetDep("finetuned_model", partition_mapping=dg.AllPartitionMapping()),
-        dg.AssetDep("min_call_probability", partition_mapping=dg.AllPartitionMapping()),
-        dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
-        "wikipedia_index",
-        "passage_index",
-    ],
-    metadata=table_metadata("evaluation_results"),
-    required_resource_keys=WITH_MODEL,
-)
-def evaluation_results(context: dg.AssetExecutionContext) -> PartitionEvents:
+@asset_of(EVALUATION_RESULTS, backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN))
+def evaluation_results(run: Run) -> PartitionEvents:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
     One partition = one benchmark with one model, calls disabled and enabled; the base model, which
@@ -50,28 +35,27 @@ def evaluation_results(context: dg.AssetExecutionContext) -> PartitionEvents:
     measured does not keep the others of a run from it.
     """
     errors: dict[str, Exception] = {}
-    with expected_errors():
-        measuring = Measuring.open(context)
-        loaded = measuring.run.settings
-        reports = PartitionReports(context, code_version_tags(context, EVALUATION_RESULTS))
-        for model_key, keys in _by_model(context.partition_keys).items():
-            finished: EvaluatedModel | None = None
-            for key in keys:
-                name, _ = benchmark_and_model(key)
-                began = time.monotonic()
-                try:
-                    model = evaluated_model(model_key, loaded, measuring.run.home)
-                    with memory_explained():
-                        measuring.measure(name, model, _modes(model, loaded))
-                except EXPECTED_ERRORS as error:
-                    context.log.error(f"{name} with {model_key}: {error}")
-                    errors[f"{name} with {model_key}"] = error
-                    continue
-                finished = model
-                metadata = _report(measuring, name, model, time.monotonic() - began)
-                yield reports.of(key, metadata)
-            if finished is not None and finished.is_finetuned:
-                _write_card(measuring.run, finished)
+    measuring = Measuring.open(run)
+    context, loaded = run.context, run.settings
+    reports = PartitionReports(context)
+    for model_key, keys in _by_model(context.partition_keys).items():
+        finished: EvaluatedModel | None = None
+        for key in keys:
+            name, _ = benchmark_and_model(key)
+            began = time.monotonic()
+            try:
+                model = evaluated_model(model_key, loaded, run.home)
+                with memory_explained():
+                    measuring.measure(name, model, _modes(model, loaded))
+            except EXPECTED_ERRORS as error:
+                context.log.error(f"{name} with {model_key}: {error}")
+                errors[f"{name} with {model_key}"] = error
+                continue
+            finished = model
+            metadata = _report(measuring, name, model, time.monotonic() - began)
+            yield reports.of(key, metadata)
+        if finished is not None and finished.is_finetuned:
+            _write_card(run, finished)
     if errors:
         raise dg.Failure(
             description="Not measured: "

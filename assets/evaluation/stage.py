@@ -2,46 +2,48 @@
 
 from collections.abc import Mapping, Sequence
 
-from assets.stage import TOOL_VERSION, Stage
+from assets.stage import PER_EVALUATION, TOOL_VERSIONS, Part, Stage, always
 from toolformer.evaluation.modes import Mode
 from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.settings.sections import Settings
 
 # In every mode an item is left out where no call would have room.
 _OF_QUESTIONS = (
-    "language_model.precision",
-    "evaluation.batch_size",
-    "decoding.max_calls",
-    "decoding.max_call_tokens",
-    "execution.max_result_tokens",
+    *("language_model.precision", "evaluation.batch_size"),
+    *("decoding.max_calls", "decoding.max_call_tokens", "execution.max_result_tokens"),
 )
 _OF_CALLS = ("execution.deadline_seconds", "evaluation.today")
 # Losses of texts are always of float32.
 _OF_TEXTS = (
-    "corpus.window_tokens",
-    "evaluation.perplexity_windows",
-    "evaluation.seed",
-    "scoring.token_budget",
+    *("corpus.window_tokens", "scoring.token_budget"),
+    *("evaluation.perplexity_windows", "evaluation.seed"),
 )
 
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
     version="5",
+    group="evaluate",
+    kinds=("pytorch", "duckdb"),
+    per=PER_EVALUATION,
+    reads=("wikipedia_index", "passage_index"),
+    reads_all=("finetuned_model", "min_call_probability", "documents"),
+    table="evaluation_results",
     settings=(*_OF_QUESTIONS, *_OF_CALLS, *_OF_TEXTS),
-    settings_of_parts=(
-        "evaluation.files",
-        "evaluation.questions",
-        "evaluation.texts",
-        "evaluation.models",
-        "evaluation.items",
-        "evaluation.dateset_items",
-        "decoding.call_top_k",
-        "decoding.min_call_probability",
-        "language_model.bos_token",
-        "tools.*.is_enabled",
-        *TOOL_VERSION.settings,
-        "training.variant",
+    parts=(
+        Part("questions", ("evaluation.files", "evaluation.questions", "evaluation.dateset_items")),
+        Part("items", ("evaluation.items",)),
+        Part(
+            "language_model", ("evaluation.models", "language_model.bos_token", "training.variant")
+        ),
+        Part("blocked_tools"),
+        TOOL_VERSIONS,
+        Part("call_top_k", ("decoding.call_top_k",)),
+        Part("min_call_probability", ("decoding.min_call_probability",)),
+        Part("without_tool"),
+        Part("held_out_documents"),
+        Part("file", ("evaluation.texts",)),
     ),
+    needs_device=always,
 )
 
 

@@ -1,7 +1,7 @@
 """The paper's studies: what scores owe to k of the trigger, the tools, the size of the model."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
@@ -9,8 +9,9 @@ import polars as pl
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, describe_states
-from assets.failures import expected_errors
-from assets.run import WITH_MODEL
+from assets.run import Run
+from assets.stage import Stage, always
+from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import (
     DISABLED,
@@ -39,40 +40,43 @@ if TYPE_CHECKING:
 
 # Of the trigger, as in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
+# Their declarations.
+STUDIES: list[Stage] = []
 # Plots and tables, by heading.
 Shown: TypeAlias = tuple[Mapping[str, "Figure"], Mapping[str, pl.DataFrame]]
 
 
 def _study(show: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
     """An asset that measures, and shows what its scores say; it has no rows of its own."""
-
-    @dg.asset(
+    stage = Stage(
         name=show.__name__,
-        description=inspect.getdoc(show),
-        group_name="studies",
-        kinds={"pytorch", "matplotlib"},
-        deps=["finetuned_model", "min_call_probability"],
-        code_version="1",
-        required_resource_keys=WITH_MODEL,
+        version="1",
+        group="studies",
+        kinds=("pytorch", "matplotlib"),
+        reads=("finetuned_model", "min_call_probability"),
+        needs_device=always,
     )
-    def study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with expected_errors():
-            measuring = Measuring.open(context)
-            if not _question_benchmarks(measuring.run.settings):
-                raise ToolformerError(
-                    "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
-                    "study. Name some (`toolformer evaluate --list` shows them)."
-                )
-            plots, tables = show(measuring)
-            markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
-            states = measuring.states.items()
-            return dg.MaterializeResult(
-                metadata={
-                    **plot_links(measuring.run.home, show.__name__, plots),
-                    **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
-                    **{f"state of {name}": describe_states(counts) for name, counts in states},
-                }
+    STUDIES.append(stage)
+
+    @asset_of(stage)
+    @wraps(show)
+    def study(run: Run) -> dg.MaterializeResult:
+        measuring = Measuring.open(run)
+        if not _question_benchmarks(run.settings):
+            raise ToolformerError(
+                "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
+                "study. Name some (`toolformer evaluate --list` shows them)."
             )
+        plots, tables = show(measuring)
+        markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
+        states = measuring.states.items()
+        return dg.MaterializeResult(
+            metadata={
+                **plot_links(run.home, stage.name, plots),
+                **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
+                **{f"state of {name}": describe_states(counts) for name, counts in states},
+            }
+        )
 
     return study
 

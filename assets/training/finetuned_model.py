@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from assets.outputs import Output
 from assets.run import Workspace
-from assets.stage import Stage
+from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE
@@ -24,25 +24,23 @@ from warehouse.schema import ALL
 FINETUNED_MODEL = Stage(
     name="finetuned_model",
     version="2",
+    group="train",
+    kinds=("pytorch", "huggingface"),
+    per=PER_VARIANT,
+    reads=("training_set",),
     settings=(
         "corpus.window_tokens",
-        "training.variant",
-        "training.development_share",
-        "training.learning_rate",
-        "training.warmup_share",
-        "training.batch_size",
-        "training.epochs",
-        "training.steps",
-        "training.loss_weights",
-        "training.max_tokens",
-        "training.micro_batch_tokens",
-        "training.lora_rank",
-        "training.evaluate_every",
-        "training.clip_norm",
-        "training.precision",
-        "training.seed",
+        *("training.variant", "training.development_share", "training.learning_rate"),
+        *("training.warmup_share", "training.batch_size", "training.epochs", "training.steps"),
+        *("training.loss_weights", "training.max_tokens", "training.micro_batch_tokens"),
+        *("training.lora_rank", "training.evaluate_every", "training.clip_norm"),
+        *("training.precision", "training.seed"),
     ),
-    settings_of_parts=("language_model.path", "language_model.bos_token"),
+    parts=(
+        Part("training_set"),
+        Part("language_model", ("language_model.path", "language_model.bos_token")),
+    ),
+    needs_device=always,
 )
 
 

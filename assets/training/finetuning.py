@@ -7,12 +7,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
+from assets.stage_asset import asset_of
 from assets.training.finetuned_model import (
     FINETUNED_MODEL,
     ModelOutput,
@@ -30,7 +29,7 @@ from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
-from toolformer_home.partitions import MODEL, MODEL_VARIANTS, register
+from toolformer_home.partitions import MODEL, register
 from toolformer_home.plots.figures import training_curve
 from toolformer_home.plots.files import plot_links
 from toolformer_home.wiring.annotator import finetuned_model_directory
@@ -134,14 +133,8 @@ class FinetunedModel(ModelOutput):
         )
 
 
-@dg.asset(
-    partitions_def=MODEL_VARIANTS,
-    group_name="train",
-    kinds={"pytorch", "huggingface"},
-    deps=["training_set"],
-    required_resource_keys={"settings", "warehouse", "language_model"},
-)
-def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(FINETUNED_MODEL)
+def finetuned_model(run: Run) -> dg.MaterializeResult:
     """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
@@ -152,18 +145,14 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.
     """
-    with expected_errors():
-        run = Run(context, variant=context.partition_key)
-        directory = finetuned_model_directory(run.settings, run.home)
-        model = FinetunedModel(run=run, directory=directory)
-        state = model.bring_up_to_date()
-        model.complete()
-        register(context.instance, MODEL, [name_of_variant(context.partition_key)])
-        return dg.MaterializeResult(
-            metadata={"state": state, **_report(model)},
-            data_version=model.data_version(),
-            tags=code_version_tags(context, FINETUNED_MODEL),
-        )
+    directory = finetuned_model_directory(run.settings, run.home)
+    model = FinetunedModel(run=run, directory=directory)
+    state = model.bring_up_to_date()
+    model.complete()
+    register(run.context.instance, MODEL, [name_of_variant(run.settings.training.variant)])
+    return dg.MaterializeResult(
+        metadata={"state": state, **_report(model)}, data_version=model.data_version()
+    )
 
 
 def _report(model: FinetunedModel) -> dict[str, Any]:

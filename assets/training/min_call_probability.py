@@ -11,12 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, partition_inputs
 from assets.outputs import DONE
-from assets.run import WITH_MODEL, Run
-from assets.stage import TOOL_VERSION, Stage
+from assets.run import Run
+from assets.stage import PER_VARIANT, TOOL_VERSIONS, Part, Stage, always
+from assets.stage_asset import asset_of
 from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
@@ -32,7 +31,6 @@ from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.variants import PLAIN
-from toolformer_home.partitions import MODEL_VARIANTS
 from toolformer_home.wiring.evaluated_models import evaluated_model, name_of_variant
 from tools.base import Tool
 from tools.model_identity import model_identity
@@ -42,23 +40,26 @@ from warehouse.warehouse import Warehouse
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
     version="7",
+    group="train",
+    kinds=("pytorch", "python"),
+    per=PER_VARIANT,
+    reads=("finetuned_model", "training_set", "wikipedia_index", "passage_index"),
+    reads_all=("documents",),
     settings=(
-        "corpus.window_tokens",
-        "corpus.max_windows_per_text",
-        "scoring.window_tokens",
-        "scoring.window_weights",
-        "scoring.token_budget",
-        "execution.deadline_seconds",
-        "execution.max_result_tokens",
-        "execution.leak_share",
-        "decoding.call_top_k",
-        "decoding.max_call_tokens",
+        *("corpus.window_tokens", "corpus.max_windows_per_text"),
+        *("scoring.window_tokens", "scoring.window_weights", "scoring.token_budget"),
+        *("execution.deadline_seconds", "execution.max_result_tokens", "execution.leak_share"),
+        *("decoding.call_top_k", "decoding.max_call_tokens"),
         # As long may a text be with its context.
-        "training.max_tokens",
-        "training.development_share",
-        "training.seed",
+        *("training.max_tokens", "training.development_share", "training.seed"),
     ),
-    settings_of_parts=("language_model.bos_token", "tools.*.is_enabled", *TOOL_VERSION.settings),
+    parts=(
+        Part("training_set"),
+        Part("documents"),
+        Part("language_model", ("language_model.bos_token",)),
+        TOOL_VERSIONS,
+    ),
+    needs_device=always,
 )
 
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
@@ -188,20 +189,8 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
     return stored and stored.made_from
 
 
-@dg.asset(
-    partitions_def=MODEL_VARIANTS,
-    group_name="train",
-    kinds={"pytorch", "python"},
-    deps=[
-        "finetuned_model",
-        "training_set",
-        dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
-        "wikipedia_index",
-        "passage_index",
-    ],
-    required_resource_keys=WITH_MODEL,
-)
-def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(MIN_CALL_PROBABILITY)
+def min_call_probability(run: Run) -> dg.MaterializeResult:
     """`min_call_probability.json` beside the model: how likely ` [` has to be to open a call.
 
     One partition = one variant of the finetuned model. Decoding takes its two values, for the first
@@ -209,24 +198,21 @@ def min_call_probability(context: dg.AssetExecutionContext) -> dg.MaterializeRes
     are those with which the model's own calls, with their results, gain most on development texts;
     the control `plain` has none. A model without them opens no calls.
     """
-    with expected_errors():
-        run = Run(context, variant=context.partition_key)
-        variant = run.settings.training.variant
-        model = evaluated_model(name_of_variant(variant), run.settings, run.home)
-        tools = {} if variant == PLAIN else run.open_toolbox().tools
-        calibration = Calibration(run=run, directory=model.directory, tools=tools)
-        state = calibration.bring_up_to_date()
-        chosen = read_min_call_probability(calibration.directory)
-        assert chosen is not None
-        return dg.MaterializeResult(
-            data_version=calibration.data_version(),
-            tags=code_version_tags(context, MIN_CALL_PROBABILITY),
-            metadata={
-                "state": state,
-                "tools": ", ".join(tools) or "none",
-                **_report(chosen),
-            },
-        )
+    variant = run.settings.training.variant
+    model = evaluated_model(name_of_variant(variant), run.settings, run.home)
+    tools = {} if variant == PLAIN else run.open_toolbox().tools
+    calibration = Calibration(run=run, directory=model.directory, tools=tools)
+    state = calibration.bring_up_to_date()
+    chosen = read_min_call_probability(calibration.directory)
+    assert chosen is not None
+    return dg.MaterializeResult(
+        data_version=calibration.data_version(),
+        metadata={
+            "state": state,
+            "tools": ", ".join(tools) or "none",
+            **_report(chosen),
+        },
+    )
 
 
 def _report(chosen: CalibratedProbability) -> dict[str, Any]:

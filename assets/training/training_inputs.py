@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
 from assets.run import Workspace
-from assets.stage import Stage
+from assets.stage import Part, Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.dropped_calls import CallPartitions, partitions_behind
 from toolformer.errors import ToolformerError
@@ -18,29 +18,31 @@ from warehouse.schema import ALL
 # Begins the names of the counts of what was left out, in the metadata of the training set.
 LEFT_OUT = "left out: "
 _OF_TEXTS = (
-    "training.max_texts_per_tool",
-    "training.near_duplicate_similarity",
-    "training.development_share",
-    "training.seed",
+    *("training.max_texts_per_tool", "training.near_duplicate_similarity"),
+    *("training.development_share", "training.seed"),
 )
 _OF_PLAIN_WINDOWS = (
-    "training.plain_share",
-    "corpus.window_tokens",
-    "corpus.max_windows_per_text",
+    *("training.plain_share", "corpus.window_tokens", "corpus.max_windows_per_text"),
+)
+# What benchmarks ask, which no text that is trained on may share.
+_OF_BENCHMARKS = (
+    *("evaluation.files", "evaluation.questions", "evaluation.texts"),
+    *("evaluation.benchmarks", "evaluation.seed"),
 )
 TRAINING_SET = Stage(
     name="training_set",
     version="3",
+    group="train",
+    kinds=("polars", "duckdb"),
+    reads=("augmented_texts", "filtered_calls", "documents"),
+    table="training_texts",
     settings=(*_OF_TEXTS, *_OF_PLAIN_WINDOWS),
-    settings_of_parts=(
-        "training.rounds",
-        "sampling.round",
-        "corpus.held_out_every",
-        "evaluation.files",
-        "evaluation.questions",
-        "evaluation.texts",
-        "evaluation.benchmarks",
-        "evaluation.seed",
+    parts=(
+        Part("augmented_texts", ("training.rounds", "sampling.round")),
+        Part("held_out_documents", ("corpus.held_out_every",)),
+        Part("benchmarks", _OF_BENCHMARKS),
+        Part("documents"),
+        Part("tokenizer", ("language_model.path",)),
     ),
 )
 
@@ -145,10 +147,10 @@ class TrainingInputs:
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
     """Keys of the active shards that are trained on, and of those that never are."""
-    active = Manifest.load(home.sources).active_shards
+    manifest = Manifest.load(home.sources)
     return (
-        [entry.key for entry in active if not entry.is_held_out],
-        [entry.key for entry in active if entry.is_held_out],
+        [entry.key for entry in manifest.annotated_shards],
+        [entry.key for entry in manifest.active_shards if entry.is_held_out],
     )
 
 

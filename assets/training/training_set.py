@@ -8,12 +8,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.code_versions import code_version_tags
-from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import Made, PartitionOutput
-from assets.run import WITHOUT_MODEL, Run, Workspace
+from assets.run import Run, Workspace
 from assets.shard_texts import typed_frame
+from assets.stage_asset import asset_of
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.corpus_windows import windows_without_calls
 from assets.training.dropped_calls import dropped_calls
@@ -25,7 +24,7 @@ from toolformer.training.dropped_calls import choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
 from toolformer.training.training_set import build_training_set
-from toolformer_home.metadata import table_markdown, table_metadata
+from toolformer_home.metadata import table_markdown
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 
@@ -34,14 +33,8 @@ RANDOM_CONTROL = "random control: "
 PLAIN_TEXTS = "plain texts"
 
 
-@dg.asset(
-    group_name="train",
-    kinds={"polars", "duckdb"},
-    deps=["augmented_texts", "filtered_calls", "documents"],
-    metadata=table_metadata(TEXTS),
-    required_resource_keys=WITHOUT_MODEL,
-)
-def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset_of(TRAINING_SET)
+def training_set(run: Run) -> dg.MaterializeResult:
     """C* of all shards, ready for training; one row = one window, by `document_id` and `window`.
 
     Of the rounds of annotation those that `training.rounds` names, by default the newest. A text
@@ -51,19 +44,15 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     held-out text or a benchmark; the table `training_exclusions` names each. The texts of each
     tool are capped. `training.plain_share` puts windows without calls beside them.
     """
-    with expected_errors():
-        run = Run(context)
-        texts = TrainingTexts(
-            run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
-        )
-        inputs = texts.inputs()
-        inputs.check_built(run.settings.training_rounds)
-        state = texts.bring_up_to_date()
-        return dg.MaterializeResult(
-            metadata={"state": state, **_report(texts, inputs)},
-            data_version=texts.data_version(),
-            tags=code_version_tags(context, TRAINING_SET),
-        )
+    texts = TrainingTexts(
+        run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
+    )
+    inputs = texts.inputs()
+    inputs.check_built(run.settings.training_rounds)
+    state = texts.bring_up_to_date()
+    return dg.MaterializeResult(
+        metadata={"state": state, **_report(texts, inputs)}, data_version=texts.data_version()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
 from toolformer_home.expected_errors import RunFailedError
 from toolformer_home.home import Home
-from toolformer_home.partitions import SHARD
+from toolformer_home.partitions import are_shards_registered
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import Annotator
 from toolformer_home.wiring.retriever import SEARCHING_TOOLS
@@ -83,9 +83,9 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     stored = look_at_texts(home, open_warehouse(home))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
-    shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
-    registered = set(instance.get_dynamic_partitions(SHARD))
-    return bool(shards) and not cut and not rejected and registered == shards
+    manifest = Manifest.load(home.sources)
+    is_whole = bool(manifest.active_shards) and not cut and not rejected
+    return is_whole and are_shards_registered(instance, manifest)
 
 
 def build_dataset(

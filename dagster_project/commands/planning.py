@@ -27,6 +27,11 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     if forecast.unknown_tools:
         names = ", ".join(forecast.unknown_tools)
         console.say(f"What a build does with {names} is planned once the index is there.")
+    if forecast.held_out and not shards:
+        console.say(
+            "Shards that are held out to measure perplexity, and so not annotated: "
+            f"{forecast.held_out}."
+        )
     if forecast.partitions:
         _show_partitions(forecast.partitions)
         if forecast.keeps_states:

@@ -244,8 +244,8 @@ def _preselected(
 ) -> Iterator[Document]:
     """The texts that are trained on and that the tool annotates; adds their shards' contexts."""
     warehouse = open_warehouse(home)
-    for entry in Manifest.load(home.sources).active_shards:
-        if entry.is_held_out or not settings.is_annotated(entry.source, tool.name):
+    for entry in Manifest.load(home.sources).annotated_shards:
+        if not settings.is_annotated(entry.source, tool.name):
             continue
         contexts.update(contexts_in(warehouse, entry.key))
         for document in documents_in(warehouse, entry.key).values():

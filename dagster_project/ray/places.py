@@ -4,19 +4,15 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from assets.code_versions import STAGES
+from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.run_tags import RAY_TAG
 from toolformer_home.settings.sections import Settings
 
 _GPUS = "num_gpus"
 # Those that any GPU will do for. Who names another one, by its number, chooses the place himself.
 _ANY_GPU = ("cuda", "cuda:0")
-_TRAINING = "finetuned_model"
-_WITHOUT_DEVICE = frozenset(
-    {
-        *("corpus_manifest", "wikipedia_index", "filtered_calls"),
-        *("augmented_texts", "training_set", "call_statistics", "evaluation_report", "report"),
-    }
-)
+_WITHOUT_DEVICE = frozenset(stage.name for stage in STAGES if stage.needs_device is None)
 
 
 def gpus_of(settings: Settings, *, job: str, assets: Collection[str]) -> int:
@@ -27,7 +23,7 @@ def gpus_of(settings: Settings, *, job: str, assets: Collection[str]) -> int:
     """
     if settings.language_model.device not in _ANY_GPU:
         return 0
-    if _TRAINING in assets or (job == "train" and not assets):
+    if FINETUNED_MODEL.name in assets or (job == "train" and not assets):
         return settings.training.processes
     return 0 if assets and _WITHOUT_DEVICE.issuperset(assets) else 1
 

@@ -35,6 +35,7 @@ class Forecast:
         indexes: that would be built first.
         is_converted: whether the base model is there; else it would be converted first.
         shards: of the build, that are there.
+        held_out: number of shards that are not annotated, of new sources too.
         partitions: to be made of these and of new sources, in the order of the stages; none where
             earlier rows may be of the base model, which is not there to be compared.
         longer: new sources of which only the first records are planned.
@@ -49,6 +50,7 @@ class Forecast:
     indexes: Sequence[PlannedIndex]
     is_converted: bool
     shards: Sequence[ShardEntry]
+    held_out: int
     partitions: Sequence[PlannedPartition]
     longer: Sequence[str]
     unavailable: Mapping[str, str]
@@ -85,7 +87,7 @@ def forecast_build(
     Raises:
         UnknownToolError, ToolUnavailableError, ToolSettingsError, PromptError: a tool cannot be
             used.
-        ShardNotFoundError: there is no such shard.
+        ShardNotFoundError, ToolformerError: see `chosen_shards`.
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
     warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
@@ -95,14 +97,12 @@ def forecast_build(
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     is_converted = settings.language_model.path != "embedded" or embedded.exists()
     manifest = Manifest.load(home.sources)
-    chosen = chosen_shards(manifest, shards, settings)
     expected = ExpectedShards()
-    planned = chosen
     # A chained round annotates only what the round before has.
     if not shards and not settings.sampling.is_chained:
         expected = expected_shards(cut, manifest, stored.all_keys, settings)
-        to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
-        planned = chosen_shards(to_be, (), settings)
+    to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
+    chosen = chosen_shards(to_be, shards, settings)
     can_be_planned = is_converted or not warehouse.partitions("candidate_calls")
     # Without its index a tool cannot be opened; with another one it is another tool.
     missing = _searching(settings, tools, indexes, MISSING) if can_be_planned else []
@@ -122,7 +122,7 @@ def forecast_build(
             force=force,
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
             characters=expected.characters,
-        ).of(planned)
+        ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.directory, toolbox.prompts, settings, is_here=False)
     return Forecast(
@@ -130,7 +130,8 @@ def forecast_build(
         unusable={path: str(error) for path, error in rejected.items()},
         indexes=indexes,
         is_converted=is_converted,
-        shards=chosen,
+        shards=[entry for entry in chosen if entry.key not in expected.characters],
+        held_out=len(to_be.active_shards) - len(to_be.annotated_shards),
         partitions=partitions,
         longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},

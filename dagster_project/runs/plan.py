@@ -12,6 +12,7 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.outputs import stored_with_sides
 from assets.stage import Partition, ShardStage
+from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.fingerprints import FINGERPRINT
 from toolformer_home.settings.sections import Settings
@@ -26,11 +27,6 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
-# The passes of a model in `stage_costs`, by the table that they are made for.
-_PASSES = {
-    "candidate_calls": ("sampling",),
-    "scored_calls": ("scoring", "rescoring", "swapped_results"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +50,38 @@ class PlannedPartition:
 def chosen_shards(
     manifest: Manifest, shards: Sequence[str], settings: Settings
 ) -> list[ShardEntry]:
-    """The active shards that were named, or else all, of which `sampling.shards` may leave few.
+    """The shards to annotate that were named, or else all, of which `sampling.shards` leaves few.
 
-    These few are the first of every source that are not held out, as many of each as of the others.
+    These few are the first of every source, as many of each as of the others.
 
     Raises:
         ShardNotFoundError: a shard was named that is not active.
+        ToolformerError: one was named that is held out, or all are.
     """
-    active, limit = manifest.active_shards, settings.sampling.shards
+    annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
-        return [manifest.entry(key) for key in dict.fromkeys(shards)]
+        entries = [manifest.entry(key) for key in dict.fromkeys(shards)]
+        if held_out := [entry.key for entry in entries if entry.is_held_out]:
+            raise ToolformerError(
+                f"Held out, and so not annotated: {', '.join(held_out)}. Expected shards that are "
+                "trained on; leave these out, or name none to build all others."
+            )
+        return entries
+    if manifest.active_shards and not annotated:
+        raise ToolformerError(
+            "All shards are held out, so there is nothing to annotate. Expected one that is "
+            "trained on: ingest more texts; with corpus.held_out_every at 0 none of theirs is held "
+            "out."
+        )
     if limit is None:
-        return active
+        return annotated
     counts: Counter[str] = Counter()
     numbers: dict[str, int] = {}
-    for entry in active:
-        if not entry.is_held_out:
-            numbers[entry.key] = counts[entry.source]
-            counts[entry.source] += 1
+    for entry in annotated:
+        numbers[entry.key] = counts[entry.source]
+        counts[entry.source] += 1
     first = set(sorted(numbers, key=numbers.__getitem__)[:limit])
-    return [entry for entry in active if entry.key in first]
+    return [entry for entry in annotated if entry.key in first]
 
 
 @dataclass
@@ -116,7 +124,7 @@ class BuildPlan:
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
         if not self._is_measured:
             return {}
-        return _measured_rates(self.warehouse, self.settings.sampling.round)
+        return _measured_rates(self.warehouse, self.settings.sampling.round, self.pipeline)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedPartition]:
         """Partitions to be made for these shards, shard by shard in the order of the stages."""
@@ -150,7 +158,7 @@ class BuildPlan:
                     made[stage.name, name] = stored[FINGERPRINT]
                     continue
                 made[stage.name, name] = fingerprint.digest
-                tokens, seconds = self._expected_cost(stage.name, name, entry)
+                tokens, seconds = self._expected_cost(stage, name, entry)
                 planned.append(
                     PlannedPartition(
                         entry.key, stage.name, partition_name, str(reason), tokens, seconds
@@ -173,9 +181,10 @@ class BuildPlan:
             for stored in partitions
         }
 
-    def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        if table not in _PASSES:
+    def _expected_cost(self, stage: ShardStage, tool: str, entry: ShardEntry) -> tuple[int, float]:
+        if not stage.uses_annotator:
             return 0, 0.0
+        table = stage.name
         characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
         if (tool, table) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, table]
@@ -192,7 +201,7 @@ class BuildPlan:
 
 
 def _measured_rates(
-    warehouse: Warehouse, round_number: int
+    warehouse: Warehouse, round_number: int, pipeline: Pipeline
 ) -> Mapping[tuple[str, str], tuple[float, float]]:
     """Tokens and seconds per character of text, by tool and table, from past shards.
 
@@ -201,7 +210,8 @@ def _measured_rates(
     """
     costs = warehouse.ask("tokens_fed", round=round_number)
     characters = warehouse.ask("document_characters")
-    tables = {name: table for table, names in _PASSES.items() for name in names}
+    of_model = [stage for stage in pipeline if stage.uses_annotator]
+    tables = {name: stage.name for stage in of_model for name in stage.passes}
     per_character = (
         costs.join(characters, on="shard")
         .group_by("tool", "stage", "is_of_round")

@@ -23,6 +23,7 @@ from tests.warehouse.rows import (
     put_calls,
     save_manifest,
 )
+from toolformer.sources.manifest import Manifest
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_home.home import Home
 
@@ -82,7 +83,7 @@ def materialise(
         "toolbox": ToolboxResource(tools=[TOOL]),
     }
     with dg.DagsterInstance.ephemeral() as instance:
-        register_shards(instance, list(SHARDS))
+        register_shards(instance, Manifest.load(Home(Path(root)).sources))
         register_evaluations(instance, EvaluationSettings())
         for step, (asset, shards) in enumerate(steps):
             start.wait(timeout=100)

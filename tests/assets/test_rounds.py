@@ -24,12 +24,12 @@ TRAINING = {
     # Few texts hold calls after so little training: about every second one measures.
     "development_share": 0.5,
 }
-# After so little training a round keeps few calls: more places, so that two texts have one.
+# After so little training a round keeps few calls: more places, so that all texts have one.
 ROUNDS = [
     {},
     {
         "sampling": {"uses_prompt": False},
-        "tools": {name: {"positions_per_text": 5} for name in TOOLS},
+        "tools": {name: {"positions_per_text": 10} for name in TOOLS},
     },
 ]
 FIRST, SECOND = ({"sampling": {"round": number}} for number in (1, 2))

@@ -19,7 +19,10 @@ def settings() -> dict[str, Any]:
     """Few seconds for a shard; places and calls are proposed, so that most shards have some."""
     return {
         "preset": "demo",
-        "corpus": {"sources": [{"path": "starter-texts", "limit": len(SHARDS), "shard_size": 1}]},
+        "corpus": {
+            "sources": [{"path": "starter-texts", "limit": len(SHARDS), "shard_size": 1}],
+            "held_out_every": 0,
+        },
         "runs": {"shards_per_run": len(CROSSED)},
         # Rows are compared with those of one machine.
         "language_model": {"precision": "float32"},

@@ -9,8 +9,9 @@ import pytest
 from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
 from dagster_project.sensors import SENSORS, annotate_new_shards
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.home import Home as ProjectHome
-from toolformer_home.partitions import SHARD
+from toolformer_home.partitions import register_shards
 
 STAGES = list(PIPELINE.names)
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]
@@ -22,13 +23,21 @@ class Home:
     def __init__(self, instance: dg.DagsterInstance):
         self._instance = instance
         self._cursor = None
+        self._manifest = Manifest()
         # What the last look asked for besides.
         self.following: set[str] = set()
         self.definitions = definitions()
 
-    def add(self, *shards: str) -> None:
+    def register(self, *shards: str, held_out: str | None = None) -> None:
+        """Further shards, the texts of which come later."""
+        self._manifest.shards += [
+            ShardEntry(shard, "texts", 0, 1, "d", shard == held_out) for shard in shards
+        ]
+        register_shards(self._instance, self._manifest)
+
+    def add(self, *shards: str, held_out: str | None = None) -> None:
         """Shards are registered, and then their texts stored."""
-        self._instance.add_dynamic_partitions(SHARD, shards)
+        self.register(*shards, held_out=held_out)
         self.made(["documents"], *shards)
 
     def made(self, assets: Sequence[str], *shards: str | None, version: str | None = None) -> None:
@@ -98,10 +107,18 @@ def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home
     assert home.look() == all_of(STAGES, "shard-00003")
 
 
+def test_a_held_out_shard_is_not_annotated(home: Home):
+    home.add("shard-00000", "shard-00001", held_out="shard-00001")
+    assert home.look() == all_of(STAGES, "shard-00000")
+    home.made(STAGES, "shard-00000")
+    home.made(["documents"], "shard-00001")
+    assert home.look() == {}
+
+
 def test_nothing_runs_before_the_texts_are_stored():
     with dg.DagsterInstance.ephemeral() as instance:
         home = Home(instance)
-        instance.add_dynamic_partitions(SHARD, ["shard-00000"])
+        home.register("shard-00000")
         assert home.look() == {}
         home.made(["documents"], "shard-00000")
         # Tools that search are left out where there is no index, and nothing waits for one.

@@ -14,6 +14,7 @@ from assets.stage import Partition
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from tests.warehouse.rows import frame, remove_partition
 from toolformer.decoding.completions import MinCallProbability
+from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.fingerprints import Fingerprint
@@ -113,21 +114,30 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
 
 
-def test_few_shards_are_as_many_of_each_source_and_none_that_is_held_out():
-    # Of two sources, the first with held-out shards.
+def manifest_with(*shards: tuple[str, bool]) -> Manifest:
+    """Shards of these sources, and whether each is held out."""
     entries = [
         ShardEntry(f"shard-{number:05d}", source, number, 1, "d", is_held_out)
-        for number, (source, is_held_out) in enumerate(
-            [("a", True), ("a", False), ("a", False), ("b", False), ("b", False)]
-        )
+        for number, (source, is_held_out) in enumerate(shards)
     ]
-    manifest = Manifest(next_number=5, shards=entries)
-    few = settings_with({"sampling": {"shards": 2}})
-    held_out, first, *_ = entries
-    assert chosen_shards(manifest, [], settings_with()) == entries
-    assert chosen_shards(manifest, [], few) == [first, entries[3]]
-    # One that is named is annotated.
-    assert chosen_shards(manifest, [held_out.key], few) == [held_out]
+    return Manifest(next_number=len(entries), shards=entries)
+
+
+def test_all_shards_are_annotated_but_those_held_out_or_as_many_of_each_source():
+    sources = [("a", True), ("a", False), ("a", False), ("b", False), ("b", True)]
+    manifest, few = manifest_with(*sources), settings_with({"sampling": {"shards": 2}})
+    held_out, first, second, of_other, _ = manifest.shards
+    assert chosen_shards(manifest, [], settings_with()) == [first, second, of_other]
+    assert chosen_shards(manifest, [], few) == [first, of_other]
+    assert chosen_shards(manifest, [second.key], few) == [second]
+    with pytest.raises(ToolformerError, match=f"Held out, and so not annotated: {held_out.key}. "):
+        chosen_shards(manifest, [second.key, held_out.key], settings_with())
+
+
+def test_where_all_shards_are_held_out_nothing_can_be_annotated():
+    assert chosen_shards(manifest_with(), [], settings_with()) == []
+    with pytest.raises(ToolformerError, match="All shards are held out"):
+        chosen_shards(manifest_with(("a", True)), [], settings_with())
 
 
 def test_nothing_is_planned_where_everything_is_up_to_date_unless_it_is_forced(built: Warehouse):

@@ -19,11 +19,11 @@ from dagster_project.commands import building
 from dagster_project.runs.run_job import dagster_instance
 from tests.corpora import write_texts
 from tests.s3 import running_store
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import frame, save_manifest
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer_home.home import Home
-from toolformer_home.partitions import register_shards
+from toolformer_home.partitions import SHARD, SHARD_OF_TEXTS, register_shards
 from toolformer_home.settings.settings_file import listed_sources, write_settings_file
 from warehouse.warehouse import Warehouse
 
@@ -58,7 +58,7 @@ def active(home: Home) -> list[str]:
 
 def registered(home: Home) -> set[str]:
     with dagster_instance(home) as instance:
-        return set(instance.get_dynamic_partitions("shard"))
+        return set(instance.get_dynamic_partitions(SHARD_OF_TEXTS))
 
 
 def store_call(home: Home, shard: str) -> bytes:
@@ -240,6 +240,7 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
 def test_partitions_that_another_process_registers_meanwhile_are_no_error(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
+    keys = {"shard-00000", "shard-00001"}
     with dagster_instance(home) as instance:
         genuine = type(instance).add_dynamic_partitions
 
@@ -251,8 +252,9 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
             raise IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
 
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
-        register_shards(instance, ["shard-00000", "shard-00001"])
-        assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
+        register_shards(instance, Manifest(shards=save_manifest(home.sources, *keys)))
+        for name in (SHARD, SHARD_OF_TEXTS):
+            assert set(instance.get_dynamic_partitions(name)) == keys
 
 
 def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home: Home):
@@ -263,9 +265,9 @@ def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home
     event.listen(Engine, "connect", limit)
     try:
         with dagster_instance(home) as instance:
-            register_shards(instance, keys[:10])
-            register_shards(instance, keys)
-            assert instance.get_dynamic_partitions("shard") == keys
+            for some in (keys[:10], keys):
+                register_shards(instance, Manifest(shards=save_manifest(home.sources, *some)))
+            assert instance.get_dynamic_partitions(SHARD) == keys
     finally:
         event.remove(Engine, "connect", limit)
 
@@ -284,6 +286,25 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
     monkeypatch.setattr(building, "check_can_annotate", lambda *_, **__: None)
     return asked
+
+
+def test_a_held_out_shard_is_told_and_not_annotated(
+    run, ingest, home: Home, write, asked: list[list[str]]
+):
+    # Which holds out every fourth.
+    write_settings_file(home.settings_file, preset="laptop")
+    ingest(write("a.jsonl", 8))
+    *annotated, held_out = active(home)
+    with dagster_instance(home) as instance:
+        assert instance.get_dynamic_partitions(SHARD) == annotated
+    assert registered(home) == {*annotated, held_out}
+    build = ("build", "--tools", "Calendar")
+    assert "and so not annotated: 1." in run(*build, "--dry-run").out
+    assert run(*build).code == 0
+    assert asked == [annotated]
+    for arguments in ((), ("--dry-run",)):
+        refused = run(*build, "--shards", held_out, *arguments)
+        assert refused.is_one_paragraph_naming(f"not annotated: {held_out}.", "leave these out")
 
 
 def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too(

@@ -22,6 +22,7 @@ from tests.homes import (
     write_lines,
 )
 
+# That are annotated; a fourth one is held out.
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")
 COMMANDS = ("ingest", "build", "train", "evaluate")
 TIME_LIMIT_SECONDS = 240.0
@@ -73,7 +74,7 @@ class Ingredients:
         from tests.fakes import save_calling_model
 
         folder.mkdir(parents=True)
-        texts = generated_texts(seed, _TEXTS_PER_SHARD * len(SHARDS))
+        texts = generated_texts(seed, _TEXTS_PER_SHARD * (len(SHARDS) + 1))
         prompts = {tool: folder / f"{tool}.txt" for tool in _PROMPTS}
         for tool, file in prompts.items():
             file.write_text(_PROMPTS[tool])
@@ -130,7 +131,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
     tools["WikiSearch"] |= {"is_enabled": with_search}
     changes = {
         "language_model": {"precision": "bfloat16", "device": "cpu"},
-        "corpus": {"held_out_every": 3},
+        "corpus": {"held_out_every": 4},
         "scoring": {"rescoring": True, "token_budget": 256, "chance_calls": 4},
         "tools": tools,
         "wikipedia_index": {"source": str(ingredients.articles)},

@@ -104,6 +104,14 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse):
     ]
 
 
+def test_the_funnel_of_a_shard_has_the_same_stages(built: Warehouse):
+    funnel, by_shard = (
+        set(built.query(f"select stage, stage_order from {view}").rows())
+        for view in ("call_funnel", "call_funnel_by_shard")
+    )
+    assert by_shard == funnel
+
+
 def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
     assert calculator == {

@@ -117,6 +117,11 @@ class Manifest:
         """The shards whose documents count."""
         return [entry for entry in self.shards if entry.status == "active"]
 
+    @property
+    def annotated_shards(self) -> list[ShardEntry]:
+        """Those of them that are annotated and trained on: all that are not held out."""
+        return [entry for entry in self.active_shards if not entry.is_held_out]
+
     def entry(self, key: str) -> ShardEntry:
         """The active shard with this key; a `ShardNotFoundError` where there is none."""
         for entry in self.shards:

@@ -82,5 +82,8 @@ class CorpusSettings(Section):
         description="windows annotated per text; the rest of a longer text is not annotated",
     )
     held_out_every: int = Field(
-        10, ge=0, description="every n-th shard is held out from training; 0 for none"
+        10,
+        ge=0,
+        description="every n-th shard is held out: its texts measure perplexity, and are neither "
+        "annotated nor trained on; 0 for none",
     )

@@ -37,6 +37,7 @@ from tests.assets.setting_effects import (
 )
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.sources.manifest import ShardEntry
+from toolformer.stage_cost import StageCost
 from toolformer_home.partitions import SHARDS
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
@@ -219,6 +220,23 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     result = materialise(Pipeline([*PIPELINE, blind]), TOY.name)
     error = failure_of(result.all_events, result.run_id)
     assert "reads 'candidate_calls', which its declaration does not name" in str(error)
+
+
+def count_with_cost(work: PartitionRun) -> Made:
+    """Texts, and what counting them cost."""
+    cost = StageCost("counting", 1, 20, 0.5, *[None] * 5)
+    return dataclasses.replace(count_texts(work), costs=[cost])
+
+
+def test_what_a_pass_costs_is_stored_if_the_declaration_names_the_pass(home: Warehouse):
+    costly = dataclasses.replace(TOY, compute=count_with_cost)
+    result = materialise(Pipeline([*PIPELINE, costly]), TOY.name)
+    error = failure_of(result.all_events, result.run_id)
+    assert "names the pass 'counting', which is not there" in str(error)
+    named = dataclasses.replace(costly, passes=("counting",))
+    assert materialise(Pipeline([*PIPELINE, named]), TOY.name).success
+    stored = home.read_partition("stage_costs", SHARD, f"{TOOL}.counting")
+    assert stored["tokens_fed"].to_list() == [20]
 
 
 def test_a_shard_that_fails_is_named_and_the_others_go_on_to_the_stages_behind(home: Warehouse):

@@ -65,9 +65,9 @@ class ContextHome(SmallHome):
     def ingest(self, instance: dg.DagsterInstance) -> None:
         sources = configured_sources(self.settings().load())
         assert not cut_corpus(self.home, sources, held_out_every=2).rejected_sources
-        entries = Manifest.load(self.home.sources).active_shards
-        assert [entry.key for entry in entries if entry.is_held_out] == [HELD_OUT]
-        register_shards(instance, [entry.key for entry in entries])
+        manifest = Manifest.load(self.home.sources)
+        assert [each.key for each in manifest.active_shards if each.is_held_out] == [HELD_OUT]
+        register_shards(instance, manifest)
 
     def make(
         self, asset: dg.AssetsDefinition, instance: dg.DagsterInstance, shard: str | None = None

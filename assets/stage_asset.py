@@ -1,0 +1,59 @@
+"""The asset of a stage, as its declaration says."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.code_versions import code_version_tags
+from assets.failures import expected_errors
+from assets.partition_events import PartitionEvents
+from assets.run import WITH_MODEL, WITHOUT_MODEL, Run
+from assets.stage import PER_EVALUATION, PER_SHARD, PER_TOOL, PER_VARIANT, Stage
+from toolformer_home.metadata import table_metadata
+from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
+
+_PARTITIONS = {PER_VARIANT: MODEL_VARIANTS, PER_EVALUATION: EVALUATIONS}
+_PARTITIONS |= {PER_SHARD: SHARDS, PER_TOOL: SHARDS}
+# What a stage makes, as Dagster takes it.
+Materialised = dg.MaterializeResult | PartitionEvents
+
+
+def asset_of(
+    stage: Stage, *, begin: Callable[[dg.AssetExecutionContext], Run] | None = None, **further: Any
+) -> Callable[[Callable[[Any], Materialised]], dg.AssetsDefinition]:
+    """Make a function of a run the asset of a stage; expected errors of it become failures.
+
+    Args:
+        stage: the declaration.
+        begin: the run that the function is given; None for that of the partition's variant.
+        further: of `dg.asset`, what does not follow from a declaration. The description is the
+            docstring of the function unless it is among these.
+    """
+
+    def asset_made_by(compute: Callable[[Any], Materialised]) -> dg.AssetsDefinition:
+        def events(context: dg.AssetExecutionContext) -> PartitionEvents:
+            with expected_errors():
+                variant = context.partition_key if stage.per == PER_VARIANT else None
+                made = compute(begin(context) if begin else Run(context, variant=variant))
+                # Dagster would take the code version of the file's settings.
+                tags = code_version_tags(context, stage)
+                for event in made if isinstance(made, Iterator) else (made,):
+                    yield event._replace(tags={**(event.tags or {}), **tags}) if tags else event
+
+        every = dg.AllPartitionMapping()
+        of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]
+        told: dict[str, Any] = {
+            "name": stage.name,
+            "group_name": stage.group,
+            "kinds": set(stage.kinds),
+            "partitions_def": _PARTITIONS.get(stage.per),
+            "deps": [*stage.reads, *of_all],
+            "description": inspect.getdoc(compute),
+            "metadata": stage.table and table_metadata(stage.table),
+            "required_resource_keys": WITH_MODEL if stage.needs_device else WITHOUT_MODEL,
+        }
+        return dg.asset(**told | further)(events)
+
+    return asset_made_by
