@@ -1,7 +1,9 @@
 """The partitions: shards, variants of the finetuned model, and benchmarks by models.
 
-Shards are registered when the corpus is cut; benchmarks and models as the settings name them. Of a
-held-out shard there are texts alone: the stages that annotate have no partition for it.
+Shards are registered when the corpus is cut, benchmarks where their questions are there, and the
+controls and what is measured with them once they are wanted: a partition that nobody wants would
+look like work that is left. So would one of a held-out shard, of which there are texts alone, in a
+stage that annotates.
 """
 
 import dagster as dg
@@ -55,10 +57,7 @@ def _shard_partitions(manifest: Manifest) -> dict[str, list[str]]:
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Register what the settings give to train and to measure; what is registered stays.
-
-    A partition that nobody wants, such as of a control, would look like work that is left.
-    """
+    """Register what the settings give to train and to measure; what is registered stays."""
     register(instance, VARIANT, [CALLS])
     register(instance, BENCHMARK, list(settings.available_benchmarks))
     register(instance, MODEL, [BASE, FINETUNED, *settings.models])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from assets.code_versions import STAGES
+from assets.stages import STAGES
 from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.run_tags import RAY_TAG
 from toolformer_home.settings.sections import Settings

@@ -7,13 +7,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.code_versions import STAGES, code_version
+from assets.code_versions import code_version
 from assets.inputs import Wanted, look_at
 from assets.outputs import Made, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Part, Stage, StageDeclarationError, check_stages
 from assets.stage_asset import asset_of
+from assets.stages import STAGES
 from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.definitions import definitions
 from dagster_project.runs.run_job import failure_of
