@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.code_versions import code_version_tags
 from assets.documents import DOCUMENTS, reading_losses, records_read, store_texts, stored_texts
 from assets.failures import failure_of
 from assets.run import Run
@@ -222,7 +221,6 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         orient="row",
     )
     return dg.MaterializeResult(
-        tags=code_version_tags(context, CORPUS_MANIFEST),
         metadata={
             "dagster/row_count": len(active),
             "shards": len(active),
@@ -235,5 +233,5 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
-        },
+        }
     )

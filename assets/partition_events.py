@@ -25,16 +25,11 @@ class PartitionReports:
     """The materialisations that Dagster would report of a run's partitions at its end.
 
     They have its tags, which the data version is one of.
-
-    Args:
-        context: of the run.
-        tags: win over Dagster's.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, tags: Mapping[str, str]):
+    def __init__(self, context: dg.AssetExecutionContext):
         step = context.op_execution_context.get_step_execution_context()
         (output,) = step.op_def.output_defs
-        self._tags = tags
         self._events = {
             event.partition: event
             for event in _get_output_asset_events(
@@ -61,7 +56,7 @@ class PartitionReports:
         """
         event = self._events[partition]
         assert isinstance(event, dg.AssetMaterialization)
-        tags = {**(event.tags or {}), **self._tags}
+        tags = dict(event.tags or {})
         if data_version is not None:
             tags |= {DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
         return dg.AssetMaterialization(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
-from dagster_shared.record import replace
 
 from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
@@ -38,11 +37,10 @@ def asset_of(
             with expected_errors():
                 variant = context.partition_key if stage.per == PER_VARIANT else None
                 made = compute(begin(context) if begin else Run(context, variant=variant))
-                if isinstance(made, Iterator):
-                    yield from made
-                else:
-                    tags = {**(made.tags or {}), **code_version_tags(context, stage)}
-                    yield replace(made, tags=tags)
+                # Dagster would take the code version of the file's settings.
+                tags = code_version_tags(context, stage)
+                for event in made if isinstance(made, Iterator) else (made,):
+                    yield event._replace(tags={**(event.tags or {}), **tags}) if tags else event
 
         every = dg.AllPartitionMapping()
         of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
@@ -204,7 +203,7 @@ class ShardRun(Run):
         """
         began = time.monotonic()
         failures: dict[str, Exception] = {}
-        reports = PartitionReports(self.context, code_version_tags(self.context, self.stage))
+        reports = PartitionReports(self.context)
         failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
         left_out = [key for key in self.context.partition_keys if key in failed_before]
         for key in self.context.partition_keys:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import dagster as dg
 import polars as pl
 
-from assets.code_versions import code_version_tags
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
@@ -38,7 +37,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
     errors: dict[str, Exception] = {}
     measuring = Measuring.open(run)
     context, loaded = run.context, run.settings
-    reports = PartitionReports(context, code_version_tags(context, EVALUATION_RESULTS))
+    reports = PartitionReports(context)
     for model_key, keys in _by_model(context.partition_keys).items():
         finished: EvaluatedModel | None = None
         for key in keys:

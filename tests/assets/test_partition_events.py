@@ -33,7 +33,7 @@ def together(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 @dg.asset(**DECLARATION)
 def one_by_one(context: dg.AssetExecutionContext) -> PartitionEvents:
-    reports = PartitionReports(context, {})
+    reports = PartitionReports(context)
     for number, key in enumerate(context.partition_keys):
         before = set(context.partition_keys[:number])
         assert context.instance.get_materialized_partitions(ASSET) == before
@@ -43,7 +43,7 @@ def one_by_one(context: dg.AssetExecutionContext) -> PartitionEvents:
 
 @dg.asset(**DECLARATION)
 def without_the_second(context: dg.AssetExecutionContext) -> PartitionEvents:
-    reports = PartitionReports(context, {})
+    reports = PartitionReports(context)
     for key in (KEYS[2], KEYS[0]):
         yield reports.of(key, metadata(key))
     raise dg.Failure("b is bad", allow_retries=False)
@@ -93,7 +93,7 @@ def test_those_that_were_made_before_a_failure_stay_reported(instance: dg.Dagste
 
 @dg.asset(**DECLARATION)
 def versioned(context: dg.AssetExecutionContext) -> PartitionEvents:
-    reports = PartitionReports(context, {})
+    reports = PartitionReports(context)
     for key in context.partition_keys:
         yield reports.of(key, metadata(key), data_version=f"made of {key}")
     yield REPORTED

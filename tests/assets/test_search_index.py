@@ -73,7 +73,6 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
         made_from = Fingerprint.of({"passage_words": passage_words})
         return refresh_index(
             SimpleNamespace(home=Home(tmp_path), settings=Settings(), force=False),  # type: ignore[arg-type]
-            {},
             tmp_path,
             made_from,
             lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
