@@ -1,6 +1,6 @@
 """Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,12 @@ def run_here(
     """
     failures: list[RunFailedError] = []
     for run in planned:
-        for partitions in _ranges(instance, run) if run.partitions else [()]:
+        ranges: list[Sequence[str]] = [()]
+        if run.partitions:
+            ranges = _ranges(instance, run)
+            if gone := set(run.partitions).difference(*ranges):
+                failures.append(_without_partitions(gone))
+        for partitions in ranges:
             try:
                 run_job(
                     instance,
@@ -71,6 +76,14 @@ def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]
             partitions.get_partition_keys_in_range(key_range)
             for key_range in subset.get_partition_key_ranges(partitions)
         ]
+
+
+def _without_partitions(keys: Collection[str]) -> RunFailedError:
+    return RunFailedError(
+        f"Not made, since Dagster has no partition for them any more: {', '.join(sorted(keys))}. "
+        "Another command took them out meanwhile, such as `toolformer sources remove`; run the "
+        "same again."
+    )
 
 
 def raise_all(failures: Sequence[RunFailedError]) -> None:

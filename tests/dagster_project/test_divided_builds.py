@@ -86,3 +86,21 @@ def test_here_a_run_is_over_a_range_of_partitions(
         failures = run_here(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
     assert asked == ranges
     assert len(failures) == len(ranges)
+
+
+def test_what_another_command_took_out_is_named_and_the_others_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked: list[list[str]] = []
+
+    def run_job(*_given: object, partitions: Sequence[str], **_more: object) -> None:
+        asked.append(list(partitions))
+
+    monkeypatch.setattr(planned_run, "run_job", run_job)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(SHARD, KEYS[:2])
+        [failure] = run_here(instance, {}, [PlannedRun("build_dataset", ("any",), tuple(KEYS[:3]))])
+    assert asked == [KEYS[:2]]
+    assert str(failure).startswith(
+        f"Not made, since Dagster has no partition for them any more: {KEYS[2]}."
+    )
