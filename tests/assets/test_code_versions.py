@@ -37,6 +37,15 @@ def is_current(asset: str, overrides: dict[str, Any], partition: str | None = No
         ({"tools": {"Calculator": {"calls_per_position": 7}}}, True),
         # Each round and each variant has outputs of its own.
         ({"sampling": {"round": 2}, "training": {"variant": "plain"}}, True),
+        # Only a later round can be chained.
+        ({"sampling": {"round": 2, "is_chained": True}}, True),
+        (
+            {
+                "sampling": {"round": 2, "is_chained": True},
+                "tools": {"Calculator": {"filtering_threshold": 0.7}},
+            },
+            False,
+        ),
     ],
 )
 def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(

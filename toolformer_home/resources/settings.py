@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from toolformer_home.home import Home
+from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.sections import Settings, merged
 from toolformer_home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer_home.shared_files import bring_small
@@ -40,10 +41,19 @@ class SettingsResource(dg.ConfigurableResource):
         return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
 
     def load_rounds(self) -> list[Settings]:
-        """The settings of this run in each round that the file lists."""
-        return settings_of_rounds(
-            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
-        )
+        """The settings of each round that the file lists, as this run would have them.
+
+        Overrides that are not valid in all of them concern the round of this run alone, which is
+        among them, listed or not.
+        """
+        file, preset = self.home().settings_file, self.preset or None
+        own = self.load()
+        try:
+            rounds = settings_of_rounds(file, overrides=self.overrides, preset=preset)
+        except SettingsError:
+            rounds = settings_of_rounds(file, preset=preset)
+        rounds[own.sampling.round - 1 : own.sampling.round] = [own]
+        return rounds
 
     def home(self) -> Home:
         """The folders of this home."""
