@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from assets.run import FOLLOWS, Run
+from assets.run import Run
 from assets.stage import Stage
-from assets.stage_asset import asset_of
+from assets.stage_asset import FOLLOWS, asset_of
 from toolformer_home.report import ADDRESS
 from toolformer_home.report.page import write_report
 from toolformer_home.report.verdicts import verdicts_markdown

@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 WITHOUT_MODEL = {"settings", "warehouse"}
 WITH_MODEL = {"settings", "warehouse", "toolbox", "language_model"}
 
-_Condition = dg.AutomationCondition
-# What shows all shards: made again once what it shows was, and nothing of that is being made.
-FOLLOWS = (
-    _Condition.any_deps_updated().since(_Condition.newly_requested() | _Condition.newly_updated())
-    & ~_Condition.any_deps_in_progress()
-    & ~_Condition.in_progress()
-).with_label("follows what it shows")
-
 
 class Workspace:
     """What a command works with, and a run too.

@@ -14,8 +14,19 @@ from assets.stage import PER_EVALUATION, PER_SHARD, PER_TOOL, PER_VARIANT, Stage
 from toolformer_home.metadata import table_metadata
 from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 
-_PARTITIONS = {PER_VARIANT: MODEL_VARIANTS, PER_EVALUATION: EVALUATIONS}
-_PARTITIONS |= {PER_SHARD: SHARDS, PER_TOOL: SHARDS}
+_PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
+    PER_SHARD: SHARDS,
+    PER_TOOL: SHARDS,
+    PER_VARIANT: MODEL_VARIANTS,
+    PER_EVALUATION: EVALUATIONS,
+}
+_Condition = dg.AutomationCondition
+# What shows all shards: made again once what it shows was, and nothing of that is being made.
+FOLLOWS = (
+    _Condition.any_deps_updated().since(_Condition.newly_requested() | _Condition.newly_updated())
+    & ~_Condition.any_deps_in_progress()
+    & ~_Condition.in_progress()
+).with_label("follows what it shows")
 # What a stage makes, as Dagster takes it.
 Materialised = dg.MaterializeResult | PartitionEvents
 

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.run import FOLLOWS, Run
+from assets.run import Run
 from assets.stage import Stage
-from assets.stage_asset import asset_of
+from assets.stage_asset import FOLLOWS, asset_of
 from toolformer.scoring.chance_level import percent
 from toolformer_home.metadata import table_markdown
 from toolformer_home.plots.figures import (

@@ -122,8 +122,10 @@ EXECUTED_CALLS = ShardStage(
     reads_indexes=("wikipedia_index", "passage_index"),
     parts=(TOOL_VERSION,),
     settings=(
-        *("execution.deadline_seconds", "execution.max_result_tokens"),
-        *("execution.leak_share", "execution.allows_peeking"),
+        "execution.deadline_seconds",
+        "execution.max_result_tokens",
+        "execution.leak_share",
+        "execution.allows_peeking",
     ),
     passes=("execution",),
     share=texts_and_tokenizer,

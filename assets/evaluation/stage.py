@@ -9,14 +9,19 @@ from toolformer_home.settings.sections import Settings
 
 # In every mode an item is left out where no call would have room.
 _OF_QUESTIONS = (
-    *("language_model.precision", "evaluation.batch_size"),
-    *("decoding.max_calls", "decoding.max_call_tokens", "execution.max_result_tokens"),
+    "language_model.precision",
+    "evaluation.batch_size",
+    "decoding.max_calls",
+    "decoding.max_call_tokens",
+    "execution.max_result_tokens",
 )
 _OF_CALLS = ("execution.deadline_seconds", "evaluation.today")
 # Losses of texts are always of float32.
 _OF_TEXTS = (
-    *("corpus.window_tokens", "scoring.token_budget"),
-    *("evaluation.perplexity_windows", "evaluation.seed"),
+    "corpus.window_tokens",
+    "scoring.token_budget",
+    "evaluation.perplexity_windows",
+    "evaluation.seed",
 )
 
 EVALUATION_RESULTS = Stage(

@@ -18,16 +18,23 @@ from warehouse.schema import ALL
 # Begins the names of the counts of what was left out, in the metadata of the training set.
 LEFT_OUT = "left out: "
 _OF_TEXTS = (
-    *("training.max_texts_per_tool", "training.near_duplicate_similarity"),
-    *("training.development_share", "training.seed"),
+    "training.max_texts_per_tool",
+    "training.near_duplicate_similarity",
+    "training.development_share",
+    "training.seed",
 )
 _OF_PLAIN_WINDOWS = (
-    *("training.plain_share", "corpus.window_tokens", "corpus.max_windows_per_text"),
+    "training.plain_share",
+    "corpus.window_tokens",
+    "corpus.max_windows_per_text",
 )
 # What benchmarks ask, which no text that is trained on may share.
 _OF_BENCHMARKS = (
-    *("evaluation.files", "evaluation.questions", "evaluation.texts"),
-    *("evaluation.benchmarks", "evaluation.seed"),
+    "evaluation.files",
+    "evaluation.questions",
+    "evaluation.texts",
+    "evaluation.benchmarks",
+    "evaluation.seed",
 )
 TRAINING_SET = Stage(
     name="training_set",
