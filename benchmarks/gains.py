@@ -6,8 +6,10 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
     python -m benchmarks.gains chained --data DATA --work FOLDER --seed 0 --problems 600
+    python -m benchmarks.gains both --data DATA --work FOLDER --seed 0 --problems 300
 
-DATA is searched for the files of the recipe's texts and for those of the benchmarks.
+DATA is searched for the files of the recipe's texts and for those of the benchmarks; `both` reads
+the files of examples/facts in DATA/lama.
 """
 
 import argparse
@@ -16,9 +18,13 @@ import json
 import re
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
@@ -63,18 +69,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("measurement", choices=("preset", "growth", "chained"))
+    parser.add_argument("measurement", choices=("preset", "growth", "chained", "both"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
     options = parser.parse_args()
     sizes = sorted(options.problems)
-    kind = "preset" if options.measurement == "preset" else "growth"
+    kind = "growth" if options.measurement == "chained" else options.measurement
     home = Home(options.work / f"{kind}-{options.seed}")
     home.root.mkdir(parents=True, exist_ok=True)
     if kind == "preset":
         _measure_preset(home, options.data, options.seed)
+    elif kind == "both":
+        _measure_both(home, options.data, options.seed, sizes[-1])
     else:
         _measure_growth(home, options.data, options.seed, sizes)
     if options.measurement == "chained":
@@ -166,6 +174,43 @@ def _measure_chained(home: Home, size: int) -> None:
         most = ("--set", f"decoding.max_calls={calls}")
         run_command(home.root, "evaluate", "--models", model.name, *named, *most, *in_round)
     _write_figures(home, f"figures-chained-{size}.json")
+
+
+def _measure_both(home: Home, data: Path, seed: int, size: int) -> None:
+    """One model of two families: the facts of examples/facts, and so many worked problems.
+
+    Round 1 annotates both with proposed calls, round 2 the problems again by the model itself.
+    """
+    example = Path(__file__).parents[1] / "examples" / "facts"
+    subprocess.run(
+        [sys.executable, example / "facts.py", data_file(data, "lama_trex").parent, home.root],
+        check=True,
+    )
+    facts = yaml.safe_load((example / "toolformer.yaml").read_text("utf-8"))
+    tool, evaluation = facts["tools"]["Facts"], facts["evaluation"]
+    settings = _settings(home, data, seed, _problems(data, size * 8 // 7), MATHS)
+    sentences = {"path": str(home.root / "sentences.jsonl"), "shard_size": 100, "tools": ["Facts"]}
+    settings["corpus"]["sources"].append(sentences)
+    settings["tools"] = {
+        "Facts": tool,
+        **{name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")},
+    }
+    settings["training"] |= facts["training"]
+    settings["rounds"] = [
+        {**entry, "sampling": {**entry["sampling"], "shards": None}}
+        for entry in PRESETS["small"][1]["rounds"]
+    ]
+    settings["evaluation"]["questions"] |= evaluation["questions"]
+    settings["evaluation"] |= {
+        "items": evaluation["items"],
+        "benchmarks": [*evaluation["benchmarks"], *MATHS, _STEPS],
+    }
+    _write_settings(home, settings)
+    in_round = ("--set", "sampling.round=2")
+    run_command(home.root, "build", "--rounds", "2")
+    run_command(home.root, "train", *in_round)
+    run_command(home.root, "evaluate", "--models", "base,finetuned", *in_round)
+    _write_figures(home, "figures.json")
 
 
 def data_file(data: Path, beginning: str) -> Path:

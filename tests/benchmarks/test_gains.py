@@ -114,6 +114,22 @@ def test_growth_and_chained_calls_train_each_size_once_and_then_chain(
     }
 
 
+@pytest.mark.slow
+def test_both_families_are_annotated_trained_and_asked_in_one_model(
+    measure: Callable[[str], list[str]], tmp_path: Path
+):
+    facts = {"sub_label": "Ann", "answer": "Oslo", "template_prompt": "Ann is from [MASK]."}
+    facts |= {"id": "f", "masked_sentences": ["Ann came from [MASK]."]}
+    for name, relation in (("google_re", "place_of_birth"), ("trex", "P19")):
+        row = gzip.compress(json.dumps(facts | {"relation": relation}).encode())
+        (tmp_path / "data" / f"lama_{name}.jsonl.gz").write_bytes(row)
+    assert measure("both --problems 50") == [
+        "build --rounds 2",
+        "train --set sampling.round=2",
+        "evaluate --models base,finetuned --set sampling.round=2",
+    ]
+
+
 def evaluation_of(model: str, flags: str, folder: Path) -> str:
     path = folder / "work" / "growth-0" / "sizes" / model
     return f"evaluate --models {model} --set evaluation.models.{model}={path} {flags}"
