@@ -35,11 +35,11 @@ _MERGES = [
 ]
 
 
-def byte_tokenizer(*, splits_opening: bool = False, composes: bool = False) -> Tokenizer:
+def byte_tokenizer(*, has_opening: bool = True, composes: bool = False) -> Tokenizer:
     """One token per byte, but for the call markers, `QA`, `al` and `Cal`.
 
     Args:
-        splits_opening: ` [` is two tokens, as in vocabularies that have no word beginning with it.
+        has_opening: ` [` is one token.
         composes: behind NFC, as Qwen's.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -47,7 +47,7 @@ def byte_tokenizer(*, splits_opening: bool = False, composes: bool = False) -> T
     backend = BackendTokenizer(
         models.BPE(
             vocab={name: place for place, name in enumerate(names)},
-            merges=_MERGES[splits_opening:],
+            merges=_MERGES[not has_opening :],
         )
     )
     if composes:
@@ -116,11 +116,10 @@ def tiny_model(
     *,
     seed: int = 0,
     context_length: int = 512,
-    splits_opening: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> LanguageModel:
     """Two random layers of width 32 in float32 on the processor."""
-    tokenizer = tokenizer or byte_tokenizer(splits_opening=splits_opening)
+    tokenizer = tokenizer or byte_tokenizer()
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
         hidden_size=32,

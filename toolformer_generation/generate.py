@@ -20,7 +20,7 @@ from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.forward.vocabulary_check import check_restores_text
+from toolformer.forward.vocabulary_check import check_writes_calls
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.refusals import check_served, tools_by_name
 from toolformer_home.settings.annotation_sections import ExecutionSettings
@@ -164,7 +164,7 @@ def _language_model(
     if known is not None and known[0] == made_for:
         return known[1]
     tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
-    check_restores_text(tokenizer)
+    check_writes_calls(tokenizer)
     made = LanguageModel(
         # It shares all parts with the model, which is freed with the last reference to itself.
         copy.copy(model),

@@ -68,7 +68,6 @@ def measure_openings(
     chances = call_chances(
         model,
         windows,
-        call_top_k=call_top_k,
         token_budget=token_budget,
         progress=progress_of("reading"),
     )

@@ -12,7 +12,6 @@ The caller runs the calls. Trigger and call syntax are in `triggers`, keys and v
 
 from collections.abc import Callable, Sequence
 
-from toolformer.calls import call_open_ids
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
@@ -26,10 +25,9 @@ from tools.protocol import ToolCall
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
 _REFILL_BELOW = 0.75
-# Tokens of a call besides the opening, the model's and the result's: one more than
-# `max_call_tokens` before the call is given up, the space before the result where it is a token of
-# its own, `]`.
-_CALL_MARGIN = 3
+# Tokens of a call besides the model's and the result's: ` [`, one more than `max_call_tokens`
+# before the call is given up, the space before the result where it is a token of its own, `]`.
+_CALL_MARGIN = 4
 
 RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
 
@@ -84,20 +82,19 @@ def complete(
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
-    known = _known_without_calls(model, rows, without_calls, parameters)
+    known = _known_without_calls(rows, without_calls, parameters)
     unknown = [row for row in rows if row.index not in known]
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
         batch = DecodingBatch(model, end_of_text_ids(model) if end_ids is None else end_ids)
-        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(model, parameters)
+        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(parameters)
         max_rows = rows_at_once or choose_rows(model, row_tokens=row_tokens)
         _decode(unknown, batch, _shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
 def _known_without_calls(
-    model: LanguageModel,
     rows: Sequence[DecodingRow],
     without_calls: Sequence[Completion] | None,
     parameters: DecodingParameters,
@@ -107,9 +104,6 @@ def _known_without_calls(
         return {}
     if parameters.is_disabled:
         return dict(enumerate(without_calls))
-    if len(call_open_ids(model.tokenizer)) > 1:
-        # The rank of such an opening is known only where it was tried.
-        return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         opening = first_opening(
@@ -126,14 +120,13 @@ def _known_without_calls(
 
 def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - _max_new_tokens(model, parameters)
+    return model.context_length - 1 - _max_new_tokens(parameters)
 
 
-def _max_new_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+def _max_new_tokens(parameters: DecodingParameters) -> int:
     if parameters.is_disabled:
         return parameters.max_new_tokens
-    opening = len(call_open_ids(model.tokenizer))
-    call = opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+    call = parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
     return parameters.max_new_tokens + parameters.max_calls * call
 
 

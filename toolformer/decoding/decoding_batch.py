@@ -11,21 +11,20 @@ The caller takes out the rows that wait for a result, runs their calls, and hand
 import math
 from collections.abc import Sequence
 
-from toolformer.calls import call_open_ids, cut_result
+from toolformer.calls import call_open_id, cut_result
 from toolformer.decoding.completions import DecodingParameters
-from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
-from toolformer.decoding.next_tokens import NextTokens, joint_ranks, next_tokens
+from toolformer.decoding.decoding_row import DecodingRow, OpenCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
     NO_RESULT,
     TOO_LONG,
     CallChance,
-    may_open,
     next_emission,
     read_open_call,
 )
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.next_tokens import NextTokens, next_tokens
 from toolformer.forward.row_cache import RowCache, row_cache
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
@@ -45,7 +44,7 @@ class DecodingBatch:
     def __init__(self, model: LanguageModel, end_ids: frozenset[int]):
         self._model = model
         self._tokenizer = model.tokenizer
-        self._open_ids = call_open_ids(model.tokenizer)
+        self._open_id = call_open_id(model.tokenizer)
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
         # Its rows are those of `rows`, in that order.
@@ -128,7 +127,7 @@ class DecodingBatch:
         logits = cache.feed([row.pending for row in rows])
         # At least two: the opening may be banned.
         count = max(2, *(row.settings.top_tokens for row in rows))
-        expected = next_tokens(logits, open_token=self._open_ids[0], count=count)
+        expected = next_tokens(logits, open_token=self._open_id, count=count)
         for index, row in enumerate(rows):
             row.pending = []
             self._advance(row, expected[index], index, cache)
@@ -137,9 +136,7 @@ class DecodingBatch:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             reason = None
-            if row.opening is not None:
-                expected = self._go_on_opening(row, row.opening, expected, index, cache)
-            elif row.open_call is None:
+            if row.open_call is None:
                 self._choose_outside(row, expected, cache.length(index))
             else:
                 reason = self._choose_inside(row, row.open_call, expected)
@@ -151,16 +148,10 @@ class DecodingBatch:
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
         is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
-        if len(self._open_ids) > 1:
-            is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
-            row.is_refused = False
-            self._choose_outside_split(row, expected, length, is_disabled=is_disabled)
-            return
-        (open_id,) = self._open_ids
         rank, probability = expected.call_rank, math.exp(expected.call_log_probability)
         token = next_emission(
             expected.ranked,
-            open_token=open_id,
+            open_token=self._open_id,
             chance=CallChance(rank, probability),
             call_top_k=parameters.call_top_k,
             min_call_probability=row.min_call_probability,
@@ -168,80 +159,17 @@ class DecodingBatch:
             max_calls=parameters.max_calls,
             is_disabled=is_disabled,
         )
-        if token == open_id:
+        if token == self._open_id:
             self._open(row, expected.kept(), length, rank, probability)
             return
         self._emit(row, token, expected, rank, probability)
 
-    def _choose_outside_split(
-        self, row: DecodingRow, expected: NextTokens, length: int, *, is_disabled: bool
-    ) -> None:
-        """The same where ` [` is several tokens: its probability is the product of theirs.
-
-        It cannot be larger than that of the first token, so only where this one is likely enough
-        are the others looked at, by feeding the opening on trial. Outside calls its last token is
-        banned behind the others: there ` [` as a whole was refused.
-        """
-        parameters = row.settings.parameters
-        first, last = self._open_ids[0], self._open_ids[-1]
-        log_probability = expected.call_log_probability
-        if not is_disabled and may_open(
-            expected.call_rank,
-            math.exp(log_probability),
-            call_top_k=parameters.call_top_k,
-            min_call_probability=row.min_call_probability,
-        ):
-            row.opening = Opening(expected.kept(), length, fed=1, log_probability=log_probability)
-            row.pending = [first]
-            return
-        banned = last if row.ends_with(self._open_ids[:-1]) else None
-        token = next(token for token in expected.ranked if token != banned)
-        self._emit(row, token, expected)
-
-    def _go_on_opening(
-        self,
-        row: DecodingRow,
-        opening: Opening,
-        expected: NextTokens,
-        index: int,
-        cache: RowCache,
-    ) -> NextTokens:
-        """Feed the next token of an opening on trial, open the call, or take the trial back.
-
-        Returns:
-            What is expected where the text goes on.
-        """
-        parameters = row.settings.parameters
-        token = self._open_ids[opening.fed]
-        opening.log_probability += float(expected.logits.log_softmax(dim=-1)[token])
-        opening.fed += 1
-        if opening.fed < len(self._open_ids):
-            row.pending = [token]
-            return expected
-        row.opening = None
-        before, joint = opening.before, [opening.log_probability]
-        (rank,) = joint_ranks(before.logits[None], self._open_ids[0], joint)
-        probability = math.exp(opening.log_probability)
-        if may_open(
-            rank,
-            probability,
-            call_top_k=parameters.call_top_k,
-            min_call_probability=row.min_call_probability,
-        ):
-            self._open(row, before, opening.length, rank, probability)
-            return expected
-        cache.forget(index, opening.length)
-        row.is_refused = True
-        return before
-
     def _open(
         self, row: DecodingRow, before: NextTokens, length: int, rank: int, probability: float
     ) -> None:
-        row.open(
-            self._open_ids, before, length=length, call_rank=rank, call_probability=probability
-        )
+        row.open(self._open_id, before, length=length, call_rank=rank, call_probability=probability)
         # Not fed where no tool is left to call: the bracket is undone at once.
-        row.pending = [self._open_ids[-1]] if row.settings.parameters.enabled_tools else []
+        row.pending = [self._open_id] if row.settings.parameters.enabled_tools else []
 
     def _emit(
         self,
@@ -269,9 +197,7 @@ class DecodingBatch:
         parameters = row.settings.parameters
         token = expected.ranked[0]
         if not call.tokens and token in (masked := self._masked_starts(parameters)):
-            logits = expected.logits.clone()
-            logits[masked] = float("-inf")
-            token = int(logits.argmax())
+            token = expected.likeliest_but(masked)
         row.record(token, "sampled", expected)
         if token in self._end_ids:
             return END_OF_TEXT

@@ -12,7 +12,7 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
-from toolformer.decoding.next_tokens import NextTokens
+from toolformer.forward.next_tokens import NextTokens
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
@@ -23,28 +23,11 @@ _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True)
-class Opening:
-    """A call that may be about to open, where ` [` is several tokens; the first ones are fed.
-
-    Attributes:
-        before: what the model expected in place of the first token.
-        length: tokens that the model had seen before it.
-        fed: how many tokens of the opening are fed or about to be.
-        log_probability: log-probability of these, in nats.
-    """
-
-    before: NextTokens
-    length: int
-    fed: int
-    log_probability: float
-
-
-@dataclass(slots=True)
 class OpenCall:
     """A call that is being written, and what is needed to take it back.
 
     Attributes:
-        open_ids: the tokens that opened it.
+        open_id: the token that opened it.
         before: what the model expected in place of the opening token.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.
@@ -52,7 +35,7 @@ class OpenCall:
         request: the call, once the arrow has been written.
     """
 
-    open_ids: tuple[int, ...]
+    open_id: int
     before: NextTokens
     length: int
     trace_start: int
@@ -83,8 +66,6 @@ class DecodingRow:
         index: place of its prompt among all prompts.
         prompt_tokens: tokens of the prompt, without the start token.
         pending: tokens that are chosen, but not fed yet.
-        opening: the beginning of a call that may be about to open.
-        is_refused: whether no call may be opened just here, because its opening was too unlikely.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         undone_calls: those that were taken back.
@@ -104,8 +85,6 @@ class DecodingRow:
         self.settings = settings
         self.prompt_tokens = len(prompt_ids) - 1
         self.pending = list(prompt_ids)
-        self.opening: Opening | None = None
-        self.is_refused = False
         self.open_call: OpenCall | None = None
         self.is_banned = False
         self.undone_calls: list[UndoneCall] = []
@@ -173,10 +152,6 @@ class DecodingRow:
         self._segments = [[step.token for step in steps]]
         self.pending += self._segments[0]
 
-    def ends_with(self, tokens: Sequence[int]) -> bool:
-        """Whether the output outside calls ends with these tokens, at least one."""
-        return self._segments[-1][-len(tokens) :] == list(tokens)
-
     def record(
         self,
         token: int,
@@ -208,7 +183,7 @@ class DecodingRow:
 
     def open(
         self,
-        open_ids: Sequence[int],
+        open_id: int,
         before: NextTokens,
         *,
         length: int,
@@ -216,23 +191,22 @@ class DecodingRow:
         call_probability: float,
     ) -> None:
         """Begin a call; see `OpenCall`."""
-        self.open_call = OpenCall(tuple(open_ids), before, length, len(self._trace))
-        for token in open_ids:
-            self.record(token, "trigger", before, call_rank, call_probability)
+        self.open_call = OpenCall(open_id, before, length, len(self._trace))
+        self.record(open_id, "trigger", before, call_rank, call_probability)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens, *forced])
+        text = self._tokenizer.decode_behind([call.open_id, *call.tokens, *forced])
         self._calls.append((request, result, text))
         self._segments.append([])
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
         """Take the open call back: the text stands where it stood, and may open no other."""
-        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens])
+        text = self._tokenizer.decode_behind([call.open_id, *call.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone

@@ -49,6 +49,16 @@ def losses_at(
         return losses_of_states(model, states[row_of, place_of], tokens)
 
 
+def losses_of_all(model: LanguageModel, row: Sequence[int]) -> list[float]:
+    """-log p of every token of the vocabulary behind a row of at least one token, in nats."""
+    import torch
+
+    with torch.inference_mode():
+        states = model.hidden_states(torch.tensor([row], device=model.device))
+        logits = model.logits(states[0, -1])
+        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
+
+
 def losses_of_states(
     model: LanguageModel, states: "torch.Tensor", tokens: "torch.Tensor"
 ) -> list[float]:

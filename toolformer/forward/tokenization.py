@@ -21,7 +21,7 @@ import regex
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
-from toolformer.forward.vocabulary_check import check_restores_text
+from toolformer.forward.vocabulary_check import check_writes_calls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,10 +35,10 @@ def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
 
     Raises:
-        ModelNotFoundError: its files cannot be used, or its vocabulary does not give texts back.
+        ModelNotFoundError: its files cannot be used, or its vocabulary cannot write calls.
     """
     tokenizer = open_tokenizer(directory)
-    check_restores_text(tokenizer)
+    check_writes_calls(tokenizer)
     return tokenizer
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_segments
-from toolformer.branches import Branch
 from toolformer.calls import CallFormat
 from toolformer.forward.attention_masks import attention_window
+from toolformer.forward.branches import Branch
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import compute_prompt_prefix

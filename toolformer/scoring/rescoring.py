@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import losses_of_all
 from toolformer.forward.windows import Window
 from toolformer.scoring.loss_form import LossForm
 from toolformer.scoring.scored_call import ScoredCall, WindowKey
@@ -30,12 +31,7 @@ def start_token_losses(reference: LanguageModel) -> list[float]:
     Args:
         reference: the scoring model in float32.
     """
-    import torch
-
-    with torch.inference_mode():
-        start = torch.tensor([[reference.bos_id]], device=reference.device)
-        logits = reference.logits(reference.hidden_states(start)[0, 0])
-        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
+    return losses_of_all(reference, [reference.bos_id])
 
 
 def needs_second_look(

@@ -352,10 +352,9 @@ LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note
 SOME_PROMPTS = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
-def pupil(request):
-    """Writes ` [` as one token or as two."""
-    return taught_model(LESSONS, splits_opening=request.param)
+@pytest.fixture(scope="module")
+def pupil():
+    return taught_model(LESSONS)
 
 
 def without_negligible_ranks(completions):
@@ -538,22 +537,6 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
                 assert step.call_probability == pytest.approx(chances[opened][1], rel=1e-3)
             places.add(opened)
     assert len(places) > 1
-
-
-def test_text_without_calls_never_holds_an_opening_of_two_tokens():
-    model = tiny_model(seed=3, splits_opening=True)
-    first, last = model.tokenizer.encode(" [")
-    size = model.tokenizer.vocabulary_size
-
-    def wants_openings_only(states):
-        logits = torch.zeros((*states.shape[:-1], size))
-        logits[..., first], logits[..., last] = 9.0, 8.0
-        return logits
-
-    model.logits = wants_openings_only
-    completion = complete_one(model, "a", call_top_k=0, max_new_tokens=12)
-    assert completion.text == " " * 12
-    assert not completion.undone_calls
 
 
 NETWORK = tiny_model()

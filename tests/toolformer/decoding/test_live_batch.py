@@ -110,9 +110,8 @@ def wait_until(condition) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])
-def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, splits_opening):
-    model = taught_model(LESSONS, splits_opening=splits_opening)
+def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started):
+    model = taught_model(LESSONS)
     draw = random.Random(3)
     choices = [
         (

@@ -20,8 +20,7 @@ class NextTokens:
         logits: shape `(vocabulary,)`; a view of those of all rows, see `kept`.
         ranked: the likeliest tokens, best first.
         log_probabilities: log-probabilities of these, in nats.
-        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
-            first of them.
+        call_rank: rank of the token that opens a call, from 1.
         call_log_probability: log-probability of the same token, in nats.
     """
 
@@ -37,6 +36,12 @@ class NextTokens:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
 
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
+        """The likeliest token that is none of these."""
+        logits = self.logits.clone()
+        logits[tokens] = float("-inf")
+        return int(logits.argmax())
+
     def kept(self) -> Self:
         """The same for longer than a step: the logits of the other rows can be freed."""
         return replace(self, logits=self.logits.clone())
@@ -47,7 +52,7 @@ def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[
 
     Args:
         logits: float32, shape `(rows, vocabulary)`.
-        open_token: the first token of ` [`.
+        open_token: the token ` [`.
         count: how many of the likeliest tokens are wanted; no more than there are.
     """
     import torch
@@ -95,21 +100,3 @@ def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Te
     own = logits[:, token]
     rank = (logits > own[:, None]).sum(dim=1) + 1
     return rank.double(), (own - logits.logsumexp(dim=1)).double()
-
-
-def joint_ranks(
-    logits: "torch.Tensor", token: int, log_probabilities: Sequence[float]
-) -> list[int]:
-    """Rank of several tokens together among the others that stand in place of the first.
-
-    Args:
-        logits: float32, shape `(rows, vocabulary)`.
-        token: the first of them.
-        log_probabilities: of all of them together in each row, in nats.
-    """
-    import torch
-
-    others = logits.log_softmax(dim=-1)
-    others[:, token] = float("-inf")
-    joint = torch.tensor(log_probabilities, dtype=others.dtype, device=others.device)
-    return ((others > joint[:, None]).sum(dim=-1) + 1).tolist()

@@ -4,8 +4,8 @@ import torch
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer import branches as branches_module
-from toolformer.branches import Branch, sample_branches, sample_tokens
+from toolformer.forward import branches as branches_module
+from toolformer.forward.branches import Branch, sample_branches, sample_tokens
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader
