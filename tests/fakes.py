@@ -200,8 +200,10 @@ class ScriptedModel:
     bos_id = 0
     is_plain = False
     prompt_start: Sequence[int] = ()
+    end_ids = frozenset({0, 1})
     precision = "float32"
     choice = None
+    contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
@@ -210,9 +212,8 @@ class ScriptedModel:
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(
             dtype=torch.float32,
-            generation_config=SimpleNamespace(eos_token_id=[1]),
         )
-        self.contexts: list[str] = []
+        self.asked: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})
 
@@ -236,7 +237,7 @@ class ScriptedModel:
         return torch.where(visible, 0.0, -1.0)[:, None]
 
     def _scores(self, context: str) -> torch.Tensor:
-        self.contexts.append(context)
+        self.asked.append(context)
         # A model writes special tokens, which text never becomes.
         encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
         rests = [text[len(context) :] for text in self._texts if text.startswith(context)]

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from toolformer.calls import call_open_id
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.batching import longest_first
-from toolformer.forward.branches import Branch
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_windows_per_batch, feed_in_batches
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefill import Place, ReadTexts
-from toolformer.forward.prefix_cache import PromptPrefix, SplitPrompt, prompt_prefix
+from toolformer.forward.geometry import feed_in_batches
+from toolformer.forward.model import Branch, Model, Place, Texts
+from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
@@ -60,7 +58,7 @@ def check_context(
     Raises:
         SequenceTooLongError: with the window size that would fit, or the prompt where none does.
     """
-    shared = 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
+    shared = shared_tokens(tokenizer, prompt)
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
     copies = 1 if prompt is None else 2
@@ -85,9 +83,14 @@ def check_context(
     )
 
 
+def shared_tokens(tokenizer: "Tokenizer", prompt: str | None) -> int:
+    """Tokens of a prompt up to its text."""
+    return 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
+
+
 def sample_calls(
-    model: LanguageModel,
-    prefix: PromptPrefix,
+    model: Model,
+    prompt: str | None,
     windows: Sequence[Window],
     *,
     tool_name: str,
@@ -100,6 +103,7 @@ def sample_calls(
     """Sample the calls of one tool for a batch of windows.
 
     Args:
+        prompt: the tool's few-shot prompt; None to leave it out.
         windows: fed together; all with at least one token.
         takes_arguments: whether there is anything to sample after `Tool(`. If not, a constrained
             call is settled once its position is chosen, and each position has one sample.
@@ -122,7 +126,7 @@ def sample_calls(
     read = [
         window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
     ]
-    texts = ReadTexts(model, prefix, read)
+    texts = model.read(prompt, read)
     chosen = _choose(texts, call_open_id(model.tokenizer), allowed, parameters, proposed)
     sampled = [] if is_settled else [each for each in chosen if each.arguments is None]
     for each in sampled:
@@ -187,7 +191,7 @@ def allowed_positions(window: Window) -> list[bool]:
 
 
 def sample_shard(
-    model: LanguageModel,
+    model: Model,
     prompt: str | None,
     windows: Sequence[Window],
     *,
@@ -208,7 +212,7 @@ def sample_shard(
 
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
-        prompt: the tool's few-shot prompt; None to leave it out.
+        prompt: see `sample_calls`.
         windows: windows of the shard's preselected texts.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
@@ -233,18 +237,16 @@ def sample_shard(
         max_new_tokens=parameters.max_new_tokens,
         context_length=model.context_length,
     )
-    prefix = prompt_prefix(model, prompt)
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {
             "windows_per_batch": windows_per_batch
-            or choose_windows_per_batch(
-                model,
+            or model.geometry.windows_per_batch(
                 windows=len(windows),
                 branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
                 window_tokens=window_tokens,
-                prompt_tokens=prefix.length,
+                prompt_tokens=shared_tokens(model.tokenizer, prompt),
                 max_new_tokens=parameters.max_new_tokens,
             ),
         },
@@ -259,7 +261,7 @@ def sample_shard(
             asdict(row)
             for row in sample_calls(
                 model,
-                prefix,
+                prompt,
                 [windows[index] for index in order[start:end]],
                 tool_name=tool_name,
                 takes_arguments=takes_arguments,
@@ -312,7 +314,7 @@ class _ChosenPosition:
 
 
 def _choose(
-    texts: ReadTexts,
+    texts: Texts,
     open_id: int,
     allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from toolformer.decoding import calibration
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
-from toolformer.decoding.decoder import complete, end_of_text_ids
+from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -219,7 +219,7 @@ def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozens
     """Tokens that end a text: the decoder's own, unless `generate` was given others."""
     configured = _id_set(model.model.generation_config.eos_token_id)
     if _id_set(given) == configured:
-        return end_of_text_ids(model)
+        return model.end_ids
     return _id_set(given) | {model.bos_id}
 
 

@@ -11,7 +11,6 @@ from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import (
-    compute_prompt_prefix,
     prompt_prefix,
 )
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
@@ -27,7 +26,7 @@ def call(model, windows, parameters=PARAMETERS, *, prompt=PROMPT, **changes):
     options = {"takes_arguments": True, "proposed": None, **changes}
     return sample_calls(
         model,
-        compute_prompt_prefix(model, prompt),
+        prompt,
         windows,
         tool_name="QA",
         parse_arguments=str.strip,

@@ -12,14 +12,12 @@ from collections.abc import Callable, Sequence
 from toolformer.calls import call_open_id
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefill import Place, ReadTexts
-from toolformer.forward.prefix_cache import NO_PROMPT
+from toolformer.forward.model import Model, Place
 from toolformer.forward.windows import Window
 
 
 def call_chances(
-    model: LanguageModel,
+    model: Model,
     windows: Sequence[Window],
     *,
     token_budget: int,
@@ -39,7 +37,7 @@ def call_chances(
     open_id = call_open_id(model.tokenizer)
     done = 0
     for batch in plan_batches([len(window.ids) for window in windows], token_budget=token_budget):
-        texts = ReadTexts(model, NO_PROMPT, [windows[index] for index in batch])
+        texts = model.read(None, [windows[index] for index in batch])
         places = [
             Place(row, position)
             for row, index in enumerate(batch)

@@ -6,8 +6,7 @@
 The prompts of one `complete` are decoded together (`decoding_batch`), and texts that end make room
 for others. What all prompts begin with, such as the instruction of a benchmark, is fed once.
 
-The caller runs the calls. Trigger and call syntax are in `triggers`, keys and values in
-`row_cache`.
+The caller runs the calls. Trigger and call syntax are in `triggers`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +16,7 @@ from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.geometry import choose_rows
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache, row_cache
+from toolformer.forward.model import Contexts, Model
 from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
 
@@ -33,7 +30,7 @@ RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
 
 
 def complete(
-    model: LanguageModel,
+    model: Model,
     prompts: Sequence[str],
     *,
     parameters: DecodingParameters,
@@ -61,7 +58,7 @@ def complete(
             default the prompts are encoded.
         parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
             undoes the call.
-        end_ids: tokens after which nothing follows; by default `end_of_text_ids`.
+        end_ids: tokens after which nothing follows; by default `Model.end_ids`.
         stop_texts: the output ends before the first of these that appears outside calls.
         without_calls: completions of the same prompts that only differ in that calls were disabled.
             Up to where the first call can open a text is the same, so it is not decoded again.
@@ -87,9 +84,9 @@ def complete(
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
-        batch = DecodingBatch(model, end_of_text_ids(model) if end_ids is None else end_ids)
+        batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
         row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(parameters)
-        max_rows = rows_at_once or choose_rows(model, row_tokens=row_tokens)
+        max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
         _decode(unknown, batch, _shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
@@ -118,7 +115,7 @@ def _known_without_calls(
     return known
 
 
-def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+def longest_prompt_tokens(model: Model, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
     return model.context_length - 1 - _max_new_tokens(parameters)
 
@@ -130,22 +127,10 @@ def _max_new_tokens(parameters: DecodingParameters) -> int:
     return parameters.max_new_tokens + parameters.max_calls * call
 
 
-def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
-    """Tokens after which nothing follows: the model's end-of-text tokens and its start token."""
-    ids = {model.bos_id}
-    for source in (
-        getattr(model.model, "generation_config", None),
-        getattr(model, "text_config", None),
-    ):
-        value = getattr(source, "eos_token_id", None)
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(ids)
-
-
 def _decode(
     rows: Sequence[DecodingRow],
     batch: DecodingBatch,
-    opening: RowCache,
+    opening: Contexts,
     max_rows: int,
     run_calls: RunCalls,
     progress: Callable[[int, int], None] | None,
@@ -177,16 +162,16 @@ def _decode(
             progress(ended, len(rows))
 
 
-def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> RowCache:
+def _shared_opening(model: Model, rows: Sequence[DecodingRow]) -> Contexts:
     """Keys and values of what all prompts begin with, fed once."""
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
-    opening = row_cache(model, 1)
+    opening = model.contexts(1)
     if shared:
-        opening.feed([shared])
+        opening.append([shared])
     return opening
 
 
-def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
+def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
     max_prompt_tokens = longest_prompt_tokens(model, parameters)

@@ -23,9 +23,7 @@ from toolformer.decoding.triggers import (
     next_emission,
     read_open_call,
 )
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.next_tokens import NextTokens, next_tokens
-from toolformer.forward.row_cache import RowCache, row_cache
+from toolformer.forward.model import Contexts, Model, NextTokens
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
@@ -41,16 +39,16 @@ class DecodingBatch:
         rows: that take part in the next step.
     """
 
-    def __init__(self, model: LanguageModel, end_ids: frozenset[int]):
+    def __init__(self, model: Model, end_ids: frozenset[int]):
         self._model = model
         self._tokenizer = model.tokenizer
         self._open_id = call_open_id(model.tokenizer)
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
         # Its rows are those of `rows`, in that order.
-        self._cache = row_cache(model, 0)
+        self._cache = model.contexts(0)
 
-    def enter(self, rows: Sequence[DecodingRow], opening: RowCache) -> None:
+    def enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
 
         Args:
@@ -68,7 +66,7 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self._join(rows, type(caches[0]).joined(caches))
+        self._join(rows, caches[0].join(caches[1:]))
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
@@ -94,7 +92,7 @@ class DecodingBatch:
                 waiting.append((row, row.awaited))
         if len(stays) < len(self.rows):
             self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else row_cache(self._model, 0)
+            self._cache = self._cache.take(stays) if stays else self._model.contexts(0)
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
@@ -118,21 +116,22 @@ class DecodingBatch:
         else:
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
-    def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
+    def _join(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         self._feed(rows, cache)
-        self._cache = type(cache).joined([self._cache, cache]) if self.rows else cache
+        self._cache = self._cache.join([cache]) if self.rows else cache
         self.rows += rows
 
-    def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
-        logits = cache.feed([row.pending for row in rows])
+    def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         # At least two: the opening may be banned.
         count = max(2, *(row.settings.top_tokens for row in rows))
-        expected = next_tokens(logits, open_token=self._open_id, count=count)
+        expected = cache.next_tokens(
+            [row.pending for row in rows], open_id=self._open_id, count=count
+        )
         for index, row in enumerate(rows):
             row.pending = []
             self._advance(row, expected[index], index, cache)
 
-    def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: RowCache) -> None:
+    def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: Contexts) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             reason = None
@@ -225,7 +224,7 @@ class DecodingBatch:
         return self._tokenizer.encode_behind(f"{tool_name}(")[0]
 
     def _undo(
-        self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: RowCache
+        self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: Contexts
     ) -> NextTokens:
         """Take the open call back; what the model expected in its place."""
         row.undo(call, reason)

@@ -12,8 +12,7 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
-from toolformer.forward.next_tokens import NextTokens
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.model import Contexts, NextTokens
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 
@@ -89,7 +88,7 @@ class DecodingRow:
         self.is_banned = False
         self.undone_calls: list[UndoneCall] = []
         self.stopped_by: StopReason | None = None
-        self.cache: RowCache | None = None
+        self.cache: Contexts | None = None
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, cut where the calls stand: one more than there are calls.

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from toolformer.decoding.decoder import check_length, end_of_text_ids
+from toolformer.decoding.decoder import check_length
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.errors import ToolformerError
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import row_cache
+from toolformer.forward.model import Model
 from tools.protocol import ToolCall
 
 _LOGGER = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class LiveBatch:
         max_waiting: texts that wait for a place.
     """
 
-    def __init__(self, model: LanguageModel, *, max_active: int, max_waiting: int):
+    def __init__(self, model: Model, *, max_active: int, max_waiting: int):
         self._model = model
         self.max_active, self._max_waiting = max_active, max_waiting
         self._batch = self._new_batch()
@@ -117,7 +116,7 @@ class LiveBatch:
         self._tools.shutdown(wait=False, cancel_futures=True)
 
     def _new_batch(self) -> DecodingBatch:
-        return DecodingBatch(self._model, end_of_text_ids(self._model))
+        return DecodingBatch(self._model, self._model.end_ids)
 
     def _wake(self) -> None:
         with self._changed:
@@ -199,7 +198,7 @@ class LiveBatch:
                 self._texts[text.row] = text
                 entering.append(text.row)
         if entering:
-            self._batch.enter(entering, row_cache(self._model, 1))
+            self._batch.enter(entering, self._model.contexts(1))
             self._send_on(entering)
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.network import Network
 from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class BranchKeys:
         starts: in the order of their rows.
     """
 
-    def __init__(
-        self, model: LanguageModel, cache: "DynamicCache", rows: int, starts: Sequence[Start]
-    ):
+    def __init__(self, model: Network, cache: "DynamicCache", rows: int, starts: Sequence[Start]):
         import torch
 
         self._model = model

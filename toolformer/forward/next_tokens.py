@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class NextTokens:
-    """What the model expects behind a text.
+class LogitsOfNext:
+    """A `toolformer.forward.model.NextTokens` from logits.
 
     Attributes:
         logits: shape `(vocabulary,)`; a view of those of all rows, see `kept`.
-        ranked: the likeliest tokens, best first.
-        log_probabilities: log-probabilities of these, in nats.
-        call_rank: rank of the token that opens a call, from 1.
-        call_log_probability: log-probability of the same token, in nats.
+        log_probabilities: log-probabilities of the ranked tokens, in nats.
     """
 
     logits: "torch.Tensor"
@@ -31,13 +28,13 @@ class NextTokens:
     call_log_probability: float
 
     def log_probability(self, token: int) -> float:
-        """The log-probability of a token, in nats."""
+        """See `NextTokens.log_probability`."""
         if token in self.ranked:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
 
     def likeliest_but(self, tokens: Sequence[int]) -> int:
-        """The likeliest token that is none of these."""
+        """See `NextTokens.likeliest_but`."""
         logits = self.logits.clone()
         logits[tokens] = float("-inf")
         return int(logits.argmax())
@@ -47,19 +44,19 @@ class NextTokens:
         return replace(self, logits=self.logits.clone())
 
 
-def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[NextTokens]:
+def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[LogitsOfNext]:
     """What is expected behind each row of logits.
 
     Args:
         logits: float32, shape `(rows, vocabulary)`.
-        open_token: the token ` [`.
+        open_id: the token ` [`.
         count: how many of the likeliest tokens are wanted; no more than there are.
     """
     import torch
 
     # With one more, which shows whether equal ones are left out.
     values, tokens = logits.topk(min(count + 1, logits.shape[1]))
-    open_ranks, open_log_probabilities = ranks(logits, open_token)
+    open_ranks, open_log_probabilities = ranks(logits, open_id)
     others = [open_ranks, open_log_probabilities, logits.logsumexp(dim=1)]
     # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
     numbers = torch.cat([torch.stack(others, dim=1), -values, tokens], dim=1).tolist()
@@ -72,7 +69,7 @@ def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[
             equal = torch.nonzero(row_logits == -least)[:count, 0].tolist()
             pairs = [pair for pair in pairs if pair[0] < least] + [(least, at) for at in equal]
         expected.append(
-            NextTokens(
+            LogitsOfNext(
                 row_logits,
                 ranked=[token for _, token in pairs[:count]],
                 log_probabilities=[-negative - total for negative, _ in pairs[:count]],

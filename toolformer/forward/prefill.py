@@ -7,11 +7,12 @@ The last token of a text is not fed: no branch starts behind it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
-from toolformer.forward.branches import Branch, sample_branches
-from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.branches import sample_branches
+from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.network import LOGIT_ROWS, Network
 from toolformer.forward.next_tokens import ranks
 from toolformer.forward.plain_rows import PlainRows
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
@@ -22,32 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 
-class Place(NamedTuple):
-    """A place in one of several texts: in front of its token at this position, both from 0."""
-
-    row: int
-    position: int
-
-
-class Continuation(NamedTuple):
-    """Tokens that go on with a text from a place of it, and those that are predicted behind them.
-
-    Attributes:
-        place: the text in front of it is what the tokens stand behind.
-        tokens: at least one.
-        following: at least one; fed too, but for the last.
-    """
-
-    place: Place
-    tokens: tuple[int, ...]
-    following: tuple[int, ...]
-
-    @property
-    def fed(self) -> tuple[int, ...]:
-        """All tokens of it that are fed."""
-        return (*self.tokens, *self.following[:-1])
-
-
 class ReadTexts:
     """A batch of windows behind one prompt.
 
@@ -55,7 +30,7 @@ class ReadTexts:
         states: per window the hidden states that predict its tokens, shape `(n, hidden)`.
     """
 
-    def __init__(self, model: LanguageModel, prefix: PromptPrefix, windows: Sequence[Window]):
+    def __init__(self, model: Network, prefix: PromptPrefix, windows: Sequence[Window]):
         """Feed the windows, padded to the longest.
 
         Args:
@@ -90,7 +65,7 @@ class ReadTexts:
         ]
 
     def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
-        """-log p of tokens at places, behind the prompt and the text in front, in nats."""
+        """See `Texts.losses`."""
         import torch
 
         if not places:
@@ -101,7 +76,7 @@ class ReadTexts:
             return losses_of_states(self._model, states, tokens)
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
-        """Rank, from 1, and log-probability in nats of a token at places; see `next_tokens`."""
+        """See `Texts.ranks`."""
         import torch
 
         ranked: list[tuple[int, float]] = []
@@ -122,15 +97,7 @@ class ReadTexts:
         temperature: float,
         is_finished: Callable[[Sequence[str]], bool],
     ) -> None:
-        """Sample continuations of the texts; the branches are filled in place.
-
-        The texts are of no use afterwards, but for their losses and ranks.
-
-        Args:
-            places: in the order of their rows; at least one.
-            groups: the branches that start at each place.
-            forced_ids, max_new_tokens, temperature, is_finished: see `sample_branches`.
-        """
+        """See `Texts.sample`."""
         import torch
 
         with torch.inference_mode():
@@ -146,14 +113,7 @@ class ReadTexts:
             )
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
-        """-log p of the tokens behind continuations, fed as one batch, in nats.
-
-        Args:
-            continuations: at least one.
-
-        Returns:
-            Shape `(continuations, following)`, ragged.
-        """
+        """See `Texts.continuation_losses`; they are fed as one batch."""
         import torch
 
         places = [

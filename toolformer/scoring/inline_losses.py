@@ -16,9 +16,7 @@ from typing import Any
 
 from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import keys_per_token
-from toolformer.forward.prefill import Continuation, Place, ReadTexts
-from toolformer.forward.prefix_cache import NO_PROMPT
+from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
     AllLosses,
@@ -35,7 +33,7 @@ from toolformer.scoring.scored_call import ScoredCall, WindowKey
 class _TextsOfCalls:
     """Some texts that were read, and the row of each; most tokens that are fed behind them."""
 
-    read: ReadTexts
+    read: Texts
     rows: Mapping[WindowKey, int]
     token_budget: int
 
@@ -97,7 +95,7 @@ class InlineScorer(CallScorer):
         ]
 
         def of_batch(batch: Sequence[int]) -> Any:
-            read = ReadTexts(self.model, NO_PROMPT, [texts[index] for index in batch])
+            read = self.model.read(None, [texts[index] for index in batch])
             rows = {keys[index]: row for row, index in enumerate(batch)}
             return compute(
                 _TextsOfCalls(read, rows, work.token_budget),
@@ -150,7 +148,7 @@ class InlineScorer(CallScorer):
         branches = list(dict.fromkeys(branch for branch in branch_of.values() if branch.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
         # Each row copies the keys of the text before it.
-        per_token = keys_per_token(self.model)
+        per_token = self.model.geometry.keys_per_token
         sizes = [len(branch.fed) + branch.place.position // per_token for branch in branches]
         for batch in plan_batches(sizes, token_budget=texts.token_budget):
             in_batch = [branches[index] for index in batch]

@@ -577,7 +577,7 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
     rows.feed([[7, 8, 9], [10]])
     entering = cache.copies(1)
     entering.feed([[11, 12]])
-    rows = RowCache.joined([rows, entering])
+    rows = rows.join([entering])
     logits = rows.feed([[20], [21, 22], [23]])
     for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
         assert rows.length(place) == len(opening) + len(text)

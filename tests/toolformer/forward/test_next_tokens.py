@@ -63,7 +63,7 @@ def unanswered(requests):
 )
 def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count, token):
     logits = torch.tensor(rows, dtype=torch.float32)
-    expected = next_tokens(logits, open_token=token, count=count)
+    expected = next_tokens(logits, open_id=token, count=count)
     for row, each in zip(rows, expected, strict=True):
         assert each.ranked == sorted(range(9), key=lambda other: (-row[other], other))[:count]
         assert each.call_rank == 1 + sum(other > row[token] for other in row)
@@ -72,7 +72,7 @@ def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count
         assert [*each.log_probabilities, each.call_log_probability] == pytest.approx(
             logs[wanted].tolist(), abs=1e-5
         )
-    alone = [next_tokens(row[None], open_token=token, count=count)[0].ranked for row in logits]
+    alone = [next_tokens(row[None], open_id=token, count=count)[0].ranked for row in logits]
     assert [each.ranked for each in expected] == alone
 
 
