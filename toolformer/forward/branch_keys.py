@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 
-# Rows leave when so many have ended: what goes on is copied each time.
-_ENDED_SHARE = 0.25
-
-
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where branches start: the text's row in its batch, and how many keys of it they see.
@@ -40,8 +36,7 @@ class BranchKeys:
     """Keys and values that grow by one feed at a time.
 
     Args:
-        cache: keys and values of prompt and text, one row per text. It grows, and loses the rows of
-            texts whose branches have all ended.
+        cache: keys and values of prompt and text, one row per text. It grows.
         starts: in the order of their rows.
     """
 
@@ -73,7 +68,6 @@ class BranchKeys:
         chosen, ids = torch.tensor(parents), torch.tensor(tokens)
         self._rows, self._seen = self._rows[chosen], self._seen[chosen]
         paths, count = self._paths[chosen], ids.shape[1]
-        self._leave_out_ended_rows()
         # Nodes of a row follow each other, in the cache as here.
         places = torch.arange(len(parents)) - torch.searchsorted(self._rows, self._rows)
         slots = places[:, None] * count + torch.arange(count)
@@ -101,14 +95,6 @@ class BranchKeys:
             position_ids=position_ids.to(model.device),
         )
         return hidden[self._rows.to(model.device), slots[:, -1].to(model.device)]
-
-    def _leave_out_ended_rows(self) -> None:
-        """Forget texts without a branch that goes on, once a quarter of those that are held."""
-        left, rows = self._rows.unique(return_inverse=True)
-        if len(left) > (1 - _ENDED_SHARE) * len(self._positions):
-            return
-        self._cache.batch_select_indices(left.to(self._model.device))
-        self._positions, self._rows = self._positions[left], rows
 
 
 class PlainBranches(BranchKeys):
