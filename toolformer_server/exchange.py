@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -43,7 +44,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
         self._texts: list[LiveText] = []
-        self._choices = [Choice(*item, body) for item in enumerate(body.prompts)]
+        self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
         self._is_over = False
         self._envelope = {
@@ -75,7 +76,8 @@ class Exchange:
                 return Response(status_code=LEFT)
             raise
         choices = [
-            choice.whole(self._completions[index]) for index, choice in enumerate(self._choices)
+            choice.whole(self._completions[index], self._texts[index])
+            for index, choice in enumerate(self._choices)
         ]
         return JSONResponse(self._enveloped(choices, usage=self._record.usage))
 
@@ -83,18 +85,23 @@ class Exchange:
         return {**self._envelope, "choices": choices, **further}
 
     async def _begin(self) -> None:
+        requests = self._served.live_requests(self._body)
+        self._choices = [
+            Choice(index, request.prompt, self._body) for index, request in enumerate(requests)
+        ]
         try:
-            for index, request in enumerate(self._served.live_requests(self._body)):
+            for index, request in enumerate(requests):
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
                     self._served.batch.submit, request, partial(self._arrive, index)
                 )
                 self._texts.append(text)
-                self._record.prompt_tokens += text.prompt_tokens
+                if index % (self._body.n or 1) == 0:
+                    self._record.prompt_tokens += len(text.prompt_ids)
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
             raise _refused(error) from error
         finally:
-            if len(self._texts) < len(self._choices):
+            if len(self._texts) < len(requests):
                 self._cancel()
 
     def _arrive(self, index: int, item: LivePiece | LiveEnd) -> None:
@@ -125,15 +132,26 @@ class Exchange:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
                 if isinstance(item, LivePiece):
+                    if self._body.max_tokens == 0:
+                        continue
                     self._record.count(item, self._served.tool_of)
                     yield self._choices[index].part(item)
                 elif item.completion is None:
                     self._is_over = True
                     raise self._failure(item)
                 else:
-                    self._completions[index] = item.completion
+                    completion = item.completion
+                    if self._body.max_tokens == 0:
+                        completion = replace(
+                            completion,
+                            text="",
+                            text_without_calls="",
+                            trace=(),
+                            stopped_by="length",
+                        )
+                    self._completions[index] = completion
                     self._is_over = len(self._completions) == len(self._texts)
-                    yield self._choices[index].end(item.completion)
+                    yield self._choices[index].end(completion)
         finally:
             # Also where the answer is given up in the middle.
             self._cancel()

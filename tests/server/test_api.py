@@ -156,16 +156,23 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
         *(
             (name, value, "Expected")
             for name, values in {
-                "temperature": [0.7, -1, [], True],
-                "n": [2, 10**40],
+                "temperature": [0.7, -1, 3, 0.001, [], True],
+                "n": [2, 0, 10**40],
                 "suffix": ["x"],
                 "logit_bias": [{"50256": -100}],
                 "frequency_penalty": [-1],
                 "top_p": [2, "1"],
-                "prompt": [None, {}, [1, 2, 3], [["a"]], [None], [], ["a"] * 5],
-                "max_tokens": [0, 2.0, True, "1", 10**30],
+                "prompt": [
+                    *(None, {}, [["a"]], [None], [], ["a"] * 5, [[1]] * 5),
+                    *([[]], [[1], []], [1, "a"], ["a", [1]], [[1], 1], [-1], [1.0], [True]),
+                    *([1, 10**6], [[1], [2, 10**30]]),
+                ],
+                "max_tokens": [0, -1, 2.0, True, "1", 10**30],
                 "stop": [["a"] * 5, "", [""], "x" * 101],
-                "logprobs": [6, -1, True],
+                "logprobs": [21, -1, True],
+                "prompt_logprobs": [21, -1, True],
+                "logprob_token_ids": [[5], [], [1] * 21, "a"],
+                "return_token_ids": [1],
                 "stream": ["yes", 1],
                 "stream_options": [{"usage": True}, {"include_usage": 1}],
                 "tools": ["on", [5]],
@@ -182,11 +189,10 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
         ("max_token", 5, "'max_tokens'"),
         ("tools", ["Calculater"], "'Calculator'"),
         ("tools", ["QA"], "no index"),
-        ("echo", True, "logprobs"),
     ],
 )
 def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value, word):
-    answer = running.complete(**({"logprobs": 1} if param == "echo" else {}), **{param: value})
+    answer = running.complete(**{param: value})
     assert answer.status_code == 400
     error = error_of(answer)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")

@@ -10,7 +10,11 @@ The caller takes out the rows that wait for a result, runs their calls, and hand
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from toolformer.branches import sample_tokens
 from toolformer.calls import call_open_ids, cut_result
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
@@ -30,6 +34,9 @@ from toolformer.forward.row_cache import RowCache, row_cache
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
+
+if TYPE_CHECKING:
+    import torch
 
 
 class DecodingBatch:
@@ -148,8 +155,27 @@ class DecodingBatch:
             if row.open_call and reason is not None:
                 expected = self._undo(row, row.open_call, reason, index, cache)
 
+    def choose_only(self, row: DecodingRow, logits: "torch.Tensor") -> None:
+        """Choose the one token of a row that may have no other, and no calls; it never enters.
+
+        Args:
+            logits: behind its prompt, which was fed elsewhere, shape `(1, vocabulary)`.
+        """
+        row.pending = []
+        count = max(2, row.settings.top_tokens)
+        (expected,) = next_tokens(logits, open_token=self._open_ids[0], count=count)
+        self._choose_outside(row, expected, 0)
+
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
+        if row.settings.temperature:
+            uniforms = np.array([row.settings.uniform()])
+            temperature = row.settings.temperature
+            (token,), _ = sample_tokens(
+                expected.logits[None], uniforms, rows=[0], temperature=temperature
+            )
+            self._emit(row, token, expected)
+            return
         is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
         if len(self._open_ids) > 1:
             is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
