@@ -75,12 +75,13 @@ def _numbers(logits: "torch.Tensor", given: Sequence[int], count: int) -> list[l
     """Of each row: rank and log-probability of its token, the likeliest tokens, and theirs."""
     import torch
 
-    own = logits.gather(1, torch.tensor(given, device=logits.device)[:, None])
-    rank = (logits > own).sum(dim=1, keepdim=True) + 1
-    total = logits.logsumexp(dim=1, keepdim=True)
-    values, tokens = logits.topk(min(count, logits.shape[1]))
+    tokens = torch.tensor(given, device=logits.device)[:, None]
+    rank = (logits > logits.gather(1, tokens)).sum(dim=1, keepdim=True) + 1
+    likeliest = logits.topk(min(count, logits.shape[1])).indices
+    # As the losses of scoring are computed, so that both have the same last digits.
+    found = logits.log_softmax(dim=1).gather(1, torch.cat([tokens, likeliest], dim=1))
     # To the host at once. Doubles hold all of them exactly.
-    return torch.cat([rank.double(), own - total, tokens, values - total], dim=1).tolist()
+    return torch.cat([rank.double(), found[:, :1], likeliest, found[:, 1:]], dim=1).tolist()
 
 
 def _steps(
