@@ -81,7 +81,7 @@ class Choice:
             echoed = text.prompt_steps if self._body.echo else ()
             logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
             for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
-                for name, values in more.items():
+                for name, values in (more or {}).items():
                     logprobs[name] += values
         made = self._made(self._echo + completion.text, ours, logprobs=logprobs, ended=completion)
         if self._body.prompt_logprobs is not None:

@@ -39,13 +39,6 @@ def _check_date(given: str) -> str:
     return given
 
 
-def _check_temperature(given: float) -> float:
-    if 0 < given < 0.01:
-        # Logits divided by it would overflow.
-        raise ValueError(given)
-    return given
-
-
 def _neutral() -> Any:
     """A field of OpenAI's that may be given where it changes nothing."""
     description = "0, since tokens are the model's own choice; leave it out"
@@ -115,8 +108,9 @@ class CompletionBody(_Body):
     seed: int | None = Field(None, description="a whole number")
     user: str | None = Field(None, description="a text; it changes nothing")
     top_p: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
-    temperature: Annotated[float, Field(ge=0, le=2), AfterValidator(_check_temperature)] | None = (
-        Field(None, description="0, or a number from 0.01 to 2")
+    # Logits divided by less would overflow.
+    temperature: Literal[0] | Annotated[float, Field(ge=0.01, le=2)] | None = Field(
+        None, description="0, or a number from 0.01 to 2"
     )
     n: int | None = Field(None, ge=1, le=100, description="a whole number from 1 to 100")
     best_of: int | None = Field(

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -86,11 +85,9 @@ class Exchange:
 
     async def _begin(self) -> None:
         requests = self._served.live_requests(self._body)
-        self._choices = [
-            Choice(index, request.prompt, self._body) for index, request in enumerate(requests)
-        ]
         try:
             for index, request in enumerate(requests):
+                self._choices.append(Choice(index, request.prompt, self._body))
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
                     self._served.batch.submit, request, partial(self._arrive, index)
@@ -132,26 +129,15 @@ class Exchange:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
                 if isinstance(item, LivePiece):
-                    if self._body.max_tokens == 0:
-                        continue
                     self._record.count(item, self._served.tool_of)
                     yield self._choices[index].part(item)
                 elif item.completion is None:
                     self._is_over = True
                     raise self._failure(item)
                 else:
-                    completion = item.completion
-                    if self._body.max_tokens == 0:
-                        completion = replace(
-                            completion,
-                            text="",
-                            text_without_calls="",
-                            trace=(),
-                            stopped_by="length",
-                        )
-                    self._completions[index] = completion
+                    self._completions[index] = item.completion
                     self._is_over = len(self._completions) == len(self._texts)
-                    yield self._choices[index].end(completion)
+                    yield self._choices[index].end(item.completion)
         finally:
             # Also where the answer is given up in the middle.
             self._cancel()

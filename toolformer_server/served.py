@@ -112,12 +112,11 @@ class Served:
             )
         self.check_ids(body.logprob_token_ids or (), "logprob_token_ids")
         toolbox = self._requested_tools(body)
-        given = body.min_call_probability
+        given, is_continued = body.min_call_probability, body.max_tokens != 0
         parameters = decoding_parameters(
             self.settings,
             tuple(toolbox.tools),
-            # One more than none is decoded, and left out of the answer.
-            max_new_tokens=1 if body.max_tokens == 0 else body.max_tokens,
+            max_new_tokens=body.max_tokens if is_continued else 1,
             call_top_k=body.call_top_k,
             min_call_probability=self.min_call_probability
             if given is None
@@ -143,7 +142,8 @@ class Served:
                 body.stop_texts,
                 top_tokens=body.logprobs or 0,
                 listed_tokens=tuple(body.logprob_token_ids or ()),
-                prompt_top=body.prompt_top,
+                prompt_top=body.prompt_top if is_continued else body.prompt_top or 0,
+                is_continued=is_continued,
                 temperature=body.temperature or 0.0,
                 uniform=random.Random(seed).random,
             )
@@ -157,16 +157,12 @@ class Served:
             param: the field that they stand in.
 
         Raises:
-            ApiError: names the first of them.
+            ApiError: names the largest of them.
         """
-        for token in ids:
-            if token >= self.vocabulary_size:
-                raise ApiError(
-                    400,
-                    f"{param} has the token id {token}. Expected ids below "
-                    f"{self.vocabulary_size}, the size of the model's vocabulary.",
-                    param=param,
-                )
+        if (token := max(ids, default=0)) >= self.vocabulary_size:
+            message = f"{param} has the token id {token}. Expected less than the size of the "
+            message += f"model's vocabulary, {self.vocabulary_size}."
+            raise ApiError(400, message, param=param)
 
     def check_name(self, name: str | None) -> None:
         """Refuse to be another model.
@@ -191,7 +187,7 @@ class Served:
         known, unavailable = self.toolbox.tools, self.toolbox.unavailable
         if body.tools is None and body.prompt_top is None:
             return self.toolbox
-        names = () if body.tools in (None, "off") else body.tools
+        names = body.tools if isinstance(body.tools, list) else ()
         for name in names:
             if name not in known:
                 reason = unavailable.get(name) or nearest(name, known)

@@ -107,6 +107,12 @@ def test_a_text_is_fed_behind_the_start_token_and_ids_as_they_are(model, ask):
     assert of_text["token_ids"] == behind_start["token_ids"]
 
 
+def test_nothing_is_told_of_the_tokens_of_an_empty_text(ask):
+    (choice,) = ask("", echo=True, logprobs=1, prompt_logprobs=1, max_tokens=1)["choices"]
+    assert choice["prompt_logprobs"] == []
+    assert len(choice["logprobs"]["tokens"]) == 1
+
+
 def test_prompt_logprobs_have_vllms_form(model, ask):
     ids = model.tokenizer.encode(TEXT)
     expected = expected_everywhere(model, ids)

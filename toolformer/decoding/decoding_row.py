@@ -72,6 +72,7 @@ class RowSettings:
         listed_tokens: are recorded in place of these, where there are any.
         prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
             where nothing is asked about it.
+        is_continued: whether anything is to follow the prompt; where not, it is asked about.
         temperature: of the model's own distribution, from which a text without calls is drawn; 0
             decodes greedily.
         uniform: gives the numbers in [0, 1) that a text is drawn with.
@@ -83,6 +84,7 @@ class RowSettings:
     top_tokens: int = 0
     listed_tokens: tuple[int, ...] = ()
     prompt_top: int | None = None
+    is_continued: bool = True
     temperature: float = 0.0
     uniform: Callable[[], float] = random.random
 

@@ -217,7 +217,9 @@ class LiveBatch:
         for row, (steps, logits) in zip(rows, prompt_steps(self._model, rows), strict=True):
             self._texts[row].prompt_steps = steps
             parameters = row.settings.parameters
-            if parameters.is_disabled and parameters.max_new_tokens == 1:
+            if not row.settings.is_continued:
+                row.stopped_by = "length"
+            elif parameters.is_disabled and parameters.max_new_tokens == 1:
                 # It need not be fed again.
                 self._batch.choose_only(row, logits)
 

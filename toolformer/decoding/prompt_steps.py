@@ -33,9 +33,9 @@ class PromptStep:
     token: int
     text: str
     offset: int
-    log_probability: float | None = None
-    rank: int | None = None
-    top: tuple[tuple[int, str, float], ...] = ()
+    log_probability: float | None
+    rank: int | None
+    top: tuple[tuple[int, str, float], ...]
 
 
 def prompt_steps(
@@ -85,26 +85,25 @@ def _numbers(logits: "torch.Tensor", given: Sequence[int], count: int) -> list[l
 
 
 def _steps(
-    tokenizer: Tokenizer, ids: Sequence[int], numbers: Sequence[list[float]]
+    tokenizer: Tokenizer, ids: Sequence[int], numbers: Sequence[Sequence[float]]
 ) -> list[PromptStep]:
     steps: list[PromptStep] = []
     parts: list[int] = []
     offset = 0
-    for place, token in enumerate(ids):
-        is_first = len(parts) == place
+    # Nothing is expected in place of the first.
+    expected = [(None, None), *numbers]
+    for token, (rank, log_probability, *likeliest) in zip(ids, expected, strict=False):
+        decode = tokenizer.decode_behind if len(parts) < len(steps) else tokenizer.decode
         parts.append(token)
-        text = tokenizer.decode([token]) if place == 0 else tokenizer.token_text(token)
-        if place == 0:
-            steps.append(PromptStep(token, text, offset))
-        else:
-            rank, log_probability, *likeliest = numbers[place - 1]
-            half = len(likeliest) // 2
-            top = tuple(
-                (int(other), tokenizer.token_text(int(other)), value)
-                for other, value in zip(likeliest[:half], likeliest[half:], strict=True)
-            )
-            steps.append(PromptStep(token, text, offset, log_probability, int(rank), top))
-        piece = (tokenizer.decode if is_first else tokenizer.decode_behind)(parts)
+        text = tokenizer.token_text(token) if steps else tokenizer.decode([token])
+        half = len(likeliest) // 2
+        top = tuple(
+            (int(other), tokenizer.token_text(int(other)), value)
+            for other, value in zip(likeliest[:half], likeliest[half:], strict=True)
+        )
+        rank = None if rank is None else int(rank)
+        steps.append(PromptStep(token, text, offset, log_probability, rank, top))
+        piece = decode(parts)
         is_whole = not piece.endswith(REPLACEMENT_CHARACTER)
         if is_whole or len(parts) == MAX_TOKENS_PER_CHARACTER:
             offset, parts = offset + len(piece), []
