@@ -213,6 +213,7 @@ class ScriptedModel:
             dtype=torch.float32,
             generation_config=SimpleNamespace(eos_token_id=[1]),
         )
+        self.text_config = SimpleNamespace(vocab_size=self.tokenizer.vocabulary_size)
         self.contexts: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})
