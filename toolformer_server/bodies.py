@@ -24,7 +24,7 @@ from toolformer_server.web_guard import media_type
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30
-MAX_STOP_TEXTS = 4
+MAX_STOP_TEXTS = 16
 MAX_LOGPROBS = 20
 """As vLLM has it by default (`--max-logprobs`)."""
 _TokenId = Annotated[int, Field(ge=0)]

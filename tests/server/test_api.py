@@ -169,7 +169,7 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
                     *([1, 10**6], [[1], [2, 10**30]]),
                 ],
                 "max_tokens": [0, -1, 2.0, True, "1", 10**30],
-                "stop": [["a"] * 5, "", [""], "x" * 101],
+                "stop": [["a"] * 17, "", [""], "x" * 101],
                 "logprobs": [21, -1, True],
                 "prompt_logprobs": [21, -1, True],
                 "logprob_token_ids": [[5], [], [1] * 21, "a"],
