@@ -146,9 +146,7 @@ def _rows(model: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def _settings_of_generate(model: Any) -> dict[str, Any]:
-    from toolformer.decoding.decoder import end_of_text_ids
-
-    ends = sorted(end_of_text_ids(model))
+    ends = sorted(model.end_ids)
     return {
         "max_new_tokens": NEW_TOKENS,
         "do_sample": False,

@@ -35,11 +35,11 @@ _MERGES = [
 ]
 
 
-def byte_tokenizer(*, splits_opening: bool = False, composes: bool = False) -> Tokenizer:
+def byte_tokenizer(*, has_opening: bool = True, composes: bool = False) -> Tokenizer:
     """One token per byte, but for the call markers, `QA`, `al` and `Cal`.
 
     Args:
-        splits_opening: ` [` is two tokens, as in vocabularies that have no word beginning with it.
+        has_opening: ` [` is one token.
         composes: behind NFC, as Qwen's.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -47,7 +47,7 @@ def byte_tokenizer(*, splits_opening: bool = False, composes: bool = False) -> T
     backend = BackendTokenizer(
         models.BPE(
             vocab={name: place for place, name in enumerate(names)},
-            merges=_MERGES[splits_opening:],
+            merges=_MERGES[not has_opening :],
         )
     )
     if composes:
@@ -116,11 +116,10 @@ def tiny_model(
     *,
     seed: int = 0,
     context_length: int = 512,
-    splits_opening: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> LanguageModel:
     """Two random layers of width 32 in float32 on the processor."""
-    tokenizer = tokenizer or byte_tokenizer(splits_opening=splits_opening)
+    tokenizer = tokenizer or byte_tokenizer()
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
         hidden_size=32,
@@ -201,8 +200,11 @@ class ScriptedModel:
     bos_id = 0
     is_plain = False
     prompt_start: Sequence[int] = ()
+    end_ids = frozenset({0, 1})
     precision = "float32"
     choice = None
+    contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
+    given_tokens = LanguageModel.given_tokens
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
@@ -211,9 +213,9 @@ class ScriptedModel:
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(
             dtype=torch.float32,
-            generation_config=SimpleNamespace(eos_token_id=[1]),
         )
-        self.contexts: list[str] = []
+        self.text_config = SimpleNamespace(vocab_size=self.tokenizer.vocabulary_size)
+        self.asked: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})
 
@@ -237,7 +239,7 @@ class ScriptedModel:
         return torch.where(visible, 0.0, -1.0)[:, None]
 
     def _scores(self, context: str) -> torch.Tensor:
-        self.contexts.append(context)
+        self.asked.append(context)
         # A model writes special tokens, which text never becomes.
         encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
         rests = [text[len(context) :] for text in self._texts if text.startswith(context)]

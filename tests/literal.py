@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 
-from toolformer import branches
+from toolformer.forward import branches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.model_check.plain_scores import PlainScores
 from toolformer.model_check.plain_scores import can_be_drawn as _can_be_drawn

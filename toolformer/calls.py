@@ -53,9 +53,10 @@ def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
     return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
 
 
-def call_open_ids(tokenizer: Tokenizer) -> list[int]:
-    """The tokens `" ["` that open a call: one in byte-level vocabularies, more in others."""
-    return tokenizer.encode_behind(CALL_OPEN)
+def call_open_id(tokenizer: Tokenizer) -> int:
+    """The token `" ["` that opens a call; `check_writes_calls` refuses vocabularies without it."""
+    (open_id,) = tokenizer.encode_behind(CALL_OPEN)
+    return open_id
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import Baseline, CallLosses
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import losses_at
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.loss_form import LossForm, Placement
@@ -70,7 +69,7 @@ class CallExplanation:
 
 
 def explain_call(
-    model: LanguageModel,
+    model: Model,
     window: Window,
     call: ScoredCall,
     *,
@@ -125,7 +124,7 @@ def explain_call(
 
 
 def _losses_behind(
-    model: LanguageModel,
+    model: Model,
     window: Window,
     call: ScoredCall,
     texts: Sequence[list[int]],
@@ -143,5 +142,5 @@ def _losses_behind(
         for row, z in enumerate(texts)
         for position in range(call.position, end)
     ]
-    losses = iter(losses_at(model, rows, places))
+    losses = iter(model.losses_at(rows, places))
     return [[next(losses) for _ in range(call.position, end)] for _ in texts]

@@ -8,19 +8,16 @@ positions, and calls that need no sampling.
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from toolformer.branches import Branch, sample_branches
-from toolformer.calls import call_open_ids
+from toolformer.calls import call_open_id
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.batching import longest_first
-from toolformer.forward.branch_keys import BranchKeys
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_windows_per_batch, feed_in_batches
-from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
-from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import PromptPrefix, SplitPrompt, prompt_prefix
+from toolformer.forward.geometry import feed_in_batches
+from toolformer.forward.model import Branch, Model, Place, Texts
+from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
@@ -37,8 +34,6 @@ from toolformer.samples import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from toolformer.forward.tokenization import Tokenizer
 
 # The smallest that corpus.window_tokens may be.
@@ -63,7 +58,7 @@ def check_context(
     Raises:
         SequenceTooLongError: with the window size that would fit, or the prompt where none does.
     """
-    shared = 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
+    shared = shared_tokens(tokenizer, prompt)
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
     copies = 1 if prompt is None else 2
@@ -88,9 +83,14 @@ def check_context(
     )
 
 
+def shared_tokens(tokenizer: "Tokenizer", prompt: str | None) -> int:
+    """Tokens of a prompt up to its text."""
+    return 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
+
+
 def sample_calls(
-    model: LanguageModel,
-    prefix: PromptPrefix,
+    model: Model,
+    prompt: str | None,
     windows: Sequence[Window],
     *,
     tool_name: str,
@@ -103,6 +103,7 @@ def sample_calls(
     """Sample the calls of one tool for a batch of windows.
 
     Args:
+        prompt: the tool's few-shot prompt; None to leave it out.
         windows: fed together; all with at least one token.
         takes_arguments: whether there is anything to sample after `Tool(`. If not, a constrained
             call is settled once its position is chosen, and each position has one sample.
@@ -114,85 +115,63 @@ def sample_calls(
     Returns:
         One row per sample or proposed call, by window, position and sample index.
     """
-    import torch
-
-    forced_ids = model.tokenizer.encode_pieces(
-        forced_text(tool_name, is_constrained=parameters.is_constrained)
-    )
     is_settled = parameters.is_constrained and not takes_arguments
-    with torch.inference_mode():
-        allowed = [allowed_positions(window) for window in windows]
-        if proposed is not None:
-            allowed = [
-                [
-                    is_allowed and position in row_proposals
-                    for position, is_allowed in enumerate(places)
-                ]
-                for places, row_proposals in zip(allowed, proposed, strict=True)
-            ]
-        # Nothing is asked of a text behind the last place where a call may stand.
-        read = [
-            window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
+    allowed = [allowed_positions(window) for window in windows]
+    if proposed is not None:
+        allowed = [
+            [is_allowed and position in row_proposals for position, is_allowed in enumerate(places)]
+            for places, row_proposals in zip(allowed, proposed, strict=True)
         ]
-        texts = ReadTexts(model, prefix, read)
-        chosen, keys = _choose(model, texts, allowed, parameters, proposed)
-        sampled_at = [place for place in chosen if place.arguments is None]
-        groups = [
-            [
-                Branch(
-                    branch_uniforms(
-                        parameters.seed,
-                        windows[place.row].document_id,
-                        windows[place.row].index,
-                        tool_name,
-                        place.position,
-                        sample_index,
-                        count=parameters.max_new_tokens,
-                    )
+    # Nothing is asked of a text behind the last place where a call may stand.
+    read = [
+        window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
+    ]
+    texts = model.read(prompt, read)
+    chosen = _choose(texts, call_open_id(model.tokenizer), allowed, parameters, proposed)
+    sampled = [] if is_settled else [each for each in chosen if each.arguments is None]
+    for each in sampled:
+        window = windows[each.place.row]
+        each.branches = [
+            Branch(
+                branch_uniforms(
+                    parameters.seed,
+                    window.document_id,
+                    window.index,
+                    tool_name,
+                    each.place.position,
+                    sample_index,
+                    count=parameters.max_new_tokens,
                 )
-                for sample_index in range(parameters.calls_per_position)
-            ]
-            for place in sampled_at
+            )
+            for sample_index in range(parameters.calls_per_position)
         ]
-        if sampled_at and not is_settled:
-            sample_branches(
-                model,
-                keys,
-                groups,
-                parents=[place.node for place in sampled_at],
-                # All tokens of ` [` but the last are fed already.
-                forced_ids=forced_ids[len(call_open_ids(model.tokenizer)) - 1 :],
-                max_new_tokens=parameters.max_new_tokens,
-                temperature=parameters.temperature,
-                is_finished=CallReader(parameters.is_constrained).is_finished,
-            )
-    if branches is not None:
-        branches += itertools.chain.from_iterable(groups)
-    rows: list[SampledCall] = []
-    remaining = iter(groups)
-    for place in chosen:
-        if place.arguments is not None:
-            sampled = [proposed_text(tool_name, place.arguments)]
-        else:
-            group = next(remaining)
-            sampled = (
-                [")"]
-                if is_settled
-                else [model.tokenizer.decode_behind(branch.tokens) for branch in group]
-            )
-        rows.extend(
-            read_samples(
-                windows[place.row],
-                place.position,
-                place.call_probability,
-                sampled,
-                tool_name=tool_name,
-                parse_arguments=parse_arguments,
-                parameters=parameters,
-                proposed=_how_proposed(place, is_chosen_by_tool=proposed is not None),
-            )
+    if sampled:
+        texts.sample(
+            [each.place for each in sampled],
+            [each.branches for each in sampled],
+            forced_ids=model.tokenizer.encode_pieces(
+                forced_text(tool_name, is_constrained=parameters.is_constrained)
+            ),
+            max_new_tokens=parameters.max_new_tokens,
+            temperature=parameters.temperature,
+            is_finished=CallReader(parameters.is_constrained).is_finished,
         )
-    return rows
+    if branches is not None:
+        branches += itertools.chain.from_iterable(each.branches for each in sampled)
+    return [
+        row
+        for each in chosen
+        for row in read_samples(
+            windows[each.place.row],
+            each.place.position,
+            each.call_probability,
+            each.texts(model.tokenizer, tool_name),
+            tool_name=tool_name,
+            parse_arguments=parse_arguments,
+            parameters=parameters,
+            proposed=each.proposed(is_chosen_by_tool=proposed is not None),
+        )
+    ]
 
 
 def allowed_positions(window: Window) -> list[bool]:
@@ -212,7 +191,7 @@ def allowed_positions(window: Window) -> list[bool]:
 
 
 def sample_shard(
-    model: LanguageModel,
+    model: Model,
     prompt: str | None,
     windows: Sequence[Window],
     *,
@@ -233,7 +212,7 @@ def sample_shard(
 
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
-        prompt: the tool's few-shot prompt; None to leave it out.
+        prompt: see `sample_calls`.
         windows: windows of the shard's preselected texts.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
@@ -258,18 +237,16 @@ def sample_shard(
         max_new_tokens=parameters.max_new_tokens,
         context_length=model.context_length,
     )
-    prefix = prompt_prefix(model, prompt)
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {
             "windows_per_batch": windows_per_batch
-            or choose_windows_per_batch(
-                model,
+            or model.geometry.windows_per_batch(
                 windows=len(windows),
                 branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
                 window_tokens=window_tokens,
-                prompt_tokens=prefix.length,
+                prompt_tokens=shared_tokens(model.tokenizer, prompt),
                 max_new_tokens=parameters.max_new_tokens,
             ),
         },
@@ -284,7 +261,7 @@ def sample_shard(
             asdict(row)
             for row in sample_calls(
                 model,
-                prefix,
+                prompt,
                 [windows[index] for index in order[start:end]],
                 tool_name=tool_name,
                 takes_arguments=takes_arguments,
@@ -310,74 +287,53 @@ def sample_shard(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _ChosenPosition:
     """A position that gets calls.
 
     Attributes:
-        node: node of the branch keys behind which its calls go on.
         arguments: arguments of the call that the tool proposes there; None where calls are sampled.
+        branches: what is sampled there; none where the call is settled.
     """
 
-    row: int
-    position: int
+    place: Place
     call_probability: float
-    node: int
     arguments: str | None
+    branches: list[Branch] = field(default_factory=list)
 
+    def texts(self, tokenizer: "Tokenizer", tool_name: str) -> list[str]:
+        """What stands behind the forced text in each of its samples."""
+        if self.arguments is not None:
+            return [proposed_text(tool_name, self.arguments)]
+        return [tokenizer.decode_behind(branch.tokens) for branch in self.branches] or [")"]
 
-def _how_proposed(chosen: _ChosenPosition, *, is_chosen_by_tool: bool) -> str:
-    if chosen.arguments is not None:
-        return PROPOSED_CALL
-    return PROPOSED_POSITION if is_chosen_by_tool else NOT_PROPOSED
+    def proposed(self, *, is_chosen_by_tool: bool) -> str:
+        if self.arguments is not None:
+            return PROPOSED_CALL
+        return PROPOSED_POSITION if is_chosen_by_tool else NOT_PROPOSED
 
 
 def _choose(
-    model: LanguageModel,
-    texts: ReadTexts,
+    texts: Texts,
+    open_id: int,
     allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,
     proposed: Sequence[ProposedCalls] | None,
-) -> tuple[list[_ChosenPosition], BranchKeys]:
-    """The positions of all windows, and the keys to go on with.
-
-    Where `" ["` is several tokens, p_i is the product of their probabilities, and each but the last
-    is fed behind every position that its factors so far leave above the threshold.
-    """
-    import torch
-
-    open_ids = call_open_ids(model.tokenizer)
-    places = [list(itertools.compress(itertools.count(), is_allowed)) for is_allowed in allowed]
-    states = torch.cat(
-        [text_states[at] for text_states, at in zip(texts.states, places, strict=True)]
-    )
-    threshold = parameters.sampling_threshold if proposed is None else -math.inf
-    probability_of = {
-        (row, position): probability
-        for (row, position), probability in zip(
-            ((row, position) for row, at in enumerate(places) for position in at),
-            _next_token_probabilities(model, states, open_ids[0]),
-            strict=True,
-        )
-        if probability > threshold
-    }
-    keys = texts.branch_keys([texts.start(*place) for place in probability_of])
-    # No pair where ` [` is one token.
-    for token, following in itertools.pairwise(open_ids if probability_of else []):
-        states = keys.feed(range(len(probability_of)), [[token]] * len(probability_of))
-        factors = _next_token_probabilities(model, states, following)
-        for place, factor in zip(probability_of, factors, strict=True):
-            probability_of[place] *= factor
-    probabilities = [[0.0] * len(is_allowed) for is_allowed in allowed]
-    for (row, position), probability in probability_of.items():
-        probabilities[row][position] = probability
-    node_of = {place: node for node, place in enumerate(probability_of)}
-    chosen = [
+) -> list[_ChosenPosition]:
+    """The positions of all windows that get calls, in their order."""
+    places = [
+        Place(row, position)
+        for row, row_allowed in enumerate(allowed)
+        for position in itertools.compress(itertools.count(), row_allowed)
+    ]
+    probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
+    losses = texts.losses([(place, open_id) for place in places])
+    for place, loss in zip(places, losses, strict=True):
+        probabilities[place.row][place.position] = math.exp(-loss)
+    return [
         _ChosenPosition(
-            row,
-            position,
+            Place(row, position),
             row_probabilities[position],
-            node_of[row, position],
             proposed[row].get(position) if proposed else None,
         )
         for row, row_probabilities in enumerate(probabilities)
@@ -389,25 +345,8 @@ def _choose(
             proposed=proposed and proposed[row],
         )
     ]
-    return chosen, keys
 
 
 def _last(places: Sequence[bool]) -> int:
     """The last position that is allowed; 0 where none is, since no window is empty."""
     return max(itertools.compress(itertools.count(), places), default=0)
-
-
-def _next_token_probabilities(
-    model: LanguageModel, states: "torch.Tensor", token: int
-) -> list[float]:
-    """The probability of a token behind each state; these have shape `(n, hidden)`."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    wanted = torch.full((len(states),), token, device=states.device)
-    probabilities: list[float] = []
-    for start in range(0, len(states), LOGIT_ROWS):
-        chunk = slice(start, start + LOGIT_ROWS)
-        losses = cross_entropy(model.logits(states[chunk]), wanted[chunk], reduction="none")
-        probabilities.extend((-losses).exp().tolist())
-    return probabilities

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from toolformer.forward.checkpoint import COST, Checkpoint
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class CostMeter:
         checkpoint: checkpoint of the work; keeps the cost after each of its steps.
     """
 
-    def __init__(self, model: "LanguageModel | None" = None, *, checkpoint: Checkpoint):
+    def __init__(self, model: "Model | None" = None, *, checkpoint: Checkpoint):
         self._model = model
         self._began = time.monotonic()
         self._fed_before = model.tokens_fed if model else 0

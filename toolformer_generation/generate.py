@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary
 
 from toolformer.decoding import calibration
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
-from toolformer.decoding.decoder import complete, end_of_text_ids
+from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.forward.vocabulary_check import check_restores_text
+from toolformer.forward.vocabulary_check import check_writes_calls
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.refusals import check_served, tools_by_name
 from toolformer_home.settings.annotation_sections import ExecutionSettings
@@ -164,7 +164,7 @@ def _language_model(
     if known is not None and known[0] == made_for:
         return known[1]
     tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
-    check_restores_text(tokenizer)
+    check_writes_calls(tokenizer)
     made = LanguageModel(
         # It shares all parts with the model, which is freed with the last reference to itself.
         copy.copy(model),
@@ -219,7 +219,7 @@ def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozens
     """Tokens that end a text: the decoder's own, unless `generate` was given others."""
     configured = _id_set(model.model.generation_config.eos_token_id)
     if _id_set(given) == configured:
-        return end_of_text_ids(model)
+        return model.end_ids
     return _id_set(given) | {model.bos_id}
 
 

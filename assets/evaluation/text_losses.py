@@ -14,7 +14,6 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.files.digests import digest, hex_digest_of_file
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
@@ -51,7 +50,7 @@ class Losses(Measured):
         batches = plan_batches(
             [len(window.ids) for window in windows],
             token_budget=settings.scoring.token_budget
-            or choose_batch_tokens(model, window_tokens=settings.corpus.window_tokens),
+            or model.geometry.batch_tokens(window_tokens=settings.corpus.window_tokens),
         )
         rows: list[dict] = []
         for batch in batches:

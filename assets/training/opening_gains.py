@@ -16,7 +16,6 @@ from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer_home.progress import ProgressCallback
@@ -61,14 +60,13 @@ def measure_openings(
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
     # Fits the longest text, with which the calls of one that is scored share their keys.
-    token_budget = settings.scoring.token_budget or choose_batch_tokens(
-        model, window_tokens=max(len(window.ids) for window in windows)
+    token_budget = settings.scoring.token_budget or model.geometry.batch_tokens(
+        window_tokens=max(len(window.ids) for window in windows)
     )
     call_top_k = settings.decoding.call_top_k
     chances = call_chances(
         model,
         windows,
-        call_top_k=call_top_k,
         token_budget=token_budget,
         progress=progress_of("reading"),
     )

@@ -46,10 +46,10 @@ def test_what_is_known_without_calls_is_not_decoded_again():
     way = continuation(model)
     without = Answers(lambda prompts, _: way.decode(prompts, WAY, with_calls=False))
     without.to([("The mill is", {"until": ["."], "max_gen_toks": 24})])
-    model.contexts.clear()
+    model.asked.clear()
     (on,) = way.decode(["The mill is"], WAY, with_calls=True, without_calls=without)
     assert on.text == " old"
-    assert not model.contexts
+    assert not model.asked
 
 
 @pytest.mark.parametrize("with_calls", [False, True])
@@ -60,7 +60,7 @@ def test_a_long_prompt_loses_its_beginning_alike_in_both_modes_and_is_counted(wi
     way = continuation(model)
     (cut,) = way.decode(["The mill is"], WAY, with_calls=with_calls)
     assert (cut.prompt, cut.text) == ("The mill is", " old")
-    assert model.contexts[:3] == ["", "i", "is"]
+    assert model.asked[:3] == ["", "i", "is"]
     assert way.cut == {"The mill is"}
     whole = continuation(model)
     whole.decode(["is"], WAY, with_calls=with_calls)

@@ -82,7 +82,6 @@ ARCHITECTURES = {
         shared_expert_intermediate_size=16,
     ),
     "llama_plain": lambda: _plain(tiny_model(context_length=CONTEXT_LENGTH)),
-    "llama_split": lambda: tiny_model(context_length=CONTEXT_LENGTH, splits_opening=True),
 }
 
 

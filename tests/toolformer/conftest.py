@@ -39,7 +39,7 @@ def llama():
     scope="session",
     params=[
         *("llama", "gpt2", "gptj", "gpt_neox", "granite", "gemma3", "qwen3_next"),
-        *("llama_plain", "llama_split"),
+        "llama_plain",
     ],
 )
 def each_model(request):

@@ -16,9 +16,7 @@ from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import prompt_prefix
-from toolformer.forward.row_losses import losses_at
 from toolformer.forward.windows import Window
 
 # Warnings of model classes that this project does not choose.
@@ -149,19 +147,22 @@ def stock(model: LanguageModel, ids: list[int]) -> torch.Tensor:
     return model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
 
 
+PROMPT = "Ask [QA(x)].\nInput: {text}\nOutput:"
+
+
 def check_losses(model: LanguageModel, window: Window) -> None:
     ids = [model.bos_id, *window.ids]
     places = [(0, place, token) for place, token in enumerate(window.ids)]
     expected = cross_entropy(stock(model, ids)[:-1], torch.tensor(ids[1:]), reduction="none")
-    losses = torch.tensor(losses_at(model, [ids, ids[:9]], places))
+    losses = torch.tensor(model.losses_at([ids, ids[:9]], places))
     torch.testing.assert_close(losses, expected, atol=1e-3, rtol=1e-3)
 
 
 def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
-    prefix = prompt_prefix(model, "Ask [QA(x)].\nInput: {text}\nOutput:")
+    prefix = prompt_prefix(model, PROMPT)
     assert prefix.prompt is not None
     front = TOKENIZER.encode(prefix.prompt.prefix)
-    read = ReadTexts(model, prefix, [long, short])
+    read = model.read(PROMPT, [long, short])
     starts = [(long, 3), (long, 9), (short, 2)]
     keys = read.branch_keys([read.start(0, 3), read.start(0, 9), read.start(1, 2)])
     keys.feed([0, 1, 2], [[50, 51], [60, 61], [70, 71]])

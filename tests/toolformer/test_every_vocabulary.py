@@ -56,7 +56,7 @@ def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(ea
     windows = windows_of(each_model.tokenizer, TEXT)
     rows = sample_calls(
         each_model,
-        compute_prompt_prefix(each_model, PROMPT),
+        PROMPT,
         windows,
         tool_name="Calendar",
         takes_arguments=False,

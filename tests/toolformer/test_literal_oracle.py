@@ -14,7 +14,6 @@ from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import score
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.windows import Window
 from toolformer.samples import (
     CallReader,
@@ -52,7 +51,7 @@ def windows(embedded_model) -> list[Window]:
 def sample(model, windows, parameters) -> list[SampledCall]:
     return sample_calls(
         model,
-        compute_prompt_prefix(model, PROMPT),
+        PROMPT,
         windows,
         tool_name="Calculator",
         takes_arguments=True,

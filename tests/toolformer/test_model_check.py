@@ -42,10 +42,6 @@ def test_every_kind_of_vocabulary_gives_the_numbers_of_plain_transformers(kind):
     assert_equal(tiny_model(tokenizer=TOKENIZERS[kind]()))
 
 
-def test_an_opening_of_two_tokens_gives_the_numbers_of_plain_transformers():
-    assert_equal(tiny_model(splits_opening=True))
-
-
 @pytest.mark.parametrize(("family", "is_plain"), FAMILIES.items())
 def test_every_kind_of_layer_gives_the_numbers_of_plain_transformers(family, is_plain):
     model = of_family(family, byte_tokenizer())

@@ -7,13 +7,10 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.fakes import byte_tokenizer, sampling_parameters
-from tests.toolformer.architectures import ARCHITECTURES, CONTEXT_LENGTH, windows_of
-from toolformer import sampling as sampling_module
-from toolformer.branches import sample_branches
+from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import (
-    compute_prompt_prefix,
     prompt_prefix,
 )
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
@@ -29,7 +26,7 @@ def call(model, windows, parameters=PARAMETERS, *, prompt=PROMPT, **changes):
     options = {"takes_arguments": True, "proposed": None, **changes}
     return sample_calls(
         model,
-        compute_prompt_prefix(model, prompt),
+        prompt,
         windows,
         tool_name="QA",
         parse_arguments=str.strip,
@@ -64,29 +61,18 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
         context = context_of(each_model, prompt, row)
-        opening = each_model.tokenizer.encode(" [")
-        scores = literal.log_probabilities_behind(each_model, context, opening)
-        expected = math.exp(
-            sum(float(place[at]) for place, at in zip(scores, opening, strict=False))
-        )
-        assert row.call_probability == pytest.approx(expected, abs=1e-5)
+        (opening,) = each_model.tokenizer.encode(" [")
+        scores = literal.log_probabilities_behind(each_model, context, [])[0]
+        assert row.call_probability == pytest.approx(math.exp(scores[opening]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("prompt", "is_constrained"), [(PROMPT, True), (PROMPT, False), (None, True)]
 )
-def test_sampled_calls_equal_the_literal_ones(
-    each_model, each_windows, prompt, is_constrained, monkeypatch
-):
+def test_sampled_calls_equal_the_literal_ones(each_model, each_windows, prompt, is_constrained):
     drawn = []
-
-    def record(model, keys, groups, **options):
-        sample_branches(model, keys, groups, **options)
-        drawn.extend(branch for group in groups for branch in group)
-
-    monkeypatch.setattr(sampling_module, "sample_branches", record)
     parameters = sampling_parameters(is_constrained=is_constrained)
-    rows = call(each_model, each_windows, parameters, prompt=prompt)
+    rows = call(each_model, each_windows, parameters, prompt=prompt, branches=drawn)
     assert len(rows) == 3 * 2 * 2
     forced = forced_text("QA", is_constrained=is_constrained)
     equal = 0
@@ -133,29 +119,24 @@ def test_another_seed_gives_other_samples_at_the_same_places(llama, windows):
     assert [row.sample_text for row in other] != [row.sample_text for row in first]
 
 
-@pytest.fixture(scope="module", params=["llama", "llama_split"])
-def proposing_model(request):
-    return ARCHITECTURES[request.param]()
-
-
 # Of the positions of each text; position 2 of the third text lies inside a character.
 PROPOSED = [{0: None, 3: "6 * 7", 9: None, 12: None}, {}, {2: None, 3: "a (b"}]
 
 
 def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_threshold(
-    proposing_model,
+    llama,
 ):
-    windows = windows_of(proposing_model.tokenizer, *TEXTS)
+    windows = windows_of(llama.tokenizer, *TEXTS)
     parameters = dataclasses.replace(PARAMETERS, positions_per_text=2, sampling_threshold=0.9)
     places = [dict.fromkeys(of_text) for of_text in PROPOSED]
-    rows = call(proposing_model, windows, parameters, proposed=places)
+    rows = call(llama, windows, parameters, proposed=places)
     assert {row.proposed for row in rows} == {"position"}
     # The literal choice: p_i of every position, then the two largest of those proposed.
     expected = {}
     for number, window in enumerate(windows):
         allowed = allowed_positions(window)
         of_text = {
-            (number, place): literal.call_probability(proposing_model, PROMPT, TEXTS[number], place)
+            (number, place): literal.call_probability(llama, PROMPT, TEXTS[number], place)
             for place in places[number]
             if allowed[place]
         }
@@ -165,16 +146,16 @@ def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_thre
     found = {(int(row.document_id[-1]), row.position): row.call_probability for row in rows}
     assert found == pytest.approx(expected, abs=1e-5)
     # The same samples as at places that the model chooses.
-    everywhere = {row.call_id: row for row in call(proposing_model, windows, EVERYWHERE)}
+    everywhere = {row.call_id: row for row in call(llama, windows, EVERYWHERE)}
     assert all(row.sample_text == everywhere[row.call_id].sample_text for row in rows)
 
 
-def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(proposing_model):
-    windows = windows_of(proposing_model.tokenizer, *TEXTS)
+def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(llama):
+    windows = windows_of(llama.tokenizer, *TEXTS)
     parameters = dataclasses.replace(EVERYWHERE, sampling_threshold=0.9)
-    rows = call(proposing_model, windows, parameters, proposed=PROPOSED)
+    rows = call(llama, windows, parameters, proposed=PROPOSED)
     places = [dict.fromkeys(of_text) for of_text in PROPOSED]
-    sampled = call(proposing_model, windows, parameters, proposed=places)
+    sampled = call(llama, windows, parameters, proposed=places)
     proposed = [row for row in rows if row.proposed == "call"]
     assert [
         (row.document_id, row.position, row.sample_index, row.sample_text, row.arguments)
@@ -197,6 +178,7 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(propo
 
 def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(llama, windows):
     encode = llama.tokenizer.encode
+    prompt_prefix(llama, PROMPT)
     before = llama.tokens_fed
     rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
     # Of the first text one token is read, of the others none; texts are padded to the longest.
@@ -204,7 +186,7 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
         len(encode(f" {text}\nOutput:")) + tokens
         for text, tokens in zip(TEXTS, (1, 0, 0), strict=True)
     ]
-    assert llama.tokens_fed - before == len(encode("Calls.\nIn:")) + len(TEXTS) * max(read)
+    assert llama.tokens_fed - before == len(TEXTS) * max(read)
     assert [(row.arguments, row.status, row.reason) for row in rows] == [
         ("Who?", "parsed", None),
         (None, "dropped", "bracket_in_arguments"),
@@ -218,7 +200,7 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
 
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
-    prefix = len(encode("Calls.\nIn:"))
+    prompt_prefix(llama, PROMPT)
     # Nothing starts behind a text's last token. Texts are padded to the longest.
     texts = len(TEXTS) * max(
         len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS
@@ -226,11 +208,11 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
     before = llama.tokens_fed
     call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
     forced = len(encode(" [")) + len(encode("QA("))
-    assert llama.tokens_fed - before == prefix + texts + 3 * 3 * forced
+    assert llama.tokens_fed - before == texts + 3 * 3 * forced
     before = llama.tokens_fed
     call(llama, windows)
     # At most seven more steps, each with two branches at three positions of three texts.
-    assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
+    assert llama.tokens_fed - before <= texts + 3 * 3 * (forced + 7 * 2)
 
 
 def test_there_is_no_second_pass_when_no_position_qualifies_or_no_argument_is_sampled(
@@ -255,18 +237,18 @@ def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(token
     assert places == [0, 4, 5]
 
 
-def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(proposing_model):
+def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(llama):
     text = "It has 5. So 6 * 7 = 42 of it. Two."
     spans = ((9, 30),)
     assert text[9:30] == " So 6 * 7 = 42 of it."
     windows = [
         dataclasses.replace(window, damaged_spans=spans)
-        for window in windows_of(proposing_model.tokenizer, text, window_tokens=12)
+        for window in windows_of(llama.tokenizer, text, window_tokens=12)
     ]
     assert len(windows) > 1
     proposed = [dict.fromkeys(range(len(window.ids)), "6 * 7") for window in windows]
     for places in (None, proposed):
-        rows = call(proposing_model, windows, EVERYWHERE, proposed=places)
+        rows = call(llama, windows, EVERYWHERE, proposed=places)
         offsets = {row.character_offset for row in rows}
         # Behind its end, in front of the sentence that follows, there may be one.
         assert min(offsets) < 9

@@ -17,7 +17,7 @@ from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.filtering import Baseline
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
@@ -41,7 +41,7 @@ class AnsweredCall(NamedTuple):
 
 
 def written_calls(
-    model: LanguageModel,
+    model: Model,
     windows: Sequence[Window],
     places: Sequence[Place],
     *,
@@ -90,7 +90,7 @@ def written_calls(
 
 
 def call_gains(
-    model: LanguageModel,
+    model: Model,
     windows: Sequence[Window],
     answered: Mapping[Place, AnsweredCall],
     *,

@@ -6,36 +6,31 @@
 The prompts of one `complete` are decoded together (`decoding_batch`), and texts that end make room
 for others. What all prompts begin with, such as the instruction of a benchmark, is fed once.
 
-The caller runs the calls. Trigger and call syntax are in `triggers`, keys and values in
-`row_cache`.
+The caller runs the calls. Trigger and call syntax are in `triggers`.
 """
 
 from collections.abc import Callable, Sequence
 
-from toolformer.calls import call_open_ids
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.geometry import choose_rows
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache, row_cache
+from toolformer.forward.model import Contexts, Model
 from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
 _REFILL_BELOW = 0.75
-# Tokens of a call besides the opening, the model's and the result's: one more than
-# `max_call_tokens` before the call is given up, the space before the result where it is a token of
-# its own, `]`.
-_CALL_MARGIN = 3
+# Tokens of a call besides the model's and the result's: ` [`, one more than `max_call_tokens`
+# before the call is given up, the space before the result where it is a token of its own, `]`.
+_CALL_MARGIN = 4
 
 RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
 
 
 def complete(
-    model: LanguageModel,
+    model: Model,
     prompts: Sequence[str],
     *,
     parameters: DecodingParameters,
@@ -63,7 +58,7 @@ def complete(
             default the prompts are encoded.
         parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
             undoes the call.
-        end_ids: tokens after which nothing follows; by default `end_of_text_ids`.
+        end_ids: tokens after which nothing follows; by default `Model.end_ids`.
         stop_texts: the output ends before the first of these that appears outside calls.
         without_calls: completions of the same prompts that only differ in that calls were disabled.
             Up to where the first call can open a text is the same, so it is not decoded again.
@@ -84,20 +79,19 @@ def complete(
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
-    known = _known_without_calls(model, rows, without_calls, parameters)
+    known = _known_without_calls(rows, without_calls, parameters)
     unknown = [row for row in rows if row.index not in known]
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
-        batch = DecodingBatch(model, end_of_text_ids(model) if end_ids is None else end_ids)
-        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(model, parameters)
-        max_rows = rows_at_once or choose_rows(model, row_tokens=row_tokens)
-        _decode(unknown, batch, _shared_opening(model, unknown), max_rows, run_calls, progress)
+        batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
+        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(parameters)
+        max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
+        _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
 def _known_without_calls(
-    model: LanguageModel,
     rows: Sequence[DecodingRow],
     without_calls: Sequence[Completion] | None,
     parameters: DecodingParameters,
@@ -107,9 +101,6 @@ def _known_without_calls(
         return {}
     if parameters.is_disabled:
         return dict(enumerate(without_calls))
-    if len(call_open_ids(model.tokenizer)) > 1:
-        # The rank of such an opening is known only where it was tried.
-        return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         opening = first_opening(
@@ -124,35 +115,22 @@ def _known_without_calls(
     return known
 
 
-def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+def longest_prompt_tokens(model: Model, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - _max_new_tokens(model, parameters)
+    return model.context_length - 1 - _max_new_tokens(parameters)
 
 
-def _max_new_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+def _max_new_tokens(parameters: DecodingParameters) -> int:
     if parameters.is_disabled:
         return parameters.max_new_tokens
-    opening = len(call_open_ids(model.tokenizer))
-    call = opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+    call = parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
     return parameters.max_new_tokens + parameters.max_calls * call
-
-
-def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
-    """Tokens after which nothing follows: the model's end-of-text tokens and its start token."""
-    ids = {model.bos_id}
-    for source in (
-        getattr(model.model, "generation_config", None),
-        getattr(model, "text_config", None),
-    ):
-        value = getattr(source, "eos_token_id", None)
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(ids)
 
 
 def _decode(
     rows: Sequence[DecodingRow],
     batch: DecodingBatch,
-    opening: RowCache,
+    opening: Contexts,
     max_rows: int,
     run_calls: RunCalls,
     progress: Callable[[int, int], None] | None,
@@ -184,19 +162,20 @@ def _decode(
             progress(ended, len(rows))
 
 
-def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> RowCache:
-    """Keys and values of what all prompts begin with, fed once."""
+def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:
+    """What all prompts begin with, fed once where it has so many tokens."""
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
-    opening = row_cache(model, 1)
-    if shared:
-        opening.feed([shared])
+    opening = model.contexts(1)
+    if len(shared) >= least:
+        opening.append([shared])
     return opening
 
 
-def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
+def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
-    max_prompt_tokens = longest_prompt_tokens(model, parameters)
+    start = len(row.pending) - row.prompt_tokens
+    max_prompt_tokens = model.context_length - start - _max_new_tokens(parameters)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "

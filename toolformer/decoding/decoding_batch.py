@@ -11,22 +11,19 @@ The caller takes out the rows that wait for a result, runs their calls, and hand
 import math
 from collections.abc import Sequence
 
-from toolformer.calls import call_open_ids, cut_result
+from toolformer.calls import call_open_id, cut_result
 from toolformer.decoding.completions import DecodingParameters
-from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
-from toolformer.decoding.next_tokens import NextTokens, joint_ranks, next_tokens
+from toolformer.decoding.decoding_row import DecodingRow, OpenCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
     NO_RESULT,
     TOO_LONG,
     CallChance,
-    may_open,
     next_emission,
     read_open_call,
 )
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import RowCache, row_cache
+from toolformer.forward.model import Contexts, Model, NextTokens
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
@@ -42,16 +39,16 @@ class DecodingBatch:
         rows: that take part in the next step.
     """
 
-    def __init__(self, model: LanguageModel, end_ids: frozenset[int]):
+    def __init__(self, model: Model, end_ids: frozenset[int]):
         self._model = model
         self._tokenizer = model.tokenizer
-        self._open_ids = call_open_ids(model.tokenizer)
+        self._open_id = call_open_id(model.tokenizer)
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
         # Its rows are those of `rows`, in that order.
-        self._cache = row_cache(model, 0)
+        self._cache = model.contexts(0)
 
-    def enter(self, rows: Sequence[DecodingRow], opening: RowCache) -> None:
+    def enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
 
         Args:
@@ -69,7 +66,7 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self._join(rows, type(caches[0]).joined(caches))
+        self._join(rows, caches[0].join(caches[1:]))
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
@@ -95,7 +92,7 @@ class DecodingBatch:
                 waiting.append((row, row.awaited))
         if len(stays) < len(self.rows):
             self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else row_cache(self._model, 0)
+            self._cache = self._cache.take(stays) if stays else self._model.contexts(0)
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
@@ -119,27 +116,26 @@ class DecodingBatch:
         else:
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
-    def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
+    def _join(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         self._feed(rows, cache)
-        self._cache = type(cache).joined([self._cache, cache]) if self.rows else cache
+        self._cache = self._cache.join([cache]) if self.rows else cache
         self.rows += rows
 
-    def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
-        logits = cache.feed([row.pending for row in rows])
+    def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         # At least two: the opening may be banned.
         count = max(2, *(row.settings.top_tokens for row in rows))
-        expected = next_tokens(logits, open_token=self._open_ids[0], count=count)
+        expected = cache.next_tokens(
+            [row.pending for row in rows], open_id=self._open_id, count=count
+        )
         for index, row in enumerate(rows):
             row.pending = []
             self._advance(row, expected[index], index, cache)
 
-    def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: RowCache) -> None:
+    def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: Contexts) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             reason = None
-            if row.opening is not None:
-                expected = self._go_on_opening(row, row.opening, expected, index, cache)
-            elif row.open_call is None:
+            if row.open_call is None:
                 self._choose_outside(row, expected, cache.length(index))
             else:
                 reason = self._choose_inside(row, row.open_call, expected)
@@ -148,19 +144,26 @@ class DecodingBatch:
             if row.open_call and reason is not None:
                 expected = self._undo(row, row.open_call, reason, index, cache)
 
+    def choose_only(self, row: DecodingRow, expected: NextTokens) -> None:
+        """Choose the one token of a row that may have no other, and no calls; it never enters.
+
+        Args:
+            expected: behind its prompt, which was fed elsewhere.
+        """
+        row.pending = []
+        self._choose_outside(row, expected, 0)
+
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
-        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
-        if len(self._open_ids) > 1:
-            is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
-            row.is_refused = False
-            self._choose_outside_split(row, expected, length, is_disabled=is_disabled)
+        if row.settings.temperature:
+            token = expected.drawn(row.settings.uniform(), row.settings.temperature)
+            self._emit(row, token, expected)
             return
-        (open_id,) = self._open_ids
+        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
         rank, probability = expected.call_rank, math.exp(expected.call_log_probability)
         token = next_emission(
             expected.ranked,
-            open_token=open_id,
+            open_token=self._open_id,
             chance=CallChance(rank, probability),
             call_top_k=parameters.call_top_k,
             min_call_probability=row.min_call_probability,
@@ -168,80 +171,17 @@ class DecodingBatch:
             max_calls=parameters.max_calls,
             is_disabled=is_disabled,
         )
-        if token == open_id:
+        if token == self._open_id:
             self._open(row, expected.kept(), length, rank, probability)
             return
         self._emit(row, token, expected, rank, probability)
 
-    def _choose_outside_split(
-        self, row: DecodingRow, expected: NextTokens, length: int, *, is_disabled: bool
-    ) -> None:
-        """The same where ` [` is several tokens: its probability is the product of theirs.
-
-        It cannot be larger than that of the first token, so only where this one is likely enough
-        are the others looked at, by feeding the opening on trial. Outside calls its last token is
-        banned behind the others: there ` [` as a whole was refused.
-        """
-        parameters = row.settings.parameters
-        first, last = self._open_ids[0], self._open_ids[-1]
-        log_probability = expected.call_log_probability
-        if not is_disabled and may_open(
-            expected.call_rank,
-            math.exp(log_probability),
-            call_top_k=parameters.call_top_k,
-            min_call_probability=row.min_call_probability,
-        ):
-            row.opening = Opening(expected.kept(), length, fed=1, log_probability=log_probability)
-            row.pending = [first]
-            return
-        banned = last if row.ends_with(self._open_ids[:-1]) else None
-        token = next(token for token in expected.ranked if token != banned)
-        self._emit(row, token, expected)
-
-    def _go_on_opening(
-        self,
-        row: DecodingRow,
-        opening: Opening,
-        expected: NextTokens,
-        index: int,
-        cache: RowCache,
-    ) -> NextTokens:
-        """Feed the next token of an opening on trial, open the call, or take the trial back.
-
-        Returns:
-            What is expected where the text goes on.
-        """
-        parameters = row.settings.parameters
-        token = self._open_ids[opening.fed]
-        opening.log_probability += float(expected.logits.log_softmax(dim=-1)[token])
-        opening.fed += 1
-        if opening.fed < len(self._open_ids):
-            row.pending = [token]
-            return expected
-        row.opening = None
-        before, joint = opening.before, [opening.log_probability]
-        (rank,) = joint_ranks(before.logits[None], self._open_ids[0], joint)
-        probability = math.exp(opening.log_probability)
-        if may_open(
-            rank,
-            probability,
-            call_top_k=parameters.call_top_k,
-            min_call_probability=row.min_call_probability,
-        ):
-            self._open(row, before, opening.length, rank, probability)
-            return expected
-        cache.forget(index, opening.length)
-        row.is_refused = True
-        return before
-
     def _open(
         self, row: DecodingRow, before: NextTokens, length: int, rank: int, probability: float
     ) -> None:
-        row.open(
-            self._open_ids, before, length=length, call_rank=rank, call_probability=probability
-        )
+        row.open(self._open_id, before, length=length, call_rank=rank, call_probability=probability)
         # Not fed where no tool is left to call: the bracket is undone at once.
-        row.pending = [self._open_ids[-1]] if row.settings.parameters.enabled_tools else []
+        row.pending = [self._open_id] if row.settings.parameters.enabled_tools else []
 
     def _emit(
         self,
@@ -269,9 +209,7 @@ class DecodingBatch:
         parameters = row.settings.parameters
         token = expected.ranked[0]
         if not call.tokens and token in (masked := self._masked_starts(parameters)):
-            logits = expected.logits.clone()
-            logits[masked] = float("-inf")
-            token = int(logits.argmax())
+            token = expected.likeliest_but(masked)
         row.record(token, "sampled", expected)
         if token in self._end_ids:
             return END_OF_TEXT
@@ -299,7 +237,7 @@ class DecodingBatch:
         return self._tokenizer.encode_behind(f"{tool_name}(")[0]
 
     def _undo(
-        self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: RowCache
+        self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: Contexts
     ) -> NextTokens:
         """Take the open call back; what the model expected in its place."""
         row.undo(call, reason)

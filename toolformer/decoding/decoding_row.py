@@ -1,5 +1,6 @@
 """One text while it is decoded: its tokens, its calls, and the call that is being written."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,31 +13,13 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
-from toolformer.decoding.next_tokens import NextTokens
-from toolformer.forward.row_cache import RowCache
-from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.model import Contexts, NextTokens
+from toolformer.forward.tokenization import (
+    MAX_TOKENS_PER_CHARACTER,
+    REPLACEMENT_CHARACTER,
+    Tokenizer,
+)
 from tools.protocol import ToolCall
-
-# A character has at most four bytes, so it is spread over at most four tokens.
-_MAX_TOKENS_PER_CHARACTER = 4
-_REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(slots=True)
-class Opening:
-    """A call that may be about to open, where ` [` is several tokens; the first ones are fed.
-
-    Attributes:
-        before: what the model expected in place of the first token.
-        length: tokens that the model had seen before it.
-        fed: how many tokens of the opening are fed or about to be.
-        log_probability: log-probability of these, in nats.
-    """
-
-    before: NextTokens
-    length: int
-    fed: int
-    log_probability: float
 
 
 @dataclass(slots=True)
@@ -44,7 +27,7 @@ class OpenCall:
     """A call that is being written, and what is needed to take it back.
 
     Attributes:
-        open_ids: the tokens that opened it.
+        open_id: the token that opened it.
         before: what the model expected in place of the opening token.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.
@@ -52,7 +35,7 @@ class OpenCall:
         request: the call, once the arrow has been written.
     """
 
-    open_ids: tuple[int, ...]
+    open_id: int
     before: NextTokens
     length: int
     trace_start: int
@@ -68,23 +51,37 @@ class RowSettings:
         parse_arguments: see `toolformer.decoding.decoder.complete`.
         stop_texts: the output ends before the first of these that appears outside calls.
         top_tokens: so many of the likeliest tokens are recorded at each step.
+        listed_tokens: are recorded in place of these, where there are any.
+        prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
+            where nothing is asked about it.
+        is_continued: whether anything is to follow the prompt; where not, it is asked about.
+        temperature: of the model's own distribution, from which a text without calls is drawn; 0
+            decodes greedily.
+        uniform: gives the numbers in [0, 1) that a text is drawn with.
     """
 
     parameters: DecodingParameters
     parse_arguments: Callable[[str, str], str] | None = None
     stop_texts: tuple[str, ...] = ()
     top_tokens: int = 0
+    listed_tokens: tuple[int, ...] = ()
+    prompt_top: int | None = None
+    is_continued: bool = True
+    temperature: float = 0.0
+    uniform: Callable[[], float] = random.random
 
 
 class DecodingRow:
     """One text of a batch.
 
+    Args:
+        prompt_ids: tokens of the prompt.
+        has_start: whether the first of these is the start token, put in front of the prompt.
+
     Attributes:
         index: place of its prompt among all prompts.
-        prompt_tokens: tokens of the prompt, without the start token.
+        prompt_tokens: tokens of the prompt, without the start token that was put in front.
         pending: tokens that are chosen, but not fed yet.
-        opening: the beginning of a call that may be about to open.
-        is_refused: whether no call may be opened just here, because its opening was too unlikely.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         undone_calls: those that were taken back.
@@ -99,18 +96,18 @@ class DecodingRow:
         prompt_ids: Sequence[int],
         tokenizer: Tokenizer,
         settings: RowSettings,
+        *,
+        has_start: bool = True,
     ):
         self.index = index
         self.settings = settings
-        self.prompt_tokens = len(prompt_ids) - 1
+        self.prompt_tokens = len(prompt_ids) - has_start
         self.pending = list(prompt_ids)
-        self.opening: Opening | None = None
-        self.is_refused = False
         self.open_call: OpenCall | None = None
         self.is_banned = False
         self.undone_calls: list[UndoneCall] = []
         self.stopped_by: StopReason | None = None
-        self.cache: RowCache | None = None
+        self.cache: Contexts | None = None
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, cut where the calls stand: one more than there are calls.
@@ -164,18 +161,14 @@ class DecodingRow:
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
-        tail = self._segments[-1][-_MAX_TOKENS_PER_CHARACTER:]
-        return self._tokenizer.decode_behind(tail).endswith(_REPLACEMENT_CHARACTER)
+        tail = self._segments[-1][-MAX_TOKENS_PER_CHARACTER:]
+        return self._tokenizer.decode_behind(tail).endswith(REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
         self._trace = list(steps)
         self._segments = [[step.token for step in steps]]
         self.pending += self._segments[0]
-
-    def ends_with(self, tokens: Sequence[int]) -> bool:
-        """Whether the output outside calls ends with these tokens, at least one."""
-        return self._segments[-1][-len(tokens) :] == list(tokens)
 
     def record(
         self,
@@ -196,8 +189,8 @@ class DecodingRow:
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)
-            likeliest = expected.ranked[: self.settings.top_tokens]
-            top = tuple((text(other), expected.log_probability(other)) for other in likeliest)
+            others = self.settings.listed_tokens or expected.ranked[: self.settings.top_tokens]
+            top = tuple((other, text(other), expected.log_probability(other)) for other in others)
         self._trace.append(
             TraceStep(token, text(token), kind, call_rank, call_probability, log_probability, top)
         )
@@ -208,7 +201,7 @@ class DecodingRow:
 
     def open(
         self,
-        open_ids: Sequence[int],
+        open_id: int,
         before: NextTokens,
         *,
         length: int,
@@ -216,23 +209,22 @@ class DecodingRow:
         call_probability: float,
     ) -> None:
         """Begin a call; see `OpenCall`."""
-        self.open_call = OpenCall(tuple(open_ids), before, length, len(self._trace))
-        for token in open_ids:
-            self.record(token, "trigger", before, call_rank, call_probability)
+        self.open_call = OpenCall(open_id, before, length, len(self._trace))
+        self.record(open_id, "trigger", before, call_rank, call_probability)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens, *forced])
+        text = self._tokenizer.decode_behind([call.open_id, *call.tokens, *forced])
         self._calls.append((request, result, text))
         self._segments.append([])
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
         """Take the open call back: the text stands where it stood, and may open no other."""
-        text = self._tokenizer.decode_behind([*call.open_ids, *call.tokens])
+        text = self._tokenizer.decode_behind([call.open_id, *call.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone

@@ -16,7 +16,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.memory import activation_bytes, available_memory, release_memory
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.network import Network
 
 RowT = TypeVar("RowT")
 ResultT = TypeVar("ResultT")
@@ -41,66 +41,61 @@ _GPU_ROWS = 512
 _MEMORY_SHARE = 0.5
 
 
-def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
-    """Most tokens of one batch, in scoring and in reading texts, where the user does not say."""
-    if model.device.type != "cuda":
-        return _PROCESSOR_BATCH_TOKENS
-    # Half of the share for the batch that is running, half for the keys of the windows.
-    held = _share_of_free(model) // 2 // activation_bytes(model.text_config)
-    return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
+class NetworkGeometry:
+    """A `toolformer.forward.model.Geometry` from the memory of a network's device."""
 
+    def __init__(self, model: "Network"):
+        self._model = model
 
-def keys_per_token(model: "LanguageModel") -> int:
-    """How many keys that a row copies count as one token of its batch."""
-    is_fed_again = model.is_plain or model.device.type == "cuda"
-    return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self._model.device.type == "cuda"
 
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """See `Geometry.batch_tokens`."""
+        if not self._is_on_gpu:
+            return _PROCESSOR_BATCH_TOKENS
+        # Half of the share for the batch that is running, half for the keys of the windows.
+        held = self._share_of_free() // 2 // activation_bytes(self._model.text_config)
+        return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
 
-def choose_windows_per_batch(
-    model: "LanguageModel",
-    *,
-    windows: int,
-    branches_per_window: int,
-    window_tokens: int,
-    prompt_tokens: int,
-    max_new_tokens: int,
-) -> int:
-    """How many texts are sampled together, where the user does not say.
+    @property
+    def keys_per_token(self) -> int:
+        """See `Geometry.keys_per_token`."""
+        is_fed_again = self._model.is_plain or self._is_on_gpu
+        return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
-    Args:
-        branches_per_window: `k · m`.
-        window_tokens: most tokens of a window.
-        prompt_tokens: length of the few-shot prompt.
-        max_new_tokens: longest call.
-    """
-    # The text stands in the prompt and behind it, and both are held twice for a moment.
-    keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
-    if model.is_plain:
-        keys *= branches_per_window
-    window_bytes = keys * model.key_bytes
-    if model.device.type != "cuda":
-        branches = _PROCESSOR_BRANCHES // branches_per_window
-        return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // window_bytes))
-    held = _share_of_free(model) // 2 // window_bytes
-    return max(1, min(_GPU_BRANCHES // branches_per_window, held))
+    def windows_per_batch(
+        self,
+        *,
+        windows: int,
+        branches_per_window: int,
+        window_tokens: int,
+        prompt_tokens: int,
+        max_new_tokens: int,
+    ) -> int:
+        """See `Geometry.windows_per_batch`."""
+        # The text stands in the prompt and behind it, and both are held twice for a moment.
+        keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
+        if self._model.is_plain:
+            keys *= branches_per_window
+        window_bytes = keys * self._model.key_bytes
+        if not self._is_on_gpu:
+            branches = _PROCESSOR_BRANCHES // branches_per_window
+            return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // window_bytes))
+        held = self._share_of_free() // 2 // window_bytes
+        return max(1, min(_GPU_BRANCHES // branches_per_window, held))
 
+    def rows(self, *, row_tokens: int) -> int:
+        """See `Geometry.rows`."""
+        # A batch that takes others in is held twice for a moment.
+        row_bytes = 2 * row_tokens * self._model.key_bytes
+        if not self._is_on_gpu:
+            return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
+        return max(1, min(_GPU_ROWS, self._share_of_free() // row_bytes))
 
-def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
-    """How many texts are completed together, where the user does not say.
-
-    Args:
-        row_tokens: most tokens of a text, prompt and completion.
-    """
-    # A batch that takes others in is held twice for a moment.
-    row_bytes = 2 * row_tokens * model.key_bytes
-    if model.device.type != "cuda":
-        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
-    held = _share_of_free(model) // row_bytes
-    return max(1, min(_GPU_ROWS, held))
-
-
-def _share_of_free(model: "LanguageModel") -> int:
-    return int((available_memory(model.device) or 0) * _MEMORY_SHARE)
+    def _share_of_free(self) -> int:
+        return int((available_memory(self._model.device) or 0) * _MEMORY_SHARE)
 
 
 def feed_in_batches(

@@ -1,337 +1,53 @@
-"""A Hugging Face causal language model with its tokenizer, as the engine uses it.
+"""The language model of the method, by passes of a network on this machine."""
 
-Weights are read from safetensors only: a pickled checkpoint can run code when it is opened.
-"""
-
-import inspect
-import logging
-import threading
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
-from toolformer.files.loading import enough_memory, loading, prepare_transformers
-from toolformer.forward import probes
-from toolformer.forward.attention_masks import AttentionKinds
-from toolformer.forward.devices import resolve_device
-from toolformer.forward.memory import available_memory, check_weights_fit
-from toolformer.forward.model_directory import (
-    check_all_read,
-    check_embeddings,
-    check_model_directory,
-    check_weight_files,
-    context_length,
-    model_without_weights,
-    read_config,
-    refused,
-)
-from toolformer.forward.precision import (
-    FLOAT16,
-    PrecisionChoice,
-    check_computable,
-)
-from toolformer.forward.start_token import check_vocabulary, start_token
-from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import Cache, PreTrainedConfig, PreTrainedModel
-
-_LOGGER = logging.getLogger(__name__)
-# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-# More than 32 MiB at once are taken from the system, and given back, for every piece.
-LOGIT_ROWS = 128
+from toolformer.forward.geometry import NetworkGeometry
+from toolformer.forward.given_tokens import given_tokens
+from toolformer.forward.model import GivenToken
+from toolformer.forward.network import Network
+from toolformer.forward.next_tokens import LogitsOfNext
+from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.row_cache import PlainContexts, RowCache
+from toolformer.forward.row_losses import losses_at, losses_of_all
+from toolformer.forward.windows import Window
 
 
-class LanguageModel:
-    """A causal language model in evaluation mode.
-
-    Attributes:
-        bos_id: the token put in front of every scored text, so that its first token has a
-            probability (spec §1.9, item 4).
-        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
-            itself puts one in front of every text, else nothing.
-        context_length: most tokens the model takes.
-        is_plain: whether texts are fed on the plain path (`plain_rows`), a row for each context and
-            continuation, and not behind keys that branches share.
-        key_bytes: bytes of one token's keys and values in all layers.
-        tokens_fed: token positions fed through the body so far, padding included. The cost of the
-            method is counted in these.
-        choice: the measurement that settled its precision; None where the precision was named.
-    """
-
-    def __init__(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: Tokenizer,
-        *,
-        name: str,
-        bos_token: str | None = None,
-    ):
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.name = name
-        self.bos_id = start_token(tokenizer, bos_token)
-        self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
-        if not tokenizer.start_ids and bos_token is None:
-            start = tokenizer.token_text(self.bos_id)
-            _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
-        check_vocabulary(tokenizer, self.bos_id, model.config, name)
-        self.context_length = context_length(self.text_config, name)
-        self.tokens_fed = 0
-        self.choice: PrecisionChoice | None = None
-        # A tool's call that came too late goes on in its thread while other passes begin.
-        self._turn = threading.Lock()
-        self._body: Any = model.base_model
-        self._head: Any = model.get_output_embeddings()
-        # By what states become logits: the output layer, the whole model, or nothing further.
-        self._logits_by = "layer"
-        self._copies_cache = True
-        # A class may raise whatever it likes about tokens that it cannot be fed.
-        with loading(f"The {type(model).__name__} {name!r}", refused):
-            probes.check_causal(self)
-            self._check_head()
-            if self.precision == FLOAT16:
-                probes.check_overflow(self)
-            shared = probes.shared_kinds(self)
-        self.is_plain = shared is None
-        self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)
-        if self.is_plain:
-            self._copies_cache = probes.copies_cache(self)
-            self.key_bytes = probes.bytes_of_token(self)
-            _LOGGER.warning(
-                "%s is fed on the plain path, a row for each context and continuation: right, and "
-                "several times slower than models of keys that continuations share",
-                name,
-            )
-        self.tokens_fed = 0
-
-    @classmethod
-    def load(
-        cls,
-        path: Path,
-        *,
-        precision: str = "float32",
-        device: str = "auto",
-        bos_token: str | None = None,
-    ) -> "LanguageModel":
-        """Load a model directory.
-
-        Args:
-            path: a directory as `save_pretrained` writes it.
-            precision: `float32`, `bfloat16` or `float16`.
-            device: `auto`, `cpu` or a CUDA device.
-            bos_token: text of the token to put in front of scored texts; by default the one that
-                the tokenizer itself puts there. Where it puts none, `<|endoftext|>` if the
-                vocabulary has it, else the tokenizer's own.
-
-        Raises:
-            ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
-                device does not compute in this precision.
-            OverflowingModelError: of these, a model that overflows in it.
-            OutOfMemoryError: the device does not hold the model.
-        """
-        check_model_directory(path)
-        prepare_transformers()
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        device = resolve_device(device)
-        check_computable(device, precision)
-        config = read_config(path)
-        empty = model_without_weights(path)
-        space = available_memory(device)
-        check_weights_fit(empty, path, precision=precision, device=device, space=space)
-        tokenizer = load_tokenizer(path)
-        check_vocabulary(tokenizer, None, config, path.name)
-        start_token(tokenizer, bos_token)
-        check_embeddings(empty, check_weight_files(path))
-        field = " with quantization_config" if hasattr(config, "quantization_config") else ""
-        what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
-        with _enough_memory(path.name, device), loading(what, refused):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path,
-                config=config,
-                dtype=getattr(torch, precision),
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                # Else it raises without naming them.
-                ignore_mismatched_sizes=True,
-            )
-        model, loading_info = loaded
-        if mismatched := sorted(loading_info["mismatched_keys"]):
-            name, stored, wanted = mismatched[0]
-            raise ModelNotFoundError(
-                f"{what} cannot be loaded: {name} has shape {list(stored)}, by config.json it has "
-                f"{list(wanted)} ({len(mismatched)} such weights). Copy or save the model again."
-            )
-        # Transformers fills such weights with random numbers and only warns.
-        if missing := sorted(loading_info["missing_keys"]):
-            raise ModelNotFoundError(
-                f"The model in {str(path)!r} lacks the weights {', '.join(missing[:3])} "
-                f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
-                "or save the model again."
-            )
-        check_all_read(model, loading_info["unexpected_keys"], path)
-        with _enough_memory(path.name, device):
-            return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
-
-    @property
-    def device(self) -> "torch.device":
-        """Where the weights lie."""
-        return self.model.device
-
-    @property
-    def text_config(self) -> "PreTrainedConfig":
-        """What the configuration says of the part that writes; models with images nest it."""
-        return self.model.config.get_text_config(decoder=True)
-
-    @property
-    def precision(self) -> str:
-        """`float32`, `bfloat16` or `float16`."""
-        return str(self.model.dtype).removeprefix("torch.")
-
-    def hidden_states(
-        self,
-        input_ids: "torch.Tensor",
-        *,
-        cache: "Cache | None" = None,
-        attention_mask: "torch.Tensor | dict[str, torch.Tensor] | None" = None,
-        position_ids: "torch.Tensor | None" = None,
-    ) -> "torch.Tensor":
-        """Feed tokens through the body.
-
-        Args:
-            input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
-            cache: keys and values of what stands before; grows by `position`. Without one nothing
-                is kept.
-            attention_mask: of `masks`. Needed whenever there is a cache: without a mask
-                scaled_dot_product_attention sees only the last keys.
-            position_ids: int, shape `(batch or 1, position)`.
-
-        Returns:
-            The last hidden states, shape `(batch, position, hidden)`; of a model whose logits do
-            not follow from them, the logits.
-        """
-        behind: dict[str, Any] = {}
-        if cache is not None:
-            behind = {"past_key_values": cache, "position_ids": position_ids}
-            behind["attention_mask"] = attention_mask
-        return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
-
-    def own_states(
-        self, input_ids: "torch.Tensor", cache: Any = None
-    ) -> "tuple[torch.Tensor, Any]":
-        """Feed tokens as the model does by itself, behind a cache that it made.
-
-        Args:
-            input_ids: int, shape `(batch, position)`, all of the same length so far.
-            cache: what an earlier call returned for what stands before.
-
-        Returns:
-            States as of `hidden_states`, and the cache; None where the cache does not serve, so
-            that everything is fed again.
-        """
-        if not self._copies_cache:
-            return self._fed(input_ids, use_cache=False)[0], None
-        return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
-
-    def _fed(self, input_ids: "torch.Tensor", **arguments: Any) -> "tuple[torch.Tensor, Any]":
-        with self._turn:
-            self.tokens_fed += input_ids.numel()
-            if self._logits_by == "states":
-                outputs = self.model(input_ids=input_ids, **arguments)
-                return outputs.logits, outputs.get(self._cache_name)
-            outputs = self._body(input_ids=input_ids, **arguments)
-            return outputs.last_hidden_state, outputs.get(self._cache_name)
+class LanguageModel(Network):
+    """A `toolformer.forward.model.Model` that is a network."""
 
     @cached_property
-    def _cache_name(self) -> str:
-        fields = inspect.signature(self._body.forward).parameters
-        return "cache_params" if "cache_params" in fields else "past_key_values"
+    def geometry(self) -> NetworkGeometry:
+        """See `Model.geometry`."""
+        return NetworkGeometry(self)
 
-    def masks(
-        self, visible: "torch.Tensor", queries: "torch.Tensor", keys: "torch.Tensor"
-    ) -> "torch.Tensor | dict[str, torch.Tensor]":
-        """The attention masks for all kinds of the model's layers.
+    def losses_at(
+        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+    ) -> list[float]:
+        """See `Model.losses_at`; rows are fed together, padded to the longest."""
+        return losses_at(self, rows, places)
 
-        Args:
-            visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
-            queries: positions of the queries, int, shape `(rows or 1, queries)`.
-            keys: positions of the keys, int, shape `(rows or 1, keys)`.
-        """
-        dtype, device = self.model.dtype, self.device
-        return self._kinds.masks(visible, queries, keys, dtype=dtype, device=device)
+    def losses_of_all(self, row: Sequence[int]) -> list[float]:
+        """See `Model.losses_of_all`."""
+        return losses_of_all(self, row)
 
-    def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
-        """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        if self._logits_by == "layer":
-            return self._head(hidden_states).float()
-        if self._logits_by == "model":
-            return self._logits_of_whole_model(hidden_states)
-        return hidden_states.float()
+    def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
+        """See `Model.read`; windows are fed together, padded to the longest."""
+        return ReadTexts(self, prompt_prefix(self, prompt), windows)
 
-    def check_finite(self, values: "torch.Tensor") -> None:
-        """Refuse a model that gives such states or logits.
+    def given_tokens(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        top: Sequence[int],
+        open_id: int,
+        counts: Sequence[int],
+    ) -> list[tuple[list[GivenToken], LogitsOfNext]]:
+        """See `ReadingModel.given_tokens`; rows are fed together, padded to the longest."""
+        return given_tokens(self, rows, top=top, open_id=open_id, counts=counts)
 
-        Raises:
-            OverflowingModelError: they are not finite.
-        """
-        if not values.isfinite().all():
-            remedy = "Copy or save them again"
-            if self.precision != "float32":
-                remedy += ", or set language_model.precision to auto or float32"
-            raise OverflowingModelError(
-                f"The model {self.name!r} gives numbers that are not finite. Its weights "
-                f"(*.safetensors) are damaged, or overflow in {self.precision}. {remedy}."
-            )
-
-    def _check_head(self) -> None:
-        """Find out how the last states become logits.
-
-        By the output layer; by the model's own forward pass, where it scales or caps them; or not
-        from the states alone. The logits are then what is kept of each token instead.
-        """
-        import torch
-
-        probe = torch.tensor([probes.probe_row(self, 3)], device=self.device)
-        # A cap far above the probe's logits moves them little, and those of other texts more.
-        atol, rtol = (1e-5, 1e-4) if self.precision == "float32" else (1e-3, 1e-3)
-        with torch.inference_mode():
-            whole = self.model(input_ids=probe, use_cache=False).logits.float()
-            self.check_finite(whole)
-            for self._logits_by in ("layer", "model"):
-                with probes.unserved():
-                    logits = self.logits(self.hidden_states(probe))
-                    if torch.allclose(logits, whole, atol=atol, rtol=rtol):
-                        return
-        self._logits_by = "states"
-
-    def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
-        """The model's own forward pass, in which the body is told what it has computed already."""
-        import torch
-        from transformers.modeling_outputs import BaseModelOutputWithPast
-
-        flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
-        known: Any = BaseModelOutputWithPast(last_hidden_state=flat)
-        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
-        with self._turn:
-            # An attribute of the instance, which hides the class's method until it is deleted.
-            self._body.forward = lambda *_, **__: known
-            try:
-                logits = self.model(input_ids=ids, use_cache=False).logits
-            finally:
-                del self._body.forward
-        return logits.reshape(*hidden_states.shape[:-1], -1).float()
-
-
-def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
-    return enough_memory(
-        OutOfMemoryError,
-        f"The memory of device {device!r} does not hold the model {name!r}. Take a smaller model "
-        "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
-        "with more memory (language_model.device), or end what else uses it.",
-    )
+    def contexts(self, rows: int) -> RowCache:
+        """See `Model.contexts`."""
+        return (PlainContexts if self.is_plain else RowCache)(self, rows)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.network import Network
 
 
 class PlainRows:
@@ -24,7 +24,7 @@ class PlainRows:
         ids: tokens of the only row at first, of which nothing is fed yet.
     """
 
-    def __init__(self, model: "LanguageModel", ids: Sequence[int] = ()):
+    def __init__(self, model: "Network", ids: Sequence[int] = ()):
         self._model = model
         self._ids = [list(ids)]
         # How many tokens of each row the cache has seen.

@@ -1,4 +1,4 @@
-"""Texts fed once behind their prompt: what predicts each token, and the keys for branches.
+"""Texts fed once behind their prompt, and what is asked of them: losses, ranks, continuations.
 
     fed row:      prefix | text part (… Output:) | x_0 x_1 … x_{n-2}
     states row:                             s-1     s   …      s+n-2     predict x_0 … x_{n-1}
@@ -6,13 +6,17 @@
 The last token of a text is not fed: no branch starts behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.branches import sample_branches
+from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.next_tokens import ranks
 from toolformer.forward.plain_rows import PlainRows
 from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
+from toolformer.forward.row_losses import losses_of_states
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ class ReadTexts:
         states: per window the hidden states that predict its tokens, shape `(n, hidden)`.
     """
 
-    def __init__(self, model: LanguageModel, prefix: PromptPrefix, windows: Sequence[Window]):
+    def __init__(self, model: Network, prefix: PromptPrefix, windows: Sequence[Window]):
         """Feed the windows, padded to the longest.
 
         Args:
@@ -48,16 +52,88 @@ class ReadTexts:
             hidden = self._before.copied([0] * len(fed)).feed(input_ids.tolist())
         else:
             self._cache = prefix.cache(len(fed))
-            hidden = model.hidden_states(
-                input_ids.to(model.device),
-                cache=self._cache,
-                attention_mask=causal_mask(width, prefix.length, model),
-                position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
-            )
+            with torch.inference_mode():
+                hidden = model.hidden_states(
+                    input_ids.to(model.device),
+                    cache=self._cache,
+                    attention_mask=causal_mask(width, prefix.length, model),
+                    position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
+                )
         self.states = [
             states[len(part) - 1 : len(ids)]
             for states, part, ids in zip(hidden, parts, fed, strict=True)
         ]
+
+    def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
+        """See `Texts.losses`."""
+        import torch
+
+        if not places:
+            return []
+        tokens = torch.tensor([token for _, token in places], device=self._model.device)
+        with torch.inference_mode():
+            states = self._states_at([place for place, _ in places])
+            return losses_of_states(self._model, states, tokens)
+
+    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        """See `Texts.ranks`."""
+        import torch
+
+        ranked: list[tuple[int, float]] = []
+        with torch.inference_mode():
+            for first in range(0, len(places), LOGIT_ROWS):
+                states = self._states_at(places[first : first + LOGIT_ROWS])
+                rank, log_probability = ranks(self._model.logits(states), token)
+                ranked += zip(map(int, rank.tolist()), log_probability.tolist(), strict=True)
+        return ranked
+
+    def sample(
+        self,
+        places: Sequence[Place],
+        groups: Sequence[Sequence[Branch]],
+        *,
+        forced_ids: Sequence[int],
+        max_new_tokens: int,
+        temperature: float,
+        is_finished: Callable[[Sequence[str]], bool],
+    ) -> None:
+        """See `Texts.sample`."""
+        import torch
+
+        with torch.inference_mode():
+            sample_branches(
+                self._model,
+                self.branch_keys([self.start(*place) for place in places]),
+                groups,
+                parents=range(len(places)),
+                forced_ids=forced_ids,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                is_finished=is_finished,
+            )
+
+    def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
+        """See `Texts.continuation_losses`; they are fed as one batch."""
+        import torch
+
+        places = [
+            (index, len(each.tokens) - 1 + t, token)
+            for index, each in enumerate(continuations)
+            for t, token in enumerate(each.following)
+        ]
+        node, position, tokens = torch.tensor(places, device=self._model.device).unbind(1)
+        with torch.inference_mode():
+            states = self.continuation_states(
+                [self.start(*each.place) for each in continuations],
+                [each.fed for each in continuations],
+            )
+            losses = iter(losses_of_states(self._model, states[node, position], tokens))
+        return [[next(losses) for _ in each.following] for each in continuations]
+
+    def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
+        import torch
+
+        return torch.stack([self.states[row][position] for row, position in places])
 
     def start(self, row: int, position: int) -> Start:
         """Where branches at a position of a window start."""

@@ -9,43 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.network import Network
 from toolformer.forward.plain_rows import PlainRows
+from toolformer.forward.prompt import SplitPrompt
 
 if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
-TEXT_SLOT = "{text}"
 # Keys and values of one layer.
 Layer = tuple["torch.Tensor", "torch.Tensor"]
-
-
-@dataclass(frozen=True, slots=True)
-class SplitPrompt:
-    """A prompt cut at its slot.
-
-    Attributes:
-        prefix: what stands before the text, without the space at its end.
-        before_text: that space. It belongs to the first word of the text, because vocabularies
-            hold ` word` as one token.
-        after_text: what stands after the text.
-    """
-
-    prefix: str
-    before_text: str
-    after_text: str
-
-    @classmethod
-    def of(cls, prompt: str) -> "SplitPrompt":
-        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
-        before, _, after = prompt.partition(TEXT_SLOT)
-        prefix = before.rstrip(" ")
-        return cls(prefix, before[len(prefix) :], after)
-
-    def text_part(self, text: str) -> str:
-        """What is fed for one text between the shared prefix and the text's own tokens."""
-        return f"{self.before_text}{text}{self.after_text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +53,7 @@ class PromptPrefix:
             ]
         )
 
-    def text_part_ids(self, model: LanguageModel, text: str) -> list[int]:
+    def text_part_ids(self, model: Network, text: str) -> list[int]:
         """Tokens between the shared part and the text's own tokens; at least one."""
         if self.prompt is None:
             return [model.bos_id]
@@ -90,12 +63,12 @@ class PromptPrefix:
 NO_PROMPT = PromptPrefix(None, 0, ())
 
 # Prefixes live as long as the model that computed them.
-_prefixes: WeakKeyDictionary[LanguageModel, dict[tuple[str | None, bool], PromptPrefix]] = (
+_prefixes: WeakKeyDictionary[Network, dict[tuple[str | None, bool], PromptPrefix]] = (
     WeakKeyDictionary()
 )
 
 
-def prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
+def prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     """The prefix of a prompt, fed once for all shards that a model is held for."""
     prefixes = _prefixes.setdefault(model, {})
     key = (prompt, model.is_plain)
@@ -104,7 +77,7 @@ def prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
     return prefixes[key]
 
 
-def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
+def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     """Feed the shared part of a prompt once.
 
     Args:
@@ -135,7 +108,7 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
     return PromptPrefix(split, length, tuple((layer.keys[0], layer.values[0]) for layer in layers))
 
 
-def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> Any:
+def causal_mask(queries: int, keys_before: int, model: Network) -> Any:
     """The masks of `queries` new tokens that see all before them, behind keys without a gap."""
     import torch
 

@@ -17,7 +17,7 @@ from toolformer.forward.plain_rows import PlainRows
 if TYPE_CHECKING:
     import torch
 
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.network import Network
 
 # How far apart states that should be equal may lie: the mean over tokens of the relative distance,
 # by precision. Rounding of many layers stays well below; a token that sees the wrong ones, or
@@ -35,7 +35,7 @@ _TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
 _TOKENS_OF_SHORT_ROW = 16
 
 
-def check_causal(model: "LanguageModel") -> None:
+def check_causal(model: "Network") -> None:
     """A token must not see what stands behind it: rows are padded there.
 
     Raises:
@@ -58,7 +58,7 @@ def check_causal(model: "LanguageModel") -> None:
         )
 
 
-def check_overflow(model: "LanguageModel") -> None:
+def check_overflow(model: "Network") -> None:
     """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
 
     The largest activations stand at the first positions and at the commonest tokens, which have the
@@ -86,7 +86,7 @@ def check_overflow(model: "LanguageModel") -> None:
     model.tokens_fed = fed
 
 
-def shared_kinds(model: "LanguageModel") -> tuple[AttentionKinds, int] | None:
+def shared_kinds(model: "Network") -> tuple[AttentionKinds, int] | None:
     """How branches can go on side by side behind the keys of a text that they share.
 
     Returns:
@@ -102,7 +102,7 @@ def shared_kinds(model: "LanguageModel") -> tuple[AttentionKinds, int] | None:
     return None
 
 
-def _key_bytes_if_shared(model: "LanguageModel", kinds: AttentionKinds) -> int | None:
+def _key_bytes_if_shared(model: "Network", kinds: AttentionKinds) -> int | None:
     import torch
     from transformers import DynamicCache
 
@@ -144,7 +144,7 @@ def _key_bytes_if_shared(model: "LanguageModel", kinds: AttentionKinds) -> int |
     return held // (2 * len(row)) if is_shared else None
 
 
-def copies_cache(model: "LanguageModel") -> bool:
+def copies_cache(model: "Network") -> bool:
     """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
     import torch
 
@@ -178,7 +178,7 @@ def unserved() -> Iterator[None]:
             raise
 
 
-def bytes_of_token(model: "LanguageModel") -> int:
+def bytes_of_token(model: "Network") -> int:
     """How much the model's own cache grows with a token, in bytes; at least 1."""
     fed = model.tokens_fed
     sizes = []
@@ -190,7 +190,7 @@ def bytes_of_token(model: "LanguageModel") -> int:
     return max(1, (sizes[1] - sizes[0]) // 4)
 
 
-def are_close(model: "LanguageModel", states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+def are_close(model: "Network", states: "torch.Tensor", expected: "torch.Tensor") -> bool:
     """Whether states differ by no more than rounding, in the precision of the model."""
     return _distance(states, expected) < _TOLERANCES[model.precision]
 
@@ -200,7 +200,7 @@ def _distance(states: "torch.Tensor", expected: "torch.Tensor") -> float:
     return float(distances.mean())
 
 
-def probe_row(model: "LanguageModel", length: int) -> list[int]:
+def probe_row(model: "Network", length: int) -> list[int]:
     """The start token, and so many tokens from all over the vocabulary."""
     vocabulary = model.text_config.vocab_size
     return [
@@ -209,7 +209,7 @@ def probe_row(model: "LanguageModel", length: int) -> list[int]:
     ]
 
 
-def _batch(model: "LanguageModel", rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+def _batch(model: "Network", rows: Sequence[Sequence[int]]) -> "torch.Tensor":
     import torch
 
     return torch.tensor(rows, device=model.device)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.network import Network
+from toolformer.forward.next_tokens import LogitsOfNext, next_tokens
 from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _HIDDEN = -1
 class RowCache:
     """The cache of a batch of texts, and which of its keys each text sees."""
 
-    def __init__(self, model: LanguageModel, rows: int):
+    def __init__(self, model: Network, rows: int):
         import torch
         from transformers import DynamicCache
 
@@ -88,6 +89,16 @@ class RowCache:
             self._throw_out_hidden()
         return logits
 
+    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+        """See `Contexts.append`."""
+        self.feed(tokens)
+
+    def next_tokens(
+        self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
+    ) -> list[LogitsOfNext]:
+        """See `Contexts.next_tokens`."""
+        return next_tokens(self.feed(tokens), open_id=open_id, count=count)
+
     def copies(self, rows: int) -> "RowCache":
         """A cache in which each of so many rows is this one's only row.
 
@@ -124,19 +135,19 @@ class RowCache:
         taken._replace(lambda states: states[on_device])
         return taken
 
-    @classmethod
-    def joined(cls, caches: Sequence["RowCache"]) -> "RowCache":
-        """A cache of the rows of all these, which have at least one each; they are used up."""
+    def join(self, others: Sequence["RowCache"]) -> "RowCache":
+        """See `Contexts.join`."""
         import torch
         from torch.nn.functional import pad
         from transformers import DynamicCache
 
-        if len(caches) == 1:
-            return caches[0]
+        if not others:
+            return self
+        caches = [self, *others]
         for cache in caches:
             cache._throw_out_hidden()
         width = max(cache.keys for cache in caches)
-        joined = cls(caches[0]._model, 0)
+        joined = RowCache(self._model, 0)
         joined._positions = torch.cat(
             [pad(cache._positions, (0, width - cache.keys), value=_HIDDEN) for cache in caches]
         )
@@ -187,7 +198,7 @@ class RowCache:
 class PlainContexts(RowCache):
     """The same on the plain path: each text is fed by itself."""
 
-    def __init__(self, model: LanguageModel, rows: int):
+    def __init__(self, model: Network, rows: int):
         self._model = model
         self._rows = [PlainRows(model) for _ in range(rows)]
 
@@ -220,17 +231,11 @@ class PlainContexts(RowCache):
         """See `RowCache.take`; from then on a row belongs to what was fed last."""
         return self._of([self._rows[row] for row in rows])
 
-    @classmethod
-    def joined(cls, caches: Sequence[Any]) -> "PlainContexts":
-        """See `RowCache.joined`."""
-        return caches[0]._of(list(chain.from_iterable(cache._rows for cache in caches)))
+    def join(self, others: Sequence[Any]) -> "PlainContexts":
+        """See `RowCache.join`."""
+        return self._of(list(chain.from_iterable(cache._rows for cache in (self, *others))))
 
     def _of(self, rows: list[PlainRows]) -> "PlainContexts":
         contexts = PlainContexts(self._model, 0)
         contexts._rows = rows
         return contexts
-
-
-def row_cache(model: LanguageModel, rows: int) -> RowCache:
-    """An empty cache for so many texts, of the kind that the model is fed with."""
-    return (PlainContexts if model.is_plain else RowCache)(model, rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.network import LOGIT_ROWS, Network
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ def common_opening(rows: Sequence[list[int]]) -> list[int]:
 
 
 def losses_at(
-    model: LanguageModel, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+    model: Network, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
 ) -> list[float]:
     """Losses of tokens at places of a batch, in nats.
 
@@ -49,9 +49,17 @@ def losses_at(
         return losses_of_states(model, states[row_of, place_of], tokens)
 
 
-def losses_of_states(
-    model: LanguageModel, states: "torch.Tensor", tokens: "torch.Tensor"
-) -> list[float]:
+def losses_of_all(model: Network, row: Sequence[int]) -> list[float]:
+    """-log p of every token of the vocabulary behind a row of at least one token, in nats."""
+    import torch
+
+    with torch.inference_mode():
+        states = model.hidden_states(torch.tensor([row], device=model.device))
+        logits = model.logits(states[0, -1])
+        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
+
+
+def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tensor") -> list[float]:
     """Losses of tokens by the states that predict them, in nats.
 
     Args:

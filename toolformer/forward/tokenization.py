@@ -21,7 +21,7 @@ import regex
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
-from toolformer.forward.vocabulary_check import check_restores_text
+from toolformer.forward.vocabulary_check import check_writes_calls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 # The class of transformers that does what tokenizer.json says, and nothing besides.
 _GENERIC = "TokenizersBackend"
 _LETTER = regex.compile(r"\X")
+# A character has at most four bytes, so it is spread over at most four tokens.
+MAX_TOKENS_PER_CHARACTER = 4
+REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
 
     Raises:
-        ModelNotFoundError: its files cannot be used, or its vocabulary does not give texts back.
+        ModelNotFoundError: its files cannot be used, or its vocabulary cannot write calls.
     """
     tokenizer = open_tokenizer(directory)
-    check_restores_text(tokenizer)
+    check_writes_calls(tokenizer)
     return tokenizer
 
 

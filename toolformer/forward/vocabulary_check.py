@@ -1,11 +1,11 @@
-"""Whether a vocabulary gives back what is written with it."""
+"""Whether a vocabulary can write calls, and gives back what is written with it."""
 
 import unicodedata
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError
 from tools.protocol import ToolCall
-from tools.syntax import call_pieces
+from tools.syntax import CALL_OPEN, call_pieces
 
 if TYPE_CHECKING:
     from toolformer.forward.tokenization import Tokenizer
@@ -18,13 +18,14 @@ _PARTS = (
 )
 
 
-def check_restores_text(tokenizer: "Tokenizer") -> None:
+def check_writes_calls(tokenizer: "Tokenizer") -> None:
     """Write letters, digits, brackets, line ends and a call behind a text, and read them back.
 
     A normaliser may compose letters or take them apart, and write compatible ones for others.
 
     Raises:
-        ModelNotFoundError: another text comes back.
+        ModelNotFoundError: another text comes back, or a call is not opened by one token, whose
+            probability is p_i.
     """
     for parts in (*((part,) for part in _PARTS), _PARTS):
         pieces = (*parts, _END)
@@ -36,3 +37,10 @@ def check_restores_text(tokenizer: "Tokenizer") -> None:
                 "are written into texts and read out of them, so the same text was expected. Use a "
                 "model whose vocabulary keeps letters, accents, spaces, brackets and line ends."
             )
+    opening = [tokenizer.token_text(token) for token in tokenizer.encode_behind(CALL_OPEN)]
+    if len(opening) != 1:
+        raise ModelNotFoundError(
+            f"The model's vocabulary (tokenizer.json) writes {CALL_OPEN!r}, which opens a call, as "
+            f"the tokens {', '.join(map(repr, opening))}. Expected one token. Use a model whose "
+            f"vocabulary has {CALL_OPEN!r}, as those of GPT-2, Llama, Qwen and Gemma do."
+        )

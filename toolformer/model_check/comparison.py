@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_segments
-from toolformer.branches import Branch
 from toolformer.calls import CallFormat
 from toolformer.forward.attention_masks import attention_window
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefix_cache import compute_prompt_prefix
+from toolformer.forward.model import Branch
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.model_check.decoding import decoded_difference
@@ -163,7 +162,7 @@ class _Comparison:
         branches: list[Branch] = []
         rows = sample_calls(
             self.model,
-            compute_prompt_prefix(self.model, _PROMPT),
+            _PROMPT,
             self.windows,
             tool_name=_TOOL,
             takes_arguments=True,

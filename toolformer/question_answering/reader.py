@@ -24,8 +24,6 @@ from toolformer.errors import ModelNotFoundError, OutOfMemoryError
 from toolformer.forward.batching import end_of_batch
 from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.windows import Window
 from toolformer.question_answering.answer_beam import likeliest_spans
 from toolformer.question_answering.answer_spans import SpanNode, answer_key, answer_spans, span_tree
@@ -308,9 +306,8 @@ def _read(
 
     pairs = [(question, text) for question in questions for text in question.texts]
     trees = [tree for question in questions for tree in question.candidates]
-    read = ReadTexts(
-        model,
-        prompt_prefix(model, PROMPT),
+    read = model.read(
+        PROMPT,
         [
             # A window's last token is not fed: branches start where it would stand.
             Window("", index, 0, text, (*question.ids_before_answer, 0), ())

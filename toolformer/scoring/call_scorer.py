@@ -13,8 +13,8 @@ from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, reaches
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_batch_tokens, feed_in_batches
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.geometry import feed_in_batches
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
 from toolformer.scoring.scored_call import ScoredCall, WindowKey
@@ -126,7 +126,7 @@ class CallScorer(ABC):
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Model,
         windows: Mapping[WindowKey, Window],
         parameters: ScoringParameters,
         start_losses: Sequence[float] | None = None,
@@ -189,8 +189,8 @@ class CallScorer(ABC):
 
     def _token_budget(self) -> int:
         longest = max((len(window.ids) for window in self.windows.values()), default=0)
-        return self._parameters.token_budget or choose_batch_tokens(
-            self.model, window_tokens=longest
+        return self._parameters.token_budget or self.model.geometry.batch_tokens(
+            window_tokens=longest
         )
 
     @abstractmethod

@@ -16,10 +16,7 @@ from typing import Any
 
 from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import keys_per_token
-from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import NO_PROMPT
-from toolformer.forward.row_losses import losses_of_states
+from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
     AllLosses,
@@ -33,24 +30,10 @@ from toolformer.scoring.scored_call import ScoredCall, WindowKey
 
 
 @dataclass(frozen=True, slots=True)
-class _Branch:
-    """A call at its place: what is fed behind the text, and what is predicted from it."""
-
-    row: int
-    position: int
-    call: tuple[int, ...]
-    following: tuple[int, ...]
-
-    @property
-    def fed(self) -> list[int]:
-        return [*self.call, *self.following[:-1]]
-
-
-@dataclass(frozen=True, slots=True)
 class _TextsOfCalls:
     """Some texts that were read, and the row of each; most tokens that are fed behind them."""
 
-    read: ReadTexts
+    read: Texts
     rows: Mapping[WindowKey, int]
     token_budget: int
 
@@ -112,15 +95,12 @@ class InlineScorer(CallScorer):
         ]
 
         def of_batch(batch: Sequence[int]) -> Any:
-            import torch
-
-            with torch.inference_mode():
-                read = ReadTexts(self.model, NO_PROMPT, [texts[index] for index in batch])
-                rows = {keys[index]: row for row, index in enumerate(batch)}
-                return compute(
-                    _TextsOfCalls(read, rows, work.token_budget),
-                    [call for index in batch for call in calls_of_window[keys[index]]],
-                )
+            read = self.model.read(None, [texts[index] for index in batch])
+            rows = {keys[index]: row for row, index in enumerate(batch)}
+            return compute(
+                _TextsOfCalls(read, rows, work.token_budget),
+                [call for index in batch for call in calls_of_window[keys[index]]],
+            )
 
         for _, batch_results in work.in_batches(
             [len(text.ids) for text in texts], of_batch, label=label
@@ -128,12 +108,10 @@ class InlineScorer(CallScorer):
             yield batch_results
 
     def _losses_without_call(self, texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
-        """L_i(ε) by the states of the texts, only where a token carries weight."""
-        import torch
-
+        """L_i(ε) of the texts as they were read, only where a token carries weight."""
         places = {
             call.call_id: [
-                (texts.rows[call.window], call.position + t, token)
+                (Place(texts.rows[call.window], call.position + t), token)
                 for t, token in enumerate(self._following(call))
             ]
             for call in calls
@@ -143,17 +121,12 @@ class InlineScorer(CallScorer):
                 call_place for call_places in places.values() for call_place in call_places
             )
         )
-        losses: dict[tuple[int, int, int], float] = {}
-        if wanted:
-            states = torch.stack([texts.read.states[row][place] for row, place, _ in wanted])
-            tokens = torch.tensor([token for *_, token in wanted], device=states.device)
-            state_losses = losses_of_states(self.model, states, tokens)
-            losses = dict(zip(wanted, state_losses, strict=True))
+        losses = dict(zip(wanted, texts.read.losses(wanted), strict=True))
         if self.start_losses is not None:
             losses |= {
-                (row, place, token): self.start_losses[token]
-                for row, place, token in wanted
-                if place == 0
+                (place, token): self.start_losses[token]
+                for place, token in wanted
+                if place.position == 0
             }
         return {
             call_id: weighted_loss([losses[place] for place in call_places], self.weights)
@@ -175,39 +148,20 @@ class InlineScorer(CallScorer):
         branches = list(dict.fromkeys(branch for branch in branch_of.values() if branch.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
         # Each row copies the keys of the text before it.
-        per_token = keys_per_token(self.model)
-        sizes = [len(branch.fed) + branch.position // per_token for branch in branches]
+        per_token = self.model.geometry.keys_per_token
+        sizes = [len(branch.fed) + branch.place.position // per_token for branch in branches]
         for batch in plan_batches(sizes, token_budget=texts.token_budget):
             in_batch = [branches[index] for index in batch]
-            losses |= zip(in_batch, self._feed(texts.read, in_batch), strict=True)
+            following_losses = texts.read.continuation_losses(in_batch)
+            for branch, token_losses in zip(in_batch, following_losses, strict=True):
+                losses[branch] = weighted_loss(token_losses, self.weights)
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
-    def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> _Branch:
+    def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> Continuation:
         ids = call_ids(
             self.model.tokenizer,
             call.call,
             call.result if has_result else None,
             call_format=self.call_format,
         )
-        return _Branch(row, call.position, tuple(ids), self._following(call))
-
-    def _feed(self, texts: ReadTexts, branches: Sequence[_Branch]) -> list[float]:
-        """The losses of branches, fed as one batch."""
-        import torch
-
-        states = texts.continuation_states(
-            [texts.start(branch.row, branch.position) for branch in branches],
-            [branch.fed for branch in branches],
-        )
-        places = [
-            (index, len(branch.call) - 1 + t, token)
-            for index, branch in enumerate(branches)
-            for t, token in enumerate(branch.following)
-        ]
-        node, position, token = (torch.tensor(column) for column in zip(*places, strict=True))
-        wanted = states[node.to(states.device), position.to(states.device)]
-        losses = iter(losses_of_states(self.model, wanted, token.to(states.device)))
-        return [
-            weighted_loss([next(losses) for _ in branch.following], self.weights)
-            for branch in branches
-        ]
+        return Continuation(Place(row, call.position), tuple(ids), self._following(call))

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolformer.calls import call_ids
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import losses_at
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import losses_of_positions, weighted_loss
 from toolformer.scoring.call_scorer import (
@@ -37,7 +36,7 @@ from tools.protocol import ToolCall
 
 
 def scorer_for(
-    model: LanguageModel,
+    model: Model,
     windows: Mapping[WindowKey, Window],
     parameters: ScoringParameters,
     start_losses: Sequence[float] | None = None,
@@ -149,8 +148,7 @@ class PrefixScorer(CallScorer):
             for index, row in enumerate(rows)
             for position in sorted({p for at in row.positions for p in self._weighted(row, at)})
         ]
-        position_losses = losses_at(
-            self.model,
+        position_losses = self.model.losses_at(
             [[self.model.bos_id, *row.prefix, *row.text[:-1]] for row in rows],
             [
                 (index, len(rows[index].prefix) + position, rows[index].text[position])

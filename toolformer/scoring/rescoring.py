@@ -14,7 +14,7 @@ token mends it for all texts.
 from collections.abc import Mapping, Sequence
 
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.scoring.loss_form import LossForm
 from toolformer.scoring.scored_call import ScoredCall, WindowKey
@@ -24,18 +24,13 @@ MARGIN = 0.125
 model; 98 % of the calls that were measured moved by less (docs/measurements.md)."""
 
 
-def start_token_losses(reference: LanguageModel) -> list[float]:
+def start_token_losses(reference: Model) -> list[float]:
     """-log p(x | BOS) in nats for every token x of the vocabulary.
 
     Args:
         reference: the scoring model in float32.
     """
-    import torch
-
-    with torch.inference_mode():
-        start = torch.tensor([[reference.bos_id]], device=reference.device)
-        logits = reference.logits(reference.hidden_states(start)[0, 0])
-        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
+    return reference.losses_of_all([reference.bos_id])
 
 
 def needs_second_look(

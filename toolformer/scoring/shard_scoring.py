@@ -30,7 +30,7 @@ from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
 from toolformer.stage_cost import CostMeter, StageCost, together
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
     from toolformer.forward.tokenization import Tokenizer
 
 # Given a pass over calls, and what it depends on: keeps the pass's finished batches.
@@ -121,7 +121,7 @@ class ShardScoring:
     def __init__(
         self,
         *,
-        load_in: Callable[[str | None], "LanguageModel"],
+        load_in: Callable[[str | None], "Model"],
         cut_windows: Callable[["Tokenizer"], Iterable[Window]],
         parameters: ScoringParameters,
         wanted: LossesWanted,
@@ -134,7 +134,7 @@ class ShardScoring:
         self._progress = progress
 
     @cached_property
-    def _model(self) -> "LanguageModel":
+    def _model(self) -> "Model":
         return self._load_in(None)
 
     @cached_property
@@ -153,7 +153,7 @@ class ShardScoring:
         start_losses = start_token_losses(self._reference()) if self._has_second_look else None
         return scorer_for(self._model, self._windows, self._parameters, start_losses)
 
-    def _reference(self) -> "LanguageModel":
+    def _reference(self) -> "Model":
         """The same weights in float32, beside the model."""
         try:
             return self._load_in(FLOAT32)

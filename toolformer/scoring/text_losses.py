@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import choose_batch_tokens, feed_in_halves
-from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import losses_at
+from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.scoring.scored_call import WindowKey
 
@@ -25,7 +24,7 @@ class TextLosses:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Model,
         windows: Sequence[Window],
         *,
         token_budget: int | None = None,
@@ -36,8 +35,8 @@ class TextLosses:
         self._start_losses = start_losses
         self.is_regrouped = False
         lengths = [len(window.ids) for window in windows]
-        token_budget = token_budget or choose_batch_tokens(
-            model, window_tokens=max(lengths, default=0)
+        token_budget = token_budget or model.geometry.batch_tokens(
+            window_tokens=max(lengths, default=0)
         )
         self._batch_of = {
             (windows[index].document_id, windows[index].index): tuple(batch)
@@ -69,7 +68,7 @@ class TextLosses:
                 self._losses[window.document_id, window.index] = window_losses
 
 
-def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+def token_losses(model: Model, texts: Sequence[Sequence[int]]) -> list[list[float]]:
     """Losses of all tokens of a batch of texts, in nats.
 
     Args:
@@ -86,5 +85,5 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
         for position in range(len(ids))
     ]
     # ids[place] stands at row place + 1, so logits row `place` predicts it.
-    losses = iter(losses_at(model, rows, places))
+    losses = iter(model.losses_at(rows, places))
     return [[next(losses) for _ in ids] for ids in texts]

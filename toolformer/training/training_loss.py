@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.network import LOGIT_ROWS
 from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:

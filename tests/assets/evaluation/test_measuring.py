@@ -100,7 +100,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         )
         work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
         work.measure("own", EvaluatedModel("base", directory), modes)
-        return work, model.contexts
+        return work, model.asked
 
     return measured
 

@@ -32,10 +32,9 @@ WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 SIX, HALF = ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9 / 2")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
-def pupil(request):
-    """Writes ` [` as one token or as two."""
-    return taught_model(LESSONS, splits_opening=request.param)
+@pytest.fixture(scope="module")
+def pupil():
+    return taught_model(LESSONS)
 
 
 def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:

@@ -352,10 +352,9 @@ LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note
 SOME_PROMPTS = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
-def pupil(request):
-    """Writes ` [` as one token or as two."""
-    return taught_model(LESSONS, splits_opening=request.param)
+@pytest.fixture(scope="module")
+def pupil():
+    return taught_model(LESSONS)
 
 
 def without_negligible_ranks(completions):
@@ -540,22 +539,6 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
     assert len(places) > 1
 
 
-def test_text_without_calls_never_holds_an_opening_of_two_tokens():
-    model = tiny_model(seed=3, splits_opening=True)
-    first, last = model.tokenizer.encode(" [")
-    size = model.tokenizer.vocabulary_size
-
-    def wants_openings_only(states):
-        logits = torch.zeros((*states.shape[:-1], size))
-        logits[..., first], logits[..., last] = 9.0, 8.0
-        return logits
-
-    model.logits = wants_openings_only
-    completion = complete_one(model, "a", call_top_k=0, max_new_tokens=12)
-    assert completion.text == " " * 12
-    assert not completion.undone_calls
-
-
 NETWORK = tiny_model()
 
 
@@ -594,7 +577,7 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
     rows.feed([[7, 8, 9], [10]])
     entering = cache.copies(1)
     entering.feed([[11, 12]])
-    rows = RowCache.joined([rows, entering])
+    rows = rows.join([entering])
     logits = rows.feed([[20], [21, 22], [23]])
     for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
         assert rows.length(place) == len(opening) + len(text)

@@ -7,9 +7,7 @@ from tests.fakes import tiny_model
 from toolformer.errors import OutOfMemoryError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import (
-    choose_batch_tokens,
-    choose_rows,
-    choose_windows_per_batch,
+    NetworkGeometry,
     feed_in_batches,
     feed_in_halves,
     is_regrouped,
@@ -24,7 +22,7 @@ def windows_per_batch(model, **changes) -> int:
         "prompt_tokens": 400,
         "max_new_tokens": 64,
     }
-    return choose_windows_per_batch(model, **{**values, **changes})
+    return NetworkGeometry(model).windows_per_batch(**{**values, **changes})
 
 
 def feed(folder, compute, *, size=4) -> tuple[list, list[tuple[int, int]]]:
@@ -117,7 +115,7 @@ def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, 
     assert windows_per_batch(tiny_model(), branches_per_window=branches, windows=3) == min(
         windows, 3
     )
-    assert choose_batch_tokens(tiny_model(), window_tokens=256) == 1024
+    assert NetworkGeometry(tiny_model()).batch_tokens(window_tokens=256) == 1024
 
 
 class OnGpu:
@@ -142,8 +140,8 @@ def test_what_the_allocator_holds_unused_counts_as_free(monkeypatch):
     def sizes():
         return (
             windows_per_batch(model),
-            choose_batch_tokens(model, window_tokens=16),
-            choose_rows(model, row_tokens=512),
+            NetworkGeometry(model).batch_tokens(window_tokens=16),
+            NetworkGeometry(model).rows(row_tokens=512),
         )
 
     gpu_memory(monkeypatch, free=2**25, reserved=2**24, allocated=2**24)
@@ -162,7 +160,7 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
     of_window = (400 + 4 * 256 + 25 * 64) * (2 * 2 * 2 * 8 * 4)
     assert windows_per_batch(model) == min(8192 // 25, max(1, free // 4 // of_window))
     assert windows_per_batch(model, window_tokens=512) <= windows_per_batch(model)
-    assert 256 <= choose_batch_tokens(model, window_tokens=256) <= 16384
+    assert 256 <= NetworkGeometry(model).batch_tokens(window_tokens=256) <= 16384
 
 
 def test_rows_that_do_not_fit_together_are_worked_on_by_halves():

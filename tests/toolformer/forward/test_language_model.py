@@ -18,8 +18,6 @@ from tests.fakes import END, START, byte_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_cache import row_cache
-from toolformer.forward.row_losses import losses_at
 from toolformer.forward.tokenization import Tokenizer
 
 
@@ -64,7 +62,7 @@ def test_passes_of_several_threads_give_what_each_gives_alone(each_model):
         count = turn % 3 + 1
         with torch.inference_mode():
             logits = each_model.logits(each_model.hidden_states(torch.tensor(rows[:1])))
-        return losses_at(each_model, rows[:count], places[:count]), logits
+        return each_model.losses_at(rows[:count], places[:count]), logits
 
     before = each_model.tokens_fed
     alone = [feed(turn) for turn in range(3)]
@@ -236,14 +234,14 @@ def test_a_model_whose_logits_do_not_follow_from_its_states_is_asked_for_them(ll
     model = LanguageModel(network, byte_tokenizer(), name="shifted")
     ids = [0, *range(40, 60)]
     for model.is_plain in (False, True):
-        cache = row_cache(model, 1)
+        cache = model.contexts(1)
         for tokens in (ids[:9], ids[9:]):
             logits = cache.feed([tokens])
         with torch.inference_mode():
             whole = network(torch.tensor([ids]), use_cache=False).logits
             torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
         expected = torch.nn.functional.cross_entropy(whole[0, :-1], torch.tensor(ids[1:]))
-        losses = losses_at(model, [ids], [(0, at, ids[at + 1]) for at in range(20)])
+        losses = model.losses_at([ids], [(0, at, ids[at + 1]) for at in range(20)])
         assert sum(losses) / 20 == pytest.approx(float(expected), abs=1e-5)
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.fakes import END, START, TOKENIZERS, byte_tokenizer, piece_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.forward.vocabulary_check import check_restores_text
+from toolformer.forward.vocabulary_check import check_writes_calls
 from toolformer.forward.windows import split_into_windows
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
@@ -211,7 +211,7 @@ def made_with(**parts) -> Tokenizer:
 
 def test_a_byte_level_vocabulary_with_a_space_in_front_gives_the_text_back():
     spacing = made_with(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True))
-    check_restores_text(spacing)
+    check_writes_calls(spacing)
     assert spacing.encode("mill") == spacing.encode_behind(" mill")
     assert_call_is_the_text(spacing, "The mill", " stood.")
 
@@ -231,7 +231,7 @@ def test_a_unigram_vocabulary_with_a_space_in_front_gives_calls_back():
     rules.pre_tokenizer = pre_tokenizers.Metaspace()
     rules.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>"))
-    check_restores_text(tokenizer)
+    check_writes_calls(tokenizer)
     assert_call_is_the_text(tokenizer, "The mill", " stood.")
 
 
@@ -264,7 +264,7 @@ def test_a_unigram_vocabulary_with_a_space_in_front_gives_calls_back():
 )
 def test_a_vocabulary_that_loses_text_is_refused_with_what_it_gives_back(parts, lost):
     with pytest.raises(ModelNotFoundError) as caught:
-        check_restores_text(made_with(**parts))
+        check_writes_calls(made_with(**parts))
     assert lost in str(caught.value)
     assert "Use a model" in str(caught.value)
 
@@ -277,5 +277,10 @@ def test_a_vocabulary_without_a_bracket_is_refused_when_its_tokenizer_is_loaded(
         load_tokenizer(tmp_path)
 
 
+def test_a_vocabulary_that_opens_calls_with_two_tokens_is_refused_with_these():
+    with pytest.raises(ModelNotFoundError, match=r"as the tokens ' ', '\['. Expected one token"):
+        check_writes_calls(byte_tokenizer(has_opening=False))
+
+
 def test_every_kind_that_keeps_text_is_taken(each_tokenizer):
-    check_restores_text(each_tokenizer)
+    check_writes_calls(each_tokenizer)

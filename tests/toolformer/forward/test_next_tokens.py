@@ -14,9 +14,9 @@ from toolformer.decoding.completions import DecodingParameters, MinCallProbabili
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
-from toolformer.decoding.next_tokens import next_tokens, ranks
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.next_tokens import next_tokens, ranks
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.windows import Window
 
@@ -63,7 +63,7 @@ def unanswered(requests):
 )
 def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count, token):
     logits = torch.tensor(rows, dtype=torch.float32)
-    expected = next_tokens(logits, open_token=token, count=count)
+    expected = next_tokens(logits, open_id=token, count=count)
     for row, each in zip(rows, expected, strict=True):
         assert each.ranked == sorted(range(9), key=lambda other: (-row[other], other))[:count]
         assert each.call_rank == 1 + sum(other > row[token] for other in row)
@@ -72,7 +72,7 @@ def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count
         assert [*each.log_probabilities, each.call_log_probability] == pytest.approx(
             logs[wanted].tolist(), abs=1e-5
         )
-    alone = [next_tokens(row[None], open_token=token, count=count)[0].ranked for row in logits]
+    alone = [next_tokens(row[None], open_id=token, count=count)[0].ranked for row in logits]
     assert [each.ranked for each in expected] == alone
 
 
@@ -123,8 +123,7 @@ def test_ranks_count_logits_alike_where_texts_are_read_and_where_they_are_writte
     (plain,) = complete(model, ["a"], parameters=parameters(tools=()), run_calls=unanswered)
     ids = (*model.tokenizer.encode("a"), *plain.token_ids)
     window = Window("document", 0, 0, "", ids, tuple(range(len(ids))))
-    options = {"call_top_k": 10, "token_budget": 64, "progress": lambda *_: None}
-    (chances,) = call_chances(model, [window], **options)
+    (chances,) = call_chances(model, [window], token_budget=64, progress=lambda *_: None)
     traced = [step.call_rank for step in plain.trace]
     assert [chance.rank for chance in chances[1:]] == traced
     assert len(set(traced)) > 2
@@ -137,9 +136,8 @@ def test_a_rank_counts_the_tokens_that_are_likelier(row):
         assert ranks(logits, token)[0].tolist() == [1 + sum(other > own for other in row)]
 
 
-@pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])
-def test_an_open_call_holds_the_logits_of_its_own_row_alone(splits_opening):
-    model = tiny_model(splits_opening=splits_opening)
+def test_an_open_call_holds_the_logits_of_its_own_row_alone():
+    model = tiny_model()
     settings = RowSettings(parameters(call_top_k=10_000, max_new_tokens=40))
     rows = [
         DecodingRow(number, prompt, [0, *model.tokenizer.encode(prompt)], model.tokenizer, settings)
@@ -149,8 +147,7 @@ def test_an_open_call_holds_the_logits_of_its_own_row_alone(splits_opening):
     batch.enter(rows, RowCache(model, 1))
     held = []
     for _ in itertools.repeat(None, 3):
-        beginnings = [(row.opening, row.open_call) for row in rows]
-        held += [each.before.logits for pair in beginnings for each in pair if each is not None]
+        held += [row.open_call.before.logits for row in rows if row.open_call is not None]
         batch.step()
     assert held
     for logits in held:

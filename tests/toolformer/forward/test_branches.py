@@ -4,10 +4,10 @@ import torch
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer import branches as branches_module
-from toolformer.branches import Branch, sample_branches, sample_tokens
+from toolformer.forward import branches as branches_module
+from toolformer.forward.branches import sample_branches, sample_tokens
+from toolformer.forward.model import Branch
 from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
@@ -22,7 +22,7 @@ FORCED = [" [", "QA("]
 def read_texts(model, texts=TEXTS) -> ReadTexts:
     windows = windows_of(model.tokenizer, *texts)
     with torch.inference_mode():
-        return ReadTexts(model, compute_prompt_prefix(model, PROMPT), windows)
+        return model.read(PROMPT, windows)
 
 
 def branch_groups(places=PLACES, *, per_position=3, count=8):

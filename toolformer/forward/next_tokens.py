@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
+from toolformer.forward.branches import sample_tokens
+
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, slots=True)
-class NextTokens:
-    """What the model expects behind a text.
+class LogitsOfNext:
+    """A `toolformer.forward.model.NextTokens` from logits.
 
     Attributes:
         logits: shape `(vocabulary,)`; a view of those of all rows, see `kept`.
-        ranked: the likeliest tokens, best first.
-        log_probabilities: log-probabilities of these, in nats.
-        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
-            first of them.
-        call_log_probability: log-probability of the same token, in nats.
+        log_probabilities: log-probabilities of the ranked tokens, in nats.
     """
 
     logits: "torch.Tensor"
@@ -32,29 +32,41 @@ class NextTokens:
     call_log_probability: float
 
     def log_probability(self, token: int) -> float:
-        """The log-probability of a token, in nats."""
+        """See `NextTokens.log_probability`."""
         if token in self.ranked:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
+
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
+        """See `NextTokens.likeliest_but`."""
+        logits = self.logits.clone()
+        logits[tokens] = float("-inf")
+        return int(logits.argmax())
+
+    def drawn(self, uniform: float, temperature: float) -> int:
+        """See `NextTokens.drawn`."""
+        uniforms = np.array([uniform])
+        (token,), _ = sample_tokens(self.logits[None], uniforms, rows=[0], temperature=temperature)
+        return token
 
     def kept(self) -> Self:
         """The same for longer than a step: the logits of the other rows can be freed."""
         return replace(self, logits=self.logits.clone())
 
 
-def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[NextTokens]:
+def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[LogitsOfNext]:
     """What is expected behind each row of logits.
 
     Args:
         logits: float32, shape `(rows, vocabulary)`.
-        open_token: the first token of ` [`.
+        open_id: the token ` [`.
         count: how many of the likeliest tokens are wanted; no more than there are.
     """
     import torch
 
     # With one more, which shows whether equal ones are left out.
     values, tokens = logits.topk(min(count + 1, logits.shape[1]))
-    open_ranks, open_log_probabilities = ranks(logits, open_token)
+    open_ranks, open_log_probabilities = ranks(logits, open_id)
     others = [open_ranks, open_log_probabilities, logits.logsumexp(dim=1)]
     # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
     numbers = torch.cat([torch.stack(others, dim=1), -values, tokens], dim=1).tolist()
@@ -67,7 +79,7 @@ def next_tokens(logits: "torch.Tensor", *, open_token: int, count: int) -> list[
             equal = torch.nonzero(row_logits == -least)[:count, 0].tolist()
             pairs = [pair for pair in pairs if pair[0] < least] + [(least, at) for at in equal]
         expected.append(
-            NextTokens(
+            LogitsOfNext(
                 row_logits,
                 ranked=[token for _, token in pairs[:count]],
                 log_probabilities=[-negative - total for negative, _ in pairs[:count]],
@@ -95,21 +107,3 @@ def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Te
     own = logits[:, token]
     rank = (logits > own[:, None]).sum(dim=1) + 1
     return rank.double(), (own - logits.logsumexp(dim=1)).double()
-
-
-def joint_ranks(
-    logits: "torch.Tensor", token: int, log_probabilities: Sequence[float]
-) -> list[int]:
-    """Rank of several tokens together among the others that stand in place of the first.
-
-    Args:
-        logits: float32, shape `(rows, vocabulary)`.
-        token: the first of them.
-        log_probabilities: of all of them together in each row, in nats.
-    """
-    import torch
-
-    others = logits.log_softmax(dim=-1)
-    others[:, token] = float("-inf")
-    joint = torch.tensor(log_probabilities, dtype=others.dtype, device=others.device)
-    return ((others > joint[:, None]).sum(dim=-1) + 1).tolist()

@@ -6,14 +6,14 @@ step 2:  …                       finished branches have left
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolformer.forward.branch_keys import BranchKeys
-from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.model import Branch
+from toolformer.forward.network import LOGIT_ROWS, Network
 
 if TYPE_CHECKING:
     import torch
@@ -24,24 +24,8 @@ if TYPE_CHECKING:
 _HEAD_TOKENS = 256
 
 
-@dataclass(slots=True)
-class Branch:
-    """One continuation.
-
-    Attributes:
-        uniforms: its random numbers in [0, 1), one per token; shape `(most tokens,)`.
-        log_probability: sum over the sampled tokens, at temperature 1, in nats.
-    """
-
-    uniforms: np.ndarray
-    tokens: list[int] = field(default_factory=list)
-    token_texts: list[str] = field(default_factory=list)
-    log_probability: float = 0.0
-    is_finished: bool = False
-
-
 def sample_branches(
-    model: LanguageModel,
+    model: Network,
     keys: BranchKeys,
     groups: Sequence[Sequence[Branch]],
     *,
@@ -94,7 +78,7 @@ def sample_branches(
 
 
 def _draw(
-    model: LanguageModel,
+    model: Network,
     states: "torch.Tensor",
     active: Sequence[tuple[int, Branch]],
     step: int,

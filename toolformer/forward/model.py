@@ -1,0 +1,325 @@
+"""What the method asks of a language model, whoever runs it.
+
+    sampling    how likely ` [` is in front of each token of texts behind P(x); continuations there
+    scoring     -log p of given tokens behind given tokens
+    decoding    the next token behind each of several texts that grow, with its likeliest
+
+Modules of the method know these protocols alone. `language_model` answers by passes of a network.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
+
+
+class Place(NamedTuple):
+    """A place in one of several texts: in front of its token at this position, both from 0."""
+
+    row: int
+    position: int
+
+
+class Continuation(NamedTuple):
+    """Tokens that go on with a text from a place of it, and those that are predicted behind them.
+
+    Attributes:
+        place: the text in front of it is what the tokens stand behind.
+        tokens: at least one.
+        following: at least one; fed too, but for the last.
+    """
+
+    place: Place
+    tokens: tuple[int, ...]
+    following: tuple[int, ...]
+
+    @property
+    def fed(self) -> tuple[int, ...]:
+        """All tokens of it that are fed."""
+        return (*self.tokens, *self.following[:-1])
+
+
+@dataclass(slots=True)
+class Branch:
+    """One continuation that is sampled.
+
+    Attributes:
+        uniforms: its random numbers in [0, 1), one per token; shape `(most tokens,)`.
+        log_probability: sum over the sampled tokens, at temperature 1, in nats.
+    """
+
+    uniforms: np.ndarray
+    tokens: list[int] = field(default_factory=list)
+    token_texts: list[str] = field(default_factory=list)
+    log_probability: float = 0.0
+    is_finished: bool = False
+
+
+class Texts(Protocol):
+    """Texts behind one prompt, read once."""
+
+    def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
+        """-log p of tokens at places, behind the prompt and the text in front, in nats."""
+        ...
+
+    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        """Rank, from 1, and log-probability in nats of a token at places; see `NextTokens`."""
+        ...
+
+    def sample(
+        self,
+        places: Sequence[Place],
+        groups: Sequence[Sequence[Branch]],
+        *,
+        forced_ids: Sequence[int],
+        max_new_tokens: int,
+        temperature: float,
+        is_finished: Callable[[Sequence[str]], bool],
+    ) -> None:
+        """Sample continuations of the texts; the branches are filled in place.
+
+        Args:
+            places: in the order of their rows; at least one. This is the last question.
+            groups: the branches that start at each place.
+            forced_ids: tokens that stand in front of what is sampled; at least one.
+            temperature: temperature of the sampling distribution; 1 is the model's own.
+            is_finished: whether a branch of these tokens' texts ends.
+
+        Paper: §2, "Sampling API Calls".
+        """
+        ...
+
+    def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
+        """-log p of the tokens behind continuations, in nats.
+
+        Args:
+            continuations: at least one.
+
+        Returns:
+            Shape `(continuations, following)`, ragged.
+        """
+        ...
+
+
+class NextTokens(Protocol):
+    """What a model expects behind a text.
+
+    A token's rank is one more than the number of tokens that are likelier, and of equal ones the
+    lowest comes first.
+    """
+
+    @property
+    def ranked(self) -> list[int]:
+        """The likeliest tokens, best first."""
+        ...
+
+    @property
+    def call_rank(self) -> int:
+        """Rank of the token that opens a call, from 1."""
+        ...
+
+    @property
+    def call_log_probability(self) -> float:
+        """Log-probability of the same token, in nats."""
+        ...
+
+    def log_probability(self, token: int) -> float:
+        """Log-probability of a token, in nats."""
+        ...
+
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
+        """The likeliest token that is none of these."""
+        ...
+
+    def drawn(self, uniform: float, temperature: float) -> int:
+        """The token that a random number in [0, 1) draws at a temperature above 0."""
+        ...
+
+    def kept(self) -> Self:
+        """The same for longer than a step."""
+        ...
+
+
+class GivenToken(NamedTuple):
+    """What was expected in place of a token that was given.
+
+    Attributes:
+        rank: of the token, from 1; see `NextTokens`.
+        log_probability: of the token, in nats.
+        top: the likeliest tokens there, best first, each with its log-probability.
+    """
+
+    rank: int
+    log_probability: float
+    top: list[tuple[int, float]]
+
+
+class Contexts(Protocol):
+    """Texts that grow token by token, a row each, and can forget their last tokens."""
+
+    def length(self, row: int) -> int:
+        """How many tokens a row has."""
+        ...
+
+    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Append tokens to every row, at least one to each."""
+        ...
+
+    def next_tokens(
+        self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
+    ) -> Sequence[NextTokens]:
+        """Append tokens to every row, and see what is expected behind them.
+
+        Args:
+            tokens: at least one for each row.
+            open_id: the token that opens a call.
+            count: how many of the likeliest tokens are wanted; no more than there are.
+        """
+        ...
+
+    def forget(self, row: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a row."""
+        ...
+
+    def copies(self, rows: int) -> Self:
+        """So many rows, at least one, each of which is the only one here."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Some of the rows, in the order given; these stay as they are."""
+        ...
+
+    def join(self, others: Sequence[Self]) -> Self:
+        """The rows of all these, which have at least one each; they are used up."""
+        ...
+
+
+class Geometry(Protocol):
+    """How much is asked of a model at once, where the user does not say."""
+
+    @property
+    def keys_per_token(self) -> int:
+        """How many tokens of a text in front of a continuation count as one of its own."""
+        ...
+
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """Most tokens of one batch, in scoring and in reading texts.
+
+        Args:
+            window_tokens: most tokens of a window.
+        """
+        ...
+
+    def windows_per_batch(
+        self,
+        *,
+        windows: int,
+        branches_per_window: int,
+        window_tokens: int,
+        prompt_tokens: int,
+        max_new_tokens: int,
+    ) -> int:
+        """How many texts are sampled together.
+
+        Args:
+            branches_per_window: `k · m`.
+            window_tokens: most tokens of a window.
+            prompt_tokens: length of the few-shot prompt.
+            max_new_tokens: longest call.
+        """
+        ...
+
+    def rows(self, *, row_tokens: int) -> int:
+        """How many texts are completed together.
+
+        Args:
+            row_tokens: most tokens of a text, prompt and completion.
+        """
+        ...
+
+
+class Model(Protocol):
+    """A causal language model.
+
+    Attributes:
+        bos_id: the token in front of every scored text, so that its first token has a probability.
+        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
+            itself puts one in front of every text, else nothing.
+        context_length: most tokens the model takes.
+        tokens_fed: token positions fed so far, padding included. The cost of the method is counted
+            in these.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    bos_id: int
+    prompt_start: list[int]
+    context_length: int
+    tokens_fed: int
+
+    @property
+    def precision(self) -> str:
+        """What its numbers are computed in."""
+        ...
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens after which nothing follows: those that end a text, and the start token."""
+        ...
+
+    @property
+    def geometry(self) -> Geometry:
+        """How much is asked of it at once."""
+        ...
+
+    def losses_at(
+        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+    ) -> list[float]:
+        """-log p of tokens at places of a batch, in nats.
+
+        Args:
+            rows: token ids, ragged; all that is fed, with the start token.
+            places: row, place of the token that is the last in front, token, for each wanted loss.
+        """
+        ...
+
+    def losses_of_all(self, row: Sequence[int]) -> list[float]:
+        """-log p of every token of the vocabulary behind a row of at least one token, in nats."""
+        ...
+
+    def read(self, prompt: str | None, windows: Sequence[Window]) -> Texts:
+        """Read windows, each with at least one token, behind a prompt.
+
+        Args:
+            prompt: with the slot `{text}` exactly once; None for the start token alone.
+        """
+        ...
+
+    def contexts(self, rows: int) -> Contexts:
+        """So many empty texts."""
+        ...
+
+
+class ReadingModel(Model, Protocol):
+    """A model that also tells what it expected within prompts."""
+
+    def given_tokens(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        top: Sequence[int],
+        open_id: int,
+        counts: Sequence[int],
+    ) -> Sequence[tuple[list[GivenToken], NextTokens]]:
+        """What is expected in place of each token of rows but the first, and behind all.
+
+        Args:
+            rows: token ids, ragged; all that is fed.
+            top: for each row how many of the likeliest tokens are wanted in place of its tokens.
+            open_id, counts: behind each row; see `Contexts.next_tokens`.
+        """
+        ...

@@ -1,0 +1,32 @@
+"""A few-shot prompt cut at the slot of its text."""
+
+from dataclasses import dataclass
+
+TEXT_SLOT = "{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPrompt:
+    """A prompt cut at its slot.
+
+    Attributes:
+        prefix: what stands before the text, without the space at its end.
+        before_text: that space. It belongs to the first word of the text, because vocabularies
+            hold ` word` as one token.
+        after_text: what stands after the text.
+    """
+
+    prefix: str
+    before_text: str
+    after_text: str
+
+    @classmethod
+    def of(cls, prompt: str) -> "SplitPrompt":
+        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
+        before, _, after = prompt.partition(TEXT_SLOT)
+        prefix = before.rstrip(" ")
+        return cls(prefix, before[len(prefix) :], after)
+
+    def text_part(self, text: str) -> str:
+        """What is fed for one text between the shared prefix and the text's own tokens."""
+        return f"{self.before_text}{text}{self.after_text}"
