@@ -159,11 +159,12 @@ def files_of(
         shards, name: Only the partitions of these shards, and with this name; by default all.
     """
     empty = empty_partition_path(folder, table)
-    keys = None if shards is None or table_schema(table).is_cross_shard else shards
+    keys = [None] if shards is None or table_schema(table).is_cross_shard else sorted(shards)
     paths = [
         info.path
-        for info in list_partitions(folder, table)
-        if (keys is None or info.shard in keys) and name in (None, info.name)
+        for shard in keys
+        for info in list_partitions(folder, table, shard)
+        if name in (None, info.name)
     ]
     return paths if empty is None else [empty, *paths]
 
