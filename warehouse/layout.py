@@ -181,8 +181,13 @@ def remove_stale_files(folder: Path, database_file: Path) -> None:
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     for table in tables():
         for directory in table_folder(folder, table).glob("shard=*"):
-            # Listed once: a warehouse has a folder for each table and shard.
-            paths = [directory / name for name in names_in(directory)]
+            # Listed once: a warehouse has a folder for each table and shard, and in nearly all of
+            # them each partition has one version.
+            names = names_in(directory)
+            partitions = {name.rpartition("@")[0] for name in names if not name.endswith(".tmp")}
+            if len(partitions) == len(names):
+                continue
+            paths = [directory / name for name in names]
             candidates += (path for path in paths if path.suffix == ".tmp")
             for old in superseded(versions_among(paths)):
                 old.unlink(missing_ok=True)

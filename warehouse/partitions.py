@@ -186,20 +186,17 @@ def _stored_metadata(path: Path) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=_REMEMBERED_METADATA)
 def _checked_metadata(path: Path, *_state: int) -> str:
-    import pyarrow
-    import pyarrow.parquet
+    import polars as pl
 
     try:
+        # Several times as fast as by pyarrow.
         with path.open("rb") as file:
-            stored = pyarrow.parquet.read_metadata(file).metadata or {}
-    # A footer of flipped bits can ask for any amount of memory, and hold any bytes.
-    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError) as error:
+            stored = pl.read_parquet_metadata(file)
+    # Of a footer of flipped bits.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError) as error:
         raise damaged_error([path]) from error
-    try:
-        content = stored[_METADATA_KEY.encode()].decode()
-    except (KeyError, UnicodeDecodeError) as error:
-        raise damaged_error([path]) from error
-    if stored.get(_METADATA_DIGEST_KEY.encode()) != hex_digest(content).encode():
+    content = stored.get(_METADATA_KEY)
+    if content is None or stored.get(_METADATA_DIGEST_KEY) != hex_digest(content):
         raise damaged_error([path])
     return content
 
