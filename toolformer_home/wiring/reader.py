@@ -1,11 +1,8 @@
-"""What question answering reads passages with: the base model, or a fusion-in-decoder checkpoint.
+"""What question answering reads passages with: the base model.
 
-Each model is loaded at the first question, under the lock of its device.
+It is loaded at the first question, under the lock of its device.
 """
 
-from pathlib import Path
-
-from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
@@ -13,7 +10,6 @@ from toolformer_home.wiring.model_holder import ModelHolder, base_model_director
 from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
-LANGUAGE_MODEL = "language-model"
 _READING = ReadingParameters(
     passage_words=120,
     answer_words=6,
@@ -21,30 +17,18 @@ _READING = ReadingParameters(
     min_probability=0.001,
     question_weight=0.5,
 )
-# Of a fusion-in-decoder checkpoint: tokens of question and passage, and of an answer.
-_CHECKPOINT_TOKENS, _ANSWER_TOKENS = 250, 20
 
 
 def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
-    """The reader that the settings name.
+    """The base model as a reader.
 
-    The base model reads in every round, whichever model annotates: what a tool answers must not
-    change with the model that asks.
+    It reads in every round, whichever model annotates: what a tool answers must not change with
+    the model that asks.
     """
-    reader = settings.question_answering.reader
-    if reader == LANGUAGE_MODEL:
-        return LanguageModelReader(
-            lambda: holder.load(base_model_directory(settings, home), settings, home),
-            identity=lambda: _identity(settings, home),
-            parameters=_READING,
-        )
-    directory = Path(reader)
-    return FusionInDecoderReader(
-        directory,
-        device=lambda: holder.hold_device(settings, home),
-        identity=lambda: model_identity(directory),
-        max_tokens=_CHECKPOINT_TOKENS,
-        answer_tokens=_ANSWER_TOKENS,
+    return LanguageModelReader(
+        lambda: holder.load(base_model_directory(settings, home), settings, home),
+        identity=lambda: _identity(settings, home),
+        parameters=_READING,
     )
 
 
