@@ -150,22 +150,15 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
     return partitions
 
 
-def files_of(
-    folder: Path, table: str, shards: Collection[str] | None = None, name: str | None = None
-) -> list[Path]:
+def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
     """Returns the newest versions of a table's partitions, that without rows among them.
 
     Args:
-        shards, name: Only the partitions of these shards, and with this name; by default all.
+        shards: Only the partitions of these shards; by default all.
     """
     empty = empty_partition_path(folder, table)
     keys = [None] if shards is None or table_schema(table).is_cross_shard else sorted(shards)
-    paths = [
-        info.path
-        for shard in keys
-        for info in list_partitions(folder, table, shard)
-        if name in (None, info.name)
-    ]
+    paths = [info.path for shard in keys for info in list_partitions(folder, table, shard)]
     return paths if empty is None else [empty, *paths]
 
 

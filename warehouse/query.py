@@ -50,7 +50,6 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
-    partition_name: str | None = None,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -58,7 +57,6 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
-        partition_name: Of these shards only the partitions with this name.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -71,9 +69,7 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(
-        folder, sql, parameters, shards, _frame, partition_name=partition_name, is_compared=True
-    )
+    return _run(folder, sql, parameters, shards, _frame, is_compared=True)
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
@@ -118,7 +114,6 @@ def _run(
     shards: Collection[str] | None,
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     *,
-    partition_name: str | None = None,
     is_compared: bool,
 ) -> _T:
     import duckdb
@@ -127,7 +122,7 @@ def _run(
     failure: duckdb.Error | None = None
     are_older = False
     for _ in range(_MAX_ATTEMPTS):
-        files = chosen_files(folder, needs, shards, partition_name)
+        files = chosen_files(folder, needs, shards)
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:

@@ -31,12 +31,11 @@ def chosen_files(
     folder: Path,
     needs: Needs,
     shards: Collection[str] | None = None,
-    name: str | None = None,
 ) -> Files:
     """Returns the newest versions of the partitions that are read; see `files_of`."""
     for table in needs.tables:
         ensure_empty_partition(folder, table)
-    return {table: files_of(folder, table, shards, name) for table in needs.tables}
+    return {table: files_of(folder, table, shards) for table in needs.tables}
 
 
 def refuse_damaged(table_names: Iterable[str], files: Files) -> None:

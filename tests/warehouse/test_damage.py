@@ -7,6 +7,7 @@ import pytest
 
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put
 from warehouse.errors import DamagedPartitionError
+from warehouse.query import ask_frames
 from warehouse.warehouse import Warehouse
 
 
@@ -138,9 +139,8 @@ def test_a_damaged_partition_stops_only_who_reads_it(warehouse: Warehouse):
     values = {"round": 1, "filtering_threshold": 0.0, "contrast_threshold": None}
 
     def decided(tool: str) -> list[str]:
-        rows = warehouse.ask(
-            "filtered_calls", shards={SHARD}, partition_name=tool, tool=tool, **values
-        )
+        scored = warehouse.read_partition("scored_calls", SHARD, tool)
+        rows = ask_frames("filtered_calls", {"scored_calls": scored}, tool=tool, **values)
         return rows["call_id"].to_list()
 
     assert decided("Calendar") == ["c2"]
