@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
@@ -252,6 +253,7 @@ class Model(Protocol):
         context_length: most tokens the model takes.
         tokens_fed: token positions fed so far, padding included. The cost of the method is counted
             in these.
+        choice: the measurement that settled its precision; None where the precision was named.
     """
 
     name: str
@@ -260,6 +262,7 @@ class Model(Protocol):
     prompt_start: list[int]
     context_length: int
     tokens_fed: int
+    choice: PrecisionChoice | None
 
     @property
     def precision(self) -> str:
