@@ -11,7 +11,6 @@ from toolformer_home.progress import ProgressCallback, progress_of
 from toolformer_home.resources.language_model import LanguageModelResource
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.resources.warehouse import WarehouseResource
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer_home.wiring.toolbox import Toolbox
@@ -21,9 +20,8 @@ from warehouse.warehouse import Warehouse
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
-# The resources that an asset asks for, as far as it needs them.
-WITHOUT_MODEL = {"settings", "warehouse"}
-WITH_MODEL = {"settings", "warehouse", "toolbox", "language_model"}
+# The resources that every asset asks for: none opens anything before it is used.
+RESOURCES = {"settings", "toolbox", "language_model"}
 
 
 class Workspace:
@@ -67,12 +65,6 @@ class Run(Workspace):
         resource: SettingsResource = context.resources.settings
         self.context, self.log, self.force = context, context.log, resource.force
         super().__init__(resource.load(variant=variant), resource.home())
-
-    @cached_property
-    def warehouse(self) -> Warehouse:
-        """The rows; opened when they are first asked for."""
-        resource: WarehouseResource = self.context.resources.warehouse
-        return resource.open()
 
     @property
     def named_tools(self) -> list[str]:
