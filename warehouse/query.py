@@ -15,9 +15,10 @@ from warehouse.connection import temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
 from warehouse.reading import (
+    Files,
     are_there,
     chosen_files,
-    have_older,
+    looked_at,
     open_views,
     refuse_damaged,
     refused,
@@ -120,15 +121,13 @@ def _run(
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
-    are_older = False
+    older: Files | None = None
     for _ in range(_MAX_ATTEMPTS):
-        files = chosen_files(folder, needs, shards)
+        files = older or chosen_files(folder, needs, shards)
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:
-            with open_views(
-                folder, needs, files, remembers=shards is None, are_older=are_older
-            ) as connection:
+            with open_views(folder, needs, files, remembers=shards is None) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():
@@ -144,12 +143,11 @@ def _run(
             raise refused(error) from error
         except duckdb.Error as error:
             if not are_there(files):
-                failure = error
+                failure, older = error, None
                 continue
             refuse_damaged(needs.tables, files)
-            if are_older or not have_older(needs, files):
+            if older or not (older := looked_at(needs, files)).are_older:
                 raise refused(error) from error
-            are_older = True
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
@@ -180,7 +178,7 @@ def stream_query(
     files = chosen_files(folder, needs)
     refuse_damaged(needs.rows, files)
     try:
-        with open_views(folder, needs, files, are_older=have_older(needs, files)) as connection:
+        with open_views(folder, needs, looked_at(needs, files)) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
