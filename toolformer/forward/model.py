@@ -4,7 +4,8 @@
     scoring     -log p of given tokens behind given tokens
     decoding    the next token behind each of several texts that grow, with its likeliest
 
-Modules of the method know these protocols alone. `language_model` answers by passes of a network.
+Modules of the method know these protocols alone. `language_model` answers by passes of a network,
+`toolformer.served` by requests to a server.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,8 +63,14 @@ class Branch:
 class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
-    def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
-        """-log p of tokens at places, behind the prompt and the text in front, in nats."""
+    def losses(
+        self, places: Sequence[tuple[Place, int]], *, least_probability: float = 0.0
+    ) -> list[float]:
+        """-log p of tokens at places, behind the prompt and the text in front, in nats.
+
+        Args:
+            least_probability: of tokens that are less likely, it may be infinite.
+        """
         ...
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
