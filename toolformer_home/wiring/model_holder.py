@@ -27,6 +27,7 @@ from toolformer_home.wiring.precision import (
     settled_precision,
     tell_once,
 )
+from toolformer_home.wiring.served import check_has_weights, check_tokenizer_directory
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _POLL_SECONDS = 0.2
 def base_model_directory(settings: Settings, home: Home) -> Path:
     """Directory of the base model, converting the embedded one at first use.
 
+    Where a server annotates it may hold the tokenizer alone.
+
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.
     """
@@ -49,7 +52,10 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     if settings.language_model.path == "embedded":
         return ensure_embedded_model(home.converted_models)
     directory = Path(settings.language_model.path)
-    check_model_directory(directory)
+    if settings.language_model.server.url:
+        check_tokenizer_directory(directory)
+    else:
+        check_model_directory(directory)
     return directory
 
 
@@ -119,6 +125,7 @@ class ModelHolder:
         By default in the precision of the settings; `float32` is asked for where a number must not
         depend on the machine.
         """
+        check_has_weights(directory, settings)
         with self._turn:
             device = self.hold_device(settings, home)
             identity, choice = model_identity(directory), None

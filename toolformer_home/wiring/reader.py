@@ -10,6 +10,8 @@ from toolformer.question_answering.reader import LanguageModelReader, ReadingPar
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.served import has_weights
+from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
@@ -33,6 +35,7 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     """
     reader = settings.question_answering.reader
     if reader == LANGUAGE_MODEL:
+        _check_can_read(settings)
         return LanguageModelReader(
             lambda: holder.load(base_model_directory(settings, home), settings, home),
             identity=lambda: _identity(settings, home),
@@ -46,6 +49,17 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
         max_tokens=_CHECKPOINT_TOKENS,
         answer_tokens=_ANSWER_TOKENS,
     )
+
+
+def _check_can_read(settings: Settings) -> None:
+    path = settings.language_model.path
+    if settings.language_model.server.url and path != "embedded" and not has_weights(Path(path)):
+        raise ToolUnavailableError(
+            "QA",
+            "the base model reads passages for it, and a server has its weights",
+            "Set question_answering.reader to a fusion-in-decoder checkpoint, or "
+            "language_model.path to the model itself",
+        )
 
 
 def _identity(settings: Settings, home: Home) -> str:
