@@ -50,17 +50,34 @@ class CompletionsClient:
         self._patience = _FIRST_PATIENCE
         self._told = -_SECONDS_BETWEEN_LINES
         self._turn = threading.Lock()
-        self._http = httpx.Client(
-            headers={"authorization": f"Bearer {key}"} if key else None,
-            timeout=httpx.Timeout(_SECONDS_OF_ANSWER, connect=_SECONDS_OF_CONNECTION),
-            limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
-        )
+        self._completions = httpx.URL(f"{self.url}/completions")
+        self._headers = {"content-type": "application/json"}
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
+        self._certificates = httpx.create_ssl_context()
+        self._clients: list[httpx.Client] = []
+        self._of_thread = threading.local()
         self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="served-model")
 
     def close(self) -> None:
         """End its threads and connections."""
         self._threads.shutdown(cancel_futures=True)
-        self._http.close()
+        for client in self._clients:
+            client.close()
+
+    @property
+    def _http(self) -> httpx.Client:
+        """The client of this thread: one for all would look through all connections each time."""
+        if not hasattr(self._of_thread, "client"):
+            client = httpx.Client(
+                headers=self._headers,
+                verify=self._certificates,
+                timeout=httpx.Timeout(_SECONDS_OF_ANSWER, connect=_SECONDS_OF_CONNECTION),
+            )
+            with self._turn:
+                self._clients.append(client)
+            self._of_thread.client = client
+        return self._of_thread.client
 
     def is_known(self) -> None:
         """The server was found fit: from now on wait for it, if it is started again."""
@@ -90,17 +107,17 @@ class CompletionsClient:
         Raises:
             ServedModelError: says what the server refused, or how it differs from what was asked.
         """
-        keys = [json.dumps(request, sort_keys=True) for request in requests]
-        distinct = dict(zip(keys, requests, strict=True))
-        choices = dict(
-            zip(distinct, self._threads.map(self._choice, distinct.values()), strict=True)
-        )
-        return [choices[key] for key in keys]
+        bodies = [json.dumps({"model": self.model, **request}) for request in requests]
+        lengths = {
+            body: len(request["prompt"]) for body, request in zip(bodies, requests, strict=True)
+        }
+        answers = self._threads.map(self._choice, lengths, lengths.values())
+        choices = dict(zip(lengths, answers, strict=True))
+        return [choices[body] for body in bodies]
 
-    def _choice(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        body = {"model": self.model, **request}
-        answer = self._with_patience(lambda: self._http.post(f"{self.url}/completions", json=body))
-        usage, sent = answer.get("usage") or {}, len(request["prompt"])
+    def _choice(self, body: str, sent: int) -> Mapping[str, Any]:
+        answer = self._with_patience(lambda: self._http.post(self._completions, content=body))
+        usage = answer.get("usage") or {}
         if usage.get("prompt_tokens") != sent or not answer.get("choices"):
             raise ServedModelError(
                 f"The server at {self.url} was sent {sent} tokens and counted "
