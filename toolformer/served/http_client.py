@@ -16,6 +16,8 @@ from tenacity.wait import wait_random_exponential
 from toolformer.errors import ServedModelError
 
 _LOGGER = logging.getLogger(__name__)
+# It would tell of every request.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 # A server's batch is full with fewer texts of this size, and its queue is short.
 IN_FLIGHT = 64
 # A server that waits for its turn on a busy device answers late.
