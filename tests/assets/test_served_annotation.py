@@ -10,7 +10,6 @@ from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.errors import ServedModelError
 from toolformer.forward.language_model import LanguageModel
 from toolformer_home.settings.sections import merged
-from toolformer_home.wiring import served
 
 pytestmark = pytest.mark.slow
 # Its calls have nothing to sample: the places and losses decide.
@@ -44,8 +43,6 @@ def tokenizer_folder(tmp_path: Path, calling_model: Path) -> Path:
 def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
     server = {"url": fake.url, "model": "tiny"}
     home.change_settings({"language_model": {"path": str(folder), "server": server}})
-    served._client.cache_clear()
-    served._model.cache_clear()
     home.build()
 
 

@@ -45,6 +45,10 @@ class ServedModel:
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
+    def close(self) -> None:
+        """End the connections to the server."""
+        self._client.close()
+
     @property
     def tokens_fed(self) -> int:
         """See `Model.tokens_fed`; by the server's count, which has what its cache spared it."""

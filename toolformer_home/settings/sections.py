@@ -256,7 +256,9 @@ def _problem(details: Any) -> str:
         error = str(details["ctx"]["error"]).rstrip(".")
         return f"{name} = {details['input']!r} is not valid: {error}."
     if details["type"] != "extra_forbidden":
-        return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
+        # What stands there in place of a name may be the key.
+        given = "…" if path[-1] == "key_variable" else repr(details["input"])
+        return f"{name} = {given} is not valid: {details['msg'].lower()}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
         return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings

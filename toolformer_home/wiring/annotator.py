@@ -17,7 +17,7 @@ from toolformer_home.home import Home
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
-from toolformer_home.wiring.served import load_served, served_identity
+from toolformer_home.wiring.served import served_identity
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Annotator:
                     f"The server at {settings.language_model.server.url} runs another model than "
                     "when this run began. Run the same again, to annotate with the new one."
                 )
-            return load_served(settings, self.directory)
+            return holder.load_served(self.directory, settings)
         # Training holds the device until its checkpoint is there, so look again once it is ours.
         holder.hold_device(settings, home)
         if model_identity(self.directory) != self.identity:

@@ -27,11 +27,16 @@ from toolformer_home.wiring.precision import (
     settled_precision,
     tell_once,
 )
-from toolformer_home.wiring.served import check_has_weights, check_tokenizer_directory
+from toolformer_home.wiring.served import (
+    check_has_weights,
+    check_tokenizer_directory,
+    open_served,
+)
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
+    from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
 # How often a run that waits for a device looks again.
@@ -70,6 +75,7 @@ class ModelHolder:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str, str] | None = None
         self._copy: LanguageModel | None = None
+        self._served: ServedModel | None = None
         # By identity of the model: until it is released, whatever is measured anew.
         self._choices: dict[str, PrecisionChoice] = {}
         # By the device that is held.
@@ -160,6 +166,16 @@ class ModelHolder:
                 self._copy = self._loaded(directory, settings, home, device, precision)
             return self._copy
 
+    def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
+        """The model that a server runs, with its tokenizer's directory; no device is held for it.
+
+        The server is looked at once, until everything is released.
+        """
+        with self._turn:
+            if self._served is None:
+                self._served = open_served(settings, tokenizer)
+            return self._served
+
     def drop_copy(self) -> None:
         """Free the memory of the copy in the other precision."""
         if self._copy is not None:
@@ -214,6 +230,9 @@ class ModelHolder:
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
         self.drop_model()
+        if self._served is not None:
+            self._served.close()
+            self._served = None
         self._choices.clear()
         for lock in self._locks.values():
             lock.release()

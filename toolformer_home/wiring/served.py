@@ -1,12 +1,12 @@
 """The model that a server runs, as the settings name it."""
 
-import functools
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.errors import ModelNotFoundError, ServedModelError
+from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
 from toolformer.files.digests import hex_digest
 from toolformer_home.settings.sections import ServerSettings, Settings
 
@@ -64,19 +64,28 @@ def served_identity(settings: Settings, directory: Path) -> str:
     Raises:
         ServedModelError: the server does not answer, or has no such model.
     """
-    card = _client(settings.language_model.server).described()
+    with closing(_client(settings.language_model.server)) as client:
+        card = client.described()
     tokenizer = [file.read_bytes().hex() for file in sorted(directory.glob("tokenizer*.json"))]
     return hex_digest("served", card["id"], *(card.get(name) for name in _OF_THE_MODEL), *tokenizer)
 
 
-def load_served(settings: Settings, directory: Path) -> "ServedModel":
-    """The served model; the server is looked at once in a process.
+def open_served(settings: Settings, directory: Path) -> "ServedModel":
+    """The served model, whose server is looked at now; close it.
 
     Raises:
         ServedModelError: it cannot do what annotation needs.
     """
+    from toolformer.forward.tokenization import load_tokenizer
+    from toolformer.served.served_model import ServedModel
+
     section = settings.language_model
-    model = _model(section.server, directory, section.bos_token)
+    client = _client(section.server)
+    try:
+        model = ServedModel(client, load_tokenizer(directory), bos_token=section.bos_token)
+    except ToolformerError:
+        client.close()
+        raise
     thresholds = {
         name: settings.tools.of(name).filtering_threshold for name in settings.tools.names
     }
@@ -93,15 +102,6 @@ def load_served(settings: Settings, directory: Path) -> "ServedModel":
     return model
 
 
-@functools.lru_cache(maxsize=1)
-def _model(server: ServerSettings, directory: Path, bos_token: str | None) -> "ServedModel":
-    from toolformer.forward.tokenization import load_tokenizer
-    from toolformer.served.served_model import ServedModel
-
-    return ServedModel(_client(server), load_tokenizer(directory), bos_token=bos_token)
-
-
-@functools.lru_cache(maxsize=1)
 def _client(server: ServerSettings) -> "CompletionsClient":
     from toolformer.served.http_client import CompletionsClient
 
