@@ -46,6 +46,10 @@ def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
     home.build()
 
 
+# From the middle of sampling on: a full server, cut connections.
+FAILING = {150: 429, 151: 0, 152: 503, 400: 0, 401: 0, 700: 429}
+
+
 def test_served_build_has_the_local_rows_and_another_address_changes_none(
     local_home: PipelineHome,
     copy_of: MakeHome,
@@ -55,9 +59,10 @@ def test_served_build_has_the_local_rows_and_another_address_changes_none(
 ):
     home = copy_of(local_home)
     refuse_models(monkeypatch)
-    with serving(calling) as fake:
+    with serving(calling, failing=dict(FAILING)) as fake:
         annotate(home, fake, tokenizer_folder)
         made = home.partition_states()
+        assert not fake.failing
     ours, theirs = local_home.rows("scored_calls"), home.rows("scored_calls")
     assert not ours.is_empty()
     assert theirs["call_id"].to_list() == ours["call_id"].to_list()

@@ -137,7 +137,7 @@ def _check_raw(client: CompletionsClient, wire: Wire, row: Sequence[int]) -> Non
         for before, tokens, places in zip(rows, samples, seen, strict=True)
         for index, (token, value) in enumerate(tokens)
     ]
-    mean = sum(differences) / len(differences)
+    mean = sum(differences) / max(1, len(differences))
     if not mean <= _MAX_DIFFERENCE:
         raise ServedModelError(
             f"The server at {client.url} gives sampled tokens other log probabilities than the "

@@ -10,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2 as httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+)
 from tenacity.wait import wait_random_exponential
 
 from toolformer.errors import ServedModelError
@@ -91,7 +98,9 @@ class CompletionsClient:
         Raises:
             ServedModelError: the server cannot be reached, or has no such model.
         """
-        answer = self._with_patience(lambda: self._http.get(f"{self.url}/models"))
+        answer = self._with_patience(
+            lambda: self._http.get(f"{self.url}/models"), threading.Event()
+        )
         cards = {str(card.get("id")): card for card in answer.get("data") or ()}
         if self.model not in cards:
             raise ServedModelError(
@@ -113,12 +122,21 @@ class CompletionsClient:
         lengths = {
             body: len(request["prompt"]) for body, request in zip(bodies, requests, strict=True)
         }
-        answers = self._threads.map(self._choice, lengths, lengths.values())
-        choices = dict(zip(lengths, answers, strict=True))
+        is_over = threading.Event()
+        try:
+            answers = self._threads.map(
+                lambda body: self._choice(body, lengths[body], is_over), lengths
+            )
+            choices = dict(zip(lengths, answers, strict=True))
+        finally:
+            # Those that wait behind one that failed, or behind Ctrl-C, wait for nothing.
+            is_over.set()
         return [choices[body] for body in bodies]
 
-    def _choice(self, body: str, sent: int) -> Mapping[str, Any]:
-        answer = self._with_patience(lambda: self._http.post(self._completions, content=body))
+    def _choice(self, body: str, sent: int, is_over: threading.Event) -> Mapping[str, Any]:
+        answer = self._with_patience(
+            lambda: self._http.post(self._completions, content=body), is_over
+        )
         usage = answer.get("usage") or {}
         if usage.get("prompt_tokens") != sent or not answer.get("choices"):
             raise ServedModelError(
@@ -131,7 +149,9 @@ class CompletionsClient:
             self.tokens_fed += sent + (usage.get("completion_tokens") or 0)
         return answer["choices"][0]
 
-    def _with_patience(self, ask: Callable[[], httpx.Response]) -> Mapping[str, Any]:
+    def _with_patience(
+        self, ask: Callable[[], httpx.Response], is_over: threading.Event
+    ) -> Mapping[str, Any]:
         def once() -> Mapping[str, Any]:
             try:
                 return self._checked(ask())
@@ -145,7 +165,8 @@ class CompletionsClient:
         return Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
-            stop=stop_after_delay(self._patience),
+            stop=stop_after_delay(self._patience) | stop_when_event_set(is_over),
+            sleep=sleep_using_event(is_over),
             before_sleep=self._tell,
             reraise=True,
         )(once)

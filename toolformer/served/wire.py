@@ -109,7 +109,7 @@ class Wire:
                 for row, seed in zip(rows, seeds, strict=True)
             ]
         )
-        return [self._sampled(choice.get("logprobs") or {}) for choice in choices]
+        return [self._sampled(choice.get("logprobs")) for choice in choices]
 
     def _seen(self, row: Sequence[int], places: Any, top: int) -> list[Mapping[int, Seen]]:
         if not isinstance(places, list) or len(places) != len(row):
@@ -134,9 +134,11 @@ class Wire:
             seen.append(told)
         return seen
 
-    def _sampled(self, logprobs: Mapping[str, Any]) -> list[tuple[int, float]]:
-        names, values = logprobs.get("tokens") or [], logprobs.get("token_logprobs") or []
-        if not names or len(names) != len(values) or not names[0].startswith(_NAME):
+    def _sampled(self, logprobs: Mapping[str, Any] | None) -> list[tuple[int, float]]:
+        names = (logprobs or {}).get("tokens") or []
+        values = (logprobs or {}).get("token_logprobs") or []
+        is_named = all(name.startswith(_NAME) for name in names)
+        if logprobs is None or len(names) != len(values) or not is_named:
             raise ServedModelError(
                 f"The server at {self._client.url} gave the tokens {names[:3]} for "
                 "return_tokens_as_token_ids. Expected `token_id:` and a number, which `vllm serve` "

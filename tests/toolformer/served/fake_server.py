@@ -22,18 +22,20 @@ class FakeServer:
     Attributes:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
             `error_inside`, `other_words`, `no_prompt_logprobs`.
-        failing: statuses of the next answers; 0 cuts the connection.
+        failing: statuses of answers by their number, from 0; 0 cuts the connection.
         seconds: that each answer takes.
         bodies: what was asked.
+        asked: how often.
     """
 
     model: LanguageModel
     faults: set[str] = field(default_factory=set)
-    failing: list[int] = field(default_factory=list)
+    failing: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
     key: str | None = None
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
     turn: Any = field(default_factory=threading.Lock)
 
     def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(fake.seconds)
         with fake.turn:
             fake.bodies.append(body)
-            status = fake.failing.pop() if fake.failing else 200
+            status = fake.failing.pop(fake.asked, 200)
+            fake.asked += 1
             answer = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
         if fake.key and self.headers["authorization"] != f"Bearer {fake.key}":
             status = 401

@@ -257,7 +257,8 @@ def test_full_server_and_cut_connections_cost_waiting_alone(local):
     windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
     places = places_of(windows, open_id)
     with served_by(local) as (fake, served):
-        fake.failing = [429, 0, 503, 0, 429]
+        statuses = [429, 0, 503, 0, 429]
+        fake.failing = {fake.asked + at: status for at, status in enumerate(statuses)}
         losses = served.read(PROMPT, windows).losses(places)
         assert not fake.failing
     assert losses == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
