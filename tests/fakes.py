@@ -204,6 +204,7 @@ class ScriptedModel:
     precision = "float32"
     choice = None
     contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
+    given_tokens = LanguageModel.given_tokens
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
@@ -213,6 +214,7 @@ class ScriptedModel:
         self.model = SimpleNamespace(
             dtype=torch.float32,
         )
+        self.text_config = SimpleNamespace(vocab_size=self.tokenizer.vocabulary_size)
         self.asked: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolformer.decoding.completions import Completion, TraceStep
-from toolformer.decoding.live_text import LivePiece, TimedCall
+from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall
+from toolformer.decoding.prompt_steps import PromptStep
 from toolformer_server.bodies import CompletionBody
 
 # JSON has no infinity; this is what OpenAI writes for it.
@@ -17,7 +18,7 @@ class Choice:
     """One continued prompt, piece by piece.
 
     Args:
-        index: index of the prompt.
+        index: its place among the choices.
         prompt: the prompt.
         body: the request.
     """
@@ -28,6 +29,8 @@ class Choice:
         self._body = body
         self._offset = len(self._echo)
         self._parts: list[Mapping[str, Any]] = []
+        # Of the completion's trace, without what was undone.
+        self._steps_told = 0
 
     def echo(self) -> dict[str, Any] | None:
         """The chunk in front of all others, where the prompt is to be repeated."""
@@ -47,23 +50,25 @@ class Choice:
                 {"text": step.text, "kind": step.kind, "call_probability": step.call_probability}
                 for step in piece.steps
             ]
-        logprobs = None
-        if self._body.logprobs is not None:
-            kept = [step for step in piece.steps if step.kind != "undone"]
-            logprobs = _log_probabilities(kept, self._offset, len(piece.text))
+        kept = [step for step in piece.steps if step.kind != "undone"]
+        self._steps_told += len(kept)
+        logprobs = self._log_probabilities(kept, len(piece.text))
         self._offset += len(piece.text)
         part = self._made(piece.text, ours, logprobs=logprobs)
         self._parts.append(part)
         return part
 
     def end(self, completion: Completion) -> dict[str, Any]:
-        """The last chunk."""
-        return self._made(
-            "", {"text_without_calls": completion.text_without_calls}, ended=completion
-        )
+        """The last chunk, with the token that ended the text."""
+        ours = {"text_without_calls": completion.text_without_calls}
+        return self._made("", ours, logprobs=self._rest(completion), ended=completion)
 
-    def whole(self, completion: Completion) -> dict[str, Any]:
-        """All of it."""
+    def whole(self, completion: Completion, text: LiveText) -> dict[str, Any]:
+        """All of it.
+
+        Args:
+            text: what was submitted for it.
+        """
         parts = [part["toolformer"] for part in self._parts]
         ours: dict[str, Any] = {
             "text_without_calls": completion.text_without_calls,
@@ -73,11 +78,37 @@ class Choice:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]
         logprobs = None
         if self._body.logprobs is not None:
-            logprobs = _log_probabilities([], 0, 0)
-            for part in self._parts:
-                for name, values in part["logprobs"].items():
+            echoed = text.prompt_steps if self._body.echo else ()
+            logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
+            for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
+                for name, values in (more or {}).items():
                     logprobs[name] += values
-        return self._made(self._echo + completion.text, ours, logprobs=logprobs, ended=completion)
+        made = self._made(self._echo + completion.text, ours, logprobs=logprobs, ended=completion)
+        if self._body.prompt_logprobs is not None:
+            made["prompt_logprobs"] = [
+                _prompt_log_probabilities(step, self._body.prompt_logprobs)
+                for step in text.prompt_steps
+            ]
+        if self._body.return_token_ids:
+            made |= {"prompt_token_ids": text.prompt_ids, "token_ids": completion.token_ids}
+        return made
+
+    def _rest(self, completion: Completion) -> dict[str, list[Any]] | None:
+        kept = [step for step in completion.trace if step.kind != "undone"]
+        return self._log_probabilities(kept[self._steps_told :], 0)
+
+    def _log_probabilities(
+        self, steps: Sequence[TraceStep], characters: int
+    ) -> dict[str, list[Any]] | None:
+        """OpenAI's `logprobs` of a piece with so many characters."""
+        if self._body.logprobs is None:
+            return None
+        offsets, end = [], 0
+        for step in steps:
+            # A part of a character counts as one until the character is whole.
+            offsets.append(self._offset + min(end, characters))
+            end += len(step.text)
+        return _log_probabilities(steps, offsets, self._body)
 
     def _made(
         self,
@@ -110,19 +141,42 @@ def _answered(timed: TimedCall) -> dict[str, Any]:
 
 
 def _log_probabilities(
-    steps: Sequence[TraceStep], offset: int, characters: int
+    steps: Sequence[TraceStep | PromptStep], offsets: Sequence[int], body: CompletionBody
 ) -> dict[str, list[Any]]:
-    """OpenAI's `logprobs` of a piece that begins at an offset and has so many characters."""
-    offsets, end = [], 0
-    for step in steps:
-        # A part of a character counts as one until the character is whole.
-        offsets.append(offset + min(end, characters))
-        end += len(step.text)
+    """OpenAI's `logprobs` of steps that begin at offsets."""
+
+    def name(token: int, text: str) -> str:
+        return f"token_id:{token}" if body.return_tokens_as_token_ids else text
+
+    def likeliest(step: TraceStep | PromptStep) -> dict[str, float] | None:
+        of_prompt = isinstance(step, PromptStep)
+        if step.log_probability is None:
+            return None if of_prompt else {}
+        top = step.top[: body.logprobs] if of_prompt else step.top
+        named: dict[str, float] = {}
+        for token, text, value in (*top, (step.token, step.text, step.log_probability)):
+            key = name(token, text)
+            # Parts of characters share their text, which then stands for the likeliest.
+            named[key] = max(value, named.get(key, _MIN_LOG_PROBABILITY))
+        return named
+
     return {
-        "tokens": [step.text for step in steps],
+        "tokens": [name(step.token, step.text) for step in steps],
         "token_logprobs": [_finite(step.log_probability) for step in steps],
-        "top_logprobs": [{text: _finite(value) for text, value in step.top} for step in steps],
-        "text_offset": offsets,
+        "top_logprobs": [likeliest(step) for step in steps],
+        "text_offset": list(offsets),
+    }
+
+
+def _prompt_log_probabilities(step: PromptStep, count: int) -> dict[str, Any] | None:
+    """A place of vLLM's `prompt_logprobs`: the given token, and so many of the likeliest."""
+    if step.log_probability is None:
+        return None
+    others = [(rank, *other) for rank, other in enumerate(step.top[:count], start=1)]
+    given = (step.rank, step.token, step.text, step.log_probability)
+    return {
+        str(token): {"logprob": _finite(value), "rank": rank, "decoded_token": text}
+        for rank, token, text, value in (*others, given)
     }
 
 

@@ -18,12 +18,14 @@ from toolformer_server.gate import Gate
 from toolformer_server.metrics import CONTENT_TYPE, Metrics
 from toolformer_server.request_log import LEFT
 from toolformer_server.served import Served
+from toolformer_server.tokenizing import add_tokenizer_routes
 
 _PAGE = Path(__file__).parent / "page"
 _STATUS_WORDS = {
-    404: "There is nothing at this address. Expected /v1/completions, /v1/models, /health, "
-    "/metrics or /.",
-    405: "This address does not take the method. POST to /v1/completions; GET the others.",
+    404: "There is nothing at this address. Expected /v1/completions, /v1/models, "
+    "/tokenizer_info, /tokenize, /detokenize, /health, /metrics or /.",
+    405: "This address does not take the method. POST to /v1/completions, /tokenize and "
+    "/detokenize; GET the others.",
 }
 
 
@@ -75,12 +77,13 @@ def make_app(served: Served, *, bound_to: str, key: str | None, logs_prompts: bo
 
     @app.post("/v1/completions", openapi_extra=_taken_body())
     async def complete(request: Request) -> Response:
-        body = parsed_body(await read_body(request))
+        body = parsed_body(await read_body(request), CompletionBody)
         record = request.state.record
         if logs_prompts:
             record.further["prompts"] = body.prompts
         return await Exchange(served, body, record).answer(request.receive)
 
+    add_tokenizer_routes(app, served)
     page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
     # Not mounted: that would answer for methods that the other addresses do not take.
     app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)

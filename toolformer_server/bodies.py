@@ -4,8 +4,8 @@ import asyncio
 import datetime
 import difflib
 import reprlib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from starlette.requests import Request
 
@@ -23,7 +24,12 @@ from toolformer_server.web_guard import media_type
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30
-MAX_STOP_TEXTS = 4
+MAX_STOP_TEXTS = 16
+MAX_LOGPROBS = 20
+"""As vLLM has it by default (`--max-logprobs`)."""
+_TokenId = Annotated[int, Field(ge=0)]
+_TokenIds = Annotated[list[_TokenId], Field(min_length=1)]
+_Kind = TypeVar("_Kind", bound=BaseModel)
 _StopText = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -33,9 +39,22 @@ def _check_date(given: str) -> str:
     return given
 
 
-def _neutral(description: str) -> Any:
-    """A field of OpenAI's that may be given where it asks for nothing but greedy decoding."""
+def _neutral() -> Any:
+    """A field of OpenAI's that may be given where it changes nothing."""
+    description = "0, since tokens are the model's own choice; leave it out"
     return Field(None, ge=0, le=0, description=description)
+
+
+# What is expected of a field beside others; see `CompletionBody.check`.
+_TOGETHER = {
+    "max_tokens": "1 or more, or echo or prompt_logprobs besides, which ask about the prompt",
+    "stream": "false, since a stream has neither numbers of its prompt nor lists of token ids",
+    "temperature": '0, or "tools": "off" besides: samples are the model\'s own, without calls',
+    "n": "1, or a temperature above 0 besides: greedy decoding has one outcome",
+    "top_p": "1 where temperature is above 0: samples are of the model's whole distribution",
+    "logprob_token_ids": "logprobs besides, a whole number",
+    "tools": '"off" where a prompt is asked about: that is plain text, and no call follows it',
+}
 
 
 class StreamOptions(BaseModel):
@@ -46,16 +65,27 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class CompletionBody(BaseModel):
+class _Body(BaseModel):
     """A request; each description ends the sentence "Expected …" of its error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     model: str | None = Field(None, description="the model's id, as GET /v1/models says it")
-    prompt: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="a text, or a list of texts; tokens are not taken"
+
+
+class CompletionBody(_Body):
+    """A request to continue texts."""
+
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | _TokenIds
+        | Annotated[list[_TokenIds], Field(min_length=1)]
+    ) = Field(
+        description="a text, a list of token ids, or a list of texts or of such lists, none of the "
+        "lists empty"
     )
-    max_tokens: int | None = Field(None, ge=1, description="a whole number from 1 on")
+    max_tokens: int | None = Field(None, ge=0, description="a whole number")
     stop: _StopText | Annotated[list[_StopText], Field(max_length=MAX_STOP_TEXTS)] | None = Field(
         None, description=f"a text of 1 to 100 characters, or up to {MAX_STOP_TEXTS} of them"
     )
@@ -63,26 +93,35 @@ class CompletionBody(BaseModel):
     stream_options: StreamOptions | None = Field(
         None, description='{"include_usage": true} or {"include_usage": false}'
     )
-    logprobs: int | None = Field(None, ge=0, le=5, description="a whole number from 0 to 5")
+    logprobs: int | None = Field(
+        None, ge=0, le=MAX_LOGPROBS, description=f"a whole number from 0 to {MAX_LOGPROBS}"
+    )
+    prompt_logprobs: int | None = Field(
+        None, ge=0, le=MAX_LOGPROBS, description=f"a whole number from 0 to {MAX_LOGPROBS}"
+    )
+    logprob_token_ids: Annotated[_TokenIds, Field(max_length=MAX_LOGPROBS)] | None = Field(
+        None, description=f"a list of 1 to {MAX_LOGPROBS} token ids"
+    )
+    return_token_ids: bool | None = Field(None, description="true or false")
+    return_tokens_as_token_ids: bool | None = Field(None, description="true or false")
     echo: bool | None = Field(None, description="true or false")
-    seed: int | None = Field(None, description="a whole number; it changes nothing")
+    seed: int | None = Field(None, description="a whole number")
     user: str | None = Field(None, description="a text; it changes nothing")
-    top_p: float | None = Field(
-        None, ge=0, le=1, description="a number from 0 to 1; it changes nothing"
+    top_p: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    # Logits divided by less would overflow.
+    temperature: Literal[0] | Annotated[float, Field(ge=0.01, le=2)] | None = Field(
+        None, description="0, or a number from 0.01 to 2"
     )
-    temperature: float | None = _neutral("0, since decoding is greedy; leave it out")
-    n: int | None = Field(
-        None, ge=1, le=1, description="1, since greedy decoding has one outcome; leave it out"
-    )
+    n: int | None = Field(None, ge=1, le=100, description="a whole number from 1 to 100")
     best_of: int | None = Field(
-        None, ge=1, le=1, description="1, since greedy decoding has one outcome; leave it out"
+        None, ge=1, le=1, description="1, since every outcome is given; leave it out"
     )
     suffix: None = Field(None, description="null, since nothing is inserted; leave it out")
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
-        None, description="nothing, since decoding is greedy; leave it out"
+        None, description="nothing, since tokens are the model's own choice; leave it out"
     )
-    presence_penalty: float | None = _neutral("0, since decoding is greedy; leave it out")
-    frequency_penalty: float | None = _neutral("0, since decoding is greedy; leave it out")
+    presence_penalty: float | None = _neutral()
+    frequency_penalty: float | None = _neutral()
     tools: list[str] | Literal["off"] | None = Field(
         None, description='a list of names, as GET /v1/models says them, or "off"'
     )
@@ -95,9 +134,39 @@ class CompletionBody(BaseModel):
     call_probabilities: bool | None = Field(None, description="true or false")
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """One for each choice."""
-        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt)
+    def prompts(self) -> Sequence[str | list[int]]:
+        """Texts or lists of token ids, `n` choices for each."""
+        prompt: Any = self.prompt
+        return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
+
+    @property
+    def prompt_top(self) -> int | None:
+        """So many likeliest tokens are wanted at each place of a prompt; None for no numbers."""
+        wanted = [self.prompt_logprobs, self.logprobs if self.echo else None]
+        return max((count for count in wanted if count is not None), default=None)
+
+    def check(self) -> None:
+        """Refuse fields that do not go together.
+
+        Raises:
+            ApiError: names one of them, and says what to change.
+        """
+        is_sampled = bool(self.temperature)
+        asks_of_prompt = self.prompt_top is not None
+        faults = {
+            "max_tokens": self.max_tokens == 0 and not self.echo and not asks_of_prompt,
+            "stream": self.stream and (asks_of_prompt or self.return_token_ids),
+            "temperature": is_sampled and self.tools != "off",
+            "n": (self.n or 1) > 1 and not is_sampled,
+            "top_p": self.top_p not in (None, 1) and is_sampled,
+            "logprob_token_ids": self.logprob_token_ids and self.logprobs is None,
+            "tools": asks_of_prompt and isinstance(self.tools, list) and self.tools,
+        }
+        for name, is_fault in faults.items():
+            if is_fault:
+                given = reprlib.repr(getattr(self, name))
+                message = f"{name} is {given}. Expected {_TOGETHER[name]}."
+                raise ApiError(400, message, param=name)
 
     @property
     def stop_texts(self) -> tuple[str, ...]:
@@ -134,8 +203,24 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def parsed_body(body: bytes) -> CompletionBody:
+class TokenizeBody(_Body):
+    """A request to cut a text into tokens."""
+
+    prompt: str = Field(description="a text")
+    add_special_tokens: bool = Field(True, description="true or false")
+
+
+class DetokenizeBody(_Body):
+    """A request for the text of tokens."""
+
+    tokens: list[_TokenId] = Field(description="a list of token ids")
+
+
+def parsed_body(body: bytes, kind: type[_Kind]) -> _Kind:
     """The request that a body holds.
+
+    Args:
+        kind: class of the request.
 
     Raises:
         ApiError: says which field is wrong, and what was expected.
@@ -152,9 +237,9 @@ def parsed_body(body: bytes) -> CompletionBody:
             '{"prompt": "Today is"}.',
         )
     try:
-        return CompletionBody.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        raise _explained(error, fields) from error
+        raise _explained(error, fields, kind.model_fields) from error
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> str:
@@ -163,8 +248,9 @@ def nearest(name: str, known: Mapping[str, Any]) -> str:
     return f"Did you mean {near[0]!r}?" if near else f"Expected one of {', '.join(known)}."
 
 
-def _explained(error: ValidationError, fields: dict[str, Any]) -> ApiError:
-    fields_known = CompletionBody.model_fields
+def _explained(
+    error: ValidationError, fields: dict[str, Any], fields_known: Mapping[str, FieldInfo]
+) -> ApiError:
     # A misspelt field may be why another is missing.
     for name in fields:
         if name not in fields_known:

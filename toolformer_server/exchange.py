@@ -43,7 +43,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
         self._texts: list[LiveText] = []
-        self._choices = [Choice(*item, body) for item in enumerate(body.prompts)]
+        self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
         self._is_over = False
         self._envelope = {
@@ -75,7 +75,8 @@ class Exchange:
                 return Response(status_code=LEFT)
             raise
         choices = [
-            choice.whole(self._completions[index]) for index, choice in enumerate(self._choices)
+            choice.whole(self._completions[index], self._texts[index])
+            for index, choice in enumerate(self._choices)
         ]
         return JSONResponse(self._enveloped(choices, usage=self._record.usage))
 
@@ -83,18 +84,21 @@ class Exchange:
         return {**self._envelope, "choices": choices, **further}
 
     async def _begin(self) -> None:
+        requests = self._served.live_requests(self._body)
         try:
-            for index, request in enumerate(self._served.live_requests(self._body)):
+            for index, request in enumerate(requests):
+                self._choices.append(Choice(index, request.prompt, self._body))
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
                     self._served.batch.submit, request, partial(self._arrive, index)
                 )
                 self._texts.append(text)
-                self._record.prompt_tokens += text.prompt_tokens
+                if index % (self._body.n or 1) == 0:
+                    self._record.prompt_tokens += len(text.prompt_ids)
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
             raise _refused(error) from error
         finally:
-            if len(self._texts) < len(self._choices):
+            if len(self._texts) < len(requests):
                 self._cancel()
 
     def _arrive(self, index: int, item: LivePiece | LiveEnd) -> None:

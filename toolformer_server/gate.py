@@ -17,7 +17,10 @@ KEY_VARIABLE = "TOOLFORMER_API_KEY"
 _LOGGER = logging.getLogger(__name__)
 _MAX_PATH = 200
 # Other paths count as one: a stranger must not be able to make up any number of them.
-_COUNTED_PATHS = ("/", "/health", "/metrics", "/v1/completions", "/v1/models")
+_COUNTED_PATHS = (
+    *("/", "/health", "/metrics", "/v1/completions", "/v1/models"),
+    *("/tokenizer_info", "/tokenize", "/detokenize"),
+)
 _HEADERS = [
     (
         b"content-security-policy",

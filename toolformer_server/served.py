@@ -1,6 +1,7 @@
 """The model that is served with its tools, and how a request is decoded with them."""
 
 import datetime
+import random
 import reprlib
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
+from toolformer.forward.tokenization import Tokenizer
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from toolformer_home.wiring.toolbox import Toolbox
@@ -34,6 +36,8 @@ class Served:
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that the opening of a call must have.
         context_length: context length of the model, in tokens.
+        tokenizer: its tokenizer.
+        vocabulary_size: token ids below this may be fed.
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         created: when it was started, in seconds since 1970.
@@ -46,6 +50,8 @@ class Served:
     toolbox: Toolbox
     min_call_probability: MinCallProbability
     context_length: int
+    tokenizer: Tokenizer
+    vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
@@ -83,17 +89,19 @@ class Served:
         return min(_MAX_NEW_TOKENS, self.context_length)
 
     def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
-        """What the batch is asked, a text for each prompt.
+        """What the batch is asked: for each prompt `n` texts, one after the other.
 
         Raises:
             ApiError: this model and its tools cannot do what was asked.
         """
         self.check_name(body.model)
-        if len(body.prompts) > self.batch.max_active:
+        body.check()
+        samples = body.n or 1
+        if (count := len(body.prompts) * samples) > self.batch.max_active:
             raise ApiError(
                 400,
-                f"prompt has {len(body.prompts)} texts. Expected at most {self.batch.max_active}; "
-                "send the others in another request.",
+                f"prompt and n ask for {count} texts. Expected at most {self.batch.max_active}; "
+                "ask for the others in another request.",
                 param="prompt",
             )
         if (body.max_tokens or 0) > self.max_new_tokens:
@@ -102,19 +110,13 @@ class Served:
                 f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
                 param="max_tokens",
             )
-        if body.echo and body.logprobs is not None:
-            raise ApiError(
-                400,
-                "echo and logprobs together ask for probabilities of the prompt, which are not "
-                "computed. Leave out one of them.",
-                param="echo",
-            )
+        self.check_ids(body.logprob_token_ids or (), "logprob_token_ids")
         toolbox = self._requested_tools(body)
-        given = body.min_call_probability
+        given, is_continued = body.min_call_probability, body.max_tokens != 0
         parameters = decoding_parameters(
             self.settings,
             tuple(toolbox.tools),
-            max_new_tokens=body.max_tokens,
+            max_new_tokens=body.max_tokens if is_continued else 1,
             call_top_k=body.call_top_k,
             min_call_probability=self.min_call_probability
             if given is None
@@ -124,16 +126,43 @@ class Served:
             parameters = replace(parameters, max_calls=body.max_calls)
         date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
         requests = []
-        for prompt in body.prompts:
+        for index in range(count):
+            prompt, ids = body.prompts[index // samples], None
+            if not isinstance(prompt, str):
+                self.check_ids(prompt, "prompt")
+                prompt, ids = self.tokenizer.decode(prompt), prompt
             # Failures are counted anew: a tool that was down must be asked again later.
             tools = live_tools(
                 replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
             )
+            seed = None if body.seed is None else f"{body.seed}/{index}"
             row_settings = RowSettings(
-                parameters, tools.parse_arguments, body.stop_texts, body.logprobs or 0
+                parameters,
+                tools.parse_arguments,
+                body.stop_texts,
+                top_tokens=body.logprobs or 0,
+                listed_tokens=tuple(body.logprob_token_ids or ()),
+                prompt_top=body.prompt_top if is_continued else body.prompt_top or 0,
+                is_continued=is_continued,
+                temperature=body.temperature or 0.0,
+                uniform=random.Random(seed).random,
             )
-            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools)))
+            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
         return requests
+
+    def check_ids(self, ids: Sequence[int], param: str) -> None:
+        """Refuse tokens that the model does not have.
+
+        Args:
+            param: the field that they stand in.
+
+        Raises:
+            ApiError: names the largest of them.
+        """
+        if (token := max(ids, default=0)) >= self.vocabulary_size:
+            message = f"{param} has the token id {token}. Expected less than the size of the "
+            message += f"model's vocabulary, {self.vocabulary_size}."
+            raise ApiError(400, message, param=param)
 
     def check_name(self, name: str | None) -> None:
         """Refuse to be another model.
@@ -156,9 +185,9 @@ class Served:
 
     def _requested_tools(self, body: CompletionBody) -> Toolbox:
         known, unavailable = self.toolbox.tools, self.toolbox.unavailable
-        if body.tools is None:
+        if body.tools is None and body.prompt_top is None:
             return self.toolbox
-        names = () if body.tools == "off" else body.tools
+        names = body.tools if isinstance(body.tools, list) else ()
         for name in names:
             if name not in known:
                 reason = unavailable.get(name) or nearest(name, known)

@@ -65,6 +65,8 @@ def serve_model(
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,
                 context_length=model.context_length,
+                tokenizer=model.tokenizer,
+                vocabulary_size=min(model.tokenizer.vocabulary_size, model.text_config.vocab_size),
                 examples=right_examples(model_name, live.directory, settings, home),
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)

@@ -7,12 +7,13 @@ made where the Calculator may be called.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, TimedCall
+from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.errors import SequenceTooLongError
 from tools.protocol import ToolCall
 
@@ -34,7 +35,7 @@ def step(text: str, kind="sampled", probability: float | None = 0.125) -> TraceS
         call_rank=None if probability is None else 3,
         call_probability=probability,
         log_probability=-0.5 if is_chosen else None,
-        top=((text, -0.5), (" other", -float("inf"))) if is_chosen else (),
+        top=((ord(text[-1]), text, -0.5), (7, " other", -float("inf"))) if is_chosen else (),
     )
 
 
@@ -43,7 +44,8 @@ class FakeText:
     request: LiveRequest
     listener: Listener
     batch: "FakeBatch"
-    prompt_tokens: int
+    prompt_ids: list[int]
+    prompt_steps: Sequence[PromptStep] = ()
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -136,7 +138,8 @@ class FakeBatch:
                 raise BatchClosedError("closed")
             if self.active == self.max_active and self.waiting == self.max_waiting:
                 raise QueueFullError("full")
-            text = FakeText(request, listener, self, len(request.prompt.split()))
+            ids = request.prompt_ids or range(len(request.prompt.split()))
+            text = FakeText(request, listener, self, list(ids))
             self.requests.append(request)
             self._queue.append(text)
             self._fill()

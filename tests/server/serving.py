@@ -14,8 +14,12 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 
 from dagster_project.commands import console
+from tests.fakes import byte_tokenizer
 from tests.server.fake_engine import FakeBatch
 from toolformer.decoding.completions import MinCallProbability
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_server.app import make_app
@@ -26,7 +30,13 @@ from tools.calculator import Calculator
 from tools.calendar import Calendar
 
 
-def made_served(batch: FakeBatch, name: str, examples: Sequence[tuple[str, str]] = ()) -> Served:
+def made_served(
+    batch: FakeBatch | LiveBatch,
+    name: str,
+    examples: Sequence[tuple[str, str]] = (),
+    tokenizer: Tokenizer | None = None,
+) -> Served:
+    tokenizer = tokenizer or byte_tokenizer()
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
@@ -38,6 +48,8 @@ def made_served(batch: FakeBatch, name: str, examples: Sequence[tuple[str, str]]
         toolbox=toolbox,
         min_call_probability=MinCallProbability(0.25, 0.125),
         context_length=512,
+        tokenizer=tokenizer,
+        vocabulary_size=tokenizer.vocabulary_size,
         examples=examples,
     )
 
@@ -63,16 +75,17 @@ class Running:
 
 
 def made_server(
-    batch: FakeBatch,
+    batch: FakeBatch | LiveBatch,
     *,
     name="tiny/model",
     key=None,
     logs_prompts=False,
     examples: Sequence[tuple[str, str]] = (),
+    tokenizer: Tokenizer | None = None,
     **options,
 ):
     """A server, its socket and its address."""
-    served = made_served(batch, name, examples)
+    served = made_served(batch, name, examples, tokenizer)
     app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
     bound = bound_socket("127.0.0.1", 0)
     return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -84,19 +97,35 @@ def serving(
 ) -> Iterator[Running]:
     """Serve until the block is left; options as of `made_server`."""
     batch, started = batch or FakeBatch(), threading.Event()
-    server, bound, address = made_server(
-        batch, on_start=started.set, closing_seconds=closing_seconds, **options
-    )
+    served = made_server(batch, on_start=started.set, closing_seconds=closing_seconds, **options)
+    with _running(*served, started) as client:
+        yield Running(client, batch)
+
+
+@contextlib.contextmanager
+def _running(server, bound, address, started) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     assert started.wait(10)
-    with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         try:
-            yield Running(client, batch)
+            yield client
         finally:
             server.handle_exit(signal.SIGTERM, None)
             thread.join(15)
     assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serving_model(model: LanguageModel, *, max_active=4, **options) -> Iterator[httpx.Client]:
+    """Serve a model, decoded by the real batch."""
+    batch = LiveBatch(model, max_active=max_active, max_waiting=64)
+    batch.start()
+    served = made_server(
+        batch, tokenizer=model.tokenizer, on_start=(started := threading.Event()).set, **options
+    )
+    with _running(*served, started) as client:
+        yield client
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.conftest import happens
+from tests.fakes import byte_tokenizer
 from tests.server.fake_engine import ANSWER, CALL, FakeBatch
 from tests.server.serving import Running, serving
 
@@ -156,16 +157,23 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
         *(
             (name, value, "Expected")
             for name, values in {
-                "temperature": [0.7, -1, [], True],
-                "n": [2, 10**40],
+                "temperature": [0.7, -1, 3, 0.001, [], True],
+                "n": [2, 0, 10**40],
                 "suffix": ["x"],
                 "logit_bias": [{"50256": -100}],
                 "frequency_penalty": [-1],
                 "top_p": [2, "1"],
-                "prompt": [None, {}, [1, 2, 3], [["a"]], [None], [], ["a"] * 5],
-                "max_tokens": [0, 2.0, True, "1", 10**30],
-                "stop": [["a"] * 5, "", [""], "x" * 101],
-                "logprobs": [6, -1, True],
+                "prompt": [
+                    *(None, {}, [["a"]], [None], [], ["a"] * 5, [[1]] * 5),
+                    *([[]], [[1], []], [1, "a"], ["a", [1]], [[1], 1], [-1], [1.0], [True]),
+                    *([1, 10**6], [[1], [2, 10**30]]),
+                ],
+                "max_tokens": [0, -1, 2.0, True, "1", 10**30],
+                "stop": [["a"] * 17, "", [""], "x" * 101],
+                "logprobs": [21, -1, True],
+                "prompt_logprobs": [21, -1, True],
+                "logprob_token_ids": [[5], [], [1] * 21, "a"],
+                "return_token_ids": [1],
                 "stream": ["yes", 1],
                 "stream_options": [{"usage": True}, {"include_usage": 1}],
                 "tools": ["on", [5]],
@@ -182,15 +190,55 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
         ("max_token", 5, "'max_tokens'"),
         ("tools", ["Calculater"], "'Calculator'"),
         ("tools", ["QA"], "no index"),
-        ("echo", True, "logprobs"),
     ],
 )
 def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value, word):
-    answer = running.complete(**({"logprobs": 1} if param == "echo" else {}), **{param: value})
+    answer = running.complete(**{param: value})
     assert answer.status_code == 400
     error = error_of(answer)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
     assert word in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("param", "fields", "word"),
+    [
+        ("max_tokens", {"max_tokens": 0}, "echo"),
+        ("stream", {"stream": True, "echo": True, "logprobs": 0}, "false"),
+        ("stream", {"stream": True, "prompt_logprobs": 0}, "false"),
+        ("stream", {"stream": True, "return_token_ids": True}, "false"),
+        ("temperature", {"temperature": 0.7, "tools": ["Calendar"]}, "without calls"),
+        ("n", {"n": 2, "tools": "off"}, "one outcome"),
+        ("top_p", {"top_p": 0.9, "temperature": 1, "tools": "off"}, "whole distribution"),
+        ("logprob_token_ids", {"logprob_token_ids": [5]}, "logprobs"),
+        ("logprob_token_ids", {"logprob_token_ids": [10**6], "logprobs": 0}, "vocabulary"),
+        ("tools", {"tools": ["Calendar"], "prompt_logprobs": 0}, "no call"),
+        ("prompt", {"n": 5, "temperature": 1, "tools": "off"}, "at most 4"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused_by_name(running, param, fields, word):
+    answer = running.complete(**fields)
+    assert answer.status_code == 400
+    assert error_of(answer)["param"] == param
+    assert word in error_of(answer)["message"]
+
+
+def test_what_is_asked_about_a_prompt_and_of_samples_is_what_the_batch_is_told(running: Running):
+    running.complete([[40, 41], [42]], echo=True, logprobs=3, prompt_logprobs=1)
+    first, second = running.batch.requests[-2:]
+    assert ([*first.prompt_ids], [*second.prompt_ids]) == ([40, 41], [42])
+    assert first.prompt == byte_tokenizer().decode([40, 41])
+    assert first.settings.prompt_top == 3
+    assert first.settings.parameters.is_disabled
+    sampled = {"temperature": 0.5, "tools": "off", "seed": 7}
+    running.complete(["a", "b"], n=2, **sampled)
+    requests = running.batch.requests[-4:]
+    assert [request.prompt for request in requests] == ["a", "a", "b", "b"]
+    assert {request.settings.temperature for request in requests} == {0.5}
+    drawn = [request.settings.uniform() for request in requests]
+    assert len(set(drawn)) == 4
+    running.complete("a", **sampled)
+    assert running.batch.requests[-1].settings.uniform() == drawn[0]
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(llama
 
 def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(llama, windows):
     encode = llama.tokenizer.encode
+    prompt_prefix(llama, PROMPT)
     before = llama.tokens_fed
     rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
     # Of the first text one token is read, of the others none; texts are padded to the longest.
@@ -185,7 +186,7 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
         len(encode(f" {text}\nOutput:")) + tokens
         for text, tokens in zip(TEXTS, (1, 0, 0), strict=True)
     ]
-    assert llama.tokens_fed - before == len(encode("Calls.\nIn:")) + len(TEXTS) * max(read)
+    assert llama.tokens_fed - before == len(TEXTS) * max(read)
     assert [(row.arguments, row.status, row.reason) for row in rows] == [
         ("Who?", "parsed", None),
         (None, "dropped", "bracket_in_arguments"),
@@ -199,7 +200,7 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
 
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
-    prefix = len(encode("Calls.\nIn:"))
+    prompt_prefix(llama, PROMPT)
     # Nothing starts behind a text's last token. Texts are padded to the longest.
     texts = len(TEXTS) * max(
         len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS
@@ -207,11 +208,11 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
     before = llama.tokens_fed
     call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
     forced = len(encode(" [")) + len(encode("QA("))
-    assert llama.tokens_fed - before == prefix + texts + 3 * 3 * forced
+    assert llama.tokens_fed - before == texts + 3 * 3 * forced
     before = llama.tokens_fed
     call(llama, windows)
     # At most seven more steps, each with two branches at three positions of three texts.
-    assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
+    assert llama.tokens_fed - before <= texts + 3 * 3 * (forced + 7 * 2)
 
 
 def test_there_is_no_second_pass_when_no_position_qualifies_or_no_argument_is_sampled(

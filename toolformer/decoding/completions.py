@@ -134,12 +134,11 @@ class TraceStep:
         kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
             `undone` (part of a call that was taken back). Losses and counts are over `sampled`.
         call_rank: rank of the opening token among all tokens there, 1 the likeliest; None inside
-            calls, where the trigger is inactive, and where ` [` is several tokens, for tokens that
-            opened no call.
+            calls, where the trigger is inactive.
         call_probability: its probability there; None where there is no rank. Other batches change
             its last digits, so it is not compared.
         log_probability: log-probability of the token itself, in nats, where the model chose it.
-        top: the likeliest tokens there with their log probabilities, as many as were asked for.
+        top: the likeliest tokens there, or those that were asked for: id, text, log-probability.
     """
 
     token: int
@@ -148,7 +147,7 @@ class TraceStep:
     call_rank: int | None
     call_probability: float | None = field(compare=False)
     log_probability: float | None = field(default=None, compare=False)
-    top: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    top: tuple[tuple[int, str, float], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

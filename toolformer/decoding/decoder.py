@@ -87,7 +87,7 @@ def complete(
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
         row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(parameters)
         max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
-        _decode(unknown, batch, _shared_opening(model, unknown), max_rows, run_calls, progress)
+        _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
@@ -162,11 +162,11 @@ def _decode(
             progress(ended, len(rows))
 
 
-def _shared_opening(model: Model, rows: Sequence[DecodingRow]) -> Contexts:
-    """Keys and values of what all prompts begin with, fed once."""
+def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:
+    """What all prompts begin with, fed once where it has so many tokens."""
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
     opening = model.contexts(1)
-    if shared:
+    if len(shared) >= least:
         opening.append([shared])
     return opening
 
@@ -174,7 +174,8 @@ def _shared_opening(model: Model, rows: Sequence[DecodingRow]) -> Contexts:
 def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
-    max_prompt_tokens = longest_prompt_tokens(model, parameters)
+    start = len(row.pending) - row.prompt_tokens
+    max_prompt_tokens = model.context_length - start - _max_new_tokens(parameters)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "

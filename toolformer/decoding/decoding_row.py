@@ -1,5 +1,6 @@
 """One text while it is decoded: its tokens, its calls, and the call that is being written."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,12 +14,12 @@ from toolformer.decoding.completions import (
     UndoneCall,
 )
 from toolformer.forward.model import Contexts, NextTokens
-from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.tokenization import (
+    MAX_TOKENS_PER_CHARACTER,
+    REPLACEMENT_CHARACTER,
+    Tokenizer,
+)
 from tools.protocol import ToolCall
-
-# A character has at most four bytes, so it is spread over at most four tokens.
-_MAX_TOKENS_PER_CHARACTER = 4
-_REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True)
@@ -50,20 +51,36 @@ class RowSettings:
         parse_arguments: see `toolformer.decoding.decoder.complete`.
         stop_texts: the output ends before the first of these that appears outside calls.
         top_tokens: so many of the likeliest tokens are recorded at each step.
+        listed_tokens: are recorded in place of these, where there are any.
+        prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
+            where nothing is asked about it.
+        is_continued: whether anything is to follow the prompt; where not, it is asked about.
+        temperature: of the model's own distribution, from which a text without calls is drawn; 0
+            decodes greedily.
+        uniform: gives the numbers in [0, 1) that a text is drawn with.
     """
 
     parameters: DecodingParameters
     parse_arguments: Callable[[str, str], str] | None = None
     stop_texts: tuple[str, ...] = ()
     top_tokens: int = 0
+    listed_tokens: tuple[int, ...] = ()
+    prompt_top: int | None = None
+    is_continued: bool = True
+    temperature: float = 0.0
+    uniform: Callable[[], float] = random.random
 
 
 class DecodingRow:
     """One text of a batch.
 
+    Args:
+        prompt_ids: tokens of the prompt.
+        has_start: whether the first of these is the start token, put in front of the prompt.
+
     Attributes:
         index: place of its prompt among all prompts.
-        prompt_tokens: tokens of the prompt, without the start token.
+        prompt_tokens: tokens of the prompt, without the start token that was put in front.
         pending: tokens that are chosen, but not fed yet.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
@@ -79,10 +96,12 @@ class DecodingRow:
         prompt_ids: Sequence[int],
         tokenizer: Tokenizer,
         settings: RowSettings,
+        *,
+        has_start: bool = True,
     ):
         self.index = index
         self.settings = settings
-        self.prompt_tokens = len(prompt_ids) - 1
+        self.prompt_tokens = len(prompt_ids) - has_start
         self.pending = list(prompt_ids)
         self.open_call: OpenCall | None = None
         self.is_banned = False
@@ -142,8 +161,8 @@ class DecodingRow:
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
-        tail = self._segments[-1][-_MAX_TOKENS_PER_CHARACTER:]
-        return self._tokenizer.decode_behind(tail).endswith(_REPLACEMENT_CHARACTER)
+        tail = self._segments[-1][-MAX_TOKENS_PER_CHARACTER:]
+        return self._tokenizer.decode_behind(tail).endswith(REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
@@ -170,8 +189,8 @@ class DecodingRow:
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)
-            likeliest = expected.ranked[: self.settings.top_tokens]
-            top = tuple((text(other), expected.log_probability(other)) for other in likeliest)
+            others = self.settings.listed_tokens or expected.ranked[: self.settings.top_tokens]
+            top = tuple((other, text(other), expected.log_probability(other)) for other in others)
         self._trace.append(
             TraceStep(token, text(token), kind, call_rank, call_probability, log_probability, top)
         )

@@ -12,17 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from toolformer.decoding.decoder import check_length
+from toolformer.decoding.decoder import check_length, shared_opening
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
+from toolformer.decoding.prompt_steps import prompt_steps
 from toolformer.errors import ToolformerError
-from toolformer.forward.model import Model
+from toolformer.forward.model import ReadingModel
 from tools.protocol import ToolCall
 
 _LOGGER = logging.getLogger(__name__)
 # Tokens of prompts that are fed between two steps, padding included: the others wait for them.
 _ENTERING_TOKENS = 2048
+# What texts that enter together begin with is fed once if it is longer: feeding it is a step more.
+_SHARED_TOKENS = 32
 
 
 class QueueFullError(ToolformerError):
@@ -42,7 +45,7 @@ class LiveBatch:
         max_waiting: texts that wait for a place.
     """
 
-    def __init__(self, model: Model, *, max_active: int, max_waiting: int):
+    def __init__(self, model: ReadingModel, *, max_active: int, max_waiting: int):
         self._model = model
         self.max_active, self._max_waiting = max_active, max_waiting
         self._batch = self._new_batch()
@@ -84,8 +87,11 @@ class LiveBatch:
             QueueFullError: no place is free, and as many texts wait as may.
             BatchClosedError: `close` was called.
         """
-        ids = [self._model.bos_id, *self._model.tokenizer.encode(request.prompt)]
-        row = DecodingRow(0, request.prompt, ids, self._model.tokenizer, request.settings)
+        ids, tokenizer = request.prompt_ids, self._model.tokenizer
+        has_start = ids is None
+        if ids is None:
+            ids = [self._model.bos_id, *tokenizer.encode(request.prompt)]
+        row = DecodingRow(0, request.prompt, ids, tokenizer, request.settings, has_start=has_start)
         check_length(self._model, row, "The prompt")
         text = LiveText(request, row, send, self._wake)
         with self._changed:
@@ -197,9 +203,25 @@ class LiveBatch:
                 text = self._queue.popleft()
                 self._texts[text.row] = text
                 entering.append(text.row)
+        if scored := [row for row in entering if row.settings.prompt_top is not None]:
+            self._score_prompts(scored)
+        if going_on := [row for row in entering if row.stopped_by is None]:
+            opening = shared_opening(self._model, going_on, least=_SHARED_TOKENS)
+            for row in going_on:
+                row.pending = row.pending[opening.length(0) :]
+            self._batch.enter(going_on, opening)
         if entering:
-            self._batch.enter(entering, self._model.contexts(1))
             self._send_on(entering)
+
+    def _score_prompts(self, rows: Sequence[DecodingRow]) -> None:
+        for row, (steps, expected) in zip(rows, prompt_steps(self._model, rows), strict=True):
+            self._texts[row].prompt_steps = steps
+            parameters = row.settings.parameters
+            if not row.settings.is_continued:
+                row.stopped_by = "length"
+            elif parameters.is_disabled and parameters.max_new_tokens == 1:
+                # It need not be fed again.
+                self._batch.choose_only(row, expected)
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
         began = time.perf_counter()

@@ -6,14 +6,14 @@
 A call comes in one piece once it has its result: until then it may be taken back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
+from toolformer.decoding.prompt_steps import PromptStep
+from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
-
-_REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class LiveRequest:
     """A text to continue.
 
     Attributes:
+        prompt_ids: the prompt's tokens, fed as they are; None for those of its text behind the
+            start token.
         run_call: the result of a call, free of call markers, or None; called in a thread of its own
             and returns within the tool's deadline.
     """
@@ -28,6 +30,7 @@ class LiveRequest:
     prompt: str
     settings: RowSettings
     run_call: Callable[[ToolCall], str | None]
+    prompt_ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class LiveText:
         wake: tells the batch that the text was canceled.
 
     Attributes:
-        prompt_tokens: without the start token.
+        prompt_ids: without the start token that was put in front.
+        prompt_steps: what the model expected in the prompt, where that was asked for; known before
+            the end is sent.
         is_canceled: whether nobody waits for it any more.
         seconds: how long the tools took, for each call with a result.
     """
@@ -90,7 +95,8 @@ class LiveText:
         wake: Callable[[], None],
     ):
         self.request, self.row, self.send = request, row, send
-        self.prompt_tokens = row.prompt_tokens
+        self.prompt_ids = row.pending[len(row.pending) - row.prompt_tokens :]
+        self.prompt_steps: Sequence[PromptStep] = ()
         self.is_canceled = False
         self.seconds: list[float] = []
         self._wake = wake
@@ -145,7 +151,8 @@ class LiveText:
             text = text[: len(text) - _uncertain(text, self.request.settings.stop_texts)]
         new = text[self._characters_sent :]
         self._characters_sent += len(new)
-        if new:
+        # Without text where its tokens are of a stop text alone.
+        if new or (is_last and self._held_back):
             steps, self._held_back = self._held_back, []
             yield LivePiece(new, tuple(steps))
 
@@ -165,7 +172,7 @@ def _uncertain(text: str, stop_texts: tuple[str, ...]) -> int:
         >>> _uncertain("so Q", ("Q:",)), _uncertain("so", ("Q:",))
         (1, 0)
     """
-    unfinished = len(text) - len(text.rstrip(_REPLACEMENT_CHARACTER))
+    unfinished = len(text) - len(text.rstrip(REPLACEMENT_CHARACTER))
     begun = (
         length
         for stop_text in stop_texts

@@ -32,7 +32,7 @@ class CallChance(NamedTuple):
 
     Attributes:
         rank: one more than the number of tokens that are likelier, so equal ones share it; None
-            where it is not known, or no call can open.
+            where no call can open.
         probability: None as well.
     """
 

@@ -45,10 +45,10 @@ class BranchKeys:
 
         self._model = model
         self._cache = cache
-        self._rows = rows
-        self._starts = list(starts)
-        # Per node the places of its own tokens within its row.
-        self._paths: list[list[int]] = [[] for _ in starts]
+        # Per node its row, how many keys of the text it sees, and the places of its own tokens.
+        self._rows = torch.tensor([start.row for start in starts])
+        self._seen = torch.tensor([start.visible for start in starts])
+        self._paths = torch.empty((len(starts), 0), dtype=torch.long)
         # Positions of all keys, those of padding 0.
         self._positions = torch.arange(cache.get_seq_length()).repeat(rows, 1)
 
@@ -65,33 +65,27 @@ class BranchKeys:
         """
         import torch
 
-        count = len(tokens[0])
-        self._starts = [self._starts[parent] for parent in parents]
-        slots = self._slots(count)
-        width = max(slots) + count
-        depth = len(self._paths[parents[0]])
-        rows = [start.row for start in self._starts]
-        input_ids = torch.zeros((self._rows, width), dtype=torch.long)
-        position_ids = torch.zeros((self._rows, width), dtype=torch.long)
-        visible = torch.zeros(
-            (self._rows, width, self._positions.shape[1] + width), dtype=torch.bool
-        )
+        chosen, ids = torch.tensor(parents), torch.tensor(tokens)
+        self._rows, self._seen = self._rows[chosen], self._seen[chosen]
+        paths, count = self._paths[chosen], ids.shape[1]
+        # Nodes of a row follow each other, in the cache as here.
+        places = torch.arange(len(parents)) - torch.searchsorted(self._rows, self._rows)
+        slots = places[:, None] * count + torch.arange(count)
+        shape = len(self._positions), int(slots.max()) + 1
+        of_node = self._rows[:, None], slots
+        keys = self._positions.shape[1] + slots
+        input_ids, position_ids = torch.zeros(shape, dtype=torch.long), torch.zeros(shape).long()
+        input_ids[of_node] = ids
+        position_ids[of_node] = self._seen[:, None] + paths.shape[1] + torch.arange(count)
+        visible = torch.zeros((*shape, self._positions.shape[1] + shape[1]), dtype=torch.bool)
         # Padding sees the first key only: a row of nothing would turn into NaN.
         visible[:, :, 0] = True
-        paths: list[list[int]] = []
-        for start, parent, slot, node_tokens in zip(
-            self._starts, parents, slots, tokens, strict=True
-        ):
-            path = list(self._paths[parent])
-            for step, token in enumerate(node_tokens):
-                path.append(self._positions.shape[1] + slot + step)
-                input_ids[start.row, slot + step] = token
-                position_ids[start.row, slot + step] = start.visible + depth + step
-                seen = visible[start.row, slot + step]
-                seen[: start.visible] = True
-                seen[torch.tensor(path)] = True
-            paths.append(path)
-        self._paths = paths
+        sees = torch.arange(visible.shape[2]) < self._seen[:, None]
+        sees.scatter_(1, paths, torch.ones_like(paths, dtype=torch.bool))
+        for step in range(count):
+            sees.scatter_(1, keys[:, step : step + 1], torch.ones_like(keys[:, :1]).bool())
+            visible[self._rows, slots[:, step]] = sees
+        self._paths = torch.cat([paths, keys], dim=1)
         self._positions = torch.cat([self._positions, position_ids], dim=1)
         model = self._model
         hidden = model.hidden_states(
@@ -100,17 +94,7 @@ class BranchKeys:
             attention_mask=model.masks(visible, position_ids, self._positions),
             position_ids=position_ids.to(model.device),
         )
-        last = torch.tensor(slots) + count - 1
-        return hidden[torch.tensor(rows).to(model.device), last.to(model.device)]
-
-    def _slots(self, count: int) -> list[int]:
-        """Where in its row each node's tokens of this feed stand."""
-        used = [0] * self._rows
-        slots: list[int] = []
-        for start in self._starts:
-            slots.append(used[start.row])
-            used[start.row] += count
-        return slots
+        return hidden[self._rows.to(model.device), slots[:, -1].to(model.device)]
 
 
 class PlainBranches(BranchKeys):

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from toolformer.forward.geometry import NetworkGeometry
+from toolformer.forward.given_tokens import given_tokens
+from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network
+from toolformer.forward.next_tokens import LogitsOfNext
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.row_cache import PlainContexts, RowCache
@@ -33,6 +36,17 @@ class LanguageModel(Network):
     def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
         """See `Model.read`; windows are fed together, padded to the longest."""
         return ReadTexts(self, prompt_prefix(self, prompt), windows)
+
+    def given_tokens(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        top: Sequence[int],
+        open_id: int,
+        counts: Sequence[int],
+    ) -> list[tuple[list[GivenToken], LogitsOfNext]]:
+        """See `ReadingModel.given_tokens`; rows are fed together, padded to the longest."""
+        return given_tokens(self, rows, top=top, open_id=open_id, counts=counts)
 
     def contexts(self, rows: int) -> RowCache:
         """See `Model.contexts`."""

@@ -142,9 +142,27 @@ class NextTokens(Protocol):
         """The likeliest token that is none of these."""
         ...
 
+    def drawn(self, uniform: float, temperature: float) -> int:
+        """The token that a random number in [0, 1) draws at a temperature above 0."""
+        ...
+
     def kept(self) -> Self:
         """The same for longer than a step."""
         ...
+
+
+class GivenToken(NamedTuple):
+    """What was expected in place of a token that was given.
+
+    Attributes:
+        rank: of the token, from 1; see `NextTokens`.
+        log_probability: of the token, in nats.
+        top: the likeliest tokens there, best first, each with its log-probability.
+    """
+
+    rank: int
+    log_probability: float
+    top: list[tuple[int, float]]
 
 
 class Contexts(Protocol):
@@ -290,4 +308,25 @@ class Model(Protocol):
 
     def contexts(self, rows: int) -> Contexts:
         """So many empty texts."""
+        ...
+
+
+class ReadingModel(Model, Protocol):
+    """A model that also tells what it expected within prompts."""
+
+    def given_tokens(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        top: Sequence[int],
+        open_id: int,
+        counts: Sequence[int],
+    ) -> Sequence[tuple[list[GivenToken], NextTokens]]:
+        """What is expected in place of each token of rows but the first, and behind all.
+
+        Args:
+            rows: token ids, ragged; all that is fed.
+            top: for each row how many of the likeliest tokens are wanted in place of its tokens.
+            open_id, counts: behind each row; see `Contexts.next_tokens`.
+        """
         ...

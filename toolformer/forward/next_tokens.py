@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
+from toolformer.forward.branches import sample_tokens
+
 if TYPE_CHECKING:
     import torch
 
@@ -38,6 +42,12 @@ class LogitsOfNext:
         logits = self.logits.clone()
         logits[tokens] = float("-inf")
         return int(logits.argmax())
+
+    def drawn(self, uniform: float, temperature: float) -> int:
+        """See `NextTokens.drawn`."""
+        uniforms = np.array([uniform])
+        (token,), _ = sample_tokens(self.logits[None], uniforms, rows=[0], temperature=temperature)
+        return token
 
     def kept(self) -> Self:
         """The same for longer than a step: the logits of the other rows can be freed."""

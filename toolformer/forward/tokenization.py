@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # The class of transformers that does what tokenizer.json says, and nothing besides.
 _GENERIC = "TokenizersBackend"
 _LETTER = regex.compile(r"\X")
+# A character has at most four bytes, so it is spread over at most four tokens.
+MAX_TOKENS_PER_CHARACTER = 4
+REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":

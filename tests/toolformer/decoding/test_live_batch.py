@@ -316,8 +316,9 @@ def test_steps_have_the_log_probabilities_of_the_model(started, taught):
             assert step.log_probability == pytest.approx(float(expected[step.token]), abs=1e-4)
             likeliest = expected.topk(3)
             texts = [taught.tokenizer.token_text(int(token)) for token in likeliest.indices]
-            assert [text for text, _ in step.top] == texts
-            assert [each for _, each in step.top] == pytest.approx(
+            assert [token for token, *_ in step.top] == likeliest.indices.tolist()
+            assert [text for _, text, _ in step.top] == texts
+            assert [each for *_, each in step.top] == pytest.approx(
                 likeliest.values.tolist(), abs=1e-4
             )
         ids.append(step.token)

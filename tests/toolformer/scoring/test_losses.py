@@ -12,8 +12,8 @@ from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
+from toolformer.forward.language_model import LanguageModel
 from toolformer.loss_weights import window_weights
-from toolformer.scoring import inline_losses
 from toolformer.scoring import losses as losses_module
 from toolformer.scoring import text_losses as text_losses_module
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
@@ -228,15 +228,15 @@ def one_text_at_a_time(whole):
 
 
 @pytest.mark.parametrize(
-    ("form", "module", "name"),
-    [(PAPERS_FORM, text_losses_module, "token_losses"), (INLINE, inline_losses, "ReadTexts")],
+    ("form", "owner", "name"),
+    [(PAPERS_FORM, text_losses_module, "token_losses"), (INLINE, LanguageModel, "read")],
 )
 def test_memory_that_runs_out_halves_the_texts_and_marks_the_partition(
-    llama, windows, tmp_path, monkeypatch, form, module, name
+    llama, windows, tmp_path, monkeypatch, form, owner, name
 ):
     undisturbed = score(llama, windows, tmp_path / "a", form=form)
     assert not is_regrouped(Checkpoint(tmp_path / "a", fingerprint="x"))
-    monkeypatch.setattr(module, name, one_text_at_a_time(getattr(module, name)))
+    monkeypatch.setattr(owner, name, one_text_at_a_time(getattr(owner, name)))
     assert_close(score(llama, windows, tmp_path / "b", form=form), undisturbed, 1e-5)
     assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
 

@@ -1,0 +1,81 @@
+"""The tokens of prompts, each with what the model expected in its place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolformer.calls import call_open_id
+from toolformer.decoding.decoding_row import DecodingRow
+from toolformer.forward.model import GivenToken, NextTokens, ReadingModel
+from toolformer.forward.tokenization import (
+    MAX_TOKENS_PER_CHARACTER,
+    REPLACEMENT_CHARACTER,
+    Tokenizer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStep:
+    """A token of a prompt.
+
+    Attributes:
+        token: its id.
+        text: its text; the replacement character for part of a character.
+        offset: where it begins in the prompt, in characters; parts of a character begin together.
+        log_probability: of the token, in nats; None for the first one of a prompt.
+        rank: one more than the number of likelier tokens; None for the first one.
+        top: the likeliest tokens there, best first, as many as were asked for: id, text and
+            log-probability.
+    """
+
+    token: int
+    text: str
+    offset: int
+    log_probability: float | None
+    rank: int | None
+    top: tuple[tuple[int, str, float], ...]
+
+
+def prompt_steps(
+    model: ReadingModel, rows: Sequence[DecodingRow]
+) -> list[tuple[list[PromptStep], NextTokens]]:
+    """Feed the prompts of rows by themselves; the rows stay as they are.
+
+    Args:
+        rows: at least one, of whose prompts nothing is fed yet.
+
+    Returns:
+        For each row the steps of its prompt, and what is expected behind it.
+    """
+    given = model.given_tokens(
+        [row.pending for row in rows],
+        top=[row.settings.prompt_top or 0 for row in rows],
+        open_id=call_open_id(model.tokenizer),
+        counts=[max(2, row.settings.top_tokens) for row in rows],
+    )
+    found = []
+    for row, (tokens, behind) in zip(rows, given, strict=True):
+        start = len(row.pending) - row.prompt_tokens
+        steps = _steps(model.tokenizer, row.pending[start:], tokens[start:])
+        found.append((steps, behind))
+    return found
+
+
+def _steps(
+    tokenizer: Tokenizer, ids: Sequence[int], given: Sequence[GivenToken]
+) -> list[PromptStep]:
+    steps: list[PromptStep] = []
+    parts: list[int] = []
+    offset = 0
+    # Nothing is expected in place of the first.
+    for token, expected in zip(ids, (None, *given), strict=False):
+        decode = tokenizer.decode_behind if len(parts) < len(steps) else tokenizer.decode
+        parts.append(token)
+        text = tokenizer.token_text(token) if steps else tokenizer.decode([token])
+        rank, log_probability, top = expected or (None, None, ())
+        likeliest = tuple((other, tokenizer.token_text(other), value) for other, value in top)
+        steps.append(PromptStep(token, text, offset, log_probability, rank, likeliest))
+        piece = decode(parts)
+        is_whole = not piece.endswith(REPLACEMENT_CHARACTER)
+        if is_whole or len(parts) == MAX_TOKENS_PER_CHARACTER:
+            offset, parts = offset + len(piece), []
+    return steps
