@@ -1,7 +1,6 @@
 """The language model of the method, by passes of a network on this machine."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.given_tokens import given_tokens
@@ -18,7 +17,7 @@ from toolformer.forward.windows import Window
 class LanguageModel(Network):
     """A `toolformer.forward.model.Model` that is a network."""
 
-    @cached_property
+    @property
     def geometry(self) -> NetworkGeometry:
         """See `Model.geometry`."""
         return NetworkGeometry(self)

@@ -257,8 +257,6 @@ class Model(Protocol):
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
-        tokens_fed: token positions fed so far, padding included. The cost of the method is counted
-            in these.
     """
 
     name: str
@@ -266,7 +264,11 @@ class Model(Protocol):
     bos_id: int
     prompt_start: list[int]
     context_length: int
-    tokens_fed: int
+
+    @property
+    def tokens_fed(self) -> int:
+        """Token positions fed so far, padding included: in these the method's cost is counted."""
+        ...
 
     @property
     def precision(self) -> str:

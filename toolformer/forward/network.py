@@ -9,7 +9,7 @@ import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
 from toolformer.files.loading import enough_memory, loading, prepare_transformers
@@ -116,7 +116,7 @@ class Network:
         precision: str = "float32",
         device: str = "auto",
         bos_token: str | None = None,
-    ) -> "Network":
+    ) -> Self:
         """Load a model directory.
 
         Args:

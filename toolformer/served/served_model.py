@@ -63,7 +63,7 @@ class ServedModel:
     def end_ids(self) -> frozenset[int]:
         """See `Model.end_ids`."""
         end = self.tokenizer.backend.eos_token_id
-        return frozenset({self.bos_id, *([end] if isinstance(end, int) else end or [])})
+        return frozenset({self.bos_id, end} if isinstance(end, int) else {self.bos_id})
 
     @property
     def geometry(self) -> "ServedGeometry":

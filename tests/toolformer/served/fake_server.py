@@ -134,8 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        inside = answer.get("error", {}).get("code") if "error_inside" not in fake.faults else None
-        self._send(inside or status, answer)
+        error: Any = answer.get("error") or {}
+        inside = "error_inside" in fake.faults
+        self._send(status if inside else error.get("code", status), answer)
 
     def _send(self, status: int, answer: Mapping[str, Any]) -> None:
         content = json.dumps(answer).encode()
@@ -144,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Nothing: tests look at what was asked."""
 
 
