@@ -73,18 +73,18 @@ class CostMeter:
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""
         model = self._model
-        choice = model and model.choice
+        choice = model.choice if model else None
         tokens_fed, seconds = self._spent()
         return StageCost(
             stage,
             candidates,
             tokens_fed=int(tokens_fed),
             seconds=seconds,
-            model=model and model.name,
-            precision=model and model.precision,
-            float32_tokens_per_second=choice and choice.float32,
-            bfloat16_tokens_per_second=choice and choice.bfloat16,
-            float16_tokens_per_second=choice and choice.float16,
+            model=model.name if model else None,
+            precision=model.precision if model else None,
+            float32_tokens_per_second=choice.float32 if choice else None,
+            bfloat16_tokens_per_second=choice.bfloat16 if choice else None,
+            float16_tokens_per_second=choice.float16 if choice else None,
         )
 
     def _spent(self) -> tuple[float, float]:

@@ -10,12 +10,15 @@ Modules of the method know these protocols alone. `language_model` answers by pa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
+
+if TYPE_CHECKING:
+    from toolformer.forward.precision import PrecisionChoice
 
 
 class Place(NamedTuple):
@@ -273,6 +276,11 @@ class Model(Protocol):
     @property
     def precision(self) -> str:
         """What its numbers are computed in."""
+        ...
+
+    @property
+    def choice(self) -> "PrecisionChoice | None":
+        """The measurement that settled its precision; None where there was none."""
         ...
 
     @property

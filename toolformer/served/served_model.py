@@ -30,6 +30,7 @@ class ServedModel:
         ServedModelError: the server cannot do what annotation needs.
     """
 
+    # Nothing is measured here.
     choice = None
 
     def __init__(

@@ -21,9 +21,10 @@ class FakeServer:
 
     Attributes:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
-            `error_inside`, `other_words`, `no_prompt_logprobs`.
+            `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`.
         failing: statuses of answers by their number, from 0; 0 cuts the connection.
         seconds: that each answer takes.
+        card: what `/v1/models` says of the model besides.
         bodies: what was asked.
         asked: how often.
     """
@@ -34,6 +35,7 @@ class FakeServer:
     seconds: float = 0.0
     key: str | None = None
     url: str = ""
+    card: dict[str, str] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     turn: Any = field(default_factory=threading.Lock)
@@ -56,7 +58,10 @@ class FakeServer:
     def _log_probabilities(self, row: list[int]) -> torch.Tensor:
         with torch.inference_mode():
             states = self.model.hidden_states(torch.tensor([row]))
-            return self.model.logits(states[0]).log_softmax(dim=-1)
+            logits = self.model.logits(states[0])
+        if "noisy" in self.faults:
+            logits = logits + 0.1 * torch.randn(logits.shape)
+        return logits.log_softmax(dim=-1)
 
     def _of_prompt(self, row: list[int], scores: torch.Tensor, top: int) -> Any:
         if "no_prompt_logprobs" in self.faults:
@@ -116,8 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         fake: FakeServer = self.server.fake
-        card = {"id": "tiny", "owned_by": "vllm", "max_model_len": fake.model.context_length}
-        self._send(200, {"data": [card]})
+        length = fake.model.context_length
+        self._send(200, {"data": [{"id": "tiny", "max_model_len": length, **fake.card}]})
 
     def do_POST(self) -> None:
         fake: FakeServer = self.server.fake
