@@ -173,7 +173,8 @@ class CompletionsClient:
 
     def _tell(self, state: RetryCallState) -> None:
         """One line a minute, whichever requests wait; none for what passes at once."""
-        if state.attempt_number < 3 or state.outcome is None:
+        is_short = state.attempt_number < 3 or self._patience == _FIRST_PATIENCE
+        if is_short or state.outcome is None:
             return
         with self._turn:
             if time.monotonic() - self._told < _SECONDS_BETWEEN_LINES:
