@@ -47,7 +47,7 @@ def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
 
 
 # From the middle of sampling on: a full server, cut connections.
-FAILING = {150: 429, 151: 0, 152: 503, 400: 0, 401: 0, 700: 429}
+FAILING = {150: 429, 151: 0, 152: 503, 400: 0, 401: 0, 450: 429}
 
 
 def test_served_build_has_the_local_rows_and_another_address_changes_none(

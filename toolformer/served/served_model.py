@@ -42,7 +42,6 @@ class ServedModel:
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.found = found_fit(client, tokenizer, self.bos_id)
-        self._wire = self.found.wire
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
@@ -108,7 +107,7 @@ class ServedModel:
         for row, at, _ in places:
             last[row] = max(at, last.get(row, 0))
         asked = [[*rows[row][: at + 1], behind[row, at]] for row, at in last.items()]
-        seen = dict(zip(last, self._wire.prompts(asked, top=top), strict=True))
+        seen = dict(zip(last, self.found.wire.prompts(asked, top=top), strict=True))
         losses = {}
         for row, at, token in places:
             told = seen[row][at + 1].get(token)
@@ -119,7 +118,9 @@ class ServedModel:
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int, int], float]:
         if not self.found.lists_tokens:
-            seen = self._wire.prompts([[*rows[row][: at + 1], token] for row, at, token in places])
+            seen = self.found.wire.prompts(
+                [[*rows[row][: at + 1], token] for row, at, token in places]
+            )
             return {
                 place: -row[-1][place[2]].log_probability
                 for place, row in zip(places, seen, strict=True)
@@ -128,7 +129,7 @@ class ServedModel:
         for token in dict.fromkeys(token for _, _, token in places):
             of_token = [place for place in places if place[2] == token]
             contexts = [rows[row][: at + 1] for row, at, _ in of_token]
-            for place, told in zip(of_token, self._wire.behind(contexts, token), strict=True):
+            for place, told in zip(of_token, self.found.wire.behind(contexts, token), strict=True):
                 if told is None:
                     raise ServedModelError(
                         f"The server at {self._client.url} left out a token of logprob_token_ids, "
@@ -156,37 +157,6 @@ class ServedModel:
             "language_model.server is set. Set language_model.path to the model itself and "
             "language_model.server to null for this command."
         )
-
-    def ranks_behind(self, rows: Sequence[Sequence[int]], token: int) -> list[tuple[int, float]]:
-        """Rank, from 1, and log-probability in nats of a token behind each row."""
-        seen = self._wire.prompts([[*row, token] for row in rows])
-        return [(row[-1][token].rank, row[-1][token].log_probability) for row in seen]
-
-    def sampled_behind(
-        self,
-        rows: Sequence[Sequence[int]],
-        branches: Sequence[Branch],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        is_finished: Callable[[Sequence[str]], bool],
-    ) -> None:
-        """Sample a branch behind each row; see `Texts.sample`."""
-        sampled = self._wire.samples(
-            rows,
-            # 31 bits, as many as all engines take.
-            [int(branch.uniforms[0] * 2**31) for branch in branches],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-        )
-        for branch, tokens in zip(branches, sampled, strict=True):
-            for token, log_probability in tokens:
-                branch.tokens.append(token)
-                branch.token_texts.append(self.tokenizer.token_text(token))
-                branch.log_probability += log_probability
-                branch.is_finished = is_finished(branch.token_texts)
-                if branch.is_finished:
-                    break
 
 
 class ServedTexts:
@@ -217,7 +187,8 @@ class ServedTexts:
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`; of equally likely tokens vLLM counts all."""
-        return self._model.ranks_behind([self._context(place) for place in places], token)
+        seen = self._model.found.wire.prompts([[*self._context(place), token] for place in places])
+        return [(row[-1][token].rank, row[-1][token].log_probability) for row in seen]
 
     def sample(
         self,
@@ -230,31 +201,34 @@ class ServedTexts:
         is_finished: Callable[[Sequence[str]], bool],
     ) -> None:
         """See `Texts.sample`; seeded by the first of a branch's random numbers."""
-        rows = [[*self._context(place), *forced_ids] for place in places]
-        self._model.sampled_behind(
-            [row for row, group in zip(rows, groups, strict=True) for _ in group],
-            [branch for group in groups for branch in group],
+        branches = [
+            (place, branch) for place, group in zip(places, groups, strict=True) for branch in group
+        ]
+        sampled = self._model.found.wire.samples(
+            [[*self._context(place), *forced_ids] for place, _ in branches],
+            # 31 bits, as many as all engines take.
+            [int(branch.uniforms[0] * 2**31) for _, branch in branches],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            is_finished=is_finished,
         )
+        for (_, branch), tokens in zip(branches, sampled, strict=True):
+            for token, log_probability in tokens:
+                branch.tokens.append(token)
+                branch.token_texts.append(self._model.tokenizer.token_text(token))
+                branch.log_probability += log_probability
+                branch.is_finished = is_finished(branch.token_texts)
+                if branch.is_finished:
+                    break
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
         """See `Texts.continuation_losses`."""
-        contexts = [self._context(each.place) for each in continuations]
-        losses = iter(
-            self._model.losses_at(
-                [
-                    [*context, *each.fed]
-                    for context, each in zip(contexts, continuations, strict=True)
-                ],
-                [
-                    (row, len(contexts[row]) + len(each.tokens) - 1 + t, token)
-                    for row, each in enumerate(continuations)
-                    for t, token in enumerate(each.following)
-                ],
-            )
-        )
+        rows = [[*self._context(each.place), *each.fed] for each in continuations]
+        places = [
+            (row, len(rows[row]) - len(each.following) + t, token)
+            for row, each in enumerate(continuations)
+            for t, token in enumerate(each.following)
+        ]
+        losses = iter(self._model.losses_at(rows, places))
         return [[next(losses) for _ in each.following] for each in continuations]
 
     def _end(self, place: Place) -> int:

@@ -15,6 +15,8 @@ from toolformer.errors import ServedModelError
 from toolformer.served.http_client import CompletionsClient
 
 _NAME = "token_id:"
+# As few as all engines take, where the prompt is what is asked about.
+_ONE_TOKEN = {"max_tokens": 1, "temperature": 0}
 # A server may take these from the model's generation_config.json, and samples would be of another
 # distribution than the model's.
 _OWN_DISTRIBUTION = {
@@ -64,25 +66,12 @@ class Wire:
 
     def prompt_request(self, row: Sequence[int], *, top: int) -> dict[str, Any]:
         """What asks for the places of a row."""
-        one_more = {"max_tokens": 1, "temperature": 0}
-        return {"prompt": list(row), "prompt_logprobs": top, **one_more, **self._plain}
+        return self._request(row, prompt_logprobs=top, **_ONE_TOKEN)
 
     def behind(self, rows: Sequence[Sequence[int]], token: int) -> list[float | None]:
         """Log probability of a token behind each row; None where the server does not give it."""
-        choices = self._client.complete(
-            [
-                {
-                    "prompt": list(row),
-                    "max_tokens": 1,
-                    "temperature": 0,
-                    "logprobs": 1,
-                    "logprob_token_ids": [token],
-                    "return_tokens_as_token_ids": True,
-                    **self._plain,
-                }
-                for row in rows
-            ]
-        )
+        asked = {"logprobs": 1, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
+        choices = self._client.complete([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
         listed = [(choice.get("logprobs") or {}).get("top_logprobs") for choice in choices]
         return [(each[0] or {}).get(f"{_NAME}{token}") if each else None for each in listed]
 
@@ -95,21 +84,15 @@ class Wire:
         temperature: float,
     ) -> list[list[tuple[int, float]]]:
         """Tokens that go on with each row, with their log probabilities at temperature 1."""
+        asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 0}
+        asked["return_tokens_as_token_ids"] = True
         choices = self._client.complete(
-            [
-                {
-                    "prompt": list(row),
-                    "max_tokens": max_new_tokens,
-                    "temperature": temperature,
-                    "seed": seed,
-                    "logprobs": 0,
-                    "return_tokens_as_token_ids": True,
-                    **self._plain,
-                }
-                for row, seed in zip(rows, seeds, strict=True)
-            ]
+            [self._request(row, seed=seed, **asked) for row, seed in zip(rows, seeds, strict=True)]
         )
         return [self._sampled(choice.get("logprobs")) for choice in choices]
+
+    def _request(self, row: Sequence[int], **fields: Any) -> dict[str, Any]:
+        return {"prompt": list(row), **fields, **self._plain}
 
     def _seen(self, row: Sequence[int], places: Any, top: int) -> list[Mapping[int, Seen]]:
         if not isinstance(places, list) or len(places) != len(row):
@@ -144,7 +127,5 @@ class Wire:
                 "return_tokens_as_token_ids. Expected `token_id:` and a number, which `vllm serve` "
                 "gives since 0.6; text says not which tokens were sampled."
             )
-        return [
-            (int(name.removeprefix(_NAME)), value)
-            for name, value in zip(names, values, strict=True)
-        ]
+        tokens = (int(name.removeprefix(_NAME)) for name in names)
+        return list(zip(tokens, values, strict=True))

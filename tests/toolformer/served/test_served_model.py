@@ -274,7 +274,7 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local):
     # Its client is closed with the first server; the second has one of its own.
     client = CompletionsClient(fake.url, "tiny")
     client.is_known()
-    served._client = served._wire._client = client
+    served._client = served.found.wire._client = client
     asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
     asking.start()
     asking.join(0.3)
