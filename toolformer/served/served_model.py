@@ -117,26 +117,18 @@ class ServedModel:
     def _by_place(
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int, int], float]:
-        if not self.found.lists_tokens:
-            seen = self.found.wire.prompts(
-                [[*rows[row][: at + 1], token] for row, at, token in places]
-            )
-            return {
-                place: -row[-1][place[2]].log_probability
-                for place, row in zip(places, seen, strict=True)
-            }
-        losses = {}
-        for token in dict.fromkeys(token for _, _, token in places):
+        losses: dict[tuple[int, int, int], float] = {}
+        for token in {token for _, _, token in places} if self.found.lists_tokens else ():
             of_token = [place for place in places if place[2] == token]
             contexts = [rows[row][: at + 1] for row, at, _ in of_token]
             for place, told in zip(of_token, self.found.wire.behind(contexts, token), strict=True):
-                if told is None:
-                    raise ServedModelError(
-                        f"The server at {self._client.url} left out a token of logprob_token_ids, "
-                        "which it gave when it was first asked. Run the same again: what was "
-                        "computed is kept."
-                    )
-                losses[place] = -told
+                if told is not None:
+                    losses[place] = -told
+        # Of a server that names no tokens each is asked about as the last of a prompt.
+        left = [place for place in places if place not in losses]
+        seen = self.found.wire.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
+        for place, places_seen in zip(left, seen, strict=True):
+            losses[place] = -places_seen[-1][place[2]].log_probability
         return losses
 
     def losses_of_all(self, row: Sequence[int]) -> NoReturn:
