@@ -47,8 +47,8 @@ def test_address_is_no_part_of_the_model_and_what_the_server_says_of_it_is(folde
 def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
     with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):
         settings = settings_of(fake, folder)
-        low = {"tools": {"Calendar": {"filtering_threshold": 0.05}}}
-        low["scoring"] = {"lowest_threshold": 0.0}
+        tools = {"Calendar": {"filtering_threshold": 0.05}}
+        low = {"tools": tools, "scoring": {"lowest_threshold": 0.0}}
         settings = validated(merged(settings.model_dump(), low), origin="")
         with contextlib.closing(open_served(settings, folder)) as model:
             assert (model.found.noise > 0.05) == is_warned

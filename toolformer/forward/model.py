@@ -67,12 +67,12 @@ class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
     def losses(
-        self, places: Sequence[tuple[Place, int]], *, least_probability: float = 0.0
+        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
     ) -> list[float]:
         """-log p of tokens at places, behind the prompt and the text in front, in nats.
 
         Args:
-            least_probability: of tokens that are less likely, it may be infinite.
+            min_probability: of tokens that are less likely, it may be infinite.
         """
         ...
 

@@ -68,7 +68,7 @@ class ReadTexts:
         self,
         places: Sequence[tuple[Place, int]],
         *,
-        least_probability: float = 0.0,  # noqa: ARG002
+        min_probability: float = 0.0,  # noqa: ARG002
     ) -> list[float]:
         """See `Texts.losses`; all are computed."""
         import torch

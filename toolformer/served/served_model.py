@@ -75,13 +75,13 @@ class ServedModel:
         rows: Sequence[Sequence[int]],
         places: Sequence[tuple[int, int, int]],
         *,
-        least_probability: float = 0.0,
+        min_probability: float = 0.0,
     ) -> list[float]:
         """See `Model.losses_at` and, of the last, `Texts.losses`.
 
         Tokens that stand in their rows are asked for by one request a row. For others the likeliest
         tokens of a row's places do, if all that are left out are less likely than
-        `least_probability`; else each is asked for behind what stands in front of it.
+        `min_probability`; else each is asked for behind what stands in front of it.
         """
         # What a row has behind a place; behind its last one a token that is wanted there.
         behind = {(row, at): token for row, at, token in reversed(places)}
@@ -89,7 +89,7 @@ class ServedModel:
         own = [place for place in places if behind[place[:2]] == place[2]]
         losses = self._by_row(rows, own, behind, top=0)
         others = [place for place in places if place not in losses]
-        if others and least_probability > 1 / (self.found.top + 1):
+        if others and min_probability > 1 / (self.found.top + 1):
             losses |= self._by_row(rows, others, behind, top=self.found.top)
         elif others:
             losses |= self._by_place(rows, others)
@@ -168,13 +168,13 @@ class ServedTexts:
         ]
 
     def losses(
-        self, places: Sequence[tuple[Place, int]], *, least_probability: float = 0.0
+        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
     ) -> list[float]:
         """See `Texts.losses`."""
         return self._model.losses_at(
             self._rows,
             [(place.row, self._end(place) - 1, token) for place, token in places],
-            least_probability=least_probability,
+            min_probability=min_probability,
         )
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:

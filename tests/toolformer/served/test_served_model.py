@@ -105,11 +105,11 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
     places = [(Place(0, at), open_id) for at in range(1, len(windows[0].ids))]
     exact = local.read(PROMPT, windows).losses(places)
     fake.bodies.clear()
-    losses = served.read(PROMPT, windows).losses(places, least_probability=0.05)
+    losses = served.read(PROMPT, windows).losses(places, min_probability=0.05)
     assert len(fake.bodies) == 1
     for loss, wanted in zip(losses, exact, strict=True):
         assert loss == pytest.approx(wanted, abs=1e-5) or (loss > 1e9 and wanted > 2.99)
-    served.read(PROMPT, windows).losses(places, least_probability=0.04)
+    served.read(PROMPT, windows).losses(places, min_probability=0.04)
     assert len(fake.bodies) == 1 + len(places)
 
 
@@ -211,7 +211,7 @@ def test_server_that_tells_too_few_likeliest_tokens_is_asked_place_by_place(loca
     places = [(Place(0, at), open_id) for at in range(1, 6)]
     with served_by(local, faults={"small_top"}) as (fake, served):
         fake.bodies.clear()
-        losses = served.read(None, windows).losses(places, least_probability=0.05)
+        losses = served.read(None, windows).losses(places, min_probability=0.05)
         assert len(fake.bodies) == len(places)
     assert losses == pytest.approx(local.read(None, windows).losses(places), abs=1e-5)
 
