@@ -232,6 +232,6 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             REJECTED_SOURCES: dg.MetadataValue.json(rejected),
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
-            "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
+            "shards by source": table_markdown(shards, rows=50),
         }
     )

@@ -8,12 +8,10 @@ import dagster as dg
 
 from toolformer_home.home import Home
 from toolformer_home.progress import ProgressCallback, progress_of
-from toolformer_home.resources.language_model import LanguageModelResource
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.resources.warehouse import WarehouseResource
 from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory, process_holder
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
@@ -21,9 +19,8 @@ from warehouse.warehouse import Warehouse
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
-# The resources that an asset asks for, as far as it needs them.
-WITHOUT_MODEL = {"settings", "warehouse"}
-WITH_MODEL = {"settings", "warehouse", "toolbox", "language_model"}
+# The resources that every asset asks for: none opens anything before it is used.
+RESOURCES = {"settings", "toolbox", "language_model"}
 
 
 class Workspace:
@@ -66,13 +63,7 @@ class Run(Workspace):
     def __init__(self, context: dg.AssetExecutionContext, *, variant: str | None = None):
         resource: SettingsResource = context.resources.settings
         self.context, self.log, self.force = context, context.log, resource.force
-        super().__init__(resource.load(variant=variant), resource.home())
-
-    @cached_property
-    def warehouse(self) -> Warehouse:
-        """The rows; opened when they are first asked for."""
-        resource: WarehouseResource = self.context.resources.warehouse
-        return resource.open()
+        super().__init__(resource.load(variant=variant), Home.find())
 
     @property
     def named_tools(self) -> list[str]:
@@ -88,8 +79,7 @@ class Run(Workspace):
     @property
     def holder(self) -> ModelHolder:
         """The holder of this process's models."""
-        resource: LanguageModelResource = self.context.resources.language_model
-        return resource.holder()
+        return process_holder()
 
     def hold_device(self) -> str:
         """Wait for a device and keep it; returns its name."""

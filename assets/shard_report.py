@@ -75,7 +75,7 @@ class ShardReport:
             metadata["partitions"] = dg.MetadataValue.md(_state_table(self.outputs))
         metadata |= self.counts
         if self.preview is not None and not self.preview.is_empty():
-            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
+            metadata["preview"] = table_markdown(self.preview, rows=_PREVIEW)
         return metadata
 
 

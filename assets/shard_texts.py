@@ -86,4 +86,5 @@ def first_calls_in(
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:
     """Rows as a frame with the types of a warehouse table."""
-    return pl.DataFrame(rows, schema=table_schema(table).polars_schema, orient="row")
+    schema = table_schema(table).polars_schema
+    return pl.DataFrame(rows, schema=schema, orient="row") if rows else schema.to_frame()

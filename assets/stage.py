@@ -95,7 +95,7 @@ class Stage:
     """A stage of the pipeline.
 
     Attributes:
-        name: name of its asset; a stage of shards names its table so too.
+        name: name of its asset; the table of a stage of shards is called so too.
         version: bumped when the meaning of its rows changes; see `assets/code_versions.py`.
         group: group of its asset, which is a job too.
         kinds: what it works with, as the UI shows it.
@@ -103,7 +103,7 @@ class Stage:
             finetuned model, or benchmark and model.
         reads: assets that it is made from.
         reads_all: those of which it reads every partition, whichever it has itself.
-        table: whose columns the page of its asset shows.
+        table: whose columns the page of its asset shows; by default that of its name.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
         parts: what else is in its fingerprints.
@@ -168,6 +168,8 @@ class ShardStage(Stage):
         reads_indexes: assets of the indexes that tools search while it runs.
         beside: further tables that `compute` makes rows of, stored before its own.
         passes: names of what it does in `stage_costs`.
+        tokens_fed: what the model reads for each token of text and for each sample, about; a plan
+            expects it where nothing has been measured yet.
         compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
         report: what the asset's page shows of a shard.
         share: `ShardRun` and shard to what is made once per shard and version of its texts, for the
@@ -183,6 +185,7 @@ class ShardStage(Stage):
     reads_indexes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
+    tokens_fed: tuple[int, int] = (0, 0)
     share: Callable[[Any, str], Any] | None = None
     are_tools_concurrent: bool = False
 

@@ -9,10 +9,11 @@ import dagster as dg
 from assets.code_versions import code_version_tags
 from assets.failures import expected_errors
 from assets.partition_events import PartitionEvents
-from assets.run import WITH_MODEL, WITHOUT_MODEL, Run
+from assets.run import RESOURCES, Run
 from assets.stage import PER_EVALUATION, PER_SHARD, PER_TOOL, PER_VARIANT, Stage
 from toolformer_home.metadata import table_metadata
 from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
+from warehouse.schema import tables
 
 _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
     PER_SHARD: SHARDS,
@@ -53,6 +54,7 @@ def asset_of(
                 for event in made if isinstance(made, Iterator) else (made,):
                     yield event._replace(tags={**(event.tags or {}), **tags}) if tags else event
 
+        table = stage.table or stage.name
         every = dg.AllPartitionMapping()
         of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]
         told: dict[str, Any] = {
@@ -62,8 +64,8 @@ def asset_of(
             "partitions_def": _PARTITIONS.get(stage.per),
             "deps": [*stage.reads, *of_all],
             "description": inspect.getdoc(compute),
-            "metadata": stage.table and table_metadata(stage.table),
-            "required_resource_keys": WITH_MODEL if stage.needs_device else WITHOUT_MODEL,
+            "metadata": table_metadata(table) if table in tables() else None,
+            "required_resource_keys": RESOURCES,
         }
         return dg.asset(**told | further)(events)
 

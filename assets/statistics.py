@@ -71,15 +71,11 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
             **_money(costs),
             **plot_links(run.home, "call_statistics", plots),
             # Dagster shows about 500 pixels of a table: few columns, counts first.
-            "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
-            "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),
-            "dropped": dg.MetadataValue.md(
-                table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
-            ),
-            "examples above chance": dg.MetadataValue.md(
-                table_markdown(
-                    examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
-                )
+            "by tool": table_markdown(_by_tool(statistics), rows=20),
+            "threshold sweep": table_markdown(_by_threshold(sweep), rows=40),
+            "dropped": table_markdown(reasons.select("tool", "rows", "reason"), rows=60),
+            "examples above chance": table_markdown(
+                examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
             ),
         }
     )

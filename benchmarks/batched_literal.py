@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat, call_ids, call_open_ids
+from toolformer.calls import CallFormat, call_ids, call_open_id
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -149,7 +149,7 @@ class LiteralEngine:
         row = torch.tensor([prompt + ids])
         logits = self._model(input_ids=row, use_cache=False).logits[0]
         of_text = logits[len(prompt) - 1 : -1].float()
-        (open_id,) = call_open_ids(self._tokenizer)
+        open_id = call_open_id(self._tokenizer)
         return of_text.softmax(dim=-1)[:, open_id].tolist()
 
     def _generate(self, contexts: Sequence[list[int]], parameters: Any) -> list[str]:

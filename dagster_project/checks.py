@@ -6,8 +6,9 @@ is written.
 
 import dagster as dg
 
+from toolformer_home.home import Home
 from toolformer_home.report.verdicts import verdicts_of
-from toolformer_home.resources.warehouse import WarehouseResource
+from toolformer_home.wiring.warehouse import open_warehouse
 
 # Of executed calls; the paper's table 2 keeps a few per cent, and a share outside says that
 # thresholds and model do not fit.
@@ -15,9 +16,9 @@ _KEPT_SHARE_BAND = (0.001, 0.5)
 
 
 @dg.asset_check(asset="filtered_calls")
-def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+def share_of_kept_calls_is_plausible() -> dg.AssetCheckResult:
     """Neither nearly none nor most of the executed calls should help the model, in any round."""
-    shares = dict(warehouse.open().ask("kept_shares").iter_rows())
+    shares = dict(open_warehouse(Home.find()).ask("kept_shares").iter_rows())
     low, high = _KEPT_SHARE_BAND
     return dg.AssetCheckResult(
         passed=all(low <= share <= high for share in shares.values()),
@@ -30,13 +31,13 @@ def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCh
 
 
 @dg.asset_check(asset="filtered_calls")
-def kept_calls_are_above_chance(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+def kept_calls_are_above_chance() -> dg.AssetCheckResult:
     """Of each tool and round more calls are kept with their own results than with swapped ones.
 
     Where not, the filter keeps the habit of calling, not its use: look at the report, raise the
     filtering threshold, or leave the tool out.
     """
-    verdicts = verdicts_of(warehouse.open())
+    verdicts = verdicts_of(open_warehouse(Home.find()))
     return dg.AssetCheckResult(
         # None where the chance level was not measured.
         passed=all(verdict.against_chance.is_above_chance is not False for verdict in verdicts),

@@ -2,14 +2,12 @@
 
 import dagster as dg
 
-from assets import corpus, passage_vectors, report_page, search_index, statistics
+import assets
 from assets.code_versions import code_version
 from assets.dataset.shard_asset import shard_assets
 from assets.dataset.stages import PIPELINE
 from assets.documents import documents
-from assets.evaluation import report, results, studies
 from assets.stages import STAGES
-from assets.training import finetuning, min_call_probability, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
 from dagster_project.sensors import SENSORS
@@ -17,26 +15,11 @@ from toolformer_home.home import Home
 from toolformer_home.resources.language_model import LanguageModelResource
 from toolformer_home.resources.launchpad import settings_of_launchpad
 from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.resources.warehouse import WarehouseResource
 from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.sections import RunsSettings, Settings
 from toolformer_home.settings.settings_file import settings_of_rounds
 from tools.errors import ToolRegistrationError
 
-# Of what is not run shard by shard.
-_MODULES = [
-    search_index,
-    passage_vectors,
-    corpus,
-    training_set,
-    finetuning,
-    min_call_probability,
-    statistics,
-    results,
-    report,
-    studies,
-    report_page,
-]
 # One process per run: the model is loaded once for all stages and shards of a run. A stage that
 # failed for some shards gave its output for the others, and the next goes on with these.
 _EXECUTOR = dg.in_process_executor.configured(
@@ -55,9 +38,9 @@ def definitions_of(home: Home) -> dg.Definitions:
     rounds = _rounds(home)
     runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
     versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
-    assets = [
+    defined = [
         documents,
-        *dg.load_assets_from_modules(_MODULES),
+        *dg.load_assets_from_package_module(assets),
         *shard_assets(PIPELINE, shards_per_run=runs.shards_per_run),
     ]
     return dg.Definitions(
@@ -65,14 +48,13 @@ def definitions_of(home: Home) -> dg.Definitions:
             lambda spec: spec.replace_attributes(
                 code_version=versions.get(spec.key.to_user_string(), spec.code_version)
             ),
-            assets,
+            defined,
         ),
         asset_checks=CHECKS,
         jobs=JOBS,
         sensors=SENSORS,
         resources={
             "settings": settings_of_launchpad(),
-            "warehouse": WarehouseResource(),
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),
         },

@@ -10,7 +10,6 @@ from toolformer_home.partitions import SHARD, VARIANT, register
 from toolformer_home.resources.language_model import LanguageModelResource
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.resources.warehouse import WarehouseResource
 
 
 def materialise(
@@ -32,7 +31,6 @@ def materialise(
             instance=instance,
             resources={
                 "settings": SettingsResource(overrides=dict(overrides or {}), force=force),
-                "warehouse": WarehouseResource(),
                 "toolbox": ToolboxResource(tools=list(tools)),
                 "language_model": LanguageModelResource(),
             },

@@ -82,9 +82,9 @@ class CostMeter:
             seconds=seconds,
             model=model.name if model else None,
             precision=model.precision if model else None,
-            float32_tokens_per_second=choice.float32 if choice else None,
-            bfloat16_tokens_per_second=choice.bfloat16 if choice else None,
-            float16_tokens_per_second=choice.float16 if choice else None,
+            float32_tokens_per_second=choice and choice.float32,
+            bfloat16_tokens_per_second=choice and choice.bfloat16,
+            float16_tokens_per_second=choice and choice.float16,
         )
 
     def _spent(self) -> tuple[float, float]:

@@ -19,7 +19,9 @@ PAGES_READ = "pages"
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~])")
 
 
-def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> str:
+def table_markdown(
+    frame: pl.DataFrame, *, rows: int = 5, width: int = 60
+) -> dg.MarkdownMetadataValue:
     """Show the first rows of a frame as a Markdown table.
 
     Args:
@@ -31,13 +33,13 @@ def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> st
         Markdown, with a line below the table that says how many rows are not shown.
 
     Example:
-        >>> print(table_markdown(pl.DataFrame({"tool": ["QA"], "rows": [1200]})))
+        >>> print(table_markdown(pl.DataFrame({"tool": ["QA"], "rows": [1200]})).value)
         | tool | rows |
         | :--- | ---: |
         | QA | 1,200 |
     """
     if not frame.columns:
-        return "*no columns*"
+        return dg.MetadataValue.md("*no columns*")
     shown = frame.head(rows)
     lines = [
         _line(_cell(name, width) for name in frame.columns),
@@ -49,7 +51,7 @@ def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> st
         lines += ["", "*no rows*"]
     elif hidden:
         lines += ["", f"*and {hidden:,} more row{'s' if hidden > 1 else ''}*"]
-    return "\n".join(lines)
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def column_schema(table: str) -> dg.TableSchema:

@@ -108,19 +108,11 @@ def shown_columns(schema: TableSchema) -> str:
     return ", ".join(map(sql_name, schema.column_names))
 
 
-def file_list_source(
-    schema: TableSchema, files: Iterable[Path], *, are_older: bool = False
-) -> Source:
-    """Returns the SQL that reads these versions of a table's partitions.
-
-    Args:
-        files: The first one has all columns.
-        are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
-            these. With it, every footer is read before the first row.
-    """
+def file_list_source(schema: TableSchema, files: Iterable[Path], *, unites: bool) -> Source:
+    """Returns the SQL that reads these versions of a table's partitions; see `reading.Files`."""
     listed = ", ".join(sql_literal(str(path)) for path in files)
     return Source(
-        f"read_parquet([{listed}], union_by_name = {are_older}, {_partitioning(schema)})",
+        f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})",
         f"parquet_kv_metadata([{listed}])",
     )
 

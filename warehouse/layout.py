@@ -150,21 +150,15 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
     return partitions
 
 
-def files_of(
-    folder: Path, table: str, shards: Collection[str] | None = None, name: str | None = None
-) -> list[Path]:
+def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
     """Returns the newest versions of a table's partitions, that without rows among them.
 
     Args:
-        shards, name: Only the partitions of these shards, and with this name; by default all.
+        shards: Only the partitions of these shards; by default all.
     """
     empty = empty_partition_path(folder, table)
-    keys = None if shards is None or table_schema(table).is_cross_shard else shards
-    paths = [
-        info.path
-        for info in list_partitions(folder, table)
-        if (keys is None or info.shard in keys) and name in (None, info.name)
-    ]
+    keys = [None] if shards is None or table_schema(table).is_cross_shard else sorted(shards)
+    paths = [info.path for shard in keys for info in list_partitions(folder, table, shard)]
     return paths if empty is None else [empty, *paths]
 
 
@@ -180,8 +174,13 @@ def remove_stale_files(folder: Path, database_file: Path) -> None:
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     for table in tables():
         for directory in table_folder(folder, table).glob("shard=*"):
-            # Listed once: a warehouse has a folder for each table and shard.
-            paths = [directory / name for name in names_in(directory)]
+            # Listed once: a warehouse has a folder for each table and shard, and in nearly all of
+            # them each partition has one version.
+            names = names_in(directory)
+            partitions = {name.rpartition("@")[0] for name in names if not name.endswith(".tmp")}
+            if len(partitions) == len(names):
+                continue
+            paths = [directory / name for name in names]
             candidates += (path for path in paths if path.suffix == ".tmp")
             for old in superseded(versions_among(paths)):
                 old.unlink(missing_ok=True)

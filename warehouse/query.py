@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from warehouse.connection import temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
 from warehouse.reading import (
+    Files,
     are_there,
     chosen_files,
-    have_older,
+    looked_at,
     open_views,
     refuse_damaged,
     refused,
 )
+from warehouse.schema import sql_texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +51,6 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
-    partition_name: str | None = None,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -56,7 +58,6 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
-        partition_name: Of these shards only the partitions with this name.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -69,9 +70,23 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(
-        folder, sql, parameters, shards, _frame, partition_name=partition_name, is_compared=True
-    )
+    return _run(folder, sql, parameters, shards, _frame, is_compared=True)
+
+
+def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
+    """Returns the rows of a query of the project over rows in memory, which stand for its tables.
+
+    Without a database of its own and a view over files, which take longer than a small query.
+
+    Args:
+        name: The query's.
+        frames: The rows, by table.
+        values: Its parameters.
+    """
+    with temporary_tables() as connection:
+        for table, rows in frames.items():
+            connection.register(table, rows)
+        return connection.sql(sql_texts("queries")[name], params=values).pl()
 
 
 def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -100,22 +115,19 @@ def _run(
     shards: Collection[str] | None,
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     *,
-    partition_name: str | None = None,
     is_compared: bool,
 ) -> _T:
     import duckdb
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
-    are_older = False
+    older: Files | None = None
     for _ in range(_MAX_ATTEMPTS):
-        files = chosen_files(folder, needs, shards, partition_name)
+        files = older or chosen_files(folder, needs, shards)
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:
-            with open_views(
-                folder, needs, files, remembers=shards is None, are_older=are_older
-            ) as connection:
+            with open_views(folder, needs, files, remembers=shards is None) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():
@@ -131,12 +143,11 @@ def _run(
             raise refused(error) from error
         except duckdb.Error as error:
             if not are_there(files):
-                failure = error
+                failure, older = error, None
                 continue
             refuse_damaged(needs.tables, files)
-            if are_older or not have_older(needs, files):
+            if older or not (older := looked_at(needs, files)).are_older:
                 raise refused(error) from error
-            are_older = True
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
@@ -167,7 +178,7 @@ def stream_query(
     files = chosen_files(folder, needs)
     refuse_damaged(needs.rows, files)
     try:
-        with open_views(folder, needs, files, are_older=have_older(needs, files)) as connection:
+        with open_views(folder, needs, looked_at(needs, files)) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:

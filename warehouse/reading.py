@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,20 +24,37 @@ from warehouse.versions import is_damaged
 if TYPE_CHECKING:
     import duckdb
 
-Files = Mapping[str, Sequence[Path]]
-"""The versions to read, by table."""
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The versions to read.
+
+    Attributes:
+        of: By table; the first one of each has all columns.
+        are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
+            these. With it, every footer is read before the first row.
+    """
+
+    of: Mapping[str, Sequence[Path]]
+    are_older: bool = False
+
+    def sources(self) -> dict[str, Source]:
+        """Returns where the tables are read from."""
+        return {
+            table: file_list_source(table_schema(table), paths, unites=self.are_older)
+            for table, paths in self.of.items()
+        }
 
 
 def chosen_files(
     folder: Path,
     needs: Needs,
     shards: Collection[str] | None = None,
-    name: str | None = None,
 ) -> Files:
     """Returns the newest versions of the partitions that are read; see `files_of`."""
     for table in needs.tables:
         ensure_empty_partition(folder, table)
-    return {table: files_of(folder, table, shards, name) for table in needs.tables}
+    return Files({table: files_of(folder, table, shards) for table in needs.tables})
 
 
 def refuse_damaged(table_names: Iterable[str], files: Files) -> None:
@@ -48,7 +66,7 @@ def refuse_damaged(table_names: Iterable[str], files: Files) -> None:
     Raises:
         DamagedPartitionError: Some are not as they were written; names these.
     """
-    paths = (path for table in table_names for path in files[table])
+    paths = (path for table in table_names for path in files.of[table])
     if damaged := [path for path in paths if _is_damaged(path)]:
         raise damaged_error(damaged)
 
@@ -74,42 +92,30 @@ _intact: set[tuple[Path, int, int, int]] = set()
 
 def are_there(files: Files) -> bool:
     """Returns whether none of the versions was moved away or swept meanwhile."""
-    return all(path.exists() for paths in files.values() for path in paths)
+    return all(path.exists() for paths in files.of.values() for path in paths)
 
 
-def have_older(needs: Needs, files: Files) -> bool:
-    """Returns whether a version of which rows are read lacks a column, which is NULL then.
+def looked_at(needs: Needs, files: Files) -> Files:
+    """Returns the same, with whether a version of which rows are read lacks a column.
 
     Raises:
         LayoutError: It may not be NULL.
     """
-    lacking = [columns_lacking(table_schema(table), files[table]) for table in sorted(needs.rows)]
-    return any(lacking)
-
-
-def sources_of(files: Files, *, are_older: bool) -> dict[str, Source]:
-    """Returns where tables are read from; see `file_list_source`."""
-    return {
-        table: file_list_source(table_schema(table), paths, are_older=are_older)
-        for table, paths in files.items()
-    }
+    lacking = [
+        columns_lacking(table_schema(table), files.of[table]) for table in sorted(needs.rows)
+    ]
+    return replace(files, are_older=any(lacking))
 
 
 @contextmanager
 def open_views(
-    folder: Path,
-    needs: Needs,
-    files: Files,
-    *,
-    remembers: bool = False,
-    are_older: bool = False,
+    folder: Path, needs: Needs, files: Files, *, remembers: bool = False
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
         remembers: Whether counts are taken from what was read before, and kept for the next
             statement; for the partitions of all shards.
-        are_older: See `file_list_source`.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
@@ -122,15 +128,10 @@ def open_views(
             remembers = remembers and needs != everything()
             for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
                 relation = f"remembered_{name}"
-                counts = remembered_counts(connection, folder, name, files[COUNTS[name]])
+                counts = remembered_counts(connection, folder, name, files.of[COUNTS[name]])
                 connection.register(relation, counts)
                 remembered[name] = rows_of_lists(relation)
-            create_views(
-                connection,
-                needs,
-                sources_of(files, are_older=are_older),
-                remembered,
-            )
+            create_views(connection, needs, files.sources(), remembered)
             if needs == everything():
                 # The statement may ask what there is.
                 describe(connection, "view")

@@ -18,7 +18,7 @@ from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
-from warehouse.reading import are_there, chosen_files, have_older, refuse_damaged, sources_of
+from warehouse.reading import are_there, chosen_files, looked_at, refuse_damaged
 from warehouse.schema import tables
 
 # Where the head of DuckDB's files says what they are.
@@ -46,7 +46,7 @@ def write_standalone_database(
 
     files = chosen_files(folder, everything())
     refuse_damaged(everything().rows, files)
-    sources = sources_of(files, are_older=have_older(everything(), files))
+    sources = looked_at(everything(), files).sources()
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
     try:

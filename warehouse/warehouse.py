@@ -214,7 +214,6 @@ class Warehouse:
         parameters: Mapping[str, object] | None = None,
         *,
         shards: Collection[str] | None = None,
-        partition_name: str | None = None,
     ) -> "pl.DataFrame":
         """Runs one select statement over the tables and statistics views; see `run_query`.
 
@@ -222,7 +221,7 @@ class Warehouse:
         """
         shards = self._shards if shards is None else shards
         self._store.bring(needs_of(sql).tables, shards)
-        return run_query(self.folder, sql, parameters, shards=shards, partition_name=partition_name)
+        return run_query(self.folder, sql, parameters, shards=shards)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
@@ -241,12 +240,11 @@ class Warehouse:
         name: str,
         *,
         shards: Collection[str] | None = None,
-        partition_name: str | None = None,
         **values: object,
     ) -> "pl.DataFrame":
         """Returns the rows of a query of the project."""
         sql = sql_texts("queries")[name]
-        return self.query(sql, values, shards=shards, partition_name=partition_name)
+        return self.query(sql, values, shards=shards)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.

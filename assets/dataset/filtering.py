@@ -6,6 +6,7 @@ from assets.dataset.shard_run import PartitionRun
 from assets.outputs import Made
 from assets.shard_report import ShardReport, ShardRows
 from assets.stage import PER_TOOL, ShardStage
+from warehouse.query import ask_frames
 
 
 def decide_calls(work: PartitionRun) -> Made:
@@ -19,11 +20,9 @@ def decide_calls(work: PartitionRun) -> Made:
     """
     tool_settings = work.partition.tool_settings
     return Made(
-        work.run.warehouse.ask(
+        ask_frames(
             "filtered_calls",
-            shards={work.partition.shard},
-            # A damaged partition of another tool stops that tool alone.
-            partition_name=work.address[2],
+            {"scored_calls": work.read("scored_calls")},
             tool=work.partition.tool_name,
             round=work.settings.sampling.round,
             filtering_threshold=tool_settings.filtering_threshold,

@@ -212,6 +212,7 @@ CANDIDATE_CALLS = ShardStage(
         "sampling.round",
     ),
     passes=("sampling",),
+    tokens_fed=(2, 12),
     share=texts_of_shard,
     compute=sample_calls,
     report=report_samples,

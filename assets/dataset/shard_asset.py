@@ -8,9 +8,7 @@ import dagster as dg
 
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_run import ShardRun
-from assets.run import WITH_MODEL
 from assets.stage_asset import asset_of
-from toolformer_home.metadata import table_metadata
 
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
@@ -45,7 +43,5 @@ def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.Asse
             deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
             backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
             automation_condition=NEW_OR_STALE,
-            metadata=table_metadata(stage.name),
-            required_resource_keys=WITH_MODEL,
         )
         yield asset(ShardRun.run)

@@ -211,8 +211,10 @@ class ShardRun(Run):
         failures: dict[str, Exception] = {}
         reports = PartitionReports(self.context)
         failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
-        left_out = [key for key in self.context.partition_keys if key in failed_before]
-        for key in self.context.partition_keys:
+        # Dagster reads all that are registered whenever it is asked.
+        keys = self.context.partition_keys
+        left_out = [key for key in keys if key in failed_before]
+        for key in keys:
             if key in failed_before:
                 continue
             report = ShardReport()
@@ -227,7 +229,7 @@ class ShardRun(Run):
             seconds = time.monotonic() - shard_began
             self.context.log.info(f"{self.stage.name} {key}: {report.line(seconds)}")
             metadata = {
-                "shards": len(self.context.partition_keys),
+                "shards": len(keys),
                 "run seconds": round(time.monotonic() - began, 2),
                 "preset": self.settings.preset,
                 **({"round": self.settings.sampling.round} if self.stage.has_rounds else {}),

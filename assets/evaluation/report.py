@@ -56,12 +56,12 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
                 for name, sentence in rounding_sentences(store.view("evaluation_summary")).items()
             },
             **{
-                f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                f"against {label}": table_markdown(frame, rows=40)
                 for label, frame in against.items()
                 if not frame.is_empty()
             },
             **{
-                f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                f"scores: {heading}": table_markdown(frame, rows=40)
                 for heading, frame in paper_tables(table).items()
             },
             **plot_links(
@@ -69,11 +69,9 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
                 "evaluation_report",
                 {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
             ),
-            "where it called and where not": dg.MetadataValue.md(
-                table_markdown(calibration, rows=60)
-            ),
-            "calls not needed, missing and not used": dg.MetadataValue.md(
-                table_markdown(store.view("call_use"), rows=60)
+            "where it called and where not": table_markdown(calibration, rows=60),
+            "calls not needed, missing and not used": table_markdown(
+                store.view("call_use"), rows=60
             ),
             "dagster/row_count": scores,
             "benchmarks": len(measured),

@@ -103,8 +103,8 @@ def _report(
         "items asked": measuring.items_asked[name],
         "dagster/partition_row_count": int(summary["items"].sum()),
         **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
-        "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),
-        "examples": dg.MetadataValue.md(table_markdown(examples, rows=8, width=80)),
+        "summary": table_markdown(summary, rows=20),
+        "examples": table_markdown(examples, rows=8, width=80),
     }
 
 

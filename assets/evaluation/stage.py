@@ -32,7 +32,6 @@ EVALUATION_RESULTS = Stage(
     per=PER_EVALUATION,
     reads=("wikipedia_index", "passage_index"),
     reads_all=("finetuned_model", "min_call_probability", "documents"),
-    table="evaluation_results",
     settings=(*_OF_QUESTIONS, *_OF_CALLS, *_OF_TEXTS),
     parts=(
         Part("questions", ("evaluation.files", "evaluation.questions", "evaluation.dateset_items")),

@@ -68,12 +68,11 @@ def _study(show: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
                 "study. Name some (`toolformer evaluate --list` shows them)."
             )
         plots, tables = show(measuring)
-        markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
         states = measuring.states.items()
         return dg.MaterializeResult(
             metadata={
                 **plot_links(run.home, stage.name, plots),
-                **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
+                **{name: table_markdown(frame, rows=120) for name, frame in tables.items()},
                 **{f"state of {name}": describe_states(counts) for name, counts in states},
             }
         )

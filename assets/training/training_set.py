@@ -224,6 +224,6 @@ def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
             for name, count in stored.items()
             if name.startswith((PLAIN_TEXTS, RANDOM_CONTROL))
         },
-        "exclusions": dg.MetadataValue.md(table_markdown(excluded, rows=40)),
-        "preview": dg.MetadataValue.md(table_markdown(rows.select("split", "text"))),
+        "exclusions": table_markdown(excluded, rows=40),
+        "preview": table_markdown(rows.select("split", "text")),
     }

@@ -37,6 +37,7 @@ from toolformer_home.wiring.retriever import SEARCHING_TOOLS
 from toolformer_home.wiring.sampling import check_can_annotate
 from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer_home.wiring.warehouse import open_warehouse
+from warehouse.warehouse import Warehouse
 
 
 def prepare(
@@ -85,7 +86,8 @@ def prepare(
 
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
     """Whether the shards and their partitions are those of the sources, and all can be used."""
-    stored = look_at_texts(home, open_warehouse(home))
+    # Which texts there are can be seen before it is ready for readers.
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     manifest = Manifest.load(home.sources)
     is_whole = bool(manifest.active_shards) and not cut and not rejected

@@ -210,9 +210,9 @@ def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if call["result"] is not None:
         yield "result", call["result"]
     yield "status", status_of(call)
-    if call["execution_message"] is not None:
-        yield "message", call["execution_message"]
-    if call["execution_status"] is not None and call["execution_reason"] != PEEKS:
+    if call["message"] is not None:
+        yield "message", call["message"]
+    if call["tool_version"] is not None and call["reason"] != PEEKS:
         cached = ", from the cache" if call["from_cache"] else ""
         version = f"version {call['tool_version']}"
         yield "executed", f"by {version} in {call['duration_ms']:.1f} ms{cached}"
@@ -258,15 +258,14 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def status_of(call: Mapping[str, Any]) -> str:
     """How far a call came and why no further; of a scored call the decision in words."""
-    reason = call["execution_reason"] or call["reason"]
+    reason = call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""
     if call["is_kept"] is not None:
-        decision = call["decision_reason"]
-        named = "kept" if call["is_kept"] else f"dropped ({decision.replace('_', ' ')})"
-        return f"{named}: {_DECISIONS[FilterReason(decision)]}"
-    if call["status"] == "dropped":
+        named = "kept" if call["is_kept"] else f"dropped ({reason.replace('_', ' ')})"
+        return f"{named}: {_DECISIONS[FilterReason(reason)]}"
+    if call["dropped_by"] == "sampling":
         return f"dropped after sampling{because}"
-    if call["execution_status"] is None:
+    if call["tool_version"] is None:
         return "sampled, not executed yet"
     if reason == PEEKS:
         return "not executed: it peeks at the text behind it"

@@ -1,7 +1,6 @@
 """`toolformer build --rounds N`: rounds of annotation, each built and trained in turn."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -19,7 +18,7 @@ from toolformer_home.home import Home
 from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.evaluation_sections import FINETUNED
 from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer_home.wiring.annotator import finetuned_model_directory
 from toolformer_home.wiring.warehouse import open_warehouse
 
@@ -40,11 +39,11 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
         RunFailedError: a round failed, or keeps too few calls to train on. Earlier rounds stay.
     """
     home = Home.find()
-    rounds = _settings_of_rounds(options, home, until)
+    rounds = _rounds_until(options, home, until)
     if dry_run:
         _show_plans(options, home, rounds)
         return
-    for number, settings in rounds.items():
+    for number, settings in enumerate(rounds, start=1):
         console.heading(f"Round {number} of {until}")
         in_round = options.in_round(number)
         try:
@@ -73,33 +72,31 @@ def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
     return not is_last or is_calibrated(finetuned_model_directory(settings, home))
 
 
-def _settings_of_rounds(options: RunOptions, home: Home, until: int) -> Mapping[int, Settings]:
-    """The settings of each round up to the last one; a file without `rounds` has one."""
-    # `RunOptions.load_settings` would write the file, and a dry run writes nothing.
-    load = partial(load_settings, home.settings_file, preset=options.preset)
-    listed = max(1, len(load(overrides=options.overrides).rounds))
-    if until > listed:
+def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
+    """The settings of each round up to the last one, each of which trains a model of its own."""
+    file, preset = home.settings_file, options.preset
+    # Refuses a round that the options name and the file does not list. `RunOptions.load_settings`
+    # would write the file, and a dry run writes nothing.
+    load_settings(file, overrides=options.overrides, preset=preset)
+    rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides, preset=preset)
+    if until > len(rounds):
         raise SettingsError(
-            f"--rounds {until} is beyond round {listed}, the last in {home.settings_file}. Add an "
-            "entry to `rounds` there for each round; {} changes only the annotator."
+            f"--rounds {until} is beyond round {len(rounds)}, the last in {file}. Add an entry to "
+            "`rounds` there for each round; {} changes only the annotator."
         )
-    rounds = {}
-    for number in range(1, until + 1):
-        settings = load(overrides=options.in_round(number).overrides)
+    for number, settings in enumerate(rounds[:until], start=1):
         if settings.training_rounds[0] != number:
             raise SettingsError(
-                f"{home.settings_file}, round {number}: training.rounds is "
-                f"{list(settings.training_rounds)}, so no model of round {number} would be "
-                f"trained. Expected {number} and none that is later; set it in the entry of the "
-                "round, or remove it."
+                f"{file}, round {number}: training.rounds is {list(settings.training_rounds)}, so "
+                f"no model of round {number} would be trained. Expected {number} and none that is "
+                "later; set it in the entry of the round, or remove it."
             )
-        rounds[number] = settings
-    return rounds
+    return rounds[:until]
 
 
-def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings]) -> None:
+def _show_plans(options: RunOptions, home: Home, rounds: Sequence[Settings]) -> None:
     is_trained = True
-    for number, settings in rounds.items():
+    for number, settings in enumerate(rounds, start=1):
         console.heading(f"Round {number} of {len(rounds)}")
         if settings.sampling.annotator == FINETUNED and not is_trained:
             console.say(
@@ -116,9 +113,9 @@ def _show_plans(options: RunOptions, home: Home, rounds: Mapping[int, Settings])
         )
 
 
-def _show_results(home: Home, rounds: Mapping[int, Settings]) -> None:
+def _show_results(home: Home, rounds: Sequence[Settings]) -> None:
     trained = []
-    for number, settings in rounds.items():
+    for number, settings in enumerate(rounds, start=1):
         record = record_of(finetuned_model_directory(settings, home))
         trained.append(
             {

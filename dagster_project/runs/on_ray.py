@@ -21,7 +21,7 @@ from dagster._core.execution.backfill import (
 
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
-from dagster_project.runs.planned_run import PlannedRun
+from dagster_project.runs.planned_run import PlannedRun, still_there
 from dagster_project.runs.run_job import failure_of
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
@@ -66,7 +66,7 @@ def run_on_ray(
     assets says, which follows `runs.shards_per_run` in toolformer.yaml.
 
     Returns:
-        What the failed runs say.
+        What the failed runs say, and which partitions were not there any more.
 
     Raises:
         ToolformerError: nothing here launches runs on Ray, the UI does not take a backfill, or the
@@ -74,8 +74,9 @@ def run_on_ray(
     """
     _check_launcher(instance)
     backfills: list[str] = []
+    failures: list[RunFailedError] = []
     try:
-        for run in planned:
+        for run in still_there(instance, planned, failures):
             backfills.append(_launch(instance, resources, settings, run))
             tell(f"Backfill of {', '.join(run.assets)}: {_pages_of(backfills[-1:])}")
         ended = _followed(instance, backfills, tell)
@@ -84,7 +85,7 @@ def run_on_ray(
             pages = _pages_of(backfills)
             tell(f"What was launched goes on without this command. Cancel it at {pages}")
         raise
-    return [error for backfill in ended for error in _errors_of(instance, backfill)]
+    return failures + [error for each in ended for error in _errors_of(instance, each)]
 
 
 def _launch(

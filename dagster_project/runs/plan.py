@@ -20,12 +20,10 @@ from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Where nothing has been measured yet: characters of a token, of a record, tokens of a scored call,
-# and tokens a second of a small model on two cores.
+# Where nothing has been measured yet: characters of a token, of a record, and tokens a second of a
+# small model on two cores.
 _CHARACTERS_PER_TOKEN = 4
 _CHARACTERS_PER_RECORD = 3000
-_TOKENS_PER_SCORED_CALL = 110
-_TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
 
 
@@ -184,19 +182,16 @@ class BuildPlan:
     def _expected_cost(self, stage: ShardStage, tool: str, entry: ShardEntry) -> tuple[int, float]:
         if not stage.uses_annotator:
             return 0, 0.0
-        table = stage.name
         characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
-        if (tool, table) in self._rates:
-            tokens_per_character, seconds_per_character = self._rates[tool, table]
+        if (tool, stage.name) in self._rates:
+            tokens_per_character, seconds_per_character = self._rates[tool, stage.name]
             return int(tokens_per_character * characters), seconds_per_character * characters
         text_tokens = characters // _CHARACTERS_PER_TOKEN
         windows = max(1, text_tokens // self.settings.corpus.window_tokens)
         tool_settings = self.settings.tools.of(tool)
         samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position
-        if table == "candidate_calls":
-            tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
-        else:
-            tokens = samples * _TOKENS_PER_SCORED_CALL
+        tokens_of_text, tokens_of_sample = stage.tokens_fed
+        tokens = text_tokens * tokens_of_text + samples * tokens_of_sample
         return tokens, tokens / _TOKENS_PER_SECOND
 
 

@@ -1,7 +1,7 @@
 """Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`)."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -47,13 +47,8 @@ def run_here(
         RunInterruptedError: this process was told to stop.
     """
     failures: list[RunFailedError] = []
-    for run in planned:
-        ranges: list[Sequence[str]] = [()]
-        if run.partitions:
-            ranges = _ranges(instance, run)
-            if gone := set(run.partitions).difference(*ranges):
-                failures.append(_without_partitions(gone))
-        for partitions in ranges:
+    for run in still_there(instance, planned, failures):
+        for partitions in _ranges(instance, run):
             try:
                 run_job(
                     instance,
@@ -67,8 +62,33 @@ def run_here(
     return failures
 
 
+def still_there(
+    instance: dg.DagsterInstance, planned: Iterable[PlannedRun], failures: list[RunFailedError]
+) -> Iterator[PlannedRun]:
+    """These runs, each as it begins without partitions that another command took out meanwhile.
+
+    Args:
+        failures: is given the error that names those.
+    """
+    for run in planned:
+        known = set(_PARTITIONS[run.job].get_partition_keys(dynamic_partitions_store=instance))
+        left = tuple(key for key in run.partitions if key in known)
+        if gone := sorted(set(run.partitions).difference(left)):
+            failures.append(
+                RunFailedError(
+                    "Not made, since Dagster has no partition for them any more: "
+                    f"{', '.join(gone)}. Another command took them out meanwhile, such as "
+                    "`toolformer sources remove`; run the same again."
+                )
+            )
+        if left or not run.partitions:
+            yield replace(run, partitions=left)
+
+
 def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]]:
     """The partitions of a planned run as ranges of neighbours, which one run can be over."""
+    if not run.partitions:
+        return [()]
     partitions = _PARTITIONS[run.job]
     with partition_loading_context(dynamic_partitions_store=instance):
         subset = partitions.subset_with_partition_keys(run.partitions)
@@ -76,14 +96,6 @@ def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]
             partitions.get_partition_keys_in_range(key_range)
             for key_range in subset.get_partition_key_ranges(partitions)
         ]
-
-
-def _without_partitions(keys: Collection[str]) -> RunFailedError:
-    return RunFailedError(
-        f"Not made, since Dagster has no partition for them any more: {', '.join(sorted(keys))}. "
-        "Another command took them out meanwhile, such as `toolformer sources remove`; run the "
-        "same again."
-    )
 
 
 def raise_all(failures: Sequence[RunFailedError]) -> None:

@@ -13,7 +13,6 @@ from dagster_project.commands.reporting import show_examples
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
 from toolformer.scoring.chance_level import KeptAgainstChance
 from toolformer_home.report.verdicts import Verdict
-from toolformer_home.resources.warehouse import WarehouseResource
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
@@ -35,7 +34,7 @@ def put(
 
 
 def outcome(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
-    result = check(WarehouseResource())
+    result = check()
     assert isinstance(result, dg.AssetCheckResult)
     return result
 

@@ -8,7 +8,7 @@ from warehouse.schema import tables
 
 def test_markup_in_a_cell_cannot_break_the_table():
     frame = pl.DataFrame({"a|b": ["x | y\nz", "[Call(1)] -> <API> `_*~\\"]})
-    lines = table_markdown(frame).splitlines()
+    lines = str(table_markdown(frame).value).splitlines()
     assert lines[0] == r"| a\|b |"
     assert lines[2] == r"| x \| y z |"
     assert lines[3] == r"| \[Call(1)\] -\> \<API\> \`\_\*\~\\ |"

@@ -108,7 +108,6 @@ tools:
   WikiSearch: {options: {index_directory: BELOW/index}}
 wikipedia_index: {source: BELOW/dump.xml}
 passage_index: {encoder: BELOW/encoder}
-question_answering: {reader: language-model}
 evaluation:
   files: {asdiv: BELOW/asdiv.xml}
   questions: {mine: {path: BELOW/mine.jsonl}}
@@ -132,9 +131,7 @@ def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
     assert absolute.sampling.annotator == f"{file.parent}/named/annotator"
     # These words are no paths.
     assert [source.path for source in absolute.corpus.sources[1:]] == ["starter-texts", "s3://a/b"]
-    assert (absolute.tools.MT.prompt, absolute.question_answering.reader) == (
-        *("short", "language-model"),
-    )
+    assert absolute.tools.MT.prompt == "short"
     assert absolute.rounds[1]["sampling"]["annotator"] == "finetuned"
 
 

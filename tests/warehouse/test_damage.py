@@ -5,8 +5,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import PARTITIONS, SHARD, frame, put
+from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, put_calls
 from warehouse.errors import DamagedPartitionError
+from warehouse.query import ask_frames
 from warehouse.warehouse import Warehouse
 
 
@@ -138,11 +139,21 @@ def test_a_damaged_partition_stops_only_who_reads_it(warehouse: Warehouse):
     values = {"round": 1, "filtering_threshold": 0.0, "contrast_threshold": None}
 
     def decided(tool: str) -> list[str]:
-        rows = warehouse.ask(
-            "filtered_calls", shards={SHARD}, partition_name=tool, tool=tool, **values
-        )
+        scored = warehouse.read_partition("scored_calls", SHARD, tool)
+        rows = ask_frames("filtered_calls", {"scored_calls": scored}, tool=tool, **values)
         return rows["call_id"].to_list()
 
     assert decided("Calendar") == ["c2"]
     with pytest.raises(DamagedPartitionError, match=qa.name):
         decided("QA")
+
+
+def test_calls_of_a_shard_are_joined_without_the_files_of_other_shards(warehouse: Warehouse):
+    for call_id, shard in (("c1", SHARD), ("c2", "shard-00009")):
+        put_calls(warehouse, {"call_id": call_id}, shard=shard)
+        put(warehouse, "documents", shard=shard)
+    for table in ("candidate_calls", "executed_calls", "filtered_calls", "documents"):
+        [other] = warehouse.partitions(table, "shard-00009")
+        other.path.write_bytes(b"")
+    statement = f"select call_id, result, is_kept, title from all_calls where shard = '{SHARD}'"
+    assert [row[0] for row in warehouse.fetch_rows(statement)[1]] == ["c1"]

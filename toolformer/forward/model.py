@@ -10,15 +10,13 @@ Modules of the method know these protocols alone. `language_model` answers by pa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-
-if TYPE_CHECKING:
-    from toolformer.forward.precision import PrecisionChoice
 
 
 class Place(NamedTuple):
@@ -279,7 +277,7 @@ class Model(Protocol):
         ...
 
     @property
-    def choice(self) -> "PrecisionChoice | None":
+    def choice(self) -> PrecisionChoice | None:
         """The measurement that settled its precision; None where there was none."""
         ...
 

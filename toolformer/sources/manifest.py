@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -63,15 +64,7 @@ class Manifest:
         """
         path = manifest_path(folder)
         try:
-            names = ("version", *(each.name for each in fields(cls)))
-            content = unsealed(json.loads(path.read_text(encoding="utf-8")), names)
-            if content["version"] != _MANIFEST_VERSION:
-                raise ValueError(f"version {content['version']!r}")
-            return cls(
-                next_number=int(content["next_number"]),
-                identities=dict(content["identities"]),
-                shards=[ShardEntry(**entry) for entry in content["shards"]],
-            )
+            manifest = _parsed(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
         except (ValueError, LookupError, TypeError) as error:
@@ -79,6 +72,9 @@ class Manifest:
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
                 f"ingesting wrote, version {_MANIFEST_VERSION}. {_REMEDY}"
             ) from error
+        # Whoever changes it changes a copy.
+        identities, shards = dict(manifest.identities), list(manifest.shards)
+        return replace(manifest, identities=identities, shards=shards)
 
     def save(self, folder: Path) -> None:
         """Writes the manifest as a whole, or leaves the old one as it was."""
@@ -144,6 +140,19 @@ class Manifest:
 def shard_key(number: int) -> str:
     """The key of a shard, such as `shard-00007`."""
     return f"{_KEY_PREFIX}{number:05d}"
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Manifest:
+    """What a manifest says; kept, since it is asked for before each partition that is stored."""
+    content = unsealed(json.loads(text), ("version", *(each.name for each in fields(Manifest))))
+    if content["version"] != _MANIFEST_VERSION:
+        raise ValueError(f"version {content['version']!r}")
+    return Manifest(
+        next_number=int(content["next_number"]),
+        identities=dict(content["identities"]),
+        shards=[ShardEntry(**entry) for entry in content["shards"]],
+    )
 
 
 def manifest_path(folder: Path) -> Path:

@@ -2,15 +2,11 @@
 
 import dagster as dg
 
-from toolformer_home.wiring.model_holder import ModelHolder, process_holder
+from toolformer_home.wiring.model_holder import process_holder
 
 
 class LanguageModelResource(dg.ConfigurableResource):
-    """The model of a run, loaded when a stage first needs it."""
-
-    def holder(self) -> ModelHolder:
-        """The process's holder."""
-        return process_holder()
+    """The model of a run, which the process holds from when a stage first needs it."""
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""

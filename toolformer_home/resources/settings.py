@@ -33,7 +33,7 @@ class SettingsResource(dg.ConfigurableResource):
         Args:
             variant: the partition of the model, which wins over the setting.
         """
-        home = self.home()
+        home = Home.find()
         bring_small(home)
         overrides = self.overrides
         if variant is not None:
@@ -46,7 +46,7 @@ class SettingsResource(dg.ConfigurableResource):
         Overrides that are not valid in all of them concern the round of this run alone, which is
         among them, listed or not.
         """
-        file, preset = self.home().settings_file, self.preset or None
+        file, preset = Home.find().settings_file, self.preset or None
         own = self.load()
         try:
             rounds = settings_of_rounds(file, overrides=self.overrides, preset=preset)
@@ -54,7 +54,3 @@ class SettingsResource(dg.ConfigurableResource):
             rounds = settings_of_rounds(file, preset=preset)
         rounds[own.sampling.round - 1 : own.sampling.round] = [own]
         return rounds
-
-    def home(self) -> Home:
-        """The folders of this home."""
-        return Home.find()

@@ -51,7 +51,6 @@ _PATHS: dict[str, Any] = {
     },
     "wikipedia_index": {"source": (WIKIPEDIA_EXCERPT,)},
     "passage_index": {"encoder": (WORDLLAMA,)},
-    "question_answering": {"reader": ("language-model",)},
     "evaluation": {
         "files": {"*": ()},
         "questions": {"*": {"path": ()}},

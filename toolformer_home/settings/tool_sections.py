@@ -174,13 +174,8 @@ class PassageIndexSettings(Section):
 
 
 class QuestionAnsweringSettings(Section):
-    """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
+    """How QA finds passages (paper: Atlas); its other settings are tools.QA.options."""
 
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
         "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
-    )
-    reader: str = Field(
-        "language-model",
-        description="language-model: the base model reads each passage; or the directory of a "
-        "fusion-in-decoder checkpoint (T5)",
     )

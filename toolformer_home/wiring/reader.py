@@ -1,11 +1,10 @@
-"""What question answering reads passages with: the base model, or a fusion-in-decoder checkpoint.
+"""What question answering reads passages with: the base model.
 
-Each model is loaded at the first question, under the lock of its device.
+It is loaded at the first question, under the lock of its device.
 """
 
 from pathlib import Path
 
-from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
@@ -15,7 +14,6 @@ from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
-LANGUAGE_MODEL = "language-model"
 _READING = ReadingParameters(
     passage_words=120,
     answer_words=6,
@@ -23,31 +21,19 @@ _READING = ReadingParameters(
     min_probability=0.001,
     question_weight=0.5,
 )
-# Of a fusion-in-decoder checkpoint: tokens of question and passage, and of an answer.
-_CHECKPOINT_TOKENS, _ANSWER_TOKENS = 250, 20
 
 
 def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
-    """The reader that the settings name.
+    """The base model as a reader.
 
-    The base model reads in every round, whichever model annotates: what a tool answers must not
-    change with the model that asks.
+    It reads in every round, whichever model annotates: what a tool answers must not change with
+    the model that asks.
     """
-    reader = settings.question_answering.reader
-    if reader == LANGUAGE_MODEL:
-        _check_can_read(settings)
-        return LanguageModelReader(
-            lambda: holder.load(base_model_directory(settings, home), settings, home),
-            identity=lambda: _identity(settings, home),
-            parameters=_READING,
-        )
-    directory = Path(reader)
-    return FusionInDecoderReader(
-        directory,
-        device=lambda: holder.hold_device(settings, home),
-        identity=lambda: model_identity(directory),
-        max_tokens=_CHECKPOINT_TOKENS,
-        answer_tokens=_ANSWER_TOKENS,
+    _check_can_read(settings)
+    return LanguageModelReader(
+        lambda: holder.load(base_model_directory(settings, home), settings, home),
+        identity=lambda: _identity(settings, home),
+        parameters=_READING,
     )
 
 
@@ -57,8 +43,7 @@ def _check_can_read(settings: Settings) -> None:
         raise ToolUnavailableError(
             "QA",
             "the base model reads passages for it, and a server has its weights",
-            "Set question_answering.reader to a fusion-in-decoder checkpoint, or "
-            "language_model.path to the model itself",
+            "Set language_model.path to the model itself",
         )
 
 

@@ -51,8 +51,7 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
             f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
             "language_model.server only samples and scores. Training, evaluation, completing "
             "texts and reading passages for QA need the model on this machine: set "
-            "language_model.path to its directory, of QA question_answering.reader or "
-            "tools.QA.is_enabled: false."
+            "language_model.path to its directory."
         )
 
 

@@ -2,17 +2,12 @@
 -- tool and with other arguments. Dropped for its losses: a call that could not be scored, or had no
 -- swapped result to be compared with, says nothing.
 with calls as (
-    select
-        candidate_calls.call_id, candidate_calls.document_id, candidate_calls.window_index,
-        candidate_calls.position, candidate_calls.character_offset, candidate_calls.tool,
-        candidate_calls.arguments, executed_calls.result,
-        filtered_calls.is_kept, filtered_calls.loss_reduction
-    from filtered_calls
-    inner join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
-    inner join executed_calls on executed_calls.call_id = filtered_calls.call_id
-    where filtered_calls.round = $round
-        and isfinite(filtered_calls.loss_reduction)
-        and filtered_calls.reason <> 'no_swapped_result'
+    select *
+    from all_calls
+    where round = $round
+        and isfinite(loss_reduction)
+        and reason <> 'no_swapped_result'
+        and result is not null
 )
 select
     texts.document_id,

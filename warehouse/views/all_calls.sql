@@ -24,51 +24,76 @@
 --   loss_reduction: in nats
 --   contrast: by how much its own result helps more than another call's, in nats
 --   filtering_threshold: in nats
+--   contrast_threshold: in nats
+--   lowest_threshold: loss reduction below which no further loss was computed, in nats
+--   baseline: what loss_with_result is compared with: minimum or without_call
+--   precision: floating-point format of the model that gave the losses
+--   is_in_chance_sample: whether it counts for the chance level
+--   swapped_call_id: call whose result loss_with_swapped_result is of
+--   tool_version: version of the tool that answered; this and the columns up to message are NULL
+--     where none was asked
+--   duration_ms: time that it took, in milliseconds
+--   from_cache: whether the answer came from the cache of earlier calls
 --   message: what the tool said of a call that it refused, or which words peek
 --   sample_text: what was sampled or proposed
+--   sample_index: number of the sample at its position, from 0
 --   document_id: text that the call stands in
 --   window_index: window of the text, from 0
 --   position: token of the window that the call stands in front of, from 0
 --   character_offset: the same place in the whole text, in characters from 0
+--   url: address of the text, if the source has one
+--   source: file or collection that the text was read out of
+--   source_offset: which record of the source, from 0
 --   shard: key of the shard
 select
-    candidate_calls.call_id,
-    candidate_calls.tool,
-    candidate_calls.round,
-    filtered_calls.is_kept,
+    call_id,
+    tool,
+    round,
+    is_kept,
     case
         when candidate_calls.reason is not null then 'sampling'
         when executed_calls.reason is not null then 'execution'
-        when not filtered_calls.is_kept then 'filtering'
+        when not is_kept then 'filtering'
     end as dropped_by,
     coalesce(filtered_calls.reason, executed_calls.reason, candidate_calls.reason) as reason,
-    substring(
-        documents.text,
-        greatest(candidate_calls.character_offset - 119, 1),
-        least(candidate_calls.character_offset, 120)
-    ) as text_before,
-    candidate_calls.arguments,
-    executed_calls.result,
-    substring(documents.text, candidate_calls.character_offset + 1, 120) as text_after,
-    documents.title,
+    substring(text, greatest(character_offset - 119, 1), least(character_offset, 120))
+        as text_before,
+    arguments,
+    result,
+    substring(text, character_offset + 1, 120) as text_after,
+    title,
     candidate_calls.proposed,
-    executed_calls.peeks,
-    candidate_calls.call_probability,
-    filtered_calls.loss_without_call,
-    filtered_calls.loss_call_without_result,
-    filtered_calls.loss_with_result,
-    filtered_calls.loss_with_swapped_result,
-    filtered_calls.loss_reduction,
-    filtered_calls.contrast,
-    filtered_calls.filtering_threshold,
-    executed_calls.message,
-    candidate_calls.sample_text,
-    candidate_calls.document_id,
+    peeks,
+    call_probability,
+    loss_without_call,
+    loss_call_without_result,
+    loss_with_result,
+    loss_with_swapped_result,
+    loss_reduction,
+    contrast,
+    filtering_threshold,
+    contrast_threshold,
+    lowest_threshold,
+    baseline,
+    precision,
+    is_in_chance_sample,
+    swapped_call_id,
+    tool_version,
+    duration_ms,
+    from_cache,
+    message,
+    sample_text,
+    sample_index,
+    document_id,
     candidate_calls.window_index,
     candidate_calls.position,
-    candidate_calls.character_offset,
-    candidate_calls.shard
+    character_offset,
+    url,
+    source,
+    source_offset,
+    shard
 from candidate_calls
-left join executed_calls on executed_calls.call_id = candidate_calls.call_id
-left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
-left join documents on documents.document_id = candidate_calls.document_id
+-- By all columns that say where a row is stored, so that a filter on one leaves out files.
+left join executed_calls using (call_id, shard, tool, round)
+left join filtered_calls using (call_id, shard, tool, round, document_id)
+left join documents using (document_id, shard)

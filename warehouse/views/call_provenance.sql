@@ -33,23 +33,23 @@
 --   executed_at: when the partition of the result was made
 --   decided_at: when the partition of the decision was made
 select
-    candidate_calls.call_id,
-    candidate_calls.tool,
-    candidate_calls.shard,
-    candidate_calls.round,
-    filtered_calls.is_kept,
-    candidate_calls.document_id,
-    candidate_calls.window_index,
-    candidate_calls.position,
-    candidate_calls.character_offset,
-    documents.url,
-    documents.source,
-    documents.source_offset,
+    call_id,
+    calls.tool,
+    calls.shard,
+    calls.round,
+    is_kept,
+    calls.document_id,
+    calls.window_index,
+    calls.position,
+    character_offset,
+    url,
+    source,
+    source_offset,
     (sampling.parts ->> 'language_model') ->> '$[0]' as model,
     (sampling.parts ->> 'language_model') ->> '$[1]' as bos_token,
     (sampling.parts ->> 'prompt') ->> '$' as prompt_digest,
     prompts.text as prompt,
-    executed_calls.tool_version,
+    tool_version,
     sampling.parts as sampling_parts,
     execution.parts as execution_parts,
     scoring.parts as scoring_parts,
@@ -64,29 +64,26 @@ from (
     select
         *,
         case when round = 1 then tool else 'round-' || round || '.' || tool end as partition
-    from candidate_calls
-) as candidate_calls
-left join documents on documents.document_id = candidate_calls.document_id
-left join executed_calls on executed_calls.call_id = candidate_calls.call_id
-left join scored_calls on scored_calls.call_id = candidate_calls.call_id
-left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
+    from all_calls
+) as calls
+left join scored_calls using (call_id, shard, tool, round)
 left join partition_metadata as sampling
     on sampling.table_name = 'candidate_calls'
-    and sampling.shard = candidate_calls.shard
-    and sampling.partition = candidate_calls.partition
+    and sampling.shard = calls.shard
+    and sampling.partition = calls.partition
 left join partition_metadata as execution
-    on executed_calls.call_id is not null
+    on tool_version is not null
     and execution.table_name = 'executed_calls'
-    and execution.shard = candidate_calls.shard
-    and execution.partition = candidate_calls.partition
+    and execution.shard = calls.shard
+    and execution.partition = calls.partition
 left join partition_metadata as scoring
     on scored_calls.call_id is not null
     and scoring.table_name = 'scored_calls'
-    and scoring.shard = candidate_calls.shard
-    and scoring.partition = candidate_calls.partition
+    and scoring.shard = calls.shard
+    and scoring.partition = calls.partition
 left join partition_metadata as decision
-    on filtered_calls.call_id is not null
+    on is_kept is not null
     and decision.table_name = 'filtered_calls'
-    and decision.shard = candidate_calls.shard
-    and decision.partition = candidate_calls.partition
+    and decision.shard = calls.shard
+    and decision.partition = calls.partition
 left join prompts on prompts.digest = ((sampling.parts ->> 'prompt') ->> '$')

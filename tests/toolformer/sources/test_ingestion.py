@@ -24,7 +24,7 @@ from toolformer.sources.ingestion import (
     retire_source,
     stale_sources,
 )
-from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 
@@ -333,3 +333,16 @@ def test_built_in_starter_texts_all_parse_with_a_date(folder, name):
     found = [item for entry in result.added for item in TEXTS[folder][entry.key]]
     assert all(isinstance(item, ParsedDocument) and item.published_on for item in found)
     assert found[0].source.startswith(f"{name}/")
+
+
+def test_a_loaded_manifest_can_be_changed_and_the_next_one_is_as_the_file_is(folder: Path):
+    folder.mkdir(parents=True)
+    stored = Manifest(1, {"a": "1"}, [ShardEntry("shard-00000", "a", 0, 1, "digest", False)])
+    stored.save(folder)
+    changed = Manifest.load(folder)
+    changed.identities["b"] = "2"
+    changed.shards.append(replace(changed.shards[0], key="shard-00001"))
+    assert next(changed.new_keys([], 0))[0] == "shard-00002"
+    assert Manifest.load(folder) == stored
+    changed.save(folder)
+    assert Manifest.load(folder) == changed
