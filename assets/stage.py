@@ -339,7 +339,10 @@ def always(_partition: Partition) -> bool:
 # The finetuned model is no asset that annotation depends on: that would be a cycle.
 ANNOTATOR = Part(
     "language_model",
-    ("language_model.path", "language_model.bos_token", "sampling.annotator"),
+    (
+        *("language_model.path", "language_model.bos_token", "language_model.server.model"),
+        "sampling.annotator",
+    ),
     lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
 )
 TOOL_VERSION = Part(

@@ -25,6 +25,10 @@ class DamagedModelError(ToolformerError, ValueError):
     """The files of a model are not as they were when it was made."""
 
 
+class ServedModelError(ToolformerError, RuntimeError):
+    """A server does not answer, or cannot do what the method asks of a model."""
+
+
 class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 

@@ -327,7 +327,9 @@ def _choose(
         for position in itertools.compress(itertools.count(), row_allowed)
     ]
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
-    losses = texts.losses([(place, open_id) for place in places])
+    # A position below the threshold is not chosen, but where the tool proposes it.
+    threshold = 0.0 if proposed is not None else parameters.sampling_threshold
+    losses = texts.losses([(place, open_id) for place in places], min_probability=threshold)
     for place, loss in zip(places, losses, strict=True):
         probabilities[place.row][place.position] = math.exp(-loss)
     return [

@@ -143,6 +143,7 @@ def _is_rescored(partition: Partition) -> bool:
     """Whether there may be a second look; what bfloat16 scored alone has one."""
     settings = partition.settings
     has_none = settings.language_model.precision in {FLOAT16, FLOAT32}
+    has_none |= settings.is_annotated_by_server
     return settings.scoring.rescoring and not has_none
 
 

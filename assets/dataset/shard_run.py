@@ -32,7 +32,7 @@ from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
 
 NOT_SAMPLED = "not sampled"
 # Gives what a stage makes once per shard, made of the inputs in these versions.
@@ -141,6 +141,12 @@ class _StageOutput(PartitionOutput):
         needs_device = self.run.stage.needs_device
         return needs_device is not None and needs_device(self.partition)
 
+    def hold_device(self) -> object:
+        """See `Output.hold_device`; a server has devices of its own."""
+        if self.run.annotator is not None and self.run.annotator.is_served:
+            return None
+        return super().hold_device()
+
     @property
     def leftovers(self) -> Path:
         """See `Output.leftovers`."""
@@ -237,7 +243,7 @@ class ShardRun(Run):
         if failures or left_out:
             raise failure_of_shards(failures, left_out)
 
-    def load_annotator(self, precision: str | None = None) -> "LanguageModel":
+    def load_annotator(self, precision: str | None = None) -> "Model":
         """The annotating model, of a stage that depends on it; see `Annotator.load`."""
         if self.annotator is None:
             raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")

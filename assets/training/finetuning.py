@@ -36,6 +36,7 @@ from toolformer_home.wiring.annotator import finetuned_model_directory
 from toolformer_home.wiring.evaluated_models import name_of_variant
 from toolformer_home.wiring.model_damage import check_undamaged
 from toolformer_home.wiring.precision import training_precision
+from toolformer_home.wiring.served import check_has_weights
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -97,6 +98,7 @@ class FinetunedModel(ModelOutput):
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
         base, settings, home = self.run.base_model, self.run.settings, self.run.home
+        check_has_weights(base, settings)
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
         is_divided = training.processes > 1 and training.parallelism == "fsdp"

@@ -29,6 +29,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     from toolformer.errors import ModelNotFoundError
     from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.model_directory import check_model_directory, check_weight_files
+    from toolformer_home.wiring.served import check_tokenizer_directory
 
     path = settings.language_model.path
     directory, detail = Path(path), f"in {path}"
@@ -43,8 +44,12 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
                 gguf_file()
                 yield Finding("language model", "ok", detail)
                 return
-        check_model_directory(directory)
-        check_weight_files(directory)
+        if server := settings.language_model.server.url:
+            check_tokenizer_directory(directory)
+            detail = f"{settings.language_model.server.model} at {server}, its tokenizer {detail}"
+        else:
+            check_model_directory(directory)
+            check_weight_files(directory)
     except ModelNotFoundError as error:
         yield Finding("language model", "missing", str(error), remedy)
     else:

@@ -48,7 +48,7 @@ from tools.protocol import Document, ToolCall
 from tools.registry import check_usable
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
 
 OWN = "default"
 """What the command calls the prompt that a tool has without any setting."""
@@ -231,7 +231,7 @@ class _Comparison:
         )
         return [score.losses for score in scored.scores.values()]
 
-    def _model(self, precision: str | None = None) -> "LanguageModel":
+    def _model(self, precision: str | None = None) -> "Model":
         # Asked anew each time: a tool may have taken the place of the model.
         return self.annotator.load(process_holder(), self.settings, self.home, precision=precision)
 

@@ -76,8 +76,8 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     if directory is None:
         raise CannotRecomputeError(
             f"The model that scored this call ({identity}) is neither in {str(home.models)!r} nor "
-            "named by the settings: it was trained again, or removed. Name its directory with "
-            "--set sampling.annotator=DIRECTORY, if it is still there."
+            "named by the settings: it was trained again or removed, or a server runs it. Name its "
+            "directory with --set sampling.annotator=DIRECTORY, if it is still there."
         )
     if call["result"] is None:
         raise CannotRecomputeError(

@@ -136,7 +136,9 @@ def forecast_build(
         longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=missing,
-        keeps_states=annotator is not None and keeps_states(annotator.directory),
+        keeps_states=annotator is not None
+        and not annotator.is_served
+        and keeps_states(annotator.directory),
     )
 
 

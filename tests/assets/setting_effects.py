@@ -12,6 +12,8 @@ WITHOUT_EFFECT = {
     "preset": "it names the values of other settings",
     "rounds": "each round changes other settings",
     "language_model.device": "only last digits differ between devices",
+    "language_model.server.url": "the same model at another address is the same model",
+    "language_model.server.key_variable": "a key is no part of what a model says",
     "sampling.shards": "it says which shards are annotated",
     "execution.attempts": "how often a call is tried changes no answer",
     "execution.uses_cache": "kept answers are those that the tool gave",

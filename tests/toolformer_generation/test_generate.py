@@ -170,7 +170,7 @@ def test_tokens_are_those_of_the_decoder(model, tokenizer, tools, top_k):
 
 
 @pytest.mark.parametrize("value", [0.01, 1.0])
-def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypatch, value):
+def test_a_call_needs_the_min_probability(model, tokenizer, tmp_path, monkeypatch, value):
     prompts = list(PROMPTS)
     least = MinCallProbability.everywhere(value)
     completions = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)

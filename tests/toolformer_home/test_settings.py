@@ -144,3 +144,29 @@ def test_changes_win_and_the_rest_stays(base: dict, changes: dict):
             assert result[name] == changes[name]
     assert merged(result, changes) == result
     assert merged(base, {}) == base
+
+
+@pytest.mark.parametrize(
+    ("server", "named"),
+    [
+        ({"url": "http://localhost:8000"}, "server.model"),
+        ({"url": "localhost:8000", "model": "m"}, "server.url"),
+        ({"url": "http://me:secret@localhost", "model": "m"}, "server.url"),
+        ({"key_variable": "sk-secret"}, "server.key_variable"),
+        ({"key": "sk-secret"}, "server.key"),
+    ],
+)
+def test_a_server_has_its_model_and_a_key_by_the_name_of_a_variable(server: dict, named: str):
+    with pytest.raises(SettingsError, match=named.replace(".", r"\.")) as refused:
+        validated(
+            merged(preset_values("laptop"), {"language_model": {"server": server}}), origin=""
+        )
+    assert "sk-secret" not in str(refused.value)
+
+
+def test_another_annotator_than_the_base_model_is_no_matter_of_the_server():
+    server = {"url": "http://localhost:8000", "model": "m"}
+    values = merged(preset_values("laptop"), {"language_model": {"server": server}})
+    assert validated(values, origin="").is_annotated_by_server
+    other = merged(values, {"sampling": {"annotator": "/models/mine"}})
+    assert not validated(other, origin="").is_annotated_by_server

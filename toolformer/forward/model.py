@@ -4,7 +4,8 @@
     scoring     -log p of given tokens behind given tokens
     decoding    the next token behind each of several texts that grow, with its likeliest
 
-Modules of the method know these protocols alone. `language_model` answers by passes of a network.
+Modules of the method know these protocols alone. `language_model` answers by passes of a network,
+`toolformer.served` by requests to a server.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,8 +64,14 @@ class Branch:
 class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
-    def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
-        """-log p of tokens at places, behind the prompt and the text in front, in nats."""
+    def losses(
+        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
+    ) -> list[float]:
+        """-log p of tokens at places, behind the prompt and the text in front, in nats.
+
+        Args:
+            min_probability: of tokens that are less likely, it may be infinite.
+        """
         ...
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
@@ -251,9 +258,6 @@ class Model(Protocol):
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
-        tokens_fed: token positions fed so far, padding included. The cost of the method is counted
-            in these.
-        choice: the measurement that settled its precision; None where the precision was named.
     """
 
     name: str
@@ -261,12 +265,20 @@ class Model(Protocol):
     bos_id: int
     prompt_start: list[int]
     context_length: int
-    tokens_fed: int
-    choice: PrecisionChoice | None
+
+    @property
+    def tokens_fed(self) -> int:
+        """Token positions fed so far, padding included: in these the method's cost is counted."""
+        ...
 
     @property
     def precision(self) -> str:
         """What its numbers are computed in."""
+        ...
+
+    @property
+    def choice(self) -> PrecisionChoice | None:
+        """The measurement that settled its precision; None where there was none."""
         ...
 
     @property

@@ -64,8 +64,13 @@ class ReadTexts:
             for states, part, ids in zip(hidden, parts, fed, strict=True)
         ]
 
-    def losses(self, places: Sequence[tuple[Place, int]]) -> list[float]:
-        """See `Texts.losses`."""
+    def losses(
+        self,
+        places: Sequence[tuple[Place, int]],
+        *,
+        min_probability: float = 0.0,  # noqa: ARG002
+    ) -> list[float]:
+        """See `Texts.losses`; all are computed."""
         import torch
 
         if not places:

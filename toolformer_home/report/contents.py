@@ -115,7 +115,7 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
     counts = size.row(0, named=True)
     sources = [Path(source.path).name for source in settings.corpus.sources]
     return [
-        ("language model", str(settings.language_model.path)),
+        ("language model", settings.language_model.server.model or settings.language_model.path),
         ("preset", settings.preset),
         ("sources", ", ".join(sources) or "the texts that come with the project"),
         ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),

@@ -19,7 +19,7 @@ from toolformer_home.settings.annotation_sections import (
 )
 from toolformer_home.settings.corpus_sections import CorpusSettings
 from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.evaluation_sections import EvaluationSettings
+from toolformer_home.settings.evaluation_sections import BASE, EvaluationSettings
 from toolformer_home.settings.section import Section
 from toolformer_home.settings.tool_sections import (
     PassageIndexSettings,
@@ -34,13 +34,37 @@ from tools.registry import tool_names
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
 
+class ServerSettings(Section):
+    """A server that runs the model for annotation (vLLM's completions)."""
+
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^@\s]+$",
+        description="its address, such as http://localhost:8000; null: the model runs here",
+    )
+    model: str | None = Field(
+        None, min_length=1, description="the model's id, as the server's /v1/models says it"
+    )
+    key_variable: str | None = Field(
+        None,
+        pattern=r"^[A-Z][A-Z0-9_]*$",
+        description="name of the environment variable that holds its key, never the key itself",
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ServerSettings":
+        if self.url and not self.model:
+            raise ValueError("a server needs the model's id (language_model.server.model) too")
+        return self
+
+
 class LanguageModelSettings(Section):
     """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
 
     path: str = Field(
         "embedded",
         description="directory as `save_pretrained` writes it, or `embedded` for the model that "
-        "comes with the project. The paper uses GPT-J.",
+        "comes with the project. The paper uses GPT-J. Of a served model its tokenizer is enough.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -55,6 +79,7 @@ class LanguageModelSettings(Section):
         "probability; by default the one that the tokenizer itself puts there, which then stands "
         "in front of prompts too, or else <|endoftext|> where the vocabulary has it",
     )
+    server: ServerSettings = ServerSettings()  # pyright: ignore[reportCallIssue]
 
 
 class DecodingSettings(Section):
@@ -160,6 +185,11 @@ class Settings(Section):
         return self
 
     @property
+    def is_annotated_by_server(self) -> bool:
+        """Whether a server samples and scores in this round."""
+        return self.language_model.server.url is not None and self.sampling.annotator == BASE
+
+    @property
     def training_rounds(self) -> tuple[int, ...]:
         """The rounds of annotation that are trained on, the newest first."""
         return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
@@ -226,7 +256,9 @@ def _problem(details: Any) -> str:
         error = str(details["ctx"]["error"]).rstrip(".")
         return f"{name} = {details['input']!r} is not valid: {error}."
     if details["type"] != "extra_forbidden":
-        return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
+        # What stands there in place of a name may be the key.
+        given = "…" if path[-1] == "key_variable" else repr(details["input"])
+        return f"{name} = {given} is not valid: {details['msg'].lower()}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
         return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings

@@ -17,10 +17,11 @@ from toolformer_home.home import Home
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.served import served_identity
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class Annotator:
     """The model that samples and scores the calls of a round.
 
     Attributes:
-        directory: where it lies.
+        directory: where it lies; of a served one the tokenizer.
         identity: what tells it from other models; part of the fingerprints.
+        is_served: a server runs it.
     """
 
     directory: Path
     identity: str
+    is_served: bool = False
 
     @classmethod
     def of(cls, settings: Settings, home: Home) -> "Annotator":
@@ -41,9 +44,12 @@ class Annotator:
 
         Raises:
             ModelNotFoundError: there is no such model, or its vocabulary is not the base model's.
+            ServedModelError: its server does not answer.
         """
         if settings.sampling.annotator == BASE:
             directory = base_model_directory(settings, home)
+            if settings.is_annotated_by_server:
+                return cls(directory, served_identity(settings, directory), is_served=True)
             return cls(directory, model_identity(directory))
         directory = annotator_directory(settings, home)
         base = base_model_directory(settings, home)
@@ -60,13 +66,20 @@ class Annotator:
 
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
-    ) -> "LanguageModel":
+    ) -> "Model":
         """The model itself, or with a precision a copy in that one beside it.
 
         Raises:
-            ToolformerError: the directory holds another model by now. Its rows would be stored
-                under the fingerprint of the one that is gone.
+            ToolformerError: the directory or server holds another model by now. Its rows would be
+                stored under the fingerprint of the one that is gone.
         """
+        if self.is_served and precision is None:
+            if served_identity(settings, self.directory) != self.identity:
+                raise ToolformerError(
+                    f"The server at {settings.language_model.server.url} runs another model than "
+                    "when this run began. Run the same again, to annotate with the new one."
+                )
+            return holder.load_served(self.directory, settings)
         # Training holds the device until its checkpoint is there, so look again once it is ours.
         holder.hold_device(settings, home)
         if model_identity(self.directory) != self.identity:

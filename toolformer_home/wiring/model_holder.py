@@ -27,10 +27,16 @@ from toolformer_home.wiring.precision import (
     settled_precision,
     tell_once,
 )
+from toolformer_home.wiring.served import (
+    check_has_weights,
+    check_tokenizer_directory,
+    open_served,
+)
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
+    from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
 # How often a run that waits for a device looks again.
@@ -39,6 +45,8 @@ _POLL_SECONDS = 0.2
 
 def base_model_directory(settings: Settings, home: Home) -> Path:
     """Directory of the base model, converting the embedded one at first use.
+
+    Where a server annotates it may hold the tokenizer alone.
 
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.
@@ -49,7 +57,10 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     if settings.language_model.path == "embedded":
         return ensure_embedded_model(home.converted_models)
     directory = Path(settings.language_model.path)
-    check_model_directory(directory)
+    if settings.language_model.server.url:
+        check_tokenizer_directory(directory)
+    else:
+        check_model_directory(directory)
     return directory
 
 
@@ -64,6 +75,7 @@ class ModelHolder:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str, str] | None = None
         self._copy: LanguageModel | None = None
+        self._served: ServedModel | None = None
         # By identity of the model: until it is released, whatever is measured anew.
         self._choices: dict[str, PrecisionChoice] = {}
         # By the device that is held.
@@ -119,6 +131,7 @@ class ModelHolder:
         By default in the precision of the settings; `float32` is asked for where a number must not
         depend on the machine.
         """
+        check_has_weights(directory, settings)
         with self._turn:
             device = self.hold_device(settings, home)
             identity, choice = model_identity(directory), None
@@ -152,6 +165,16 @@ class ModelHolder:
                 device = self.hold_device(settings, home)
                 self._copy = self._loaded(directory, settings, home, device, precision)
             return self._copy
+
+    def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
+        """The model that a server runs, with its tokenizer's directory; no device is held for it.
+
+        The server is looked at once, until everything is released.
+        """
+        with self._turn:
+            if self._served is None:
+                self._served = open_served(settings, tokenizer)
+            return self._served
 
     def drop_copy(self) -> None:
         """Free the memory of the copy in the other precision."""
@@ -207,6 +230,9 @@ class ModelHolder:
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
         self.drop_model()
+        if self._served is not None:
+            self._served.close()
+            self._served = None
         self._choices.clear()
         for lock in self._locks.values():
             lock.release()

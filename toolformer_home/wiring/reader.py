@@ -3,10 +3,14 @@
 It is loaded at the first question, under the lock of its device.
 """
 
+from pathlib import Path
+
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.served import has_weights
+from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.retrieval.retrieval_tool import Reader
 
@@ -25,11 +29,22 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     It reads in every round, whichever model annotates: what a tool answers must not change with
     the model that asks.
     """
+    _check_can_read(settings)
     return LanguageModelReader(
         lambda: holder.load(base_model_directory(settings, home), settings, home),
         identity=lambda: _identity(settings, home),
         parameters=_READING,
     )
+
+
+def _check_can_read(settings: Settings) -> None:
+    path = settings.language_model.path
+    if settings.language_model.server.url and path != "embedded" and not has_weights(Path(path)):
+        raise ToolUnavailableError(
+            "QA",
+            "the base model reads passages for it, and a server has its weights",
+            "Set language_model.path to the model itself",
+        )
 
 
 def _identity(settings: Settings, home: Home) -> str:

@@ -27,7 +27,7 @@ from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Proposal
 
 if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
 
 
 def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
@@ -62,6 +62,9 @@ def check_can_annotate(
     from toolformer.forward.model_directory import context_length_of
     from toolformer.forward.tokenization import load_tokenizer
 
+    if settings.is_annotated_by_server:
+        # It says what it takes when it is first asked.
+        return
     tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
     for name, prompt in prompts.items():
         check_context(
@@ -119,7 +122,7 @@ def proposed_calls(
 
 
 def sampled_calls(
-    model: "LanguageModel",
+    model: "Model",
     tool: Tool,
     prompt: str | None,
     documents: Mapping[str, Document],

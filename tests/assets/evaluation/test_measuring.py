@@ -124,7 +124,7 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     assert (work.states, asked) == ({"own with base": {"up to date": 6}}, [])
 
 
-def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
+def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
     measure()
     likely = enabled(10, MinCallProbability(0.2, 0.1))
     work, _ = measure(modes=[DISABLED, likely])

@@ -1,0 +1,97 @@
+"""A build whose model a server runs: the rows of the same model on this machine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.assets.conftest import MakeHome, PipelineHome, refuse_models
+from tests.toolformer.served.fake_server import FakeServer, serving
+from toolformer.errors import ServedModelError
+from toolformer.forward.language_model import LanguageModel
+from toolformer_home.settings.sections import merged
+
+pytestmark = pytest.mark.slow
+# Its calls have nothing to sample: the places and losses decide.
+TOOL = "Calendar"
+LOSSES = ("loss_without_call", "loss_call_without_result", "loss_with_result")
+
+
+@pytest.fixture(scope="module")
+def local_home(tmp_path_factory, pipeline_settings) -> PipelineHome:
+    made = PipelineHome(tmp_path_factory.mktemp("local") / "home")
+    changes = {name: {"is_enabled": name == TOOL} for name in ("WikiSearch", "Calculator", TOOL)}
+    made.write_settings(merged(pipeline_settings, {"tools": changes}))
+    made.build()
+    return made
+
+
+@pytest.fixture(scope="module")
+def calling(calling_model: Path) -> LanguageModel:
+    return LanguageModel.load(calling_model, device="cpu")
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path: Path, calling_model: Path) -> Path:
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    for file in calling_model.glob("tokenizer*.json"):
+        shutil.copy(file, folder)
+    return folder
+
+
+def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
+    server = {"url": fake.url, "model": "tiny"}
+    home.change_settings({"language_model": {"path": str(folder), "server": server}})
+    home.build()
+
+
+# From the middle of sampling on: a full server, cut connections.
+FAILING = {150: 429, 151: 0, 152: 503, 400: 0, 401: 0, 450: 429}
+
+
+def test_served_build_has_the_local_rows_and_another_address_changes_none(
+    local_home: PipelineHome,
+    copy_of: MakeHome,
+    calling: LanguageModel,
+    tokenizer_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    home = copy_of(local_home)
+    refuse_models(monkeypatch)
+    with serving(calling, failing=dict(FAILING)) as fake:
+        annotate(home, fake, tokenizer_folder)
+        made = home.partition_states()
+        assert not fake.failing
+    ours, theirs = local_home.rows("scored_calls"), home.rows("scored_calls")
+    assert not ours.is_empty()
+    assert theirs["call_id"].to_list() == ours["call_id"].to_list()
+    for name in LOSSES:
+        assert theirs[name].to_list() == pytest.approx(ours[name].to_list(), abs=1e-4)
+    assert set(theirs["precision"]) == {"unknown"}
+    costs = home.warehouse.query("select distinct model from stage_costs where tokens_fed > 0")
+    assert costs.rows() == [("tiny",)]
+    with serving(calling) as fake:
+        annotate(home, fake, tokenizer_folder)
+        assert not fake.bodies
+    assert home.partition_states() == made
+
+
+def test_what_needs_weights_says_so_where_a_server_has_them(
+    local_home: PipelineHome, copy_of: MakeHome, calling: LanguageModel, tokenizer_folder: Path
+):
+    home = copy_of(local_home)
+    with serving(calling) as fake:
+        annotate(home, fake, tokenizer_folder)
+        with pytest.raises(Exception, match="need the model on this machine"):
+            home.train(overrides={"training": {"steps": 2, "min_texts": 1}})
+
+
+def test_key_that_stands_in_no_variable_is_asked_for(
+    local_home: PipelineHome, copy_of: MakeHome, calling: LanguageModel, tokenizer_folder: Path
+):
+    home = copy_of(local_home)
+    changes = {"language_model": {"server": {"key_variable": "NOWHERE_TO_BE_FOUND"}}}
+    home.change_settings(changes)
+    with serving(calling) as fake, pytest.raises(ServedModelError, match="NOWHERE_TO_BE_FOUND"):
+        annotate(home, fake, tokenizer_folder)

@@ -1,0 +1,171 @@
+"""A server of completions over a small network, in the forms of vLLM, that can do things wrong."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+
+from toolformer.forward.language_model import LanguageModel
+
+
+@dataclass
+class FakeServer:
+    """What the server has, and what it does wrong.
+
+    Attributes:
+        faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
+            `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`.
+        failing: statuses of answers by their number, from 0; 0 cuts the connection.
+        seconds: that each answer takes.
+        card: what `/v1/models` says of the model besides.
+        bodies: what was asked.
+        asked: how often.
+    """
+
+    model: LanguageModel
+    faults: set[str] = field(default_factory=set)
+    failing: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    key: str | None = None
+    url: str = ""
+    card: dict[str, str] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+    turn: Any = field(default_factory=threading.Lock)
+
+    def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        row = list(body["prompt"])
+        if max(row) >= self.model.tokenizer.vocabulary_size:
+            return {"error": {"message": f"token {max(row)} is out of vocabulary", "code": 400}}
+        if "error_inside" in self.faults:
+            return {"error": {"message": "the device is on fire", "code": 400}}
+        fed = [self.model.bos_id, *row] if "start_token" in self.faults else row
+        choice: dict[str, Any] = {"index": 0, "text": "", "logprobs": None}
+        scores = self._log_probabilities(fed)
+        if (top := body.get("prompt_logprobs")) is not None:
+            choice["prompt_logprobs"] = self._of_prompt(fed, scores, top)
+        choice["logprobs"], count = self._continued(fed, scores[-1], body)
+        usage = {"prompt_tokens": len(fed), "completion_tokens": count}
+        return {"choices": [choice], "usage": usage}
+
+    def _log_probabilities(self, row: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            states = self.model.hidden_states(torch.tensor([row]))
+            logits = self.model.logits(states[0])
+        if "noisy" in self.faults:
+            logits = logits + 0.1 * torch.randn(logits.shape)
+        return logits.log_softmax(dim=-1)
+
+    def _of_prompt(self, row: list[int], scores: torch.Tensor, top: int) -> Any:
+        if "no_prompt_logprobs" in self.faults:
+            return None
+        top = min(top, 5) if "small_top" in self.faults else top
+        if "mixes_answers" in self.faults:
+            row = [row[0], *row[:0:-1]]
+        word = (
+            (lambda _: "word") if "other_words" in self.faults else self.model.tokenizer.token_text
+        )
+        places: list[Any] = [None]
+        for values, token in zip(scores, row[1:], strict=False):
+            told = [*values.topk(top).indices.tolist(), token]
+            places.append(
+                {
+                    str(each): {
+                        "logprob": float(values[each]),
+                        "rank": int((values > values[each]).sum()) + 1,
+                        "decoded_token": word(each),
+                    }
+                    for each in told
+                }
+            )
+        return places
+
+    def _continued(
+        self, row: list[int], scores: torch.Tensor, body: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], int]:
+        chance = torch.Generator().manual_seed(body.get("seed") or 0)
+        logprobs: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
+        temperature = body["temperature"] or 1e-3
+        for _ in range(body["max_tokens"]):
+            sampled = scores / temperature
+            token = int(torch.multinomial(sampled.softmax(dim=-1), 1, generator=chance))
+            told = sampled.log_softmax(dim=-1) if "processed" in self.faults else scores
+            names = [
+                token,
+                *([] if "no_listing" in self.faults else body.get("logprob_token_ids", [])),
+            ]
+            logprobs["tokens"].append(f"token_id:{token}")
+            logprobs["token_logprobs"].append(float(told[token]))
+            logprobs["top_logprobs"].append(
+                {f"token_id:{each}": float(told[each]) for each in names}
+            )
+            row = [*row, token]
+            if token == 1:
+                break
+            if len(logprobs["tokens"]) < body["max_tokens"]:
+                scores = self._log_probabilities(row)[-1]
+        return logprobs, len(logprobs["tokens"])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Any
+
+    def do_GET(self) -> None:
+        fake: FakeServer = self.server.fake
+        length = fake.model.context_length
+        self._send(200, {"data": [{"id": "tiny", "max_model_len": length, **fake.card}]})
+
+    def do_POST(self) -> None:
+        fake: FakeServer = self.server.fake
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        time.sleep(fake.seconds)
+        with fake.turn:
+            fake.bodies.append(body)
+            status = fake.failing.pop(fake.asked, 200)
+            fake.asked += 1
+            answer = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
+        if fake.key and self.headers["authorization"] != f"Bearer {fake.key}":
+            status = 401
+        if status == 0:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        error: Any = answer.get("error") or {}
+        inside = "error_inside" in fake.faults
+        self._send(status if inside else error.get("code", status), answer)
+
+    def _send(self, status: int, answer: Mapping[str, Any]) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing: tests look at what was asked."""
+
+
+@contextlib.contextmanager
+def serving(model: LanguageModel, *, port: int = 0, **options: Any) -> Iterator[FakeServer]:
+    """Serve a network until the block is left; options as of `FakeServer`."""
+    fake = FakeServer(model, **options)
+    server: Any = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+    server.daemon_threads, server.fake = True, fake
+    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

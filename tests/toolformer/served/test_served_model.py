@@ -1,0 +1,307 @@
+"""A served model says what the same model says on this machine, and bad servers are refused."""
+
+import contextlib
+import dataclasses
+import logging
+import threading
+
+import pytest
+
+from tests.fakes import sampling_parameters, tiny_model
+from tests.toolformer.architectures import windows_of
+from tests.toolformer.served.fake_server import serving
+from toolformer.calls import CallFormat, call_open_id
+from toolformer.errors import ServedModelError
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.samples import branch_uniforms
+from toolformer.sampling import sample_calls
+from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.loss_form import PAPERS_FORM, Placement
+from toolformer.scoring.losses import scorer_for
+from toolformer.scoring.scored_call import ScoredCall
+from toolformer.served import http_client
+from toolformer.served.http_client import CompletionsClient
+from toolformer.served.served_model import ServedModel
+from tools.protocol import ToolCall
+
+PROMPT = "Calls.\nIn: {text}\nOutput:"
+TEXTS = ("Six times seven is 42.", "It rained here.", "The mill of 1869 stands.")
+
+
+@pytest.fixture(scope="module")
+def local():
+    return tiny_model(context_length=1024)
+
+
+@contextlib.contextmanager
+def served_by(local, **options):
+    """The fake server of a model, and that model as it is asked there."""
+    with serving(local, **options) as fake, contextlib.closing(client_of(fake)) as client:
+        yield fake, ServedModel(client, local.tokenizer)
+
+
+def client_of(fake, *, model="tiny", key=None):
+    return CompletionsClient(fake.url, model, key=key)
+
+
+@pytest.fixture(scope="module")
+def pair(local):
+    with served_by(local) as (fake, model):
+        yield fake, model
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
+    monkeypatch.setattr(http_client, "_LONGEST_WAIT", 0.1)
+
+
+def places_of(windows, open_id):
+    return [
+        (Place(row, position), token)
+        for row, window in enumerate(windows)
+        for position in range(len(window.ids))
+        for token in (window.ids[position], open_id)
+    ]
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, None])
+@pytest.mark.parametrize("faults", [set(), {"no_listing"}])
+def test_losses_of_texts_equal_those_of_the_same_model_here(local, prompt, faults):
+    windows = windows_of(local.tokenizer, *TEXTS)
+    places = places_of(windows, call_open_id(local.tokenizer))
+    with served_by(local, faults=faults) as (_, served):
+        losses = served.read(prompt, windows).losses(places)
+    assert losses == pytest.approx(local.read(prompt, windows).losses(places), abs=1e-5)
+
+
+def test_ranks_and_continuations_equal_those_of_the_same_model_here(local, pair):
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = [Place(0, 3), Place(1, 0), Place(2, 5)]
+    continuations = [
+        Continuation(place, (open_id, 40, 50), windows[place.row].ids[place.position :][:4])
+        for place in places
+    ]
+    ours, theirs = local.read(None, windows), pair[1].read(None, windows)
+    assert [rank for rank, _ in theirs.ranks(places, open_id)] == [
+        rank for rank, _ in ours.ranks(places, open_id)
+    ]
+    expected = ours.continuation_losses(continuations)
+    for losses, wanted in zip(theirs.continuation_losses(continuations), expected, strict=True):
+        assert losses == pytest.approx(wanted, abs=1e-5)
+
+
+def test_two_tokens_wanted_behind_the_end_of_a_row_have_their_own_losses(local, pair):
+    rows, places = [[0, 40, 50], [0, 41]], [(0, 2, 60), (0, 2, 61), (0, 0, 40), (1, 1, 62)]
+    expected = local.losses_at(rows, places)
+    assert pair[1].losses_at(rows, places) == pytest.approx(expected, abs=1e-5)
+
+
+def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them(local, pair):
+    fake, served = pair
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = [(Place(0, at), open_id) for at in range(1, len(windows[0].ids))]
+    exact = local.read(PROMPT, windows).losses(places)
+    fake.bodies.clear()
+    losses = served.read(PROMPT, windows).losses(places, min_probability=0.05)
+    assert len(fake.bodies) == 1
+    for loss, wanted in zip(losses, exact, strict=True):
+        assert loss == pytest.approx(wanted, abs=1e-5) or (loss > 1e9 and wanted > 2.99)
+    served.read(PROMPT, windows).losses(places, min_probability=0.04)
+    assert len(fake.bodies) == 1 + len(places)
+
+
+def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(local, pair):
+    windows, forced = (
+        windows_of(local.tokenizer, *TEXTS),
+        local.tokenizer.encode_pieces([" [", "QA("]),
+    )
+    places = [Place(0, 2), Place(1, 1)]
+    groups = [
+        [Branch(branch_uniforms(7, "d", 0, "QA", at, number, count=6)) for number in range(3)]
+        for at in range(2)
+    ]
+    pair[1].read(PROMPT, windows).sample(
+        places,
+        groups,
+        forced_ids=forced,
+        max_new_tokens=6,
+        temperature=0.7,
+        is_finished=lambda texts: len(texts) == 5,
+    )
+    branches = [
+        (place, each) for place, group in zip(places, groups, strict=True) for each in group
+    ]
+    assert len({tuple(branch.tokens) for _, branch in branches}) > 1
+    read = local.read(PROMPT, windows)
+    continuations = [
+        Continuation(place, tuple(forced), tuple(branch.tokens)) for place, branch in branches
+    ]
+    for losses, (_, branch) in zip(read.continuation_losses(continuations), branches, strict=True):
+        assert branch.log_probability == pytest.approx(-sum(losses), abs=1e-4)
+        assert len(branch.tokens) == 5 or branch.tokens[-1] == 1
+
+
+def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(local, pair):
+    windows = windows_of(local.tokenizer, *TEXTS)
+
+    def sampled(model, threshold):
+        rows = sample_calls(
+            model,
+            PROMPT,
+            windows,
+            tool_name="QA",
+            takes_arguments=False,
+            parse_arguments=str.strip,
+            parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=50),
+        )
+        return {(row.document_id, row.position): row.call_probability for row in rows}
+
+    for threshold in (0.0, 0.05):
+        assert sampled(pair[1], threshold) == pytest.approx(sampled(local, threshold), abs=1e-5)
+    assert sampled(local, 0.0)
+
+
+@pytest.mark.parametrize("placement", list(Placement))
+def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_path, placement):
+    windows = windows_of(local.tokenizer, *TEXTS)
+    by_key = {(window.document_id, window.index): window for window in windows}
+    calls = [
+        ScoredCall(f"{number}-{at}", key, at, ToolCall("QA", f"what {at}?"), "42")
+        for number, key in enumerate(by_key)
+        for at in (0, 4, 9)
+    ]
+    form = dataclasses.replace(PAPERS_FORM, placement=placement)
+
+    def scored(model):
+        scorer = scorer_for(model, by_key, ScoringParameters(CallFormat(False), form))
+        return scorer.score(
+            calls,
+            pruning=Pruning(-99.0),
+            checkpoint=Checkpoint(tmp_path / str(id(model)), fingerprint=""),
+            progress=lambda *_: None,
+        )
+
+    ours, theirs = scored(local), scored(pair[1])
+    for call_id, losses in ours.items():
+        told = dataclasses.asdict(theirs[call_id])
+        assert told == pytest.approx(dataclasses.asdict(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        ("start_token", "without a start token of its own"),
+        ("processed", "--logprobs-mode raw_logprobs"),
+        ("mixes_answers", "without a proxy that mixes answers"),
+        ("error_inside", "the device is on fire"),
+        ("other_words", "language_model.path to the folder with the tokenizer"),
+        ("no_prompt_logprobs", "an engine that has them"),
+    ],
+)
+def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):
+    with pytest.raises(ServedModelError, match=remedy), served_by(local, faults={fault}):
+        pytest.fail("the server was taken")
+
+
+def test_server_that_tells_too_few_likeliest_tokens_is_asked_place_by_place(local):
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = [(Place(0, at), open_id) for at in range(1, 6)]
+    with served_by(local, faults={"small_top"}) as (fake, served):
+        fake.bodies.clear()
+        losses = served.read(None, windows).losses(places, min_probability=0.05)
+        assert len(fake.bodies) == len(places)
+    assert losses == pytest.approx(local.read(None, windows).losses(places), abs=1e-5)
+
+
+def test_tokenizer_with_more_tokens_than_the_server_has_is_refused(local):
+    backend = type(local.tokenizer.backend)(
+        tokenizer_object=local.tokenizer.backend.backend_tokenizer.from_str(
+            local.tokenizer.backend.backend_tokenizer.to_str()
+        ),
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+    )
+    backend.add_tokens(["unheard-of"])
+    with (
+        serving(local) as fake,
+        contextlib.closing(client_of(fake)) as client,
+        pytest.raises(ServedModelError, match=r"the server refuses it.*language_model\.path"),
+    ):
+        ServedModel(client, Tokenizer(backend))
+
+
+def test_other_name_missing_key_and_silent_address_say_what_to_set(local):
+    with serving(local, key="secret") as fake:
+        for options, remedy in [
+            ({"model": "huge"}, "language_model.server.model"),
+            ({"key": None}, "language_model.server.key_variable"),
+        ]:
+            with (
+                contextlib.closing(client_of(fake, **options)) as client,
+                pytest.raises(ServedModelError, match=remedy),
+            ):
+                ServedModel(client, local.tokenizer)
+        with contextlib.closing(client_of(fake, key="secret")) as client:
+            assert ServedModel(client, local.tokenizer).context_length == 1022
+    with (
+        contextlib.closing(client_of(fake)) as client,
+        pytest.raises(ServedModelError, match=r"language_model\.server\.url"),
+    ):
+        client.described()
+
+
+def test_full_server_and_cut_connections_cost_waiting_alone(local):
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = places_of(windows, open_id)
+    with served_by(local) as (fake, served):
+        statuses = [429, 0, 503, 0, 429]
+        fake.failing = {fake.asked + at: status for at, status in enumerate(statuses)}
+        losses = served.read(PROMPT, windows).losses(places)
+        assert not fake.failing
+    assert losses == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+def test_server_that_ends_and_is_started_again_loses_nothing(local):
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = places_of(windows, open_id)
+    answers = []
+    with served_by(local) as (fake, served):
+        port = int(fake.url.rpartition(":")[2])
+        texts = served.read(PROMPT, windows)
+    # Its client is closed with the first server; the second has one of its own.
+    client = CompletionsClient(fake.url, "tiny")
+    client.is_known()
+    served._client = served.found.wire._client = client
+    asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
+    asking.start()
+    asking.join(0.3)
+    assert asking.is_alive()
+    with serving(local, port=port):
+        asking.join(30)
+    client.close()
+    assert answers == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+def test_equal_rows_are_asked_once_and_tokens_are_those_that_the_server_counted(local):
+    with served_by(local) as (fake, served):
+        before = served.tokens_fed
+        fake.bodies.clear()
+        served.losses_at([[0, 40, 50]] * 3, [(row, 1, 50) for row in range(3)])
+        assert [body["prompt"] for body in fake.bodies] == [[0, 40, 50]]
+        assert served.tokens_fed == before + 3 + 1
+
+
+def test_log_tells_in_a_table_what_the_server_can_do(local, caplog):
+    with caplog.at_level(logging.INFO), served_by(local):
+        pass
+    assert "p(call)" in caplog.text
+    assert "prompt_logprobs" in caplog.text
+    assert "nats a token" in caplog.text
+
+
+def test_decoding_is_refused_with_the_settings_that_allow_it(pair):
+    with pytest.raises(ServedModelError, match=r"language_model\.server to null"):
+        pair[1].contexts(2)

@@ -1,0 +1,62 @@
+"""The served model of a home: what tells it from others, and what is warned of."""
+
+import contextlib
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import tiny_model
+from tests.toolformer.served.fake_server import FakeServer, serving
+from toolformer_home.home import Home
+from toolformer_home.settings.sections import Settings, merged, validated
+from toolformer_home.settings.settings_file import preset_values
+from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.served import open_served
+from toolformer_home.wiring.toolbox import open_toolbox
+
+TINY = tiny_model(context_length=1024)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The tokenizer alone."""
+    TINY.tokenizer.backend.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def settings_of(fake: FakeServer, folder: Path) -> Settings:
+    model = {"path": str(folder), "server": {"url": fake.url, "model": "tiny"}}
+    return validated(merged(preset_values("paper"), {"language_model": model}), origin="")
+
+
+def identity(folder: Path, **card: str) -> str:
+    with serving(TINY, card=card) as fake:
+        return Annotator.of(settings_of(fake, folder), Home(folder)).identity
+
+
+def test_address_is_no_part_of_the_model_and_what_the_server_says_of_it_is(folder: Path):
+    assert identity(folder) == identity(folder)
+    others = [identity(folder, root="other"), identity(folder, dtype="float16")]
+    assert len({identity(folder), *others}) == 3
+    (folder / "tokenizer.json").write_text("{}")
+    assert identity(folder) not in others
+
+
+@pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])
+def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
+    with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):
+        settings = settings_of(fake, folder)
+        tools = {"Calendar": {"filtering_threshold": 0.05}}
+        low = {"tools": tools, "scoring": {"lowest_threshold": 0.0}}
+        settings = validated(merged(settings.model_dump(), low), origin="")
+        with contextlib.closing(open_served(settings, folder)) as model:
+            assert (model.found.noise > 0.05) == is_warned
+    assert ("tools.Calendar.filtering_threshold is 0.05" in caplog.text) == is_warned
+    assert "tools.WikiSearch" not in caplog.text
+
+
+def test_question_answering_is_left_out_where_a_server_has_the_weights(folder: Path):
+    with serving(TINY) as fake:
+        toolbox = open_toolbox(settings_of(fake, folder), Home(folder))
+    assert "a server has its weights" in toolbox.unavailable["QA"]

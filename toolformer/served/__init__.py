@@ -1,0 +1,1 @@
+"""The model of the method, where a server runs it."""

@@ -1,0 +1,205 @@
+"""What a server can do, found out before anything is computed with it.
+
+A server that adds a token, has another vocabulary or changes probabilities would fill tables with
+wrong numbers and no error. So a text is asked about in several ways, whose answers must agree.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolformer.errors import ServedModelError
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.served.http_client import CompletionsClient
+from toolformer.served.wire import Seen, Wire
+from tools.syntax import CALL_OPEN
+
+_LOGGER = logging.getLogger(__name__)
+_PROBE = (
+    "The old mill stands at the bridge. It was built in 1869, burned down twice, and has 42 "
+    "windows, of which 12 look to the north side of the river."
+)
+# Where the model does not say how much it takes.
+_DEFAULT_CONTEXT = 2048
+# The most of the likeliest tokens that vLLM tells without a flag.
+_TOP = 20
+# Rounding of 16 bits moves a token's log probability by a tenth of this; a temperature of 2, other
+# logarithms and unnormalised numbers move it by several times as much.
+_MAX_DIFFERENCE = 0.25
+_SAMPLED_TOKENS, _TEMPERATURE = 8, 2.0
+_NOISE_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFit:
+    """A server that can be annotated with.
+
+    Attributes:
+        wire: asks it.
+        context_length: most tokens that it takes.
+        precision: as it says, else `unknown`.
+        top: so many of the likeliest tokens it tells at the places of a prompt.
+        lists_tokens: it tells the log probability of a token that is named.
+        noise: standard deviation of a token's loss when the same is asked again in another order.
+    """
+
+    wire: Wire
+    context_length: int
+    precision: str
+    top: int
+    lists_tokens: bool
+    noise: float
+
+
+def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> FoundFit:
+    """Look at a server, and tell in the log what it can do.
+
+    Raises:
+        ServedModelError: what it lacks, and the flag that mends it.
+    """
+    card = client.described()
+    ours = card.get("toolformer") or {}
+    length = card.get("max_model_len") or ours.get("context_length")
+    if length is None:
+        length = _DEFAULT_CONTEXT
+        _LOGGER.warning("the server tells no max_model_len: taken as %d", length)
+    wire = Wire(client, has_tools=bool(ours))
+    row = [bos_id, *tokenizer.encode(_PROBE)]
+    _check_vocabulary(client, wire, tokenizer, row)
+    _check_raw(client, wire, row)
+    (opening,) = tokenizer.encode_behind(CALL_OPEN)
+    found = FoundFit(
+        wire,
+        length,
+        str(card.get("dtype") or "unknown"),
+        _TOP if _is_taken(lambda: wire.prompts([row], top=_TOP)) else 0,
+        _lists_tokens(wire, row, opening),
+        _noise(wire, row),
+    )
+    client.is_known()
+    _tell(client, found)
+    return found
+
+
+def _check_vocabulary(
+    client: CompletionsClient, wire: Wire, tokenizer: Tokenizer, row: Sequence[int]
+) -> None:
+    """Refuse another vocabulary than the tokenizer's, as far as the server spells tokens out."""
+    last = max(set(tokenizer.backend.get_vocab().values()) - tokenizer.special_ids)
+    mend = (
+        "Set language_model.path to the folder with the tokenizer of the model that "
+        f"{client.model!r} is."
+    )
+    try:
+        wire.prompts([[*row, last]])
+    except ServedModelError as error:
+        if _is_taken(lambda: wire.prompts([row])):
+            raise ServedModelError(
+                f"The tokenizer has the token {last}, and the server refuses it: {error} {mend}"
+            ) from error
+        raise
+    (choice,) = client.complete([wire.prompt_request(row, top=0)])
+    told = choice["prompt_logprobs"][1:]
+    spelled = "".join(
+        str(place[str(token)].get("decoded_token") or "")
+        for token, place in zip(row[1:], told, strict=True)
+    )
+    if spelled and _letters(spelled) != _letters(_PROBE):
+        raise ServedModelError(
+            f"The server reads {spelled[:40]!r} where {_PROBE[:40]!r} was sent: its vocabulary is "
+            f"not the tokenizer's. {mend}"
+        )
+
+
+def _letters(text: str) -> str:
+    """What all vocabularies spell alike; how they write spaces differs."""
+    return "".join(character for character in text if character.isascii() and character.isalnum())
+
+
+def _check_raw(client: CompletionsClient, wire: Wire, row: Sequence[int]) -> None:
+    """Refuse log probabilities of samples that are not those of the prompt."""
+    rows = [row[:end] for end in (len(row) // 2, len(row))]
+    samples = wire.samples(
+        rows,
+        range(len(rows)),
+        max_new_tokens=_SAMPLED_TOKENS,
+        temperature=_TEMPERATURE,
+    )
+    seen = wire.prompts(
+        [
+            [*before, *(token for token, _ in tokens)]
+            for before, tokens in zip(rows, samples, strict=True)
+        ]
+    )
+    differences = [
+        abs(value - places[len(before) + index][token].log_probability)
+        for before, tokens, places in zip(rows, samples, seen, strict=True)
+        for index, (token, value) in enumerate(tokens)
+    ]
+    mean = sum(differences) / max(1, len(differences))
+    if not mean <= _MAX_DIFFERENCE:
+        raise ServedModelError(
+            f"The server at {client.url} gives sampled tokens other log probabilities than the "
+            f"same tokens of a prompt, by {mean:.2f} on average. Expected those of the model "
+            "itself, before temperature: start `vllm serve` with --logprobs-mode raw_logprobs."
+        )
+
+
+def _is_taken(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except ServedModelError:
+        return False
+    return True
+
+
+def _lists_tokens(wire: Wire, row: Sequence[int], token: int) -> bool:
+    """Whether the server tells the log probability of a token that is named, and the right one."""
+    (expected,) = wire.prompts([[*row, token]])
+    try:
+        (told,) = wire.behind([row], token)
+    except ServedModelError:
+        return False
+    return told is not None and abs(told - expected[-1][token].log_probability) <= _MAX_DIFFERENCE
+
+
+def _noise(wire: Wire, row: Sequence[int]) -> float:
+    """Standard deviation of a token's loss between two orders of the same rows."""
+    # No two have the same beginning, so that none is spared by a cache of the other.
+    rows = [[*row[:1], *row[1 + turn :], *row[1 : 1 + turn]] for turn in range(_NOISE_ROWS)]
+    first, second = wire.prompts(rows), wire.prompts(rows[::-1])[::-1]
+
+    def losses(all_seen: Sequence[Sequence[Mapping[int, Seen]]]) -> list[float]:
+        return [
+            seen[at][token].log_probability
+            for tokens, seen in zip(rows, all_seen, strict=True)
+            for at, token in enumerate(tokens)
+            if at
+        ]
+
+    differences = [a - b for a, b in zip(losses(first), losses(second), strict=True)]
+    # Of the difference of two equally noisy numbers.
+    return math.sqrt(sum(each * each for each in differences) / len(differences) / 2)
+
+
+def _tell(client: CompletionsClient, found: FoundFit) -> None:
+    named = "by logprob_token_ids, a request for each place"
+    if not found.lists_tokens:
+        named = "as the last of a prompt, a request for each place"
+    lines = {
+        "model": f"{client.model} at {client.url}",
+        "precision": found.precision,
+        "context": f"{found.context_length:,} tokens",
+        "sampling": "yes, with the model's own log probabilities",
+        "scoring": "yes, by prompt_logprobs of token ids",
+        "p(call)": f"{named}; by the {found.top} likeliest of a text's places, one request, for "
+        f"sampling thresholds above {1 / (found.top + 1):.3f}",
+        "decoding": "no, it needs the weights on this machine",
+        "noise": f"{found.noise:.2g} nats a token (standard deviation, two orders of 32 texts)",
+    }
+    width = max(map(len, lines))
+    _LOGGER.info(
+        "the served model:\n%s",
+        "\n".join(f"  {name:<{width}}  {finding}" for name, finding in lines.items()),
+    )

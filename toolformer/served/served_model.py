@@ -1,0 +1,257 @@
+"""The language model of the method, by requests to a server that runs it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from toolformer.errors import ServedModelError
+from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.prompt import SplitPrompt
+from toolformer.forward.start_token import start_token
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
+from toolformer.served.handshake import found_fit
+from toolformer.served.http_client import CompletionsClient
+
+# So many tokens and texts are asked about between two checkpoints: several times what is in flight.
+_BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
+
+
+class ServedModel:
+    """A `toolformer.forward.model.Model` that a server runs.
+
+    The server is looked at when it is made; see `toolformer.served.handshake`.
+
+    Args:
+        tokenizer: the model's own: token ids alone are sent.
+        bos_token: see `Network.load`.
+
+    Raises:
+        ServedModelError: the server cannot do what annotation needs.
+    """
+
+    # Nothing is measured here.
+    choice = None
+
+    def __init__(
+        self, client: CompletionsClient, tokenizer: Tokenizer, *, bos_token: str | None = None
+    ):
+        self._client = client
+        self.name = client.model
+        self.tokenizer = tokenizer
+        self.bos_id = start_token(tokenizer, bos_token)
+        self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
+        self.found = found_fit(client, tokenizer, self.bos_id)
+        # Beside a row: the token that its last loss is of, and one that has to be asked for.
+        self.context_length = self.found.context_length - 2
+
+    def close(self) -> None:
+        """End the connections to the server."""
+        self._client.close()
+
+    @property
+    def tokens_fed(self) -> int:
+        """See `Model.tokens_fed`; by the server's count, which has what its cache spared it."""
+        return self._client.tokens_fed
+
+    @property
+    def precision(self) -> str:
+        """See `Model.precision`; `unknown` where the server does not tell."""
+        return self.found.precision
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """See `Model.end_ids`."""
+        end = self.tokenizer.backend.eos_token_id
+        return frozenset({self.bos_id, end} if isinstance(end, int) else {self.bos_id})
+
+    @property
+    def geometry(self) -> "ServedGeometry":
+        """See `Model.geometry`."""
+        return ServedGeometry()
+
+    def losses_at(
+        self,
+        rows: Sequence[Sequence[int]],
+        places: Sequence[tuple[int, int, int]],
+        *,
+        min_probability: float = 0.0,
+    ) -> list[float]:
+        """See `Model.losses_at` and, of the last, `Texts.losses`.
+
+        Tokens that stand in their rows are asked for by one request a row. For others the likeliest
+        tokens of a row's places do, if all that are left out are less likely than
+        `min_probability`; else each is asked for behind what stands in front of it.
+        """
+        # What a row has behind a place; behind its last one a token that is wanted there.
+        behind = {(row, at): token for row, at, token in reversed(places)}
+        behind |= {(row, at): rows[row][at + 1] for row, at, _ in places if at + 1 < len(rows[row])}
+        own = [place for place in places if behind[place[:2]] == place[2]]
+        losses = self._by_row(rows, own, behind, top=0)
+        others = [place for place in places if place not in losses]
+        if others and min_probability > 1 / (self.found.top + 1):
+            losses |= self._by_row(rows, others, behind, top=self.found.top)
+        elif others:
+            losses |= self._by_place(rows, others)
+        return [losses[place] for place in places]
+
+    def _by_row(
+        self,
+        rows: Sequence[Sequence[int]],
+        places: Sequence[tuple[int, int, int]],
+        behind: Mapping[tuple[int, int], int],
+        *,
+        top: int,
+    ) -> dict[tuple[int, int, int], float]:
+        last: dict[int, int] = {}
+        for row, at, _ in places:
+            last[row] = max(at, last.get(row, 0))
+        asked = [[*rows[row][: at + 1], behind[row, at]] for row, at in last.items()]
+        seen = dict(zip(last, self.found.wire.prompts(asked, top=top), strict=True))
+        losses = {}
+        for row, at, token in places:
+            told = seen[row][at + 1].get(token)
+            losses[row, at, token] = math.inf if told is None else -told.log_probability
+        return losses
+
+    def _by_place(
+        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+    ) -> dict[tuple[int, int, int], float]:
+        losses: dict[tuple[int, int, int], float] = {}
+        for token in {token for _, _, token in places} if self.found.lists_tokens else ():
+            of_token = [place for place in places if place[2] == token]
+            contexts = [rows[row][: at + 1] for row, at, _ in of_token]
+            for place, told in zip(of_token, self.found.wire.behind(contexts, token), strict=True):
+                if told is not None:
+                    losses[place] = -told
+        # Of a server that names no tokens each is asked about as the last of a prompt.
+        left = [place for place in places if place not in losses]
+        seen = self.found.wire.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
+        for place, places_seen in zip(left, seen, strict=True):
+            losses[place] = -places_seen[-1][place[2]].log_probability
+        return losses
+
+    def losses_of_all(self, row: Sequence[int]) -> NoReturn:
+        """No server tells so many numbers; only the second look in float32 asks for them."""
+        raise ServedModelError(
+            f"The losses of a whole vocabulary behind {len(row)} tokens are not to be had of a "
+            "server. Set scoring.rescoring to false."
+        )
+
+    def read(self, prompt: str | None, windows: Sequence[Window]) -> "ServedTexts":
+        """See `Model.read`."""
+        return ServedTexts(self, prompt, windows)
+
+    def contexts(self, rows: int) -> NoReturn:
+        """Texts that grow by a token at a time: decoding, which needs a model on this machine."""
+        raise ServedModelError(
+            f"Decoding {rows} texts with calls needs the model's weights on this machine, and "
+            "language_model.server is set. Set language_model.path to the model itself and "
+            "language_model.server to null for this command."
+        )
+
+
+class ServedTexts:
+    """A `toolformer.forward.model.Texts` of a served model; each question is a request."""
+
+    def __init__(self, model: ServedModel, prompt: str | None, windows: Sequence[Window]):
+        self._model = model
+        tokenizer = model.tokenizer
+        self._before = [[model.bos_id] for _ in windows]
+        if prompt is not None:
+            split = SplitPrompt.of(prompt)
+            shared = [*model.prompt_start, *tokenizer.encode(split.prefix)]
+            parts = (tokenizer.encode_behind(split.text_part(window.text)) for window in windows)
+            self._before = [[*shared, *part] for part in parts]
+        self._rows = [
+            [*before, *window.ids] for before, window in zip(self._before, windows, strict=True)
+        ]
+
+    def losses(
+        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
+    ) -> list[float]:
+        """See `Texts.losses`."""
+        return self._model.losses_at(
+            self._rows,
+            [(place.row, self._end(place) - 1, token) for place, token in places],
+            min_probability=min_probability,
+        )
+
+    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        """See `Texts.ranks`; of equally likely tokens vLLM counts all."""
+        seen = self._model.found.wire.prompts([[*self._context(place), token] for place in places])
+        return [(row[-1][token].rank, row[-1][token].log_probability) for row in seen]
+
+    def sample(
+        self,
+        places: Sequence[Place],
+        groups: Sequence[Sequence[Branch]],
+        *,
+        forced_ids: Sequence[int],
+        max_new_tokens: int,
+        temperature: float,
+        is_finished: Callable[[Sequence[str]], bool],
+    ) -> None:
+        """See `Texts.sample`; seeded by the first of a branch's random numbers."""
+        branches = [
+            (place, branch) for place, group in zip(places, groups, strict=True) for branch in group
+        ]
+        sampled = self._model.found.wire.samples(
+            [[*self._context(place), *forced_ids] for place, _ in branches],
+            # 31 bits, as many as all engines take.
+            [int(branch.uniforms[0] * 2**31) for _, branch in branches],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+        )
+        for (_, branch), tokens in zip(branches, sampled, strict=True):
+            for token, log_probability in tokens:
+                branch.tokens.append(token)
+                branch.token_texts.append(self._model.tokenizer.token_text(token))
+                branch.log_probability += log_probability
+                branch.is_finished = is_finished(branch.token_texts)
+                if branch.is_finished:
+                    break
+
+    def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
+        """See `Texts.continuation_losses`."""
+        rows = [[*self._context(each.place), *each.fed] for each in continuations]
+        places = [
+            (row, len(rows[row]) - len(each.following) + t, token)
+            for row, each in enumerate(continuations)
+            for t, token in enumerate(each.following)
+        ]
+        losses = iter(self._model.losses_at(rows, places))
+        return [[next(losses) for _ in each.following] for each in continuations]
+
+    def _end(self, place: Place) -> int:
+        return len(self._before[place.row]) + place.position
+
+    def _context(self, place: Place) -> list[int]:
+        return self._rows[place.row][: self._end(place)]
+
+
+class ServedGeometry:
+    """A `toolformer.forward.model.Geometry` for a server, which makes batches of its own."""
+
+    # The text in front of a continuation is fed again.
+    keys_per_token = 1
+
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """See `Geometry.batch_tokens`."""
+        return max(window_tokens, _BATCH_TOKENS)
+
+    def windows_per_batch(
+        self,
+        *,
+        windows: int,
+        branches_per_window: int,  # noqa: ARG002
+        window_tokens: int,  # noqa: ARG002
+        prompt_tokens: int,  # noqa: ARG002
+        max_new_tokens: int,  # noqa: ARG002
+    ) -> int:
+        """See `Geometry.windows_per_batch`."""
+        return max(1, min(windows, _BATCH_TEXTS))
+
+    def rows(self, *, row_tokens: int) -> int:  # noqa: ARG002
+        """See `Geometry.rows`."""
+        return _BATCH_TEXTS
