@@ -85,7 +85,7 @@ def check_context(
 
 def shared_tokens(tokenizer: "Tokenizer", prompt: str | None) -> int:
     """Tokens of a prompt up to its text."""
-    return 0 if prompt is None else len(tokenizer.encode(SplitPrompt.of(prompt).prefix))
+    return 0 if prompt is None else len(SplitPrompt.of(prompt).shared_ids(tokenizer))
 
 
 def sample_calls(

@@ -12,6 +12,7 @@ from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, merged, validated
 from toolformer_home.settings.settings_file import preset_values
 from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.served import open_served
 from toolformer_home.wiring.toolbox import open_toolbox
 
@@ -60,3 +61,12 @@ def test_question_answering_is_left_out_where_a_server_has_the_weights(folder: P
     with serving(TINY) as fake:
         toolbox = open_toolbox(settings_of(fake, folder), Home(folder))
     assert "a server has its weights" in toolbox.unavailable["QA"]
+
+
+def test_another_server_in_the_settings_is_asked_from_then_on(folder: Path):
+    holder = ModelHolder()
+    with serving(TINY) as one, serving(TINY) as other:
+        first = holder.load_served(folder, settings_of(one, folder))
+        assert holder.load_served(folder, settings_of(one, folder)) is first
+        assert holder.load_served(folder, settings_of(other, folder)) is not first
+        holder.release()

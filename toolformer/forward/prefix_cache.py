@@ -57,7 +57,7 @@ class PromptPrefix:
         """Tokens between the shared part and the text's own tokens; at least one."""
         if self.prompt is None:
             return [model.bos_id]
-        return model.tokenizer.encode_behind(self.prompt.text_part(text))
+        return self.prompt.text_part_ids(model.tokenizer, text)
 
 
 NO_PROMPT = PromptPrefix(None, 0, ())
@@ -89,7 +89,7 @@ def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     from transformers import DynamicCache
 
     split = SplitPrompt.of(prompt)
-    ids = [*model.prompt_start, *model.tokenizer.encode(split.prefix)]
+    ids = [*model.prompt_start, *split.shared_ids(model.tokenizer)]
     length = len(ids)
     if model.is_plain:
         plain = PlainRows(model, ids)

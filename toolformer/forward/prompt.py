@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from toolformer.forward.tokenization import Tokenizer
+
 TEXT_SLOT = "{text}"
 
 
@@ -27,6 +29,10 @@ class SplitPrompt:
         prefix = before.rstrip(" ")
         return cls(prefix, before[len(prefix) :], after)
 
-    def text_part(self, text: str) -> str:
+    def shared_ids(self, tokenizer: Tokenizer) -> list[int]:
+        """Tokens of the prefix, without a start token."""
+        return tokenizer.encode(self.prefix)
+
+    def text_part_ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
         """What is fed for one text between the shared prefix and the text's own tokens."""
-        return f"{self.before_text}{text}{self.after_text}"
+        return tokenizer.encode_behind(f"{self.before_text}{text}{self.after_text}")

@@ -40,17 +40,6 @@ def load_tokenizer(directory: Path) -> "Tokenizer":
     Raises:
         ModelNotFoundError: its files cannot be used, or its vocabulary cannot write calls.
     """
-    tokenizer = open_tokenizer(directory)
-    check_writes_calls(tokenizer)
-    return tokenizer
-
-
-def open_tokenizer(directory: Path) -> "Tokenizer":
-    """The same for a model that writes no calls.
-
-    Raises:
-        ModelNotFoundError: its files cannot be used.
-    """
     prepare_transformers()
     file = directory / "tokenizer_config.json"
     with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
@@ -60,9 +49,11 @@ def open_tokenizer(directory: Path) -> "Tokenizer":
             from transformers import PreTrainedTokenizerFast as Opener
         else:
             from transformers import AutoTokenizer as Opener
-        return Tokenizer(
+        tokenizer = Tokenizer(
             Opener.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
         )
+    check_writes_calls(tokenizer)
+    return tokenizer
 
 
 def _refused(reason: str) -> ModelNotFoundError:

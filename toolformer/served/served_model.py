@@ -160,8 +160,8 @@ class ServedTexts:
         self._before = [[model.bos_id] for _ in windows]
         if prompt is not None:
             split = SplitPrompt.of(prompt)
-            shared = [*model.prompt_start, *tokenizer.encode(split.prefix)]
-            parts = (tokenizer.encode_behind(split.text_part(window.text)) for window in windows)
+            shared = [*model.prompt_start, *split.shared_ids(tokenizer)]
+            parts = (split.text_part_ids(tokenizer, window.text) for window in windows)
             self._before = [[*shared, *part] for part in parts]
         self._rows = [
             [*before, *window.ids] for before, window in zip(self._before, windows, strict=True)

@@ -18,7 +18,7 @@ from toolformer.forward.precision import PrecisionChoice
 from toolformer_home.home import Home
 from toolformer_home.locks import holder_of
 from toolformer_home.progress import progress_of, waiting_shown
-from toolformer_home.settings.sections import Settings
+from toolformer_home.settings.sections import LanguageModelSettings, Settings
 from toolformer_home.wiring.model_damage import check_undamaged
 from toolformer_home.wiring.precision import (
     ANNOTATION,
@@ -76,6 +76,7 @@ class ModelHolder:
         self._loaded_from: tuple[Path, str, str] | None = None
         self._copy: LanguageModel | None = None
         self._served: ServedModel | None = None
+        self._served_from: tuple[Path, LanguageModelSettings] | None = None
         # By identity of the model: until it is released, whatever is measured anew.
         self._choices: dict[str, PrecisionChoice] = {}
         # By the device that is held.
@@ -169,12 +170,20 @@ class ModelHolder:
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
         """The model that a server runs, with its tokenizer's directory; no device is held for it.
 
-        The server is looked at once, until everything is released.
+        The server is looked at once, until everything is released or the settings name another.
         """
         with self._turn:
-            if self._served is None:
+            wanted = tokenizer, settings.language_model
+            if self._served is None or self._served_from != wanted:
+                self._drop_served()
                 self._served = open_served(settings, tokenizer)
+                self._served_from = wanted
             return self._served
+
+    def _drop_served(self) -> None:
+        if self._served is not None:
+            self._served.close()
+            self._served = self._served_from = None
 
     def drop_copy(self) -> None:
         """Free the memory of the copy in the other precision."""
@@ -230,9 +239,7 @@ class ModelHolder:
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
         self.drop_model()
-        if self._served is not None:
-            self._served.close()
-            self._served = None
+        self._drop_served()
         self._choices.clear()
         for lock in self._locks.values():
             lock.release()
