@@ -15,6 +15,7 @@ from tenacity import (
     Retrying,
     retry_if_exception_type,
     sleep_using_event,
+    stop_after_attempt,
     stop_after_delay,
     stop_when_event_set,
 )
@@ -32,6 +33,8 @@ _SECONDS_OF_ANSWER, _SECONDS_OF_CONNECTION = 600.0, 10.0
 # The first answer comes soon, or the address is wrong. Later a server may be started again.
 _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
 _LONGEST_WAIT, _SECONDS_BETWEEN_LINES = 20.0, 60.0
+# One answer that was long in coming, and was cut off, may have used up the patience alone.
+_LEAST_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 425, 429})
 _MAX_CHARACTERS = 300
 
@@ -165,7 +168,8 @@ class CompletionsClient:
         return Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
-            stop=stop_after_delay(self._patience) | stop_when_event_set(is_over),
+            stop=(stop_after_delay(self._patience) & stop_after_attempt(_LEAST_ATTEMPTS))
+            | stop_when_event_set(is_over),
             sleep=sleep_using_event(is_over),
             before_sleep=self._tell,
             reraise=True,

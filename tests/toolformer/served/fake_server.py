@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from toolformer.forward.language_model import LanguageModel
+from toolformer.served.http_client import IN_FLIGHT
 
 
 @dataclass
@@ -154,12 +155,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: tests look at what was asked."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # All requests in flight may connect at once; what does not fit is reset after a while.
+    request_queue_size = IN_FLIGHT
+    fake: FakeServer
+
+
 @contextlib.contextmanager
 def serving(model: LanguageModel, *, port: int = 0, **options: Any) -> Iterator[FakeServer]:
     """Serve a network until the block is left; options as of `FakeServer`."""
     fake = FakeServer(model, **options)
-    server: Any = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
-    server.daemon_threads, server.fake = True, fake
+    server = _Server(("127.0.0.1", port), _Handler)
+    server.fake = fake
     fake.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -54,7 +54,6 @@ def pair(local):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
     monkeypatch.setattr(http_client, "_LONGEST_WAIT", 0.1)
 
 
@@ -233,7 +232,8 @@ def test_tokenizer_with_more_tokens_than_the_server_has_is_refused(local):
         ServedModel(client, Tokenizer(backend))
 
 
-def test_other_name_missing_key_and_silent_address_say_what_to_set(local):
+def test_other_name_missing_key_and_silent_address_say_what_to_set(local, monkeypatch):
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
     with serving(local, key="secret") as fake:
         for options, remedy in [
             ({"model": "huge"}, "language_model.server.model"),
@@ -262,6 +262,17 @@ def test_full_server_and_cut_connections_cost_waiting_alone(local):
         losses = served.read(PROMPT, windows).losses(places)
         assert not fake.failing
     assert losses == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(local, monkeypatch):
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
+    with (
+        serving(local, seconds=0.2, failing={0: 0}) as fake,
+        contextlib.closing(client_of(fake)) as client,
+    ):
+        request = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
+        assert client.complete([request])[0]["logprobs"]["tokens"]
+        assert fake.asked == 2
 
 
 def test_server_that_ends_and_is_started_again_loses_nothing(local):
