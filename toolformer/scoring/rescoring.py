@@ -1,9 +1,9 @@
 """Scoring again in float32: the losses near a decision, of a bfloat16 model.
 
-bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So all
-calls are scored in bfloat16, and those whose reduction comes within `MARGIN` of the lowest
-threshold, or above it, once more with a float32 copy of the same weights: whatever threshold is
-asked for later, its decisions are those of float32.
+bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So calls
+are scored in bfloat16, and those whose reduction comes within `MARGIN` of the lowest threshold, or
+above it, once more with a float32 copy of the same weights: whatever threshold is asked for later,
+its decisions are those of float32. Calls that are wanted in float32 anyway have no first look.
 
 One loss is off by far more: that of a text's first token, which is predicted from the start token
 alone. Models put very large activations there, and bfloat16 loses what lies between them (half a

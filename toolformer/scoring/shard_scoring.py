@@ -220,20 +220,27 @@ class ShardScoring:
         """The losses with the calls' own results, in float32 where those can decide."""
         wanted, model = self._wanted, self._model
         margin = MARGIN if self._has_second_look else 0.0
+        # Those of the sample are wanted in float32 whatever a first look says; where they are most
+        # of the calls, a first look at the rest alone costs more than it spares.
+        looked_at = [call for call in calls if call.call_id not in sample]
+        if not self._has_second_look:
+            looked_at = list(calls)
+        elif 2 * len(sample) >= len(calls):
+            looked_at = []
         kept = checkpoint("scoring", model.precision)
         meter = CostMeter(model, checkpoint=kept)
         first = self._scorer.score(
-            calls,
+            looked_at,
             pruning=Pruning(wanted.lowest_threshold - margin, sample, wanted.baseline),
             checkpoint=kept,
             progress=self._progress("scoring", tool_name),
         )
         scores = {key: CallScore(losses, model.precision) for key, losses in first.items()}
-        costs = [meter.cost("scoring", candidates=len(calls))]
+        costs = [meter.cost("scoring", candidates=len(looked_at))]
         near = [
             call
             for call in calls
-            if call.call_id in sample
+            if call.call_id not in first
             or needs_second_look(first[call.call_id], wanted.lowest_threshold, wanted.baseline)
         ]
         if self._has_second_look and near:

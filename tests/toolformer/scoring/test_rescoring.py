@@ -112,7 +112,7 @@ def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(by_key):
 WANTED = LossesWanted(lowest_threshold=0.0, chance_calls=6, seed=0, is_rescored=True)
 
 
-def scored(folder, *, precision: str = "bfloat16") -> ToolScores:
+def scored(folder, *, precision: str = "bfloat16", calls=CALLS) -> ToolScores:
     float32 = tiny_model()
     models = {"float32": float32, "bfloat16": copy_in(torch.bfloat16, float32)}
     models[None] = models[precision]
@@ -124,7 +124,7 @@ def scored(folder, *, precision: str = "bfloat16") -> ToolScores:
         progress=lambda stage, tool: lambda done, total: None,
     )
     return scoring.score(
-        "Calculator", CALLS, lambda name, state: Checkpoint(folder / name, fingerprint=state)
+        "Calculator", calls, lambda name, state: Checkpoint(folder / name, fingerprint=state)
     )
 
 
@@ -239,3 +239,16 @@ def test_no_calls_load_no_model():
         progress=lambda stage, tool: lambda done, total: None,
     )
     assert scoring.score("Calculator", [], lambda *_: pytest.fail("kept")) == ToolScores({})
+
+
+@pytest.mark.parametrize(("calls", "looked_at"), [(11, 0), (12, 0), (13, 7), (22, 16)])
+def test_first_look_is_at_calls_outside_the_sample_unless_that_is_most_of_them(
+    tmp_path, calls, looked_at
+):
+    found = scored(tmp_path, calls=CALLS[:calls])
+    by_stage = {cost.stage: cost for cost in found.costs}
+    assert by_stage["scoring"].candidates == looked_at
+    assert (by_stage["scoring"].tokens_fed > 0) == (looked_at > 0)
+    assert by_stage["rescoring"].candidates >= calls - looked_at
+    in_bfloat16 = sum(each.precision == "bfloat16" for each in found.scores.values())
+    assert in_bfloat16 == calls - by_stage["rescoring"].candidates
