@@ -74,8 +74,7 @@ comments in the database: `select * from duckdb_columns()`."""
     ]
     parts.append(
         "## Counts\n\nWhat the rows of a partition come to, kept in the footers of its files; the "
-        "views add these up without reading rows. Frequent arguments and results are summed over "
-        "the 20 most frequent of each shard, so rare ones may be counted too low."
+        "views add these up without reading rows."
     )
     rows = [
         [f"`{name}`", f"`{table}`", parse_view_description(counts_text(name)).description]

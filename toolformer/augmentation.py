@@ -1,4 +1,4 @@
-"""C*: kept calls of all tools merged and inserted into their texts (paper §2; spec §1.7).
+"""C*: kept calls of all tools merged and inserted into their texts (paper §2).
 
 Calls live as offsets beside the text and are never parsed out of it again.
 """
@@ -55,7 +55,7 @@ def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
     """Settle the competition of calls, of one tool or several, for the same position.
 
     The largest loss reduction wins; then the shorter result; then the first sampled, which is
-    the order of `calls` (spec §1.9, items 12 and 13).
+    the order of `calls`.
 
     Returns:
         At most one call per position, from left to right.
@@ -88,7 +88,7 @@ def augmented_segments(
 
     Returns:
         Segments in order: a call is one, every text token is one. Joined they are
-        x[:p] + call + x[p:] for each call (spec §1.9, items 16 and 20).
+        x[:p] + call + x[p:] for each call.
     """
     by_position = {call.position: call for call in calls}
     segments: list[Segment] = []

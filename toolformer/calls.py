@@ -1,4 +1,4 @@
-"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces (spec §1.2)."""
+"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
 
 @dataclass(frozen=True, slots=True)
 class CallFormat:
-    """A reading of the paper that changes what is fed when scoring (spec §1.6, `[D]`).
+    """A reading of the paper that changes what is fed when scoring.
 
     Attributes:
         empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
@@ -60,7 +60,7 @@ def call_open_id(tokenizer: Tokenizer) -> int:
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:
-    """Cut a result to at most `max_tokens` tokens, between words (spec §1.9, item 9).
+    """Cut a result to at most `max_tokens` tokens, between words.
 
     A word or number of more than 30 characters, such as a digest, and scripts that have no blanks
     are cut between characters; a shorter number is never cut. Empty where not even the first

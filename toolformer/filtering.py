@@ -1,4 +1,4 @@
-"""The decision whether a call is kept, with its reason (paper §2; spec §1.6, §1.9).
+"""The decision whether a call is kept, with its reason (paper §2).
 
 Pure functions on losses.
 """

@@ -1,4 +1,4 @@
-"""The weights and the weighted loss of the paper (§2, "Filtering API Calls"; spec §1.6).
+"""The weights and the weighted loss of the paper (§2, "Filtering API Calls").
 
 Windows of other lengths and weights are not in the paper. Pure functions on numbers.
 """
@@ -15,7 +15,7 @@ def token_weights(count: int) -> list[float]:
     """The first `count` weights w_t; they sum to 1 over all t, and are 0 from the sixth on.
 
     The sum is taken before the end of a text cuts the window, so near the end the weights that
-    remain add up to less than 1 (spec §1.9, item 1).
+    remain add up to less than 1.
 
     Example:
         >>> token_weights(6) == [5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15, 0.0]

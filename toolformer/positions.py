@@ -1,4 +1,4 @@
-"""Which positions of a text get calls (paper §2, "Sampling API Calls"; spec §1.3)."""
+"""Which positions of a text get calls (paper §2, "Sampling API Calls")."""
 
 import math
 from bisect import bisect_left, bisect_right

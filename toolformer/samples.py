@@ -219,7 +219,7 @@ def read_samples(
 def drop_misplaced(
     samples: Sequence[SampledCall], windows: Sequence[Window], check_place: Callable[..., None]
 ) -> list[SampledCall]:
-    """Drop the calls that could not be written where they stand (spec §3.4).
+    """Drop the calls that could not be written where they stand.
 
     The text around a call is that of its window: the model saw no more of it while sampling, and
     will see no more of it while it is trained. Duplicates stay duplicates, since the call that they

@@ -104,11 +104,6 @@ def _of_search(config: Any) -> Iterator[_Refusal]:
             "Decoding with calls is greedy; pass do_sample=False and num_beams=1 and nothing of "
             "this kind, also where the model's generation_config.json has it.",
         )
-    if (config.num_return_sequences or 1) > 1:
-        yield (
-            f"num_return_sequences={config.num_return_sequences}",
-            "Greedy decoding has one outcome; leave it out.",
-        )
     if config.max_new_tokens is None:
         yield (
             "no max_new_tokens",

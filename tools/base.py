@@ -119,7 +119,7 @@ class Tool(ABC):
         """Take a call wherever it stands.
 
         A sampling model sees the whole text, a decoding one only what stands before the call: a
-        tool whose arguments could be copied from behind refuses them here (spec §3.4).
+        tool whose arguments could be copied from behind refuses them here.
 
         Raises:
             CallSyntaxError: When the call could not be written at this place.

@@ -169,7 +169,7 @@ class MachineTranslation(Tool):
         )
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
-        """Refuse a phrase that does not stand in front of the call (spec §3.4).
+        """Refuse a phrase that does not stand in front of the call.
 
         A sampling model sees the whole text and may translate what comes only later; a decoding
         one cannot. Compared without regard to case and white space.

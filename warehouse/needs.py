@@ -11,7 +11,7 @@ from warehouse.schema import sql_texts, tables
 METADATA_VIEW = "partition_metadata"
 """The view of what stands in the footers of the tables at hand."""
 
-TABLE_MACROS = {"kept_at": "chosen_threshold", "call_costs_at": "price_per_hour"}
+TABLE_MACROS = {"kept_at": "chosen_threshold"}
 """Names of the files in `views/` that take a parameter, and how it is called."""
 
 STATISTICS_VIEWS = tuple(

@@ -20,9 +20,9 @@ from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.toolbox import options_of, prompt_of
 from tools.base import Tool
 from tools.errors import ToolError
-from tools.plugins.contract import RULES, ContractFinding, check_contract
-from tools.plugins.trial import Trial
 from tools.registry import create_tool
+from tools.running.contract import RULES, ContractFinding, check_contract
+from tools.running.trial import Trial
 
 _GRACE_SECONDS = 5.0
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
-from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import PassageRanker
@@ -20,6 +19,7 @@ from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
+from tools.running.nasty_arguments import NASTY_ARGUMENTS
 from tools.wikipedia_search import WikiSearch
 
 OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")

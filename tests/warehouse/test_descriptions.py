@@ -11,7 +11,6 @@ from warehouse.warehouse import Warehouse
 RELATIONS = {
     **{name: name for name in STATISTICS_VIEWS},
     "kept_at": "kept_at(0.75)",
-    "call_costs_at": "call_costs_at(2.5)",
 }
 
 

@@ -16,7 +16,7 @@ STATEMENTS = [
     for statement in block.split(";")
     if statement.strip()
 ]
-# Of the one row of each table: no shard is fruitless, and nothing was dropped or missed.
+# Of the one row of each table: no shard is without a kept call, and nothing was dropped or missed.
 WITHOUT_ROWS = ("drop_reasons", "near_misses", "call_funnel_by_shard where tool", "where peeks")
 
 

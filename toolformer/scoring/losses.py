@@ -7,7 +7,7 @@ beginning-of-sequence token; the few-shot prompt is not part of what is fed:
     row:      0    1  …   l    l+1 …
     logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
-Computed are only those losses that can still change a decision (spec §1.6). How a call is scored
+Computed are only those losses that can still change a decision. How a call is scored
 at its place in the text is in `toolformer.scoring.inline_losses`.
 """
 

@@ -1,4 +1,4 @@
-"""Finetuning on C* with the ordinary language modelling loss (paper §2, §4.1; spec §5).
+"""Finetuning on C* with the ordinary language modelling loss (paper §2, §4.1).
 
 All tokens count, calls and results included; a beginning-of-sequence token stands in front, as
 in scoring, and each text is a row of its own.
@@ -80,7 +80,7 @@ def finetune(
 
     Paper:
         §4.1: batch 128, learning rate 1e-5, linear warmup over the first 10 %, at most 2,000
-        steps, evaluation every 500. AdamW without decay, betas, clipping: ours (spec §5 `[D]`).
+        steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
     """
     rows = [row for row in train_rows if row.ids]
     development = [row for row in development_rows if row]

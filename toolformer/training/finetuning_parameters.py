@@ -1,4 +1,4 @@
-"""The settings of a finetuning run (spec §5).
+"""The settings of a finetuning run.
 
 Defaults and ranges are in `toolformer_home/settings/training_sections.py`.
 """

@@ -28,7 +28,7 @@ class TrainingRow:
 
 
 def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
-    """Which tokens of a text with calls stand in its row (spec §1.9, item 16).
+    """Which tokens of a text with calls stand in its row.
 
     The row begins with the text. Where that would leave out all of its calls, it begins later:
     around the first call that fits, with half of what is left for the text behind the call (which

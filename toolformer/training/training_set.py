@@ -1,6 +1,6 @@
 """The training set: C* of all shards deduplicated, decontaminated, split and capped per tool.
 
-Paper §4.1, spec §5 and §1.9 item 22.
+Paper §4.1.
 """
 
 from collections import Counter
@@ -62,7 +62,7 @@ def build_training_set(
         text_filter: decides what goes; it has seen all that stayed afterwards.
 
     Paper:
-        §4.1 (25,000 per tool). How they are chosen, and the split, is ours (spec §5 `[D]`).
+        §4.1 (25,000 per tool). How they are chosen, and the split, is ours.
     """
     with_calls = [text for text in texts if text.calls]
     exclusions: list[Exclusion] = []

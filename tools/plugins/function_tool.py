@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from pydantic import TypeAdapter, validate_call
+from pydantic import validate_call
 
 from toolformer.files.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.parameters import parameters_of_function, schema_of_parameters
-from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
+from tools.plugins.parameters import parameters_of_schema, schema_of_function
+from tools.plugins.typed_arguments import read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
 from tools.syntax import is_tool_name
@@ -32,8 +32,8 @@ class FunctionTool(Tool):
     Args:
         name: As written in calls.
         description: One sentence for people and for the drafted prompt.
-        parameters: What a call takes, required ones first; `parameters_of_schema` reads them from a
-            JSON schema.
+        schema: JSON schema of the arguments. What it says beyond types, choices and limits of
+            numbers is not checked here.
         function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
             most twelve digits, and no point where it is whole; other values are as `str` writes
             them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
@@ -42,11 +42,9 @@ class FunctionTool(Tool):
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
         needs_network: Whether the function takes more than this machine.
-        schema: JSON schema of the arguments, for programs that call tools with JSON; by default
-            made of the parameters.
 
     Raises:
-        ToolSettingsError: When the name cannot be written in calls.
+        ToolSettingsError: When the name or a required parameter cannot be written in calls.
         PromptError: When an example cannot be used.
     """
 
@@ -55,12 +53,11 @@ class FunctionTool(Tool):
         *,
         name: str,
         description: str,
-        parameters: Sequence[Parameter],
+        schema: Mapping[str, Any],
         function: Callable[..., object],
         version: str,
         examples: Sequence[str] = (),
         needs_network: bool = False,
-        schema: Mapping[str, Any] | None = None,
     ) -> None:
         if not is_tool_name(name):
             raise ToolSettingsError(
@@ -69,8 +66,8 @@ class FunctionTool(Tool):
             )
         self.name = name
         self.description = " ".join(description.split())
-        self.parameters = tuple(parameters)
-        self.argument_schema = schema_of_parameters(parameters) if schema is None else schema
+        self.parameters = tuple(parameters_of_schema(schema, name))
+        self.argument_schema = schema
         self.function = function
         self.version = version
         self.needs_network = needs_network
@@ -125,13 +122,12 @@ class FunctionTool(Tool):
         return cls(
             name=name or shown,
             description=description,
-            parameters=parameters_of_function(function, shown),
+            schema=schema_of_function(function, shown),
             # It gets values of the types that it names, such as members of an Enum.
             function=validate_call(function),
             version=version or _source_version(function, shown),
             examples=examples,
             needs_network=needs_network,
-            schema=TypeAdapter[object](function).json_schema(),  # pyright: ignore[reportArgumentType]
         )
 
     def parse_arguments(self, text: str) -> str:

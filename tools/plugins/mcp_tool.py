@@ -79,7 +79,7 @@ class McpTool(FunctionTool):
         try:
             connection = self._connected()
             listed_tool = connection.find_tool(tool, seconds=seconds)
-            parameters = parameters_of_schema(listed_tool.input_schema, tool)
+            parameters_of_schema(listed_tool.input_schema, tool)
         except ImportError as error:
             raise ToolUnavailableError(
                 name,
@@ -101,13 +101,12 @@ class McpTool(FunctionTool):
         super().__init__(
             name=name,
             description=description or f"The tool {tool} of an MCP server.",
-            parameters=parameters,
+            schema=listed_tool.input_schema,
             function=self._ask,
             version=f"1 command={list(command)} tool={tool} server={connection.server} "
             f"schema={digest}",
             examples=examples,
             needs_network=needs_network,
-            schema=listed_tool.input_schema,
         )
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -22,18 +22,15 @@ _LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiv
 _DEFINITIONS = "#/$defs/"
 
 
-def parameters_of_schema(
-    schema: object, tool_name: str, *, skips_optional: bool = True
-) -> list[Parameter]:
+def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
     """Read the parameters of a function from the JSON schema of its arguments.
 
-    Args:
-        skips_optional: Whether an optional parameter that cannot be written in calls is left out,
-            instead of being an error.
+    Returns:
+        Required ones first; optional ones that cannot be written in calls are left out.
 
     Raises:
-        ToolSettingsError: When the schema is of another form, or a parameter cannot be written in
-            calls.
+        ToolSettingsError: When the schema is of another form, or a required parameter cannot be
+            written in calls.
     """
     properties = schema.get("properties", {}) if isinstance(schema, Mapping) else None
     required = schema.get("required") or [] if isinstance(schema, Mapping) else None
@@ -54,13 +51,13 @@ def parameters_of_schema(
             default = flat_schema.get("default")
             parameters.append(Parameter(name, _type_of(flat_schema), is_required, default))
         except ToolSettingsError as error:
-            if is_required or not skips_optional:
+            if is_required:
                 raise ToolSettingsError(f"The parameter {name} of {tool_name}: {error}") from error
     return sorted(parameters, key=lambda parameter: not parameter.is_required)
 
 
-def parameters_of_function(function: Callable[..., object], shown: str) -> list[Parameter]:
-    """Read the parameters of a function from its annotations.
+def schema_of_function(function: Callable[..., object], shown: str) -> dict[str, Any]:
+    """The JSON schema of a function's arguments, read from its annotations.
 
     Raises:
         ToolSettingsError: When a parameter has no type or one that cannot be written in calls, or
@@ -94,26 +91,10 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
             f"The annotations of the function {shown} cannot be read: {error}. Expected a "
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
-    return parameters_of_schema(schema, f"the function {shown}", skips_optional=False)
-
-
-def schema_of_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """The JSON schema of arguments that have these parameters.
-
-    Example:
-        >>> schema_of_parameters([Parameter("amount", float)])["properties"]
-        {'amount': {'type': 'number'}}
-    """
-    properties = {}
-    for parameter in parameters:
-        annotation: Any = parameter.type
-        schema = TypeAdapter[object](annotation).json_schema()
-        has_default = not parameter.is_required and parameter.default is not None
-        properties[parameter.name] = schema | (
-            {"default": parameter.default} if has_default else {}
-        )
-    required = [parameter.name for parameter in parameters if parameter.is_required]
-    return {"type": "object", "properties": properties, "required": required}
+    # Also the optional ones: none of them is left out without a word.
+    required = [*schema.get("properties", {})]
+    parameters_of_schema({**schema, "required": required}, f"the function {shown}")
+    return schema
 
 
 def _is_writable(annotation: object) -> bool:

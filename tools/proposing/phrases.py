@@ -1,6 +1,6 @@
 """Phrases of a text in another script or language, and where their translation may follow.
 
-A call stands behind the phrase that it translates (spec §3.4), so the place is in front of what
+A call stands behind the phrase that it translates, so the place is in front of what
 follows: the word behind "means" or the like where there is one near, else whatever comes next. A
 phrase in another language is found between punctuation only, so that its edges are sure.
 """

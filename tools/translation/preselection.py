@@ -1,4 +1,4 @@
-"""Which texts are worth annotating with translations (paper, appendix A; spec §3.4).
+"""Which texts are worth annotating with translations (paper, appendix A).
 
 A text is taken if one of its paragraphs has a chunk of ten tokens in another language, with English
 text before and after it.

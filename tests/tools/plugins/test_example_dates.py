@@ -10,11 +10,11 @@ from tests.tools.plugins.example_runs import EXAMPLES, commands_of
 from tests.warehouse.rows import new_warehouse
 from toolformer_home.settings.settings_file import load_settings
 from tools.errors import CallSyntaxError, ToolCallError
-from tools.plugins.contract import check_contract
-from tools.plugins.trial import Trial
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import create_tool
+from tools.running.contract import check_contract
+from tools.running.trial import Trial
 
 EXAMPLE = EXAMPLES / "dates"
 FRIDAY = datetime.date(2024, 5, 31)

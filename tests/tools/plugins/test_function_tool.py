@@ -9,7 +9,6 @@ from pydantic import Field, ImportString
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
-from tools.plugins.parameters import parameters_of_schema
 from tools.prompting import load_prompt
 from tools.protocol import Document
 
@@ -174,7 +173,7 @@ WEATHER = {
 def test_a_json_schema_becomes_a_tool():
     options = {
         "description": "Says how the weather is.",
-        "parameters": parameters_of_schema(WEATHER, "weather"),
+        "schema": WEATHER,
         "function": lambda **values: ", ".join(f"{n}={value!r}" for n, value in values.items()),
         "version": "1",
     }

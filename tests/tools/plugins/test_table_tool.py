@@ -18,15 +18,15 @@ from toolformer_home.settings.settings_file import load_settings
 from toolformer_home.wiring.toolbox import open_tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.plugins import table_tool
-from tools.plugins.contract import check_contract
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_names import are_near, folded
 from tools.plugins.table_rows import Table
 from tools.plugins.table_tool import TABLE_TOOL, TableTool
-from tools.plugins.trial import Trial
 from tools.prompting import demonstrations_of, load_prompt
 from tools.protocol import Document
 from tools.registry import create_tool
+from tools.running.contract import check_contract
+from tools.running.trial import Trial
 
 NO_TEXT = Document("d", "")
 FACTS = """subject,relation,object

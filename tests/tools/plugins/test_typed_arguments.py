@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from tools.errors import CallSyntaxError, ToolSettingsError
-from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
 from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.protocol import ToolCall
+from tools.running.nasty_arguments import NASTY_ARGUMENTS
 from tools.syntax import CALL_OPEN, format_call, parse_sample
 
 AMOUNT = Parameter("amount", float)
