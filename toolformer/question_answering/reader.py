@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from toolformer.errors import ModelNotFoundError, OutOfMemoryError
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ServedModelError
 from toolformer.forward.batching import end_of_batch
 from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.model import Model, Place
@@ -123,7 +123,8 @@ class LanguageModelReader:
 
         Raises:
             ToolUnavailableError: The model cannot be loaded.
-            ToolDiedError: The device's memory does not hold the passages of one question.
+            ToolDiedError: The device's memory does not hold the passages of one question, or the
+                server that runs the model does not answer.
         """
         if not requests:
             return []
@@ -144,12 +145,14 @@ class LanguageModelReader:
                 "The memory of the device does not hold the passages of one question. Lower "
                 "tools.QA.options.passages."
             ) from error
+        except ServedModelError as error:
+            raise ToolDiedError(str(error)) from error
         return answers
 
     def _model(self) -> Model:
         try:
             return self._load()
-        except OutOfMemoryError as error:
+        except (OutOfMemoryError, ServedModelError) as error:
             raise ToolDiedError(str(error)) from error
         except ModelNotFoundError as error:
             raise ToolUnavailableError(
