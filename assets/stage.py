@@ -350,7 +350,7 @@ TOOL_VERSION = Part(
     (
         *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
         # The base model reads for QA.
-        *("question_answering", "language_model.path"),
+        *("question_answering", "language_model.path", "language_model.server.model"),
     ),
     lambda partition: partition.tool.version,
 )

@@ -13,10 +13,10 @@ from toolformer_home.settings.sections import Settings, merged, validated
 from toolformer_home.settings.settings_file import preset_values
 from toolformer_home.wiring.annotator import Annotator
 from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.reader import open_reader
 from toolformer_home.wiring.served import open_served
-from toolformer_home.wiring.toolbox import open_toolbox
 
-TINY = tiny_model(context_length=1024)
+TINY = tiny_model(context_length=2048)
 
 
 @pytest.fixture
@@ -57,10 +57,16 @@ def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, fault
     assert "tools.WikiSearch" not in caplog.text
 
 
-def test_question_answering_is_left_out_where_a_server_has_the_weights(folder: Path):
+def test_passages_are_read_by_the_served_model_where_a_server_has_the_weights(folder: Path):
+    holder, passage = ModelHolder(), {"title": "Suez", "text": "It opened in 1869.", "score": 0.0}
     with serving(TINY) as fake:
-        toolbox = open_toolbox(settings_of(fake, folder), Home(folder))
-    assert "a server has its weights" in toolbox.unavailable["QA"]
+        settings = settings_of(fake, folder)
+        reader = open_reader(settings, Home(folder), holder)
+        assert Annotator.of(settings, Home(folder)).identity in reader.version()
+        reader.read([("when?", [passage])])
+        assert holder.load_served(folder, settings).tokens_fed > 0
+        assert holder.loads == 0
+        holder.release()
 
 
 def test_another_server_in_the_settings_is_asked_from_then_on(folder: Path):

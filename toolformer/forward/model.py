@@ -61,6 +61,22 @@ class Branch:
     is_finished: bool = False
 
 
+class Beam(Protocol):
+    """Beginnings of continuations of which some are followed; at first one without tokens each."""
+
+    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probabilities of tokens behind each beginning, in nats; at least one of each."""
+        ...
+
+    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """Go on with beginnings by a token each; those that nothing goes on with are forgotten.
+
+        Args:
+            parents: which of the beginnings each goes on with, in ascending order.
+        """
+        ...
+
+
 class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
@@ -110,6 +126,10 @@ class Texts(Protocol):
         Returns:
             Shape `(continuations, following)`, ragged.
         """
+        ...
+
+    def beam(self, places: Sequence[Place]) -> Beam:
+        """Beginnings at places, in the order of their rows. This is the last question."""
         ...
 
 

@@ -9,6 +9,7 @@ The last token of a text is not fed: no branch starts behind it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from toolformer.forward.beam import KeysBeam
 from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
@@ -134,6 +135,11 @@ class ReadTexts:
             )
             losses = iter(losses_of_states(self._model, states[node, position], tokens))
         return [[next(losses) for _ in each.following] for each in continuations]
+
+    def beam(self, places: Sequence[Place]) -> KeysBeam:
+        """See `Texts.beam`."""
+        keys = self.branch_keys([self.start(*place) for place in places])
+        return KeysBeam(self._model, keys, self._states_at(places))
 
     def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
         import torch

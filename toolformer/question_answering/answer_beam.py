@@ -9,24 +9,19 @@ unlikely: a beginning is at least as probable as any answer that begins so.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from toolformer.forward.branch_keys import BranchKeys
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Beam, Model
 from toolformer.question_answering.answer_spans import SpanNode
-
-if TYPE_CHECKING:
-    import torch
 
 _LINE_ENDS = ("\n", "\n\n")
 
 
-def line_end_ids(model: LanguageModel) -> list[int]:
+def line_end_ids(model: Model) -> list[int]:
     """Tokens with which the model ends an answer: line ends, and the end of the text."""
-    tokens = {model.tokenizer.encode_behind(end)[0] for end in _LINE_ENDS}
-    ends = getattr(model.model.generation_config, "eos_token_id", None)
-    tokens.update(ends if isinstance(ends, list) else [] if ends is None else [ends])
-    return sorted(tokens)
+    # A start token ends no answer, unless it is what ends texts too.
+    ends = model.end_ids - {model.bos_id} or model.end_ids
+    return sorted(ends | {model.tokenizer.encode_behind(end)[0] for end in _LINE_ENDS})
 
 
 class _Beginning(NamedTuple):
@@ -47,10 +42,9 @@ class _Continuation(NamedTuple):
 
 
 def likeliest_spans(
-    model: LanguageModel,
     trees: Sequence[SpanNode],
-    keys: BranchKeys,
-    states: "torch.Tensor",
+    beam: Beam,
+    line_ends: Sequence[int],
     *,
     width: int,
     min_probability: float,
@@ -59,31 +53,23 @@ def likeliest_spans(
 
     Args:
         trees: the candidates of each passage.
-        keys: keys of the passages; a start behind each.
-        states: behind each passage, shape `(passages, hidden)`.
+        beam: behind each passage.
+        line_ends: tokens that end an answer.
         width: beginnings that are followed in each passage, at each token.
         min_probability: beginnings that are less probable are not followed.
     """
-    import torch
-
-    line_ends = torch.tensor(line_end_ids(model), device=model.device)
     min_log_probability = math.log(min_probability) if min_probability else -math.inf
     beginnings = [_Beginning(passage, tree, 0.0) for passage, tree in enumerate(trees)]
     answers: list[dict[str, float]] = [{} for _ in trees]
     while beginnings:
-        log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
-        ends = torch.logsumexp(log_probabilities[:, line_ends], dim=-1).tolist()
+        told = beam.log_probabilities([[*line_ends, *each.node.children] for each in beginnings])
         continued: dict[int, list[_Continuation]] = {}
-        for parent, (beginning, end) in enumerate(zip(beginnings, ends, strict=True)):
+        for parent, (beginning, log_probabilities) in enumerate(zip(beginnings, told, strict=True)):
+            end = math.fsum(map(math.exp, log_probabilities[: len(line_ends)]))
             for span in beginning.node.spans:
-                probability = math.exp(beginning.log_probability + end)
-                answers[beginning.passage][span] = probability
-            children = beginning.node.children
-            token_log_probabilities = (
-                log_probabilities[parent, list(children)].tolist() if children else []
-            )
+                answers[beginning.passage][span] = math.exp(beginning.log_probability) * end
             for (token, node), log_probability in zip(
-                children.items(), token_log_probabilities, strict=True
+                beginning.node.children.items(), log_probabilities[len(line_ends) :], strict=True
             ):
                 total = beginning.log_probability + log_probability
                 if total >= min_log_probability:
@@ -91,12 +77,10 @@ def likeliest_spans(
                         -total, parent, token, _Beginning(beginning.passage, node, total)
                     )
                     continued.setdefault(beginning.passage, []).append(continuation)
-        likeliest = [beam for beams in continued.values() for beam in sorted(beams)[:width]]
-        # In the order of their parents, as `feed` wants them.
-        likeliest.sort(key=lambda beam: (beam.parent, beam.token))
-        beginnings = [beam.beginning for beam in likeliest]
+        likeliest = [each for beams in continued.values() for each in sorted(beams)[:width]]
+        # In the order of their parents, as `follow` wants them.
+        likeliest.sort(key=lambda each: (each.parent, each.token))
+        beginnings = [each.beginning for each in likeliest]
         if beginnings:
-            states = keys.feed(
-                [beam.parent for beam in likeliest], [[beam.token] for beam in likeliest]
-            )
+            beam.follow([each.parent for each in likeliest], [each.token for each in likeliest])
     return answers

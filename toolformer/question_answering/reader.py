@@ -18,20 +18,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from toolformer.errors import ModelNotFoundError, OutOfMemoryError
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ServedModelError
 from toolformer.forward.batching import end_of_batch
 from toolformer.forward.geometry import feed_in_halves
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model, Place
 from toolformer.forward.windows import Window
-from toolformer.question_answering.answer_beam import likeliest_spans
+from toolformer.question_answering.answer_beam import likeliest_spans, line_end_ids
 from toolformer.question_answering.answer_spans import SpanNode, answer_key, answer_spans, span_tree
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
-
-if TYPE_CHECKING:
-    import torch
 
 # The text slot takes the passage; question and answer are fed behind it.
 PROMPT = """Each passage is followed by a question and its short answer.
@@ -89,7 +85,7 @@ class LanguageModelReader:
 
     def __init__(
         self,
-        load: Callable[[], LanguageModel],
+        load: Callable[[], Model],
         *,
         identity: Callable[[], str],
         parameters: ReadingParameters,
@@ -127,7 +123,8 @@ class LanguageModelReader:
 
         Raises:
             ToolUnavailableError: The model cannot be loaded.
-            ToolDiedError: The device's memory does not hold the passages of one question.
+            ToolDiedError: The device's memory does not hold the passages of one question, or the
+                server that runs the model does not answer.
         """
         if not requests:
             return []
@@ -148,12 +145,14 @@ class LanguageModelReader:
                 "The memory of the device does not hold the passages of one question. Lower "
                 "tools.QA.options.passages."
             ) from error
+        except ServedModelError as error:
+            raise ToolDiedError(str(error)) from error
         return answers
 
-    def _model(self) -> LanguageModel:
+    def _model(self) -> Model:
         try:
             return self._load()
-        except OutOfMemoryError as error:
+        except (OutOfMemoryError, ServedModelError) as error:
             raise ToolDiedError(str(error)) from error
         except ModelNotFoundError as error:
             raise ToolUnavailableError(
@@ -236,7 +235,7 @@ class _Question:
     @classmethod
     def of(
         cls,
-        model: LanguageModel,
+        model: Model,
         question: str,
         passages: Sequence[StoredPassage],
         parameters: ReadingParameters,
@@ -256,7 +255,7 @@ class _Question:
 
 
 def _shown(
-    model: LanguageModel, question: str, passage: StoredPassage, parameters: ReadingParameters
+    model: Model, question: str, passage: StoredPassage, parameters: ReadingParameters
 ) -> str:
     """What is read of a passage, on one line: its text can then not pass for a question."""
     words = f"{passage['title']}. {passage['text']}".split()[: parameters.passage_words]
@@ -268,26 +267,23 @@ def _shown(
     return " ".join(words)
 
 
-def _tokens_around(model: LanguageModel, question: str) -> int:
+def _tokens_around(model: Model, question: str) -> int:
     """How many tokens stand around a passage, up to the answer."""
     around = model.tokenizer.encode(f"{PROMPT} {question}{_BEFORE_ANSWER}")
     return len(model.prompt_start) + len(around)
 
 
-def _candidates(model: LanguageModel, text: str, question: str, max_words: int) -> SpanNode:
+def _candidates(model: Model, text: str, question: str, max_words: int) -> SpanNode:
     spans = answer_spans(text, question, max_words=max_words)
     encoded = model.tokenizer.encode_each((f" {span}" for span in spans), is_behind=True)
     return span_tree(spans, encoded)
 
 
 def _read_answers(
-    model: LanguageModel, questions: Sequence[_Question], parameters: ReadingParameters
+    model: Model, questions: Sequence[_Question], parameters: ReadingParameters
 ) -> list[Answer | None]:
     """For each question the answer of the largest probability, if its passages hold any."""
-    import torch
-
-    with torch.inference_mode():
-        span_probabilities = iter(_read(model, questions, parameters))
+    span_probabilities = iter(_read(model, questions, parameters))
     answers = []
     for question in questions:
         losses, probabilities = zip(*islice(span_probabilities, len(question.texts)), strict=True)
@@ -299,45 +295,31 @@ def _read_answers(
 
 
 def _read(
-    model: LanguageModel, questions: Sequence[_Question], parameters: ReadingParameters
+    model: Model, questions: Sequence[_Question], parameters: ReadingParameters
 ) -> list[tuple[float, dict[str, float]]]:
     """-log p(q | z), and p(a | q, z) by span, for each passage of each question."""
-    import torch
-
     pairs = [(question, text) for question in questions for text in question.texts]
-    trees = [tree for question in questions for tree in question.candidates]
     read = model.read(
         PROMPT,
         [
-            # A window's last token is not fed: branches start where it would stand.
+            # Answers start at a window's last token, which is never fed.
             Window("", index, 0, text, (*question.ids_before_answer, 0), ())
             for index, (question, text) in enumerate(pairs)
         ],
     )
-    losses = [
-        _losses(model, states[: len(question.ids)], question.ids)
-        for (question, _), states in zip(pairs, read.states, strict=True)
+    asked = [
+        (Place(index, position), token)
+        for index, (question, _) in enumerate(pairs)
+        for position, token in enumerate(question.ids)
     ]
-    keys = read.branch_keys(
-        [
-            read.start(index, len(question.ids_before_answer))
-            for index, (question, _) in enumerate(pairs)
-        ]
-    )
+    losses = iter(read.losses(asked))
+    question_losses = [math.fsum(islice(losses, len(question.ids))) for question, _ in pairs]
+    ends = [len(question.ids_before_answer) for question, _ in pairs]
     spans = likeliest_spans(
-        model,
-        trees,
-        keys,
-        torch.stack([states[-1] for states in read.states]),
+        [tree for question in questions for tree in question.candidates],
+        read.beam([Place(index, end) for index, end in enumerate(ends)]),
+        line_end_ids(model),
         width=parameters.beam_width,
         min_probability=parameters.min_probability,
     )
-    return list(zip(losses, spans, strict=True))
-
-
-def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int]) -> float:
-    import torch
-
-    log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
-    index = torch.tensor(tokens, device=states.device)
-    return -float(log_probabilities.gather(1, index[:, None]).sum())
+    return list(zip(question_losses, spans, strict=True))

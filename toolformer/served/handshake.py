@@ -22,8 +22,8 @@ _PROBE = (
 )
 # Where the model does not say how much it takes.
 _DEFAULT_CONTEXT = 2048
-# The most of the likeliest tokens that vLLM tells without a flag.
-_TOP = 20
+# The most of the likeliest tokens that vLLM tells without a flag; so many are named at once, too.
+TOP = 20
 # Rounding of 16 bits moves a token's log probability by a tenth of this; a temperature of 2, other
 # logarithms and unnormalised numbers move it by several times as much.
 _MAX_DIFFERENCE = 0.25
@@ -73,7 +73,7 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
         wire,
         length,
         str(card.get("dtype") or "unknown"),
-        _TOP if _is_taken(lambda: wire.prompts([row], top=_TOP)) else 0,
+        TOP if _is_taken(lambda: wire.prompts([row], top=TOP)) else 0,
         _lists_tokens(wire, row, opening),
         _noise(wire, row),
     )
@@ -158,7 +158,7 @@ def _lists_tokens(wire: Wire, row: Sequence[int], token: int) -> bool:
     """Whether the server tells the log probability of a token that is named, and the right one."""
     (expected,) = wire.prompts([[*row, token]])
     try:
-        (told,) = wire.behind([row], token)
+        ((told,),) = wire.behind([row], [[token]])
     except ServedModelError:
         return False
     return told is not None and abs(told - expected[-1][token].log_probability) <= _MAX_DIFFERENCE

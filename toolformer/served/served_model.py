@@ -10,7 +10,7 @@ from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.served.handshake import found_fit
+from toolformer.served.handshake import TOP, found_fit
 from toolformer.served.http_client import CompletionsClient
 
 # So many tokens and texts are asked about between two checkpoints: several times what is in flight.
@@ -118,18 +118,41 @@ class ServedModel:
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int, int], float]:
         losses: dict[tuple[int, int, int], float] = {}
-        for token in {token for _, _, token in places} if self.found.lists_tokens else ():
-            of_token = [place for place in places if place[2] == token]
-            contexts = [rows[row][: at + 1] for row, at, _ in of_token]
-            for place, told in zip(of_token, self.found.wire.behind(contexts, token), strict=True):
-                if told is not None:
-                    losses[place] = -told
+        if self.found.lists_tokens:
+            named: dict[tuple[int, int], list[int]] = {}
+            for row, at, token in places:
+                named.setdefault((row, at), []).append(token)
+            asked = [
+                (row, at, tokens[first : first + TOP])
+                for (row, at), tokens in named.items()
+                for first in range(0, len(tokens), TOP)
+            ]
+            told = self.found.wire.behind(
+                [rows[row][: at + 1] for row, at, _ in asked], [tokens for _, _, tokens in asked]
+            )
+            losses = {
+                (row, at, token): -log_probability
+                for (row, at, tokens), values in zip(asked, told, strict=True)
+                for token, log_probability in zip(tokens, values, strict=True)
+                if log_probability is not None
+            }
         # Of a server that names no tokens each is asked about as the last of a prompt.
         left = [place for place in places if place not in losses]
         seen = self.found.wire.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
         for place, places_seen in zip(left, seen, strict=True):
             losses[place] = -places_seen[-1][place[2]].log_probability
         return losses
+
+    def losses_behind(
+        self, rows: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """-log p of tokens behind whole rows, in nats."""
+        places = [
+            [(row, len(rows[row]) - 1, token) for token in wanted]
+            for row, wanted in enumerate(tokens)
+        ]
+        losses = self._by_place(rows, [place for of_row in places for place in of_row])
+        return [[losses[place] for place in of_row] for of_row in places]
 
     def losses_of_all(self, row: Sequence[int]) -> NoReturn:
         """No server tells so many numbers; only the second look in float32 asks for them."""
@@ -223,11 +246,33 @@ class ServedTexts:
         losses = iter(self._model.losses_at(rows, places))
         return [[next(losses) for _ in each.following] for each in continuations]
 
+    def beam(self, places: Sequence[Place]) -> "ServedBeam":
+        """See `Texts.beam`."""
+        return ServedBeam(self._model, [self._context(place) for place in places])
+
     def _end(self, place: Place) -> int:
         return len(self._before[place.row]) + place.position
 
     def _context(self, place: Place) -> list[int]:
         return self._rows[place.row][: self._end(place)]
+
+
+class ServedBeam:
+    """A `toolformer.forward.model.Beam` of a served model; each beginning is a row."""
+
+    def __init__(self, model: ServedModel, rows: Sequence[Sequence[int]]):
+        self._model = model
+        self._rows = rows
+
+    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See `Beam.log_probabilities`."""
+        losses = self._model.losses_behind(self._rows, tokens)
+        return [[-loss for loss in of_row] for of_row in losses]
+
+    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """See `Beam.follow`."""
+        pairs = zip(parents, tokens, strict=True)
+        self._rows = [[*self._rows[parent], token] for parent, token in pairs]
 
 
 class ServedGeometry:

@@ -68,12 +68,22 @@ class Wire:
         """What asks for the places of a row."""
         return self._request(row, prompt_logprobs=top, **_ONE_TOKEN)
 
-    def behind(self, rows: Sequence[Sequence[int]], token: int) -> list[float | None]:
-        """Log probability of a token behind each row; None where the server does not give it."""
-        asked = {"logprobs": 1, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
-        choices = self._client.complete([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
+    def behind(
+        self, rows: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[list[float | None]]:
+        """Log probabilities of tokens behind each row; None where the server does not give one."""
+        asked = {"logprobs": 1, "return_tokens_as_token_ids": True, **_ONE_TOKEN}
+        choices = self._client.complete(
+            [
+                self._request(row, logprob_token_ids=list(named), **asked)
+                for row, named in zip(rows, tokens, strict=True)
+            ]
+        )
         listed = [(choice.get("logprobs") or {}).get("top_logprobs") for choice in choices]
-        return [(each[0] or {}).get(f"{_NAME}{token}") if each else None for each in listed]
+        return [
+            [(told[0] or {}).get(f"{_NAME}{token}") if told else None for token in named]
+            for told, named in zip(listed, tokens, strict=True)
+        ]
 
     def samples(
         self,

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import END, tiny_model
 from tests.literal import next_token_log_probabilities
+from tests.toolformer.served.fake_server import serving
 from toolformer.question_answering import reader as reading
 from toolformer.question_answering.answer_beam import line_end_ids
 from toolformer.question_answering.answer_spans import answer_key, answer_spans
@@ -20,6 +22,9 @@ from toolformer.question_answering.reader import (
     ReadingParameters,
     best_answer,
 )
+from toolformer.served.http_client import CompletionsClient
+from toolformer.served.served_model import ServedModel
+from tools.retrieval.retrieval_tool import Answer
 
 PASSAGES = [
     {"title": "Otter", "text": "Otters swim in rivers.", "score": -0.5},
@@ -98,6 +103,17 @@ def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
     answer = read_answer(model, QUESTION, PASSAGES[:1], narrow)
     assert answer is not None
     assert answer.probability == pytest.approx(expected[answer_key(answer.text)], rel=1e-4)
+
+
+def test_a_served_model_reads_what_the_same_model_reads_here(model):
+    requests = [(QUESTION, PASSAGES), ("what opened?", PASSAGES[1:2])]
+    parameters = replace(EVERYTHING, beam_width=3)
+    with serving(model) as fake, closing(CompletionsClient(fake.url, "tiny")) as client:
+        served = ServedModel(client, model.tokenizer)
+        for request in requests:
+            ours, theirs = (read_answer(each, *request, parameters) for each in (model, served))
+            assert ours is not None
+            assert theirs == Answer(ours.text, pytest.approx(ours.probability, rel=1e-4))
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 2500, 8192])
