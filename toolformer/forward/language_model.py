@@ -17,6 +17,8 @@ from toolformer.forward.windows import Window
 class LanguageModel(Network):
     """A `toolformer.forward.model.ReadingModel` that is a network."""
 
+    loss_noise: float | None = None
+
     @property
     def vocabulary_size(self) -> int:
         """See `ReadingModel.vocabulary_size`."""

@@ -265,6 +265,8 @@ class Model(Protocol):
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
+        loss_noise: standard deviation of a token's loss when the same is asked again, where that
+            was measured; None on this machine.
     """
 
     name: str
@@ -272,6 +274,7 @@ class Model(Protocol):
     bos_id: int
     prompt_start: list[int]
     context_length: int
+    loss_noise: float | None
 
     @property
     def tokens_fed(self) -> int:

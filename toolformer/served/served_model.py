@@ -43,6 +43,7 @@ class ServedModel:
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.found = found_fit(client, tokenizer, self.bos_id)
+        self.loss_noise: float | None = self.found.noise
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
