@@ -22,6 +22,7 @@ class StageCost:
         seconds: seconds of work; what a killed process had begun and not stored is in neither.
         float32_tokens_per_second, bfloat16_tokens_per_second, float16_tokens_per_second: by which
             that precision was chosen; None where it was named.
+        loss_noise: see `Model.loss_noise`.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class StageCost:
     float32_tokens_per_second: float | None
     bfloat16_tokens_per_second: float | None
     float16_tokens_per_second: float | None
+    loss_noise: float | None
 
 
 def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
@@ -85,6 +87,7 @@ class CostMeter:
             float32_tokens_per_second=choice and choice.float32,
             bfloat16_tokens_per_second=choice and choice.bfloat16,
             float16_tokens_per_second=choice and choice.float16,
+            loss_noise=model.loss_noise if model else None,
         )
 
     def _spent(self) -> tuple[float, float]:

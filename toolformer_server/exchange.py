@@ -74,8 +74,10 @@ class Exchange:
             if self._record.has_left:
                 return Response(status_code=LEFT)
             raise
+        samples = self._body.n or 1
         choices = [
-            choice.whole(self._completions[index], self._texts[index])
+            # What is known of a prompt is known of the first text behind it.
+            choice.whole(self._completions[index], self._texts[index - index % samples])
             for index, choice in enumerate(self._choices)
         ]
         return JSONResponse(self._enveloped(choices, usage=self._record.usage))

@@ -35,6 +35,7 @@ class Served:
         settings: settings of the server.
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that the opening of a call must have.
+        precision: what its numbers are computed in.
         context_length: context length of the model, in tokens.
         tokenizer: its tokenizer.
         vocabulary_size: token ids below this may be fed.
@@ -49,6 +50,7 @@ class Served:
     settings: Settings
     toolbox: Toolbox
     min_call_probability: MinCallProbability
+    precision: str
     context_length: int
     tokenizer: Tokenizer
     vocabulary_size: int
@@ -70,6 +72,7 @@ class Served:
             "object": "model",
             "created": self.created,
             "owned_by": "toolformer",
+            "dtype": self.precision,
             "toolformer": {
                 "tools": list(self.toolbox.tools),
                 "unavailable": dict(self.toolbox.unavailable),
@@ -125,6 +128,7 @@ class Served:
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)
         date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
+        prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
         requests = []
         for index in range(count):
             prompt, ids = body.prompts[index // samples], None
@@ -142,7 +146,8 @@ class Served:
                 body.stop_texts,
                 top_tokens=body.logprobs or 0,
                 listed_tokens=tuple(body.logprob_token_ids or ()),
-                prompt_top=body.prompt_top if is_continued else body.prompt_top or 0,
+                # The other texts of a prompt share what is found out about it.
+                prompt_top=prompt_top if index % samples == 0 or not is_continued else None,
                 is_continued=is_continued,
                 temperature=body.temperature or 0.0,
                 uniform=random.Random(seed).random,

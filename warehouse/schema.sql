@@ -130,7 +130,7 @@ create table scored_calls (
     second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
     lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it; of a served model what its server says, else unknown.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((loss_with_swapped_result is null) = (swapped_call_id is null)),
@@ -161,7 +161,7 @@ create table filtered_calls (
     second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
     lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it; of a served model what its server says, else unknown.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
     contrast double,  -- By how much its own result helps more than the swapped one, loss_with_swapped_result minus loss_with_result, in nats; NULL where one of them is.
     is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where there is one.
@@ -249,10 +249,11 @@ create table stage_costs (
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.
     seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.
     model varchar,  -- Language model; NULL for a stage that uses none.
-    precision varchar,  -- Floating-point format of the model; NULL for a stage that uses none.
+    precision varchar,  -- Floating-point format of the model; of a served one what its server says, else unknown; NULL for a stage that uses none.
     float32_tokens_per_second double,  -- Speed of the model in float32 when `precision: auto` was measured; NULL where a precision was named, or did not fit into memory.
     bfloat16_tokens_per_second double,  -- The same in bfloat16; NULL too where float16 was measured in its place.
     float16_tokens_per_second double,  -- The same in float16, which is tried on CUDA; NULL too where the model overflows in it.
+    loss_noise double,  -- Standard deviation of a token's loss when a server is asked for the same again in another order, in nats, measured at its first use; NULL for a model on this machine.
     primary key (shard, tool, stage, round)
 );
 
@@ -273,7 +274,7 @@ create table evaluation_results (
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
-    precision varchar not null check (precision in ('float32', 'bfloat16', 'float16')),  -- Floating-point format that the model computed in, float32 for texts.
+    precision varchar not null,  -- Floating-point format that the model computed in, float32 for texts; of a served model what its server says, else unknown.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
     min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.

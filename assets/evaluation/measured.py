@@ -22,11 +22,10 @@ from assets.shard_texts import typed_frame
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import hex_digest
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.wiring.evaluated_models import EvaluatedModel
-from tools.model_identity import model_identity
 
 TABLE = EVALUATION_RESULTS.name
 DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
@@ -44,9 +43,16 @@ class Measured(PartitionOutput):
     @property
     def needs_device(self) -> bool:
         """See `Output.needs_device`."""
-        return True
+        return not self.model.is_served
 
-    def rows(self, loaded: LanguageModel, rows: list[dict]) -> pl.DataFrame:
+    def load(self, *, precision: str | None = None) -> Model:
+        """Its model; where a server runs it, in whatever precision that has."""
+        run, directory = self.run, self.model.directory
+        if self.model.is_served:
+            return run.holder.load_served(directory, run.settings)
+        return run.load_model(directory, precision=precision)
+
+    def rows(self, loaded: Model, rows: list[dict]) -> pl.DataFrame:
         """Rows with what all of the partition have alike."""
         same = {"benchmark": self.name, "model": self.model.name, "precision": loaded.precision}
         return typed_frame(TABLE, [{**same, **row} for row in rows])
@@ -90,7 +96,7 @@ class Answers(Measured):
     def compute(self, wanted: Wanted) -> Made:
         """See `PartitionOutput.compute`."""
         digest = wanted.fingerprint.digest
-        loaded = self.run.load_model(self.model.directory)
+        loaded = self.load()
         rows = self.questions.ask(
             loaded,
             self.mode,
@@ -117,7 +123,7 @@ class Answers(Measured):
             len(items),
             self.mode,
             self.run.settings,
-            model_identity(self.model.directory),
+            self.model.identity(self.run.settings),
             blocked_tools=benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )

@@ -27,7 +27,6 @@ from toolformer_home.progress import ProgressCallback
 from toolformer_home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer_home.wiring.evaluated_models import EvaluatedModel
 from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
-from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
@@ -170,7 +169,8 @@ class Measuring:
         Not before there are new rows: a model that cannot be loaded costs no old ones.
         """
         store = self.run.warehouse
-        model_part = [model_identity(model.directory), self.run.settings.language_model.bos_token]
+        settings = self.run.settings
+        model_part = [model.identity(settings), settings.language_model.bos_token]
 
         prefix = f"{benchmark.name}.{model.name}."
         for name in [part.name for part in store.partitions(TABLE) if part.name.startswith(prefix)]:

@@ -8,7 +8,7 @@ from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.live_calls import decoding_parameters, live_tools
 from toolformer_home.wiring.toolbox import Toolbox
@@ -34,7 +34,7 @@ class Questions:
 
     def ask(
         self,
-        model: LanguageModel,
+        model: Model,
         mode: Mode,
         items: Sequence[BenchmarkItem],
         *,
@@ -107,7 +107,7 @@ class Questions:
         return [self._without_calls[item.item_id] for item in items]
 
     def _by_length(
-        self, model: LanguageModel, items: Sequence[BenchmarkItem]
+        self, model: Model, items: Sequence[BenchmarkItem]
     ) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
         """The items that leave room for an answer with a call, and the others."""
         # As for any tool and k, so that all modes ask the same items.

@@ -14,13 +14,12 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.files.digests import digest, hex_digest_of_file
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.scoring.text_losses import token_losses
 from toolformer_home.settings.evaluation_sections import PERPLEXITY
 from toolformer_home.wiring.benchmarks import read_text, text_file
-from tools.model_identity import model_identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Losses(Measured):
         fingerprint = losses_fingerprint(
             settings,
             # Of the model that is there now: another run may train it while this one waits.
-            model_identity(self.model.directory),
+            self.model.identity(settings),
             held_out_documents=fingerprints_of(documents),
             file=None if documents else hex_digest_of_file(text_file(self.name, settings)),
         )
@@ -43,7 +42,7 @@ class Losses(Measured):
 
     def compute(self, wanted: Wanted) -> Made:
         """See `PartitionOutput.compute`."""
-        model = self.run.load_model(self.model.directory, precision="float32")
+        model = self.load(precision="float32")
         shards = sorted(document.shard for document in wanted.inputs)
         windows = self._chosen(self._windows(model.tokenizer, shards))
         settings = self.run.settings
@@ -102,7 +101,7 @@ class Losses(Measured):
         return chosen
 
 
-def _loss_rows(model: LanguageModel, windows: Sequence[Window]) -> list[dict]:
+def _loss_rows(model: Model, windows: Sequence[Window]) -> list[dict]:
     """Rows of `evaluation_results` without benchmark, model and precision."""
     losses = token_losses(model, [list(window.ids) for window in windows])
     return [

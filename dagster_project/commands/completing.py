@@ -13,6 +13,7 @@ from toolformer.decoding.completions import CLOSED, Completion, MinCallProbabili
 from toolformer.errors import ToolformerError
 from toolformer_home.home import Home
 from toolformer_home.settings.errors import SettingsError
+from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import finetuned_model_directory, is_trained
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
@@ -20,7 +21,7 @@ from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters
-    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import ReadingModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class LiveModel:
     Attributes:
         settings: settings of the run.
         toolbox: opened for decoding.
-        directory: directory of the model.
+        directory: directory of the model; of a served one its tokenizer is there.
+        is_served: whether a server runs it.
         min_call_probability: that the opening of a call must have.
         load: gives the model; the first time it takes long.
     """
@@ -38,8 +40,9 @@ class LiveModel:
     settings: Settings
     toolbox: Toolbox
     directory: Path
+    is_served: bool
     min_call_probability: MinCallProbability
-    load: "Callable[[], LanguageModel]"
+    load: "Callable[[], ReadingModel]"
 
     def parameters(
         self,
@@ -105,10 +108,18 @@ def live_model(
         )
     directory = model_directory(model_name, settings, home)
     threshold = min_call_probability(directory, settings) if toolbox.tools else CLOSED
+    is_base = model_name == BASE or (
+        model_name is None and directory != finetuned_model_directory(settings, home)
+    )
+    is_served = is_base and settings.language_model.server.url is not None
+
+    def load() -> "ReadingModel":
+        if is_served:
+            return holder.load_served(directory, settings)
+        return holder.load(directory, settings, home)
+
     try:
-        yield LiveModel(
-            settings, toolbox, directory, threshold, lambda: holder.load(directory, settings, home)
-        )
+        yield LiveModel(settings, toolbox, directory, is_served, threshold, load)
     finally:
         holder.release()
 
@@ -167,7 +178,7 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
                 "--model base."
             )
         console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
-    if name in (None, "base"):
+    if name in (None, BASE):
         return base_model_directory(settings, home)
     directory = Path(name).expanduser()
     check_model_directory(directory)

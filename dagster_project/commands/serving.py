@@ -59,14 +59,15 @@ def serve_model(
             for tool in live.toolbox.tools.values():
                 tool.prepare()
             served = Served(
-                name=live.directory.name,
+                name=model.name,
+                precision=model.precision,
                 batch=LiveBatch(model, max_active=max_active, max_waiting=max_waiting),
                 settings=settings,
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,
                 context_length=model.context_length,
                 tokenizer=model.tokenizer,
-                vocabulary_size=min(model.tokenizer.vocabulary_size, model.text_config.vocab_size),
+                vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.directory, settings, home),
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)

@@ -69,8 +69,10 @@ def test_served_build_has_the_local_rows_and_another_address_changes_none(
     for name in LOSSES:
         assert theirs[name].to_list() == pytest.approx(ours[name].to_list(), abs=1e-4)
     assert set(theirs["precision"]) == {"unknown"}
-    costs = home.warehouse.query("select distinct model from stage_costs where tokens_fed > 0")
-    assert costs.rows() == [("tiny",)]
+    costs = home.warehouse.query(
+        "select distinct model, loss_noise < 1e-5 from stage_costs where tokens_fed > 0"
+    )
+    assert costs.rows() == [("tiny", True)]
     with serving(calling) as fake:
         annotate(home, fake, tokenizer_folder)
         assert not fake.bodies

@@ -47,6 +47,7 @@ def made_served(
         settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),
         toolbox=toolbox,
         min_call_probability=MinCallProbability(0.25, 0.125),
+        precision="float32",
         context_length=512,
         tokenizer=tokenizer,
         vocabulary_size=tokenizer.vocabulary_size,

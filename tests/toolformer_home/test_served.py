@@ -1,20 +1,25 @@
 """The served model of a home: what tells it from others, and what is warned of."""
 
 import contextlib
+import datetime
 import logging
 from pathlib import Path
 
 import pytest
 
+from dagster_project.commands.completing import live_model
+from dagster_project.commands.options import RunOptions
 from tests.fakes import tiny_model
 from tests.toolformer.served.fake_server import FakeServer, serving
+from toolformer.decoding.decoder import complete
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, merged, validated
 from toolformer_home.settings.settings_file import preset_values
 from toolformer_home.wiring.annotator import Annotator
+from toolformer_home.wiring.evaluated_models import evaluated_model
 from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.reader import open_reader
-from toolformer_home.wiring.served import open_served
+from toolformer_home.wiring.served import open_served, served_identity
 
 TINY = tiny_model(context_length=2048)
 
@@ -55,6 +60,21 @@ def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, fault
             assert (model.found.noise > 0.05) == is_warned
     assert ("tools.Calendar.filtering_threshold is 0.05" in caplog.text) == is_warned
     assert "tools.WikiSearch" not in caplog.text
+
+
+def test_base_model_decodes_where_its_server_is(folder: Path):
+    with serving(TINY) as fake:
+        settings, home = settings_of(fake, folder), Home(folder)
+        measured = evaluated_model("base", settings, home)
+        assert measured.is_served
+        assert measured.identity(settings) == served_identity(settings, folder)
+        with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:
+            assert live.is_served
+            parameters = live.parameters(5)
+            (theirs,) = live.complete(["The mill"], datetime.date(2026, 1, 1), parameters)
+    (ours,) = complete(TINY, ["The mill"], parameters=parameters, run_calls=lambda _: [])
+    assert theirs.token_ids == ours.token_ids
+    assert theirs.stopped_by == ours.stopped_by
 
 
 def test_passages_are_read_by_the_served_model_where_a_server_has_the_weights(folder: Path):

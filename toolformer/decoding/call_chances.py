@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from toolformer.calls import call_open_id
-from toolformer.decoding.triggers import CallChance
+from toolformer.decoding.triggers import NO_CHANCE, CallChance
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.model import Model, Place
 from toolformer.forward.windows import Window
@@ -33,7 +33,7 @@ def call_chances(
     Returns:
         Per text its chances, shape `(n,)`; without rank inside a character.
     """
-    chances = [[CallChance(None, None)] * len(window.ids) for window in windows]
+    chances = [[NO_CHANCE] * len(window.ids) for window in windows]
     open_id = call_open_id(model.tokenizer)
     done = 0
     for batch in plan_batches([len(window.ids) for window in windows], token_budget=token_budget):

@@ -134,7 +134,8 @@ class TraceStep:
         kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
             `undone` (part of a call that was taken back). Losses and counts are over `sampled`.
         call_rank: rank of the opening token among all tokens there, 1 the likeliest; None inside
-            calls, where the trigger is inactive.
+            calls, where the trigger is inactive, and where a server does not tell it among the
+            likeliest.
         call_probability: its probability there; None where there is no rank. Other batches change
             its last digits, so it is not compared.
         log_probability: log-probability of the token itself, in nats, where the model chose it.

@@ -16,7 +16,7 @@ from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.model import Contexts, Model
+from toolformer.forward.model import TOLD_RANKS, Contexts, Model
 from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
 
@@ -101,6 +101,10 @@ def _known_without_calls(
         return {}
     if parameters.is_disabled:
         return dict(enumerate(without_calls))
+    ranks = {step.call_rank for completion in without_calls for step in completion.trace}
+    if parameters.call_top_k > TOLD_RANKS and None in ranks:
+        # Of a server that told no rank it is not known where a call could open.
+        return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         opening = first_opening(

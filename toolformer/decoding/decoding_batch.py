@@ -17,6 +17,7 @@ from toolformer.decoding.decoding_row import DecodingRow, OpenCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
+    NO_CHANCE,
     NO_RESULT,
     TOO_LONG,
     CallChance,
@@ -122,8 +123,10 @@ class DecodingBatch:
         self.rows += rows
 
     def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
-        # At least two: the opening may be banned.
-        count = max(2, *(row.settings.top_tokens for row in rows))
+        # At least two: the opening may be banned. Up to k it must be certain where it ranks.
+        count = max(
+            2, *(max(row.settings.top_tokens, row.settings.parameters.call_top_k) for row in rows)
+        )
         expected = cache.next_tokens(
             [row.pending for row in rows], open_id=self._open_id, count=count
         )
@@ -160,11 +163,15 @@ class DecodingBatch:
             self._emit(row, token, expected)
             return
         is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
-        rank, probability = expected.call_rank, math.exp(expected.call_log_probability)
+        call_log_probability = expected.call_log_probability
+        chance = CallChance(
+            expected.call_rank,
+            None if call_log_probability is None else math.exp(call_log_probability),
+        )
         token = next_emission(
             expected.ranked,
             open_token=self._open_id,
-            chance=CallChance(rank, probability),
+            chance=chance,
             call_top_k=parameters.call_top_k,
             min_call_probability=row.min_call_probability,
             calls_so_far=row.calls_so_far,
@@ -172,14 +179,12 @@ class DecodingBatch:
             is_disabled=is_disabled,
         )
         if token == self._open_id:
-            self._open(row, expected.kept(), length, rank, probability)
+            self._open(row, expected.kept(), length, chance)
             return
-        self._emit(row, token, expected, rank, probability)
+        self._emit(row, token, expected, chance)
 
-    def _open(
-        self, row: DecodingRow, before: NextTokens, length: int, rank: int, probability: float
-    ) -> None:
-        row.open(self._open_id, before, length=length, call_rank=rank, call_probability=probability)
+    def _open(self, row: DecodingRow, before: NextTokens, length: int, chance: CallChance) -> None:
+        row.open(self._open_id, before, length=length, chance=chance)
         # Not fed where no tool is left to call: the bracket is undone at once.
         row.pending = [self._open_id] if row.settings.parameters.enabled_tools else []
 
@@ -188,11 +193,10 @@ class DecodingBatch:
         row: DecodingRow,
         token: int,
         expected: NextTokens,
-        rank: int | None = None,
-        probability: float | None = None,
+        chance: CallChance = NO_CHANCE,
     ) -> None:
         """Add a token outside calls, and see whether the text ends with it."""
-        row.record(token, "sampled", expected, rank, probability)
+        row.record(token, "sampled", expected, chance)
         if token in self._end_ids:
             row.stopped_by = "end_of_text"
             return

@@ -13,6 +13,7 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
+from toolformer.decoding.triggers import NO_CHANCE, CallChance
 from toolformer.forward.model import Contexts, NextTokens
 from toolformer.forward.tokenization import (
     MAX_TOKENS_PER_CHARACTER,
@@ -175,8 +176,7 @@ class DecodingRow:
         token: int,
         kind: TokenKind,
         expected: NextTokens | None = None,
-        call_rank: int | None = None,
-        call_probability: float | None = None,
+        chance: CallChance = NO_CHANCE,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
         is_first = self.open_call is None and self._is_beginning(len(self._segments))
@@ -191,9 +191,7 @@ class DecodingRow:
             log_probability = expected.log_probability(token)
             others = self.settings.listed_tokens or expected.ranked[: self.settings.top_tokens]
             top = tuple((other, text(other), expected.log_probability(other)) for other in others)
-        self._trace.append(
-            TraceStep(token, text(token), kind, call_rank, call_probability, log_probability, top)
-        )
+        self._trace.append(TraceStep(token, text(token), kind, *chance, log_probability, top))
 
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls."""
@@ -205,12 +203,11 @@ class DecodingRow:
         before: NextTokens,
         *,
         length: int,
-        call_rank: int,
-        call_probability: float,
+        chance: CallChance,
     ) -> None:
         """Begin a call; see `OpenCall`."""
         self.open_call = OpenCall(open_id, before, length, len(self._trace))
-        self.record(open_id, "trigger", before, call_rank, call_probability)
+        self.record(open_id, "trigger", before, chance)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""

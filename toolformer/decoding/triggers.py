@@ -40,6 +40,9 @@ class CallChance(NamedTuple):
     probability: float | None
 
 
+NO_CHANCE = CallChance(None, None)
+
+
 def next_emission(
     ranked_tokens: Sequence[TokenT],
     *,

@@ -15,7 +15,14 @@ from toolformer.forward.windows import Window
 
 
 class LanguageModel(Network):
-    """A `toolformer.forward.model.Model` that is a network."""
+    """A `toolformer.forward.model.ReadingModel` that is a network."""
+
+    loss_noise: float | None = None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """See `ReadingModel.vocabulary_size`."""
+        return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
     @property
     def geometry(self) -> NetworkGeometry:

@@ -18,6 +18,9 @@ from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
+# So many ranks every model tells; see `NextTokens.call_rank`. vLLM tells no more without a flag.
+TOLD_RANKS = 20
+
 
 class Place(NamedTuple):
     """A place in one of several texts: in front of its token at this position, both from 0."""
@@ -146,13 +149,17 @@ class NextTokens(Protocol):
         ...
 
     @property
-    def call_rank(self) -> int:
-        """Rank of the token that opens a call, from 1."""
+    def call_rank(self) -> int | None:
+        """Rank of the token that opens a call, from 1.
+
+        A server need not tell it where it is above `TOLD_RANKS` and above the `count` that was
+        asked for: it is None then.
+        """
         ...
 
     @property
-    def call_log_probability(self) -> float:
-        """Log-probability of the same token, in nats."""
+    def call_log_probability(self) -> float | None:
+        """Log-probability of the same token, in nats; None only where its rank is."""
         ...
 
     def log_probability(self, token: int) -> float:
@@ -278,6 +285,8 @@ class Model(Protocol):
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
+        loss_noise: standard deviation of a token's loss when the same is asked again, where that
+            was measured; None on this machine.
     """
 
     name: str
@@ -285,6 +294,7 @@ class Model(Protocol):
     bos_id: int
     prompt_start: list[int]
     context_length: int
+    loss_noise: float | None
 
     @property
     def tokens_fed(self) -> int:
@@ -341,6 +351,11 @@ class Model(Protocol):
 
 class ReadingModel(Model, Protocol):
     """A model that also tells what it expected within prompts."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids below this may be fed."""
+        ...
 
     def given_tokens(
         self,

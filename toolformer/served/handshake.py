@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolformer.errors import ServedModelError
+from toolformer.forward.model import TOLD_RANKS
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.wire import Seen, Wire
@@ -22,8 +23,6 @@ _PROBE = (
 )
 # Where the model does not say how much it takes.
 _DEFAULT_CONTEXT = 2048
-# The most of the likeliest tokens that vLLM tells without a flag; so many are named at once, too.
-TOP = 20
 # Rounding of 16 bits moves a token's log probability by a tenth of this; a temperature of 2, other
 # logarithms and unnormalised numbers move it by several times as much.
 _MAX_DIFFERENCE = 0.25
@@ -40,6 +39,7 @@ class FoundFit:
         context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
+        decodes: it tells the likeliest tokens behind a text.
         lists_tokens: it tells the log probability of a token that is named.
         noise: standard deviation of a token's loss when the same is asked again in another order.
     """
@@ -48,6 +48,7 @@ class FoundFit:
     context_length: int
     precision: str
     top: int
+    decodes: bool
     lists_tokens: bool
     noise: float
 
@@ -73,7 +74,8 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
         wire,
         length,
         str(card.get("dtype") or "unknown"),
-        TOP if _is_taken(lambda: wire.prompts([row], top=TOP)) else 0,
+        TOLD_RANKS if _is_taken(lambda: wire.prompts([row], top=TOLD_RANKS)) else 0,
+        _is_taken(lambda: wire.likeliest([row], TOLD_RANKS)),
         _lists_tokens(wire, row, opening),
         _noise(wire, row),
     )
@@ -195,7 +197,9 @@ def _tell(client: CompletionsClient, found: FoundFit) -> None:
         "scoring": "yes, by prompt_logprobs of token ids",
         "p(call)": f"{named}; by the {found.top} likeliest of a text's places, one request, for "
         f"sampling thresholds above {1 / (found.top + 1):.3f}",
-        "decoding": "no, it needs the weights on this machine",
+        "decoding": "yes, a request for each token"
+        if found.decodes
+        else f"no, it needs --max-logprobs {TOLD_RANKS} or more",
         "noise": f"{found.noise:.2g} nats a token (standard deviation, two orders of 32 texts)",
     }
     width = max(map(len, lines))

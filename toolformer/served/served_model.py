@@ -5,20 +5,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from toolformer.errors import ServedModelError
-from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, GivenToken, Place
 from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.served.handshake import TOP, found_fit
+from toolformer.served.handshake import found_fit
 from toolformer.served.http_client import CompletionsClient
+from toolformer.served.served_contexts import ServedContexts, ServedNext, given_tokens
 
 # So many tokens and texts are asked about between two checkpoints: several times what is in flight.
 _BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
 
 
 class ServedModel:
-    """A `toolformer.forward.model.Model` that a server runs.
+    """A `toolformer.forward.model.ReadingModel` that a server runs.
 
     The server is looked at when it is made; see `toolformer.served.handshake`.
 
@@ -42,6 +43,7 @@ class ServedModel:
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.found = found_fit(client, tokenizer, self.bos_id)
+        self.loss_noise: float | None = self.found.noise
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
@@ -58,6 +60,11 @@ class ServedModel:
     def precision(self) -> str:
         """See `Model.precision`; `unknown` where the server does not tell."""
         return self.found.precision
+
+    @property
+    def vocabulary_size(self) -> int:
+        """See `ReadingModel.vocabulary_size`."""
+        return self.tokenizer.vocabulary_size
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -123,9 +130,9 @@ class ServedModel:
             for row, at, token in places:
                 named.setdefault((row, at), []).append(token)
             asked = [
-                (row, at, tokens[first : first + TOP])
+                (row, at, tokens[first : first + TOLD_RANKS])
                 for (row, at), tokens in named.items()
-                for first in range(0, len(tokens), TOP)
+                for first in range(0, len(tokens), TOLD_RANKS)
             ]
             told = self.found.wire.behind(
                 [rows[row][: at + 1] for row, at, _ in asked], [tokens for _, _, tokens in asked]
@@ -165,13 +172,20 @@ class ServedModel:
         """See `Model.read`."""
         return ServedTexts(self, prompt, windows)
 
-    def contexts(self, rows: int) -> NoReturn:
-        """Texts that grow by a token at a time: decoding, which needs a model on this machine."""
-        raise ServedModelError(
-            f"Decoding {rows} texts with calls needs the model's weights on this machine, and "
-            "language_model.server is set. Set language_model.path to the model itself and "
-            "language_model.server to null for this command."
-        )
+    def contexts(self, rows: int) -> ServedContexts:
+        """See `Model.contexts`."""
+        return ServedContexts(self.found.wire, [[] for _ in range(rows)])
+
+    def given_tokens(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        top: Sequence[int],
+        open_id: int,
+        counts: Sequence[int],
+    ) -> list[tuple[list[GivenToken], ServedNext]]:
+        """See `ReadingModel.given_tokens`."""
+        return given_tokens(self.found.wire, rows, top=top, open_id=open_id, counts=counts)
 
 
 class ServedTexts:

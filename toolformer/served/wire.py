@@ -68,6 +68,16 @@ class Wire:
         """What asks for the places of a row."""
         return self._request(row, prompt_logprobs=top, **_ONE_TOKEN)
 
+    def likeliest(self, rows: Sequence[Sequence[int]], count: int) -> list[dict[int, float]]:
+        """The likeliest tokens behind each row, at least so many, with their log probabilities.
+
+        Raises:
+            ServedModelError: the server tells fewer.
+        """
+        asked = {"logprobs": count, "return_tokens_as_token_ids": True}
+        choices = self._client.complete([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
+        return [self._ranked(choice.get("logprobs"), count) for choice in choices]
+
     def behind(
         self, rows: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
     ) -> list[list[float | None]]:
@@ -126,6 +136,21 @@ class Wire:
                 )
             seen.append(told)
         return seen
+
+    def _ranked(self, logprobs: Mapping[str, Any] | None, count: int) -> dict[int, float]:
+        listed = (logprobs or {}).get("top_logprobs") or [None]
+        told = {
+            int(name.removeprefix(_NAME)): value
+            for name, value in (listed[0] or {}).items()
+            if name.startswith(_NAME)
+        }
+        if len(told) < count:
+            raise ServedModelError(
+                f"The server at {self._client.url} told {len(told)} of the likeliest tokens behind "
+                f"a text by their ids. Decoding needs {count}: start `vllm serve` with "
+                f"--max-logprobs {count} or more."
+            )
+        return told
 
     def _sampled(self, logprobs: Mapping[str, Any] | None) -> list[tuple[int, float]]:
         names = (logprobs or {}).get("tokens") or []

@@ -10,6 +10,8 @@ from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import is_trained
 from toolformer_home.wiring.model_holder import base_model_directory
+from toolformer_home.wiring.served import served_identity
+from tools.model_identity import model_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,19 @@ class EvaluatedModel:
         name: as it stands in results, where all variants and rounds are.
         directory: where it lies.
         is_finetuned: whether it is one that this home trained.
+        is_served: whether a server runs it, and its tokenizer lies there.
     """
 
     name: str
     directory: Path
     is_finetuned: bool = False
+    is_served: bool = False
+
+    def identity(self, settings: Settings) -> str:
+        """What tells it from other models; see `served_identity`."""
+        if self.is_served:
+            return served_identity(settings, self.directory)
+        return model_identity(self.directory)
 
 
 def name_of_variant(variant: str) -> str:
@@ -46,7 +56,8 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
     """
     check_model_name(key, settings)
     if key == BASE:
-        return EvaluatedModel(BASE, base_model_directory(settings, home))
+        is_served = settings.language_model.server.url is not None
+        return EvaluatedModel(BASE, base_model_directory(settings, home), is_served=is_served)
     if key in settings.evaluation.models:
         return EvaluatedModel(key, _named_directory(key, settings))
     newest = settings.training_rounds[0]

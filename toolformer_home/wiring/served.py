@@ -49,8 +49,8 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
     if settings.language_model.server.url and not has_weights(directory):
         raise ModelNotFoundError(
             f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
-            "language_model.server only samples and scores. Training, evaluation and completing "
-            "texts need the model on this machine: set language_model.path to its directory."
+            "language_model.server only samples, scores and decodes. Training needs the model on "
+            "this machine: set language_model.path to its directory."
         )
 
 

@@ -98,10 +98,9 @@ class FakeServer:
             sampled = scores / temperature
             token = int(torch.multinomial(sampled.softmax(dim=-1), 1, generator=chance))
             told = sampled.log_softmax(dim=-1) if "processed" in self.faults else scores
-            names = [
-                token,
-                *([] if "no_listing" in self.faults else body.get("logprob_token_ids", [])),
-            ]
+            listed = [] if "no_listing" in self.faults else body.get("logprob_token_ids", [])
+            top = 5 if "small_top" in self.faults else body.get("logprobs") or 0
+            names = [token, *(listed or told.topk(top).indices.tolist())]
             logprobs["tokens"].append(f"token_id:{token}")
             logprobs["token_logprobs"].append(float(told[token]))
             logprobs["top_logprobs"].append(

@@ -1,0 +1,150 @@
+"""Texts that grow at a server: decoding, a request for each token of each text.
+
+A server reads a text anew each time, but for what its prefix caching spares it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from toolformer.errors import ServedModelError
+from toolformer.forward.model import TOLD_RANKS, GivenToken
+from toolformer.served.wire import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class ServedNext:
+    """A `toolformer.forward.model.NextTokens` as a server tells it.
+
+    Attributes:
+        context: the text in front.
+        told: log-probabilities of tokens, in nats, the ranked ones among them.
+    """
+
+    wire: Wire
+    context: tuple[int, ...]
+    told: dict[int, float]
+    ranked: list[int]
+    call_rank: int | None
+    call_log_probability: float | None
+
+    def log_probability(self, token: int) -> float:
+        """See `NextTokens.log_probability`; of a token that is not ranked it is a request."""
+        if token not in self.told:
+            (seen,) = self.wire.prompts([[*self.context, token]])
+            self.told[token] = seen[-1][token].log_probability
+        return self.told[token]
+
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
+        """See `NextTokens.likeliest_but`.
+
+        Raises:
+            ServedModelError: the server tells no others.
+        """
+        for token in self.ranked:
+            if token not in tokens:
+                return token
+        raise ServedModelError(
+            f"The {len(self.ranked)} likeliest tokens that the server tells all begin the names of "
+            "blocked tools. Expected another one among them: block fewer tools."
+        )
+
+    def drawn(self, uniform: float, temperature: float) -> int:
+        """See `NextTokens.drawn`; the server draws, seeded by the random number."""
+        (((token, self.told[token]),),) = self.wire.samples(
+            [self.context], [int(uniform * 2**31)], max_new_tokens=1, temperature=temperature
+        )
+        return token
+
+    def kept(self) -> Self:
+        """See `NextTokens.kept`."""
+        return self
+
+
+class ServedContexts:
+    """A `toolformer.forward.model.Contexts` of a served model: the tokens of its rows."""
+
+    def __init__(self, wire: Wire, rows: Sequence[Sequence[int]]):
+        self._wire = wire
+        self._rows = [list(row) for row in rows]
+
+    def length(self, row: int) -> int:
+        """See `Contexts.length`."""
+        return len(self._rows[row])
+
+    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+        """See `Contexts.append`."""
+        for row, new in zip(self._rows, tokens, strict=True):
+            row += new
+
+    def next_tokens(
+        self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
+    ) -> list[ServedNext]:
+        """See `Contexts.next_tokens`."""
+        self.append(tokens)
+        all_told = self._wire.likeliest(self._rows, max(TOLD_RANKS, count + 1))
+        all_ranked = [sorted(told, key=lambda token: (-told[token], token)) for told in all_told]
+        # What is not told is less likely than the first `count`, unless the last are all equal.
+        unclear = [
+            (row, told)
+            for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
+            if open_id not in told and told[ranked[-1]] == told[ranked[count - 1]]
+        ]
+        asked = self._wire.prompts([[*row, open_id] for row, _ in unclear])
+        for (_, told), seen in zip(unclear, asked, strict=True):
+            told[open_id] = seen[-1][open_id].log_probability
+        return [
+            _expected(self._wire, tuple(row), told, ranked, open_id)
+            for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
+        ]
+
+    def forget(self, row: int, length: int) -> None:
+        """See `Contexts.forget`."""
+        del self._rows[row][length:]
+
+    def copies(self, rows: int) -> "ServedContexts":
+        """See `Contexts.copies`."""
+        return ServedContexts(self._wire, self._rows * rows)
+
+    def take(self, rows: Sequence[int]) -> "ServedContexts":
+        """See `Contexts.take`."""
+        return ServedContexts(self._wire, [self._rows[row] for row in rows])
+
+    def join(self, others: Sequence["ServedContexts"]) -> "ServedContexts":
+        """See `Contexts.join`."""
+        return ServedContexts(self._wire, [row for each in (self, *others) for row in each._rows])
+
+
+def _expected(
+    wire: Wire, context: tuple[int, ...], told: dict[int, float], ranked: list[int], open_id: int
+) -> ServedNext:
+    call = told.get(open_id)
+    rank = None
+    # All that are likelier are told.
+    if call is not None and call >= told[ranked[-1]]:
+        rank = 1 + sum(told[token] > call for token in ranked)
+    return ServedNext(wire, context, told, ranked, rank, call)
+
+
+def given_tokens(
+    wire: Wire,
+    rows: Sequence[Sequence[int]],
+    *,
+    top: Sequence[int],
+    open_id: int,
+    counts: Sequence[int],
+) -> list[tuple[list[GivenToken], ServedNext]]:
+    """See `toolformer.forward.model.ReadingModel.given_tokens`."""
+    behind = ServedContexts(wire, [[] for _ in rows]).next_tokens(
+        rows, open_id=open_id, count=max(counts)
+    )
+    found = []
+    all_seen = wire.prompts(rows, top=max(top))
+    for row, seen, wanted, expected in zip(rows, all_seen, top, behind, strict=True):
+        given = []
+        for token, place in zip(row[1:], seen[1:], strict=True):
+            values = {other: each.log_probability for other, each in place.items()}
+            likeliest = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:wanted]
+            given.append(GivenToken(place[token].rank, values[token], likeliest))
+        found.append((given, expected))
+    return found
