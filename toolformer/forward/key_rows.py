@@ -38,11 +38,17 @@ class KeyRows:
         layers: "Sequence[tuple[torch.Tensor, torch.Tensor]]" = (),
     ):
         import torch
-        from transformers import DynamicCache
+        from transformers import Cache
+
+        from toolformer.forward.growing_layer import GrowingLayer
 
         self.model = model
         self.positions = torch.empty((1, 0), dtype=torch.long) if positions is None else positions
-        self._cache = DynamicCache(layers)
+        self._cache = (
+            Cache(layers=[GrowingLayer(layer) for layer in layers])
+            if layers
+            else Cache(layer_class_to_replicate=GrowingLayer)
+        )
 
     @property
     def count(self) -> int:
@@ -93,41 +99,23 @@ class KeyRows:
         return self.feed(ids, places, visible.tril(diagonal=self.count))
 
     def mapped(
-        self, change: "Callable[[torch.Tensor], torch.Tensor]", positions: "torch.Tensor"
+        self,
+        change: "Callable[..., torch.Tensor]",
+        positions: "torch.Tensor",
+        others: Sequence[Self] = (),
     ) -> Self:
-        """Rows of what `change` makes of the keys and of the values of each layer.
+        """Rows of what `change` makes of the keys, and of the values, of each layer.
 
         Args:
+            change: from the states of these rows, and those of each of the others.
             positions: of the changed keys.
         """
         import torch
 
-        with torch.inference_mode():
-            layers = [(change(keys), change(values)) for keys, values in self.layers]
-        return type(self)(self.model, positions, layers)
-
-    def repeated(self, rows: int) -> Self:
-        """The only row so many times; its keys are copied when the first tokens are appended."""
-        return self.mapped(lambda states: states.expand(rows, -1, -1, -1), self.positions)
-
-    def joined(self, others: Sequence[Self]) -> Self:
-        """Its rows and those of others, behind hidden keys where there are fewer."""
-        import torch
-        from torch.nn.functional import pad
-
-        all_rows = [self, *others]
-        width = max(rows.count for rows in all_rows)
-
-        def joined(states: "Sequence[torch.Tensor]") -> "torch.Tensor":
-            return torch.cat([pad(each, (0, 0, 0, width - each.shape[2])) for each in states])
-
-        positions = [
-            pad(rows.positions, (0, width - rows.count), value=HIDDEN) for rows in all_rows
-        ]
-        of_layers = zip(*(rows.layers for rows in all_rows), strict=True)
+        of_layers = zip(*(rows.layers for rows in (self, *others)), strict=True)
         with torch.inference_mode():
             layers = [
-                (joined([keys for keys, _ in layer]), joined([values for _, values in layer]))
-                for layer in of_layers
+                (change(*keys), change(*values))
+                for keys, values in (zip(*layer, strict=True) for layer in of_layers)
             ]
-        return type(self)(self.model, torch.cat(positions), layers)
+        return type(self)(self.model, positions, layers)

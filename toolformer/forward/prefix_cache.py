@@ -40,7 +40,10 @@ class PromptPrefix:
         """Keys for a batch of texts that all begin with this prefix."""
         import torch
 
-        return KeyRows(model, torch.arange(self.length)[None], self.layers).repeated(rows)
+        positions = torch.arange(self.length)[None]
+        keys = KeyRows(model, positions, self.layers)
+        # Not copied: every row looks at the same memory until the first tokens are appended.
+        return keys.mapped(lambda states: states.expand(rows, -1, -1, -1), positions)
 
     def text_part_ids(self, model: Network, text: str) -> list[int]:
         """Tokens between the shared part and the text's own tokens; at least one."""

@@ -99,11 +99,10 @@ class RowCache:
         """
         if len(self._lengths) != 1:
             raise ValueError(f"The cache has {len(self._lengths)} rows. Expected one to copy.")
-        if not self._lengths[0]:
-            return RowCache(self._model, rows)
-        copied = self._of(self._rows.repeated(rows), self._lengths * rows)
-        copied._rows.positions = self._rows.positions.repeat(rows, 1)
-        return copied
+        copied = self._rows.mapped(
+            lambda states: states.expand(rows, -1, -1, -1), self._rows.positions.repeat(rows, 1)
+        )
+        return self._of(copied, self._lengths * rows)
 
     def forget(self, row: int, length: int) -> None:
         """Hide all but the first `length` tokens of a row; the next token takes their place."""
@@ -122,12 +121,25 @@ class RowCache:
 
     def join(self, others: Sequence["RowCache"]) -> "RowCache":
         """See `Contexts.join`."""
+        import torch
+        from torch.nn.functional import pad
+
         if not others:
             return self
         caches = [self, *others]
         for cache in caches:
             cache._throw_out_hidden()
-        joined = self._rows.joined([cache._rows for cache in others])
+        width = max(cache.keys for cache in caches)
+        positions = [
+            pad(cache._rows.positions, (0, width - cache.keys), value=HIDDEN) for cache in caches
+        ]
+        joined = self._rows.mapped(
+            lambda *states: torch.cat(
+                [pad(each, (0, 0, 0, width - each.shape[2])) for each in states]
+            ),
+            torch.cat(positions),
+            [cache._rows for cache in others],
+        )
         return self._of(joined, [length for cache in caches for length in cache._lengths])
 
     def _of(self, rows: KeyRows, lengths: list[int]) -> "RowCache":
