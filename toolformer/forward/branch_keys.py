@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from toolformer.forward.network import Network
+from toolformer.forward.key_rows import KeyRows
 from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,19 @@ class BranchKeys:
     """Keys and values that grow by one feed at a time.
 
     Args:
-        cache: keys and values of prompt and text, one row per text. It grows.
+        keys: of prompt and text, one row per text. They grow.
+        rows: how many there are.
         starts: in the order of their rows.
     """
 
-    def __init__(self, model: Network, cache: "DynamicCache", rows: int, starts: Sequence[Start]):
+    def __init__(self, keys: KeyRows, rows: int, starts: Sequence[Start]):
         import torch
 
-        self._model = model
-        self._cache = cache
+        self._keys, self._row_count = keys, rows
         # Per node its row, how many keys of the text it sees, and the places of its own tokens.
         self._rows = torch.tensor([start.row for start in starts])
         self._seen = torch.tensor([start.visible for start in starts])
         self._paths = torch.empty((len(starts), 0), dtype=torch.long)
-        # Positions of all keys, those of padding 0.
-        self._positions = torch.arange(cache.get_seq_length()).repeat(rows, 1)
 
     def feed(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Feed the next tokens of all nodes; nodes without a child are forgotten.
@@ -71,13 +68,13 @@ class BranchKeys:
         # Nodes of a row follow each other, in the cache as here.
         places = torch.arange(len(parents)) - torch.searchsorted(self._rows, self._rows)
         slots = places[:, None] * count + torch.arange(count)
-        shape = len(self._positions), int(slots.max()) + 1
+        before, shape = self._keys.count, (self._row_count, int(slots.max()) + 1)
         of_node = self._rows[:, None], slots
-        keys = self._positions.shape[1] + slots
+        keys = before + slots
         input_ids, position_ids = torch.zeros(shape, dtype=torch.long), torch.zeros(shape).long()
         input_ids[of_node] = ids
         position_ids[of_node] = self._seen[:, None] + paths.shape[1] + torch.arange(count)
-        visible = torch.zeros((*shape, self._positions.shape[1] + shape[1]), dtype=torch.bool)
+        visible = torch.zeros((*shape, before + shape[1]), dtype=torch.bool)
         # Padding sees the first key only: a row of nothing would turn into NaN.
         visible[:, :, 0] = True
         sees = torch.arange(visible.shape[2]) < self._seen[:, None]
@@ -86,15 +83,8 @@ class BranchKeys:
             sees.scatter_(1, keys[:, step : step + 1], torch.ones_like(keys[:, :1]).bool())
             visible[self._rows, slots[:, step]] = sees
         self._paths = torch.cat([paths, keys], dim=1)
-        self._positions = torch.cat([self._positions, position_ids], dim=1)
-        model = self._model
-        hidden = model.hidden_states(
-            input_ids.to(model.device),
-            cache=self._cache,
-            attention_mask=model.masks(visible, position_ids, self._positions),
-            position_ids=position_ids.to(model.device),
-        )
-        return hidden[self._rows.to(model.device), slots[:, -1].to(model.device)]
+        hidden = self._keys.feed(input_ids, position_ids, visible)
+        return hidden[self._rows.to(hidden.device), slots[:, -1].to(hidden.device)]
 
 
 class PlainBranches(BranchKeys):

@@ -32,6 +32,7 @@ from toolformer.forward.precision import (
     PrecisionChoice,
     check_computable,
 )
+from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
@@ -71,6 +72,7 @@ class Network:
         bos_token: str | None = None,
     ):
         self.model = model.eval()
+        share_key_heads(model)
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = start_token(tokenizer, bos_token)

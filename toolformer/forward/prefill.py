@@ -7,7 +7,7 @@ The last token of a text is not fed: no branch starts behind it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolformer.forward.beam import KeysBeam
 from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
@@ -16,7 +16,7 @@ from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.forward.network import LOGIT_ROWS, Network
 from toolformer.forward.next_tokens import ranks
 from toolformer.forward.plain_rows import PlainRows
-from toolformer.forward.prefix_cache import PromptPrefix, causal_mask
+from toolformer.forward.prefix_cache import PromptPrefix
 from toolformer.forward.row_losses import losses_of_states
 from toolformer.forward.windows import Window
 
@@ -45,21 +45,14 @@ class ReadTexts:
         self._starts = [prefix.length + len(part) for part in parts]
         fed = [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
         input_ids = pad_sequence([torch.tensor(ids) for ids in fed], batch_first=True)
-        width = input_ids.shape[1]
         if model.is_plain:
             self._before = PlainRows(model) if prefix.plain is None else prefix.plain
             self._fed_ids = fed
             # Padding stands behind the tokens of a row, so no state that is used has seen it.
             hidden = self._before.copied([0] * len(fed)).feed(input_ids.tolist())
         else:
-            self._cache = prefix.cache(len(fed))
-            with torch.inference_mode():
-                hidden = model.hidden_states(
-                    input_ids.to(model.device),
-                    cache=self._cache,
-                    attention_mask=causal_mask(width, prefix.length, model),
-                    position_ids=(prefix.length + torch.arange(width, device=model.device))[None],
-                )
+            self._keys = prefix.rows(model, len(fed))
+            hidden = self._keys.append(input_ids)
         self.states = [
             states[len(part) - 1 : len(ids)]
             for states, part, ids in zip(hidden, parts, fed, strict=True)
@@ -158,7 +151,7 @@ class ReadTexts:
         """
         if self._model.is_plain:
             return PlainBranches([(self._before, self._ids_before(start)) for start in starts])
-        return BranchKeys(self._model, self._cache, len(self._starts), starts)
+        return BranchKeys(self._keys, len(self._starts), starts)
 
     def _ids_before(self, start: Start) -> list[int]:
         """Tokens between the prompt and a start."""
@@ -182,7 +175,6 @@ class ReadTexts:
         """
         import torch
         from torch.nn.utils.rnn import pad_sequence
-        from transformers import DynamicCache
 
         model = self._model
         if model.is_plain:
@@ -193,22 +185,14 @@ class ReadTexts:
             [torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=model.bos_id
         )
         shared, width = int(visible.max()), input_ids.shape[1]
-        layers: list[Any] = list(self._cache.layers)
-        cache = DynamicCache(
-            [(layer.keys[rows, :, :shared], layer.values[rows, :, :shared]) for layer in layers]
+        keys = self._keys.mapped(
+            lambda states: states[rows, :, :shared], self._keys.positions[:, :shared]
         )
         # A token sees the text in front of its continuation, and the continuation up to itself.
         text_mask = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
         up_to_itself = torch.ones((width, width), dtype=torch.bool).tril()
         can_see = torch.cat([text_mask, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
-        places = visible[:, None] + torch.arange(width)
-        text_places = torch.arange(shared).expand(len(tokens), -1)
-        return model.hidden_states(
-            input_ids.to(model.device),
-            cache=cache,
-            attention_mask=model.masks(can_see, places, torch.cat([text_places, places], dim=1)),
-            position_ids=places.to(model.device),
-        )
+        return keys.feed(input_ids, visible[:, None] + torch.arange(width), can_see)
 
     def _plain_states(
         self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]

@@ -5,20 +5,18 @@ what stands after (`Output:`) is fed with each text. An annotator that is a Tool
 no prompt: then the start token alone stands before the text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from toolformer.forward.key_rows import KeyRows
 from toolformer.forward.network import Network
 from toolformer.forward.plain_rows import PlainRows
 from toolformer.forward.prompt import SplitPrompt
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache
-
-# Keys and values of one layer.
-Layer = tuple["torch.Tensor", "torch.Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +26,24 @@ class PromptPrefix:
     Attributes:
         prompt: the prompt, cut at its slot; None where the annotator needs none.
         length: `q`, tokens of the shared part.
-        layers: per layer keys and values, each of shape `(key heads, q, head size)`; none where
+        layers: per layer keys and values, each of shape `(1, key heads, q, head size)`; none where
             there is no prompt, and on the plain path.
         plain: the shared part as a row of the plain path, where the model is on it.
     """
 
     prompt: SplitPrompt | None
     length: int
-    layers: tuple[Layer, ...]
+    layers: "Sequence[tuple[torch.Tensor, torch.Tensor]]" = ()
     plain: PlainRows | None = None
 
-    def cache(self, rows: int) -> "DynamicCache":
-        """A cache for a batch of texts that all begin with this prefix.
+    def rows(self, model: Network, rows: int) -> KeyRows:
+        """Keys for a batch of texts that all begin with this prefix."""
+        import torch
 
-        The prefix is not copied here: every row looks at the same memory until the first tokens
-        are appended.
-        """
-        from transformers import DynamicCache
-
-        return DynamicCache(
-            [
-                (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
-                for keys, values in self.layers
-            ]
-        )
+        positions = torch.arange(self.length)[None]
+        keys = KeyRows(model, positions, self.layers)
+        # Not copied: every row looks at the same memory until the first tokens are appended.
+        return keys.mapped(lambda states: states.expand(rows, -1, -1, -1), positions)
 
     def text_part_ids(self, model: Network, text: str) -> list[int]:
         """Tokens between the shared part and the text's own tokens; at least one."""
@@ -60,7 +52,7 @@ class PromptPrefix:
         return self.prompt.text_part_ids(model.tokenizer, text)
 
 
-NO_PROMPT = PromptPrefix(None, 0, ())
+NO_PROMPT = PromptPrefix(None, 0)
 
 # Prefixes live as long as the model that computed them.
 _prefixes: WeakKeyDictionary[Network, dict[tuple[str | None, bool], PromptPrefix]] = (
@@ -86,7 +78,6 @@ def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     if prompt is None:
         return NO_PROMPT
     import torch
-    from transformers import DynamicCache
 
     split = SplitPrompt.of(prompt)
     ids = [*model.prompt_start, *split.shared_ids(model.tokenizer)]
@@ -94,24 +85,7 @@ def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     if model.is_plain:
         plain = PlainRows(model, ids)
         plain.feed()
-        return PromptPrefix(split, length, (), plain)
-    cache = DynamicCache()
-    with torch.inference_mode():
-        model.hidden_states(
-            torch.tensor([ids], device=model.device),
-            cache=cache,
-            attention_mask=causal_mask(length, 0, model),
-            # Some classes, such as OPT, would read positions from the mask, and not from this one.
-            position_ids=torch.arange(length, device=model.device)[None],
-        )
-    layers: list[Any] = list(cache.layers)
-    return PromptPrefix(split, length, tuple((layer.keys[0], layer.values[0]) for layer in layers))
-
-
-def causal_mask(queries: int, keys_before: int, model: Network) -> Any:
-    """The masks of `queries` new tokens that see all before them, behind keys without a gap."""
-    import torch
-
-    places = torch.arange(keys_before + queries)[None]
-    visible = torch.ones((1, queries, keys_before + queries), dtype=torch.bool)
-    return model.masks(visible.tril(diagonal=keys_before), places[:, keys_before:], places)
+        return PromptPrefix(split, length, plain=plain)
+    keys = KeyRows(model)
+    keys.append(torch.tensor([ids]))
+    return PromptPrefix(split, length, keys.layers)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from toolformer.forward.key_rows import HIDDEN, KeyRows
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LogitsOfNext, next_tokens
 from toolformer.forward.plain_rows import PlainRows
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Hidden keys are thrown out once there are more of them than this, and than visible ones.
 _MAX_HIDDEN_KEYS = 64
-_HIDDEN = -1
 
 
 class RowCache:
@@ -29,12 +29,9 @@ class RowCache:
 
     def __init__(self, model: Network, rows: int):
         import torch
-        from transformers import DynamicCache
 
         self._model = model
-        self._cache = DynamicCache()
-        # positions[row, key]: place of the key's token in its text, or _HIDDEN.
-        self._positions = torch.empty((rows, 0), dtype=torch.long)
+        self._rows = KeyRows(model, torch.empty((rows, 0), dtype=torch.long))
         self._lengths = [0] * rows
 
     def length(self, row: int) -> int:
@@ -44,7 +41,7 @@ class RowCache:
     @property
     def keys(self) -> int:
         """Keys held per row, hidden ones included."""
-        return self._positions.shape[1]
+        return self._rows.count
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Append tokens to every row.
@@ -63,23 +60,15 @@ class RowCache:
         slots = torch.arange(width)
         is_token = slots[None, :] < counts[:, None]
         lengths = torch.tensor(self._lengths)
-        appended = torch.where(is_token, lengths[:, None] + slots[None, :], _HIDDEN)
+        places = torch.where(is_token, lengths[:, None] + slots[None, :], HIDDEN)
         input_ids = pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
 
         # Padding to the right of a row's tokens sees these tokens: no query is left without a key.
-        before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
+        before = (self._rows.positions != HIDDEN)[:, None, :].expand(rows, width, self.keys)
         own = is_token[:, None, :] & (slots[None, :] <= slots[:, None])[None]
-        visible = torch.cat([before, own], dim=2)
-        self._positions = torch.cat([self._positions, appended], dim=1)
-        queries = appended.clamp(min=0)
+        hidden = self._rows.feed(input_ids, places, torch.cat([before, own], dim=2))
         device = self._model.device
         with torch.inference_mode():
-            hidden = self._model.hidden_states(
-                input_ids.to(device),
-                cache=self._cache,
-                attention_mask=self._model.masks(visible, queries, self._positions),
-                position_ids=queries.to(device),
-            )
             last = hidden[torch.arange(rows, device=device), (counts - 1).to(device)]
             logits = self._model.logits(last)
         self._lengths = [
@@ -110,36 +99,30 @@ class RowCache:
         """
         if len(self._lengths) != 1:
             raise ValueError(f"The cache has {len(self._lengths)} rows. Expected one to copy.")
-        copied = RowCache(self._model, rows)
-        if self._lengths[0]:
-            copied._cache, copied._positions = self._cache, self._positions.repeat(rows, 1)
-            copied._lengths = self._lengths * rows
-            copied._replace(lambda states: states.expand(rows, -1, -1, -1))
-        return copied
+        copied = self._rows.mapped(
+            lambda states: states.expand(rows, -1, -1, -1), self._rows.positions.repeat(rows, 1)
+        )
+        return self._of(copied, self._lengths * rows)
 
     def forget(self, row: int, length: int) -> None:
         """Hide all but the first `length` tokens of a row; the next token takes their place."""
-        positions = self._positions[row]
-        positions[positions >= length] = _HIDDEN
+        positions = self._rows.positions[row]
+        positions[positions >= length] = HIDDEN
         self._lengths[row] = length
 
     def take(self, rows: Sequence[int]) -> "RowCache":
         """A cache of some of its rows, in the order given; its own stay as they are."""
         import torch
 
-        taken = RowCache(self._model, 0)
         index = torch.tensor(list(rows), dtype=torch.long)
-        taken._cache, taken._positions = self._cache, self._positions[index]
-        taken._lengths = [self._lengths[row] for row in rows]
         on_device = index.to(self._model.device)
-        taken._replace(lambda states: states[on_device])
-        return taken
+        taken = self._rows.mapped(lambda states: states[on_device], self._rows.positions[index])
+        return self._of(taken, [self._lengths[row] for row in rows])
 
     def join(self, others: Sequence["RowCache"]) -> "RowCache":
         """See `Contexts.join`."""
         import torch
         from torch.nn.functional import pad
-        from transformers import DynamicCache
 
         if not others:
             return self
@@ -147,52 +130,37 @@ class RowCache:
         for cache in caches:
             cache._throw_out_hidden()
         width = max(cache.keys for cache in caches)
-        joined = RowCache(self._model, 0)
-        joined._positions = torch.cat(
-            [pad(cache._positions, (0, width - cache.keys), value=_HIDDEN) for cache in caches]
+        positions = [
+            pad(cache._rows.positions, (0, width - cache.keys), value=HIDDEN) for cache in caches
+        ]
+        joined = self._rows.mapped(
+            lambda *states: torch.cat(
+                [pad(each, (0, 0, 0, width - each.shape[2])) for each in states]
+            ),
+            torch.cat(positions),
+            [cache._rows for cache in others],
         )
-        joined._lengths = [length for cache in caches for length in cache._lengths]
+        return self._of(joined, [length for cache in caches for length in cache._lengths])
 
-        def concatenated(states: Sequence[torch.Tensor]) -> torch.Tensor:
-            return torch.cat([pad(state, (0, 0, 0, width - state.shape[2])) for state in states])
-
-        layers: Any = zip(*(cache._cache.layers for cache in caches), strict=True)
-        with torch.inference_mode():
-            joined._cache = DynamicCache(
-                [
-                    (
-                        concatenated([one.keys for one in layer_caches]),
-                        concatenated([one.values for one in layer_caches]),
-                    )
-                    for layer_caches in layers
-                ]
-            )
-        return joined
+    def _of(self, rows: KeyRows, lengths: list[int]) -> "RowCache":
+        cache = RowCache(self._model, 0)
+        cache._rows, cache._lengths = rows, lengths
+        return cache
 
     def _throw_out_hidden(self) -> None:
         import torch
 
         # Visible keys first, in their order; rows with fewer of them keep some hidden ones.
-        order = torch.argsort((self._positions == _HIDDEN).byte(), dim=1, stable=True)
+        positions = self._rows.positions
+        order = torch.argsort((positions == HIDDEN).byte(), dim=1, stable=True)
         order = order[:, : max(self._lengths)]
-        self._positions = self._positions.gather(1, order)
         on_device = order.to(self._model.device)[:, None, :, None]
-        self._replace(
+        self._rows = self._rows.mapped(
             lambda states: states.gather(
                 2, on_device.expand(-1, states.shape[1], -1, states.shape[3])
-            )
+            ),
+            positions.gather(1, order),
         )
-
-    def _replace(self, change: Any) -> None:
-        """Put `change(keys)` and `change(values)` in the place of each layer's own."""
-        import torch
-        from transformers import DynamicCache
-
-        layers: list[Any] = list(self._cache.layers)
-        with torch.inference_mode():
-            self._cache = DynamicCache(
-                [(change(layer.keys), change(layer.values)) for layer in layers]
-            )
 
 
 class PlainContexts(RowCache):
