@@ -64,6 +64,7 @@ class BranchKeys:
 
         chosen, ids = torch.tensor(parents), torch.tensor(tokens)
         self._rows, self._seen = self._rows[chosen], self._seen[chosen]
+        self._drop_ended_rows()
         paths, count = self._paths[chosen], ids.shape[1]
         # Nodes of a row follow each other, in the cache as here.
         places = torch.arange(len(parents)) - torch.searchsorted(self._rows, self._rows)
@@ -85,6 +86,15 @@ class BranchKeys:
         self._paths = torch.cat([paths, keys], dim=1)
         hidden = self._keys.feed(input_ids, position_ids, visible)
         return hidden[self._rows.to(hidden.device), slots[:, -1].to(hidden.device)]
+
+    def _drop_ended_rows(self) -> None:
+        """Leave out texts all of whose branches have ended: their rows would be padding."""
+        rows, self._rows = self._rows.unique(return_inverse=True)
+        if len(rows) < self._row_count:
+            on_device = rows.to(self._keys.model.device)
+            positions = self._keys.positions.expand(self._row_count, -1)[rows]
+            self._keys = self._keys.mapped(lambda states: states[on_device], positions)
+            self._row_count = len(rows)
 
 
 class PlainBranches(BranchKeys):

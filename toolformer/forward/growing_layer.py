@@ -38,9 +38,9 @@ class GrowingLayer(DynamicLayer):
         if not self._room or self._room[0].shape[2] < count:
             shape = [*key_states.shape[:2], count + count // 8 + 32]
             self._room = tuple(each.new_empty((*shape, each.shape[3])) for each in appended)
-            if before:
-                self._room[0][:, :, :before] = self.keys
-                self._room[1][:, :, :before] = self.values
+            held: Any = (self.keys, self.values) if before else ()
+            for room, each in zip(self._room, held, strict=False):
+                room[:, :, :before] = each
         for room, each in zip(self._room, appended, strict=True):
             room[:, :, before:count] = each
         self.keys, self.values = (room[:, :, :count] for room in self._room)

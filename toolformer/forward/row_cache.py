@@ -102,7 +102,7 @@ class RowCache:
         copied = self._rows.mapped(
             lambda states: states.expand(rows, -1, -1, -1), self._rows.positions.repeat(rows, 1)
         )
-        return self._of(copied, self._lengths * rows)
+        return self._with(copied, self._lengths * rows)
 
     def forget(self, row: int, length: int) -> None:
         """Hide all but the first `length` tokens of a row; the next token takes their place."""
@@ -117,7 +117,7 @@ class RowCache:
         index = torch.tensor(list(rows), dtype=torch.long)
         on_device = index.to(self._model.device)
         taken = self._rows.mapped(lambda states: states[on_device], self._rows.positions[index])
-        return self._of(taken, [self._lengths[row] for row in rows])
+        return self._with(taken, [self._lengths[row] for row in rows])
 
     def join(self, others: Sequence["RowCache"]) -> "RowCache":
         """See `Contexts.join`."""
@@ -140,9 +140,9 @@ class RowCache:
             torch.cat(positions),
             [cache._rows for cache in others],
         )
-        return self._of(joined, [length for cache in caches for length in cache._lengths])
+        return self._with(joined, [length for cache in caches for length in cache._lengths])
 
-    def _of(self, rows: KeyRows, lengths: list[int]) -> "RowCache":
+    def _with(self, rows: KeyRows, lengths: list[int]) -> "RowCache":
         cache = RowCache(self._model, 0)
         cache._rows, cache._lengths = rows, lengths
         return cache

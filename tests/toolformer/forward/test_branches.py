@@ -127,6 +127,22 @@ def test_finished_branches_are_not_fed_any_further(llama):
     assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
 
 
+def test_texts_whose_branches_have_ended_are_not_fed_any_further(llama):
+    texts, groups = read_texts(llama), branch_groups(per_position=1)
+    going_on = {id(branch.token_texts) for group in groups[4:] for branch in group}
+    before = llama.tokens_fed
+    sample(
+        llama,
+        texts,
+        groups,
+        is_finished=lambda token_texts: id(token_texts) not in going_on,
+    )
+    # Three positions of the first text set the width of the first feed; the last text has two.
+    forced = 3 * len(TEXTS) * len(llama.tokenizer.encode_pieces(FORCED))
+    assert llama.tokens_fed - before == forced + 7 * 2
+    assert_literal(llama, groups)
+
+
 def literal_token(logits: torch.Tensor, uniform: float, temperature: float) -> int:
     """Where the number falls when the probabilities are laid side by side, tail in id order."""
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
