@@ -132,7 +132,7 @@ def test_prompt_logprobs_have_vllms_form(model, ask):
                 )
 
 
-def test_samples_follow_the_seed_and_tell_the_models_own_likelihoods(model, ask):
+def test_samples_follow_the_seed_and_tell_the_models_own_likelihoods(model, ask, monkeypatch):
     # Long enough that the texts' prompts are fed once for all.
     ids = model.tokenizer.encode(TEXT * 2)
     fields = {"temperature": 1.5, "tools": "off", "max_tokens": 6, "return_token_ids": True}
@@ -148,6 +148,20 @@ def test_samples_follow_the_seed_and_tell_the_models_own_likelihoods(model, ask)
     assert told(first_alone) == told(body)[:1]
     assert len({tuple(tokens) for tokens in told(body)}) == 3
     assert body["usage"]["prompt_tokens"] == len(ids)
+    # What is known of their prompt is found out once.
+    seen: list[int] = []
+    given_tokens = model.given_tokens
+
+    def counting(rows, **options):
+        seen.append(len(rows))
+        return given_tokens(rows, **options)
+
+    monkeypatch.setattr(model, "given_tokens", counting, raising=False)
+    scored = ask(ids, n=3, seed=5, prompt_logprobs=1, **fields)
+    assert told(scored) == told(body)
+    assert sum(seen) == 1
+    assert len({str(choice["prompt_logprobs"]) for choice in scored["choices"]}) == 1
+    assert len(scored["choices"][2]["prompt_logprobs"]) == len(ids)
     for choice in body["choices"]:
         tokens = choice["token_ids"]
         expected = log_probabilities(model, [*ids, *tokens])[len(ids) - 1 :]
