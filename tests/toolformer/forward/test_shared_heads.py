@@ -1,0 +1,24 @@
+import torch
+
+from tests.toolformer.architectures import ARCHITECTURES
+
+
+def test_query_heads_that_share_keys_give_what_copies_of_the_keys_give():
+    model = ARCHITECTURES["granite"]()
+    config = model.text_config
+    assert config.num_key_value_heads < config.num_attention_heads
+    assert config._attn_implementation == "sdpa_shared_heads"
+    ids, places = torch.tensor([[0, 5, 6, 7, 8, 9]]), torch.arange(6)[None]
+    # The last tokens do not see the third: transformers makes no such mask itself.
+    visible = torch.ones((1, 6, 6), dtype=torch.bool).tril()
+    visible[:, 3:, 2] = False
+    mask = model.masks(visible, places, places)
+    states = []
+    for name in ("sdpa_shared_heads", "sdpa"):
+        model.model.set_attn_implementation(name)
+        with torch.inference_mode():
+            outputs = model.model.base_model(ids, attention_mask=mask, position_ids=places)
+        states.append(outputs.last_hidden_state)
+    torch.testing.assert_close(*states)
+    with torch.inference_mode():
+        assert not torch.allclose(states[0], model.hidden_states(ids), atol=1e-3)
