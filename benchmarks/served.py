@@ -59,7 +59,7 @@ def main() -> None:
         target=_serve, args=(theirs,), daemon=True
     )
     process.start()
-    client = CompletionsClient(f"http://127.0.0.1:{ours.recv()}", "tiny")
+    client = CompletionsClient([f"http://127.0.0.1:{ours.recv()}"], "tiny")
     requests = [
         {"prompt": [number, *range(_TOKENS - 1)], "prompt_logprobs": 0} for number in range(count)
     ]

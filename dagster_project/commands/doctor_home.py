@@ -44,9 +44,11 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
                 gguf_file()
                 yield Finding("language model", "ok", detail)
                 return
-        if server := settings.language_model.server.url:
+        server = settings.language_model.server
+        if server.urls:
             check_tokenizer_directory(directory)
-            detail = f"{settings.language_model.server.model} at {server}, its tokenizer {detail}"
+            where = " and ".join(server.urls)
+            detail = f"{server.model} at {where}, its tokenizer {detail}"
         else:
             check_model_directory(directory)
             check_weight_files(directory)

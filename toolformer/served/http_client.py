@@ -1,5 +1,6 @@
 """Requests to a server's completions: many at a time, and again where that may help."""
 
+import itertools
 import json
 import logging
 import textwrap
@@ -35,6 +36,8 @@ _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
 _LONGEST_WAIT, _SECONDS_BETWEEN_LINES = 20.0, 60.0
 # One answer that was long in coming, and was cut off, may have used up the patience alone.
 _LEAST_ATTEMPTS = 3
+# What servers say of a model that makes its numbers others. vLLM says `root`.
+OF_THE_MODEL = ("root", "revision", "dtype", "quantization")
 _PASSING_STATUSES = frozenset({408, 425, 429})
 _MAX_CHARACTERS = 300
 
@@ -47,22 +50,25 @@ class CompletionsClient:
     """Asks a server for completions of token ids.
 
     Args:
-        url: address of the server, with or without `/v1`.
+        urls: addresses of servers of the same model, at least one, with or without `/v1`. They are
+            asked in turn, also where one is asked again.
         model: the id that `/v1/models` says.
         key: sent as a bearer token.
 
     Attributes:
+        url: all addresses, for messages.
         tokens_fed: tokens of prompts and completions, as the server counted them.
     """
 
-    def __init__(self, url: str, model: str, *, key: str | None = None):
-        self.url = url.rstrip("/").removesuffix("/v1") + "/v1"
+    def __init__(self, urls: Sequence[str], model: str, *, key: str | None = None):
+        self._urls = [url.rstrip("/").removesuffix("/v1") + "/v1" for url in urls]
+        self.url = " and ".join(self._urls)
         self.model = model
         self.tokens_fed = 0
         self._patience = _FIRST_PATIENCE
         self._told = -_SECONDS_BETWEEN_LINES
         self._turn = threading.Lock()
-        self._completions = httpx.URL(f"{self.url}/completions")
+        self._completions = itertools.cycle([httpx.URL(f"{url}/completions") for url in self._urls])
         self._headers = {"content-type": "application/json"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -99,15 +105,25 @@ class CompletionsClient:
         """What `/v1/models` says of the model.
 
         Raises:
-            ServedModelError: the server cannot be reached, or has no such model.
+            ServedModelError: a server cannot be reached, has no such model, or says something else
+                of it than the first one.
         """
-        answer = self._with_patience(
-            lambda: self._http.get(f"{self.url}/models"), threading.Event()
-        )
+        cards = [self._card(url) for url in self._urls]
+        for name in (*OF_THE_MODEL, "max_model_len"):
+            if len(told := {str(card.get(name)) for card in cards}) > 1:
+                raise ServedModelError(
+                    f"The servers at {self.url} say that {name} of {self.model!r} is "
+                    f"{' and '.join(sorted(told))}. Expected servers of the same model, started "
+                    "with the same flags."
+                )
+        return cards[0]
+
+    def _card(self, url: str) -> Mapping[str, Any]:
+        answer = self._with_patience(lambda: self._http.get(f"{url}/models"), threading.Event())
         cards = {str(card.get("id")): card for card in answer.get("data") or ()}
         if self.model not in cards:
             raise ServedModelError(
-                f"The server at {self.url} has no model {self.model!r}; it has "
+                f"The server at {url} has no model {self.model!r}; it has "
                 f"{', '.join(cards) or 'none'}. Set language_model.server.model to one of these."
             )
         return cards[self.model]
@@ -138,7 +154,7 @@ class CompletionsClient:
 
     def _choice(self, body: str, sent: int, is_over: threading.Event) -> Mapping[str, Any]:
         answer = self._with_patience(
-            lambda: self._http.post(self._completions, content=body), is_over
+            lambda: self._http.post(next(self._completions), content=body), is_over
         )
         usage = answer.get("usage") or {}
         if usage.get("prompt_tokens") != sent or not answer.get("choices"):

@@ -6,7 +6,7 @@ names what a smaller set-up changes.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
@@ -34,13 +34,16 @@ from tools.registry import tool_names
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
 
+_Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+
+
 class ServerSettings(Section):
     """A server that runs the model for annotation (vLLM's completions)."""
 
-    url: str | None = Field(
+    url: _Address | Annotated[list[_Address], Field(min_length=1)] | None = Field(
         None,
-        pattern=r"^https?://[^@\s]+$",
-        description="its address, such as http://localhost:8000; null: the model runs here",
+        description="its address, such as http://localhost:8000, or those of several servers of "
+        "the same model, which are asked in turn; null: the model runs here",
     )
     model: str | None = Field(
         None, min_length=1, description="the model's id, as the server's /v1/models says it"
@@ -50,6 +53,11 @@ class ServerSettings(Section):
         pattern=r"^[A-Z][A-Z0-9_]*$",
         description="name of the environment variable that holds its key, never the key itself",
     )
+
+    @property
+    def urls(self) -> list[str]:
+        """All addresses; none where the model runs here."""
+        return [self.url] if isinstance(self.url, str) else self.url or []
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ServerSettings":

@@ -76,8 +76,8 @@ class Annotator:
         if self.is_served and precision is None:
             if served_identity(settings, self.directory) != self.identity:
                 raise ToolformerError(
-                    f"The server at {settings.language_model.server.url} runs another model than "
-                    "when this run began. Run the same again, to annotate with the new one."
+                    f"The server of {settings.language_model.server.model!r} runs another model "
+                    "than when this run began. Run the same again, to annotate with the new one."
                 )
             return holder.load_served(self.directory, settings)
         # Training holds the device until its checkpoint is there, so look again once it is ours.

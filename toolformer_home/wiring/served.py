@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# What servers may say of a model that makes its numbers others. vLLM says `root`.
-_OF_THE_MODEL = ("root", "revision", "dtype", "quantization")
 # Below so many standard deviations of the noise a reduction may be nothing else.
 _DEVIATIONS = 3
 
@@ -62,10 +60,12 @@ def served_identity(settings: Settings, directory: Path) -> str:
     Raises:
         ServedModelError: the server does not answer, or has no such model.
     """
+    from toolformer.served.http_client import OF_THE_MODEL
+
     with closing(_client(settings.language_model.server)) as client:
         card = client.described()
     tokenizer = [file.read_bytes().hex() for file in sorted(directory.glob("tokenizer*.json"))]
-    return hex_digest("served", card["id"], *(card.get(name) for name in _OF_THE_MODEL), *tokenizer)
+    return hex_digest("served", card["id"], *(card.get(name) for name in OF_THE_MODEL), *tokenizer)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
@@ -111,4 +111,4 @@ def _client(server: ServerSettings) -> "CompletionsClient":
                 f"The environment variable {server.key_variable!r} is not set, and "
                 "language_model.server.key_variable says that it holds the server's key. Set it."
             )
-    return CompletionsClient(str(server.url), str(server.model), key=key)
+    return CompletionsClient(server.urls, str(server.model), key=key)

@@ -108,7 +108,7 @@ def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
 def test_a_served_model_reads_what_the_same_model_reads_here(model):
     requests = [(QUESTION, PASSAGES), ("what opened?", PASSAGES[1:2])]
     parameters = replace(EVERYTHING, beam_width=3)
-    with serving(model) as fake, closing(CompletionsClient(fake.url, "tiny")) as client:
+    with serving(model) as fake, closing(CompletionsClient([fake.url], "tiny")) as client:
         served = ServedModel(client, model.tokenizer)
         for request in requests:
             ours, theirs = (read_answer(each, *request, parameters) for each in (model, served))

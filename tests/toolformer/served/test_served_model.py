@@ -47,7 +47,7 @@ def served_by(local, **options):
 
 
 def client_of(fake, *, model="tiny", key=None):
-    return CompletionsClient(fake.url, model, key=key)
+    return CompletionsClient([fake.url], model, key=key)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local):
         port = int(fake.url.rpartition(":")[2])
         texts = served.read(PROMPT, windows)
     # Its client is closed with the first server; the second has one of its own.
-    client = CompletionsClient(fake.url, "tiny")
+    client = CompletionsClient([fake.url], "tiny")
     client.is_known()
     served._client = served.found.wire._client = client
     asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
@@ -298,6 +298,37 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local):
         asking.join(30)
     client.close()
     assert answers == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+def test_servers_of_the_same_model_are_asked_in_turn_and_one_that_ends_costs_waiting(local):
+    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
+    places = places_of(windows, open_id)
+    with serving(local) as first:
+        with (
+            serving(local) as second,
+            contextlib.closing(CompletionsClient([first.url, second.url], "tiny")) as client,
+        ):
+            served = ServedModel(client, local.tokenizer)
+            assert abs(first.asked - second.asked) <= 1
+            asked = first.asked
+        # Its connections are closed with the client.
+        client = CompletionsClient([first.url, second.url], "tiny")
+        client.is_known()
+        served._client = served.found.wire._client = client
+        with contextlib.closing(client):
+            losses = served.read(PROMPT, windows).losses(places)
+        assert first.asked > asked
+    assert losses == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+def test_servers_that_differ_are_refused(local):
+    with (
+        serving(local, card={"dtype": "float16"}) as first,
+        serving(local, card={"dtype": "bfloat16"}) as second,
+        contextlib.closing(CompletionsClient([first.url, second.url], "tiny")) as client,
+        pytest.raises(ServedModelError, match=r"dtype of 'tiny' is bfloat16 and float16"),
+    ):
+        ServedModel(client, local.tokenizer)
 
 
 def test_equal_rows_are_asked_once_and_tokens_are_those_that_the_server_counted(local):
