@@ -111,7 +111,7 @@ def live_model(
     is_base = model_name == BASE or (
         model_name is None and directory != finetuned_model_directory(settings, home)
     )
-    is_served = is_base and settings.language_model.server.url is not None
+    is_served = is_base and bool(settings.language_model.server.url)
 
     def load() -> "ReadingModel":
         if is_served:

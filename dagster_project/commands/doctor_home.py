@@ -45,9 +45,9 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
                 yield Finding("language model", "ok", detail)
                 return
         server = settings.language_model.server
-        if server.urls:
+        if server.url:
             check_tokenizer_directory(directory)
-            where = " and ".join(server.urls)
+            where = " and ".join(server.url)
             detail = f"{server.model} at {where}, its tokenizer {detail}"
         else:
             check_model_directory(directory)

@@ -152,6 +152,8 @@ def test_changes_win_and_the_rest_stays(base: dict, changes: dict):
         ({"url": "http://localhost:8000"}, "server.model"),
         ({"url": "localhost:8000", "model": "m"}, "server.url"),
         ({"url": "http://me:secret@localhost", "model": "m"}, "server.url"),
+        ({"url": ["http://localhost", "localhost:1"], "model": "m"}, "server.url"),
+        ({"url": 7, "model": "m"}, "server.url"),
         ({"key_variable": "sk-secret"}, "server.key_variable"),
         ({"key": "sk-secret"}, "server.key"),
     ],

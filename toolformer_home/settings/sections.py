@@ -8,7 +8,7 @@ names what a smaller set-up changes.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from toolformer.sources.source import normalised_path
@@ -40,10 +40,10 @@ _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 class ServerSettings(Section):
     """A server that runs the model for annotation (vLLM's completions)."""
 
-    url: _Address | Annotated[list[_Address], Field(min_length=1)] | None = Field(
-        None,
+    url: tuple[_Address, ...] = Field(
+        (),
         description="its address, such as http://localhost:8000, or those of several servers of "
-        "the same model, which are asked in turn; null: the model runs here",
+        "the same model, which are asked in turn; none: the model runs here",
     )
     model: str | None = Field(
         None, min_length=1, description="the model's id, as the server's /v1/models says it"
@@ -54,10 +54,10 @@ class ServerSettings(Section):
         description="name of the environment variable that holds its key, never the key itself",
     )
 
-    @property
-    def urls(self) -> list[str]:
-        """All addresses; none where the model runs here."""
-        return [self.url] if isinstance(self.url, str) else self.url or []
+    @field_validator("url", mode="before")
+    @classmethod
+    def _one_may_stand_alone(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value or ()
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ServerSettings":
@@ -195,7 +195,7 @@ class Settings(Section):
     @property
     def is_annotated_by_server(self) -> bool:
         """Whether a server samples and scores in this round."""
-        return self.language_model.server.url is not None and self.sampling.annotator == BASE
+        return bool(self.language_model.server.url) and self.sampling.annotator == BASE
 
     @property
     def training_rounds(self) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
     """
     check_model_name(key, settings)
     if key == BASE:
-        is_served = settings.language_model.server.url is not None
+        is_served = bool(settings.language_model.server.url)
         return EvaluatedModel(BASE, base_model_directory(settings, home), is_served=is_served)
     if key in settings.evaluation.models:
         return EvaluatedModel(key, _named_directory(key, settings))

@@ -111,4 +111,4 @@ def _client(server: ServerSettings) -> "CompletionsClient":
                 f"The environment variable {server.key_variable!r} is not set, and "
                 "language_model.server.key_variable says that it holds the server's key. Set it."
             )
-    return CompletionsClient(server.urls, str(server.model), key=key)
+    return CompletionsClient(server.url, str(server.model), key=key)
