@@ -197,6 +197,7 @@ class ScriptedModel:
     texts; behind a whole text it ends. `open_ranks` puts ` [` at a rank, from 1, behind a context.
     """
 
+    name = "scripted"
     bos_id = 0
     is_plain = False
     prompt_start: Sequence[int] = ()
@@ -214,7 +215,7 @@ class ScriptedModel:
         self.model = SimpleNamespace(
             dtype=torch.float32,
         )
-        self.text_config = SimpleNamespace(vocab_size=self.tokenizer.vocabulary_size)
+        self.vocabulary_size = self.tokenizer.vocabulary_size
         self.asked: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})

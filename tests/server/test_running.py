@@ -101,9 +101,9 @@ def test_the_command_serves_the_model_of_the_home(
     asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.min_call_probability=0.5"]
     outcome = run_command(capsys, "serve", *asked)
     assert outcome.code == 0, outcome.err
-    assert "serves small with Calculator. Ctrl-C ends it." in outcome.out
+    assert "serves scripted with Calculator. Ctrl-C ends it." in outcome.out
     (model,) = answers[0].json()["data"]
-    assert (model["id"], model["toolformer"]["tools"]) == ("small", ["Calculator"])
+    assert (model["id"], model["toolformer"]["tools"]) == ("scripted", ["Calculator"])
     assert model["toolformer"]["min_call_probability"] == 0.5
     assert model["toolformer"]["min_call_probability_behind_prompt"] == 0.5
 
