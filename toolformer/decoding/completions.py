@@ -52,7 +52,7 @@ CLOSED = MinCallProbability.everywhere(1.0)
 
 @dataclass(frozen=True, slots=True)
 class DecodingParameters:
-    """How to decode; where the paper is silent the spec decides (§6, `[D]`).
+    """How to decode (paper §2, "Inference", and §4.2; limits and the undoing of calls are ours).
 
     Attributes:
         max_new_tokens: most tokens outside calls. A call does not use them up, so that answers

@@ -1,4 +1,4 @@
-"""Greedy decoding in which the model calls tools (paper §2 "Inference" and §4.2; spec §6).
+"""Greedy decoding in which the model calls tools (paper §2 "Inference" and §4.2).
 
     prompt | text … [ Calculator(6 * 7) -> | 42 ] | text …
              sampled  trigger, sampled       forced  sampled, from the same keys and values

@@ -46,7 +46,7 @@ def sample_branches(
         is_finished: whether the texts of the tokens that were sampled so far close the call, or
             can no longer become one.
 
-    Paper: §2, "Sampling API Calls"; spec §1.4.
+    Paper: §2, "Sampling API Calls".
     """
     if not groups:
         return

@@ -51,7 +51,7 @@ class Network:
 
     Attributes:
         bos_id: the token put in front of every scored text, so that its first token has a
-            probability (spec §1.9, item 4).
+            probability.
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.

@@ -1,4 +1,4 @@
-"""Windows: parts of a text that fit prompt and context of the model (spec §1.9, items 10, 23)."""
+"""Windows: parts of a text that fit prompt and context of the model."""
 
 import itertools
 from collections.abc import Iterator
