@@ -33,13 +33,10 @@ def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFin
     Raises:
         ToolError: there is no tool to try.
     """
-    options = dict(settings.tools.of(name).options)
+    options = options_of(settings, home, name)
     # What the home gives, a path or a model, is no setting that travels.
-    home_options = {
-        option: value
-        for option, value in options_of(settings, home, name).items()
-        if option not in options
-    }
+    given_by_user = settings.tools.of(name).options
+    home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}
 
     def create(given: Mapping[str, object]) -> Tool:
         return create_tool(name, {**home_options, **given}, targets=settings.tools.targets)

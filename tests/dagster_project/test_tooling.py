@@ -88,6 +88,15 @@ def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source
     assert lines[-1] == f"{passed} passed, 1 failed, {12 - passed} skipped"
 
 
+def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
+    write_settings(home, "preset: demo\n")
+    code, out, _ = run("tools", "check", "Facts")
+    assert code == 0
+    # Its table comes with the project, under a name that is no file.
+    assert "passed  is available: it can run here" in out
+    assert "facts=312" in out
+
+
 @pytest.mark.parametrize("endless", ["9**9**9**9", "7**7**7**7**7", "sum(range(10**18))"])
 def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside, endless):
     write_settings(home, f"{ECHO_SECTION}execution: {{deadline_seconds: 1.0}}\n")
