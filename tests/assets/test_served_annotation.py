@@ -85,7 +85,7 @@ def test_what_needs_weights_says_so_where_a_server_has_them(
     home = copy_of(local_home)
     with serving(calling) as fake:
         annotate(home, fake, tokenizer_folder)
-        with pytest.raises(Exception, match="need the model on this machine"):
+        with pytest.raises(Exception, match="Training needs the model on this machine"):
             home.train(overrides={"training": {"steps": 2, "min_texts": 1}})
 
 
