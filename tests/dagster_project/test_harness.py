@@ -26,7 +26,7 @@ def continuation(model, **changes):
     given = {"decoding": decoding, "execution": {"max_result_tokens": 10}}
     settings = Settings.model_validate(given)
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    live = LiveModel(settings, toolbox, Path(), BY_RANK_ALONE, lambda: model)
+    live = LiveModel(settings, toolbox, Path(), False, BY_RANK_ALONE, lambda: model)
     return Continuation(live, today=datetime.date(2024, 5, 3), **changes)
 
 
