@@ -51,9 +51,10 @@ class ServedNext:
 
     def drawn(self, uniform: float, temperature: float) -> int:
         """See `NextTokens.drawn`; the server draws, seeded by the random number."""
-        (((token, self.told[token]),),) = self.wire.samples(
+        (((token, log_probability),),) = self.wire.samples(
             [self.context], [int(uniform * 2**31)], max_new_tokens=1, temperature=temperature
         )
+        self.told[token] = log_probability
         return token
 
     def kept(self) -> Self:
