@@ -143,7 +143,7 @@ class _StageOutput(PartitionOutput):
 
     def hold_device(self) -> object:
         """See `Output.hold_device`; a server has devices of its own."""
-        if self.run.annotator is not None and self.run.annotator.is_served:
+        if self.run.annotator is not None and self.run.annotator.location.is_served:
             return None
         return super().hold_device()
 

@@ -46,11 +46,9 @@ class Measured(PartitionOutput):
         return not self.model.is_served
 
     def load(self, *, precision: str | None = None) -> Model:
-        """Its model; where a server runs it, in whatever precision that has."""
-        run, directory = self.run, self.model.directory
-        if self.model.is_served:
-            return run.holder.load_served(directory, run.settings)
-        return run.load_model(directory, precision=precision)
+        """See `ModelLocation.load`."""
+        run = self.run
+        return self.model.load(run.holder, run.settings, run.home, precision=precision)
 
     def rows(self, loaded: Model, rows: list[dict]) -> pl.DataFrame:
         """Rows with what all of the partition have alike."""

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import finetuned_model_directory, is_trained
-from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.model_location import ModelLocation, base_model
 from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
@@ -31,16 +33,14 @@ class LiveModel:
     Attributes:
         settings: settings of the run.
         toolbox: opened for decoding.
-        directory: directory of the model; of a served one its tokenizer is there.
-        is_served: whether a server runs it.
+        location: where the model is.
         min_call_probability: that the opening of a call must have.
         load: gives the model; the first time it takes long.
     """
 
     settings: Settings
     toolbox: Toolbox
-    directory: Path
-    is_served: bool
+    location: ModelLocation
     min_call_probability: MinCallProbability
     load: "Callable[[], ReadingModel]"
 
@@ -106,20 +106,11 @@ def live_model(
         toolbox = open_toolbox(
             settings, home, named=options.tools or None, while_decoding=True, holder=holder
         )
-    directory = model_directory(model_name, settings, home)
-    threshold = min_call_probability(directory, settings) if toolbox.tools else CLOSED
-    is_base = model_name == BASE or (
-        model_name is None and directory != finetuned_model_directory(settings, home)
-    )
-    is_served = is_base and bool(settings.language_model.server.url)
-
-    def load() -> "ReadingModel":
-        if is_served:
-            return holder.load_served(directory, settings)
-        return holder.load(directory, settings, home)
-
+    location = named_model(model_name, settings, home)
+    threshold = min_call_probability(location.directory, settings) if toolbox.tools else CLOSED
+    load = partial(location.load, holder, settings, home)
     try:
-        yield LiveModel(settings, toolbox, directory, is_served, threshold, load)
+        yield LiveModel(settings, toolbox, location, threshold, load)
     finally:
         holder.release()
 
@@ -158,8 +149,8 @@ def complete_text(
         console.frame(pl.DataFrame(steps))
 
 
-def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
-    """The directory of the model that a command names.
+def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocation:
+    """Where the model is that a command names.
 
     Raises:
         ToolformerError: the finetuned model is asked for and not there, or a directory has none.
@@ -171,7 +162,7 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     suffix = f" of round {newest}" if newest > 1 else ""
     if name in (None, "finetuned"):
         if is_trained(finetuned):
-            return finetuned
+            return ModelLocation(finetuned)
         if name is not None:
             raise ToolformerError(
                 f"There is no finetuned model{suffix} yet. Run `toolformer train` first, or use "
@@ -179,10 +170,10 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
             )
         console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
     if name in (None, BASE):
-        return base_model_directory(settings, home)
+        return base_model(settings, home)
     directory = Path(name).expanduser()
     check_model_directory(directory)
-    return directory
+    return ModelLocation(directory)
 
 
 def given_date(given: str | None) -> datetime.date:

@@ -21,11 +21,9 @@ from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
 from toolformer_home.home import Home
 from toolformer_home.progress import progress_of
-from toolformer_home.wiring.served import served_identity
 from toolformer_lm_eval.answers import Answers, Generation
 from toolformer_lm_eval.comparison import Outcome, samples, summary
 from toolformer_lm_eval.tasks import check_installed, open_tasks
-from tools.model_identity import model_identity
 from tools.registry import check_tool_name
 
 OFF, ON = "tools off", "tools on"
@@ -171,12 +169,8 @@ def compare_on_tasks(
     if output is not None:
         report = {
             "made_with": _MARK,
-            "model": settings.language_model.server.model
-            if live.is_served
-            else str(live.directory),
-            "model_identity": served_identity(settings, live.directory)
-            if live.is_served
-            else model_identity(live.directory),
+            "model": live.location.label(settings),
+            "model_identity": live.location.identity(settings),
             "limit": limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),

@@ -68,7 +68,7 @@ def serve_model(
                 context_length=model.context_length,
                 tokenizer=model.tokenizer,
                 vocabulary_size=model.vocabulary_size,
-                examples=right_examples(model_name, live.directory, settings, home),
+                examples=right_examples(model_name, live.location.directory, settings, home),
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"

@@ -124,7 +124,9 @@ def forecast_build(
             characters=expected.characters,
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
-            check_can_annotate(annotator.directory, toolbox.prompts, settings, is_here=False)
+            check_can_annotate(
+                annotator.location.directory, toolbox.prompts, settings, is_here=False
+            )
     return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},
@@ -137,8 +139,8 @@ def forecast_build(
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=missing,
         keeps_states=annotator is not None
-        and not annotator.is_served
-        and keeps_states(annotator.directory),
+        and not annotator.location.is_served
+        and keeps_states(annotator.location.directory),
     )
 
 

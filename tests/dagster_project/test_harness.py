@@ -11,6 +11,7 @@ from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.errors import SequenceTooLongError
 from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.model_location import ModelLocation
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_lm_eval.answers import Answers, Generation
 from tools.calculator import Calculator
@@ -26,7 +27,7 @@ def continuation(model, **changes):
     given = {"decoding": decoding, "execution": {"max_result_tokens": 10}}
     settings = Settings.model_validate(given)
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    live = LiveModel(settings, toolbox, Path(), False, BY_RANK_ALONE, lambda: model)
+    live = LiveModel(settings, toolbox, ModelLocation(Path()), BY_RANK_ALONE, lambda: model)
     return Continuation(live, today=datetime.date(2024, 5, 3), **changes)
 
 

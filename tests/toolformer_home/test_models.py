@@ -11,10 +11,11 @@ from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.wiring import reader
+from toolformer_home.wiring import model_location
 from toolformer_home.wiring.annotator import Annotator
 from toolformer_home.wiring.model_cards import write_model_card
 from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.reader import open_reader
 
 
 def settings_of(base: Path, annotator: str = "finetuned", *, number: int = 2) -> Settings:
@@ -37,16 +38,16 @@ def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: 
     first = put_finetuned(home, tiny, 1, seconds=1.0)
     second, third = settings_of(tiny), settings_of(tiny, number=3)
     before = Annotator.of(second, home)
-    assert before.directory == first
+    assert before.location.directory == first
     with pytest.raises(ModelNotFoundError, match=r"finetuned in round 2.*`toolformer train`"):
         Annotator.of(third, home)
     put_finetuned(home, tiny, 2, seconds=2.0)
     assert Annotator.of(second, home) == before
-    assert Annotator.of(third, home).directory == home.finetuned_model(2)
+    assert Annotator.of(third, home).location.directory == home.finetuned_model(2)
     assert Annotator.of(third, home).identity != before.identity
     # Another checkpoint of round 1 is another annotator.
     put_finetuned(home, tiny, 1, seconds=1.1)
-    assert Annotator.of(second, home).directory == before.directory
+    assert Annotator.of(second, home).location == before.location
     assert Annotator.of(second, home).identity != before.identity
 
 
@@ -75,12 +76,12 @@ def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: 
 def test_the_start_token_is_part_of_the_version_where_it_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reader, "base_model_directory", lambda *_: tmp_path)
+    monkeypatch.setattr(model_location, "base_model_directory", lambda *_: tmp_path)
 
     def version_of(bos_token: str | None) -> str:
         of_model = {"precision": "float32", "device": "cpu", "bos_token": bos_token}
         settings = validated({"language_model": of_model}, origin="test")
-        return reader.open_reader(settings, Home(tmp_path), ModelHolder()).version()
+        return open_reader(settings, Home(tmp_path), ModelHolder()).version()
 
     assert version_of("<s>") == f"{version_of(None)} bos_token=<s>"
 

@@ -20,6 +20,7 @@ from toolformer_home.wiring.evaluated_models import evaluated_model
 from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.reader import open_reader
 from toolformer_home.wiring.served import open_served, served_identity
+from tools.model_identity import model_identity
 
 TINY = tiny_model(context_length=2048)
 
@@ -62,14 +63,46 @@ def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, fault
     assert "tools.WikiSearch" not in caplog.text
 
 
-def test_base_model_decodes_where_its_server_is(folder: Path):
+@pytest.fixture(params=["tokenizer", "tokenizer and weights"])
+def base(request: pytest.FixtureRequest, folder: Path) -> Path:
+    """The directory of a base model that a server runs."""
+    if request.param != "tokenizer":
+        # Of a model that cannot be loaded, so whoever does not ask the server fails.
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_base_model_is_the_served_one_whoever_asks_for_it(base: Path):
+    home = Home(base)
+
+    def identities(settings: Settings) -> list[str]:
+        live = live_model(RunOptions(), settings, home, model_name="base", with_tools=False)
+        with live as opened:
+            completing = opened.location.identity(settings)
+        return [
+            Annotator.of(settings, home).identity,
+            evaluated_model("base", settings, home).identity(settings),
+            completing,
+            open_reader(settings, home, ModelHolder()).version().rpartition("model=")[2],
+        ]
+
+    with serving(TINY) as fake, serving(TINY, card={"root": "other"}) as other:
+        settings = settings_of(fake, base)
+        assert set(identities(settings)) == {served_identity(settings, base)}
+        # Another model behind the same settings makes stale what either of them answered.
+        assert not set(identities(settings)) & set(identities(settings_of(other, base)))
+        if (base / "model.safetensors").exists():
+            here = merged(settings.model_dump(), {"language_model": {"server": {"url": []}}})
+            local = identities(validated(here, origin=""))
+            assert local == [model_identity(base)] * 3 + [f"{model_identity(base)} auto"]
+            assert not set(local) & set(identities(settings))
+
+
+def test_base_model_decodes_where_its_server_is(base: Path):
     with serving(TINY) as fake:
-        settings, home = settings_of(fake, folder), Home(folder)
-        measured = evaluated_model("base", settings, home)
-        assert measured.is_served
-        assert measured.identity(settings) == served_identity(settings, folder)
+        settings, home = settings_of(fake, base), Home(base)
         with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:
-            assert live.is_served
             parameters = live.parameters(5)
             (theirs,) = live.complete(["The mill"], datetime.date(2026, 1, 1), parameters)
     (ours,) = complete(TINY, ["The mill"], parameters=parameters, run_calls=lambda _: [])
@@ -77,14 +110,12 @@ def test_base_model_decodes_where_its_server_is(folder: Path):
     assert theirs.stopped_by == ours.stopped_by
 
 
-def test_passages_are_read_by_the_served_model_where_a_server_has_the_weights(folder: Path):
+def test_passages_are_read_by_the_served_model(base: Path):
     holder, passage = ModelHolder(), {"title": "Suez", "text": "It opened in 1869.", "score": 0.0}
     with serving(TINY) as fake:
-        settings = settings_of(fake, folder)
-        reader = open_reader(settings, Home(folder), holder)
-        assert Annotator.of(settings, Home(folder)).identity in reader.version()
-        reader.read([("when?", [passage])])
-        assert holder.load_served(folder, settings).tokens_fed > 0
+        settings = settings_of(fake, base)
+        open_reader(settings, Home(base), holder).read([("when?", [passage])])
+        assert holder.load_served(base, settings).tokens_fed > 0
         assert holder.loads == 0
         holder.release()
 

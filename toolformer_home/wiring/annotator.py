@@ -17,7 +17,7 @@ from toolformer_home.home import Home
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
-from toolformer_home.wiring.served import served_identity
+from toolformer_home.wiring.model_location import ModelLocation, base_model
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -29,14 +29,12 @@ class Annotator:
     """The model that samples and scores the calls of a round.
 
     Attributes:
-        directory: where it lies; of a served one the tokenizer.
-        identity: what tells it from other models; part of the fingerprints.
-        is_served: a server runs it.
+        location: where it is.
+        identity: what told it from other models at first; part of the fingerprints.
     """
 
-    directory: Path
+    location: ModelLocation
     identity: str
-    is_served: bool = False
 
     @classmethod
     def of(cls, settings: Settings, home: Home) -> "Annotator":
@@ -47,10 +45,8 @@ class Annotator:
             ServedModelError: its server does not answer.
         """
         if settings.sampling.annotator == BASE:
-            directory = base_model_directory(settings, home)
-            if settings.is_annotated_by_server:
-                return cls(directory, served_identity(settings, directory), is_served=True)
-            return cls(directory, model_identity(directory))
+            location = base_model(settings, home)
+            return cls(location, location.identity(settings))
         directory = annotator_directory(settings, home)
         base = base_model_directory(settings, home)
         # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
@@ -62,7 +58,7 @@ class Annotator:
                 "sampling.annotator to a model that was finetuned from this base model, or "
                 "language_model.path to the base of that one."
             )
-        return cls(directory, identity)
+        return cls(ModelLocation(directory), identity)
 
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
@@ -73,23 +69,18 @@ class Annotator:
             ToolformerError: the directory or server holds another model by now. Its rows would be
                 stored under the fingerprint of the one that is gone.
         """
-        if self.is_served and precision is None:
-            if served_identity(settings, self.directory) != self.identity:
-                raise ToolformerError(
-                    f"The server of {settings.language_model.server.model!r} runs another model "
-                    "than when this run began. Run the same again, to annotate with the new one."
-                )
-            return holder.load_served(self.directory, settings)
-        # Training holds the device until its checkpoint is there, so look again once it is ours.
-        holder.hold_device(settings, home)
-        if model_identity(self.directory) != self.identity:
+        location = self.location
+        if not location.is_served:
+            # Training holds the device until its checkpoint is there: looked at once it is ours.
+            holder.hold_device(settings, home)
+        if location.identity(settings) != self.identity:
             raise ToolformerError(
-                f"The annotator in {str(self.directory)!r} was replaced by another model while "
-                "this run waited for it. Run the same again, to annotate with the new one."
+                f"The annotator, {location.label(settings)!r}, was replaced by another model since "
+                "this run began. Run the same again, to annotate with the new one."
             )
-        if precision is None:
-            return holder.load(self.directory, settings, home)
-        return holder.load_in(precision, self.directory, settings, home)
+        if precision is None or location.is_served:
+            return location.load(holder, settings, home)
+        return holder.load_in(precision, location.directory, settings, home)
 
 
 def annotator_directory(settings: Settings, home: Home) -> Path:

@@ -9,32 +9,20 @@ from toolformer_home.home import Home
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import is_trained
-from toolformer_home.wiring.model_holder import base_model_directory
-from toolformer_home.wiring.served import served_identity
-from tools.model_identity import model_identity
+from toolformer_home.wiring.model_location import ModelLocation, base_model
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedModel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedModel(ModelLocation):
     """A model that is measured.
 
     Attributes:
         name: as it stands in results, where all variants and rounds are.
-        directory: where it lies.
         is_finetuned: whether it is one that this home trained.
-        is_served: whether a server runs it, and its tokenizer lies there.
     """
 
     name: str
-    directory: Path
     is_finetuned: bool = False
-    is_served: bool = False
-
-    def identity(self, settings: Settings) -> str:
-        """What tells it from other models; see `served_identity`."""
-        if self.is_served:
-            return served_identity(settings, self.directory)
-        return model_identity(self.directory)
 
 
 def name_of_variant(variant: str) -> str:
@@ -56,10 +44,10 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
     """
     check_model_name(key, settings)
     if key == BASE:
-        is_served = bool(settings.language_model.server.url)
-        return EvaluatedModel(BASE, base_model_directory(settings, home), is_served=is_served)
+        base = base_model(settings, home)
+        return EvaluatedModel(base.directory, base.is_served, name=BASE)
     if key in settings.evaluation.models:
-        return EvaluatedModel(key, _named_directory(key, settings))
+        return EvaluatedModel(_named_directory(key, settings), name=key)
     newest = settings.training_rounds[0]
     variant = CALLS if key == FINETUNED else key
     directory = home.open(home.finetuned_model(newest, variant))
@@ -68,7 +56,7 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
-    return EvaluatedModel(name_of_model(key, settings), directory, is_finetuned=True)
+    return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
 
 
 def check_model_name(key: str, settings: Settings) -> None:

@@ -1,18 +1,16 @@
 """What question answering reads passages with: the base model.
 
-It is loaded at the first question, under the lock of its device; where a server has its weights,
-the server is asked.
+It is loaded at the first question, under the lock of its device; of a served one the server is
+asked.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
-from toolformer_home.wiring.served import has_weights, served_identity
-from tools.model_identity import model_identity
+from toolformer_home.wiring.model_holder import ModelHolder
+from toolformer_home.wiring.model_location import base_model
 from tools.retrieval.retrieval_tool import Reader
 
 if TYPE_CHECKING:
@@ -35,25 +33,17 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     """
 
     def load() -> "Model":
-        directory = base_model_directory(settings, home)
-        if _is_served(settings, directory):
-            return holder.load_served(directory, settings)
-        return holder.load(directory, settings, home)
+        return base_model(settings, home).load(holder, settings, home)
 
     return LanguageModelReader(
         load, identity=lambda: _identity(settings, home), parameters=_READING
     )
 
 
-def _is_served(settings: Settings, directory: Path) -> bool:
-    return bool(settings.language_model.server.url) and not has_weights(directory)
-
-
 def _identity(settings: Settings, home: Home) -> str:
-    model_settings, directory = settings.language_model, base_model_directory(settings, home)
-    parts = [model_identity(directory), model_settings.precision]
-    if _is_served(settings, directory):
-        parts = [served_identity(settings, directory)]
+    model_settings, base = settings.language_model, base_model(settings, home)
+    # What a server says of its model has the precision.
+    parts = [base.identity(settings), *([] if base.is_served else [model_settings.precision])]
     if model_settings.bos_token is not None:
         # It stands in front of every passage; answers are kept under the version of QA.
         parts.append(f"bos_token={model_settings.bos_token}")

@@ -33,18 +33,13 @@ def check_tokenizer_directory(directory: Path) -> None:
         )
 
 
-def has_weights(directory: Path) -> bool:
-    """Whether a directory holds more of a model than its tokenizer."""
-    return any(directory.glob("*.safetensors"))
-
-
 def check_has_weights(directory: Path, settings: Settings) -> None:
     """Refuse to do without weights what a server does not.
 
     Raises:
         ModelNotFoundError: there is the tokenizer of a served model alone.
     """
-    if settings.language_model.server.url and not has_weights(directory):
+    if settings.language_model.server.url and not any(directory.glob("*.safetensors")):
         raise ModelNotFoundError(
             f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
             "language_model.server only samples, scores and decodes. Training needs the model on "

@@ -31,7 +31,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MODES = [DISABLED, enabled(10)]
-BASE_MODEL = EvaluatedModel("base", Path("model"))
+BASE_MODEL = EvaluatedModel(Path("model"), name="base")
 QUESTIONS = 5
 
 
@@ -99,7 +99,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             progress=lambda *_: lambda done, total: None,
         )
         work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
-        work.measure("own", EvaluatedModel("base", directory), modes)
+        work.measure("own", EvaluatedModel(directory, name="base"), modes)
         return work, model.asked
 
     return measured

@@ -53,10 +53,10 @@ def studied(
     )
     work = Measured(tmp_path, settings)
     # Of an earlier study; the paper's lines are there, too.
-    work.measure("nq", EvaluatedModel("finetuned", tmp_path), [Mode("k-7", 7)])
+    work.measure("nq", EvaluatedModel(tmp_path, name="finetuned"), [Mode("k-7", 7)])
     monkeypatch.setattr(Measuring, "open", lambda *_: work)
     monkeypatch.setattr(
-        studies, "evaluated_model", lambda key, *_: EvaluatedModel(key, tmp_path / key)
+        studies, "evaluated_model", lambda key, *_: EvaluatedModel(tmp_path / key, name=key)
     )
     monkeypatch.setattr(studies, "parameter_count", lambda _: 10**8)
     result = dg.materialize([definitions().get_assets_def(name)], resources=definitions().resources)

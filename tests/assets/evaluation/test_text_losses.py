@@ -57,7 +57,7 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
     )
     measuring = Measuring(run, Toolbox({}, {}, {}), [])
     try:
-        measuring.measure("own", EvaluatedModel("base", embedded_model_path), [DISABLED])
+        measuring.measure("own", EvaluatedModel(embedded_model_path, name="base"), [DISABLED])
     finally:
         holder.release()
 
