@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -15,9 +14,6 @@ from toolformer_home.wiring.model_holder import ModelHolder, base_model_director
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
 
 # The resources that every asset asks for: none opens anything before it is used.
 RESOURCES = {"settings", "toolbox", "language_model"}
@@ -84,10 +80,6 @@ class Run(Workspace):
     def hold_device(self) -> str:
         """Wait for a device and keep it; returns its name."""
         return self.holder.hold_device(self.settings, self.home)
-
-    def load_model(self, directory: Path, *, precision: str | None = None) -> "LanguageModel":
-        """The model of a directory; see `ModelHolder.load`."""
-        return self.holder.load(directory, self.settings, self.home, precision=precision)
 
     def progress(self, work: str, *details: str) -> ProgressCallback:
         """Shows how far a long piece of work is; see `progress_of`."""

@@ -130,11 +130,12 @@ class Calibration(ModelOutput):
 
     def _choose(self) -> tuple[CalibratedProbability, int]:
         """The choice, and how many calls were given up on the way."""
-        k = self.run.settings.decoding.call_top_k
-        if self.run.settings.training.variant == PLAIN:
+        run = self.run
+        k = run.settings.decoding.call_top_k
+        if run.settings.training.variant == PLAIN:
             return CalibratedProbability(None, None, WITHOUT_CALLS, k, 0, 0), 0
-        shards, tokenizer = sorted(_documents(self.run.warehouse)), load_tokenizer(self.directory)
-        texts = development_texts(self.run, shards, tokenizer)
+        shards, tokenizer = sorted(_documents(run.warehouse)), load_tokenizer(self.directory)
+        texts = development_texts(run, shards, tokenizer)
         with_calls = sum(bool(text.call_positions) for text in texts)
         without_calls = len(texts) - with_calls
         # The model is not loaded for nothing.
@@ -145,9 +146,9 @@ class Calibration(ModelOutput):
         openings, given_up = measure_openings(
             texts,
             self.tools,
-            partial(self.run.load_model, self.directory, precision="float32"),
-            self.run,
-            progress_of=partial(self.run.progress, "calibrating calls"),
+            partial(run.holder.load, self.directory, run.settings, run.home, precision="float32"),
+            run,
+            progress_of=partial(run.progress, "calibrating calls"),
         )
         kept_places = sum(len(text.call_positions) for text in texts)
         places = sum(offset is not None for text in texts for offset in text.window.offsets)

@@ -140,9 +140,7 @@ def build_dataset(
             force=options.force,
         ).of([entry for entry in chosen if entry.key in stored])
         if any(partition.table == "candidate_calls" for partition in plan):
-            check_can_annotate(
-                annotator.location.directory, toolbox.prompts, settings, is_here=not on_ray
-            )
+            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
             _build(instance, options, home, settings, plan, on_ray=on_ray)
     tally = records_read(warehouse)

@@ -14,6 +14,7 @@ from toolformer_home.progress import progress_of
 from toolformer_home.settings.sections import Settings
 from toolformer_home.settings.settings_file import load_settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer_home.wiring.model_location import ModelLocation
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -144,7 +145,7 @@ def _room(directory: Path, settings: Settings, home: Home) -> Finding:
 
     toolbox = open_toolbox(settings, home)
     try:
-        check_can_annotate(directory, toolbox.prompts, settings, is_here=False)
+        check_can_annotate(ModelLocation(directory), toolbox.prompts, settings, is_here=False)
     except SequenceTooLongError as error:
         return Finding("prompts", "missing", "they leave no room for a window", str(error))
     names = ", ".join(toolbox.prompts)

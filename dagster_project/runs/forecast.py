@@ -124,9 +124,7 @@ def forecast_build(
             characters=expected.characters,
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
-            check_can_annotate(
-                annotator.location.directory, toolbox.prompts, settings, is_here=False
-            )
+            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
     return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},

@@ -282,7 +282,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(building, "_build", build)
     monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
-    annotator = SimpleNamespace(identity="m", location=SimpleNamespace(directory=None))
+    annotator = SimpleNamespace(identity="m", location=None)
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
     monkeypatch.setattr(building, "check_can_annotate", lambda *_, **__: None)
     return asked

@@ -4,17 +4,12 @@ It is loaded at the first question, under the lock of its device; of a served on
 asked.
 """
 
-from typing import TYPE_CHECKING
-
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.model_location import base_model
 from tools.retrieval.retrieval_tool import Reader
-
-if TYPE_CHECKING:
-    from toolformer.forward.model import Model
 
 _READING = ReadingParameters(
     passage_words=120,
@@ -31,12 +26,10 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     It reads in every round, whichever model annotates: what a tool answers must not change with
     the model that asks.
     """
-
-    def load() -> "Model":
-        return base_model(settings, home).load(holder, settings, home)
-
     return LanguageModelReader(
-        load, identity=lambda: _identity(settings, home), parameters=_READING
+        lambda: base_model(settings, home).load(holder, settings, home),
+        identity=lambda: _identity(settings, home),
+        parameters=_READING,
     )
 
 

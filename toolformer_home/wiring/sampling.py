@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.forward.checkpoint import Checkpoint
@@ -21,6 +20,7 @@ from toolformer.samples import (
 from toolformer.sampling import ProposedCalls, check_context, sample_shard
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.model_location import ModelLocation
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.proposing.checked import proposals_of
@@ -46,12 +46,12 @@ def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameter
 
 
 def check_can_annotate(
-    directory: Path, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
+    model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
 ) -> None:
     """Refuse, before weights are read, a model that no device or no window has room for.
 
     Args:
-        directory: of the annotating model.
+        model: the annotating one.
         prompts: few-shot prompts by tool.
         is_here: it computes on this machine.
 
@@ -62,9 +62,10 @@ def check_can_annotate(
     from toolformer.forward.model_directory import context_length_of
     from toolformer.forward.tokenization import load_tokenizer
 
-    if settings.is_annotated_by_server:
+    if model.is_served:
         # It says what it takes when it is first asked.
         return
+    directory = model.directory
     tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
     for name, prompt in prompts.items():
         check_context(

@@ -94,7 +94,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             warehouse=store,
             force=force,
             log=logging.getLogger("test"),
-            load_model=lambda _path, precision: model,
+            holder=SimpleNamespace(load=lambda *_, precision: model),
             hold_device=lambda: "cpu",
             progress=lambda *_: lambda done, total: None,
         )

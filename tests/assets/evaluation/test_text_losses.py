@@ -51,7 +51,7 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
         home=home,
         warehouse=store,
         force=False,
-        load_model=lambda path, precision: holder.load(path, settings, home, precision=precision),
+        holder=holder,
         hold_device=lambda: holder.hold_device(settings, home),
         progress=lambda *_: lambda done, total: None,
     )
