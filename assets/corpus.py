@@ -53,7 +53,7 @@ CORPUS_MANIFEST = Stage(
 
 
 class NewSources(dg.Config):
-    """Sources that are listed in `sources.yaml` before the corpus is cut."""
+    """Sources that are listed in `sources.json` before the corpus is cut."""
 
     new_sources: list[str] = Field(
         default=[],
@@ -165,7 +165,7 @@ def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
     _refuse_without_texts(run, update, new)
     refused = [path for path in new if path in update.rejected_sources]
     if refused:
-        remove_sources(home, [normalised_path(path) for path in refused])
+        remove_sources(home, refused)
     return update
 
 

@@ -43,7 +43,7 @@ def new_sources(
 
 @contextmanager
 def listing(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> Iterator[None]:
-    """List new sources in `sources.yaml`; where the block fails, it is as it was.
+    """List new sources in `sources.json`; where the block fails, it is as it was.
 
     Behind those that nobody listed and that have shards: the embedded ones, or a preset's. The
     first source that is listed takes their place, and nothing that was computed is to be lost by
@@ -71,11 +71,7 @@ def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> l
     return [source for source in implied if source.path not in given]
 
 
-def remove_sources(home: Home, names: Sequence[str]) -> None:
-    """Take sources out of `sources.yaml`, by their normalised paths; under `Home.shards_lock`."""
-    kept = [
-        source
-        for source in added_sources(home.settings_file)
-        if normalised_path(source.path) not in names
-    ]
+def remove_sources(home: Home, paths: Sequence[str]) -> None:
+    """Take sources out of `sources.json`; under `Home.shards_lock`."""
+    kept = [source for source in added_sources(home.settings_file) if source.path not in paths]
     write_added_sources(home.settings_file, kept)

@@ -33,7 +33,7 @@ _RUNS = 100
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
     description="Files and folders of texts in $TOOLFORMER_HOME/inbox become sources of the "
-    "corpus: listed in sources.yaml and cut into shards. An entry is taken once it is the same "
+    "corpus: listed in sources.json and cut into shards. An entry is taken once it is the same "
     "in two looks, half a minute apart. Where its run fails, it is tried again by itself, "
     f"{_RUNS_OF_AN_ENTRY} runs in all; after these, or where it holds nothing that can be used, "
     "it is tried again when it changes. Switch on annotate_new_shards too, and its texts are "

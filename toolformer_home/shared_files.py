@@ -40,7 +40,7 @@ def bring_small(home: Home) -> None:
 
 
 def share_settings(home: Home) -> None:
-    """Publish `toolformer.yaml` and `sources.yaml` where they were edited here, else bring them.
+    """Publish `toolformer.yaml` and `sources.json` where they were edited here, else bring them.
 
     Raises:
         StoreError: `toolformer.yaml` was edited elsewhere too since this machine looked.
@@ -53,7 +53,7 @@ def share_settings(home: Home) -> None:
 def _share(home: Home, file: Path) -> None:
     files = home.files
     # As it was when this machine and the store last agreed.
-    agreed = home.copies / f"{file.stem}-agreed.yaml"
+    agreed = home.copies / f"agreed-{file.name}"
     if _bytes(file) == _bytes(agreed):
         files.bring(file)
     elif files.is_newer(file) and file == sources_file(home.settings_file):

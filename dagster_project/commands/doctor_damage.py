@@ -12,10 +12,8 @@ from toolformer.files.sealed import DIGEST, unsealed
 from toolformer.sources.manifest import manifest_path
 from toolformer.training.training_state import PROGRESS_FILE
 from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.yaml_text import read_yaml
 from toolformer_home.wiring.model_damage import remedy_for_model
 
 # Every row of a partition is read to find damage; more than this would take more than a second.
@@ -54,7 +52,7 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
     name = "files with a digest of their own"
     patterns = {
         f"sources/{manifest_path(home.sources).name}": "Restore it from a copy",
-        "sources.yaml": "Correct it, or move it aside and ingest your sources again",
+        "sources.json": "Correct it, or move it aside and ingest your sources again",
         "precision/*.json": "Remove it; it is measured again",
         f"models/*/{MIN_CALL_PROBABILITY_FILE}": "Remove it; `toolformer train` makes it again",
         f"cache/checkpoints/*/state-*/{PROGRESS_FILE}": "Remove the folder of the run; it is "
@@ -64,9 +62,9 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
     damaged, bare = list[tuple[Path, str, str]](), list[Path]()
     for file, remedy in files:
         try:
-            content = read_yaml(file) if file.suffix == ".yaml" else json.loads(file.read_bytes())
+            content = json.loads(file.read_bytes())
             unsealed(content, content.keys() - {DIGEST})
-        except (AttributeError, OSError, SettingsError, ValueError) as error:
+        except (AttributeError, OSError, ValueError) as error:
             damaged.append((file, str(error), remedy))
         else:
             bare += [file] if DIGEST not in content else []

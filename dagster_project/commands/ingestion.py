@@ -25,7 +25,7 @@ from toolformer_home.wiring.warehouse import open_warehouse
 
 
 def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
-    """List sources in `sources.yaml` and cut them into shards, as the asset `corpus_manifest` does.
+    """List sources in `sources.json` and cut them into shards, as the asset `corpus_manifest` does.
 
     Args:
         paths: paths of the sources, as the user gave them.

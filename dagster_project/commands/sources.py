@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 from assets.corpus import configured_sources, look_at_texts, retire_shards_of
-from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
@@ -24,12 +23,12 @@ from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
 from toolformer_home.home import Home
 from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
 from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import (
-    listed_sources,
-    load_settings,
-    sources_of_user,
+from toolformer_home.settings.settings_file import load_settings, sources_of_user
+from toolformer_home.settings.source_file import (
+    absolute_source,
+    added_sources,
+    write_added_sources,
 )
-from toolformer_home.settings.source_file import absolute_source, write_added_sources
 from toolformer_home.shared_files import changing_corpus
 from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
@@ -106,8 +105,7 @@ def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Mani
 
 
 def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None:
-    kept = [source for source in configured if normalised_path(source.path) != name]
-    if not kept and name in BUILT_IN_SOURCES:
+    if len(configured) == 1 and name in BUILT_IN_SOURCES:
         raise ToolformerError(
             f"{name} is the only source, and it is what a home without sources uses. Ingest a "
             "source of your own first, then remove it."
@@ -117,11 +115,10 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
             f"{name} is listed in '{home.settings_file}', which only you change. Take its entry "
             "out of corpus.sources there, and run the same again to remove its shards."
         )
-    if listed_sources(home.settings_file):
-        remove_sources(home, [name])
-    else:
-        # They come from the preset, or are what a home without sources uses.
-        write_added_sources(home.settings_file, kept)
+    # Where none was added they are those of the preset, or of a home without sources.
+    listed = added_sources(home.settings_file) or configured
+    kept = [source for source in listed if normalised_path(source.path) != name]
+    write_added_sources(home.settings_file, kept)
 
 
 def tell_about_sources(

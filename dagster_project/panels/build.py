@@ -62,7 +62,7 @@ def ingest(
         ),
     ] = False,
 ) -> None:
-    """List sources of text in sources.yaml and cut them into shards."""
+    """List sources of text in sources.json and cut them into shards."""
     from dagster_project.commands.ingestion import ingest_sources
 
     given = {

@@ -61,7 +61,7 @@ def sources_list(as_json: AsJson = False) -> None:
 def sources_remove(
     source: Annotated[str, typer.Argument(help="The source, as `sources list` shows it.")],
 ) -> None:
-    """Take a source out of sources.yaml and its shards out of the corpus."""
+    """Take a source out of sources.json and its shards out of the corpus."""
     from dagster_project.commands.sources import remove_source
 
     remove_source(source)

@@ -237,7 +237,7 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
     run, home: Path, texts: Path, tmp_path: Path
 ):
     assert run("ingest", str(texts)).code == 0
-    before = (home / "sources.yaml").read_bytes()
+    before = (home / "sources.json").read_bytes()
     manifest = (home / "sources" / "manifest.json").read_bytes()
     empty = tmp_path / "empty.jsonl"
     empty.touch()
@@ -258,7 +258,7 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
         outcome = run("ingest", *arguments)
         assert outcome.code == 1, arguments
         assert outcome.is_one_paragraph_naming(*parts)
-        assert (home / "sources.yaml").read_bytes() == before
+        assert (home / "sources.json").read_bytes() == before
         assert (home / "sources" / "manifest.json").read_bytes() == manifest
 
 

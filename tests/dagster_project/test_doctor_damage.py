@@ -133,7 +133,7 @@ def test_a_flipped_bit_is_found_and_only_named(home, name):
     ("name", "remedy"),
     [
         ("sources/manifest.json", "Restore it from a copy"),
-        ("sources.yaml", "ingest your sources again"),
+        ("sources.json", "ingest your sources again"),
         ("precision/annotation.x.cpu.json", "it is measured again"),
         (f"{FINETUNED}/min_call_probability.json", "`toolformer train` makes it again"),
         ("cache/checkpoints/finetuned_model.x/state-00000001/progress.json", "Remove the folder"),
@@ -148,7 +148,7 @@ def test_a_digit_that_changed_in_a_file_with_a_digest_of_its_own_is_found(home, 
     content = file.read_bytes()
     assert b"1" in content
     file.write_bytes(content.replace(b"1", b"3"))
-    if name != "sources.yaml":
+    if name != "sources.json":
         for is_full in (True, False):
             (found,) = damaged(home, is_full=is_full)
             assert found.files == (str(file),)

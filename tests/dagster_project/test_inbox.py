@@ -173,7 +173,8 @@ def test_broken_entries_stop_no_good_one_and_are_not_tried_again(home: Home, loo
     look()
     assert look() == [str(home.inbox / "broken.parquet"), str(good)]
     assert look.run() == [True]
-    assert listed_sources(home.settings_file) == sources_with_shards(home) == [str(good)]
+    assert listed_sources(home.settings_file) == {str(good)}
+    assert sources_with_shards(home) == [str(good)]
     assert look() == []
 
 
@@ -204,24 +205,24 @@ def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(
     for module in ("assets.corpus", "assets.source_list"):
         monkeypatch.setattr(f"{module}.EMBEDDED_SOURCES", short)
     prepare(home, [])
-    assert listed_sources(home.settings_file) == []
+    assert not listed_sources(home.settings_file)
     embedded = set(sources_with_shards(home))
     file = put(home, "news.jsonl")
     prepare(home, [str(file)])
-    assert set(listed_sources(home.settings_file)) == {*embedded, str(file)}
+    assert listed_sources(home.settings_file) == {*embedded, str(file)}
 
 
 def test_new_sources_are_listed_and_cut_except_one_that_cannot_be_read(home: Home):
     first = put(home, "first.jsonl")
     prepare(home, [str(first)])
-    assert listed_sources(home.settings_file) == sources_with_shards(home) == [str(first)]
+    assert listed_sources(home.settings_file) == {str(first)}
+    assert sources_with_shards(home) == [str(first)]
     good, bad = put(home, "news.jsonl"), home.inbox / "bad.parquet"
     bad.write_text("no Parquet")
     result = prepare(home, [str(bad), str(good), str(first)])
     # What was there keeps its shards.
-    assert (
-        listed_sources(home.settings_file) == [str(first), str(good)] == sources_with_shards(home)
-    )
+    assert sources_with_shards(home) == [str(first), str(good)]
+    assert listed_sources(home.settings_file) == {str(first), str(good)}
     *texts, made = result.asset_materializations_for_node("corpus_manifest")
     assert {text.asset_key.to_user_string() for text in texts} == {"documents"}
     assert {text.partition for text in texts} == {"shard-00000", "shard-00001"}

@@ -101,7 +101,7 @@ def _files(home: SmallHome) -> dict[str, object]:
     file = home.home.settings_file
     found: dict[str, object] = {
         "toolformer.yaml": YAML(typ="safe").load(file.read_text()),
-        "sources.yaml": added_sources(file),
+        "sources.json": added_sources(file),
     }
     for entry in Manifest.load(home.home.sources).active_shards:
         found[f"shard {entry.key} of the manifest"] = asdict(entry)

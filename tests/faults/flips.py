@@ -28,7 +28,7 @@ _EVALUATE_AGAIN = (("evaluate", "--force"),)
 # and how many flips; None for one in each file.
 _KINDS: dict[str, tuple[str, Sequence[Sequence[str]], int | None]] = {
     "manifest": ("sources/manifest.json", _BUILD_AGAIN, 3),
-    "list of sources": ("sources.yaml", (("build",), ("sources", "list")), 3),
+    "list of sources": ("sources.json", (("build",), ("sources", "list")), 3),
     "settings": ("toolformer.yaml", (("build",),), 3),
     "base model": ("own/model/*.safetensors", _BUILD_AGAIN, 2),
     "finetuned model": ("models/*/*.safetensors", _EVALUATE_AGAIN, 2),

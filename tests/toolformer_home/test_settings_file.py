@@ -153,7 +153,7 @@ def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
 
 def test_sources_of_both_files_make_the_corpus(file: Path):
     write_settings_file(file, preset="laptop")
-    assert listed_sources(file) == []
+    assert not listed_sources(file)
     write_added_sources(file, [FIRST, EXOTIC])
     assert load_settings(file).corpus.sources == (FIRST, EXOTIC)
     file.write_text("corpus: {shard_size: 7, sources: [{path: mine.txt}]}  # mine\n")
@@ -165,15 +165,18 @@ def test_sources_of_both_files_make_the_corpus(file: Path):
         EXOTIC.path,
     ]
     assert settings.corpus.shard_size == 7
-    assert sources_of_user(file) == [str(file.parent / "mine.txt")]
+    assert sources_of_user(file) == {str(file.parent / "mine.txt")}
     mine = SourceSettings.model_validate({"path": str(file.parent / "mine.txt"), "limit": 3})
     write_added_sources(file, [mine])
     assert [source.limit for source in load_settings(file).corpus.sources] == [None]
-    assert listed_sources(file) == ["mine.txt"]
+    assert listed_sources(file) == {mine.path}
     assert file.read_bytes() == written
 
 
-@pytest.mark.parametrize("content", ["", "sources: {}", "- path: /a", "sources: [{pth: /a}]"])
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"sources": {}}', '[{"path": "/a"}]', '{"sources": [{"pth": "/a"}]}', "[" * 9_999],
+)
 def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content: str):
     write_settings_file(file, preset="laptop")
     sources_file(file).write_text(content)

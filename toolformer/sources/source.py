@@ -131,7 +131,7 @@ def check_path(path: str) -> None:
         path.encode()
     except UnicodeEncodeError as error:
         raise SourceError(
-            f"The path {path!r} is not UTF-8. Expected one that can be listed in sources.yaml. "
+            f"The path {path!r} is not UTF-8. Expected one that can be listed in sources.json. "
             "Rename the file, or name the folder that it lies in, or a pattern."
         ) from error
 

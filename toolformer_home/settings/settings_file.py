@@ -84,7 +84,7 @@ def load_settings(
 
     Args:
         file: `toolformer.yaml`; without one the preset's values hold. Relative paths are looked up
-            from its folder. The sources of `sources.yaml` beside it stand behind its own.
+            from its folder. The sources of `sources.json` beside it stand behind its own.
         overrides: nested values that win over the file and what it says of the round, for one run.
         preset: wins over the file's.
 
@@ -295,16 +295,15 @@ def _read(file: Path) -> dict[str, Any]:
     return {key: value for key, value in read_yaml(file).items() if value is not None}
 
 
-def listed_sources(file: Path) -> list[str]:
-    """The paths of the sources that the files list, and not the preset."""
-    corpus = _with_added_sources(_read(file), file).get("corpus", {})
-    return [source["path"] for source in corpus.get("sources") or []]
+def listed_sources(file: Path) -> set[str]:
+    """The absolute paths of the sources that the files list, and not the preset."""
+    return sources_of_user(file) | {source.path for source in added_sources(file)}
 
 
-def sources_of_user(file: Path) -> list[str]:
+def sources_of_user(file: Path) -> set[str]:
     """The absolute paths of the sources that `toolformer.yaml` lists."""
     listed = _read(file).get("corpus", {}).get("sources") or []
-    return [absolute_source(source["path"], file.parent) for source in listed]
+    return {absolute_source(source["path"], file.parent) for source in listed}
 
 
 def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -318,7 +317,7 @@ def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
         return given
     paths = [source.get("path") for source in listed if isinstance(source, Mapping)]
     known = {absolute_source(path, file.parent) for path in paths if isinstance(path, str)}
-    further = [source.model_dump() for source in added if source.path not in known]
+    further = [source for source in added if source.path not in known]
     return {**given, "corpus": {**corpus, "sources": [*listed, *further]}}
 
 

@@ -63,7 +63,7 @@ class Annotator:
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
     ) -> "Model":
-        """The model itself, or with a precision a copy in that one beside it.
+        """The model itself, or with a precision a copy in that one beside it; a server has none.
 
         Raises:
             ToolformerError: the directory or server holds another model by now. Its rows would be

@@ -84,10 +84,10 @@ FILES: dict[
     "manifest": (put_manifest, Manifest.load, (ManifestError,)),
     "sources": (
         put_sources,
-        lambda folder: read_sources(folder / "sources.yaml"),
+        lambda folder: read_sources(folder / "sources.json"),
         (SettingsError,),
     ),
-    "no sources": (put_no_sources, lambda at: read_sources(at / "sources.yaml"), (SettingsError,)),
+    "no sources": (put_no_sources, lambda at: read_sources(at / "sources.json"), (SettingsError,)),
     "probability": (put_probability, read_min_call_probability, (ToolformerError,)),
     "precision": (put_precision, lambda folder: precision._read(folder / "annotation.json"), ()),
     "progress": (
@@ -132,16 +132,13 @@ def test_a_digit_that_was_edited_is_told_and_taken_without_the_digest(kind: str,
     file = put(tmp_path)
     before = read(tmp_path)
     text = file.read_text()
-    edits = {"sources": ("12", "13"), "no sources": ("[]", "[{path: starter}]")}
+    edits = {"sources": ("12", "13"), "no sources": ("[]", '[{"path": "starter"}]')}
     edits["probability"] = ("0.0116", "0.8116")
     edited = text.replace(*edits.get(kind, ("7", "9")))
     file.write_text(edited)
     with pytest.raises(refused, match=r"was altered.*remove its entry `digest`"):
         read(tmp_path)
-    if file.suffix == ".yaml":
-        file.write_text(edited.split(DIGEST)[0])
-    else:
-        file.write_text(json.dumps({**json.loads(edited), DIGEST: None}))
+    file.write_text(json.dumps({**json.loads(edited), DIGEST: None}))
     assert read(tmp_path) not in (None, before)
 
 
