@@ -124,9 +124,7 @@ def _by_size(run: Run, table: pl.DataFrame) -> pl.DataFrame:
         # Finetuning changes no shapes.
         finetuned = name_of_model(name_of_variant(settings.training.variant), settings)
         sizes[finetuned] = sizes[BASE]
-    scores = table.filter(
-        pl.col("model").is_in(sizes), pl.col("mode").is_in((DISABLED.name, ENABLED)), source="ours"
-    )
-    return scores.with_columns(
-        parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
-    )
+    schema = {"model": pl.String, "parameters": pl.Int64}
+    counts = pl.DataFrame(list(sizes.items()), schema=schema, orient="row")
+    scores = table.filter(pl.col("mode").is_in((DISABLED.name, ENABLED)), source="ours")
+    return scores.join(counts, on="model", maintain_order="left")
