@@ -42,8 +42,9 @@ def settle(
     return settled_precision(ANNOTATION, model, device, home, lambda: choice)
 
 
-def recorded(home: Home) -> list[MeasuredPrecision | None]:
-    return [records._read(file) for file in sorted(home.precisions.glob("*.json"))]
+def recorded(home: Home) -> list[MeasuredPrecision]:
+    found = [records._read(file) for file in sorted(home.precisions.glob("*.json"))]
+    return [record for record in found if record is not None]
 
 
 def never() -> PrecisionChoice:
