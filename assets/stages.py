@@ -4,7 +4,6 @@ from assets.corpus import CORPUS_MANIFEST
 from assets.dataset.stages import PIPELINE
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.evaluation.studies import STUDIES
 from assets.passage_vectors import PASSAGE_INDEX
 from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
@@ -18,6 +17,6 @@ STAGES: tuple[Stage, ...] = (
     *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),
     *PIPELINE,
     *(TRAINING_SET, FINETUNED_MODEL, MIN_CALL_PROBABILITY),
-    *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, *STUDIES, REPORT),
+    *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, REPORT),
 )
 check_stages(STAGES)

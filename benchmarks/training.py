@@ -35,13 +35,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     from benchmarks.machine import gemm_peak, machine, versions
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.training.training_plan import parameter_count
+    from toolformer.forward.model_directory import model_without_weights
     from toolformer_home.home import Home
 
     base = options.model or ensure_embedded_model(Home.find().converted_models)
     rows = _rows(base, options.documents)
     peak = gemm_peak("float32", repeats=5)
-    operations = 6 * parameter_count(base.glob("*.safetensors"))
+    operations = 6 * model_without_weights(base).num_parameters()
     ways: dict[str, Callable[[], Run]] = {
         OURS: lambda: _ours(base, rows),
         TRAINER: lambda: _trainer(base, rows),

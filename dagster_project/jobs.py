@@ -29,23 +29,4 @@ evaluate = dg.define_asset_job(
     description="Measure models by benchmarks, calls disabled and enabled, and report what calls "
     "gain; a partition for each benchmark and model.",
 )
-study_call_top_k = dg.define_asset_job(
-    "study_call_top_k",
-    selection=["call_top_k_study"],
-    description="The paper's table 9: scores by k of the trigger, where the model calls and where "
-    "it does not.",
-)
-study_tools = dg.define_asset_job(
-    "study_tools",
-    selection=["tool_study"],
-    description="Scores without each of the tools.",
-)
-study_model_sizes = dg.define_asset_job(
-    "study_model_sizes",
-    selection=["model_size_study"],
-    description="The paper's figure of model sizes, over the models of evaluation.models.",
-)
-JOBS = [
-    *(prepare, build_dataset, train, evaluate),
-    *(study_call_top_k, study_tools, study_model_sizes),
-]
+JOBS = [prepare, build_dataset, train, evaluate]

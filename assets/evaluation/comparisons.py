@@ -50,12 +50,16 @@ class _Cell(NamedTuple):
 Cells = Mapping[_Cell, pl.DataFrame]
 
 
-def compare(run: Run) -> list[str]:
-    """Bring intervals and differences of all benchmarks that have scores in line; returns these."""
-    benchmarks = dict(run.warehouse.ask("measured_benchmarks").iter_rows())
+def compare(run: Run) -> dict[str, Metric]:
+    """Bring intervals and differences in line of all benchmarks that have scores.
+
+    Returns:
+        The metric of each of these.
+    """
+    benchmarks: dict[str, Metric] = dict(run.warehouse.ask("measured_benchmarks").iter_rows())
     for name, metric in benchmarks.items():
         _compare_benchmark(run, name, metric)
-    return list(benchmarks)
+    return benchmarks
 
 
 # A run that measures meanwhile stores a part every few minutes; comparing takes seconds.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from typing import get_args
 
 import dagster as dg
 import polars as pl
@@ -12,18 +13,36 @@ from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
-from toolformer.evaluation.modes import DISABLED, Mode
+from toolformer.evaluation.modes import (
+    DISABLED,
+    Mode,
+    StudyName,
+    modes_by_k,
+    modes_without_each,
+)
 from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from toolformer_home.metadata import table_markdown
 from toolformer_home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
 from toolformer_home.settings.evaluation_sections import BASE
-from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer_home.wiring.live_calls import with_calls
 from toolformer_home.wiring.model_cards import write_model_card
 
+# Of the trigger, as in the paper's table 9.
+_CALL_TOP_KS = (0, 1, 3, 10)
+_STUDY = dg.Field(
+    dg.Enum("Study", [dg.EnumValue(name) for name in get_args(StudyName)]),
+    is_required=False,
+    description="further modes: k (calls by k of the trigger, table 9), tools (without each tool), "
+    "sizes (with calls, the base model too)",
+)
 
-@asset_of(EVALUATION_RESULTS, backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN))
+
+@asset_of(
+    EVALUATION_RESULTS,
+    backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
+    config_schema={"study": _STUDY},
+)
 def evaluation_results(run: Run) -> PartitionEvents:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
@@ -31,12 +50,13 @@ def evaluation_results(run: Run) -> PartitionEvents:
     knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
     `base`, `finetuned`, the controls `plain`, `shuffled` and `random`, and those of
     `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
-    name. Of texts the perplexity is measured, with calls disabled. A benchmark that cannot be
-    measured does not keep the others of a run from it.
+    name. `study` adds the modes of a study of the paper. Of texts the perplexity is measured, with
+    calls disabled. A benchmark that cannot be measured does not keep the others of a run from it.
     """
     errors: dict[str, Exception] = {}
     measuring = Measuring.open(run)
     context, loaded = run.context, run.settings
+    study = context.op_execution_context.op_config.get("study")
     reports = PartitionReports(context)
     for model_key, keys in _by_model(context.partition_keys).items():
         finished: EvaluatedModel | None = None
@@ -46,7 +66,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
             try:
                 model = evaluated_model(model_key, loaded, run.home)
                 with memory_explained():
-                    measuring.measure(name, model, _modes(model, loaded))
+                    measuring.measure(name, model, _modes(measuring, model, study))
             except EXPECTED_ERRORS as error:
                 context.log.error(f"{name} with {model_key}: {error}")
                 errors[f"{name} with {model_key}"] = error
@@ -66,15 +86,22 @@ def evaluation_results(run: Run) -> PartitionEvents:
     yield REPORTED
 
 
-def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
-    """How a model is used: without calls, and with them where it may open any.
+def _modes(measuring: Measuring, model: EvaluatedModel, study: StudyName | None) -> list[Mode]:
+    """How a model is used: without calls, and with them where it may open any, or as in a study.
 
     The base model opens none unless `decoding.min_call_probability` is set: it was not taught
     calls, so none was calibrated for it.
     """
-    if model.name == BASE and settings.decoding.min_call_probability is None:
+    settings = measuring.run.settings
+    is_base = model.name == BASE and settings.decoding.min_call_probability is None
+    if is_base and study is None:
         return [DISABLED]
-    return [DISABLED, with_calls(model.directory, settings)]
+    calls = with_calls(model.directory, settings)
+    if study == "k":
+        return modes_by_k(_CALL_TOP_KS, with_calls=calls)
+    if study == "tools":
+        return modes_without_each(measuring.tools.tools, with_calls=calls)
+    return [DISABLED, calls]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """What the model is trained on, and in how many steps (paper §4.1)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,6 @@ from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.training_plan import planned_steps
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
@@ -88,6 +88,11 @@ def planned_training(work: Workspace) -> PlannedTraining:
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
     )
+
+
+def planned_steps(texts: int, *, batch_size: int, epochs: float) -> int:
+    """Optimiser steps in which each text comes as often as there are epochs."""
+    return max(1, math.ceil(epochs * texts / batch_size))
 
 
 def stored_training_set(work: Workspace) -> Input:

@@ -3,7 +3,6 @@
 Reads only; no model is loaded and no Java started.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
@@ -56,7 +55,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     findings.append(finding)
     looks = {
         "language model": lambda: doctor_home.language_model(home, settings),
-        "precision": lambda: doctor_home.precision(home, settings),
         "Java": _java,
         "Wikipedia index": lambda: doctor_home.wikipedia_index(home),
         "passage index": lambda: doctor_home.passage_index(home, settings),
@@ -75,7 +73,6 @@ def _packages() -> Iterator[Finding]:
 
     from packaging.requirements import InvalidRequirement, Requirement
 
-    yield Finding("Python", "ok", ".".join(map(str, sys.version_info[:3])))
     try:
         needed = {
             entry.name: entry.specifier for entry in map(Requirement, requires("toolformer") or ())

@@ -58,28 +58,6 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("language model", "ok", detail)
 
 
-def precision(home: Home, settings: Settings) -> Iterator[Finding]:
-    """What annotation and training compute in, and the speeds by which that was chosen."""
-    from toolformer_home.wiring.precision import (
-        ANNOTATION,
-        AUTO,
-        purpose_of_training,
-        recorded_precisions,
-    )
-
-    records = list(recorded_precisions(home))
-    purposes = {
-        ANNOTATION: settings.language_model,
-        purpose_of_training(settings): settings.training,
-    }
-    for purpose, section in purposes.items():
-        detail = f"{section.precision}, as the settings say"
-        if section.precision == AUTO:
-            measured = [record.summary for record in records if record.purpose == purpose]
-            detail = "; ".join(measured) or "auto, measured at the first use"
-        yield Finding(f"precision of {purpose}", "ok", detail)
-
-
 def wikipedia_index(home: Home) -> Iterator[Finding]:
     """The index that is searched by BM25."""
     from tools.retrieval.wikipedia_index import index_information

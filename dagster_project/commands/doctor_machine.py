@@ -1,4 +1,4 @@
-"""Checks the machine: folder of the home, disk, memory, processor and graphics card.
+"""Checks the machine: folder of the home, disk, memory and graphics card.
 
 Without importing torch, which takes seconds.
 """
@@ -8,12 +8,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding
 from toolformer.forward.memory import GIB, machine_memory
-from toolformer.forward.precision import has_bfloat16_instructions
 
 _MIN_FREE_DISK = 5 * GIB
 _MIN_MEMORY = 4 * GIB  # the peak of the embedded model in the demo
@@ -21,7 +20,7 @@ _GPU_SECONDS = 1.5
 
 
 def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
-    """Look at the machine: one finding for each thing.
+    """Look at the machine: what may need a remedy.
 
     Args:
         root: folder of the home, which all machines share; it need not exist.
@@ -32,10 +31,7 @@ def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
             yield _folder(name, folder)
             yield _disk(name, folder)
     yield _memory()
-    instructions = "with" if has_bfloat16_instructions() else "without"
-    detail = f"{os.cpu_count()} cores {instructions} instructions for bfloat16"
-    yield Finding("processor", "ok", detail)
-    yield _graphics_card()
+    yield from _graphics_card()
 
 
 def _folder(name: str, root: Path) -> Finding:
@@ -80,11 +76,11 @@ def _memory() -> Finding:
     return Finding("memory", "ok", detail)
 
 
-def _graphics_card() -> Finding:
+def _graphics_card() -> Iterator[Finding]:
+    """Whether torch can use the NVIDIA cards; nothing where there is none."""
     program = shutil.which("nvidia-smi")
-    optional = "Not needed for the embedded model; larger models want an NVIDIA card with driver"
     if program is None:
-        return Finding("GPU", "missing", "no NVIDIA driver found; the processor is used", optional)
+        return
     command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         answer = subprocess.run(
@@ -92,19 +88,14 @@ def _graphics_card() -> Finding:
         )
     except (OSError, subprocess.SubprocessError) as error:
         detail = f"nvidia-smi does not work: {error}"
-        return Finding("GPU", "warning", detail, "Check the NVIDIA driver")
+        yield Finding("GPU", "warning", detail, "Check the NVIDIA driver")
+        return
     cards = "; ".join(line.strip() for line in answer.stdout.splitlines() if line.strip())
-    if not cards:
-        detail = "nvidia-smi lists no card; the processor is used"
-        return Finding("GPU", "missing", detail, optional)
-    try:
-        is_cpu_build = version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        is_cpu_build = False
-    if is_cpu_build:
+    if cards and version("torch").endswith("+cpu"):
         remedy = "Install the CUDA build of torch"
-        return Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
-    return Finding("GPU", "ok", cards)
+        yield Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
+    elif cards:
+        yield Finding("GPU", "ok", cards)
 
 
 def _existing(path: Path) -> Path:

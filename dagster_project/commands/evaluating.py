@@ -5,12 +5,16 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.evaluation.comparisons import EVALUATION_REPORT
+from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
 from dagster_project.runs.planned_run import PlannedRun, raise_all
-from dagster_project.runs.run_job import dagster_instance, run_job
+from dagster_project.runs.run_job import dagster_instance
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.modes import StudyName
 from toolformer_home.expected_errors import RunFailedError
 from toolformer_home.home import Home
 from toolformer_home.partitions import (
@@ -30,8 +34,6 @@ from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
-# The job of each study, by what the command line calls it.
-STUDIES = {"k": "study_call_top_k", "tools": "study_tools", "sizes": "study_model_sizes"}
 
 
 def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
@@ -49,59 +51,63 @@ def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
 
 
 def evaluate_models(
-    options: RunOptions, *, models: Sequence[str] = (), on_ray: bool = False
+    options: RunOptions,
+    *,
+    models: Sequence[str] = (),
+    study: StudyName | None = None,
+    on_ray: bool = False,
 ) -> None:
     """Measure models by the benchmarks of the settings, and print what came of it.
 
     Args:
         options: options of the command.
-        models: by name; where there are none, base and the one that `training.variant` says.
+        models: by name; where there are none, base and the one that `training.variant` says; that
+            one alone for studies of k and of tools, and for sizes those of `evaluation.models` too.
+        study: in its modes, and by the benchmarks that have questions.
         on_ray: on a Ray cluster.
 
     Raises:
         RunFailedError: some could not be measured; the others are, and are shown.
-        ToolformerError: there is no such model.
+        ToolformerError: there is no such model, or nothing to study.
     """
     home = Home.find()
     settings = options.load_settings(home)
-    named = tuple(models) or (BASE, name_of_variant(settings.training.variant))
+    evaluation = settings.evaluation
+    benchmarks = [
+        name for name in evaluation.benchmarks if not (study and evaluation.is_text(name))
+    ]
+    if study and not benchmarks:
+        raise ToolformerError(
+            "No benchmark of evaluation.benchmarks has questions, so there is nothing to study. "
+            "Name some (`toolformer evaluate --list` shows them)."
+        )
+    finetuned = name_of_variant(settings.training.variant)
+    default = {None: (BASE, finetuned), "sizes": (BASE, finetuned, *evaluation.models)}
+    named = tuple(models) or default.get(study, (finetuned,))
     for name in named:
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        register(instance, BENCHMARK, list(settings.evaluation.benchmarks))
+        register(instance, BENCHMARK, benchmarks)
         register(instance, MODEL, list(named))
         # A model each, so that it is loaded once for benchmarks that are neighbours.
         measured = [
             PlannedRun(
                 _JOB,
-                ("evaluation_results",),
-                tuple(evaluation_key(name, model) for name in settings.evaluation.benchmarks),
+                (EVALUATION_RESULTS.name,),
+                tuple(evaluation_key(name, model) for name in benchmarks),
+                {EVALUATION_RESULTS.name: {"study": study}} if study else {},
             )
             for model in named
         ]
-        for planned in (measured, [PlannedRun(_JOB, ("evaluation_report",))]):
+        for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
             failures += run_all(instance, options, settings, planned, on_ray=on_ray)
     # What failed does not hide the others.
-    _show(open_warehouse(home), settings)
+    _show(open_warehouse(home), settings, home.plots)
     raise_all(failures)
 
 
-def run_study(options: RunOptions, *, name: str) -> None:
-    """Run one of `STUDIES`, and print the scores that it rests on.
-
-    Raises:
-        RunFailedError: a benchmark could not be measured; the others are.
-    """
-    home = Home.find()
-    settings = options.load_settings(home)
-    with dagster_instance(home) as instance, console.progress_bars():
-        run_job(instance, STUDIES[name], resources=options.resources())
-    _show(open_warehouse(home), settings)
-    console.say(f"The UI links to the plot, at the last run of {STUDIES[name]}; see {home.plots}.")
-
-
-def _show(store: Warehouse, settings: Settings) -> None:
+def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
     """The scores that this command asked for, and what calls gain."""
     chosen = pl.col("benchmark").is_in(settings.evaluation.benchmarks)
     table = store.view("evaluation_table").filter(chosen)
@@ -123,5 +129,6 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
-        "`call_calibration`, `call_use`, and each item in `evaluation_results`."
+        "`call_calibration`, `call_use`, and each item in `evaluation_results`. Plots: "
+        f"{plots / EVALUATION_REPORT.name}; the UI links to them at `{EVALUATION_REPORT.name}`."
     )

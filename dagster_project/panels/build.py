@@ -17,6 +17,7 @@ from dagster_project.panels.flags import (
     VariantName,
     names_in,
 )
+from toolformer.evaluation.modes import StudyName
 from toolformer.sources.source import (
     DATE_COLUMN,
     TEXT_COLUMN,
@@ -26,7 +27,6 @@ from toolformer.sources.source import (
 )
 
 RecipeName = Literal["demo", "small"]
-StudyName = Literal["k", "tools", "sizes"]
 
 app = typer.Typer()
 evaluate_app = typer.Typer(invoke_without_command=True)
@@ -174,7 +174,7 @@ def evaluate(
                 f"{context.invoked_subcommand} stand behind it."
             )
         return
-    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks, run_study
+    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks
     from dagster_project.commands.options import RunOptions
 
     options = RunOptions.of(
@@ -188,14 +188,8 @@ def evaluate(
     )
     if list_all:
         list_benchmarks(options, as_json=as_json)
-    elif study is None:
-        evaluate_models(options, models=names_in(models), on_ray=on == "ray")
-    elif models or on == "ray":
-        raise typer.BadParameter(
-            "--study measures the models of the settings, here. Leave --models and --on out."
-        )
     else:
-        run_study(options, name=study)
+        evaluate_models(options, models=names_in(models), study=study, on_ray=on == "ray")
 
 
 @evaluate_app.command("lm-eval")

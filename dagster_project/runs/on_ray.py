@@ -95,13 +95,16 @@ def _launch(
     run: PlannedRun,
 ) -> str:
     """Hand a backfill to the UI; returns its id."""
-    config = {name: {"config": value} for name, value in resources.items()}
+    config = {
+        part: {name: {"config": value} for name, value in given.items()}
+        for part, given in {"resources": resources, "ops": run.ops}.items()
+    }
     # The queue counts by this tag (`tag_concurrency_limits`), before the launcher could set it.
     tags = with_gpus({}, gpus_of(settings, job=run.job, assets=run.assets))
     parameters = {
         "assetSelection": [{"path": [name]} for name in run.assets],
         **({"partitionNames": list(run.partitions)} if run.partitions else {"allPartitions": True}),
-        "runConfigData": {"resources": config},
+        "runConfigData": config,
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
     }
     try:

@@ -108,11 +108,14 @@ class BuildPlan:
 
     @cached_property
     def _characters(self) -> Mapping[str, int]:
-        # Queries make the empty tables that they lack, and a plan makes nothing.
-        if not self.warehouse.partitions(DOCUMENTS):
+        # A plan makes nothing. Queries make the empty tables that they lack, and of all shards they
+        # remember counts.
+        shards = {stored.shard for stored in self.warehouse.partitions(DOCUMENTS)}
+        if not shards:
             return self.characters
-        name = "document_characters" if self._is_measured else "text_characters"
-        return {**self.characters, **dict(self.warehouse.ask(name).iter_rows())}
+        named = None if self._is_measured else shards
+        counted = self.warehouse.ask("document_characters", shards=named)
+        return {**self.characters, **dict(counted.iter_rows())}
 
     @cached_property
     def _is_measured(self) -> bool:

@@ -1,7 +1,7 @@
 """Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -26,11 +26,13 @@ class PlannedRun:
         job: one of `dagster_project.jobs`.
         assets: these of the job's assets.
         partitions: keys of the assets' partitions; none where all these assets have none.
+        ops: configuration by asset.
     """
 
     job: str
     assets: tuple[str, ...]
     partitions: tuple[str, ...] = ()
+    ops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def run_here(
@@ -56,6 +58,7 @@ def run_here(
                     resources=dict(resources),
                     assets=run.assets,
                     partitions=partitions,
+                    ops=run.ops,
                 )
             except RunFailedError as error:
                 failures.append(error)

@@ -20,9 +20,6 @@ JOBS = {
     "build_dataset": set(PIPELINE.names),
     "train": {"training_set", "finetuned_model", "min_call_probability", "call_statistics"},
     "evaluate": {"evaluation_results", "evaluation_report", "report"},
-    "study_call_top_k": {"call_top_k_study"},
-    "study_tools": {"tool_study"},
-    "study_model_sizes": {"model_size_study"},
 }
 
 

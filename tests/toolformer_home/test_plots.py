@@ -1,6 +1,6 @@
 """Plots as files of a home, and the links to them; drawings of the report.
 
-Builds, trainings and studies draw every figure.
+Builds, trainings and evaluations draw every figure.
 """
 
 import re

@@ -17,7 +17,6 @@ from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.precision import (
     ANNOTATION,
     MeasuredPrecision,
-    recorded_precisions,
     settled_precision,
     training_precision,
 )
@@ -43,18 +42,23 @@ def settle(
     return settled_precision(ANNOTATION, model, device, home, lambda: choice)
 
 
+def recorded(home: Home) -> list[MeasuredPrecision]:
+    found = [records._read(file) for file in sorted(home.precisions.glob("*.json"))]
+    return [record for record in found if record is not None]
+
+
 def never() -> PrecisionChoice:
     pytest.fail("measured")
 
 
 def test_what_was_measured_is_read_afterwards(home: Home, model: Path):
-    assert list(recorded_precisions(home)) == []
+    assert recorded(home) == []
     record = settle(home, model)
     assert record.choice == IN_FLOAT32
     assert record.measured_on.startswith(precision.name_of_device("cpu"))
     again = Home(home.root)
     assert settled_precision(ANNOTATION, model, "cpu", again, never) == record
-    assert list(recorded_precisions(again)) == [record]
+    assert recorded(again) == [record]
 
 
 def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
@@ -80,7 +84,7 @@ def test_training_and_another_device_have_choices_of_their_own(
     settle(home, model)
     monkeypatch.setattr(records, "name_of_device", lambda device: f"Card {device}/80 GB")
     settle(home, model, IN_BFLOAT16, device="cuda:1")
-    found = {each.device: each.choice for each in recorded_precisions(home)}
+    found = {each.device: each.choice for each in recorded(home)}
     assert found == {"cpu": IN_FLOAT32, "Card cuda:1/80 GB": IN_BFLOAT16}
 
 
@@ -108,7 +112,7 @@ def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
 ):
     caplog.set_level("INFO")
     loaded = holder.load(model, settings_of(model), home)
-    (record,) = recorded_precisions(home)
+    (record,) = recorded(home)
     assert loaded.choice == record.choice
     assert loaded.precision == record.choice.precision
     assert min(record.choice.float32 or 0, record.choice.bfloat16 or 0) > 0
@@ -133,7 +137,7 @@ def test_the_copy_in_the_other_precision_stands_beside_the_model(
 def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
     settings = settings_of(model)
     chosen = training_precision(settings, model, "cpu", home)
-    (record,) = recorded_precisions(home)
+    (record,) = recorded(home)
     assert (record.purpose, record.choice.precision) == ("training", chosen)
     assert record.choice.float32
     assert record.choice.bfloat16

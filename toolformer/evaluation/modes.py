@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
+
+# The paper's studies: of k of the trigger, of single tools, of the size of the model.
+StudyName = Literal["k", "tools", "sizes"]
 
 
 @dataclass(frozen=True, slots=True)

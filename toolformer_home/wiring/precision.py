@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -126,13 +126,6 @@ def settled_training_precision(
     )
     purpose = purpose_of_training(settings)
     return settled_precision(purpose, base, device, home, measure)
-
-
-def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:
-    """All that was measured."""
-    for file in sorted(home.precisions.glob("*.json")):
-        if record := _read(file):
-            yield record
 
 
 @functools.cache

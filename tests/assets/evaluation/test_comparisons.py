@@ -34,10 +34,10 @@ def store(tmp_path: Path) -> Warehouse:
     return warehouse
 
 
-def compared_in(store: Warehouse) -> list[str]:
+def compared_in(store: Warehouse) -> dict[str, str]:
     home = Home(store.folder.parent)
     run: Any = SimpleNamespace(home=home, warehouse=store, settings=Settings(), force=False)
-    return compare(run)
+    return dict(compare(run))
 
 
 def put_scores(
@@ -72,7 +72,7 @@ def test_a_further_mode_is_compared_with_the_same_models_own():
 
 
 def test_only_items_that_both_answered_are_compared(store: Warehouse):
-    assert compared_in(store) == ["svamp"]
+    assert compared_in(store) == {"svamp": "accuracy"}
     differences = store.view("evaluation_difference")
     gained = gains(differences, model="finetuned", other_model="finetuned").row(0, named=True)
     assert (gained["items"], gained["better"], gained["worse"]) == (4, 3, 0)

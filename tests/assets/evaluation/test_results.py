@@ -1,5 +1,6 @@
-"""A run over several benchmarks of which one cannot be measured."""
+"""Runs over several benchmarks of which one cannot be measured, and in the modes of studies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -17,11 +18,19 @@ from toolformer_home.resources.settings import SettingsResource
 KEYS = ["first|base", "bad|base", "last|base"]
 
 
-def run(instance: dg.DagsterInstance, settings: dict) -> dg.ExecuteInProcessResult:
+def run(
+    instance: dg.DagsterInstance,
+    settings: dict,
+    *,
+    keys: Sequence[str] = KEYS,
+    study: str | None = None,
+) -> dg.ExecuteInProcessResult:
+    config = {"study": study} if study else {}
     return dg.materialize(
         [evaluation_results],
         instance=instance,
-        tags={RANGE_START_TAG: KEYS[0], RANGE_END_TAG: KEYS[-1]},
+        tags={RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
+        run_config={"ops": {"evaluation_results": {"config": config}}},
         resources={
             **(definitions().resources or {}),
             "settings": SettingsResource(overrides=settings),
@@ -70,3 +79,44 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
             KEYS[1]: "1 done",
             KEYS[2]: "1 up to date",
         }
+
+
+def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    store = new_warehouse(tmp_path)
+    file = write_lines(tmp_path / "own.jsonl", [{"question": "How many?", "answers": ["2"]}])
+    model = str(save_tiny_model(tmp_path / "model"))
+    switched_off = {name: {"is_enabled": False} for name in ("QA", "MT", "WikiSearch")}
+    settings = {
+        "language_model": {"path": model, "device": "cpu"},
+        "tools": switched_off,
+        "evaluation": {
+            "benchmarks": ["own"],
+            "questions": {"own": {"path": str(file), "prompt": "{question}"}},
+            "models": {"large": model},
+        },
+    }
+
+    def modes(key: str, study: str | None) -> tuple[set[str], str]:
+        result = run(instance, settings, keys=[key], study=study)
+        assert result.success
+        asked = store.query("select distinct mode from evaluation_results")["mode"]
+        return set(asked), reported(result)[key]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(BENCHMARK, ["own"])
+        instance.add_dynamic_partitions(MODEL, ["base", "large"])
+        seen = {"disabled"}
+        assert modes("own|base", None) == (seen, "1 done")
+        seen |= {"enabled"}
+        assert modes("own|base", "sizes") == (seen, "1 done, 1 up to date")
+        assert modes("own|large", None) == (seen, "2 done")
+        # By rank alone, which calls enabled are not: nothing was calibrated for this model.
+        seen |= {"k-1", "k-3", "k-10"}
+        assert modes("own|large", "k") == (seen, "3 done, 1 up to date")
+        seen |= {"without-Calculator", "without-Calendar"}
+        assert modes("own|large", "tools") == (seen, "2 done, 2 up to date")
+        with pytest.raises(dg.DagsterInvalidConfigError, match="horoscope"):
+            run(instance, settings, keys=["own|base"], study="horoscope")

@@ -5,6 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.client import InvalidURL
 from pathlib import Path
 from typing import Any
@@ -132,12 +133,16 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(cluster: Cluster):
     cluster.events = [cluster.end]
-    assert cluster.follow() == []
+    planned = replace(DECISIONS, ops={"filtered_calls": {"study": "k"}})
+    assert cluster.follow(planned) == []
     assert cluster.launched == [
         {
             "assetSelection": [{"path": ["filtered_calls"]}],
             "partitionNames": list(SHARDS),
-            "runConfigData": {"resources": {"settings": {"config": {"force": True}}}},
+            "runConfigData": {
+                "resources": {"settings": {"config": {"force": True}}},
+                "ops": {"filtered_calls": {"config": {"study": "k"}}},
+            },
             "tags": [],
         }
     ]

@@ -1,4 +1,0 @@
--- How long the texts of each shard are, from the texts: nothing is remembered in the warehouse.
-select shard, sum(length(text))::bigint as characters
-from documents
-group by shard
