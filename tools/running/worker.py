@@ -17,12 +17,13 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from itertools import islice
 from json import JSONDecoder, JSONEncoder
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tools.base import Tool
+from tools.base import DESCRIBED, Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -115,23 +116,11 @@ def _refuse_sockets() -> None:
 
 
 def _description(tool: Tool) -> dict[str, Any]:
-    return {
-        "name": tool.name,
-        "version": tool.version,
-        "sampling_version": tool.sampling_version or tool.version,
-        "proposals_version": tool.proposals_version or tool.version,
-        "makes_proposals": tool.makes_proposals,
-        "description": tool.description,
-        "takes_arguments": tool.takes_arguments,
-        "argument_schema": tool.argument_schema,
-        "arguments_are_content": bool(tool.arguments_are_content),
-        "has_batches": tool.has_batches,
-        "needs_network": bool(tool.needs_network),
-        "prompt": tool.prompt
-        if tool.prompt is None or isinstance(tool.prompt, str)
+    description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
+    if isinstance(tool.prompt, Traversable):
         # A file of the tool's own package, which the parent need not have.
-        else tool.prompt.read_text("utf-8"),
-    }
+        description["prompt"] = tool.prompt.read_text("utf-8")
+    return description
 
 
 def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
