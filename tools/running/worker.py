@@ -8,6 +8,9 @@ Nothing is pickled, either way. The tool's standard input is empty, and what it 
 no connection. Limits memory, and ends when a call takes far longer than it may, whatever code it
 hangs in: the parent may have been killed. Network and process namespaces are the parent's business
 (`tools.running.isolation`).
+
+Not the Model Context Protocol: it has calls and none of a tool's other methods, the ids of its
+requests can be guessed, and every worker would import its library.
 """
 
 import dataclasses
