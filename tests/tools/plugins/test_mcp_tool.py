@@ -138,7 +138,6 @@ def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_w
     home = Home(tmp_path)
     tool = open_tool(load_settings(home.settings_file), home, "Half")
     assert tool.call("10", DOCUMENT) == "5"
-    tool.close()
 
 
 @pytest.mark.parametrize(
