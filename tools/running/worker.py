@@ -20,7 +20,6 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources.abc import Traversable
 from itertools import islice
 from json import JSONDecoder, JSONEncoder
 from multiprocessing.connection import Connection
@@ -120,9 +119,10 @@ def _refuse_sockets() -> None:
 
 def _description(tool: Tool) -> dict[str, Any]:
     description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
-    if isinstance(tool.prompt, Traversable):
+    prompt = description["prompt"]
+    if prompt is not None and not isinstance(prompt, str):
         # A file of the tool's own package, which the parent need not have.
-        description["prompt"] = tool.prompt.read_text("utf-8")
+        description["prompt"] = prompt.read_text("utf-8")
     return description
 
 
