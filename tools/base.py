@@ -138,6 +138,13 @@ class Tool(ABC):
         """Do nothing: the tool needs nothing that could be missing."""
 
 
+DESCRIBED = (
+    *(attribute for attribute in Tool.__annotations__ if attribute != "start_seconds"),
+    "makes_proposals",
+    "has_batches",
+)
+"""What a tool says of itself: its attributes that hold wherever it runs."""
+
 _P = ParamSpec("_P")
 
 
@@ -155,10 +162,10 @@ def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]
             validated(*args, **settings)
         except ValidationError as error:
             problem = error.errors()[0]
+            name = settings.get("name") or getattr(args[0], "name", "")
             expected = problem["msg"].replace("Input should be", "Expected it to be")
             raise ToolSettingsError(
-                f"{getattr(args[0], 'name', '')}: {problem['loc'][0]} is {problem['input']!r}. "
-                f"{expected}."
+                f"{name}: {problem['loc'][0]} is {problem['input']!r}. {expected}."
             ) from error
 
     return checked

@@ -18,6 +18,10 @@ class ToolboxResource(dg.ConfigurableResource):
     # With the settings that they were opened by. Tools from outside are processes of their own.
     _opened: tuple[Settings, Toolbox] | None = PrivateAttr(default=None)
 
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """End the processes of tools with the run, whoever still holds this resource."""
+        self._opened = None
+
     def open(self, settings: Settings, home: Home) -> Toolbox:
         """The tools that this run uses; the same ones for all its stages."""
         if self._opened is None or self._opened[0] != settings:

@@ -22,6 +22,7 @@ from tools.errors import (
     ToolError,
     ToolUnavailableError,
 )
+from tools.plugins.mcp_tool import MCP_TOOL
 from tools.plugins.table_tool import TABLE_TOOL
 from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.registry import (
@@ -206,8 +207,10 @@ def options_of(
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     held_by = holder or process_holder()
-    if settings.tools.targets.get(name) == TABLE_TOOL:
+    target = settings.tools.targets.get(name)
+    if target in (TABLE_TOOL, MCP_TOOL):
         options["folder"] = str(home.root)
+    if target == TABLE_TOOL:
         if options.get("table") == STARTER_PEOPLE:
             options["table"] = str(built_in_path(STARTER_PEOPLE) / "people.csv")
         options["index_folder"] = str(home.table_indexes)

@@ -1,14 +1,18 @@
 """A connection to an MCP server that is a program of this machine, over its standard streams.
 
 The official client library `mcp` is asynchronous; it runs in a thread of its own, for as long as
-the server lives. The server is started without a shell, and ended with the connection.
+the server lives. The server is started without a shell, and ended with the connection. Lines of its
+standard output that are no messages, a banner say, are passed over, and the first is named.
 """
 
+import logging
 import math
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TextIO, TypeVar, cast
+
+from pydantic import ValidationError
 
 from tools.errors import ToolError
 
@@ -19,8 +23,15 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
+_LOGGER = logging.getLogger(__name__)
 _MAX_PAGES = 100
 _LONGEST_LOG = 300
+# Those whose lines that are no messages were named.
+_noisy_commands: set[tuple[str, ...]] = set()
+# The library logs each such line with its stack.
+logging.getLogger("mcp.client.stdio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], ValidationError))
+)
 
 
 class ServerLostError(ToolError, ConnectionError):
@@ -36,6 +47,7 @@ class McpConnection:
 
     Args:
         environment: Variables beside the few that the client library passes on.
+        folder: Where the server runs.
 
     Raises:
         ImportError: When `mcp` is not installed.
@@ -43,15 +55,21 @@ class McpConnection:
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+        self, command: list[str], environment: Mapping[str, str], folder: str, *, seconds: float
     ) -> None:
-        # `anyio` comes with `mcp`.
-        import mcp  # noqa: F401  # pyright: ignore[reportMissingImports]
+        # It comes with `mcp`.
         from anyio.from_thread import start_blocking_portal
+        from mcp import StdioServerParameters  # pyright: ignore[reportMissingImports]
 
-        self._command = list(command)
-        self._environment = dict(environment)
-        # What the server writes to its error output, to be quoted when it fails.
+        self._command = command
+        self._parameters = StdioServerParameters(
+            command=command[0],
+            args=command[1:],
+            env=dict(environment),
+            cwd=folder,
+            encoding_error_handler="replace",
+        )
+        # What the server writes that is no message, to be quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._thread = start_blocking_portal(name="mcp-server")
         self._portal = self._thread.__enter__()
@@ -124,25 +142,33 @@ class McpConnection:
     async def _serve(self, seconds: float, *, task_status: "TaskStatus[Client]") -> None:
         """Keep the connection up until this is cancelled, and end the thread then."""
         import anyio
-        from mcp import (  # pyright: ignore[reportMissingImports]
-            Client,
-            StdioServerParameters,
-            stdio_client,
-        )
+        from mcp import Client, stdio_client  # pyright: ignore[reportMissingImports]
 
-        parameters = StdioServerParameters(
-            command=self._command[0], args=self._command[1:], env=self._environment
-        )
-        transport = stdio_client(parameters, errlog=cast("TextIO", self._log))
+        transport = stdio_client(self._parameters, errlog=cast("TextIO", self._log))
         try:
             with anyio.move_on_after(seconds) as starting:
-                async with Client(transport) as client:
+                async with Client(transport, message_handler=self._pass_over) as client:
                     starting.deadline = math.inf
                     task_status.started(client)
                     await anyio.sleep_forever()
             raise TimeoutError(f"it was not ready within {seconds:g} s")
         finally:
             await self._portal.stop()
+
+    async def _pass_over(self, message: object) -> None:
+        """Keep a line that is no message, and name the first; the client goes on behind it."""
+        if not isinstance(message, ValidationError):
+            return
+        line = str(message.errors()[0]["input"]).strip()[:_LONGEST_LOG]
+        print(line, file=self._log, flush=True)
+        if line and tuple(self._command) not in _noisy_commands:
+            _noisy_commands.add(tuple(self._command))
+            _LOGGER.warning(
+                "The server %r writes on its standard output what is no message, such as %r. It is "
+                "passed over; a server should write such lines to its error output.",
+                self._command,
+                line,
+            )
 
     def _ask(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
         """Do something with the client in its thread, and wait for it."""

@@ -12,10 +12,14 @@ Needs the package `mcp`, which is not installed by default.
 import json
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat
 
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.files.digests import hex_digest
+from tools.base import with_checked_settings
 from tools.errors import (
     ToolCallError,
     ToolSettingsError,
@@ -25,6 +29,8 @@ from tools.errors import (
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
 from tools.plugins.parameters import parameters_of_schema
+
+MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
 
 
 class McpTool(FunctionTool):
@@ -42,6 +48,7 @@ class McpTool(FunctionTool):
         environment: Variables for the server, which else gets only the likes of PATH and HOME.
         needs_network: Whether the server takes more than this machine.
         seconds: Longest time of a call, and of the start.
+        folder: Where the server runs, and relative paths of its command begin.
 
     Raises:
         ToolSettingsError: When a setting cannot be used.
@@ -49,30 +56,23 @@ class McpTool(FunctionTool):
             such tool, or one whose arguments cannot be written in calls.
     """
 
+    name = "McpTool"
+
+    @with_checked_settings
     def __init__(
         self,
         name: str,
-        command: Sequence[str],
+        command: Annotated[list[str], Field(min_length=1)],
         tool: str,
         *,
-        examples: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        examples: list[str] | None = None,
+        environment: dict[str, str] | None = None,
         needs_network: bool = False,
-        seconds: float = 30.0,
+        seconds: PositiveFloat = 30.0,
+        folder: str = ".",
     ) -> None:
-        for setting, value in (("command", command), ("examples", examples)):
-            if isinstance(value, str) or not all(isinstance(part, str) for part in value):
-                raise ToolSettingsError(
-                    f"{name}: {setting} is {value!r}. Expected a list of texts, as in "
-                    "[python, server.py]; there is no shell to cut a text into words."
-                )
-        if not command:
-            raise ToolSettingsError(f"{name}: command is empty. Expected a program and arguments.")
-        if not seconds > 0:
-            raise ToolSettingsError(f"{name}: seconds is {seconds!r}. Expected a time above 0.")
-        self.command = tuple(command)
         self.tool = tool
-        self.environment = dict(environment or {})
+        self._connect = partial(McpConnection, command, environment or {}, folder)
         self.seconds = seconds
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
@@ -103,9 +103,8 @@ class McpTool(FunctionTool):
             description=description or f"The tool {tool} of an MCP server.",
             schema=listed_tool.input_schema,
             function=self._ask,
-            version=f"1 command={list(command)} tool={tool} server={connection.server} "
-            f"schema={digest}",
-            examples=examples,
+            version=f"1 command={command} tool={tool} server={connection.server} schema={digest}",
+            examples=examples or (),
             needs_network=needs_network,
         )
 
@@ -152,9 +151,7 @@ class McpTool(FunctionTool):
     def _connected(self) -> McpConnection:
         with self._lock:
             if self._connection is None:
-                self._connection = McpConnection(
-                    self.command, self.environment, seconds=self.seconds
-                )
+                self._connection = self._connect(seconds=self.seconds)
                 # Also when nobody closes the tool: at its end, or at that of the process.
                 weakref.finalize(self, self._connection.close)
             return self._connection

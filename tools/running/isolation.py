@@ -14,21 +14,18 @@ import dataclasses
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.base import Tool
+from tools import errors
+from tools.base import DESCRIBED, Tool
 from tools.errors import (
     CallSyntaxError,
-    ToolBugError,
     ToolCallError,
     ToolError,
-    ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
-    TransientToolError,
     reason_word,
 )
 from tools.protocol import Document, Preselection, Proposal
@@ -40,23 +37,6 @@ _LOGGER = logging.getLogger(__name__)
 _MEMORY_BYTES = 4 * 2**30
 # Importing what a tool needs may take long; answering may not.
 _START_SECONDS = 120.0
-_ERRORS: Mapping[str, type[ToolError]] = {
-    error_class.__name__: error_class
-    for error_class in (
-        CallSyntaxError,
-        ToolBugError,
-        ToolCallError,
-        ToolSettingsError,
-        ToolTimeoutError,
-        ToolUnavailableError,
-        TransientToolError,
-    )
-}
-
-
-def _described(attribute: str) -> Any:
-    """A property with a value that the worker gives when it is started."""
-    return property(lambda tool: tool.described(attribute))
 
 
 class IsolatedTool(Tool):
@@ -75,18 +55,6 @@ class IsolatedTool(Tool):
         ToolSettingsError: By any method, when it does not take its options.
     """
 
-    name = _described("name")
-    version = _described("version")
-    sampling_version = _described("sampling_version")
-    proposals_version = _described("proposals_version")
-    description = _described("description")
-    prompt = _described("prompt")
-    needs_network = _described("needs_network")
-    makes_proposals = _described("makes_proposals")  # pyright: ignore[reportIncompatibleMethodOverride]
-    takes_arguments = _described("takes_arguments")
-    argument_schema = _described("argument_schema")
-    arguments_are_content = _described("arguments_are_content")
-    has_batches = _described("has_batches")  # pyright: ignore[reportIncompatibleMethodOverride]
     start_seconds = _START_SECONDS
 
     def __init__(
@@ -112,18 +80,15 @@ class IsolatedTool(Tool):
 
     def parse_arguments(self, text: str) -> str:
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
-        with _as_syntax_errors():
-            return self._ask("parse_arguments", arguments=text)
+        return self._read("parse_arguments", arguments=text)
 
     def named_arguments(self, arguments: str) -> Mapping[str, Any]:
         """Return the values of a call by parameter; raise CallSyntaxError when they are no call."""
-        with _as_syntax_errors():
-            return self._ask("named_arguments", arguments=arguments)
+        return self._read("named_arguments", arguments=arguments)
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
         """Raise CallSyntaxError when a call could not be written at its place in a text."""
-        with _as_syntax_errors():
-            self._ask("check_place", arguments=arguments, before=before, after=after)
+        self._read("check_place", arguments=arguments, before=before, after=after)
 
     def prepare(self) -> None:
         """Let the tool load what its calls need; every worker that is started anew does so too."""
@@ -182,6 +147,13 @@ class IsolatedTool(Tool):
                 self._start()
             assert self._description is not None
             return self._description[attribute]
+
+    def _read(self, method: str, **texts: Any) -> Any:
+        """Have texts read; one that makes the tool hang or its process end is no call."""
+        try:
+            return self._ask(method, **texts)
+        except (ToolCallError, ToolTimeoutError) as error:
+            raise CallSyntaxError("parse_error", str(error)) from error
 
     def _ask(self, method: str, *, deadline_seconds: float | None = None, **fields: Any) -> Any:
         seconds = deadline_seconds or self.deadline_seconds
@@ -257,6 +229,15 @@ class IsolatedTool(Tool):
         )
 
 
+def _described(attribute: str) -> Any:
+    """A property with a value that the worker gives when it is started."""
+    return property(lambda tool: tool.described(attribute))
+
+
+for _attribute in DESCRIBED:
+    setattr(IsolatedTool, _attribute, _described(_attribute))
+
+
 def _answer(reply: Mapping[str, Any]) -> Any:
     """The answer of a reply; raises the error that it holds instead."""
     if "error" in reply:
@@ -265,19 +246,10 @@ def _answer(reply: Mapping[str, Any]) -> Any:
 
 
 def _error(reply: Mapping[str, Any]) -> ToolError:
-    error = _ERRORS[reply["error"]](*reply["arguments"])
+    error: ToolError = getattr(errors, reply["error"])(*reply["arguments"])
     if isinstance(error, ToolCallError):
         error.is_lasting = reply["is_lasting"]
     return error
-
-
-@contextmanager
-def _as_syntax_errors() -> Iterator[None]:
-    """A text that makes the tool hang or its process end while it is read is no call."""
-    try:
-        yield
-    except (ToolCallError, ToolTimeoutError) as error:
-        raise CallSyntaxError("parse_error", str(error)) from error
 
 
 def _fields(document: Document) -> dict[str, Any]:

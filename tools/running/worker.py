@@ -8,6 +8,9 @@ Nothing is pickled, either way. The tool's standard input is empty, and what it 
 no connection. Limits memory, and ends when a call takes far longer than it may, whatever code it
 hangs in: the parent may have been killed. Network and process namespaces are the parent's business
 (`tools.running.isolation`).
+
+Not the Model Context Protocol: it has calls and none of a tool's other methods, the ids of its
+requests can be guessed, and every worker would import its library.
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ from json import JSONDecoder, JSONEncoder
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tools.base import Tool
+from tools.base import DESCRIBED, Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -115,23 +118,12 @@ def _refuse_sockets() -> None:
 
 
 def _description(tool: Tool) -> dict[str, Any]:
-    return {
-        "name": tool.name,
-        "version": tool.version,
-        "sampling_version": tool.sampling_version or tool.version,
-        "proposals_version": tool.proposals_version or tool.version,
-        "makes_proposals": tool.makes_proposals,
-        "description": tool.description,
-        "takes_arguments": tool.takes_arguments,
-        "argument_schema": tool.argument_schema,
-        "arguments_are_content": bool(tool.arguments_are_content),
-        "has_batches": tool.has_batches,
-        "needs_network": bool(tool.needs_network),
-        "prompt": tool.prompt
-        if tool.prompt is None or isinstance(tool.prompt, str)
+    description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
+    prompt = description["prompt"]
+    if prompt is not None and not isinstance(prompt, str):
         # A file of the tool's own package, which the parent need not have.
-        else tool.prompt.read_text("utf-8"),
-    }
+        description["prompt"] = prompt.read_text("utf-8")
+    return description
 
 
 def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:

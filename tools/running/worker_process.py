@@ -139,22 +139,16 @@ class WorkerProcess:
         if message is None:
             raise ToolTimeoutError(f"The tool did not answer within {seconds:g} s.")
         reply_id, _, reply = message.partition(b" ")
-        if reply_id != request_id:
-            self.end()
-            raise EOFError(
-                " (it, or a process that it started, wrote what is no reply to the call)"
-            )
-        return self._read(reply)
-
-    def _read(self, reply: bytes) -> dict[str, Any]:
-        try:
-            content = json.loads(reply)
-        except (ValueError, RecursionError):
-            content = None
-        if isinstance(content, dict) and ("answer" in content or "error" in content):
-            return content
+        if reply_id == request_id:
+            with contextlib.suppress(ValueError, RecursionError):
+                content = json.loads(reply)
+                if isinstance(content, dict) and content.keys() & {"answer", "error"}:
+                    return content
         self.end()
-        raise EOFError(" (what it wrote is no reply; a tool must not replace what writes JSON)")
+        raise EOFError(
+            " (it, or a process that it started, wrote what is no reply to the call; a tool must "
+            "not replace what writes JSON)"
+        )
 
     def last_words(self) -> str:
         """What the process printed last, and how it ended, as an insertion."""

@@ -1,7 +1,9 @@
 """Tools of MCP servers, with a server of the official library."""
 
 import gc
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import happens
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.toolbox import open_tool
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -17,9 +22,9 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
-from tools.plugins.mcp_tool import McpTool
+from tools.plugins.mcp_tool import MCP_TOOL, McpTool
 from tools.prompting import load_prompt
-from tools.protocol import Document
+from tools.protocol import LONGEST_ANSWER, Document
 from tools.registry import check_usable
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -104,6 +109,37 @@ def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
     assert tool.call("GIVEN", DOCUMENT) == "here"
 
 
+def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once(make, caplog):
+    folder = str(Path(__file__).parent)
+    noisy = {"command": [sys.executable, "mcp_noisy_server.py"], "folder": folder}
+    for _ in range(2):
+        tool = make("half", **noisy)
+        requests = [(str(n), DOCUMENT) for n in (10, 12, 14, 16, 18, 20)]
+        results = execute_calls(tool, requests, limits=Limits(30))
+        half, two, picture, error, long, marked = [each.result or each.reason for each in results]
+        assert (half, two) == ("5", "6 (half of 12)")
+        assert (picture, error) == ("no_answer", "refused_by_server")
+        assert results[3].message == "Words: quota exceeded."
+        assert long == ("9 " * LONGEST_ANSWER)[:LONGEST_ANSWER].strip()
+        assert marked == "(10) to see (2)"
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert (
+        "standard output what is no message, such as 'Half Server is running …'" in record.message
+    )
+
+
+def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_worker(tmp_path):
+    pytest.importorskip("mcp", reason="needs the extra `mcp`")
+    shutil.copy(Path(__file__).with_name("mcp_noisy_server.py"), tmp_path / "server.py")
+    (tmp_path / "toolformer.yaml").write_text(
+        f"tools:\n  Half:\n    class: {MCP_TOOL}\n    options:\n"
+        f"      command: ['{sys.executable}', server.py]\n      tool: half\n"
+    )
+    home = Home(tmp_path)
+    tool = open_tool(load_settings(home.settings_file), home, "Half")
+    assert tool.call("10", DOCUMENT) == "5"
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -111,6 +147,7 @@ def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
         ({"tool": "add_all"}, "cannot be written in calls"),
         ({"command": ["/nowhere/program"]}, "FileNotFoundError"),
         ({"command": [sys.executable, "-c", "import sys; sys.exit('no way')"]}, "no way"),
+        ({"command": [sys.executable, "-c", "print('no key for it')"]}, "no key for it"),
         ({"command": ["sleep", "30"], "seconds": 0.5}, "not ready within 0.5 s"),
     ],
 )
@@ -121,10 +158,21 @@ def test_what_cannot_be_used_is_unavailable_and_says_why(make, settings, reason)
     assert not servers("sleep 30")
 
 
-def test_settings_that_cannot_be_used_are_errors():
-    for wrong in ({"command": "a b"}, {"command": []}, {"examples": "x"}, {"seconds": 0}):
-        with pytest.raises(ToolSettingsError):
-            McpTool("Words", tool="count_words", **{"command": ["python"], **wrong})
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"command": "a b"},
+        {"command": []},
+        {"command": ["a", 1]},
+        {"examples": "x"},
+        {"environment": {"PORT": 8080}},
+        {"seconds": 0},
+    ],
+)
+def test_settings_that_cannot_be_used_are_errors(wrong):
+    (setting,) = wrong
+    with pytest.raises(ToolSettingsError, match=f"^Words: {setting} is "):
+        McpTool(**{"name": "Words", "tool": "count_words", "command": ["python"], **wrong})
 
 
 def test_without_the_library_the_tool_is_unavailable_with_the_command_that_installs_it(monkeypatch):
