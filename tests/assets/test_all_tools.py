@@ -1,5 +1,6 @@
 """The real model, index and documents, and all tools that are on by default, at once."""
 
+import bz2
 import gzip
 import json
 import os
@@ -14,10 +15,14 @@ import pytest
 
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
+from toolformer.sources.files import list_files
+from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
 from toolformer_home.wiring import reader
 
 SHARD = "shard-00000"
 _WORDS = 60
+# Of 206, which take most of the time that the two indexes over them do.
+_PAGES = 90
 _ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
 _TRAINING = {"steps": 1, "min_texts": 1, "batch_size": 2, "max_tokens": 96}
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
@@ -42,6 +47,14 @@ def starter_texts() -> Iterator[dict]:
     yield from map(json.loads, lines.splitlines())
 
 
+def short_dump(file: Path) -> Path:
+    """The first pages of the dump that the project comes with, as they stand there."""
+    (excerpt,) = list_files(Source(WIKIPEDIA_EXCERPT, shard_size=1))
+    pages = bz2.decompress(Path(excerpt.path).read_bytes()).split(b"</page>")[:_PAGES]
+    file.write_bytes(b"</page>".join([*pages, b"</mediawiki>"]))
+    return file
+
+
 @pytest.fixture
 def home(
     tmp_path: Path, embedded_model_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,7 +68,8 @@ def home(
     made.write_settings(small_settings(embedded_model_path, corpus))
     # As the preset has it: every tool that can run here. MT is on where Apertium is installed.
     tools = {name: {"is_enabled": True, "calls_per_position": 1} for name in ("QA", "MT")}
-    made.change_settings({"tools": tools})
+    dump = {"source": str(short_dump(tmp_path / "dump.xml"))}
+    made.change_settings({"tools": tools, "wikipedia_index": dump})
     # Reading would take a minute.
     short = replace(reader._READING, passage_words=40, answer_words=3, beam_width=4)
     monkeypatch.setattr(reader, "_READING", short)

@@ -30,11 +30,9 @@ def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path: Path, 
 
 
 def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    home, asset = Home.find(), dg.AssetKey("passage_index")
+    asset = dg.AssetKey("passage_index")
     monkeypatch.setattr("dagster_project.commands.building.tell_about_sources", lambda *_: {})
     monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
     built: list[str] = []
@@ -45,7 +43,8 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
 
     def prepared(retriever: str, *named: str) -> tuple[str, dg.AssetMaterialization]:
         tools = {"QA": {"is_enabled": False}, "WikiSearch": {"options": {"retriever": retriever}}}
-        options = RunOptions(overrides={"tools": tools}, tools=named)
+        corpus = {"sources": [{"path": str(corpus_file)}]}
+        options = RunOptions(overrides={"tools": tools, "corpus": corpus}, tools=named)
         with dagster_instance(home) as instance:
             prepare(options, home, options.load_settings(home), instance)
             event = instance.get_latest_materialization_event(asset)
