@@ -39,7 +39,7 @@ from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="7",
+    version="8",
     group="train",
     kinds=("pytorch", "python"),
     per=PER_VARIANT,

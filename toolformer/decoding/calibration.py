@@ -13,7 +13,8 @@ largest where the first block of pooled places with a mean above 0 begins.
 
 There are two, for two uses. Within a text that goes on every place counts once. A prompt is a
 prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
-that end at kept places count as much, all together, as those that end elsewhere.
+that end at kept places count as much, all together, as those that end elsewhere. Prompts are not
+development texts, though: see `threshold_behind_prompt`.
 """
 
 import functools
@@ -193,14 +194,10 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
         >>> best_threshold(openings), best_threshold(openings, kept_weight=2)
         (0.3, 0.1)
     """
-
-    def probability(opening: Opening) -> float:
-        return opening.probability
-
-    ranked = sorted(openings, key=probability, reverse=True)
+    ranked = sorted(openings, key=_probability, reverse=True)
     best, total = math.nextafter(ranked[0].probability, 1), Fraction(0)
     largest = total
-    for threshold, equal in groupby(ranked, probability):
+    for threshold, equal in groupby(ranked, _probability):
         for opening in equal:
             weight = opening.weight * (Fraction(kept_weight) if opening.is_kept else 1)
             total += weight * Fraction(opening.gain)
@@ -208,6 +205,48 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
             # 1 itself disables calls.
             best, largest = min(threshold, math.nextafter(1, 0)), total
     return best
+
+
+def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) -> float:
+    """The middle of the thresholds that cannot be told from the best one.
+
+    Few openings lie between a low threshold and one ten times as high, so that their totals differ
+    by chance, while prompts may well lie there: those of one family of questions do not open where
+    calls are wanted, those of another open everywhere, and spend on it the one call of an answer.
+    The middle is far from both ends.
+
+    Args:
+        openings: at least one.
+        kept_weight: how often an opening counts at which a kept call stands.
+
+    Returns:
+        The geometric mean of the best threshold and of the largest one whose total is less by no
+        more than one standard error: the root of the sum of the squared gains between them.
+
+    Example:
+        >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
+        >>> best_threshold(openings), round(threshold_behind_prompt(openings, kept_weight=1), 3)
+        (0.01, 0.063)
+    """
+
+    def gain(opening: Opening) -> float:
+        return opening.weight * opening.gain * (kept_weight if opening.is_kept else 1)
+
+    best = best_threshold(openings, kept_weight=kept_weight)
+    largest, lost, variance = best, 0.0, 0.0
+    above = sorted((each for each in openings if each.probability >= best), key=_probability)
+    for threshold, equal in groupby(above, _probability):
+        if lost <= math.sqrt(variance):
+            largest = threshold
+        for opening in equal:
+            lost += gain(opening)
+            variance += gain(opening) ** 2
+    # 1 itself disables calls.
+    return min(math.sqrt(best * largest), math.nextafter(1, 0)) if largest > best else best
+
+
+def _probability(opening: Opening) -> float:
+    return opening.probability
 
 
 def choose_min_call_probability(
@@ -231,7 +270,8 @@ def choose_min_call_probability(
     in_text = behind_prompt = None
     if openings:
         in_text = best_threshold(openings)
-        behind_prompt = best_threshold(openings, kept_weight=max(other_places, 1) / kept_places)
+        kept_weight = max(other_places, 1) / kept_places
+        behind_prompt = threshold_behind_prompt(openings, kept_weight=kept_weight)
     return CalibratedProbability(
         in_text,
         behind_prompt,

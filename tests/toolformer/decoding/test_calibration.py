@@ -22,6 +22,7 @@ from toolformer.decoding.calibration import (
     min_call_probability_text,
     read_min_call_probability,
     sampled,
+    threshold_behind_prompt,
 )
 from toolformer.decoding.call_chances import call_chances
 from toolformer.errors import ToolformerError
@@ -86,6 +87,42 @@ def test_no_other_threshold_gains_more_and_none_that_is_larger_as_much(openings,
     for other in (*PROBABILITIES, 1.0):
         others_gain = total_gain(openings, other, kept_weight)
         assert others_gain < gained if gained and other > chosen else others_gain <= gained
+
+
+@given(OPENINGS, KEPT_WEIGHTS)
+def test_behind_a_prompt_the_threshold_is_in_the_middle_of_those_that_gain_alike(
+    openings, kept_weight
+):
+    best = best_threshold(openings, kept_weight=kept_weight)
+    gained = total_gain(openings, best, kept_weight)
+    alike = [best]
+    for other in {opening.probability for opening in openings if opening.probability > best}:
+        between = [opening for opening in openings if best <= opening.probability < other]
+        gains = [total_gain([opening], 0, kept_weight) for opening in between]
+        if gained - total_gain(openings, other, kept_weight) <= math.hypot(*gains):
+            alike.append(other)
+    chosen = threshold_behind_prompt(openings, kept_weight=kept_weight)
+    assert chosen == pytest.approx(math.sqrt(best * max(alike)))
+    assert best <= chosen <= max(alike)
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ([2.0] * 20, 0.01),
+        ([0.5, 0.5], 0.01),
+        # One opening says nothing, nor do two that nearly cancel out.
+        ([0.5], 0.1),
+        ([0.5, -0.25], 0.1),
+    ],
+)
+def test_few_openings_do_not_take_the_threshold_behind_a_prompt_to_the_end(gains, expected):
+    openings = [Opening(1 - 1e-9, 5.0, True), *(Opening(0.01, gain, True) for gain in gains)]
+    assert threshold_behind_prompt(openings, kept_weight=1) == pytest.approx(expected)
+
+
+def test_no_threshold_behind_a_prompt_closes_calls_that_gain():
+    assert threshold_behind_prompt([Opening(1.0, 0.5, True)], kept_weight=1) < 1
 
 
 @given(OPENINGS, st.randoms())
@@ -157,14 +194,16 @@ def chosen_of(openings: list[Opening]) -> CalibratedProbability:
 
 def test_behind_a_prompt_kept_places_count_as_much_as_all_others():
     chosen = chosen_of([*KEPT, *OTHERS])
-    # In a text 0.1 loses 20 * 0.25 and gains 0.5; behind a prompt it gains 40 times as much.
-    assert (chosen.min_call_probability, chosen.min_call_probability_behind_prompt) == (0.4, 0.1)
-    assert chosen.values == (0.4, 0.1)
+    # In a text 0.1 loses 20 * 0.25 and gains 0.5; behind a prompt it gains 40 times as much. But
+    # 15 nats more than at 0.4 are within one standard error, the root of 20² + 1² + 5².
+    assert best_threshold([*KEPT, *OTHERS], kept_weight=40) == 0.1
+    assert chosen.min_call_probability == 0.4
+    assert chosen.min_call_probability_behind_prompt == pytest.approx(0.2)
     assert chosen.summary == (
         "Minimum call probability in running text: 0.4, at which a call opens at 1 of 10 kept "
         "places of development texts (mean gain 1.0000 nats) and at 0 of 400 others. Behind a "
-        "prompt: 0.1, at which a call opens at 2 of 10 kept places of development texts (mean "
-        "gain 0.7500 nats) and at 22 of 400 others (mean gain -0.2727 nats)."
+        "prompt: 0.2, at which a call opens at 1 of 10 kept places of development texts (mean "
+        "gain 1.0000 nats) and at 2 of 400 others (mean gain -0.5000 nats)."
     )
 
 
