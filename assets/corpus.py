@@ -78,7 +78,7 @@ def configured_sources(settings: Settings) -> list[Source]:
     ]
 
 
-def look_at_texts(home: Home, warehouse: Warehouse) -> StoredTexts:
+def texts_of_home(home: Home, warehouse: Warehouse) -> StoredTexts:
     """The texts that are stored, and this machine's copy of a manifest that knows them all.
 
     The manifest last: shards are registered before their texts are stored.
@@ -88,7 +88,7 @@ def look_at_texts(home: Home, warehouse: Warehouse) -> StoredTexts:
     return stored
 
 
-def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
+def sync_shards(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
     """Move partitions aside or back, and register partitions, as the manifest says.
 
     Looks at all shards and not at what changed, so that it finishes what a kill left half done.
@@ -115,7 +115,7 @@ def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) ->
 
 def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
     """Register the shards that were cut from a source, then store their texts."""
-    bring_in_line(run.home, run.warehouse, run.context.instance)
+    sync_shards(run.home, run.warehouse, run.context.instance)
     for entry, shard in cut:
         run_id = run.context.run.run_id
         stored = store_texts(run.warehouse, entry, shard, run_id=run_id)
@@ -142,8 +142,8 @@ def retire_shards_of(
     home: Home, warehouse: Warehouse, instance: dg.DagsterInstance, name: str
 ) -> list[ShardEntry]:
     """Take the shards of a source out of the corpus; under `Home.shards_lock`."""
-    retired = retire_source(home.sources, name, look_at_texts(home, warehouse))
-    bring_in_line(home, warehouse, instance)
+    retired = retire_source(home.sources, name, texts_of_home(home, warehouse))
+    sync_shards(home, warehouse, instance)
     return retired
 
 
@@ -156,11 +156,11 @@ def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
         home.sources,
         configured_sources(run.settings),
         held_out_every=corpus.held_out_every,
-        stored=look_at_texts(home, run.warehouse),
+        stored=texts_of_home(home, run.warehouse),
         store=partial(_store_cut, run),
         progress=lambda source, records: shown(source)(records, None),
     )
-    _report_unreported(run, bring_in_line(home, run.warehouse, context.instance))
+    _report_unreported(run, sync_shards(home, run.warehouse, context.instance))
     register_evaluations(context.instance, run.settings.evaluation)
     _refuse_without_texts(run, update, new)
     refused = [path for path in new if path in update.rejected_sources]

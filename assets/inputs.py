@@ -52,7 +52,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expected:
     """An output as it would be made now.
 
     Attributes:
@@ -84,7 +84,7 @@ class Wanted:
                 "Wait until it has ended, then run the same again."
             )
 
-    def check_unchanged(self, now: "Wanted") -> None:
+    def check_unchanged(self, now: "Expected") -> None:
         """Refuse to publish what was made of inputs that are not there any more.
 
         Raises:
@@ -105,7 +105,7 @@ class Wanted:
         )
 
 
-def look_at(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> Input | None:
+def stored_input(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> Input | None:
     """A partition as it is now; None where there is none."""
     newest = warehouse.partition_version(table, shard, partition_name)
     if newest is None:
@@ -126,7 +126,7 @@ def partition_inputs(
     warehouse: Warehouse, table: str, shards: Iterable[str], *, partition_name: str = ALL
 ) -> dict[str, Input]:
     """The partitions of this name of these shards, where there are any."""
-    partitions = {shard: look_at(warehouse, table, shard, partition_name) for shard in shards}
+    partitions = {shard: stored_input(warehouse, table, shard, partition_name) for shard in shards}
     return {shard: partition for shard, partition in partitions.items() if partition is not None}
 
 

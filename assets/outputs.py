@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 from filelock import FileLock
 
-from assets.inputs import Wanted
+from assets.inputs import Expected
 from assets.run import Run, Workspace
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
@@ -47,7 +47,7 @@ class Output(ABC):
         """Make the output once: of two processes, the second finds it made."""
 
     @abstractmethod
-    def wanted(self) -> Wanted:
+    def expected(self) -> Expected:
         """What it would be made of now; asked again after every wait, and before it is stored."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Output(ABC):
         """What the stored one was made of; None where there is none."""
 
     @abstractmethod
-    def make(self, wanted: Wanted) -> str:
+    def make(self, expected: Expected) -> str:
         """Make and store it; returns how that ended.
 
         Raises:
@@ -78,7 +78,7 @@ class Output(ABC):
 
     def is_stale(self) -> bool:
         """Whether it is to be made."""
-        return self._wanted_if_stale() is not None
+        return self._expected_if_stale() is not None
 
     def data_version(self) -> dg.DataVersion:
         """What Dagster is told of the stored one: equal where it was made of the same."""
@@ -103,11 +103,11 @@ class Output(ABC):
                 self.hold_device()
                 is_device_held = True
             with self.lock:
-                wanted = self._wanted_if_stale()
-                if wanted is None:
+                expected = self._expected_if_stale()
+                if expected is None:
                     state = UP_TO_DATE
                 elif is_device_held:
-                    state = self._made(wanted)
+                    state = self._made(expected)
                 else:
                     continue
                 # Also where a kill came between storing the output and removing these.
@@ -115,15 +115,15 @@ class Output(ABC):
                     shutil.rmtree(self.leftovers, ignore_errors=True)
                 return state
 
-    def _wanted_if_stale(self) -> Wanted | None:
-        stored, wanted = self.stored(), self.wanted()
-        is_stale = self.run.force or wanted.fingerprint.difference(stored) is not None
-        return wanted if is_stale else None
+    def _expected_if_stale(self) -> Expected | None:
+        stored, expected = self.stored(), self.expected()
+        is_stale = self.run.force or expected.fingerprint.difference(stored) is not None
+        return expected if is_stale else None
 
-    def _made(self, wanted: Wanted) -> str:
-        wanted.check_agreement()
+    def _made(self, expected: Expected) -> str:
+        expected.check_agreement()
         try:
-            return self.make(wanted)
+            return self.make(expected)
         except StoreConflictError:
             # Machines that share an object store may make the same at the same time.
             if self.is_stale():
@@ -132,14 +132,14 @@ class Output(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class OutputRows:
     """A partition that was made.
 
     Attributes:
         rows: rows of its table.
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
-        beside: rows of other tables that belong to them, by table.
+        side_tables: rows of other tables that belong to them, by table.
         costs: what making them cost.
         side_partitions: further such rows, by table and name of their partition.
     """
@@ -147,7 +147,7 @@ class Made:
     rows: pl.DataFrame
     metadata: Mapping[str, str] = field(default_factory=dict)
     state: str = DONE
-    beside: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    side_tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     costs: Sequence[StageCost] = ()
     side_partitions: Mapping[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class PartitionOutput(Output):
     address: Address
 
     @property
-    def beside(self) -> Sequence[str]:
+    def side_tables(self) -> Sequence[str]:
         """Tables of which rows are made with these, and stored in partitions of the same name.
 
         They come first: an output whose side tables were missing would look complete after a kill.
@@ -172,7 +172,7 @@ class PartitionOutput(Output):
         return ()
 
     @abstractmethod
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         """The rows, of what was looked at."""
 
     @property
@@ -184,19 +184,19 @@ class PartitionOutput(Output):
         """See `Output.stored`."""
         return stored_with_sides(self.run.warehouse, self.address)
 
-    def make(self, wanted: Wanted) -> str:
+    def make(self, expected: Expected) -> str:
         """See `Output.make`."""
         _, shard, name = self.address
-        for table in self.beside:
+        for table in self.side_tables:
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.run.warehouse.partition_version(table, shard, name)
-        made = self.compute(wanted)
-        wanted.check_unchanged(self.wanted())
-        sides = {(table, name): made.beside[table] for table in self.beside}
+        made = self.compute(expected)
+        expected.check_unchanged(self.expected())
+        sides = {(table, name): made.side_tables[table] for table in self.side_tables}
         sides |= made.side_partitions
-        metadata = {**wanted.metadata(), **made.metadata}
+        metadata = {**expected.metadata(), **made.metadata}
         # With the same fingerprint, by which they are known to belong to these.
-        of_sides = {key: metadata[key] for key in wanted.metadata()}
+        of_sides = {key: metadata[key] for key in expected.metadata()}
         for (table, side_name), rows in sides.items():
             publish(self.run, (table, shard, side_name), rows, of_sides)
         if sides:

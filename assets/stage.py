@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from toolformer.errors import ToolformerError
 from toolformer.files.digests import hex_digest
@@ -166,7 +166,7 @@ class ShardStage(Stage):
         per: whether it has one output per shard, or one per shard and tool.
         reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
-        beside: further tables that `compute` makes rows of, stored before its own.
+        side_tables: further tables that `compute` makes rows of, stored before its own.
         passes: names of what it does in `stage_costs`.
         tokens_fed: what the model reads for each token of text and for each sample, about; a plan
             expects it where nothing has been measured yet.
@@ -179,11 +179,11 @@ class ShardStage(Stage):
 
     group: str = "build_dataset"
     per: Literal["shard", "tool"] = "tool"
-    compute: Callable[[Any], Made]
+    compute: Callable[[Any], OutputRows]
     report: Callable[[ShardRows, ShardReport], None]
     reads_round_before: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    side_tables: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     tokens_fed: tuple[int, int] = (0, 0)
     share: Callable[[Any, str], Any] | None = None

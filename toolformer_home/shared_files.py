@@ -95,7 +95,7 @@ def _merged(
 def changing_corpus(home: Home) -> Iterator[None]:
     """Bring the manifest before it is changed, and publish it afterwards; under `shards_lock`.
 
-    The block publishes the manifest before it stores texts (`assets.corpus.bring_in_line` does): of
+    The block publishes the manifest before it stores texts (`assets.corpus.sync_shards` does): of
     machines that change the corpus at the same time, one gets its keys.
 
     Raises: See `Home.open` and `Home.publish`.

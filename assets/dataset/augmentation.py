@@ -5,7 +5,7 @@ from dataclasses import asdict
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import (
     contexts_in,
@@ -19,7 +19,7 @@ from toolformer.augmentation import KeptCall, check_restores, one_call_per_posit
 from toolformer.training.augmented_text import TextKey
 
 
-def augment_texts(work: PartitionRun) -> Made:
+def augment_texts(work: PartitionRun) -> OutputRows:
     """The augmented corpus C*; one row = one window with its calls, by `document_id` and `window`.
 
     Only calls of the same round of annotation are merged, and at most one per position stays. Calls
@@ -42,7 +42,7 @@ def augment_texts(work: PartitionRun) -> Made:
         .sort("document_id", "window_index", "position", "tool", "sample_index")
     )
     if kept.is_empty():
-        return Made(typed_frame("augmented_texts", []))
+        return OutputRows(typed_frame("augmented_texts", []))
     texts, with_calls = documents_in(warehouse, shard), set(kept["document_id"])
     windows = {
         TextKey(window.document_id, window.index): window
@@ -88,7 +88,7 @@ def augment_texts(work: PartitionRun) -> Made:
                 "context": contexts.get(key),
             }
         )
-    return Made(typed_frame("augmented_texts", rows))
+    return OutputRows(typed_frame("augmented_texts", rows))
 
 
 def report_texts(rows: ShardRows, report: ShardReport) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun, ShardRun
-from assets.outputs import DONE, Made
+from assets.outputs import DONE, OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
@@ -42,7 +42,7 @@ def texts_and_tokenizer(
     return documents_in(run.warehouse, shard), known, run.base_tokenizer
 
 
-def execute_candidates(work: PartitionRun) -> Made:
+def execute_candidates(work: PartitionRun) -> OutputRows:
     """What the tools answered; one row = one call's result or why there is none, by `call_id`.
 
     A call whose arguments peek at the text behind it is not made, unless
@@ -80,8 +80,8 @@ def execute_candidates(work: PartitionRun) -> Made:
     given_up = sum(answer["reason"] in MADE_AGAIN for answer in answers)
     late = sum(answer["reason"] == "timeout" for answer in answers)
     # Out of date at once, so that the next build makes the calls; the stages behind notice.
-    unfinished = work.wanted.fingerprint.with_part("given_up_calls", given_up)
-    return Made(
+    unfinished = work.expected.fingerprint.with_part("given_up_calls", given_up)
+    return OutputRows(
         typed_frame("executed_calls", rows),
         unfinished.metadata() if given_up else {},
         DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LATE.format(late) if late else DONE,

@@ -3,13 +3,13 @@
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.stage import PER_TOOL, ShardStage
 from warehouse.query import ask_frames
 
 
-def decide_calls(work: PartitionRun) -> Made:
+def decide_calls(work: PartitionRun) -> OutputRows:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
     The [report](/toolformer/report) shows calls in their texts. So does, of kept calls,
@@ -19,7 +19,7 @@ def decide_calls(work: PartitionRun) -> Made:
     model.
     """
     tool_settings = work.partition.tool_settings
-    return Made(
+    return OutputRows(
         ask_frames(
             "filtered_calls",
             {"scored_calls": work.read("scored_calls")},

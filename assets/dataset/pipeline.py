@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from assets.documents import DOCUMENTS, MissingTextsError
-from assets.inputs import Input, NoCallsError, Wanted, find_mismatch, look_at, merged_part
+from assets.inputs import Expected, Input, NoCallsError, find_mismatch, merged_part, stored_input
 from assets.stage import (
     PER_TOOL,
     Partition,
@@ -35,7 +35,7 @@ class Pipeline:
         self._stages: dict[str, ShardStage] = {}
         check_stages(stages)
         for stage in stages:
-            check_names(stage.name, "the table", (stage.name, *stage.beside), tables())
+            check_names(stage.name, "the table", (stage.name, *stage.side_tables), tables())
             check_outputs(stage)
             check_names(stage.name, "the table", stage.reads_round_before, tables())
             check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
@@ -100,7 +100,7 @@ class Pipeline:
                 }
         return stage.partition_fingerprint(partition, inputs)
 
-    def wanted(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Wanted:
+    def expected(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Expected:
         """An output as it would be made now.
 
         Raises:
@@ -123,7 +123,7 @@ class Pipeline:
                 inputs[table, name] = self._input(table, name, partition, warehouse)
         inputs |= self.of_round_before(stage, partition, warehouse)
         made = {address: stage_input.fingerprint for address, stage_input in inputs.items()}
-        return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
+        return Expected(self.fingerprint(stage, partition, made), tuple(inputs.values()))
 
     def of_round_before(
         self, stage: ShardStage, partition: Partition, warehouse: Warehouse
@@ -136,7 +136,7 @@ class Pipeline:
         sampling, inputs = partition.settings.sampling, {}
         for table in stage.reads_round_before if sampling.is_chained else ():
             name = name_in_round(sampling.round - 1, ALL)
-            before = look_at(warehouse, table, partition.shard, name)
+            before = stored_input(warehouse, table, partition.shard, name)
             if before is None:
                 raise ToolformerError(
                     f"Round {sampling.round} is chained (sampling.is_chained), and round "
@@ -171,7 +171,7 @@ class Pipeline:
         stored = warehouse.partition_names(tables_of_tools[0], shard, round_number=round_number)
         names = [name for name in stored if name not in besides]
         shard_inputs = [
-            look_at(warehouse, table, shard, ALL)
+            stored_input(warehouse, table, shard, ALL)
             for table in stage.reads
             if names and not self.is_per_tool(table)
         ]
@@ -179,7 +179,7 @@ class Pipeline:
         left_out: dict[str, str] = {}
         for name in names:
             tool_inputs = [
-                look_at(warehouse, table, shard, self[table].output_name(name, round_number))
+                stored_input(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools
             ]
             partitions = tuple(
@@ -205,7 +205,7 @@ class Pipeline:
         name = ALL
         if table != DOCUMENTS:
             name = self[table].output_name(tool_name, partition.settings.sampling.round)
-        stored = look_at(warehouse, table, partition.shard, name)
+        stored = stored_input(warehouse, table, partition.shard, name)
         if stored is None and table == DOCUMENTS:
             raise MissingTextsError([partition.entry])
         if stored is None:

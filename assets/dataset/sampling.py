@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun, ShardRun
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import (
     cut_off,
@@ -36,7 +36,7 @@ def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
     return documents_in(run.warehouse, shard)
 
 
-def sample_calls(work: PartitionRun) -> Made:
+def sample_calls(work: PartitionRun) -> OutputRows:
     """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
 
     A sample that cannot be read as a call stays, with its reason. One partition per tool and round;
@@ -95,11 +95,11 @@ def sample_calls(work: PartitionRun) -> Made:
         }
         for sample in samples
     ]
-    return Made(
+    return OutputRows(
         typed_frame("candidate_calls", rows),
         {**geometry, CUT_OFF: str(cut_off(selected, cut)), INSIDE_LETTERS: str(inside_letters)},
         _state(partition, geometry),
-        beside={
+        side_tables={
             "document_selection": typed_frame(
                 "document_selection",
                 [
@@ -189,7 +189,7 @@ CANDIDATE_CALLS = ShardStage(
     per=PER_TOOL,
     reads=("documents",),
     reads_round_before=("augmented_texts",),
-    beside=("document_selection",),
+    side_tables=("document_selection",),
     parts=(
         ANNOTATOR,
         PROMPT,

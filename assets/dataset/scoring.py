@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun, ShardRun
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import (
     documents_in,
@@ -51,7 +51,7 @@ def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
     )
 
 
-def score_calls(work: PartitionRun) -> Made:
+def score_calls(work: PartitionRun) -> OutputRows:
     """Losses of the executed calls; one row = one call with all its losses, by `call_id`.
 
     They are those of the model that sampled the calls: without the call, without its result, with
@@ -84,7 +84,7 @@ def score_calls(work: PartitionRun) -> Made:
         if row["call_id"] in scored.scores
     ]
     frame = typed_frame("scored_calls", rows)
-    return Made(frame, scored.geometry, state_of(scored.geometry), costs=scored.costs)
+    return OutputRows(frame, scored.geometry, state_of(scored.geometry), costs=scored.costs)
 
 
 def report_losses(rows: ShardRows, report: ShardReport) -> None:

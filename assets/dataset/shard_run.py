@@ -13,8 +13,8 @@ import polars as pl
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
-from assets.inputs import NoCallsError, Wanted
-from assets.outputs import RUN, Address, Made, PartitionOutput
+from assets.inputs import Expected, NoCallsError
+from assets.outputs import RUN, Address, OutputRows, PartitionOutput
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -46,13 +46,13 @@ class PartitionRun:
     Attributes:
         run: run of the stage.
         partition: the output.
-        wanted: what it is made of.
+        expected: what it is made of.
         address: table, shard and name of its partition.
     """
 
     run: "ShardRun"
     partition: Partition
-    wanted: Wanted
+    expected: Expected
     address: Address
     _shared: Share
 
@@ -76,7 +76,7 @@ class PartitionRun:
         pipeline = self.run.pipeline
         versions = (
             stage_input.version
-            for stage_input in self.wanted.inputs
+            for stage_input in self.expected.inputs
             if not pipeline.is_per_tool(stage_input.table)
         )
         return self._shared(tuple(versions))
@@ -95,7 +95,7 @@ class PartitionRun:
             )
         frames = [
             self.run.warehouse.read_partition(table, stage_input.shard, stage_input.partition_name)
-            for stage_input in self.wanted.inputs
+            for stage_input in self.expected.inputs
             if stage_input.table == table
         ]
         return pl.concat([typed_frame(table, []), *frames])
@@ -108,7 +108,7 @@ class PartitionRun:
             within: folder of one pass of several.
         """
         folder = self.run.checkpoint_folder(self.address) / within
-        digest = self.wanted.fingerprint.digest
+        digest = self.expected.fingerprint.digest
         checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
         if checkpoint.resumed_steps:
             self.run.context.log.info(
@@ -153,22 +153,22 @@ class _StageOutput(PartitionOutput):
         return self.run.checkpoint_folder(self.address)
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """See `PartitionOutput.beside`."""
-        return self.run.stage.beside
+    def side_tables(self) -> tuple[str, ...]:
+        """See `PartitionOutput.side_tables`."""
+        return self.run.stage.side_tables
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
-        return self.run.pipeline.wanted(self.run.stage, self.partition, self.run.warehouse)
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
+        return self.run.pipeline.expected(self.run.stage, self.partition, self.run.warehouse)
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         """See `PartitionOutput.compute`."""
-        work = PartitionRun(self.run, self.partition, wanted, self.address, self.shared)
+        work = PartitionRun(self.run, self.partition, expected, self.address, self.shared)
         made = self.run.stage.compute(work)
-        if set(made.beside) != set(self.beside):
+        if set(made.side_tables) != set(self.side_tables):
             raise StageDeclarationError(
-                f"The stage {self.run.stage.name!r} made rows of {sorted(made.beside)} beside its "
-                f"own, and declares {sorted(self.beside)}. Correct its `beside`."
+                f"The stage {self.run.stage.name!r} made rows of {sorted(made.side_tables)} beside "
+                f"its own, and declares {sorted(self.side_tables)}. Correct its `side_tables`."
             )
         side_partitions = {}
         passes = [cost.stage for cost in made.costs]

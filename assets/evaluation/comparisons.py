@@ -9,8 +9,8 @@ import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.inputs import InputChangedError, Wanted, look_at
-from assets.outputs import Made, PartitionOutput
+from assets.inputs import Expected, InputChangedError, stored_input
+from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Part, Stage
@@ -80,22 +80,22 @@ class _Comparison(PartitionOutput):
         return self.address[2]
 
     @property
-    def beside(self) -> Sequence[str]:
-        """See `PartitionOutput.beside`."""
+    def side_tables(self) -> Sequence[str]:
+        """See `PartitionOutput.side_tables`."""
         return ("paired_differences",)
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
         partitions = (
-            look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, stored.name)
+            stored_input(self.run.warehouse, EVALUATION_RESULTS.name, ALL, stored.name)
             for stored in self.run.warehouse.partitions(EVALUATION_RESULTS.name)
             if stored.name.startswith(f"{self.benchmark}.")
         )
         inputs = tuple(filter(None, partitions))
         parts = {"scores": {scores.partition_name: scores.fingerprint for scores in inputs}}
-        return Wanted(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
+        return Expected(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
-    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
+    def compute(self, expected: Expected) -> OutputRows:  # noqa: ARG002
         """See `PartitionOutput.compute`."""
         scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
         by_cell = scores.partition_by("model", "mode", as_dict=True)
@@ -108,9 +108,9 @@ class _Comparison(PartitionOutput):
             raise ToolformerError(
                 f"The scores of {self.benchmark!r} cannot be compared: {error}"
             ) from error
-        return Made(
+        return OutputRows(
             self._frame("score_intervals", intervals),
-            beside={"paired_differences": self._frame("paired_differences", differences)},
+            side_tables={"paired_differences": self._frame("paired_differences", differences)},
         )
 
     def _frame(self, table: str, rows: Iterable[dict]) -> pl.DataFrame:

@@ -16,8 +16,8 @@ import polars as pl
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, questions_fingerprint
-from assets.inputs import Wanted
-from assets.outputs import Made, PartitionOutput
+from assets.inputs import Expected
+from assets.outputs import OutputRows, PartitionOutput
 from assets.shard_texts import typed_frame
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
@@ -87,13 +87,13 @@ class Answers(Measured):
         """Those that are asked, and never fewer than its partition holds."""
         return max(self.items[: self.count], self.held_items, key=len)
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
-        return Wanted(self._fingerprint(self._wanted_items))
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
+        return Expected(self._fingerprint(self._wanted_items))
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         """See `PartitionOutput.compute`."""
-        digest = wanted.fingerprint.digest
+        digest = expected.fingerprint.digest
         loaded = self.load()
         rows = self.questions.ask(
             loaded,
@@ -106,11 +106,11 @@ class Answers(Measured):
         frame = self.rows(loaded, rows)
         self.before_storing()
         if not failed:
-            return Made(frame)
+            return OutputRows(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
-        unfinished = wanted.fingerprint.with_part("failed_calls", failed)
+        unfinished = expected.fingerprint.with_part("failed_calls", failed)
         metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
-        return Made(frame, metadata, DONE_BUT_FAILED)
+        return OutputRows(frame, metadata, DONE_BUT_FAILED)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
         """The fingerprint of the answers to some of its items."""

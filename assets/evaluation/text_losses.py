@@ -7,8 +7,8 @@ from itertools import chain
 
 from assets.evaluation.measured import Measured
 from assets.evaluation.stage import losses_fingerprint
-from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
-from assets.outputs import Made
+from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
+from assets.outputs import OutputRows
 from assets.shard_texts import documents_in, windows_of
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
@@ -28,8 +28,8 @@ class Losses(Measured):
 
     held_out: Sequence[str]
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
         settings, documents = self.run.settings, self._documents()
         fingerprint = losses_fingerprint(
             settings,
@@ -38,12 +38,12 @@ class Losses(Measured):
             held_out_documents=fingerprints_of(documents),
             file=None if documents else hex_digest_of_file(text_file(self.name, settings)),
         )
-        return Wanted(fingerprint, tuple(documents.values()))
+        return Expected(fingerprint, tuple(documents.values()))
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         """See `PartitionOutput.compute`."""
         model = self.load(precision="float32")
-        shards = sorted(document.shard for document in wanted.inputs)
+        shards = sorted(document.shard for document in expected.inputs)
         windows = self._chosen(self._windows(model.tokenizer, shards))
         settings = self.run.settings
         batches = plan_batches(
@@ -55,7 +55,7 @@ class Losses(Measured):
         for batch in batches:
             rows += _loss_rows(model, [windows[index] for index in batch])
             self.progress(len(rows), len(windows))
-        return Made(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
+        return OutputRows(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
 
     def _documents(self) -> dict[str, Input]:
         """The held-out shards, where perplexity is measured on them; else none."""

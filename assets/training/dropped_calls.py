@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assets.inputs import Input, look_at, merged_part
+from assets.inputs import Input, merged_part, stored_input
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.training.augmented_text import AugmentedText, TextKey
@@ -40,7 +40,7 @@ def partitions_behind(
         if part.startswith(_PART):
             tool = part.removeprefix(_PART)
             name = name_in_round(round_number, tool)
-            inputs = (look_at(warehouse, table, shard, name) for table in _TABLES)
+            inputs = (stored_input(warehouse, table, shard, name) for table in _TABLES)
             there = tuple(stored for stored in inputs if stored is not None)
             partitions.append(CallPartitions(shard, round_number, tool, there))
     return partitions

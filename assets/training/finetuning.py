@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.inputs import Wanted
+from assets.inputs import Expected
 from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
@@ -51,10 +51,10 @@ _OF_THE_LOOP = {field.name for field in fields(FinetuningParameters)} - {
 class FinetunedModel(ModelOutput):
     """The model of the run's variant, in a directory of its own."""
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
         texts = stored_training_set(self.run)
-        return Wanted(model_fingerprint(self.run, texts.fingerprint), (texts,))
+        return Expected(model_fingerprint(self.run, texts.fingerprint), (texts,))
 
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
@@ -72,7 +72,7 @@ class FinetunedModel(ModelOutput):
         processes = self.run.settings.training.processes
         return self.run.holder.hold_devices(processes, self.run.settings, self.run.home)
 
-    def make(self, wanted: Wanted) -> str:
+    def make(self, expected: Expected) -> str:
         """See `Output.make`.
 
         Raises:
@@ -80,17 +80,17 @@ class FinetunedModel(ModelOutput):
         """
         work = planned_training(self.run)
         # From here on nothing but these rows and the base model is read.
-        wanted.check_unchanged(self.wanted())
+        expected.check_unchanged(self.expected())
         variant = self.run.settings.training.variant
         self.run.log.info(f"{variant}: {work.summary}")
         if not self.run.force:
             work.check_size(self.run.settings.training.min_texts)
-        digest = wanted.fingerprint.digest
+        digest = expected.fingerprint.digest
         progress = self._train(work, digest)
         name = run_of(digest)
         rows = [{"run": name, "variant": variant, **asdict(step)} for step in progress.history]
         curve = typed_frame("training_metrics", rows)
-        metadata = {**wanted.metadata(), SECONDS: str(progress.seconds)}
+        metadata = {**expected.metadata(), SECONDS: str(progress.seconds)}
         publish(self.run, ("training_metrics", ALL, name), curve, metadata)
         self.write_card()
         self.replace_published()

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.inputs import Input, Wanted, fingerprints_of, look_at, partition_inputs
+from assets.inputs import Expected, Input, fingerprints_of, partition_inputs, stored_input
 from assets.outputs import DONE
 from assets.run import Run
 from assets.stage import PER_VARIANT, TOOL_VERSIONS, Part, Stage, always
@@ -89,11 +89,11 @@ class Calibration(ModelOutput):
 
     tools: Mapping[str, Tool]
 
-    def wanted(self) -> Wanted:
-        """See `Output.wanted`."""
+    def expected(self) -> Expected:
+        """See `Output.expected`."""
         training_set, documents = _training_set(self.run.warehouse), _documents(self.run.warehouse)
         model = [model_identity(self.directory), self.run.settings.language_model.bos_token]
-        return Wanted(
+        return Expected(
             # The probabilities are of float32.
             MIN_CALL_PROBABILITY.fingerprint(
                 self.run.settings,
@@ -111,14 +111,14 @@ class Calibration(ModelOutput):
         """See `Output.stored`."""
         return _stored(self.bring_directory())
 
-    def make(self, wanted: Wanted) -> str:
+    def make(self, expected: Expected) -> str:
         """See `Output.make`."""
         chosen, given_up = self._choose()
         if chosen.reason == NO_TOOLS and is_calibrated(self.directory):
             return KEPT
         self.run.log.info(chosen.summary)
-        wanted.check_unchanged(self.wanted())
-        made_from = wanted.fingerprint
+        expected.check_unchanged(self.expected())
+        made_from = expected.fingerprint
         if given_up:
             # Out of date at once, so that the next run measures again.
             made_from = made_from.with_part("given_up_calls", given_up)
@@ -169,8 +169,8 @@ def _training_set(store: Warehouse) -> list[Input]:
     Raises:
         ToolformerError: there is none.
     """
-    texts = look_at(store, "training_texts", ALL, ALL)
-    exclusions = look_at(store, "training_exclusions", ALL, ALL)
+    texts = stored_input(store, "training_texts", ALL, ALL)
+    exclusions = stored_input(store, "training_exclusions", ALL, ALL)
     if texts is None or exclusions is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
     return [texts, exclusions]

@@ -7,7 +7,7 @@ from functools import partial
 
 import polars as pl
 
-from assets.inputs import Input, look_at
+from assets.inputs import Input, stored_input
 from assets.run import Workspace
 from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
@@ -101,7 +101,7 @@ def stored_training_set(work: Workspace) -> Input:
     Raises:
         ToolformerError: there is none.
     """
-    training_texts = look_at(work.warehouse, "training_texts", ALL, ALL)
+    training_texts = stored_input(work.warehouse, "training_texts", ALL, ALL)
     if training_texts is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
     return training_texts

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assets.inputs import Input, Wanted, fingerprints_of, partition_inputs
+from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.run import Workspace
 from assets.stage import Part, Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
@@ -128,7 +128,7 @@ class TrainingInputs:
                 f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
             )
 
-    def wanted(self, work: Workspace) -> Wanted:
+    def expected(self, work: Workspace) -> Expected:
         """The training set as it would be made of this."""
         paths = _OF_TEXTS
         parts: dict[str, object] = {
@@ -149,7 +149,7 @@ class TrainingInputs:
             *self.documents.values(),
             *(stage_input for partitions in self.calls for stage_input in partitions.inputs),
         )
-        return Wanted(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
+        return Expected(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
 
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
@@ -168,4 +168,4 @@ def training_set_digest(work: Workspace) -> str:
         ToolformerError: a file of a benchmark is missing.
     """
     inputs = TrainingInputs.look(work, benchmark_texts(work.settings))
-    return inputs.wanted(work).fingerprint.digest
+    return inputs.expected(work).fingerprint.digest

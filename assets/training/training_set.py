@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.inputs import Wanted
-from assets.outputs import Made, PartitionOutput
+from assets.inputs import Expected
+from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run, Workspace
 from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
@@ -55,7 +55,7 @@ def training_set(run: Run) -> dg.MaterializeResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WantedTexts(Wanted):
+class ExpectedTexts(Expected):
     """The training set as it would be made now.
 
     Attributes:
@@ -80,31 +80,33 @@ class TrainingTexts(PartitionOutput):
         return TrainingInputs.look(self.run, self.benchmarks)
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """See `PartitionOutput.beside`."""
+    def side_tables(self) -> tuple[str, ...]:
+        """See `PartitionOutput.side_tables`."""
         return (EXCLUSIONS,)
 
-    def wanted(self) -> WantedTexts:
-        """See `Output.wanted`.
+    def expected(self) -> ExpectedTexts:
+        """See `Output.expected`.
 
         Raises:
             ToolformerError: C* of a round has not been built.
         """
         inputs = self.inputs()
         inputs.check_built(self.run.settings.training_rounds)
-        wanted = inputs.wanted(self.run)
-        return WantedTexts(fingerprint=wanted.fingerprint, inputs=wanted.inputs, made_of=inputs)
+        expected = inputs.expected(self.run)
+        return ExpectedTexts(
+            fingerprint=expected.fingerprint, inputs=expected.inputs, made_of=inputs
+        )
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         """See `PartitionOutput.compute`."""
-        assert isinstance(wanted, WantedTexts)
-        chosen = choose_texts(self.run, wanted.made_of)
+        assert isinstance(expected, ExpectedTexts)
+        chosen = choose_texts(self.run, expected.made_of)
         for name, count in chosen.metadata.items():
             self.run.log.info(f"{name}: {count}")
         return chosen
 
 
-def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
+def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
     """Choose what is trained on; counts are metadata of it.
 
     Raises:
@@ -150,10 +152,10 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
         *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
         *(_row(text, "development", ()) for text in chosen.development),
     ]
-    return Made(
+    return OutputRows(
         typed_frame(TEXTS, rows),
         counts,
-        beside={EXCLUSIONS: typed_frame(EXCLUSIONS, list(map(_exclusion_row, exclusions)))},
+        side_tables={EXCLUSIONS: typed_frame(EXCLUSIONS, list(map(_exclusion_row, exclusions)))},
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from assets.corpus import configured_sources, look_at_texts
+from assets.corpus import configured_sources, texts_of_home
 from assets.dataset.stages import PIPELINE
 from assets.documents import MissingTextsError, records_read, stored_texts
 from dagster_project.commands import console
@@ -87,7 +87,7 @@ def prepare(
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     # Which texts there are can be seen before it is ready for readers.
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     manifest = Manifest.load(home.sources)
     is_whole = bool(manifest.active_shards) and not cut and not rejected

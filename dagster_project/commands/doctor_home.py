@@ -103,12 +103,12 @@ def _missing_index(name: str, folder: Path, *, asset: str) -> Finding:
 
 def manifest(home: Home) -> Iterator[Finding]:
     """The list of shards, and whether their texts are there."""
-    from assets.corpus import look_at_texts
+    from assets.corpus import texts_of_home
     from toolformer.sources.errors import ManifestError
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path
     from warehouse.warehouse import Warehouse
 
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     try:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)

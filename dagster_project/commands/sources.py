@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.corpus import configured_sources, look_at_texts, retire_shards_of
+from assets.corpus import configured_sources, retire_shards_of, texts_of_home
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
@@ -38,7 +38,7 @@ def list_sources(*, as_json: bool) -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
-    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
     manifest = Manifest.load(home.sources)
     check_complete(home.sources, manifest, stored.all_keys)
     active = manifest.active_shards

@@ -7,7 +7,7 @@ planned from their first records; what depends on an index, once it exists.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from assets.corpus import configured_sources, look_at_texts
+from assets.corpus import configured_sources, texts_of_home
 from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
@@ -91,7 +91,7 @@ def forecast_build(
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
     warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
-    stored = look_at_texts(home, warehouse)
+    stored = texts_of_home(home, warehouse)
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"

@@ -11,8 +11,8 @@ import pytest
 
 from assets import outputs
 from assets.dataset.stages import PIPELINE
-from assets.inputs import InputChangedError, Wanted, look_at
-from assets.outputs import Made, PartitionOutput
+from assets.inputs import Expected, InputChangedError, stored_input
+from assets.outputs import OutputRows, PartitionOutput
 from assets.stage import Partition
 from tests.warehouse.rows import SHARD, frame, put, save_manifest
 from toolformer.sources.manifest import Manifest
@@ -42,18 +42,18 @@ class Stage:
 
     def execute(self, version: str) -> None:
         """What another run does: new results under another fingerprint."""
-        candidates = look_at(self.warehouse, "candidate_calls", SHARD, TOOL)
+        candidates = stored_input(self.warehouse, "candidate_calls", SHARD, TOOL)
         assert candidates is not None
-        wanted = Wanted(Fingerprint.of({"version": version}), (candidates,))
+        wanted = Expected(Fingerprint.of({"version": version}), (candidates,))
         put(self.warehouse, "executed_calls", {"result": version}, **wanted.metadata())
 
-    def wanted(self) -> Wanted:
-        executed = look_at(self.warehouse, "executed_calls", SHARD, TOOL)
-        candidates = look_at(self.warehouse, "candidate_calls", SHARD, TOOL)
+    def expected(self) -> Expected:
+        executed = stored_input(self.warehouse, "executed_calls", SHARD, TOOL)
+        candidates = stored_input(self.warehouse, "candidate_calls", SHARD, TOOL)
         assert executed is not None
         assert candidates is not None
         parts = {"executed_calls": executed.fingerprint}
-        return Wanted(Fingerprint.of(parts), (executed, candidates))
+        return Expected(Fingerprint.of(parts), (executed, candidates))
 
     def make(
         self,
@@ -87,8 +87,8 @@ class FilteredCalls(PartitionOutput):
     while_waiting: Callable[[], object]
     while_making: Callable[[], object]
 
-    def wanted(self) -> Wanted:
-        return self.stage.wanted()
+    def expected(self) -> Expected:
+        return self.stage.expected()
 
     @property
     def needs_device(self) -> bool:
@@ -97,10 +97,10 @@ class FilteredCalls(PartitionOutput):
     def hold_device(self) -> object:
         return self.while_waiting()
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         rows = self.run.warehouse.read_partition("executed_calls", SHARD, TOOL)
         self.while_making()
-        return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
+        return OutputRows(frame("filtered_calls", {"call_id": rows["result"][0]}))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def stage(tmp_path: Path) -> Stage:
 
 def test_an_input_that_changes_while_the_device_is_waited_for_is_looked_at_again(stage: Stage):
     assert stage.make(while_waiting=lambda: stage.execute("second")) == "done"
-    assert stage.stored() == ("second", stage.wanted().fingerprint.digest)
+    assert stage.stored() == ("second", stage.expected().fingerprint.digest)
     assert stage.make() == "up to date"
 
 
@@ -119,7 +119,7 @@ def test_an_input_that_changes_while_rows_are_made_of_it_fails(stage: Stage):
         stage.make(while_making=lambda: stage.execute("second"))
     assert stage.stored() is None
     assert stage.make() == "done"
-    assert stage.stored() == ("second", stage.wanted().fingerprint.digest)
+    assert stage.stored() == ("second", stage.expected().fingerprint.digest)
 
 
 def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
@@ -136,11 +136,13 @@ class WithCosts(FilteredCalls):
     """The output with rows of another table beside its own."""
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def side_tables(self) -> tuple[str, ...]:
         return ("stage_costs",)
 
-    def compute(self, wanted: Wanted) -> Made:
-        return Made(frame("filtered_calls"), beside={"stage_costs": frame("stage_costs")})
+    def compute(self, expected: Expected) -> OutputRows:
+        return OutputRows(
+            frame("filtered_calls"), side_tables={"stage_costs": frame("stage_costs")}
+        )
 
 
 def test_rows_of_side_tables_are_stored_first(stage: Stage, monkeypatch: pytest.MonkeyPatch):
@@ -156,14 +158,14 @@ class WithOwnCosts(WithCosts):
     runs: ClassVar[list[str]] = []
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def side_tables(self) -> tuple[str, ...]:
         return ("rejected_records",)
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         costs = frame("stage_costs", {"stage": "sampling", "model": self.runs[-1]})
-        return Made(
+        return OutputRows(
             frame("filtered_calls"),
-            beside={"rejected_records": frame("rejected_records", {"reason": self.runs[-1]})},
+            side_tables={"rejected_records": frame("rejected_records", {"reason": self.runs[-1]})},
             side_partitions={("stage_costs", f"{TOOL}.sampling"): costs},
         )
 
@@ -200,7 +202,7 @@ def test_rows_beside_an_output_are_of_its_own_run_after_a_kill_of_another_one(
     stage.execute("first")
     address = ("filtered_calls", SHARD, TOOL)
     stored = outputs.stored_with_sides(stage.warehouse, address)
-    assert stage.wanted().fingerprint.difference(stored) == "changed: rejected records"
+    assert stage.expected().fingerprint.difference(stored) == "changed: rejected records"
     assert made_by("plain_again") == "done"
     assert beside() == ("plain_again", "plain_again")
     assert made_by("plain_again") == "up to date"

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from assets.code_versions import code_version
-from assets.inputs import Wanted, look_at
-from assets.outputs import Made, PartitionOutput
+from assets.inputs import Expected, stored_input
+from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Part, Stage, StageDeclarationError, check_stages
@@ -40,17 +40,17 @@ TEXT_LENGTHS = Stage(
 class TextLengths(PartitionOutput):
     """The mean length of the texts that are trained on."""
 
-    def wanted(self) -> Wanted:
-        texts = look_at(self.run.warehouse, "training_texts", ALL, ALL)
+    def expected(self) -> Expected:
+        texts = stored_input(self.run.warehouse, "training_texts", ALL, ALL)
         assert texts is not None
         parts = {"training_set": texts.fingerprint}
-        return Wanted(TEXT_LENGTHS.fingerprint(self.run.settings, parts), (texts,))
+        return Expected(TEXT_LENGTHS.fingerprint(self.run.settings, parts), (texts,))
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, expected: Expected) -> OutputRows:
         texts = self.run.warehouse.read_partition("training_texts", ALL, ALL)["text"]
         row = {"run": "lengths", "step": 0, "loss": texts.str.len_chars().mean(), "tokens": 0}
         row |= {"learning_rate": 0.0, "variant": "calls"}
-        return Made(typed_frame("training_metrics", [row]))
+        return OutputRows(typed_frame("training_metrics", [row]))
 
 
 @asset_of(TEXT_LENGTHS)

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import dagster as dg
 import pytest
 
-from assets.corpus import bring_in_line
+from assets.corpus import sync_shards
 from assets.documents import store_texts, stored_texts
 from tests.corpora import write_texts
 from tests.s3 import Store, running_store
@@ -98,7 +98,7 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
         if between is not None:
             between()
-        bring_in_line(home, warehouse, instance)
+        sync_shards(home, warehouse, instance)
         for entry, shard in cut:
             store_texts(warehouse, entry, shard, run_id="test")
 
@@ -110,7 +110,7 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
             stored=stored_texts(warehouse),
             store=store,
         )
-        bring_in_line(home, warehouse, instance)
+        sync_shards(home, warehouse, instance)
 
 
 def _texts(home: Home) -> dict[str, list[str]]:
@@ -168,7 +168,7 @@ def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: Homes):
         warehouse = open_warehouse(two)
         source = str(one.root / "texts.jsonl")
         retire_source(two.sources, source, stored_texts(warehouse))
-        bring_in_line(two, warehouse, instance)
+        sync_shards(two, warehouse, instance)
     assert _texts(one) == {}
     _cut(one, ["One."])
     assert _texts(two) == {"shard-00000": ["One."]}

@@ -14,7 +14,7 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_asset import shard_assets
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.dataset.stages import PIPELINE
-from assets.outputs import Made
+from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import (
@@ -50,7 +50,7 @@ TOOL, OTHER = "Calculator", "shard-00009"
 ENTRY = ShardEntry(SHARD, "texts", 0, 1, "d" * 32, is_held_out=False)
 
 
-def count_texts(work: PartitionRun) -> Made:
+def count_texts(work: PartitionRun) -> OutputRows:
     """Texts that a tool was shown; one row = one text.
 
     Of the samples those that the settings let through.
@@ -59,7 +59,7 @@ def count_texts(work: PartitionRun) -> Made:
     rows = [
         {**work.keys, "document_id": text, "is_selected": True, "reason": "toy"} for text in texts
     ]
-    return Made(typed_frame("document_selection", rows))
+    return OutputRows(typed_frame("document_selection", rows))
 
 
 def report(rows: ShardRows, report: ShardReport) -> None:
@@ -161,7 +161,7 @@ def test_a_toy_stage_has_an_asset(home: Warehouse):
 def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Warehouse):
     toolbox = Toolbox({TOOL: create_tool(TOOL)}, {TOOL: None}, {})
     partition = Partition(validated({}, origin="test"), ENTRY, toolbox, tool_name=TOOL)
-    wanted = WITH_TOY.wanted(TOY, partition, home)
+    wanted = WITH_TOY.expected(TOY, partition, home)
     assert set(wanted.fingerprint.parts) == {
         "candidate_calls",
         "code_version",
@@ -182,11 +182,11 @@ def test_libraries_are_imported_before_the_threads_of_a_stage_start(
     assert order == ["import", "threads"] * 2
 
 
-def merge(work: PartitionRun) -> Made:
+def merge(work: PartitionRun) -> OutputRows:
     """Texts of all tools; one row = one text."""
     read = "_".join(str(work.read(table).height) for table in MERGING.reads)
     row = {**REJECTED, "shard": work.partition.shard, "reason": f"rows_{read}"}
-    return Made(typed_frame("rejected_records", [row]))
+    return OutputRows(typed_frame("rejected_records", [row]))
 
 
 REJECTED = {"source": "x", "source_offset": 0, "excerpt": None}
@@ -210,7 +210,7 @@ def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_i
     partition = next(
         MERGING.partitions(validated({}, origin="test"), ENTRY, Toolbox({}, {}, {}), "m")
     )
-    wanted = pipeline.wanted(MERGING, partition, home)
+    wanted = pipeline.expected(MERGING, partition, home)
     assert [name for name in wanted.fingerprint.parts if "." in name] == [f"{TOY.name}.{TOOL}"]
     assert {each.table for each in wanted.inputs} == set(MERGING.reads)
 
@@ -222,7 +222,7 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     assert "reads 'candidate_calls', which its declaration does not name" in str(error)
 
 
-def count_with_cost(work: PartitionRun) -> Made:
+def count_with_cost(work: PartitionRun) -> OutputRows:
     """Texts, and what counting them cost."""
     cost = StageCost("counting", 1, 20, 0.5, *[None] * 6)
     return dataclasses.replace(count_texts(work), costs=[cost])

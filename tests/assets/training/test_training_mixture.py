@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.inputs import Wanted, look_at, merged_part
+from assets.inputs import Expected, merged_part, stored_input
 from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
 from tests.fakes import save_tiny_model
@@ -80,10 +80,10 @@ class Home:
 
     def augment(self, texts: Mapping[str, str]) -> None:
         """C* as the stage before stores it."""
-        inputs = [look_at(self.warehouse, table, SHARD, TOOL) for table in TABLES]
+        inputs = [stored_input(self.warehouse, table, SHARD, TOOL) for table in TABLES]
         partitions = tuple(each for each in inputs if each is not None)
         decided = {merged_part("filtered_calls", TOOL): partitions[0].fingerprint}
-        wanted = Wanted(Fingerprint.of(decided), partitions)
+        wanted = Expected(Fingerprint.of(decided), partitions)
         rows = [
             {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
             for key, text in texts.items()
