@@ -118,7 +118,7 @@ FAULTS = [
     Fault("assets/dataset/filtering.py", ', "tools.*.contrast_threshold")', ",)",
           "assets/dataset/test_pipeline.py"
           "::test_every_setting_is_named_by_a_stage_or_said_to_have_no_effect"),
-    Fault("assets/outputs.py", "        wanted.check_unchanged(self.wanted())\n", "",
+    Fault("assets/outputs.py", "        expected.check_unchanged(self.expected())\n", "",
           "assets/test_inputs.py::test_an_input_that_changes_while_rows_are_made_of_it_fails"),
     Fault("assets/outputs.py", "(side or {}).get(FINGERPRINT) != stored[FINGERPRINT]",
           "side is None",
