@@ -113,7 +113,7 @@ class FinetunedModel(ModelOutput):
         )
         precision = training_precision(settings, base, device, home)
         show = self.run.progress("finetuning", training.variant)
-        with tracked(training, run_of(fingerprint), home, self.run.log) as track:
+        with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
 
             def report(step: StepReport) -> None:
                 show(step.step, work.steps)
