@@ -158,6 +158,7 @@ def test_a_tracker_changes_no_model_and_is_told_a_run_that_goes_on_as_one(
     made = MagicMock(return_value=Tracker())
     monkeypatch.setattr(tracking, "WandBTracker", made)
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["wandb"])
+    monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("toolformer.training.finetuning.keep_digests", _killed)
         assert not train(base, "calls", report_to=["wandb"]).success
