@@ -3,16 +3,15 @@
 A part that is finished stays when a run is killed.
 """
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from filelock import Timeout
 
-from assets.evaluation.measured import TABLE, Answers, Measured, item_count, questions_digest
+from assets.evaluation.measured import TABLE, Answers, Measured
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
 from assets.outputs import DONE, UP_TO_DATE
@@ -22,7 +21,7 @@ from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import number_digest
-from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.fingerprints import FINGERPRINT
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer_home.wiring.evaluated_models import EvaluatedModel
@@ -63,17 +62,21 @@ class Measuring:
         tools = open_toolbox(run.settings, run.home, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
-    def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
+    def measure(
+        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], others: Sequence[Mode] = ()
+    ) -> None:
         """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
             name: name of the benchmark.
             model: which.
             modes: how it is used; a text has one mode, calls disabled.
+            others: in which it may have been used by a study. Rows of these stay where they would
+                be made again as they are.
         """
         evaluation = self.run.settings.evaluation
         if not evaluation.is_text(name):
-            self._ask(name, model, modes)
+            self._ask(name, model, modes, [mode for mode in others if mode not in modes])
             return
         self.items_asked[name] = f"at most {evaluation.perplexity_windows} windows"
         losses = Losses(
@@ -93,15 +96,19 @@ class Measuring:
         unread = self.rows_left_out.get(name)
         return {"rows of the file": unread, **reasons} if unread else reasons
 
-    def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
+    def _ask(
+        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], others: Sequence[Mode]
+    ) -> None:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
         count = min(self.run.settings.evaluation.items or len(items), len(items))
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
-        unanswered = {part.address[2]: part for part in answers if not part.count}
-        clear_up = partial(self._empty_stale, benchmark, model, items, unanswered)
+        unasked = self._answers(benchmark, items, 0, model, others)
+        unanswered = {part.address[2]: part for part in (*answers, *unasked) if not part.count}
+        asked = {part.address[2] for part in answers if part.count}
+        clear_up = partial(self._empty_stale, f"{benchmark.name}.{model.name}.", asked, unanswered)
         for part in answers:
             if part.count:
                 self._bring_up_to_date(replace(part, before_storing=clear_up))
@@ -155,43 +162,25 @@ class Measuring:
         seed = self.run.settings.evaluation.seed
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
-    def _empty_stale(
-        self,
-        benchmark: Benchmark,
-        model: EvaluatedModel,
-        items: Sequence[BenchmarkItem],
-        unanswered: Mapping[str, Answers],
-    ) -> None:
-        """Leave no rows of other items or of another model, in whatever mode.
+    def _empty_stale(self, prefix: str, asked: Set[str], unanswered: Mapping[str, Answers]) -> None:
+        """Leave no rows of other items, another model or other settings, in whatever mode.
 
         A run that is stopped, and a mode that this one does not ask in, would leave them beside
         the new ones. So would a run of fewer items those that were asked under other settings.
         Not before there are new rows: a model that cannot be loaded costs no old ones.
         """
         store = self.run.warehouse
-        settings = self.run.settings
-        model_part = [model.identity(settings), settings.language_model.bos_token]
-
-        prefix = f"{benchmark.name}.{model.name}."
         for name in [part.name for part in store.partitions(TABLE) if part.name.startswith(prefix)]:
+            if name in asked:
+                continue
             # Another run that has the lock is about to replace it.
             lock = self.run.home.partition_lock(TABLE, ALL, name)
             with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
                 stored = store.partition_metadata(TABLE, ALL, name)
                 if stored is None or stored[FINGERPRINT] == _EMPTY:
                     continue
-                if name in unanswered:
-                    is_stale = not unanswered[name].held_items
-                else:
-                    start = int(name.rpartition(".")[2]) * _ITEMS_PER_PART
-                    held = items[start : start + item_count(stored)]
-                    parts = {
-                        "questions": questions_digest(benchmark, held),
-                        "language_model": model_part,
-                    }
-                    made_of = json.loads(stored.get(PARTS, "{}"))
-                    is_stale = any(made_of.get(part) != json.dumps(parts[part]) for part in parts)
-                if is_stale:
+                if name not in unanswered or not unanswered[name].held_items:
+                    self.run.log.info(f"{name} is emptied: its rows were made from something else")
                     empty = typed_frame(TABLE, [])
                     store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
 

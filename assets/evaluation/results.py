@@ -13,10 +13,12 @@ from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
+from toolformer.decoding.completions import CLOSED
 from toolformer.evaluation.modes import (
     DISABLED,
     Mode,
     StudyName,
+    enabled,
     modes_by_k,
     modes_without_each,
 )
@@ -66,7 +68,8 @@ def evaluation_results(run: Run) -> PartitionEvents:
             try:
                 model = evaluated_model(model_key, loaded, run.home)
                 with memory_explained():
-                    measuring.measure(name, model, _modes(measuring, model, study))
+                    modes, others = _modes(measuring, model, study)
+                    measuring.measure(name, model, modes, others)
             except EXPECTED_ERRORS as error:
                 context.log.error(f"{name} with {model_key}: {error}")
                 errors[f"{name} with {model_key}"] = error
@@ -86,24 +89,34 @@ def evaluation_results(run: Run) -> PartitionEvents:
     yield REPORTED
 
 
-def _modes(measuring: Measuring, model: EvaluatedModel, study: StudyName | None) -> list[Mode]:
+def _modes(
+    measuring: Measuring, model: EvaluatedModel, study: StudyName | None
+) -> tuple[list[Mode], list[Mode]]:
     """How a model is used: without calls, and with them where it may open any; then as in a study.
 
     The base model opens none unless `decoding.min_call_probability` is set: it was not taught
     calls, so none was calibrated for it. A study leaves out no mode of other runs: Dagster takes a
     partition that was reported for one that is up to date.
+
+    Returns:
+        These modes, and all modes that a run of these settings may use.
     """
     settings = measuring.run.settings
     is_base = model.name == BASE and settings.decoding.min_call_probability is None
     if is_base and study is None:
-        return [DISABLED]
-    calls = with_calls(model.directory, settings)
+        # Nobody needs to hear that nothing was calibrated for it.
+        calls = enabled(settings.decoding.call_top_k, CLOSED)
+    else:
+        calls = with_calls(model.directory, settings)
+    by_k = modes_by_k(_CALL_TOP_KS, with_calls=calls)
+    without = modes_without_each(measuring.tools.tools, with_calls=calls)
     if study == "k":
-        modes = modes_by_k(_CALL_TOP_KS, with_calls=calls)
-        return modes if is_base or calls in modes else [*modes, calls]
-    if study == "tools":
-        return modes_without_each(measuring.tools.tools, with_calls=calls)
-    return [DISABLED, calls]
+        modes = by_k if is_base or calls in by_k else [*by_k, calls]
+    elif study == "tools":
+        modes = without
+    else:
+        modes = [DISABLED] if is_base and study is None else [DISABLED, calls]
+    return modes, [*by_k, *without]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

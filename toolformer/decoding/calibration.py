@@ -221,7 +221,8 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
 
     Returns:
         The geometric mean of the best threshold and of the largest one whose total is less by no
-        more than one standard error: the root of the sum of the squared gains between them.
+        more than one standard error: the root of the sum of the squared gains between them. Where
+        the total there is less by more than that, the next threshold above it that is not.
 
     Example:
         >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
@@ -233,16 +234,23 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
         return opening.weight * opening.gain * (kept_weight if opening.is_kept else 1)
 
     best = best_threshold(openings, kept_weight=kept_weight)
-    largest, lost, variance = best, 0.0, 0.0
+    thresholds, alike, lost, variance = [best], [best], 0.0, 0.0
     above = sorted((each for each in openings if each.probability >= best), key=_probability)
     for threshold, equal in groupby(above, _probability):
+        thresholds.append(threshold)
         if lost <= math.sqrt(variance):
-            largest = threshold
+            alike.append(threshold)
         for opening in equal:
             lost += gain(opening)
             variance += gain(opening) ** 2
+    if alike[-1] <= best:
+        return best
     # 1 itself disables calls.
-    return min(math.sqrt(best * largest), math.nextafter(1, 0)) if largest > best else best
+    middle = min(math.sqrt(best * alike[-1]), math.nextafter(1, 0))
+    # It opens what the next threshold above it opens.
+    next_alike = min(each for each in alike if each >= middle)
+    is_alike = min(each for each in thresholds if each >= middle) == next_alike
+    return middle if is_alike else next_alike
 
 
 def _probability(opening: Opening) -> float:

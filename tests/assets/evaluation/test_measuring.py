@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,7 +76,12 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     store = new_warehouse(home.root)
 
     def measured(
-        *, modes=MODES, tool: Tool | None = None, force: bool = False, **evaluation: Any
+        *,
+        modes=MODES,
+        others=(),
+        tool: Tool | None = None,
+        force: bool = False,
+        **evaluation: Any,
     ) -> tuple[Measuring, list[str]]:
         asked = [*range(20), *DECIMALS]
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
@@ -99,7 +105,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             progress=lambda *_: lambda done, total: None,
         )
         work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
-        work.measure("own", EvaluatedModel(directory, name="base"), modes)
+        work.measure("own", EvaluatedModel(directory, name="base"), modes, others)
         return work, model.asked
 
     return measured
@@ -129,7 +135,7 @@ def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_wit
     likely = enabled(10, MinCallProbability(0.2, 0.1))
     work, _ = measure(modes=[DISABLED, likely])
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
-    work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely))
+    work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely), others=[likely])
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     rows = work.run.warehouse.query(
         "select distinct mode, call_top_k, min_call_probability, min_call_probability_behind_prompt"
@@ -140,6 +146,28 @@ def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_wit
         ("enabled", 10, 0.2, 0.1),
         ("k-10", 10, 0.0, 0.0),
     ]
+
+
+def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measure):
+    likely = enabled(10, MinCallProbability(0.2, 0.1))
+    by_k = modes_by_k([0, 1, 10], with_calls=likely)
+    without = replace(likely, name="without-Calculator", without_tool="Calculator")
+    measure(modes=[*by_k, likely, without])
+
+    def modes_left(**changed: Any) -> set[str]:
+        work, _ = measure(others=[*by_k, changed.pop("without", without)], **changed)
+        return {mode for _, mode in scores(work)}
+
+    every = {"disabled", "enabled", "k-1", "k-10", "without-Calculator"}
+    assert modes_left(modes=[DISABLED, likely]) == every
+    # They are about rank alone; what is left out of is not.
+    likelier = enabled(10, MinCallProbability(0.3, 0.1))
+    changed = replace(likelier, name="without-Calculator", without_tool="Calculator")
+    left = modes_left(modes=[DISABLED, likelier], without=changed)
+    assert left == every - {"without-Calculator"}
+    tool = Sum()
+    tool.version = "2"
+    assert modes_left(modes=[DISABLED, likelier], tool=tool) == {"disabled", "enabled"}
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
