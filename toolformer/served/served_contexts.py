@@ -65,7 +65,7 @@ class ServedNext:
             self.told[token] = log_probability
             if token != banned:
                 return token
-        return self.likeliest_but([token])
+        return self.likeliest_but([] if banned is None else [banned])
 
     def kept(self) -> Self:
         """See `NextTokens.kept`."""
