@@ -279,6 +279,11 @@ class Home:
         return self.root / "plots"
 
     @property
+    def tensorboard(self) -> Path:
+        """Curves of trainings, for TensorBoard."""
+        return self.root / "tensorboard"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
         return self.machine / "dagster"

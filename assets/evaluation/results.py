@@ -87,10 +87,11 @@ def evaluation_results(run: Run) -> PartitionEvents:
 
 
 def _modes(measuring: Measuring, model: EvaluatedModel, study: StudyName | None) -> list[Mode]:
-    """How a model is used: without calls, and with them where it may open any, or as in a study.
+    """How a model is used: without calls, and with them where it may open any; then as in a study.
 
     The base model opens none unless `decoding.min_call_probability` is set: it was not taught
-    calls, so none was calibrated for it.
+    calls, so none was calibrated for it. A study leaves out no mode of other runs: Dagster takes a
+    partition that was reported for one that is up to date.
     """
     settings = measuring.run.settings
     is_base = model.name == BASE and settings.decoding.min_call_probability is None
@@ -98,7 +99,8 @@ def _modes(measuring: Measuring, model: EvaluatedModel, study: StudyName | None)
         return [DISABLED]
     calls = with_calls(model.directory, settings)
     if study == "k":
-        return modes_by_k(_CALL_TOP_KS, with_calls=calls)
+        modes = modes_by_k(_CALL_TOP_KS, with_calls=calls)
+        return modes if is_base or calls in modes else [*modes, calls]
     if study == "tools":
         return modes_without_each(measuring.tools.tools, with_calls=calls)
     return [DISABLED, calls]

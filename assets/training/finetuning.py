@@ -26,7 +26,7 @@ from assets.training.planned_training import (
     stored_training_set,
 )
 from toolformer.forward.memory import check_training_fits
-from toolformer.training.finetuning import FinetuningParameters, Progress, finetune
+from toolformer.training.finetuning import FinetuningParameters, Progress, StepReport, finetune
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from toolformer_home.partitions import MODEL, register
@@ -37,6 +37,7 @@ from toolformer_home.wiring.evaluated_models import name_of_variant
 from toolformer_home.wiring.model_damage import check_undamaged
 from toolformer_home.wiring.precision import training_precision
 from toolformer_home.wiring.served import check_has_weights
+from toolformer_home.wiring.trackers import check_trackers, tracked
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -99,6 +100,7 @@ class FinetunedModel(ModelOutput):
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
         base, settings, home = self.run.base_model, self.run.settings, self.run.home
         check_has_weights(base, settings)
+        check_trackers(settings.training.report_to)
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
         is_divided = training.processes > 1 and training.parallelism == "fsdp"
@@ -111,28 +113,34 @@ class FinetunedModel(ModelOutput):
         )
         precision = training_precision(settings, base, device, home)
         show = self.run.progress("finetuning", training.variant)
-        return finetune(
-            base,
-            self.directory,
-            work.rows.rows,
-            work.development,
-            parameters=FinetuningParameters(
-                **training.model_dump(include=_OF_THE_LOOP),
-                precision=precision,
-                steps=work.steps,
-                loss_weights=LossWeights(**training.loss_weights.model_dump()),
-            ),
-            bos_token=settings.language_model.bos_token,
-            resume_folder=self.leftovers,
-            fingerprint=fingerprint,
-            facts={
-                "variant": training.variant,
-                "calls": dict(work.rows.calls),
-                "texts without a call that fits": work.rows.texts_without_row,
-            },
-            report=lambda step: show(step.step, work.steps),
-            device=device,
-        )
+        with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
+
+            def report(step: StepReport) -> None:
+                show(step.step, work.steps)
+                track(step)
+
+            return finetune(
+                base,
+                self.directory,
+                work.rows.rows,
+                work.development,
+                parameters=FinetuningParameters(
+                    **training.model_dump(include=_OF_THE_LOOP),
+                    precision=precision,
+                    steps=work.steps,
+                    loss_weights=LossWeights(**training.loss_weights.model_dump()),
+                ),
+                bos_token=settings.language_model.bos_token,
+                resume_folder=self.leftovers,
+                fingerprint=fingerprint,
+                facts={
+                    "variant": training.variant,
+                    "calls": dict(work.rows.calls),
+                    "texts without a call that fits": work.rows.texts_without_row,
+                },
+                report=report,
+                device=device,
+            )
 
 
 @asset_of(FINETUNED_MODEL)

@@ -203,9 +203,10 @@ def min_call_probability(run: Run) -> dg.MaterializeResult:
     """`min_call_probability.json` beside the model: how likely ` [` has to be to open a call.
 
     One partition = one variant of the finetuned model. Decoding takes its two values, for the first
-    token behind a prompt and for later ones, where `decoding.min_call_probability` is null. They
-    are those with which the model's own calls, with their results, gain most on development texts;
-    the control `plain` has none. A model without them opens no calls.
+    token behind a prompt and for later ones, where `decoding.min_call_probability` is null. With
+    them the model's own calls, with their results, gain most on development texts; of those that
+    gain as much behind a prompt, within one standard error, it is the middle. The control `plain`
+    has none. A model without them opens no calls.
     """
     variant = run.settings.training.variant
     model = evaluated_model(name_of_variant(variant), run.settings, run.home)

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "training.processes": "any number of processes trains the same model",
     "training.parallelism": "any way of dividing the work trains the same model",
     "training.save_every": "it says what a killed run goes on from",
+    "training.report_to": "a tracker shows a training, and changes nothing in it",
     "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
     "runs.shards_per_run": "it divides work into runs",
     "runs.delta_logs": "logs name files, and change none",

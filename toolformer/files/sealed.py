@@ -1,4 +1,4 @@
-"""Content of JSON and YAML files with a digest of itself, so that a flipped bit is noticed.
+"""Content of JSON files with a digest of itself, so that a flipped bit is noticed.
 
 The digest is the entry `digest`. A file without one is taken as it is, which is how somebody who
 means to edit such a file does it; what one flipped bit makes of a sealed file is never that.

@@ -99,4 +99,7 @@ class TrainingSettings(Section):
         description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 where a "
         "step is at least 1.2 times as fast in it, measured at the first use",
     )
+    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (), description="trackers that show the steps while they are done, such as [tensorboard]"
+    )
     seed: int = Field(0, ge=0, description="random seed of the choice of texts and their order")

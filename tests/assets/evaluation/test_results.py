@@ -115,7 +115,7 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
         assert modes("own|large", None) == (seen, "2 done")
         # By rank alone, which calls enabled are not: nothing was calibrated for this model.
         seen |= {"k-1", "k-3", "k-10"}
-        assert modes("own|large", "k") == (seen, "3 done, 1 up to date")
+        assert modes("own|large", "k") == (seen, "3 done, 2 up to date")
         seen |= {"without-Calculator", "without-Calendar"}
         assert modes("own|large", "tools") == (seen, "2 done, 2 up to date")
         with pytest.raises(dg.DagsterInvalidConfigError, match="horoscope"):
