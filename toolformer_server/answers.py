@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolformer.decoding.completions import Completion, TraceStep
-from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall
+from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall, uncertain_characters
 from toolformer.decoding.prompt_steps import PromptStep
 from toolformer_server.bodies import CompletionBody
 
@@ -21,16 +21,24 @@ class Choice:
         index: its place among the choices.
         prompt: the prompt.
         body: the request.
+        has_calls: whether the calls stand in its text.
     """
 
-    def __init__(self, index: int, prompt: str, body: CompletionBody) -> None:
+    def __init__(self, index: int, prompt: str, body: CompletionBody, *, has_calls: bool) -> None:
         self._index = index
         self._echo = prompt if body.echo else ""
         self._body = body
+        self._has_calls = has_calls
         self._offset = len(self._echo)
         self._parts: list[Mapping[str, Any]] = []
         # Of the completion's trace, without what was undone.
         self._steps_told = 0
+        self._token_ids: list[int] = []
+        # Outside calls, where they do not stand in the text.
+        self._text = ""
+        self._characters_sent = 0
+        # Whether a stop text has come about that a call stood in the midst of.
+        self._is_cut = False
 
     def echo(self) -> dict[str, Any] | None:
         """The chunk in front of all others, where the prompt is to be repeated."""
@@ -52,16 +60,22 @@ class Choice:
             ]
         kept = [step for step in piece.steps if step.kind != "undone"]
         self._steps_told += len(kept)
-        logprobs = self._log_probabilities(kept, len(piece.text))
-        self._offset += len(piece.text)
-        part = self._made(piece.text, ours, logprobs=logprobs)
+        text = piece.text
+        if not self._has_calls and (piece.call is not None or self._is_cut):
+            text, kept = "", []
+        self._token_ids += [step.token for step in kept]
+        logprobs = self._log_probabilities(kept, len(text))
+        self._offset += len(text)
+        part = self._made(text if self._has_calls else self._new(text), ours, logprobs=logprobs)
         self._parts.append(part)
         return part
 
     def end(self, completion: Completion) -> dict[str, Any]:
         """The last chunk, with the token that ended the text."""
-        ours = {"text_without_calls": completion.text_without_calls}
-        return self._made("", ours, logprobs=self._rest(completion), ended=completion)
+        without_calls = self._without_calls(completion)
+        text = "" if self._has_calls else without_calls[self._characters_sent :]
+        ours = {"text_without_calls": without_calls}
+        return self._made(text, ours, logprobs=self._rest(completion), ended=completion)
 
     def whole(self, completion: Completion, text: LiveText) -> dict[str, Any]:
         """All of it.
@@ -70,8 +84,9 @@ class Choice:
             text: what was submitted for it.
         """
         parts = [part["toolformer"] for part in self._parts]
+        without_calls = self._without_calls(completion)
         ours: dict[str, Any] = {
-            "text_without_calls": completion.text_without_calls,
+            "text_without_calls": without_calls,
             "calls": [part["call"] for part in parts if "call" in part],
         }
         if self._body.call_probabilities:
@@ -83,19 +98,45 @@ class Choice:
             for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
                 for name, values in (more or {}).items():
                     logprobs[name] += values
-        made = self._made(self._echo + completion.text, ours, logprobs=logprobs, ended=completion)
+        told = self._echo + (completion.text if self._has_calls else without_calls)
+        made = self._made(told, ours, logprobs=logprobs, ended=completion)
         if self._body.prompt_logprobs is not None:
             made["prompt_logprobs"] = [
                 _prompt_log_probabilities(step, self._body.prompt_logprobs)
                 for step in text.prompt_steps
             ]
         if self._body.return_token_ids:
-            made |= {"prompt_token_ids": text.prompt_ids, "token_ids": completion.token_ids}
+            ids = [*self._token_ids, *(step.token for step in self._rest_steps(completion))]
+            made |= {"prompt_token_ids": text.prompt_ids, "token_ids": ids}
         return made
 
+    def _new(self, text: str) -> str:
+        """What may be sent where this is added to the text outside calls."""
+        self._text += text
+        certain = self._before_stop(self._text)
+        self._is_cut = len(certain) < len(self._text)
+        if not self._is_cut:
+            held_back = uncertain_characters(certain, self._body.stop_texts)
+            certain = certain[: len(certain) - held_back]
+        new = certain[self._characters_sent :]
+        self._characters_sent += len(new)
+        return new
+
+    def _without_calls(self, completion: Completion) -> str:
+        text = completion.text_without_calls
+        return text if self._has_calls else self._before_stop(text)
+
+    def _before_stop(self, text: str) -> str:
+        return min(
+            (text.partition(stop)[0] for stop in self._body.stop_texts), key=len, default=text
+        )
+
     def _rest(self, completion: Completion) -> dict[str, list[Any]] | None:
+        return self._log_probabilities(self._rest_steps(completion), 0)
+
+    def _rest_steps(self, completion: Completion) -> list[TraceStep]:
         kept = [step for step in completion.trace if step.kind != "undone"]
-        return self._log_probabilities(kept[self._steps_told :], 0)
+        return [] if self._is_cut else kept[self._steps_told :]
 
     def _log_probabilities(
         self, steps: Sequence[TraceStep], characters: int
@@ -121,7 +162,8 @@ class Choice:
         return {
             "index": self._index,
             "text": text,
-            "finish_reason": ended and _FINISH_REASONS[ended.stopped_by],
+            "finish_reason": ended
+            and _FINISH_REASONS["stop_text" if self._is_cut else ended.stopped_by],
             "logprobs": logprobs,
             "toolformer": {**(ours or {})},
         }

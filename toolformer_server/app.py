@@ -1,10 +1,12 @@
 """The routes of the server."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -29,7 +31,15 @@ _STATUS_WORDS = {
 }
 
 
-def make_app(served: Served, *, bound_to: str, key: str | None, logs_prompts: bool) -> ASGIApp:
+def make_app(
+    served: Served,
+    *,
+    bound_to: str,
+    key: str | None,
+    logs_prompts: bool,
+    allowed_hosts: Collection[str] = (),
+    cors_origins: Collection[str] = (),
+) -> ASGIApp:
     """The application, behind its gate.
 
     Args:
@@ -37,6 +47,7 @@ def make_app(served: Served, *, bound_to: str, key: str | None, logs_prompts: bo
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
         logs_prompts: whether the log has the texts of prompts.
+        allowed_hosts, cors_origins: see `Gate`.
     """
     metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)
     # Its pages of documentation would load scripts from elsewhere.
@@ -87,7 +98,26 @@ def make_app(served: Served, *, bound_to: str, key: str | None, logs_prompts: bo
     page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
     # Not mounted: that would answer for methods that the other addresses do not take.
     app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)
-    return Gate(app, bound_to=bound_to, key=key, free_paths={"/health", *page}, metrics=metrics)
+    gate = Gate(
+        app,
+        bound_to=bound_to,
+        key=key,
+        free_paths={"/health", *page},
+        metrics=metrics,
+        allowed_hosts={name.lower() for name in allowed_hosts},
+        cors_origins=cors_origins,
+    )
+    if not cors_origins:
+        return gate
+    # In front, since a browser asks for leave without the key.
+    return CORSMiddleware(
+        gate,
+        allow_origins=cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["retry-after", "x-request-id"],
+        allow_private_network=True,
+    )
 
 
 def _taken_body() -> dict[str, Any]:

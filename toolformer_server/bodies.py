@@ -49,7 +49,6 @@ def _neutral() -> Any:
 _TOGETHER = {
     "max_tokens": "1 or more, or echo or prompt_logprobs besides, which ask about the prompt",
     "stream": "false, since a stream has neither numbers of its prompt nor lists of token ids",
-    "temperature": '0, or "tools": "off" besides: samples are the model\'s own, without calls',
     "n": "1, or a temperature above 0 besides: greedy decoding has one outcome",
     "top_p": "1 where temperature is above 0: samples are of the model's whole distribution",
     "logprob_token_ids": "logprobs besides, a whole number",
@@ -132,6 +131,7 @@ class CompletionBody(_Body):
         None, description="a date, YYYY-MM-DD"
     )
     call_probabilities: bool | None = Field(None, description="true or false")
+    calls_in_text: bool | None = Field(None, description="true or false")
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:
@@ -156,7 +156,6 @@ class CompletionBody(_Body):
         faults = {
             "max_tokens": self.max_tokens == 0 and not self.echo and not asks_of_prompt,
             "stream": self.stream and (asks_of_prompt or self.return_token_ids),
-            "temperature": is_sampled and self.tools != "off",
             "n": (self.n or 1) > 1 and not is_sampled,
             "top_p": self.top_p not in (None, 1) and is_sampled,
             "logprob_token_ids": self.logprob_token_ids and self.logprobs is None,

@@ -87,9 +87,12 @@ class Exchange:
 
     async def _begin(self) -> None:
         requests = self._served.live_requests(self._body)
+        wanted = self._body.calls_in_text
+        has_calls = self._served.calls_in_text if wanted is None else wanted
         try:
             for index, request in enumerate(requests):
-                self._choices.append(Choice(index, request.prompt, self._body))
+                choice = Choice(index, request.prompt, self._body, has_calls=has_calls)
+                self._choices.append(choice)
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
                     self._served.batch.submit, request, partial(self._arrive, index)

@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -45,6 +46,26 @@ def check_access(host: str, key: str | None) -> None:
         )
 
 
+def check_names(allowed_hosts: Collection[str], cors_origins: Collection[str]) -> None:
+    """Refuse names that no header will ever hold, and patterns, which would let anybody in.
+
+    Raises:
+        ToolformerError: says which, and what was expected.
+    """
+    for name in allowed_hosts:
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ToolformerError(
+                f"--allowed-host is {name!r}. Expected a name without scheme, port or *, such as "
+                "toolformer.default.svc."
+            )
+    for origin in cors_origins:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/*\sA-Z]+", origin):
+            raise ToolformerError(
+                f"--cors-origin is {origin!r}. Expected scheme and host of a page in small "
+                "letters, without path or *, such as https://chat.example.org."
+            )
+
+
 @dataclass(frozen=True)
 class Gate:
     """Lets requests through to the application, and writes down what became of them.
@@ -55,6 +76,8 @@ class Gate:
         key: what clients must know; None where all may ask.
         free_paths: what may be read without the key.
         metrics: count the requests.
+        allowed_hosts: names by which the server may be asked besides.
+        cors_origins: whose pages may ask besides its own.
     """
 
     app: ASGIApp
@@ -62,6 +85,8 @@ class Gate:
     key: str | None
     free_paths: Collection[str]
     metrics: Metrics
+    allowed_hosts: Collection[str] = ()
+    cors_origins: Collection[str] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -96,9 +121,11 @@ class Gate:
             record.write_down(path[:_MAX_PATH], status)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        if reason := wrong_host(scope, bound_to=self.bound_to):
-            return ApiError(421, f"Refused: {reason}", code="wrong_host")
-        if reason := foreign_page(scope):
+        further = self.allowed_hosts
+        if reason := wrong_host(scope, bound_to=self.bound_to, further=further):
+            message = f"Refused: {reason} --allowed-host adds a name."
+            return ApiError(421, message, code="wrong_host")
+        if reason := foreign_page(scope, allowed=self.cors_origins):
             return ApiError(403, f"Refused: {reason}", code="foreign_page")
         if self.key is None or scope["path"] in self.free_paths:
             return None

@@ -41,6 +41,7 @@ class Served:
         vocabulary_size: token ids below this may be fed.
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
+        calls_in_text: whether calls stand in the texts of answers that say nothing of it.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -55,6 +56,7 @@ class Served:
     tokenizer: Tokenizer
     vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
+    calls_in_text: bool = True
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
 
@@ -79,6 +81,7 @@ class Served:
                 "call_top_k": decoding.call_top_k,
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
+                "calls_in_text": self.calls_in_text,
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),

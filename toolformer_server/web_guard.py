@@ -5,7 +5,7 @@ points there (DNS rebinding) even read the answers. The guard is no login: it do
 apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -13,16 +13,19 @@ from starlette.types import Scope
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def wrong_host(scope: Scope, *, bound_to: str) -> str | None:
+def wrong_host(scope: Scope, *, bound_to: str, further: Collection[str] = ()) -> str | None:
     """Why the name that the client asked for is not one of the server's; None where it is.
 
     Args:
         scope: scope of a request or a WebSocket.
         bound_to: the address or name that the server was told to bind to.
+        further: names that are its own too, in small letters, with any port.
     """
     host = _host(scope)
     address, port = scope["server"]
     if host in _hosts(LOOPBACK | {bound_to.lower(), address}, port):
+        return None
+    if host.partition(":")[0] in further:
         return None
     return (
         f"this server does not go by the name {host!r}. Open "
@@ -30,10 +33,17 @@ def wrong_host(scope: Scope, *, bound_to: str) -> str | None:
     )
 
 
-def foreign_page(scope: Scope) -> str | None:
-    """Why the request seems to come from a page of another site; None where it does not."""
+def foreign_page(scope: Scope, *, allowed: Collection[str] = ()) -> str | None:
+    """Why the request seems to come from a page of another site; None where it does not.
+
+    Args:
+        scope: scope of a request or a WebSocket.
+        allowed: origins of other sites whose pages may ask.
+    """
     headers = HTTPConnection(scope).headers
     host = _host(scope)
+    if headers.get("origin") in allowed:
+        return None
     origin = headers.get("origin", f"http://{host}").lower()
     if origin != f"http://{host}":
         return f"the request comes from {origin}, not from a page of http://{host}."

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,19 +34,23 @@ def serve_model(
     max_active: int,
     max_waiting: int,
     logs_prompts: bool,
+    calls_in_text: bool,
+    allowed_hosts: Sequence[str],
+    cors_origins: Sequence[str],
 ) -> None:
     """Serve a model until SIGTERM or SIGINT."""
     check_installed()
 
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer_server.app import make_app
-    from toolformer_server.gate import KEY_VARIABLE, check_access
+    from toolformer_server.gate import KEY_VARIABLE, check_access, check_names
     from toolformer_server.request_log import log_to_standard_error
     from toolformer_server.running import Server, bound_socket
     from toolformer_server.served import Served
 
     key = os.environ.get(KEY_VARIABLE) or None
     check_access(host, key)
+    check_names(allowed_hosts, cors_origins)
     log_to_standard_error()
     # Before the model, which takes its time to load.
     with bound_socket(host, port) as bound:
@@ -69,8 +74,16 @@ def serve_model(
                 tokenizer=model.tokenizer,
                 vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
+                calls_in_text=calls_in_text,
             )
-            app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
+            app = make_app(
+                served,
+                bound_to=host,
+                key=key,
+                logs_prompts=logs_prompts,
+                allowed_hosts=allowed_hosts,
+                cors_origins=cors_origins,
+            )
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
             names = ", ".join(live.toolbox.tools) or "no tools"
             started = f"{address} serves {served.name} with {names}. Ctrl-C ends it."

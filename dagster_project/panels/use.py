@@ -54,6 +54,18 @@ def serve(
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Also write prompts into the log.")
     ] = False,
+    no_calls_in_text: Annotated[
+        bool,
+        typer.Option("--no-calls-in-text", help="Leave the calls out of the texts of answers."),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name of the server. Repeatable."),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="A site whose pages may ask. Repeatable."),
+    ] = None,
     tools: ToolNames = None,
     model: ModelName = None,
     preset: Preset = None,
@@ -71,4 +83,7 @@ def serve(
         max_active=max_active,
         max_waiting=max_waiting,
         logs_prompts=log_prompts,
+        calls_in_text=not no_calls_in_text,
+        allowed_hosts=allowed_host or (),
+        cors_origins=cors_origin or (),
     )

@@ -35,6 +35,7 @@ def made_served(
     name: str,
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
+    calls_in_text: bool = True,
 ) -> Served:
     tokenizer = tokenizer or byte_tokenizer()
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
@@ -52,6 +53,7 @@ def made_served(
         tokenizer=tokenizer,
         vocabulary_size=tokenizer.vocabulary_size,
         examples=examples,
+        calls_in_text=calls_in_text,
     )
 
 
@@ -83,11 +85,21 @@ def made_server(
     logs_prompts=False,
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
+    calls_in_text=True,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
     **options,
 ):
     """A server, its socket and its address."""
-    served = made_served(batch, name, examples, tokenizer)
-    app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
+    served = made_served(batch, name, examples, tokenizer, calls_in_text)
+    app = make_app(
+        served,
+        bound_to="127.0.0.1",
+        key=key,
+        logs_prompts=logs_prompts,
+        allowed_hosts=allowed_hosts,
+        cors_origins=cors_origins,
+    )
     bound = bound_socket("127.0.0.1", 0)
     return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 

@@ -97,6 +97,76 @@ def test_probabilities_of_tokens_and_of_calls_are_the_same_in_a_stream(running: 
         assert [value for part in streamed for value in part["logprobs"][name]] == values
 
 
+def test_without_calls_in_the_text_they_are_listed_and_counted_all_the_same(running: Running):
+    with_calls = running.complete(logprobs=0, return_token_ids=True, echo=True, tools="off")
+    hidden = {"calls_in_text": False, "call_probabilities": True, "stream_options": None}
+    body = running.complete(logprobs=0, return_token_ids=True, **hidden).json()
+    (choice,), (plain,) = body["choices"], with_calls.json()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (" It is 42.", "stop")
+    assert choice["toolformer"]["text_without_calls"] == choice["text"]
+    (call,) = choice["toolformer"]["calls"]
+    assert (call["text"], call["character_offset"]) == (CALL, 6)
+    assert len(choice["toolformer"]["tokens"]) == 5
+    assert choice["logprobs"]["tokens"] == [" It", " is", " 42."]
+    assert choice["logprobs"]["text_offset"] == [0, 3, 6]
+    assert choice["token_ids"] == plain["token_ids"]
+    assert body["usage"]["completion_tokens"] == 5
+    hidden["stream_options"] = {"include_usage": True}
+    *parts, last, usage = events(running.complete(echo=True, stream=True, logprobs=None, **hidden))
+    choices = [part["choices"][0] for part in parts]
+    assert [choice["text"] for choice in choices] == ["6 * 7", " It", " is", "", " 42."]
+    assert choices[3]["toolformer"]["call"]["text"] == CALL
+    assert last["choices"][0]["text"] == ""
+    assert usage["usage"]["completion_tokens"] == 5
+
+
+def test_a_stop_text_with_a_call_in_its_midst_ends_an_answer_without_calls(running: Running):
+    asked = {"calls_in_text": False, "stop": ["?", "is 42"], "return_token_ids": True}
+    (choice,) = running.complete(logprobs=0, **asked).json()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (" It ", "stop")
+    assert "".join(choice["logprobs"]["tokens"]) == " It is 42."
+    del asked["return_token_ids"]
+    parts = [part["choices"][0] for part in events(running.complete(stream=True, **asked))]
+    assert [part["text"] for part in parts] == [" It", " ", "", "", ""]
+    assert parts[-1]["finish_reason"] == "stop"
+    # What only begins one is sent in the end.
+    asked["stop"] = ["42.!"]
+    parts = [part["choices"][0] for part in events(running.complete(stream=True, **asked))]
+    assert [part["text"] for part in parts] == [" It", " is", "", " ", "42."]
+
+
+def test_the_server_decides_where_a_request_does_not_whether_calls_stand_in_texts():
+    with serving(calls_in_text=False) as clean:
+        assert clean.complete().json()["choices"][0]["text"] == " It is 42."
+        assert clean.complete(calls_in_text=True).json()["choices"][0]["text"] == ANSWER
+        (model,) = clean.client.get("/v1/models").json()["data"]
+        assert model["toolformer"]["calls_in_text"] is False
+
+
+# What their clients send unasked.
+LANGCHAIN = {
+    "temperature": 0.7,
+    "max_tokens": 256,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "n": 1,
+    "seed": None,
+    "logprobs": None,
+    "stop": ["Observation:"],
+}
+LLAMA_INDEX = {"temperature": 0.1, "max_tokens": 200, "stream": False}
+
+
+@pytest.mark.parametrize("sent", [LANGCHAIN, LLAMA_INDEX], ids=["LangChain", "LlamaIndex"])
+def test_default_temperatures_of_clients_sample_between_live_calls(running: Running, sent: dict):
+    (choice,) = running.complete(["6 * 7"], model="tiny/model", **sent).json()["choices"]
+    assert choice["toolformer"]["calls"][0]["result"] == "42"
+    settings = running.batch.requests[-1].settings
+    assert settings.temperature == sent["temperature"]
+    assert settings.parameters.tools == ("Calculator", "Calendar")
+
+
 def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     calls = {"call_top_k": 2, "min_call_probability": 0.5, "max_calls": 3, "tools": ["Calendar"]}
     running.complete(model="tiny/model", max_tokens=3, stop=["!", "?"], logprobs=4, **calls)
@@ -157,7 +227,7 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
         *(
             (name, value, "Expected")
             for name, values in {
-                "temperature": [0.7, -1, 3, 0.001, [], True],
+                "temperature": [-1, 3, 0.001, [], True],
                 "n": [2, 0, 10**40],
                 "suffix": ["x"],
                 "logit_bias": [{"50256": -100}],
@@ -182,6 +252,7 @@ def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt
                 "max_calls": [101],
                 "today": ["2024-02-30", 20240101, "2024-01-01T00:00"],
                 "call_probabilities": [1],
+                "calls_in_text": [1, "off"],
                 "__class__": [{}],
             }.items()
             for value in values
@@ -207,7 +278,6 @@ def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value,
         ("stream", {"stream": True, "echo": True, "logprobs": 0}, "false"),
         ("stream", {"stream": True, "prompt_logprobs": 0}, "false"),
         ("stream", {"stream": True, "return_token_ids": True}, "false"),
-        ("temperature", {"temperature": 0.7, "tools": ["Calendar"]}, "without calls"),
         ("n", {"n": 2, "tools": "off"}, "one outcome"),
         ("top_p", {"top_p": 0.9, "temperature": 1, "tools": "off"}, "whole distribution"),
         ("logprob_token_ids", {"logprob_token_ids": [5]}, "logprobs"),
@@ -405,7 +475,7 @@ def test_the_official_client_completes_streams_and_reads_errors(running: Running
         assert "".join(part.choices[0].text for part in parts if part.choices) == ANSWER
         assert parts[-1].usage.prompt_tokens == 3
         with pytest.raises(openai.BadRequestError) as caught:
-            client.completions.create(**{**asked, "temperature": 1})
-        assert caught.value.param == "temperature"
+            client.completions.create(**{**asked, "top_p": 0.5, "temperature": 1})
+        assert caught.value.param == "top_p"
         with pytest.raises(openai.APIError, match="The server failed"):
             list(client.completions.create(**{**asked, "prompt": "fail"}, stream=True))

@@ -168,6 +168,25 @@ def test_samples_follow_the_seed_and_tell_the_models_own_likelihoods(model, ask,
         assert choice["logprobs"]["token_logprobs"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_samples_have_live_calls_and_no_bracket_that_opens_none():
+    lesson = "6 times 7 is [Calculator(6 * 7) -> 42] 42."
+    fields = {"n": 4, "seed": 3, "max_tokens": 12, "logprobs": 0, "calls_in_text": False}
+    with serving_model(taught_model([lesson])) as client:
+        cold = asked(client, lesson[:6], temperature=0.01, **fields)["choices"]
+        warm = asked(client, lesson[:6], temperature=1.5, **fields)["choices"]
+        # Likely at its place, but never likely enough to open a call.
+        shut = {"temperature": 1, "min_call_probability": 0.9999999}
+        without = asked(client, lesson[:6], **shut, **fields)["choices"]
+        own = asked(client, lesson[:6], temperature=1, tools="off", **fields)["choices"]
+    assert {choice["text"] for choice in cold} == {"s 7 is 42."}
+    calls = [call for choice in cold for call in choice["toolformer"]["calls"]]
+    assert {call["text"] for call in calls} == {" [Calculator(6 * 7) -> 42]"}
+    assert len(calls) == 4
+    assert len({choice["text"] for choice in warm}) > 1
+    assert [" [" in choice["logprobs"]["tokens"] for choice in without] == [False] * 4
+    assert any(" [" in choice["logprobs"]["tokens"] for choice in own)
+
+
 def test_cold_samples_are_the_likeliest_tokens_an_opening_bracket_included(model, ask):
     (opening,) = model.tokenizer.encode_behind(" [")
     prompts = [list(ids) for ids in itertools.product(range(2, 30), repeat=2)]

@@ -84,21 +84,24 @@ def test_the_command_serves_the_model_of_the_home(
     from toolformer.decoding import live_batch
     from toolformer_server.running import Server
 
-    answers = []
+    answers, origin = [], "https://chat.example"
 
     def ask(server: Server, sockets) -> None:
         port = sockets[0].getsockname()[1]
         client = TestClient(server.config.app, base_url=f"http://127.0.0.1:{port}")
-        answers.append(client.get("/v1/models"))
+        from_page = {"host": "svc", "origin": origin}
+        answers.extend(client.get("/v1/models", headers=each) for each in ({}, from_page))
         server._on_start()
 
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(live_batch, "LiveBatch", FakeBatch)
-    monkeypatch.setattr(completing, "model_directory", lambda *_: tmp_path / "small")
-    monkeypatch.setattr(completing.ModelHolder, "load", lambda *_: ScriptedModel([]))
+    location = completing.ModelLocation(tmp_path / "small")
+    monkeypatch.setattr(completing, "named_model", lambda *_: location)
+    monkeypatch.setattr(completing.ModelHolder, "load", lambda *_, **__: ScriptedModel([]))
     monkeypatch.setattr(Server, "run", ask)
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
     asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.min_call_probability=0.5"]
+    asked += ["--no-calls-in-text", "--allowed-host", "svc", "--cors-origin", origin]
     outcome = run_command(capsys, "serve", *asked)
     assert outcome.code == 0, outcome.err
     assert "serves scripted with Calculator. Ctrl-C ends it." in outcome.out
@@ -106,6 +109,8 @@ def test_the_command_serves_the_model_of_the_home(
     assert (model["id"], model["toolformer"]["tools"]) == ("scripted", ["Calculator"])
     assert model["toolformer"]["min_call_probability"] == 0.5
     assert model["toolformer"]["min_call_probability_behind_prompt"] == 0.5
+    assert model["toolformer"]["calls_in_text"] is False
+    assert answers[1].headers["access-control-allow-origin"] == origin
 
 
 def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 from tests.fakes import taught_model
 from tests.server.serving import serving_model
+from tests.toolformer_lm_eval import test_command
 from toolformer.forward.row_losses import losses_at
 
 pytestmark = [
@@ -51,11 +52,12 @@ def evaluated(model, tmp_path, monkeypatch):
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
     (tmp_path / "choices.yaml").write_text(TASK.format(folder=tmp_path))
 
-    def run(**options):
+    def run(task="choices", served=model, calls_in_text=True, **options):
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
-        with serving_model(model, name="toolformer") as client:
+        answers = {"name": "toolformer", "calls_in_text": calls_in_text}
+        with serving_model(served, **answers) as client:
             result = simple_evaluate(
                 model="local-completions",
                 model_args={
@@ -65,12 +67,12 @@ def evaluated(model, tmp_path, monkeypatch):
                     "max_retries": 1,
                     **options,
                 },
-                tasks=["choices"],
+                tasks=[task],
                 task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
                 bootstrap_iters=0,
             )
         assert result is not None
-        return sorted(result["samples"]["choices"], key=lambda sample: sample["doc_id"])
+        return sorted(result["samples"][task], key=lambda sample: sample["doc_id"])
 
     return run
 
@@ -105,3 +107,20 @@ def test_likelihoods_that_the_harness_measures_are_those_of_the_engine(
             with torch.inference_mode():
                 likeliest = model.model(torch.tensor([ids])).logits[0].argmax(dim=-1).tolist()
             assert is_greedy == all(likeliest[at - 1] == token for _, at, token in given)
+
+
+def test_texts_without_calls_score_as_they_do_in_our_own_command(evaluated, tmp_path):
+    lines = [json.dumps({"question": q, "answer": a}) for q, a in test_command.QUESTIONS]
+    task = tmp_path / "sums.yaml"
+    says = {"max_gen_toks": 20, "do_sample": "false", "output_type": "generate_until"}
+    task.write_text(test_command.TASK.format(folder=tmp_path, **says))
+    taught = taught_model(test_command.LESSONS)
+
+    def score(*, calls_in_text):
+        # Behind the fixture's own, which has other questions.
+        (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+        samples = evaluated("sums", taught, calls_in_text, tokenized_requests=False)
+        return [sample["exact_match"] for sample in samples]
+
+    assert score(calls_in_text=False) == [1.0, 1.0, 1.0]
+    assert score(calls_in_text=True) == [0.0, 0.0, 1.0]

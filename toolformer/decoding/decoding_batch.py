@@ -158,10 +158,6 @@ class DecodingBatch:
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
-        if row.settings.temperature:
-            token = expected.drawn(row.settings.uniform(), row.settings.temperature)
-            self._emit(row, token, expected)
-            return
         is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
         call_log_probability = expected.call_log_probability
         chance = CallChance(
@@ -181,6 +177,10 @@ class DecodingBatch:
         if token == self._open_id:
             self._open(row, expected.kept(), length, chance)
             return
+        if temperature := row.settings.temperature:
+            # Samples without calls are the model's own, which may write the bracket as text.
+            banned = None if parameters.is_disabled else self._open_id
+            token = expected.drawn(row.settings.uniform(), temperature, banned=banned)
         self._emit(row, token, expected, chance)
 
     def _open(self, row: DecodingRow, before: NextTokens, length: int, chance: CallChance) -> None:

@@ -56,8 +56,8 @@ class RowSettings:
         prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
             where nothing is asked about it.
         is_continued: whether anything is to follow the prompt; where not, it is asked about.
-        temperature: of the model's own distribution, from which a text without calls is drawn; 0
-            decodes greedily.
+        temperature: of the model's own distribution, from which the text outside calls is drawn;
+            0 decodes greedily.
         uniform: gives the numbers in [0, 1) that a text is drawn with.
     """
 

@@ -148,7 +148,7 @@ class LiveText:
         """The text since the last piece; up to where more of it may belong to a stop text."""
         text = self.row.segment(self._calls_sent)
         if not is_last:
-            text = text[: len(text) - _uncertain(text, self.request.settings.stop_texts)]
+            text = text[: len(text) - uncertain_characters(text, self.request.settings.stop_texts)]
         new = text[self._characters_sent :]
         self._characters_sent += len(new)
         # Without text where its tokens are of a stop text alone.
@@ -165,11 +165,11 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
     return taken
 
 
-def _uncertain(text: str, stop_texts: tuple[str, ...]) -> int:
+def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:
     """How many of the last characters may become others, or the beginning of a stop text.
 
     Example:
-        >>> _uncertain("so Q", ("Q:",)), _uncertain("so", ("Q:",))
+        >>> uncertain_characters("so Q", ("Q:",)), uncertain_characters("so", ("Q:",))
         (1, 0)
     """
     unfinished = len(text) - len(text.rstrip(REPLACEMENT_CHARACTER))

@@ -170,8 +170,12 @@ class NextTokens(Protocol):
         """The likeliest token that is none of these."""
         ...
 
-    def drawn(self, uniform: float, temperature: float) -> int:
-        """The token that a random number in [0, 1) draws at a temperature above 0."""
+    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+        """The token that a random number in [0, 1) draws at a temperature above 0.
+
+        Args:
+            banned: a token that has no chance.
+        """
         ...
 
     def kept(self) -> Self:

@@ -43,10 +43,13 @@ class LogitsOfNext:
         logits[tokens] = float("-inf")
         return int(logits.argmax())
 
-    def drawn(self, uniform: float, temperature: float) -> int:
+    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
         """See `NextTokens.drawn`."""
-        uniforms = np.array([uniform])
-        (token,), _ = sample_tokens(self.logits[None], uniforms, rows=[0], temperature=temperature)
+        logits, uniforms = self.logits, np.array([uniform])
+        if banned is not None:
+            logits = logits.clone()
+            logits[banned] = float("-inf")
+        (token,), _ = sample_tokens(logits[None], uniforms, rows=[0], temperature=temperature)
         return token
 
     def kept(self) -> Self:

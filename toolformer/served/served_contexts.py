@@ -11,6 +11,9 @@ from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS, GivenToken
 from toolformer.served.wire import Wire
 
+# Of a place where another token than the opening of a call is wanted.
+_DRAWS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class ServedNext:
@@ -49,13 +52,20 @@ class ServedNext:
             "blocked tools. Expected another one among them: block fewer tools."
         )
 
-    def drawn(self, uniform: float, temperature: float) -> int:
-        """See `NextTokens.drawn`; the server draws, seeded by the random number."""
-        (((token, log_probability),),) = self.wire.samples(
-            [self.context], [int(uniform * 2**31)], max_new_tokens=1, temperature=temperature
-        )
-        self.told[token] = log_probability
-        return token
+    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+        """See `NextTokens.drawn`; the server draws, seeded by the random number.
+
+        A banned token is drawn again, and after some draws the likeliest other one is taken.
+        """
+        seed = int(uniform * 2**31)
+        for attempt in range(_DRAWS):
+            (((token, log_probability),),) = self.wire.samples(
+                [self.context], [seed ^ attempt], max_new_tokens=1, temperature=temperature
+            )
+            self.told[token] = log_probability
+            if token != banned:
+                return token
+        return self.likeliest_but([] if banned is None else [banned])
 
     def kept(self) -> Self:
         """See `NextTokens.kept`."""

@@ -462,6 +462,12 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
     assert len(drawn) > 1
     for token in drawn:
         assert theirs.told[token] == pytest.approx(ours.log_probability(token), abs=1e-5)
+    # Cold, the likeliest is drawn each time; where it is banned, the next one is taken.
+    first, second = ours.ranked[:2]
+    for expected in (theirs, ours):
+        assert expected.drawn(0.5, 0.01) == first
+        assert expected.drawn(0.5, 0.01, banned=first) == second
+        assert {expected.drawn(uniform / 20, 5.0, banned=first) for uniform in range(20)} - {first}
 
 
 def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught, caplog):
