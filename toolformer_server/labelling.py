@@ -15,15 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from toolformer_home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer_home.home import Home
 from toolformer_home.wiring.warehouse import open_warehouse
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import parsed_body, read_body
-from warehouse.errors import PartitionNameError, PartitionValidationError, StoreConflictError
-from warehouse.layout import partition_folder
+from warehouse.errors import PartitionNameError, PartitionValidationError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -32,7 +30,8 @@ ADDRESS = "/toolformer/labels/"
 _PER_TOOL = 100
 _OWN, _SHARED = (Path(__file__).parent / folder for folder in ("label_page", "page"))
 _FILES = {
-    **{"": _OWN / "index.html", "labels.css": _OWN / "labels.css", "labels.js": _OWN / "labels.js"},
+    "": _OWN / "index.html",
+    **{name: _OWN / name for name in ("labels.css", "labels.js")},
     **{name: _SHARED / name for name in ("icon.svg", "page.css", "server.js")},
 }
 
@@ -92,8 +91,6 @@ def calls_to_label(home: Home, body: RaterBody) -> dict[str, Any]:
     return {"calls": left.to_dicts(), "judged": drawn.height - left.height}
 
 
-# Another machine that shares an object store may store one at the same time.
-@retry(retry=retry_if_exception_type(StoreConflictError), stop=stop_after_attempt(9), reraise=True)
 def store_label(home: Home, body: LabelBody) -> None:
     """Add a label to those of its tool, of which a partition has all."""
     home.check_there()
@@ -102,9 +99,8 @@ def store_label(home: Home, body: LabelBody) -> None:
     own = {"label_id": uuid4().hex, "labelled_at": now, "rater": body.rater, "label": body.label}
     labels = pl.DataFrame([body.call | own])
     warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
-    # A name that is none of a tool must not become that of a lock either.
-    partition_folder(home.warehouse, *place)
-    with home.partition_lock(*place):
+    # Not of the partition, whose name is not ours.
+    with home.output_lock("labels"):
         if warehouse.partition_version(*place):
             labels = pl.concat([warehouse.read_partition(*place), labels], how="diagonal")
         warehouse.replace_partition(*place, labels, metadata={})

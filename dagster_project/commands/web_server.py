@@ -1,4 +1,4 @@
-"""Dagster's web server, with report, plots and labels, behind a guard: only its own pages may ask it.
+"""Dagster's web server, with the pages of the home, behind a guard: only its own pages may ask it.
 
 Dagster has no login, and a run executes what its configuration says: whoever can open the port can
 do everything.

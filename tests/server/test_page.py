@@ -374,10 +374,8 @@ def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path: Path):
         expect(call.locator("mark")).to_have_text("Calendar() → Today is Friday, 4 March 2016.")
         keyboard.press("ArrowLeft")
         expect(page.get_by_role("button", name="Useful", pressed=True)).to_have_count(1)
-        keyboard.press("ArrowRight")
-        expect(call.locator("mark")).to_contain_text("Calendar")
-        # Not beyond what is judged.
-        keyboard.press("ArrowRight")
+        # A label that is corrected leads on to the first call without one.
+        keyboard.press("n")
         expect(call.locator("mark")).to_contain_text("Calendar")
         keyboard.press("Tab")
         keyboard.press("Tab")
@@ -398,6 +396,7 @@ def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path: Path):
         keyboard.press("u")
     assert _labels(tmp_path) == [
         ("Zoë u n", "Calculator", "useful"),
+        ("Zoë u n", "Calculator", "not_useful"),
         ("Zoë u n", "Calendar", "not_useful"),
         *(("Zoë u n", tool, "unsure") for tool in ("QA", "Calculator", "Calendar", "QA")),
     ]

@@ -4,16 +4,15 @@
 import { ask } from "./server.js";
 
 const NAME = "toolformer-rater";
-const KEYS = { u: "useful", n: "not_useful", s: "unsure" };
+const KEYS = { u: "useful", n: "not_useful", s: "unsure", arrowleft: "back" };
 const at = (id) => document.getElementById(id);
-const choices = [...document.querySelectorAll("#choices [value]")];
+const choices = ["useful", "not_useful", "unsure"].map(at);
+let rater = localStorage.getItem(NAME);
 // The calls that were left to judge, of which those judged here have their `label`; the one shown;
 // and how many were judged before.
 let [calls, shown, before] = [[], 0, 0];
 // Whether a request runs: what is pressed meanwhile is not meant for the call that comes next.
 let isWaiting = false;
-
-let rater = localStorage.getItem(NAME);
 
 const post = async (path, fields) =>
   (await ask(path, { method: "POST", body: JSON.stringify({ rater, ...fields }) })).json();
@@ -57,7 +56,7 @@ function show() {
   at("back").disabled = !shown;
   for (const choice of choices) {
     choice.disabled = !call;
-    choice.setAttribute("aria-pressed", String(choice.value === call?.label));
+    choice.setAttribute("aria-pressed", String(choice.id === call?.label));
   }
   const [mark, result] = [document.createElement("mark"), document.createElement("b")];
   mark.className = "call";
@@ -67,6 +66,7 @@ function show() {
   at("call").replaceChildren(...(call ? [call.text_before, mark, ` ${call.text_after}`] : [end]));
   // Screen readers read it, and Tab leads on to the labels.
   at("call").focus();
+  mark.scrollIntoView({ block: "center" });
 }
 
 async function judge(label) {
@@ -76,20 +76,18 @@ async function judge(label) {
   // Told only now, so that it decides no label.
   const nats = `its result lowers the loss by ${loss_reduction.toFixed(2)} nats`;
   at("status").textContent = `${call.tool} judged ${label.replace("_", " ")}; ${nats}.`;
-  move(1);
-}
-
-// On to where a call is without a label, and back to change one.
-function move(step) {
-  if (step < 0 ? !shown : !calls[shown]?.label) return;
-  shown += step;
+  const next = calls.findIndex((each) => !each.label);
+  shown = next < 0 ? calls.length : next;
   show();
 }
 
 for (const choice of choices) {
-  choice.addEventListener("click", () => waitFor(() => judge(choice.value)));
+  choice.addEventListener("click", () => waitFor(() => judge(choice.id)));
 }
-at("back").addEventListener("click", () => waitFor(() => move(-1)));
+at("back").addEventListener("click", () => waitFor(() => {
+  shown -= 1;
+  show();
+}));
 at("rename").addEventListener("click", () => askName(true));
 at("name-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -98,10 +96,7 @@ at("name-form").addEventListener("submit", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (at("judging").hidden || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-  const label = KEYS[event.key.toLowerCase()];
-  if (label && calls[shown]) waitFor(() => judge(label));
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (step) waitFor(() => move(step));
+  at(KEYS[event.key.toLowerCase()])?.click();
 });
 if (rater) waitFor(begin);
 else askName(true);
