@@ -402,8 +402,10 @@ def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path: Path):
     ]
 
 
-def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path):
-    with labelling(browser, tmp_path, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path, scheme: str):
+    phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
+    with labelling(browser, tmp_path, **phone) as page:
         for name, sentence in {" ": "rater is ''", "x" * 61: "Expected a name of 1 to 60"}.items():
             page.get_by_label("Your name").fill(name)
             page.get_by_role("button", name="Begin").tap()
@@ -418,6 +420,7 @@ def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path):
             assert box is not None
             assert min(box["width"], box["height"]) >= 44
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert min(page.evaluate(_CONTRASTS).values()) >= 4.5
         page.get_by_role("button", name="Not useful").tap()
         expect(page.locator("#progress")).to_have_text("1 of 6 judged by Bo.")
         page.get_by_role("button", name="Back").tap()
