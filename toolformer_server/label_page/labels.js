@@ -63,7 +63,7 @@ function show() {
   result.textContent = call?.result;
   mark.append(`${call?.tool}(${call?.arguments}) → `, result);
   const end = total ? "All of these calls are judged." : "No call is kept yet. Run `toolformer build`.";
-  at("call").replaceChildren(...(call ? [call.text_before, mark, ` ${call.text_after}`] : [end]));
+  at("call").replaceChildren(...(call ? [call.text_before, mark, call.text_after] : [end]));
   // Screen readers read it, and Tab leads on to the labels.
   at("call").focus();
   mark.scrollIntoView({ block: "center" });
