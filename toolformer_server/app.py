@@ -1,6 +1,6 @@
 """The routes of the server."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from toolformer_server.tokenizing import add_tokenizer_routes
 _PAGE = Path(__file__).parent / "page"
 _STATUS_WORDS = {
     404: "There is nothing at this address. Expected /v1/completions, /v1/models, "
-    "/tokenizer_info, /tokenize, /detokenize, /health, /metrics or /.",
+    "/tokenizer_info, /tokenize, /detokenize, /health, /metrics, /toolformer/labels/ or /.",
     405: "This address does not take the method. POST to /v1/completions, /tokenize and "
     "/detokenize; GET the others.",
 }
@@ -39,6 +39,7 @@ def make_app(
     logs_prompts: bool,
     allowed_hosts: Collection[str] = (),
     cors_origins: Collection[str] = (),
+    further_routes: Sequence[Route] = (),
 ) -> ASGIApp:
     """The application, behind its gate.
 
@@ -48,6 +49,7 @@ def make_app(
         key: what clients must know; None where all may ask.
         logs_prompts: whether the log has the texts of prompts.
         allowed_hosts, cors_origins: see `Gate`.
+        further_routes: of other pages; what they answer to GET needs no key.
     """
     metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)
     # Its pages of documentation would load scripts from elsewhere.
@@ -98,6 +100,8 @@ def make_app(
     page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
     # Not mounted: that would answer for methods that the other addresses do not take.
     app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)
+    app.routes.extend(further_routes)
+    page |= {route.path for route in further_routes if "GET" in (route.methods or ())}
     gate = Gate(
         app,
         bound_to=bound_to,

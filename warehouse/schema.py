@@ -28,6 +28,7 @@ _CROSS_SHARD_TABLES = frozenset(
         "evaluation_results",
         "score_intervals",
         "paired_differences",
+        "labels",
     }
 )
 

@@ -123,7 +123,8 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     if damaged:
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
         detail = f"{len(damaged)} damaged: {names}{note}"
-        remedy = f"Remove these files in {home.warehouse}; the next build makes them again"
+        remedy = f"Remove these files in {home.warehouse}; the next build makes them again, "
+        remedy += "but for labels: put a copy of these back"
         yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))
     elif count:
         yield Finding(

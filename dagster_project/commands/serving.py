@@ -44,6 +44,7 @@ def serve_model(
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer_server.app import make_app
     from toolformer_server.gate import KEY_VARIABLE, check_access, check_names
+    from toolformer_server.labelling import label_routes
     from toolformer_server.request_log import log_to_standard_error
     from toolformer_server.running import Server, bound_socket
     from toolformer_server.served import Served
@@ -83,6 +84,7 @@ def serve_model(
                 logs_prompts=logs_prompts,
                 allowed_hosts=allowed_hosts,
                 cors_origins=cors_origins,
+                further_routes=label_routes(home),
             )
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
             names = ", ".join(live.toolbox.tools) or "no tools"

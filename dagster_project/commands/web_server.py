@@ -1,4 +1,4 @@
-"""Dagster's web server, with report and plots, behind a guard: only its own pages may ask it.
+"""Dagster's web server, with the pages of the home, behind a guard: only its own pages may ask it.
 
 Dagster has no login, and a run executes what its configuration says: whoever can open the port can
 do everything.
@@ -19,6 +19,7 @@ from toolformer_home.home import Home
 from toolformer_home.plots.files import ADDRESS as PLOTS
 from toolformer_home.plots.files import KEPT
 from toolformer_home.report import ADDRESS as REPORT
+from toolformer_server.labelling import label_routes
 from toolformer_server.web_guard import foreign_page, media_type, wrong_host
 
 
@@ -68,8 +69,9 @@ def _refused(reason: str, *, status: int = 403) -> PlainTextResponse:
 
 
 def with_own_pages(app: Starlette) -> Starlette:
-    """The application, which now shows the report and the plots of the home as well."""
-    plots = Home.find().plots
+    """The application, which now has the pages of the home as well: report, plots and labels."""
+    home = Home.find()
+    plots = home.plots
     # Without its folder the server of files fails.
     plots.mkdir(parents=True, exist_ok=True)
     # In front: Dagster answers every other address with its own page.
@@ -77,6 +79,7 @@ def with_own_pages(app: Starlette) -> Starlette:
         Route("/", _first_page),
         Route(REPORT, _report),
         Mount(PLOTS, _Plots(directory=plots)),
+        *label_routes(home),
     ]
     return app
 

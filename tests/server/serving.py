@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 
+from starlette.routing import Route
+
 from dagster_project.commands import console
 from tests.fakes import byte_tokenizer
 from tests.server.fake_engine import FakeBatch
@@ -88,6 +90,7 @@ def made_server(
     calls_in_text=True,
     allowed_hosts: Sequence[str] = (),
     cors_origins: Sequence[str] = (),
+    further_routes: Sequence[Route] = (),
     **options,
 ):
     """A server, its socket and its address."""
@@ -99,6 +102,7 @@ def made_server(
         logs_prompts=logs_prompts,
         allowed_hosts=allowed_hosts,
         cors_origins=cors_origins,
+        further_routes=further_routes,
     )
     bound = bound_socket("127.0.0.1", 0)
     return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -1,15 +1,21 @@
 """Who may ask: keys, hosts, pages of other sites."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
+from tests.server.label_home import label_home
 from tests.server.serving import Running, serving
 from toolformer.errors import ToolformerError
+from toolformer_home.home import Home
+from toolformer_home.wiring.warehouse import open_warehouse
 from toolformer_server.gate import check_access, check_names
+from toolformer_server.labelling import ADDRESS, label_routes
 from toolformer_server.running import bound_socket
 
 KEY = "gehëim"
+AUTHORIZED = {"authorization": f"Bearer {KEY}".encode()}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,23 @@ def test_without_the_key_only_page_and_health_answer(locked: Running, given: str
     assert client.post("/v1/completions", headers=headers, json={}).status_code == 401
     for path in ("/", "/index.html", "/health"):
         assert client.get(path, headers=headers).status_code == 200
+
+
+def test_labels_need_the_key_and_a_page_of_the_server(tmp_path: Path):
+    with serving(key=KEY, further_routes=label_routes(label_home(tmp_path))) as running:
+        client, asked = running.client, {"rater": "Anna"}
+        for name in ("", "labels.js", "server.js"):
+            assert client.get(f"{ADDRESS}{name}").status_code == 200
+        for path in ("calls", "label"):
+            assert client.post(f"{ADDRESS}{path}", json=asked).status_code == 401
+            assert client.get(f"{ADDRESS}{path}", headers=AUTHORIZED).status_code == 405
+            for header in ("origin", "host"):
+                headers = AUTHORIZED | {header: "http://evil.example"}
+                refused = client.post(f"{ADDRESS}{path}", json=asked, headers=headers)
+                assert refused.status_code == {"origin": 403, "host": 421}[header]
+        answer = client.post(f"{ADDRESS}calls", json=asked, headers=AUTHORIZED)
+        assert len(answer.json()["calls"]) == 6
+        assert open_warehouse(Home(tmp_path)).query("from labels").is_empty()
 
 
 def test_with_the_key_all_answers(locked: Running):

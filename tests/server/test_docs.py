@@ -9,7 +9,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.server.serving import Running, serving
+from toolformer_home.home import Home
 from toolformer_server.bodies import CompletionBody
+from toolformer_server.labelling import label_routes
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
 # A command, and what it answers where the page shows JSON.
@@ -18,8 +20,9 @@ STREAMED = "-sN"
 
 
 @pytest.fixture(scope="module")
-def running():
-    with serving(name="toolformer") as started:
+def running(tmp_path_factory: pytest.TempPathFactory):
+    routes = label_routes(Home(tmp_path_factory.mktemp("home")))
+    with serving(name="toolformer", further_routes=routes) as started:
         yield started
 
 

@@ -175,6 +175,16 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "high": 0.5,
         "p_value": 0.6,
     },
+    "labels": {
+        "label_id": "l1",
+        "labelled_at": "2026-01-02T03:04:05.000006+00:00",
+        "rater": "Anna",
+        "label": "useful",
+        "arguments": "400 / 1400",
+        "result": "0.29",
+        "text_before": "Out of 1400 participants, 400 (or ",
+        "text_after": "29%) passed.",
+    },
 }
 _NAMES = {
     "prompts": "0f1e",

@@ -23,6 +23,7 @@ WITHOUT_ROWS = ("drop_reasons", "near_misses", "call_funnel_by_shard where tool"
 @pytest.fixture(scope="module")
 def filled(shared_warehouse: Warehouse) -> Warehouse:
     fill(shared_warehouse)
+    put(shared_warehouse, "labels", {}, {"label_id": "l2", "rater": "Bo", "label": "unsure"})
     put(shared_warehouse, "evaluation_results", {"score": 0.0}, {"mode": "disabled"})
     return shared_warehouse
 

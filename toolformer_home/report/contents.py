@@ -66,6 +66,8 @@ class Contents:
     proposals: Table
     sweeps: Sequence[Picture]
     reductions: Sequence[Picture]
+    precision: Table
+    agreement: Table
     costs: Table
     training: Sequence[Picture]
     exclusions: Table
@@ -93,6 +95,8 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         proposals=table_of(store.view("call_proposals")),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
         reductions=list(_reductions(store, verdicts)),
+        precision=table_of(store.view("label_precision")),
+        agreement=table_of(store.view("label_agreement")),
         costs=table_of(cost_of_tools(store, settings)),
         training=[]
         if metrics.is_empty()

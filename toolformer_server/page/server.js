@@ -37,7 +37,7 @@ export async function* completion(body, signal) {
   throw new ServerError("The answer broke off before its end. Try again.");
 }
 
-async function ask(path, options = {}) {
+export async function ask(path, options = {}) {
   const headers = options.body ? { "Content-Type": "application/json" } : {};
   const key = sessionStorage.getItem(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;

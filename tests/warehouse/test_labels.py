@@ -1,0 +1,184 @@
+"""What labels come to: precision by tool and loss reduction, and the agreement of two people."""
+
+import pytest
+
+from tests.warehouse.rows import CALL, TEXT, put
+from warehouse.errors import PartitionValidationError
+from warehouse.warehouse import Warehouse
+
+REDUCTIONS = {"c1": 0.2, "c2": 0.25 - 1e-10, "c3": 3.9, "c4": 7.0, "c5": -0.1}
+PRECISION = """
+    select min_reduction, useful, not_useful, unsure, precision from label_precision
+    where tool = 'Calculator' and round = 1
+"""
+AGREEMENT = "select calls, agreed, agreement, by_chance, kappa from label_agreement"
+
+
+def put_kept(warehouse: Warehouse, changes: dict[str, object] | None = None, text=TEXT) -> None:
+    """One text with the calls of `REDUCTIONS`, all of which change as said."""
+    calls = [
+        CALL | {"call_id": call_id, "position": position, "loss_reduction": nats} | (changes or {})
+        for position, (call_id, nats) in enumerate(REDUCTIONS.items())
+    ]
+    put(warehouse, "augmented_texts", {"text": text, "calls": calls})
+
+
+def put_labels(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
+    """Rater, call and label of each; one after the other."""
+    rows = [
+        {
+            "label_id": f"l{number:03}",
+            "labelled_at": f"2026-01-01T00:00:{number:02}",
+            **dict(zip(("rater", "call_id", "label"), label, strict=True)),
+        }
+        for number, label in enumerate(labels)
+    ]
+    put(warehouse, "labels", *reversed(rows))
+
+
+def given(warehouse: Warehouse, pairs: str) -> None:
+    """What Anna and Bo say of one call after the other, such as `uu un ss`."""
+    words = {"u": "useful", "n": "not_useful", "s": "unsure"}
+    put_labels(
+        warehouse,
+        *(
+            (rater, f"c{number}", words[letter])
+            for number, pair in enumerate(pairs.split())
+            for rater, letter in zip(("Anna", "Bo"), pair, strict=True)
+        ),
+    )
+
+
+def test_precision_is_by_tool_and_loss_reduction(warehouse: Warehouse):
+    put_kept(warehouse)
+    put_labels(
+        warehouse,
+        ("Anna", "c1", "useful"),
+        ("Anna", "c2", "not_useful"),
+        ("Bo", "c2", "useful"),
+        ("Bo", "c3", "unsure"),
+        ("Bo", "c4", "useful"),
+        ("Bo", "c5", "not_useful"),
+    )
+    assert warehouse.query(PRECISION).rows() == [
+        (None, 3, 2, 1, 0.6),
+        (-float("inf"), 0, 1, 0, 0.0),
+        (0.0, 1, 0, 0, 1.0),
+        (0.25, 1, 1, 0, 0.5),
+        (2.0, 0, 0, 1, None),
+        (4.0, 1, 0, 0, 1.0),
+    ]
+
+
+def test_newest_label_of_a_person_counts(warehouse: Warehouse):
+    put_kept(warehouse)
+    put_labels(
+        warehouse,
+        ("Anna", "c4", "unsure"),
+        ("Anna", "c4", "useful"),
+        ("Anna", "c4", "not_useful"),
+        ("Bo", "c4", "not_useful"),
+    )
+    assert warehouse.query(PRECISION).row(0) == (None, 0, 2, 0, 0.0)
+    assert warehouse.query(AGREEMENT).row(0)[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "counted"),
+    [
+        # Scored again, at another place, or in a larger window.
+        ({"loss_reduction": 9.0, "position": 8}, TEXT, 1),
+        ({}, f"Before. {TEXT} Behind.", 1),
+        ({"result": "0.3"}, TEXT, 0),
+        ({"arguments": "1400 / 400"}, TEXT, 0),
+        ({"call_id": "another"}, TEXT, 0),
+        ({}, TEXT.replace("passed", "failed"), 0),
+    ],
+)
+def test_label_counts_for_the_call_that_the_person_saw_and_is_kept_in_any_case(
+    warehouse: Warehouse, changes: dict[str, object], text: str, counted: int
+):
+    put_labels(warehouse, ("Anna", "c4", "useful"))
+    put(warehouse, "augmented_texts", {"text": text, "calls": [CALL | {"call_id": "c4"} | changes]})
+    found = warehouse.query("select useful from label_precision where min_reduction is null")
+    assert found["useful"].sum() == counted
+    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
+    assert drawn["is_judged"] == bool(counted)
+    assert warehouse.query("from labels").height == 1
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        # Cohen's example in small: 20 and 15 of 50 agree, by chance one half.
+        (" ".join(["uu"] * 20 + ["un"] * 5 + ["nu"] * 10 + ["nn"] * 15), (50, 35, 0.7, 0.5, 0.4)),
+        ("uu nn ss", (3, 3, 1.0, 1 / 3, 1.0)),
+        ("un nu", (2, 0, 0.0, 0.5, -1.0)),
+        # No label of both: nothing agrees, by chance neither.
+        ("un us", (2, 0, 0.0, 0.0, 0.0)),
+        ("us us ns nn", (4, 1, 0.25, 0.125, 1 / 7)),
+        # One and the same label of both: kappa is 0 / 0.
+        ("uu uu", (2, 2, 1.0, 1.0, None)),
+    ],
+)
+def test_agreement_is_as_computed_by_hand(warehouse: Warehouse, pairs: str, expected: tuple):
+    given(warehouse, pairs)
+    assert warehouse.query(AGREEMENT).row(0) == pytest.approx(expected)
+
+
+def test_agreement_is_of_each_pair_over_what_both_judged(warehouse: Warehouse):
+    put_labels(
+        warehouse,
+        ("Cy", "c1", "useful"),
+        ("Anna", "c1", "useful"),
+        ("Anna", "c2", "unsure"),
+        ("Bo", "c2", "useful"),
+        ("Cy", "c3", "useful"),
+    )
+    rows = warehouse.query("select rater, other_rater, calls, agreed from label_agreement").rows()
+    assert rows == [("Anna", "Bo", 1, 0), ("Anna", "Cy", 1, 1)]
+
+
+def test_draw_has_of_each_tool_the_same_number_in_turn(warehouse: Warehouse):
+    calls = [
+        CALL | {"call_id": f"{tool}{number}", "tool": tool, "position": position}
+        for position, (tool, number) in enumerate(
+            (tool, number) for tool in ("A", "B") for number in range(9)
+        )
+    ]
+    put(warehouse, "augmented_texts", {"calls": calls})
+    drawn = warehouse.ask("calls_to_label", rater="Anna", per_tool=3)
+    assert drawn["tool"].to_list() == ["A", "B"] * 3
+    assert drawn["call_id"].n_unique() == 6
+    assert drawn.equals(warehouse.ask("calls_to_label", rater="Bo", per_tool=3))
+
+
+def test_context_of_a_call_ends_with_its_window(warehouse: Warehouse):
+    text = "é" * 700 + "→" * 400
+    call = CALL | {"character_offset": 700}
+    put(warehouse, "augmented_texts", {"text": text, "calls": [call]})
+    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
+    assert (drawn["text_before"], drawn["text_after"]) == ("é" * 600, "→" * 300)
+    put(warehouse, "augmented_texts", {"calls": [CALL | {"character_offset": 0}]})
+    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
+    assert (drawn["text_before"], drawn["text_after"]) == ("", TEXT)
+
+
+def test_call_of_several_rounds_is_drawn_once_and_counts_in_each(warehouse: Warehouse):
+    put(warehouse, "augmented_texts")
+    put(warehouse, "augmented_texts", {"round": 2}, name="round-2.all")
+    put(warehouse, "labels")
+    assert warehouse.ask("calls_to_label", rater="Anna", per_tool=5)["is_judged"].to_list() == [
+        True
+    ]
+    counted = warehouse.query(
+        "select round, useful from label_precision where min_reduction is null"
+    )
+    assert counted.rows() == [(1, 1), (2, 1)]
+
+
+def test_labels_of_another_tool_are_refused(warehouse: Warehouse):
+    with pytest.raises(PartitionValidationError, match="tool = 'Calendar'"):
+        put(warehouse, "labels", {"tool": "Calendar"}, name="Calculator")
+    with pytest.raises(PartitionValidationError, match='"label" IN'):
+        put(warehouse, "labels", {"label": "good"})
