@@ -9,8 +9,10 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from toolformer_home.settings.mcp_sections import McpServersSettings, with_mcp_tools
 from toolformer_home.settings.section import Section
 from tools.errors import ToolRegistrationError
+from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import tool_names
 
 
@@ -56,7 +58,7 @@ class PluginSettings(ToolSettings):
     )
 
 
-class ToolsSettings(Section):
+class ToolsSettings(McpServersSettings):
     """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
 
     model_config = ConfigDict(extra="allow")
@@ -86,9 +88,10 @@ class ToolsSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _tools_are_known(cls, sections: Any) -> Any:
-        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
+        if isinstance(sections, Mapping):
+            sections = with_mcp_tools(sections)
+            if problems := _unknown_tools(sections):
+                raise ValidationError.from_exception_data(cls.__name__, problems)
         return sections
 
     @property
@@ -123,7 +126,8 @@ class ToolsSettings(Section):
     def environment_of(self, tool_name: str) -> tuple[str, ...]:
         """Names of the environment variables that a tool from outside gets."""
         own = (self.model_extra or {}).get(tool_name)
-        return own.environment if own else ()
+        key = own and own.target == MCP_TOOL and own.options.get("key_variable")
+        return (*own.environment, *([str(key)] if key else ())) if own else ()
 
 
 def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
