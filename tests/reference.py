@@ -18,10 +18,14 @@ from dagster_project.examples import EXAMPLES
 from tests.assets.setting_effects import effect
 from toolformer_home.settings.corpus_sections import SourceSettings
 from toolformer_home.settings.evaluation_sections import QuestionFileSettings
-from toolformer_home.settings.mcp_sections import McpServerSettings
 from toolformer_home.settings.presets import PRESETS
 from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from toolformer_home.settings.tool_sections import (
+    McpServerSettings,
+    PluginSettings,
+    ToolSettings,
+    ToolsSettings,
+)
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text

@@ -3,15 +3,16 @@
 `sections.py` says what holds for all settings.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from toolformer_home.settings.mcp_sections import McpServersSettings, with_mcp_tools
-from toolformer_home.settings.section import Section
+from toolformer_home.settings.section import Section, invalid
 from tools.errors import ToolRegistrationError
+from tools.plugins.mcp_http import checked_address
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import tool_names
 
@@ -58,6 +59,36 @@ class PluginSettings(ToolSettings):
     )
 
 
+class McpServerSettings(Section):
+    """A server that has tools; it has either an address or a command."""
+
+    url: Annotated[str, AfterValidator(checked_address)] | None = Field(
+        None, description="its address, where it runs already, such as http://localhost:8931/mcp"
+    )
+    command: tuple[str, ...] | None = Field(
+        None, description="program and arguments of a server, which is started for each tool"
+    )
+    key_variable: str | None = Field(
+        None,
+        pattern="^[A-Z][A-Z0-9_]*$",
+        description="name of the environment variable that holds the key of a server with an "
+        "address, never the key itself",
+    )
+    allow: tuple[str, ...] = Field(
+        min_length=1,
+        description="names of its tools that are taken; `_` stands in calls for what cannot be "
+        "written there",
+    )
+
+
+class McpServersSettings(Section):
+    """Tools that are taken from servers."""
+
+    from_mcp: tuple[McpServerSettings, ...] = Field(
+        (), description="servers of which several tools are taken at once"
+    )
+
+
 class ToolsSettings(McpServersSettings):
     """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
 
@@ -89,7 +120,7 @@ class ToolsSettings(McpServersSettings):
     @classmethod
     def _tools_are_known(cls, sections: Any) -> Any:
         if isinstance(sections, Mapping):
-            sections = with_mcp_tools(sections)
+            sections = _with_mcp_tools(sections)
             if problems := _unknown_tools(sections):
                 raise ValidationError.from_exception_data(cls.__name__, problems)
         return sections
@@ -128,6 +159,33 @@ class ToolsSettings(McpServersSettings):
         own = (self.model_extra or {}).get(tool_name)
         key = own and own.target == MCP_TOOL and own.options.get("key_variable")
         return (*own.environment, *([str(key)] if key else ())) if own else ()
+
+
+def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
+    servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
+    # File systems that ignore case would mix up the partitions of names that differ in it alone.
+    taken = {name.lower() for name in ("all", "others", "from_mcp", *tool_names())}
+    own = {str(name).lower(): name for name in sections}
+    made: dict[str, Any] = {}
+    for number, server in enumerate(servers):
+        options = server.model_dump(mode="json", exclude_none=True, exclude={"allow"})
+        for tool in server.allow:
+            name = re.sub(r"^(?=\d)|[^A-Za-z0-9_]", "_", tool)
+            section = sections.get(name) or {}
+            given = section.get("options") or {} if isinstance(section, Mapping) else None
+            if not isinstance(given, Mapping):
+                continue
+            if name.lower() in taken or own.get(name.lower(), name) != name or "class" in section:
+                error = (
+                    f"the name {name!r} is taken; leave {tool!r} out here, and give it a section "
+                    f"of its own with another name and `class: {MCP_TOOL}`"
+                )
+                raise invalid(("from_mcp", number, "allow"), tool, error)
+            taken.add(name.lower())
+            own_options = {**options, "tool": tool, **given}
+            made[name] = {**section, "class": MCP_TOOL, "options": own_options}
+    return {**sections, **made}
 
 
 def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:

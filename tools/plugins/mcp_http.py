@@ -5,17 +5,12 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from tools.errors import ToolSettingsError
 from tools.plugins.mcp_server import McpConnection, ServerLostError
 
-if TYPE_CHECKING:
-    import httpx2 as httpx
-
-KEY_VARIABLE = r"^[A-Z][A-Z0-9_]*$"
-"""What a variable of the environment is called that holds a key."""
 # They would tell of every request, and of errors that are raised here.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 logging.getLogger("mcp.client.streamable_http").setLevel(logging.CRITICAL)
@@ -37,8 +32,7 @@ class HttpConnection(McpConnection):
     A redirect to another place is not followed, and no proxy is asked for this machine.
 
     Args:
-        key_variable: The environment variable of its key, which is sent as a bearer token and taken
-            out of what the server writes; None for none.
+        key_variable: Its key's, sent as a bearer token and taken out of what the server writes.
     """
 
     def __init__(self, url: str, key_variable: str | None, *, seconds: float) -> None:
@@ -72,7 +66,7 @@ class HttpConnection(McpConnection):
         ):
             yield streams
 
-    async def _look_at(self, response: "httpx.Response") -> None:
+    async def _look_at(self, response: Any) -> None:
         if response.request.method == "POST":
             status = f"it answered {response.status_code} {response.reason_phrase}"
             self._refusal = status if response.is_error else ""

@@ -212,8 +212,8 @@ class McpConnection:
             if is_call and fault is None:
                 raise ServerRefusalError(self.shown(str(error))) from error
             raise self._lost(fault or error) from error
-        except (ValidationError, RuntimeError) as error:
-            raise self._lost("its answer is no message of the protocol") from error
+        except (ValidationError, RuntimeError, CancelledError) as error:
+            raise self._lost("its answer is no message of the protocol, or broke off") from error
 
     def _awaited(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
         try:
@@ -225,9 +225,6 @@ class McpConnection:
         except TimeoutError as error:
             answer.cancel()
             raise TimeoutError(f"the server did not answer within {seconds:g} s") from error
-        # The client has ended meanwhile.
-        except CancelledError as error:
-            raise self._lost("the connection broke") from error
 
     def _lost(self, cause: object) -> ServerLostError:
         log = ""

@@ -5,9 +5,8 @@
         class: tools.plugins.mcp_tool:McpTool
         options: {command: [python, server.py], tool: count_words, examples: […]}
 
-The server is a program of the user's choice, started with the tool and ended with the process; or
-one that runs already, with `url` in place of `command`. Needs the package `mcp`, which is not
-installed by default.
+The server is a program of the user's choice, started with the tool and ended with the process, or
+has a `url` in place of `command`. Needs the package `mcp`, which is not installed by default.
 """
 
 import json
@@ -44,9 +43,9 @@ class McpTool(FunctionTool):
     """One tool of an MCP server that is started here, or of one at an address.
 
     Command or address, name and version of the server and the tool's schema are part of the
-    version; a tool for which one of these changes while it is in use is unavailable. When the
-    server ends, it is started anew and the call is made once more; after a call without an answer
-    in time it is started anew for the next one. Of a server at an address it is the connection.
+    version; where one changes while the tool is in use, it is unavailable. When the server ends, it
+    or the connection is started anew and the call is made once more; after a call without an answer
+    in time, for the next one.
 
     Args:
         name: As written in calls; given by the registry.
@@ -86,16 +85,15 @@ class McpTool(FunctionTool):
         self.name = name
         self.tool = tool
         self.seconds = seconds
-        self._server = f"command={command}" if url is None else f"url={checked_address(url)}"
-        self._is_program = command is not None
-        if url is not None and command is None and environment is None:
-            self._connect = partial(HttpConnection, url, key_variable)
-        elif url is None and command is not None and key_variable is None:
-            self._connect = partial(McpConnection, command, environment or {}, folder)
-        else:
+        if (command is None) == (url is None) or (environment if url else key_variable):
             raise ToolSettingsError(
                 f"{name}: expected either command, with environment, or url, with key_variable."
             )
+        self._connect = partial(McpConnection, command or [], environment or {}, folder)
+        self._server = f"command={command}"
+        if url is not None:
+            self._connect = partial(HttpConnection, checked_address(url), key_variable)
+            self._server = f"url={url}"
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
         try:
@@ -130,6 +128,8 @@ class McpTool(FunctionTool):
             examples=examples or (),
             needs_network=needs_network or url is not None,
         )
+        # Calls are read by the schema alone.
+        self.sampling_version = f"1 {self.version.rpartition(' ')[2]}"
 
     def _version(self, connection: McpConnection, schema: Mapping[str, object]) -> str:
         digest = hex_digest(json.dumps(schema, sort_keys=True), size=8)
@@ -160,7 +160,7 @@ class McpTool(FunctionTool):
                 raise ToolTimeoutError(f"{self.name}: {error}.") from error
             except ServerLostError as error:
                 self.close()
-                if is_last and not self._is_program:
+                if is_last and self._server.startswith("url="):
                     raise
                 if is_last:
                     # Another server may well answer the call.

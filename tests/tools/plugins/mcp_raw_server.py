@@ -44,7 +44,7 @@ class RawServer(ThreadingHTTPServer):
     def methods(self) -> list[str]:
         return [method for method, _ in self.seen]
 
-    def end(self) -> None:
+    def close(self) -> None:
         self.over.set()
         self.shutdown()
         self.server_close()
