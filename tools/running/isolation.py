@@ -178,7 +178,7 @@ class IsolatedTool(Tool):
 
     def _start(self) -> None:
         """Start the worker; without network, unless the tool turns out to declare it."""
-        described = self._description
+        before = self._description
         for with_network in (False, True)[self._with_network :]:
             self._worker = WorkerProcess(with_network=with_network, environment=self.environment)
             try:
@@ -189,11 +189,10 @@ class IsolatedTool(Tool):
             if with_network or not self._description["needs_network"]:
                 break
             self.close()
-        if described is not None and described["version"] != self._description["version"]:
+        now = self._description
+        if before and now and before["version"] != now["version"]:
             self.close()
-            raise changed_tool(
-                self._registered_name, described["version"], self._description["version"]
-            )
+            raise changed_tool(self._registered_name, before["version"], now["version"])
         if self._is_prepared:
             self._ask("prepare", deadline_seconds=_START_SECONDS)
 
