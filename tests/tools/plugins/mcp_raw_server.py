@@ -72,37 +72,42 @@ class RawServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: RawServer
+    disable_nagle_algorithm = True
+
+    @property
+    def raw(self) -> RawServer:
+        assert isinstance(self.server, RawServer)
+        return self.server
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         request = json.loads(body)
         method = request["method"]
-        self.server.seen.append((method, dict(self.headers)))
-        answer = self.server.answers.get("") or self.server.answers.get(method)
+        self.raw.seen.append((method, dict(self.headers)))
+        answer = self.raw.answers.get("") or self.raw.answers.get(method)
         if answer is not None:
             self._write(*answer(request))
-        elif self.server.key and self.headers["authorization"] != f"Bearer {self.server.key}":
+        elif self.raw.key and self.headers["authorization"] != f"Bearer {self.raw.key}":
             self._write(401, {"content-type": "text/html"}, b"<h1>no</h1>")
         elif method == "server/discover":
             self._message(request, error={"code": -32601, "message": "Method not found"})
         elif "id" not in request:
             self._write(202, {}, b"")
-        elif method != "initialize" and self.headers["mcp-session-id"] != f"s{self.server.session}":
+        elif method != "initialize" and self.headers["mcp-session-id"] != f"s{self.raw.session}":
             self._write(404, {}, b"")
         else:
-            self._message(request, result=self.server.result(request))
+            self._message(request, result=self.raw.result(request))
 
     def do_GET(self) -> None:
         self._write(405, {}, b"")
 
     def do_DELETE(self) -> None:
-        self.server.seen.append(("DELETE", dict(self.headers)))
+        self.raw.seen.append(("DELETE", dict(self.headers)))
         self._write(200, {}, b"")
 
     def _message(self, request: dict[str, Any], **what: Any) -> None:
         message = {"jsonrpc": "2.0", "id": request["id"], **what}
-        headers = {"content-type": "application/json", "mcp-session-id": f"s{self.server.session}"}
+        headers = {"content-type": "application/json", "mcp-session-id": f"s{self.raw.session}"}
         self._write(200, headers, json.dumps(message).encode())
 
     def _write(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -113,5 +118,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Write nothing."""

@@ -1,5 +1,6 @@
 """Tools of MCP servers at an address: an official one, and one that does what none should."""
 
+import gc
 import json
 import logging
 import socket
@@ -9,7 +10,6 @@ from contextlib import closing
 
 import pytest
 
-from tests.conftest import happens
 from tests.tools.plugins.mcp_example_server import count_words, nothing
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer_home.home import Home
@@ -25,6 +25,7 @@ from tools.protocol import Document
 from tools.registry import TOOL_NAMES
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
+from tools.running.isolation import IsolatedTool
 
 pytest.importorskip("mcp", reason="needs the extra `mcp`")
 DOCUMENT = Document("d", "a text")
@@ -318,6 +319,7 @@ def test_tools_of_a_server_run_apart_with_its_key_and_the_network(server, tmp_pa
     settings = load_settings(home.settings_file)
     assert {"count", "get_weather"} < {*settings.tools.names}
     tool = open_tool(settings, home, "get_weather")
+    assert isinstance(tool, IsolatedTool)
     try:
         assert outcome(tool, "Paris, or Rome").result == "3"
         # A worker that is started anew finds another tool than the one of the run.
@@ -341,18 +343,25 @@ def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(
     home = home_with(server, tmp_path, others + section)
     server.tools.pop("count")
     toolbox = open_toolbox(load_settings(home.settings_file), home)
-    try:
-        assert "In B [get_weather(B)] it rains." in str(toolbox.prompts["get_weather"])
-        assert "no tool 'count'; it has get-weather" in toolbox.unavailable["count"]
-    finally:
-        toolbox.tools["get_weather"].close()
-
-
-def test_the_connection_ends_with_the_tool(make, server):
-    tool = make()
-    names = {thread.name for thread in threading.enumerate()}
+    tool = toolbox.tools["get_weather"]
+    assert isinstance(tool, IsolatedTool)
     tool.close()
-    assert "mcp-server" in names
-    assert happens(
-        lambda: "mcp-server" not in {thread.name for thread in threading.enumerate()}, seconds=5
-    )
+    assert "In B [get_weather(B)] it rains." in str(toolbox.prompts["get_weather"])
+    assert "no tool 'count'; it has get-weather" in toolbox.unavailable["count"]
+
+
+def connections() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "mcp-server"}
+
+
+def test_the_connection_ends_with_its_tool(server):
+    before = connections()
+    tool = McpTool("Words", "count", url=server.url)
+    (connection,) = connections() - before
+    tool.close()
+    assert not connection.is_alive()
+    tool = McpTool("Words", "count", url=server.url)
+    (connection,) = connections() - before
+    del tool
+    gc.collect()
+    assert not connection.is_alive()
