@@ -75,9 +75,9 @@ class HttpConnection(McpConnection):
         from mcp import types  # pyright: ignore[reportMissingImports]
 
         code = getattr(error, "code", None)
-        # The client has no numbers of its own.
+        # The client takes these for what broke; the number for wrong arguments is the server's.
         is_fault = code in (types.CONNECTION_CLOSED, types.INVALID_REQUEST, types.PARSE_ERROR)
-        if code is None or not (is_fault or self._refusal):
+        if code in (None, types.INVALID_PARAMS) or not (is_fault or self._refusal):
             return None
         return self._refusal or str(error)
 

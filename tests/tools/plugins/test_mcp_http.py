@@ -107,6 +107,7 @@ FAULTS = {
         (500, JSON, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "no"}}'),
         "it answered 500",
     ),
+    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request"),
     "gone": ((404, {}, b""), "it answered 404 Not Found"),
     "a page": ((200, HTML, b"<html>"), "Unexpected content type: text/html"),
     "garbage": ((200, JSON, b"{]"), "Failed to parse JSON response"),
@@ -236,11 +237,19 @@ def test_another_server_or_schema_is_another_version_and_only_the_schema_samples
     assert first.sampling_version == second.sampling_version != third.sampling_version
 
 
-def test_a_server_that_refuses_still_has_its_tool(make, server):
+@pytest.mark.parametrize(
+    ("status", "code", "is_refusal"),
+    [(200, -32602, True), (200, -32000, False), (400, -32602, True), (400, -32001, False)],
+)
+def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
+    make, server, status, code, is_refusal
+):
     tool = make()
-    server.answers = {"tools/call": reply(error={"code": -32602, "message": "no such text"})}
+    answer = reply(error={"code": code, "message": "no such text"})
+    server.answers = {"tools/call": lambda request: (status, *answer(request)[1:])}
     result = outcome(tool)
-    assert (result.reason, result.is_lasting) == ("refused_by_server", True)
+    expected = "refused_by_server" if is_refusal else "transient_error"
+    assert (result.reason, result.is_lasting) == (expected, is_refusal)
 
 
 def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
