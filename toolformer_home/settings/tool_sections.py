@@ -165,7 +165,8 @@ def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
     """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
     servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
     # File systems that ignore case would mix up the partitions of names that differ in it alone.
-    taken = {name.lower() for name in ("all", "others", "from_mcp", *tool_names())}
+    known = tool_names() if servers else ()
+    taken = {name.lower() for name in ("all", "others", "from_mcp", *known)}
     own = {str(name).lower(): name for name in sections}
     made: dict[str, Any] = {}
     for number, server in enumerate(servers):

@@ -42,7 +42,7 @@ class HttpConnection(McpConnection):
         if key_variable and not (self._key and self._key.isascii() and self._key.isprintable()):
             # What stands there in place of a name may be the key.
             raise ServerLostError(
-                "the environment variable in key_variable is not set, or holds no key of one line"
+                "the variable that key_variable names is not set, or holds no key of one line"
             )
         self._connect(seconds)
 

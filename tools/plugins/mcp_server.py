@@ -90,7 +90,7 @@ class McpConnection:
             self._end_thread()
             raise lost from error
         info = self._client.server_info
-        self.server = f"{info.name} {info.version}" if info else ""
+        self.server = self.shown(f"{info.name} {info.version}") if info else ""
 
     def _streams(self) -> AbstractAsyncContextManager[Any]:
         """The streams of messages, which end what they belong to."""
@@ -129,9 +129,8 @@ class McpConnection:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             has = textwrap.shorten(", ".join(sorted(names)), _LONGEST_LOG, placeholder=" …")
-            raise ServerRefusalError(
-                f"the server has no tool {name!r}{hint}; it has {has or 'none'}"
-            )
+            has = self.shown(f"{hint}; it has {has or 'none'}")
+            raise ServerRefusalError(f"the server has no tool {name!r}{has}")
 
         return self._ask(find, seconds)
 
@@ -193,10 +192,10 @@ class McpConnection:
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)
             _LOGGER.warning(
-                "T%s writes what is no message, such as %r. It is passed over; a program should "
+                "Passed over what is no message, such as %r: %s writes it, and a program should "
                 "write such lines to its error output.",
-                self.name[1:],
                 self.shown(line),
+                self.name,
             )
 
     def _ask(

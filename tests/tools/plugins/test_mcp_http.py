@@ -254,12 +254,12 @@ def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
 
 def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    server.key = KEY
+    # A server may write back what it was sent.
+    server.key = server.server_version = KEY
     monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
     tool = make(key_variable="KEY_OF_THE_TEST")
+    assert tool.version.startswith(f"1 url={server.url} tool=count server=raw … schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
-
-    # A server may write back what it was sent.
     text = {"type": "text", "text": f"your key is {KEY}"}
     server.answers = {"tools/call": reply(result={"content": [text]})}
     assert outcome(tool).result == "your key is …"

@@ -123,7 +123,7 @@ def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once
         assert long == ("9 " * LONGEST_ANSWER)[:LONGEST_ANSWER].strip()
         assert marked == "(10) to see (2)"
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert "writes what is no message, such as 'Half Server is running …'" in record.message
+    assert "Passed over what is no message, such as 'Half Server is running …'" in record.message
 
 
 def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_worker(tmp_path):
