@@ -74,7 +74,7 @@ def test_tools_of_two_servers_and_of_installed_packages_have_names_of_their_own(
         ({"url": URL, "allow": []}, "at least 1 item"),
         ({"url": URL, "allow": [5]}, "valid string"),
         ({"url": URL, "allow": "count"}, "valid tuple"),
-        ({"url": URL, "alow": ["count"]}, "Did you mean 'allow'?"),
+        ({"url": URL, "allowed": ["count"]}, "Did you mean 'allow'?"),
         ({"url": "http://u:secret@localhost/mcp", "allow": ["a"]}, "expected an address"),
         ({"url": "http://localhost/mcp?key=secret"}, "expected an address"),
         ({"url": URL, "key_variable": "secret", "allow": ["a"]}, "key_variable = … is not valid"),
