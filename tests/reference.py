@@ -20,7 +20,12 @@ from toolformer_home.settings.corpus_sections import SourceSettings
 from toolformer_home.settings.evaluation_sections import QuestionFileSettings
 from toolformer_home.settings.presets import PRESETS
 from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from toolformer_home.settings.tool_sections import (
+    McpServerSettings,
+    PluginSettings,
+    ToolSettings,
+    ToolsSettings,
+)
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
@@ -29,6 +34,7 @@ from warehouse.schema import TableSchema, tables
 _MADE = "<!-- Written by `make docs`. -->"
 _ENTRIES: dict[str, type[BaseModel]] = {
     "An entry of `corpus.sources`": SourceSettings,
+    "An entry of `tools.from_mcp`": McpServerSettings,
     "An entry of `evaluation.questions`": QuestionFileSettings,
 }
 _TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
@@ -134,7 +140,11 @@ def _tool_defaults(name: str) -> str:
         return _default_of(PluginSettings.model_fields[name])
     general = getattr(ToolSettings(), name)  # pyright: ignore[reportCallIssue]
     tools = validated({}, origin="the defaults").tools
-    own = {tool: getattr(tools.of(tool), name) for tool in ToolsSettings.model_fields}
+    own = {
+        tool: getattr(tools.of(tool), name)
+        for tool in ToolsSettings.model_fields
+        if tool != "from_mcp"
+    }
     return _grouped({"": general} | {t: value for t, value in own.items() if value != general})
 
 

@@ -125,6 +125,13 @@ class ToolUnavailableError(ToolError, RuntimeError):
         return f"The tool {self.tool_name} is unavailable: {self.reason}. {self.remedy}."
 
 
+def changed_tool(tool_name: str, was: str, now: str) -> ToolUnavailableError:
+    """The error for a tool whose answers no longer are those of its version."""
+    reason = f"it changed while it was in use (it was {was!r}, and now: {now})"
+    remedy = "Run the same again, and what the former one answered is made anew"
+    return ToolUnavailableError(tool_name, reason, remedy)
+
+
 class MissingAnswerError(ToolUnavailableError):
     """An answer is missing in a replay; `reason` names the call."""
 

@@ -1,11 +1,18 @@
 """`toolformer tools list`, `try` and `check`."""
 
+import shlex
 import sys
+from contextlib import closing
 
 import pytest
 
+from dagster_project.commands.checking import try_rules
+from dagster_project.commands.doctor import examine
+from tests.conftest import REPOSITORY
 from tests.outside import ECHO
+from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -114,3 +121,28 @@ def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
         assert "tools.Echo.class = 'echo_module:Echo'" in " ".join(err.split())
         assert "toolformer.yaml alone" in " ".join(err.split())
     assert "echo_module" not in sys.modules
+
+
+def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkeypatch):
+    pytest.importorskip("mcp", reason="needs the extra `mcp`")
+    page = (REPOSITORY / "docs" / "how-to" / "tools.md").read_text("utf-8")
+    section = page[page.index("## Take the tools of an MCP server") :]
+    settings, commands = (
+        section.split(f"```{language}\n")[1].split("```")[0] for language in ("yaml", "bash")
+    )
+    monkeypatch.setenv("WEATHER_KEY", "the key")
+    with closing(RawServer()) as server:
+        server.key = "the key"
+        server.tools = dict.fromkeys(("count_words", "get-weather"), SCHEMA)
+        write_settings(home, settings.replace("http://localhost:8931/mcp", server.url))
+        *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
+        (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
+        # In this process, which has imported everything.
+        rules = [*try_rules(check[-1], load_settings(home.settings_file), home)]
+        found = {each.name: each for each in examine(home)}
+    assert code == 0
+    assert "available" in line_of(listed, "count_words")
+    assert "The prompt of get_weather cannot be read" in line_of(listed, "get_weather")
+    assert tried == "[count_words(all for one) -> 3]\n"
+    assert {rule.status for rule in rules} == {"passed", "skipped"}, rules
+    assert found["tool count_words"].status == found["tool get_weather"].status == "ok"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import InitErrorDetails
 
 _NUMBERS_BELOW = 2**63
 
@@ -28,3 +29,14 @@ class Section(BaseModel):
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError("expected a finite number")
         return value
+
+
+def invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
+    """The error for a value that a validator of several settings refuses."""
+    problem: InitErrorDetails = {
+        "type": "value_error",
+        "loc": path,
+        "input": value,
+        "ctx": {"error": error},
+    }
+    return ValidationError.from_exception_data("Settings", [problem])

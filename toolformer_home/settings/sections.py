@@ -6,10 +6,9 @@ names what a smaller set-up changes.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails
 
 from toolformer.sources.source import normalised_path
 from toolformer_home.settings.annotation_sections import (
@@ -20,7 +19,7 @@ from toolformer_home.settings.annotation_sections import (
 from toolformer_home.settings.corpus_sections import CorpusSettings
 from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.evaluation_sections import BASE, EvaluationSettings
-from toolformer_home.settings.section import Section
+from toolformer_home.settings.section import Section, invalid
 from toolformer_home.settings.tool_sections import (
     PassageIndexSettings,
     PluginSettings,
@@ -172,7 +171,7 @@ class Settings(Section):
         for path, names in {**chosen, ("sampling", "tools"): self.sampling.tools}.items():
             # The names of tools are only looked for where some are given.
             if names and (unknown := sorted({*names} - {*self.tools.names})):
-                raise _invalid(
+                raise invalid(
                     path,
                     names,
                     f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}",
@@ -182,9 +181,10 @@ class Settings(Section):
     @model_validator(mode="after")
     def _losses_suffice_for_thresholds(self) -> "Settings":
         lowest = self.scoring.lowest_threshold
-        for name in (*ToolsSettings.model_fields, *(self.tools.model_extra or {})):
+        names = {*ToolsSettings.model_fields, *(self.tools.model_extra or {})}
+        for name in sorted(names - {"from_mcp"}):
             if (threshold := self.tools.of(name).filtering_threshold) < lowest:
-                raise _invalid(
+                raise invalid(
                     ("tools", name, "filtering_threshold"),
                     threshold,
                     f"below scoring.lowest_threshold ({lowest:g}) losses are left out; lower that "
@@ -212,16 +212,6 @@ class Settings(Section):
         return all(
             names is None or tool_name in names for names in (self.sampling.tools, *tools_of_source)
         )
-
-
-def _invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
-    problem: InitErrorDetails = {
-        "type": "value_error",
-        "loc": path,
-        "input": value,
-        "ctx": {"error": error},
-    }
-    return ValidationError.from_exception_data("Settings", [problem])
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,17 +250,19 @@ def _problem(details: Any) -> str:
 
     path = [str(part) for part in details["loc"]]
     name = ".".join(path)
+    # What stands there in place of an address or of a name may be the key.
+    is_hidden = path[-1] == "key_variable" or "from_mcp" in path
+    given = "…" if is_hidden else repr(details["input"])
     if details["type"] == "value_error":
         error = str(details["ctx"]["error"]).rstrip(".")
-        return f"{name} = {details['input']!r} is not valid: {error}."
+        return f"{name} = {given} is not valid: {error}."
     if details["type"] != "extra_forbidden":
-        # What stands there in place of a name may be the key.
-        given = "…" if path[-1] == "key_variable" else repr(details["input"])
         return f"{name} = {given} is not valid: {details['msg'].lower()}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
         return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings
-    for part in path[:-1]:
+    # The others are numbers of entries.
+    for part in (part for part in path[:-1] if not part.isdigit()):
         model = PluginSettings if section is ToolsSettings else section
         section = _fields(section).get(part, model)
     known = sorted(_fields(section))
@@ -283,5 +275,6 @@ def _problem(details: Any) -> str:
 
 
 def _fields(section: Any) -> dict[str, Any]:
-    fields = getattr(section, "model_fields", {})
+    entry = get_args(section)[0] if get_origin(section) is tuple else section
+    fields = getattr(entry, "model_fields", {})
     return {field.alias or name: field.annotation for name, field in fields.items()}

@@ -226,16 +226,18 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
         )
     tools = overrides.get("tools")
     for name, section in tools.items() if isinstance(tools, Mapping) else ():
-        if name in TOOL_NAMES or not isinstance(section, Mapping):
-            continue
-        options = section.get("options")
-        given = {"class": section.get("class")}
-        if isinstance(options, Mapping):
-            given |= {f"options.{option}": value for option, value in options.items()}
+        given = {}
+        if name == "from_mcp":
+            given = {name: section}
+        elif name not in TOOL_NAMES and isinstance(section, Mapping):
+            options = section.get("options")
+            given = {f"{name}.class": section.get("class")}
+            if isinstance(options, Mapping):
+                given |= {f"{name}.options.{option}": options[option] for option in options}
         for setting, value in given.items():
             if not isinstance(value, int | float | None):
                 raise SettingsError(
-                    f"The settings of this run: tools.{name}.{setting} = {value!r} could name code "
+                    f"The settings of this run: tools.{setting} = {value!r} could name code "
                     "or a program to run. These are taken from toolformer.yaml alone: write the "
                     "setting there, and leave it out of --set and of the Launchpad's overrides."
                 )

@@ -3,14 +3,17 @@
 `sections.py` says what holds for all settings.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from toolformer_home.settings.section import Section
+from toolformer_home.settings.section import Section, invalid
 from tools.errors import ToolRegistrationError
+from tools.plugins.mcp_http import checked_address
+from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import tool_names
 
 
@@ -56,7 +59,37 @@ class PluginSettings(ToolSettings):
     )
 
 
-class ToolsSettings(Section):
+class McpServerSettings(Section):
+    """A server that has tools; it has either an address or a command."""
+
+    url: Annotated[str, AfterValidator(checked_address)] | None = Field(
+        None, description="its address, where it runs already, such as http://localhost:8931/mcp"
+    )
+    command: tuple[str, ...] | None = Field(
+        None, description="program and arguments of a server, which is started for each tool"
+    )
+    key_variable: str | None = Field(
+        None,
+        pattern="^[A-Z][A-Z0-9_]*$",
+        description="name of the environment variable that holds the key of a server with an "
+        "address, never the key itself",
+    )
+    allow: tuple[str, ...] = Field(
+        min_length=1,
+        description="names of its tools that are taken; `_` stands in calls for what cannot be "
+        "written there",
+    )
+
+
+class McpServersSettings(Section):
+    """Tools that are taken from servers."""
+
+    from_mcp: tuple[McpServerSettings, ...] = Field(
+        (), description="servers of which several tools are taken at once"
+    )
+
+
+class ToolsSettings(McpServersSettings):
     """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
 
     model_config = ConfigDict(extra="allow")
@@ -86,9 +119,10 @@ class ToolsSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _tools_are_known(cls, sections: Any) -> Any:
-        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
+        if isinstance(sections, Mapping):
+            sections = _with_mcp_tools(sections)
+            if problems := _unknown_tools(sections):
+                raise ValidationError.from_exception_data(cls.__name__, problems)
         return sections
 
     @property
@@ -123,7 +157,36 @@ class ToolsSettings(Section):
     def environment_of(self, tool_name: str) -> tuple[str, ...]:
         """Names of the environment variables that a tool from outside gets."""
         own = (self.model_extra or {}).get(tool_name)
-        return own.environment if own else ()
+        key = own and own.target == MCP_TOOL and own.options.get("key_variable")
+        return (*own.environment, *([str(key)] if key else ())) if own else ()
+
+
+def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
+    servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
+    # File systems that ignore case would mix up the partitions of names that differ in it alone.
+    known = tool_names() if servers else ()
+    taken = {name.lower() for name in ("all", "others", "from_mcp", *known)}
+    own = {str(name).lower(): name for name in sections}
+    made: dict[str, Any] = {}
+    for number, server in enumerate(servers):
+        options = server.model_dump(mode="json", exclude_none=True, exclude={"allow"})
+        for tool in server.allow:
+            name = re.sub(r"^(?=\d)|[^A-Za-z0-9_]", "_", tool)
+            section = sections.get(name) or {}
+            given = section.get("options") or {} if isinstance(section, Mapping) else None
+            if not isinstance(given, Mapping):
+                continue
+            if name.lower() in taken or own.get(name.lower(), name) != name or "class" in section:
+                error = (
+                    f"the name {name!r} is taken; leave {tool!r} out here, and give it a section "
+                    f"of its own with another name and `class: {MCP_TOOL}`"
+                )
+                raise invalid(("from_mcp", number, "allow"), tool, error)
+            taken.add(name.lower())
+            own_options = {**options, "tool": tool, **given}
+            made[name] = {**section, "class": MCP_TOOL, "options": own_options}
+    return {**sections, **made}
 
 
 def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:

@@ -156,6 +156,7 @@ def _make_tool(
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
             environment=settings.tools.environment_of(name),
+            with_network=settings.tools.targets.get(name) == MCP_TOOL and "url" in options,
         )
     return create_tool(name, options, targets=settings.tools.targets)
 

@@ -3,14 +3,18 @@
 The official client library `mcp` is asynchronous; it runs in a thread of its own, for as long as
 the server lives. The server is started without a shell, and ended with the connection. Lines of its
 standard output that are no messages, a banner say, are passed over, and the first is named.
+`mcp_http.py` connects to a server at an address.
 """
 
+import difflib
 import logging
 import math
 import tempfile
+import textwrap
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import IO, TYPE_CHECKING, TextIO, TypeVar, cast
+from concurrent.futures import CancelledError
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -27,7 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_PAGES = 100
 _LONGEST_LOG = 300
 # Those whose lines that are no messages were named.
-_noisy_commands: set[tuple[str, ...]] = set()
+_noisy_servers: set[str] = set()
 # The library logs each such line with its stack.
 logging.getLogger("mcp.client.stdio").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], ValidationError))
@@ -35,7 +39,7 @@ logging.getLogger("mcp.client.stdio").addFilter(
 
 
 class ServerLostError(ToolError, ConnectionError):
-    """The server does not start, does not speak the protocol, or ended."""
+    """The server does not start or answer, does not speak the protocol, or ended."""
 
 
 class ServerRefusalError(ToolError, ValueError):
@@ -57,11 +61,9 @@ class McpConnection:
     def __init__(
         self, command: list[str], environment: Mapping[str, str], folder: str, *, seconds: float
     ) -> None:
-        # It comes with `mcp`.
-        from anyio.from_thread import start_blocking_portal
         from mcp import StdioServerParameters  # pyright: ignore[reportMissingImports]
 
-        self._command = command
+        self.name = f"the server {command!r}"
         self._parameters = StdioServerParameters(
             command=command[0],
             args=command[1:],
@@ -69,6 +71,12 @@ class McpConnection:
             cwd=folder,
             encoding_error_handler="replace",
         )
+        self._connect(seconds)
+
+    def _connect(self, seconds: float) -> None:
+        # It comes with `mcp`.
+        from anyio.from_thread import start_blocking_portal
+
         # What the server writes that is no message, to be quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._thread = start_blocking_portal(name="mcp-server")
@@ -77,11 +85,26 @@ class McpConnection:
             self._serving, self._client = self._portal.start_task(self._serve, seconds)
         # Whatever the client library raises, also in groups: there is no connection.
         except Exception as error:
-            lost = self._lost(_first_cause(error))
+            first = _first_error(error)
+            lost = self._lost(self._fault(first) or f"{type(first).__name__}: {first}")
             self._end_thread()
             raise lost from error
         info = self._client.server_info
-        self.server = f"{info.name} {info.version}" if info else ""
+        self.server = self.shown(f"{info.name} {info.version}") if info else ""
+
+    def _streams(self) -> AbstractAsyncContextManager[Any]:
+        """The streams of messages, which end what they belong to."""
+        from mcp import stdio_client  # pyright: ignore[reportMissingImports]
+
+        return stdio_client(self._parameters, errlog=cast("TextIO", self._log))
+
+    def _fault(self, error: BaseException) -> str | None:  # noqa: ARG002
+        """What broke, where an error is the client's and not an answer of the server."""
+        return None
+
+    def shown(self, text: str) -> str:
+        """What the server wrote, as it may be kept."""
+        return text
 
     def find_tool(self, name: str, *, seconds: float) -> "Tool":
         """Look a tool up.
@@ -103,9 +126,11 @@ class McpConnection:
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-            raise ServerRefusalError(
-                f"the server has no tool {name!r}; it has {', '.join(sorted(names)) or 'none'}"
-            )
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            has = textwrap.shorten(", ".join(sorted(names)), _LONGEST_LOG, placeholder=" …")
+            has = self.shown(f"{hint}; it has {has or 'none'}")
+            raise ServerRefusalError(f"the server has no tool {name!r}{has}")
 
         return self._ask(find, seconds)
 
@@ -116,12 +141,14 @@ class McpConnection:
             The text parts of the answer, one line each; None where there are none.
 
         Raises:
-            ServerRefusalError: The server answered with an error.
+            ServerRefusalError: The server answered with an error, or ended just now.
             ServerLostError: The server ended.
             TimeoutError: There was no answer in time.
         """
-        result = self._ask(lambda: self._client.call_tool(name, dict(arguments)), seconds)
-        texts = [part.text for part in result.content if part.type == "text"]
+        result = self._ask(
+            lambda: self._client.call_tool(name, dict(arguments)), seconds, is_call=True
+        )
+        texts = [self.shown(part.text) for part in result.content if part.type == "text"]
         if result.is_error:
             raise ServerRefusalError(" ".join(texts) or "no reason given")
         return "\n".join(texts) if texts else None
@@ -142,12 +169,13 @@ class McpConnection:
     async def _serve(self, seconds: float, *, task_status: "TaskStatus[Client]") -> None:
         """Keep the connection up until this is cancelled, and end the thread then."""
         import anyio
-        from mcp import Client, stdio_client  # pyright: ignore[reportMissingImports]
+        from mcp import Client  # pyright: ignore[reportMissingImports]
 
-        transport = stdio_client(self._parameters, errlog=cast("TextIO", self._log))
+        streams = self._streams()
         try:
             with anyio.move_on_after(seconds) as starting:
-                async with Client(transport, message_handler=self._pass_over) as client:
+                # Without a cache: a list of tools is asked for to see what it is now.
+                async with Client(streams, message_handler=self._pass_over, cache=None) as client:
                     starting.deadline = math.inf
                     task_status.started(client)
                     await anyio.sleep_forever()
@@ -161,37 +189,30 @@ class McpConnection:
             return
         line = str(message.errors()[0]["input"]).strip()[:_LONGEST_LOG]
         print(line, file=self._log, flush=True)
-        if line and tuple(self._command) not in _noisy_commands:
-            _noisy_commands.add(tuple(self._command))
+        if line and self.name not in _noisy_servers:
+            _noisy_servers.add(self.name)
             _LOGGER.warning(
-                "The server %r writes on its standard output what is no message, such as %r. It is "
-                "passed over; a server should write such lines to its error output.",
-                self._command,
-                line,
+                "Passed over what is no message, such as %r: %s writes it, and a program should "
+                "write such lines to its error output.",
+                self.shown(line),
+                self.name,
             )
 
-    def _ask(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
-        """Do something with the client in its thread, and wait for it."""
+    def _ask(
+        self, action: Callable[[], Awaitable[_Answer]], seconds: float, *, is_call: bool = False
+    ) -> _Answer:
+        """Do something with the client in its thread, and wait for it; only a call is refused."""
         from mcp import MCPError  # pyright: ignore[reportMissingImports]
-        from mcp.types import CONNECTION_CLOSED  # pyright: ignore[reportMissingImports]
 
         try:
             return self._awaited(action, seconds)
         except MCPError as error:
-            # Servers use the number for errors of their own too.
-            if error.code == CONNECTION_CLOSED and not self._answers(seconds):
-                raise self._lost("it has ended") from error
-            raise ServerRefusalError(str(error)) from error
-
-    def _answers(self, seconds: float) -> bool:
-        """Whether the server still answers anything."""
-        from mcp import MCPError  # pyright: ignore[reportMissingImports]
-
-        try:
-            self._awaited(lambda: self._client.list_tools(cache_mode="refresh"), seconds)
-        except (MCPError, ServerLostError, TimeoutError):
-            return False
-        return True
+            fault = self._fault(error)
+            if is_call and fault is None:
+                raise ServerRefusalError(self.shown(str(error))) from error
+            raise self._lost(fault or error) from error
+        except (ValidationError, RuntimeError, CancelledError) as error:
+            raise self._lost("its answer is no message of the protocol, or broke off") from error
 
     def _awaited(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
         try:
@@ -209,12 +230,13 @@ class McpConnection:
         if not self._log.closed:
             self._log.seek(0)
             log = " ".join(self._log.read().split())[-_LONGEST_LOG:]
+        cause = textwrap.shorten(str(cause), _LONGEST_LOG, placeholder=" …").rstrip(".: ")
         wrote = f"; it wrote: {log}" if log else ""
-        return ServerLostError(f"the server {self._command!r} is lost: {cause}{wrote}")
+        return ServerLostError(self.shown(f"{self.name} failed: {cause}{wrote}"))
 
 
-def _first_cause(error: BaseException) -> str:
-    """Describe the first error of a group of errors."""
+def _first_error(error: BaseException) -> BaseException:
+    """The first error of a group of errors."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    return error

@@ -5,13 +5,15 @@
         class: tools.plugins.mcp_tool:McpTool
         options: {command: [python, server.py], tool: count_words, examples: […]}
 
-The server is a program of the user's choice, started with the tool and ended with the process.
-Needs the package `mcp`, which is not installed by default.
+The server is a program of the user's choice, started with the tool and ended with the process, or
+has a `url` in place of `command`. Needs the package `mcp`, which is not installed by default.
 """
 
 import json
 import threading
+import time
 import weakref
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
 
@@ -25,25 +27,32 @@ from tools.errors import (
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
+    changed_tool,
 )
 from tools.plugins.function_tool import FunctionTool
+from tools.plugins.mcp_http import HttpConnection, checked_address
 from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
 from tools.plugins.parameters import parameters_of_schema
 
 MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
+# A server may change its tools without a word.
+_SECONDS_BETWEEN_LOOKS = 10.0
 
 
 class McpTool(FunctionTool):
-    """One tool of an MCP server that is started here and spoken to over its standard streams.
+    """One tool of an MCP server that is started here, or of one at an address.
 
-    Name, version of the server and the tool's schema are part of the version. When the server
-    ends, it is started anew and the call is made once more; after a call without an answer in time
-    it is started anew for the next one.
+    Command or address, name and version of the server and the tool's schema are part of the
+    version; where one changes while the tool is in use, it is unavailable. When the server ends, it
+    or the connection is started anew and the call is made once more; after a call without an answer
+    in time, for the next one.
 
     Args:
         name: As written in calls; given by the registry.
-        command: The program and its arguments, run without a shell.
         tool: The tool's name on the server.
+        command: The program and its arguments, run without a shell.
+        url: The address of a server that runs already, in place of a command.
+        key_variable: Name of the environment variable that holds the key of such a server.
         examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
         environment: Variables for the server, which else gets only the likes of PATH and HOME.
         needs_network: Whether the server takes more than this machine.
@@ -62,23 +71,35 @@ class McpTool(FunctionTool):
     def __init__(
         self,
         name: str,
-        command: Annotated[list[str], Field(min_length=1)],
         tool: str,
         *,
+        command: Annotated[list[str], Field(min_length=1)] | None = None,
+        url: str | None = None,
+        key_variable: str | None = None,
         examples: list[str] | None = None,
         environment: dict[str, str] | None = None,
         needs_network: bool = False,
         seconds: PositiveFloat = 30.0,
         folder: str = ".",
     ) -> None:
+        self.name = name
         self.tool = tool
-        self._connect = partial(McpConnection, command, environment or {}, folder)
         self.seconds = seconds
+        if (command is None) == (url is None) or (environment if url else key_variable):
+            raise ToolSettingsError(
+                f"{name}: expected either command, with environment, or url, with key_variable."
+            )
+        self._connect = partial(McpConnection, command or [], environment or {}, folder)
+        self._server = f"command={command}"
+        if url is not None:
+            self._connect = partial(HttpConnection, checked_address(url), key_variable)
+            self._server = f"url={url}"
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
         try:
             connection = self._connected()
             listed_tool = connection.find_tool(tool, seconds=seconds)
+            self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
             parameters_of_schema(listed_tool.input_schema, tool)
         except ImportError as error:
             raise ToolUnavailableError(
@@ -93,23 +114,29 @@ class McpTool(FunctionTool):
             ) from error
         except (ServerLostError, ServerRefusalError, TimeoutError) as error:
             self.close()
+            wrong = "Correct command" if url is None else "Start it, or correct url, key_variable"
             raise ToolUnavailableError(
-                name, str(error), "Correct command and tool in its options"
+                name, str(error), f"{wrong} and tool in its options"
             ) from error
-        digest = hex_digest(json.dumps(listed_tool.input_schema, sort_keys=True), size=8)
         description = (listed_tool.description or listed_tool.title or "").split("\n\n")[0]
         super().__init__(
             name=name,
-            description=description or f"The tool {tool} of an MCP server.",
+            description=connection.shown(description) or f"The tool {tool} of an MCP server.",
             schema=listed_tool.input_schema,
             function=self._ask,
-            version=f"1 command={command} tool={tool} server={connection.server} schema={digest}",
+            version=self._version(connection, listed_tool.input_schema),
             examples=examples or (),
-            needs_network=needs_network,
+            needs_network=needs_network or url is not None,
         )
+        # Calls are read by the schema alone.
+        self.sampling_version = f"1 {self.version.rpartition(' ')[2]}"
+
+    def _version(self, connection: McpConnection, schema: Mapping[str, object]) -> str:
+        digest = hex_digest(json.dumps(schema, sort_keys=True), size=8)
+        return f"1 {self._server} tool={self.tool} server={connection.server} schema={digest}"
 
     def close(self) -> None:
-        """End the server; the next call starts it anew."""
+        """End the server or the connection; the next call starts it anew."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -121,24 +148,48 @@ class McpTool(FunctionTool):
         Raises:
             ToolCallError: With reason `refused_by_server`, or `server_died` when the server ends at
                 this call each time.
+            ServerLostError: When a server at an address cannot be asked, twice.
             ToolTimeoutError: When there is no answer in time.
+            ToolUnavailableError: When the server changed the tool.
         """
         for is_last in (False, True):
             try:
-                return self._connected().call(self.tool, values, seconds=self.seconds)
+                return self._answer(values)
             except TimeoutError as error:
                 self._abandon()
                 raise ToolTimeoutError(f"{self.name}: {error}.") from error
-            except ServerRefusalError as error:
-                raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
             except ServerLostError as error:
                 self.close()
+                if is_last and self._server.startswith("url="):
+                    raise
                 if is_last:
                     # Another server may well answer the call.
                     raise ToolCallError(
                         "server_died", f"{self.name}: {error}.", is_lasting=False
                     ) from error
         return None
+
+    def _answer(self, values: Mapping[str, object]) -> str | None:
+        connection = self._connected()
+        if time.monotonic() > self._looked_until:
+            self._look(connection)
+        try:
+            return connection.call(self.tool, values, seconds=self.seconds)
+        except ServerRefusalError as error:
+            # A server that has ended, or has changed the tool, refuses every call.
+            self._look(connection)
+            raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
+
+    def _look(self, connection: McpConnection) -> None:
+        """See that the tool is still the one that this was made of."""
+        try:
+            listed = connection.find_tool(self.tool, seconds=self.seconds)
+            now = self._version(connection, listed.input_schema)
+        except ServerRefusalError as error:
+            now = str(error)
+        if now != self.version:
+            raise changed_tool(self.name, self.version, now)
+        self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
     def _abandon(self) -> None:
         """Let the next call start another server: this one may be busy with a call for ever."""
@@ -152,6 +203,7 @@ class McpTool(FunctionTool):
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect(seconds=self.seconds)
+                self._looked_until = 0.0
                 # Also when nobody closes the tool: at its end, or at that of the process.
                 weakref.finalize(self, self._connection.close)
             return self._connection

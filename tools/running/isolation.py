@@ -26,6 +26,7 @@ from tools.errors import (
     ToolError,
     ToolTimeoutError,
     ToolUnavailableError,
+    changed_tool,
     reason_word,
 )
 from tools.protocol import Document, Preselection, Proposal
@@ -49,6 +50,7 @@ class IsolatedTool(Tool):
         memory_bytes: Most memory that the worker may map, and each process that it starts.
         environment: Names of variables that the tool gets of our environment, an API key say,
             beside the usual few such as PATH and HOME.
+        with_network: Whether the network is needed to make it; else the tool says what it needs.
 
     Raises:
         ToolUnavailableError: By any method, when the tool cannot be imported or made.
@@ -66,7 +68,9 @@ class IsolatedTool(Tool):
         deadline_seconds: float = 10.0,
         memory_bytes: int = _MEMORY_BYTES,
         environment: Sequence[str] = (),
+        with_network: bool = False,
     ) -> None:
+        self._with_network = with_network
         self._registered_name = name
         self.target = target
         self.options = dict(options or {})
@@ -174,7 +178,8 @@ class IsolatedTool(Tool):
 
     def _start(self) -> None:
         """Start the worker; without network, unless the tool turns out to declare it."""
-        for with_network in (False, True):
+        before = self._description
+        for with_network in (False, True)[self._with_network :]:
             self._worker = WorkerProcess(with_network=with_network, environment=self.environment)
             try:
                 self._description = self._make_tool(self._worker, with_network=with_network)
@@ -184,6 +189,10 @@ class IsolatedTool(Tool):
             if with_network or not self._description["needs_network"]:
                 break
             self.close()
+        now = self._description
+        if before and now and before["version"] != now["version"]:
+            self.close()
+            raise changed_tool(self._registered_name, before["version"], now["version"])
         if self._is_prepared:
             self._ask("prepare", deadline_seconds=_START_SECONDS)
 

@@ -123,9 +123,7 @@ def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once
         assert long == ("9 " * LONGEST_ANSWER)[:LONGEST_ANSWER].strip()
         assert marked == "(10) to see (2)"
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert (
-        "standard output what is no message, such as 'Half Server is running …'" in record.message
-    )
+    assert "Passed over what is no message, such as 'Half Server is running …'" in record.message
 
 
 def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_worker(tmp_path):
@@ -178,7 +176,7 @@ def test_settings_that_cannot_be_used_are_errors(wrong):
 def test_without_the_library_the_tool_is_unavailable_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(ToolUnavailableError, match=r"pip install -c .*\[mcp\]"):
-        McpTool("Words", SERVER, "count_words")
+        McpTool("Words", "count_words", command=SERVER)
 
 
 def servers(program: str = "mcp_example_server") -> set[str]:
@@ -206,7 +204,7 @@ def test_the_server_ends_with_its_connection_and_with_its_tool(make):
     assert tool.call("a b", DOCUMENT) == "2"
     # Nor does it live longer than its tool.
     (server,) = servers() - before
-    tool = McpTool("Words", SERVER, "count_words")
+    tool = McpTool("Words", "count_words", command=SERVER)
     (other,) = servers() - before - {server}
     del tool
     gc.collect()
@@ -216,7 +214,7 @@ def test_the_server_ends_with_its_connection_and_with_its_tool(make):
 def test_the_server_ends_with_the_process(make):
     code = (
         "from tests.tools.plugins.test_mcp_tool import SERVER, McpTool, servers\n"
-        "tool = McpTool('Words', SERVER, 'count_words'); print(*servers())"
+        "tool = McpTool('Words', 'count_words', command=SERVER); print(*servers())"
     )
     command = [sys.executable, "-c", code]
     server = int(subprocess.check_output(command, timeout=60, cwd=Path(__file__).parents[3]))

@@ -1,0 +1,376 @@
+"""Tools of MCP servers at an address: an official one, and one that does what none should."""
+
+import gc
+import json
+import logging
+import socket
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.tools.plugins.mcp_example_server import count_words, nothing
+from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
+from toolformer_home.home import Home
+from toolformer_home.settings.settings_file import load_settings
+from toolformer_home.wiring.toolbox import open_tool, open_toolbox
+from tools.errors import (
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.plugins.mcp_tool import McpTool
+from tools.protocol import Document
+from tools.registry import TOOL_NAMES
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.running.isolation import IsolatedTool
+
+pytest.importorskip("mcp", reason="needs the extra `mcp`")
+DOCUMENT = Document("d", "a text")
+HTML, JSON = {"content-type": "text/html"}, {"content-type": "application/json"}
+EVENTS = {"content-type": "text/event-stream"}
+KEY = "k3y-of-the-test"
+
+
+@pytest.fixture
+def server():
+    with closing(RawServer()) as raw:
+        yield raw
+
+
+@pytest.fixture
+def make(server):
+    """Makes tools of the server and ends their connections."""
+    made = []
+
+    def make_tool(tool="count", **settings):
+        made.append(McpTool("Words", tool, **{"url": server.url, "seconds": 20.0, **settings}))
+        return made[-1]
+
+    yield make_tool
+    for tool in made:
+        tool.close()
+
+
+def outcome(tool, arguments="a b", attempts=1):
+    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=Limits(20, attempts=attempts))
+    return result
+
+
+def reply(**what):
+    """Answers any request with this result or error."""
+
+    def answer(request):
+        message = {"jsonrpc": "2.0", "id": request["id"], **what}
+        return 200, JSON, json.dumps(message).encode()
+
+    return answer
+
+
+REFUSAL = reply(result={"content": [{"type": "text", "text": "no"}], "isError": True})
+
+
+def test_a_tool_of_an_official_server_answers_as_one_over_streams():
+    import uvicorn
+    from mcp.server.mcpserver import MCPServer
+
+    app = MCPServer("examples", version="1.2")
+    app.tool()(count_words)
+    app.tool()(nothing)
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+    config = uvicorn.Config(app.streamable_http_app(), log_level="critical", ws="none")
+    serving = uvicorn.Server(config)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        with closing(McpTool("Words", "count_words", url=url)) as tool:
+            assert f"url={url} tool=count_words server=examples 1.2 schema=" in tool.version
+            assert tool.description == "Counts the words of a text."
+            assert tool.needs_network
+            assert tool.parse_arguments("text = one two,  at_least=01") == "one two, 1"
+            results = [outcome(tool, text) for text in ("a b c", "one, at_least=5")]
+            assert [each.result or each.reason for each in results] == ["3", "refused_by_server"]
+        with closing(McpTool("Nothing", "nothing", url=url)) as tool:
+            assert outcome(tool, "").reason == "no_answer"
+    finally:
+        serving.should_exit = True
+        thread.join()
+
+
+FAULTS = {
+    "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized"),
+    "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error"),
+    "error in JSON": (
+        (500, JSON, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "no"}}'),
+        "it answered 500",
+    ),
+    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request"),
+    "gone": ((404, {}, b""), "it answered 404 Not Found"),
+    "a page": ((200, HTML, b"<html>"), "Unexpected content type: text/html"),
+    "garbage": ((200, JSON, b"{]"), "Failed to parse JSON response"),
+    "no message": ((200, JSON, b"7"), "Failed to parse JSON response"),
+    "nothing": ((202, {}, b""), "server answered a request with 202 Accepted"),
+    "no event": ((200, EVENTS, b"data: hello\n\n"), "Failed to parse SSE message"),
+    "no more events": ((200, EVENTS, b""), "SSE stream ended without a response"),
+    "redirect by GET": ((302, {"location": "/x"}, b""), "/x not followed"),
+    "no redirect": ((307, {"location": "http://[::1"}, b""), "Unexpected content type"),
+    "no archive": ((200, {**JSON, "content-encoding": "gzip"}, b"x"), ""),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(make, server, fault):
+    answer, said = FAULTS[fault]
+    server.answers = {"": lambda _: answer}
+    with pytest.raises(ToolUnavailableError) as caught:
+        make()
+    assert caught.value.reason.startswith(f"the server at {server.url} failed: ")
+    assert said in caught.value.reason
+    assert "\n" not in caught.value.reason
+    server.answers = {}
+    tool = make()
+    server.answers = {"tools/call": lambda _: answer}
+    failed = outcome(tool)
+    assert (failed.reason, failed.is_lasting) == ("transient_error", False)
+    server.answers = {}
+    assert outcome(tool).result == "2"
+
+
+def test_an_answer_of_another_form_is_no_answer(make, server):
+    odd = reply(result={"content": 7, "tools": 7})
+    for method in ("initialize", "tools/list"):
+        server.answers = {method: odd}
+        with pytest.raises(ToolUnavailableError) as caught:
+            make()
+        assert "\n" not in caught.value.reason
+    server.answers = {}
+    tool = make()
+    server.answers = {"tools/call": odd}
+    assert outcome(tool).reason == "transient_error"
+
+
+def test_a_redirect_to_another_place_is_refused_and_named_without_its_secrets(make, server):
+    with closing(RawServer()) as other:
+        place = other.url.replace("//", "//user:secret@") + "?token=secret"
+        server.answers = {"": lambda _: (307, {"location": place}, b"")}
+        with pytest.raises(ToolUnavailableError) as caught:
+            make()
+        assert f"Redirect to {other.url} not followed" in str(caught.value)
+        assert "secret" not in str(caught.value)
+        server.answers = {}
+        tool = make()
+        server.answers = {"tools/call": lambda _: (308, {"location": place}, b"")}
+        assert outcome(tool).reason == "transient_error"
+        assert other.seen == []
+
+
+def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(make, server):
+    tool = make(seconds=0.5)
+    server.answers = {"tools/call": server.hang}
+    began = time.monotonic()
+    with pytest.raises(ToolTimeoutError, match=r"did not answer within 0\.5 s"):
+        tool.call("a b", DOCUMENT)
+    server.answers = {}
+    assert tool.call("a b c", DOCUMENT) == "3"
+    for method, said in (("", "not ready within"), ("tools/list", "did not answer within")):
+        server.answers = {method: server.hang}
+        with pytest.raises(ToolUnavailableError, match=said):
+            make(seconds=0.5)
+    assert time.monotonic() - began < 15
+    server.close()
+    with pytest.raises(ToolUnavailableError, match="ConnectError"):
+        make()
+    assert outcome(tool).reason == "transient_error"
+
+
+def test_a_session_that_the_server_dropped_is_begun_anew(make, server):
+    tool = make()
+    server.session += 1
+    assert outcome(tool).result == "2"
+    assert server.methods().count("initialize") == 2
+
+
+def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(make):
+    with pytest.raises(ToolUnavailableError) as caught:
+        make("get_weather")
+    assert "no tool 'get_weather' (did you mean 'get-weather'?)" in caught.value.reason
+
+
+OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength": 9}}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda server: server.tools.pop("count"),
+        lambda server: server.tools.update(count=OTHER_SCHEMA),
+    ],
+)
+@pytest.mark.parametrize("when", ["after a while", "in a new session", "at a refusal"])
+def test_a_tool_that_the_server_changes_amid_a_run_ends_it(make, server, monkeypatch, change, when):
+    tool = make()
+    assert outcome(tool).result == "2"
+    change(server)
+    if when == "after a while":
+        monkeypatch.setattr(tool, "_looked_until", 0.0)
+    elif when == "in a new session":
+        server.session += 1
+    else:
+        server.answers = {"tools/call": REFUSAL}
+    with pytest.raises(ToolUnavailableError, match="it changed while it was in use"):
+        outcome(tool)
+
+
+def test_another_server_or_schema_is_another_version_and_only_the_schema_samples_anew(make, server):
+    first = make()
+    server.server_version = "1.1"
+    second = make()
+    server.session += 1
+    with pytest.raises(ToolUnavailableError, match=r"server=raw 1\.1"):
+        outcome(first)
+    server.tools["count"] = OTHER_SCHEMA
+    third = make()
+    assert len({first.version, second.version, third.version}) == 3
+    assert first.sampling_version == second.sampling_version != third.sampling_version
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_refusal"),
+    [(200, -32602, True), (200, -32000, False), (400, -32602, True), (400, -32001, False)],
+)
+def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
+    make, server, status, code, is_refusal
+):
+    tool = make()
+    answer = reply(error={"code": code, "message": "no such text"})
+    server.answers = {"tools/call": lambda request: (status, *answer(request)[1:])}
+    result = outcome(tool)
+    expected = "refused_by_server" if is_refusal else "transient_error"
+    assert (result.reason, result.is_lasting) == (expected, is_refusal)
+
+
+def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    # A server may write back what it was sent.
+    server.key = server.server_version = KEY
+    monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
+    tool = make(key_variable="KEY_OF_THE_TEST")
+    assert tool.version.startswith(f"1 url={server.url} tool=count server=raw … schema=")
+    assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
+    text = {"type": "text", "text": f"your key is {KEY}"}
+    server.answers = {"tools/call": reply(result={"content": [text]})}
+    assert outcome(tool).result == "your key is …"
+    server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
+    assert outcome(tool).message == "Words: not …."
+    server.answers = {"": lambda _: (307, {"location": f"http://elsewhere/{KEY}"}, b"")}
+    with pytest.raises(ToolUnavailableError, match="http://elsewhere/…"):
+        make(key_variable="KEY_OF_THE_TEST")
+    assert KEY not in tool.version + caplog.text
+
+
+@pytest.mark.parametrize("value", [None, "", " ", f"{KEY}\nx-other: 1", f"{KEY}ß"])
+def test_a_key_that_cannot_be_sent_is_told_without_it(make, server, monkeypatch, value):
+    monkeypatch.delenv("KEY_OF_THE_TEST", raising=False)
+    if value is not None:
+        monkeypatch.setenv("KEY_OF_THE_TEST", value)
+    with pytest.raises(ToolUnavailableError, match="is not set, or holds no key") as caught:
+        make(key_variable="KEY_OF_THE_TEST")
+    assert KEY not in str(caught.value)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@127.0.0.1/mcp",
+        "http://127.0.0.1/mcp?key=secret",
+        "http://127.0.0.1/mcp#secret",
+        "ftp://secret/mcp",
+        "secret",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_shown(make, url):
+    with pytest.raises(ToolSettingsError, match="expected an address") as caught:
+        make(url=url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"url": None}, {"command": ["python"]}, {"environment": {"A": "b"}}]
+)
+def test_a_server_has_either_a_command_or_an_address(make, wrong):
+    with pytest.raises(ToolSettingsError, match="expected either command"):
+        make(**wrong)
+
+
+def test_proxies_of_the_environment_are_not_asked_for_this_machine(make, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert outcome(make()).result == "2"
+
+
+def home_with(server, folder, more="") -> Home:
+    home = Home(folder)
+    home.settings_file.write_text(
+        f"tools:\n  from_mcp:\n    - url: {server.url}\n      allow: [count, get-weather]\n"
+        f"      key_variable: KEY_OF_THE_TEST\n{more}"
+    )
+    return home
+
+
+def test_tools_of_a_server_run_apart_with_its_key_and_the_network(server, tmp_path, monkeypatch):
+    server.key = KEY
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    home = home_with(server, tmp_path)
+    settings = load_settings(home.settings_file)
+    assert {"count", "get_weather"} < {*settings.tools.names}
+    tool = open_tool(settings, home, "get_weather")
+    assert isinstance(tool, IsolatedTool)
+    try:
+        assert outcome(tool, "Paris, or Rome").result == "3"
+        # A worker that is started anew finds another tool than the one of the run.
+        before = tool.version
+        server.tools["get-weather"] = OTHER_SCHEMA
+        tool.close()
+        with pytest.raises(ToolUnavailableError, match="it changed while it was in use"):
+            tool.call("Paris", DOCUMENT)
+        assert before != tool.version
+    finally:
+        tool.close()
+
+
+def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    others = "".join(f"  {name}: {{is_enabled: false}}\n" for name in TOOL_NAMES)
+    examples = [f"In {city} [get_weather({city})] it rains." for city in ("A", "B", "C")]
+    section = f"  get_weather:\n    options: {{examples: {json.dumps(examples)}}}\n"
+    home = home_with(server, tmp_path, others + section)
+    server.tools.pop("count")
+    toolbox = open_toolbox(load_settings(home.settings_file), home)
+    tool = toolbox.tools["get_weather"]
+    assert isinstance(tool, IsolatedTool)
+    tool.close()
+    assert "In B [get_weather(B)] it rains." in str(toolbox.prompts["get_weather"])
+    assert "no tool 'count'; it has get-weather" in toolbox.unavailable["count"]
+
+
+def connections() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "mcp-server"}
+
+
+def test_the_connection_ends_with_its_tool(server):
+    before = connections()
+    tool = McpTool("Words", "count", url=server.url)
+    (connection,) = connections() - before
+    tool.close()
+    assert not connection.is_alive()
+    tool = McpTool("Words", "count", url=server.url)
+    (connection,) = connections() - before
+    del tool
+    gc.collect()
+    assert not connection.is_alive()
