@@ -1,8 +1,9 @@
-"""A small model hub: what `huggingface_hub` asks of one, for datasets, without xet storage."""
+"""A small model hub: what `huggingface_hub` asks of one, without xet storage."""
 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,15 +16,19 @@ import pytest
 
 WRITER, READER, STRANGER = "hf_writes", "hf_reads", "hf_of_somebody_else"
 _ROLES = {WRITER: ("ada", "write"), READER: ("ada", "read"), STRANGER: ("bob", "write")}
+# A dataset, or a model, which has no prefix where files are fetched.
+_REPOSITORY = re.compile(
+    r"(?:/api/(?:datasets|models)/|/datasets/|/)(ada/[\w-]+)(?:\.git)?(?:/(.*))?$"
+)
 _NO_RIGHTS = {"error": "You don't have the rights"}
 
 
 class Hub(ThreadingHTTPServer):
-    """Datasets, and what was asked for.
+    """Datasets and models of the account `ada`, and what was asked for.
 
     Attributes:
-        repositories: for each dataset its commits, each with its files by name.
-        is_private: whether a dataset was made as a private one.
+        repositories: for each its commits, each with its files by name.
+        is_private: whether it was made as a private one.
         arrived: contents that were sent, by digest, whether a commit names them or not.
         requests: method and path of every request.
         refuses: parts of paths that get this status.
@@ -48,28 +53,34 @@ class Hub(ThreadingHTTPServer):
 
 
 @contextmanager
-def connected_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
-    """A hub that `huggingface_hub` asks as its writer; what it caches lies in the folder."""
-    from huggingface_hub import constants
-
+def running_hub() -> Iterator[Hub]:
     hub = Hub()
     thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    # Its storage is a service of its own.
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
-    monkeypatch.setenv("HF_TOKEN", WRITER)
     try:
         yield hub
     finally:
         hub.shutdown()
         thread.join()
         hub.server_close()
+
+
+@contextmanager
+def connected_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """A hub that `huggingface_hub` asks as its writer; what it caches lies in the folder."""
+    from huggingface_hub import constants
+
+    # Its storage is a service of its own.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         if token and token not in _ROLES:
             return self._send({"error": "Invalid username or password."}, 401)
         self.account, self.role = _ROLES.get(token, ("", ""))
-        if "/datasets/" in path:
-            return self._of_dataset(path, body)
+        if repository := _REPOSITORY.match(path):
+            return self._of_repository(repository[1], (repository[2] or "").split("/"), body)
         return self._of_account(path, body)
 
     def _of_account(self, path: str, body: bytes) -> None:
@@ -113,18 +124,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.repositories[name] = [{".gitattributes": b""}]
             self.server.is_private[name] = asked.get("visibility") == "private"
             return self._send({"url": f"{self.server.url}/datasets/{name}"})
-        assert path.startswith("/lfs/"), path
+        if not path.startswith("/lfs/"):
+            return self._send({"error": "There is no such thing here"}, 404)
         self.server.arrived[path.removeprefix("/lfs/")] = body
         return self._send({})
 
-    def _of_dataset(self, path: str, body: bytes) -> None:
-        owner, name, *action = path.partition("/datasets/")[2].split("/")
-        name = f"{owner}/{name.removesuffix('.git')}"
+    def _of_repository(self, name: str, action: list[str], body: bytes) -> None:
         # As the hub does it, which tells nobody of a private repository.
         if name not in self.server.repositories or not self.account:
             code = {"X-Error-Code": "RepoNotFound"}
             return self._send({"error": "Repository not found"}, 404, code)
-        kind = action[0] if action else "revision"
+        owner, kind = name.partition("/")[0], action[0] or "revision"
         is_write = kind in ("preupload", "commit", "info") or action[-1:] == ["write"]
         if is_write and (self.role, owner) != ("write", self.account):
             return self._send(_NO_RIGHTS, 403)
@@ -149,13 +159,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._send([_entry(file, files[file]) for file in below])
 
     def _file(self, name: str, file: str, _body: bytes) -> None:
-        content = self.server.files(name)[file]
+        content = self.server.files(name).get(file)
+        if content is None:
+            return self._send({"error": "No file"}, 404, {"X-Error-Code": "EntryNotFound"})
         headers = {"X-Repo-Commit": self._sha(name), "ETag": f'"{_oid(content)}"'}
         status, sent = 200, content
         if asked := self.headers.get("Range"):
             first, _, last = asked.removeprefix("bytes=").partition("-")
             status, sent = 206, content[int(first) : int(last or len(content)) + 1]
-        self._send_bytes(sent, status, headers)
+        return self._send_bytes(sent, status, headers)
 
     def _upload_modes(self, name: str, _rest: str, body: bytes) -> None:
         files = self.server.files(name)

@@ -10,21 +10,28 @@ import copy
 import datetime
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.decoding import calibration
+from toolformer.decoding.calibration import min_call_probability as calibrated_probability
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_writes_calls
-from toolformer.training.finetuning import RECORD_FILE
+from toolformer_generation.defaults import (
+    ATTEMPTS,
+    CALL_TOP_K,
+    DEADLINE_SECONDS,
+    MAX_CALL_TOKENS,
+    MAX_CALLS,
+    MAX_RESULT_TOKENS,
+)
 from toolformer_generation.refusals import check_served, tools_by_name
-from toolformer_home.settings.annotation_sections import ExecutionSettings
-from toolformer_home.settings.sections import DecodingSettings
 from tools.base import Tool
 from tools.calendar import Calendar
 from tools.plugins.plugins import parse_arguments
@@ -36,9 +43,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.generation.utils import GenerateDecoderOnlyOutput
-
-_DECODING = DecodingSettings()  # pyright: ignore[reportCallIssue]
-_EXECUTION = ExecutionSettings()  # pyright: ignore[reportCallIssue]
 
 # By model, with what they were made for. Probing a model and reading its tokenizer takes longer
 # than decoding a short answer.
@@ -57,12 +61,12 @@ def toolformer_generate(
     *,
     tools: Sequence[Tool] | None = None,
     date: datetime.date | None = None,
-    call_top_k: int = _DECODING.call_top_k,
+    call_top_k: int = CALL_TOP_K,
     min_call_probability: float | None = None,
-    max_calls: int = _DECODING.max_calls,
-    max_call_tokens: int = _DECODING.max_call_tokens,
-    max_result_tokens: int = _EXECUTION.max_result_tokens,
-    deadline_seconds: float = _EXECUTION.deadline_seconds,
+    max_calls: int = MAX_CALLS,
+    max_call_tokens: int = MAX_CALL_TOKENS,
+    max_result_tokens: int = MAX_RESULT_TOKENS,
+    deadline_seconds: float = DEADLINE_SECONDS,
     processing_class: "PreTrainedTokenizerBase | None" = None,
     **model_kwargs: Any,
 ) -> "torch.Tensor | GenerateDecoderOnlyOutput":
@@ -113,7 +117,7 @@ def toolformer_generate(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
-    directory = Path(model.name_or_path) if model.name_or_path else None
+    directory = _directory(model)
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
@@ -134,13 +138,11 @@ def toolformer_generate(
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
             # Without tools there is nothing to open, and nothing to be said of it.
-            min_call_probability=calibration.min_call_probability(directory, min_call_probability)
+            min_call_probability=calibrated_probability(directory, min_call_probability)
             if named
             else CLOSED,
         ),
-        run_calls=call_runner(
-            named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)
-        ),
+        run_calls=call_runner(named, askers, limits=Limits(deadline_seconds, attempts=ATTEMPTS)),
         parse_arguments=lambda name, text: parse_arguments(named[name], text),
         end_ids=_end_ids(language_model, generation_config.eos_token_id),
     )
@@ -170,18 +172,32 @@ def _language_model(
         copy.copy(model),
         tokenizer,
         name=str(model.name_or_path),
-        bos_token=_start_of_training(model.name_or_path or ""),
+        bos_token=_start_of_training(_directory(model)),
     )
     _LANGUAGE_MODELS[model] = made_for, made
     return made
 
 
-def _start_of_training(directory: str) -> str | None:
-    """The start token that a finetuned model was trained with; None: the one used in scoring."""
-    record = Path(directory) / RECORD_FILE
-    if not directory or not record.is_file():
+def _directory(model: "PreTrainedModel") -> Path | None:
+    """Where the files beside the weights lie; of a model of a hub they are fetched."""
+    name = model.name_or_path
+    if not name:
         return None
-    return json.loads(record.read_text()).get("bos_token")
+    if not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+
+        with suppress(OSError, ValueError):
+            wanted = [MIN_CALL_PROBABILITY_FILE, RECORD_FILE]
+            revision = getattr(model.config, "_commit_hash", None)
+            return Path(snapshot_download(name, allow_patterns=wanted, revision=revision))
+    return Path(name)
+
+
+def _start_of_training(directory: Path | None) -> str | None:
+    """The start token that a finetuned model was trained with; None: the one used in scoring."""
+    if directory is None or not (directory / RECORD_FILE).is_file():
+        return None
+    return json.loads((directory / RECORD_FILE).read_text()).get("bos_token")
 
 
 def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:

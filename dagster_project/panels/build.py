@@ -234,6 +234,25 @@ def lm_eval(
     )
 
 
+@evaluate_app.command(
+    "harness",
+    # All of them are the harness's, its --help too.
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+)
+def harness(context: typer.Context) -> None:
+    """Run lm-evaluation-harness's own command, which knows `--model toolformer` here."""
+    from toolformer_lm_eval.tasks import check_installed
+
+    check_installed()
+    from dagster_project.commands.harness_model import run_harness
+
+    run_harness(context.args)
+
+
 @app.command()
 def recipe(
     name: Annotated[RecipeName, typer.Argument(help="Recipe name.")],

@@ -8,7 +8,7 @@ import pytest
 
 from tests.toolformer.training.tiny import record
 from toolformer.errors import ModelNotFoundError, ToolformerError
-from toolformer.training.finetuning import RECORD_FILE
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.wiring import model_location

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from toolformer.errors import TrainingError
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.digests import hex_digest
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
@@ -24,8 +25,6 @@ from toolformer.training.training_rows import TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
-
-RECORD_FILE = "toolformer.json"
 
 
 def finetune(
@@ -137,10 +136,23 @@ def finetune(
         else:
             merge_adapters(base, best, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
+        _ask_for_nothing(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)
     state.clear()
     return progress
+
+
+def _ask_for_nothing(folder: Path) -> None:
+    """Leave of the base model's generation settings the tokens alone.
+
+    `generate` would sample or punish repetitions by the others, and decoding with calls refuses it.
+    """
+    from transformers import GenerationConfig
+
+    given = GenerationConfig.from_pretrained(folder)
+    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+    GenerationConfig(**{name: getattr(given, name) for name in tokens}).save_pretrained(folder)
 
 
 def _check_rows(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.decoding.calibration import read_min_call_probability
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT
-from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, model_card
 from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer_home.settings.sections import Settings

@@ -1,0 +1,134 @@
+"""`custom_generate/` in a model's directory: live calls for who has the model and no clone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from transformers.dynamic_module_utils import get_imports, get_relative_imports
+
+from tests.conftest import REPOSITORY
+from tests.hub import READER, running_hub
+from tests.toolformer_generation.conftest import LESSONS
+from toolformer.errors import UnservedGenerationError
+from toolformer_generation import toolformer_generate
+from toolformer_generation.folder_generate import generate
+from toolformer_generation.model_folder import FOLDER, REQUIREMENTS, write_custom_generate
+from tools.calculator import Calculator
+from tools.errors import ToolSettingsError
+from tools.plugins.function_tool import FunctionTool
+
+# What transformers and torch bring.
+BROUGHT = {"huggingface_hub", "numpy", "pydantic_core", "regex", "safetensors"}
+TEXTS = ("6 times 7 is", "Ask my friend")
+SCRIPT = """
+import json, sys
+
+# Installed or not: nothing of the project is there.
+sys.modules.update(dict.fromkeys(("assets", "toolformer", "toolformer_home", "tools")))
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+def Friend(who: str) -> str:
+    return "yes"
+
+for place in json.loads(sys.argv[1]):
+    model = AutoModelForCausalLM.from_pretrained(place)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    for text in json.loads(sys.argv[2]):
+        output = model.generate(
+            **tokenizer(text, return_tensors="pt"), custom_generate=place, trust_remote_code=True,
+            tools=["Calculator", Friend], max_new_tokens=60,
+        )
+        print(json.dumps(output[0].tolist()))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(taught_directory: Path) -> Path:
+    write_custom_generate(taught_directory)
+    return taught_directory
+
+
+def test_who_has_the_model_decodes_with_calls_and_needs_no_clone(
+    folder, model, tokenizer, tmp_path
+):
+    def friend(who: str) -> str:
+        """Says yes."""
+        assert who == "me"
+        return "yes"
+
+    tools = [Calculator(), FunctionTool.from_function(friend, name="Friend")]
+    expected = [
+        model.generate(
+            **tokenizer(text, return_tensors="pt"),
+            custom_generate=toolformer_generate,
+            tools=tools,
+            max_new_tokens=60,
+        )[0].tolist()
+        for text in TEXTS
+    ]
+    assert tokenizer.decode(expected[0]).startswith(LESSONS[0])
+    assert tokenizer.decode(expected[1]).startswith(LESSONS[3])
+    with running_hub() as hub:
+        hub.repositories["ada/taught"] = [
+            {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in folder.rglob("*")
+                if path.is_file()
+            }
+        ]
+        outside = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN": READER,
+            "OMP_NUM_THREADS": "1",
+        }
+        arguments = [json.dumps([str(folder), "ada/taught"]), json.dumps(TEXTS)]
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *arguments],
+            cwd=tmp_path,
+            env={name: os.environ[name] for name in os.environ if name != "PYTHONPATH"} | outside,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == expected * 2
+
+
+def test_each_file_finds_what_it_imports(folder):
+    files = {file.stem: file for file in (folder / FOLDER).glob("*.py")}
+    assert "generate" in files
+    for file in files.values():
+        assert set(get_relative_imports(file)) <= files.keys()
+        assert not {"assets", "toolformer", "toolformer_home", "tools"} & set(get_imports(file))
+    foreign = {name for file in files.values() for name in get_imports(file)}
+    required = {re.split("[<>=]", line)[0] for line in REQUIREMENTS}
+    assert foreign - sys.stdlib_module_names == required | BROUGHT
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for line in REQUIREMENTS:
+        assert any(each.split(",")[0] == line for each in project["dependencies"]), line
+
+
+def test_writing_it_again_leaves_nothing_of_before(folder):
+    (folder / FOLDER / "old.py").touch()
+    write_custom_generate(folder)
+    assert not (folder / FOLDER / "old.py").exists()
+    assert (folder / FOLDER / "requirements.txt").read_text().splitlines() == list(REQUIREMENTS)
+
+
+@pytest.mark.parametrize("tools", [None, ["WikiSearch"], [3]])
+def test_what_is_no_tool_is_refused_with_what_may_be_given(model, tools):
+    with pytest.raises(UnservedGenerationError, match=r"'Calculator', 'Calendar' or typed functio"):
+        generate(model, tools=tools)
+
+
+def test_a_function_without_a_name_for_calls_is_refused(model):
+    with pytest.raises(ToolSettingsError, match="cannot be called by this name"):
+        generate(model, tools=[lambda: "yes"])
