@@ -18,13 +18,13 @@ WRITER, READER, STRANGER = "hf_writes", "hf_reads", "hf_of_somebody_else"
 _ROLES = {WRITER: ("ada", "write"), READER: ("ada", "read"), STRANGER: ("bob", "write")}
 # A dataset, or a model, which has no prefix where files are fetched.
 _REPOSITORY = re.compile(
-    r"(?:/api/(?:datasets|models)/|/datasets/|/)(ada/[\w-]+)(?:\.git)?(?:/(.*))?$"
+    r"(?:/api/(?:datasets|models)/|/datasets/|/)((?:ada|bob)/[\w-]+)(?:\.git)?(?:/(.*))?$"
 )
 _NO_RIGHTS = {"error": "You don't have the rights"}
 
 
 class Hub(ThreadingHTTPServer):
-    """Datasets and models of the account `ada`, and what was asked for.
+    """Datasets and models of the accounts `ada` and `bob`, and what was asked for.
 
     Attributes:
         repositories: for each its commits, each with its files by name.
@@ -46,6 +46,10 @@ class Hub(ThreadingHTTPServer):
     def files(self, repository: str) -> dict[str, bytes]:
         """The files of the newest commit."""
         return self.repositories[repository][-1]
+
+    def sha(self, repository: str) -> str:
+        """The name of the newest commit."""
+        return f"{len(self.repositories[repository]):040x}"
 
     def asked(self, method: str) -> int:
         """How many requests had this method; PUT sends a file of its own."""
@@ -151,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _facts(self, name: str, _rest: str, _body: bytes) -> None:
         siblings = [{"rfilename": file} for file in self.server.files(name)]
-        self._send({"id": name, "sha": self._sha(name), "siblings": siblings})
+        self._send({"id": name, "sha": self.server.sha(name), "siblings": siblings})
 
     def _tree(self, name: str, folder: str, _body: bytes) -> None:
         files = self.server.files(name)
@@ -162,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.server.files(name).get(file)
         if content is None:
             return self._send({"error": "No file"}, 404, {"X-Error-Code": "EntryNotFound"})
-        headers = {"X-Repo-Commit": self._sha(name), "ETag": f'"{_oid(content)}"'}
+        headers = {"X-Repo-Commit": self.server.sha(name), "ETag": f'"{_oid(content)}"'}
         status, sent = 200, content
         if asked := self.headers.get("Range"):
             first, _, last = asked.removeprefix("bytes=").partition("-")
@@ -182,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _commit(self, name: str, _rest: str, body: bytes) -> None:
         head, *lines = (json.loads(line) for line in body.splitlines())
-        if head["value"].get("parentCommit") not in (None, self._sha(name)):
+        if head["value"].get("parentCommit") not in (None, self.server.sha(name)):
             return self._send({"error": "The branch has moved"}, 412)
         changed = dict(self.server.files(name))
         for line in lines:
@@ -194,12 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 del changed[value["path"]]
         self.server.repositories[name].append(changed)
-        sha = self._sha(name)
+        sha = self.server.sha(name)
         address = f"{self.server.url}/datasets/{name}/commit/{sha}"
         return self._send({"commitUrl": address, "commitOid": sha})
-
-    def _sha(self, name: str) -> str:
-        return f"{len(self.server.repositories[name]):040x}"
 
     def _send(
         self, answer: object, status: int = 200, headers: dict[str, str] | None = None

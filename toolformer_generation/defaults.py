@@ -1,17 +1,8 @@
-"""What `generate` decodes with where nothing else is said: the defaults of the settings.
+"""What `generate` decodes with by default, as the settings have it; numbers in a model's folder."""
 
-In the directory of a model (`model_folder`) these are numbers.
-"""
+from types import SimpleNamespace
 
 from toolformer_home.settings.annotation_sections import ExecutionSettings
 from toolformer_home.settings.sections import DecodingSettings
 
-_DECODING = DecodingSettings()  # pyright: ignore[reportCallIssue]
-_EXECUTION = ExecutionSettings()  # pyright: ignore[reportCallIssue]
-
-CALL_TOP_K = _DECODING.call_top_k
-MAX_CALLS = _DECODING.max_calls
-MAX_CALL_TOKENS = _DECODING.max_call_tokens
-MAX_RESULT_TOKENS = _EXECUTION.max_result_tokens
-DEADLINE_SECONDS = _EXECUTION.deadline_seconds
-ATTEMPTS = _EXECUTION.attempts
+DEFAULTS = SimpleNamespace(**DecodingSettings().model_dump(), **ExecutionSettings().model_dump())  # pyright: ignore[reportCallIssue]

@@ -9,7 +9,7 @@ The options of `generate` are passed on to the decoder; `refusals` refuses those
 import copy
 import datetime
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,7 @@ from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FIL
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_writes_calls
-from toolformer_generation.defaults import (
-    ATTEMPTS,
-    CALL_TOP_K,
-    DEADLINE_SECONDS,
-    MAX_CALL_TOKENS,
-    MAX_CALLS,
-    MAX_RESULT_TOKENS,
-)
+from toolformer_generation.defaults import DEFAULTS
 from toolformer_generation.refusals import check_served, tools_by_name
 from tools.base import Tool
 from tools.calendar import Calendar
@@ -59,14 +52,14 @@ def toolformer_generate(
     stopping_criteria: Sequence[Any],
     generation_config: "GenerationConfig",
     *,
-    tools: Sequence[Tool] | None = None,
+    tools: "Sequence[Tool | str | Callable[..., object]] | None" = None,
     date: datetime.date | None = None,
-    call_top_k: int = CALL_TOP_K,
+    call_top_k: int = DEFAULTS.call_top_k,
     min_call_probability: float | None = None,
-    max_calls: int = MAX_CALLS,
-    max_call_tokens: int = MAX_CALL_TOKENS,
-    max_result_tokens: int = MAX_RESULT_TOKENS,
-    deadline_seconds: float = DEADLINE_SECONDS,
+    max_calls: int = DEFAULTS.max_calls,
+    max_call_tokens: int = DEFAULTS.max_call_tokens,
+    max_result_tokens: int = DEFAULTS.max_result_tokens,
+    deadline_seconds: float = DEFAULTS.deadline_seconds,
     processing_class: "PreTrainedTokenizerBase | None" = None,
     **model_kwargs: Any,
 ) -> "torch.Tensor | GenerateDecoderOnlyOutput":
@@ -83,7 +76,8 @@ def toolformer_generate(
         logits_processor: prepared by `generate`; must be empty.
         stopping_criteria: prepared by `generate`; only length and end of text are served.
         generation_config: prepared by `generate`; must ask for greedy search and `max_new_tokens`.
-        tools: tools that may be called, ready for use; an empty sequence bans the token that opens
+        tools: tools that may be called, ready for use, or `"Calculator"`, `"Calendar"` and typed
+            functions, which are called by their names; an empty sequence bans the token that opens
             a call. None is refused: a pipeline of transformers keeps `tools=` to itself.
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
@@ -142,7 +136,9 @@ def toolformer_generate(
             if named
             else CLOSED,
         ),
-        run_calls=call_runner(named, askers, limits=Limits(deadline_seconds, attempts=ATTEMPTS)),
+        run_calls=call_runner(
+            named, askers, limits=Limits(deadline_seconds, attempts=DEFAULTS.attempts)
+        ),
         parse_arguments=lambda name, text: parse_arguments(named[name], text),
         end_ids=_end_ids(language_model, generation_config.eos_token_id),
     )
@@ -179,18 +175,16 @@ def _language_model(
 
 
 def _directory(model: "PreTrainedModel") -> Path | None:
-    """Where the files beside the weights lie; of a model of a hub they are fetched."""
+    """Where the files beside the weights lie; those of a model on a hub are fetched."""
     name = model.name_or_path
-    if not name:
-        return None
-    if not Path(name).is_dir():
+    if name and not Path(name).is_dir():
         from huggingface_hub import snapshot_download
 
+        of_weights = getattr(model.config, "_commit_hash", None)
         with suppress(OSError, ValueError):
-            wanted = [MIN_CALL_PROBABILITY_FILE, RECORD_FILE]
-            revision = getattr(model.config, "_commit_hash", None)
-            return Path(snapshot_download(name, allow_patterns=wanted, revision=revision))
-    return Path(name)
+            files = [MIN_CALL_PROBABILITY_FILE, RECORD_FILE]
+            return Path(snapshot_download(name, revision=of_weights, allow_patterns=files))
+    return Path(name) if name else None
 
 
 def _start_of_training(directory: Path | None) -> str | None:

@@ -1,10 +1,7 @@
-"""Live calls for those who get a model and not this project: `custom_generate/` in its directory.
+"""Live calls for those who get a model and not this project: `custom_generate/` in its folder.
 
-    toolformer/decoding/decoder.py   from toolformer.calls import …    of the project
-    toolformer__decoding__decoder.py   from .toolformer__calls import …  in the directory
-
-Transformers copies `generate.py` and the files that it imports relatively, from one folder. So each
-module that is needed becomes a file there, under a name of its own, with its imports rewritten.
+Transformers copies `generate.py` and what it imports relatively, from one folder. So each module
+that is needed becomes a file there under a name of its own, with its imports rewritten.
 """
 
 import re
@@ -12,54 +9,40 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from toolformer.files.whole_files import replacing_folder
-from toolformer_generation import defaults
+from toolformer_generation.defaults import DEFAULTS
 
-FOLDER = "custom_generate"
 # Of pyproject.toml, in the form that transformers reads.
-REQUIREMENTS = (
-    "torch>=2.13",
-    "transformers>=5.20",
-    "accelerate>=1.10",
-    "diskcache>=5.6",
-    "psutil>=6",
-    "pydantic>=2.10",
-    "tenacity>=9",
+REQUIREMENTS = "torch>=2.13 transformers>=5.20 accelerate>=1.10 diskcache>=5.6 psutil>=6 "
+REQUIREMENTS += "pydantic>=2.10 tenacity>=9"
+_GENERATE = '''"""Decoding with live calls; toolformer_generate says what it takes."""
+
+from .toolformer_generation__generate import toolformer_generate
+
+
+def generate(model, **options):
+    return model.generate(custom_generate=toolformer_generate, **options)
+'''
+_DEFAULTS = f"from types import SimpleNamespace\n\nDEFAULTS = {DEFAULTS!r}\n".replace(
+    "= namespace", "= SimpleNamespace"
 )
-_ENTRY = "toolformer_generation.folder_generate"
-_OURS = ("toolformer", "toolformer_generation", "tools")
-_IMPORT = re.compile(rf"^( *from )((?:{'|'.join(_OURS)})\.[\w.]+)(?= import)", re.MULTILINE)
+_IMPORT = re.compile(r"^( *from )((?:toolformer|toolformer_generation|tools)\.\S+)", re.MULTILINE)
 
 
 def write_custom_generate(directory: Path) -> None:
-    """Write `custom_generate/` into a model's directory; an earlier one is replaced.
+    """Write `custom_generate/` into a model's folder; an earlier one is replaced.
 
     Raises:
         OSError: it cannot be written.
     """
-    written: dict[str, str] = {}
-    wanted = [_ENTRY]
+    sources = {"toolformer_generation.defaults": _DEFAULTS}
+    wanted = ["toolformer_generation.generate"]
     while wanted:
-        module = wanted.pop()
-        if module not in written:
-            written[module] = source = _source(module)
-            wanted += [found[2] for found in _IMPORT.finditer(source)]
-    with replacing_folder(directory / FOLDER) as folder:
-        for module, source in written.items():
-            text = _IMPORT.sub(lambda found: f"{found[1]}.{_file_name(found[2])}", source)
-            (folder / f"{_file_name(module)}.py").write_text(text, encoding="utf-8")
-        (folder / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n")
-
-
-def _source(module: str) -> str:
-    if module == defaults.__name__:
-        numbers = {name: value for name, value in vars(defaults).items() if name.isupper()}
-        lines = [f"{name} = {value!r}" for name, value in numbers.items() if name[0] != "_"]
-        return "\n".join([f'"""{defaults.__doc__}"""\n', *lines, ""])
-    specification = find_spec(module)
-    assert specification is not None
-    assert specification.origin is not None
-    return Path(specification.origin).read_text(encoding="utf-8")
-
-
-def _file_name(module: str) -> str:
-    return "generate" if module == _ENTRY else module.replace(".", "__")
+        if (module := wanted.pop()) not in sources:
+            sources[module] = Path(str(getattr(find_spec(module), "origin", ""))).read_text("utf-8")
+            wanted += [found[2] for found in _IMPORT.finditer(sources[module])]
+    with replacing_folder(directory / "custom_generate") as folder:
+        for module, source in sources.items():
+            text = _IMPORT.sub(lambda found: f"{found[1]}.{found[2].replace('.', '__')}", source)
+            (folder / f"{module.replace('.', '__')}.py").write_text(text, encoding="utf-8")
+        (folder / "generate.py").write_text(_GENERATE)
+        (folder / "requirements.txt").write_text(REQUIREMENTS.replace(" ", "\n") + "\n")

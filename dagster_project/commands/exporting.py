@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
-from dagster_project.commands.export_push import check_repository, push_dataset
 from dagster_project.commands.export_targets import checked_target
 from dagster_project.commands.export_tools import chat_tools
 from dagster_project.commands.options import RunOptions
@@ -61,52 +59,29 @@ class _Lines:
 def write_export(
     form: ExportFormat,
     home: Home,
-    output: Path | None,
+    output: Path,
     *,
     round_number: int | None,
     is_forced: bool,
     arguments: ArgumentsForm = "objects",
     keeps_marks: bool = False,
-    push_to: str | None = None,
+    place: str | None = None,
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
     Args:
-        output: the file; of a dataset the folder, None for one that is only pushed.
+        output: the file; of a dataset the folder.
         round_number: number of the round of annotation; by default the newest with kept calls, in a
             database all.
         is_forced: replace an earlier export.
         arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
         keeps_marks: of chats, pairs and texts: leave what a chat template or a tokenizer would
             take for the edge of a turn as it is.
-        push_to: repository of a model hub that gets the dataset too.
+        place: what is said of where it is; by default `output`.
 
     Raises:
         ExportError: there is nothing to export, or no place for it.
     """
-    if push_to is not None:
-        check_repository(push_to)
-    with TemporaryDirectory() if output is None else nullcontext() as temporary:
-        place = output or Path(str(temporary), form)
-        written, told = _written(
-            form, home, place, round_number, _Lines(arguments, keeps_marks), is_forced=is_forced
-        )
-        where = [] if output is None else [str(output)]
-        if push_to is not None:
-            where.append(push_dataset(place.expanduser(), push_to))
-    console.say(f"{written}, in {' and '.join(where)}.{told}")
-
-
-def _written(
-    form: ExportFormat,
-    home: Home,
-    output: Path,
-    round_number: int | None,
-    lines: _Lines,
-    *,
-    is_forced: bool,
-) -> tuple[str, str]:
-    """Write an export; what was written, and what is said of marks in it."""
     with _explained_refusals(output):
         target = checked_target(output, home, form, is_forced=is_forced)
     warehouse = open_warehouse(home)
@@ -117,8 +92,9 @@ def _written(
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
+            lines = _Lines(arguments, keeps_marks)
             written, told = _write_round(form, home, warehouse, target, chosen, lines)
-    return f"{number}: {written}", told
+    console.say(f"{number}: {written}, in {place or output}.{told}")
 
 
 def _write_round(

@@ -121,11 +121,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     push_to: Annotated[
         str | None,
-        typer.Option(
-            metavar="OWNER/NAME",
-            help="Push the dataset to this repository of the Hugging Face hub; --output is not "
-            "needed then.",
-        ),
+        typer.Option(metavar="OWNER/NAME", help="Push the dataset to the Hugging Face hub."),
     ] = None,
     arguments: Annotated[
         export_formats.ArgumentsForm,
@@ -154,10 +150,14 @@ def export(
         raise typer.BadParameter(
             f"{form} has the texts as they are. Leave it out.", param_hint="--keep-marks"
         )
-    if push_to is not None and form != "dataset":
-        raise typer.BadParameter("Only a dataset can be pushed.", param_hint="--push-to")
-    if form != "delta":
-        if output is None and push_to is None:
+    if push_to is not None:
+        if form != "dataset":
+            raise typer.BadParameter("Only a dataset can be pushed.", param_hint="--push-to")
+        from dagster_project.commands.export_push import push_export
+
+        push_export(push_to, Home.find(), output, round_number=round_number, is_forced=force)
+    elif form != "delta":
+        if output is None:
             raise typer.BadParameter(
                 f"{form} needs a file or folder to write to.", param_hint="--output"
             )
@@ -171,7 +171,6 @@ def export(
             is_forced=force,
             arguments=arguments,
             keeps_marks=keep_marks,
-            push_to=push_to,
         )
     elif output is not None or round_number is not None or force:
         raise typer.BadParameter(

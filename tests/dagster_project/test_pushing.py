@@ -43,7 +43,9 @@ def test_a_dataset_with_its_card_is_one_commit_of_a_private_repository(
 ):
     outcome = push("--output", tmp_path / "calls")
     assert outcome.code == 0, outcome.err
-    assert f"in {tmp_path / 'calls'} and {hub.url}/datasets/{REPOSITORY}/commit/" in outcome.out
+    told, pushed = outcome.out.splitlines()
+    assert told.endswith(f"in {tmp_path / 'calls'}.")
+    assert pushed.startswith(f"Pushed: {hub.url}/datasets/{REPOSITORY}/commit/")
     files = hub.files(REPOSITORY)
     written = {
         path.relative_to(tmp_path / "calls").as_posix(): path.read_bytes()
@@ -76,7 +78,7 @@ def test_a_push_that_broke_off_left_no_commit_and_goes_on(hub: Hub, push: Callab
     outcome = push()
     # Behind the bars of what was sent.
     *_, error = outcome.err.splitlines()
-    assert error.startswith(f"Error: The hub did not take the dataset for {REPOSITORY}, and no")
+    assert error.startswith(f"Error: Nothing was committed to {REPOSITORY} on the hub: refused on")
     assert outcome.code == 1
     assert set(hub.files(REPOSITORY)) == {".gitattributes"}
     hub.refuses = {}
@@ -88,7 +90,9 @@ def test_a_push_that_broke_off_left_no_commit_and_goes_on(hub: Hub, push: Callab
 @pytest.mark.usefixtures("filled")
 def test_a_file_that_does_not_arrive_leaves_no_commit(hub: Hub, push: Callable[..., Outcome]):
     hub.refuses = {"/lfs/": 400}
-    assert push().is_one_paragraph_naming("no commit was made", "refused on purpose")
+    assert push().is_one_paragraph_naming(
+        f"Nothing was committed to {REPOSITORY}", "refused on purpose"
+    )
     assert set(hub.files(REPOSITORY)) == {".gitattributes"}
 
 
@@ -98,7 +102,7 @@ def test_a_file_that_does_not_arrive_leaves_no_commit(hub: Hub, push: Callable[.
         (None, REPOSITORY, "There is no token"),
         (READER, REPOSITORY, "may only read"),
         ("hf_unknown", REPOSITORY, "HF_TOKEN"),
-        (STRANGER, REPOSITORY, "may write there"),
+        (STRANGER, REPOSITORY, "don't have the rights"),
         (READER, "calls", "Expected OWNER/NAME"),
     ],
 )
@@ -118,21 +122,30 @@ def test_a_token_that_may_not_write_is_told_of_before_anything_is_sent(
 
 @pytest.mark.usefixtures("filled")
 def test_a_repository_of_another_cannot_be_made(hub: Hub, push: Callable[..., Outcome]):
-    assert push(to="bob/calls").is_one_paragraph_naming("no commit was made", "HF_TOKEN")
+    assert push(to="bob/calls").is_one_paragraph_naming(
+        "Nothing was committed to bob/calls", "HF_TOKEN"
+    )
     assert not hub.repositories
     assert not hub.arrived
 
 
-@pytest.mark.parametrize(
-    ("files", "named"),
-    [({"notes.txt": b"mine"}, "notes.txt"), ({"README.md": b"# Mine"}, "README.md")],
-)
-def test_a_repository_with_files_of_the_users_is_not_touched(
-    hub: Hub, push: Callable[..., Outcome], files, named
+def test_a_repository_with_other_files_is_not_touched(hub: Hub, push: Callable[..., Outcome]):
+    hub.repositories[REPOSITORY] = [{"README.md": b"# Mine", "notes.txt": b"mine"}]
+    assert push().is_one_paragraph_naming("'notes.txt'", "nothing was sent")
+    assert len(hub.repositories[REPOSITORY]) == 1
+    assert not {method for method, _ in hub.requests} - {"GET"}
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_another_has_written_meanwhile_is_not_replaced(
+    hub: Hub, push: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ):
-    hub.repositories[REPOSITORY] = [files]
-    assert push().is_one_paragraph_naming(named, "nothing was sent")
-    assert hub.repositories[REPOSITORY] == [files]
+    hub.repositories[REPOSITORY] = [{".gitattributes": b""}]
+    monkeypatch.setattr(Hub, "sha", lambda hub, name: f"{len(hub.requests):040x}")
+    outcome = push()
+    assert outcome.code == 1
+    assert "The branch has moved" in outcome.err
+    assert len(hub.repositories[REPOSITORY]) == 1
 
 
 def test_a_hub_that_cannot_be_reached_is_told_of(

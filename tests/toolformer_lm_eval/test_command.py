@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from functools import partial
 from importlib.util import find_spec
 
@@ -72,6 +73,7 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
 
             manager = partial(tasks.TaskManager, include_defaults=False)
             monkeypatch.setattr(tasks, "TaskManager", manager)
+            monkeypatch.setattr(sys, "argv", sys.argv)
             fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
             fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
             fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]

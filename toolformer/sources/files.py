@@ -231,10 +231,7 @@ def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> S
     where = ""
     if source.path.startswith("hf://"):
         # The hub tells nobody of what is hidden from them.
-        where = (
-            " A private or gated repository needs a token that may read it: set HF_TOKEN, or run "
-            "`hf auth login`."
-        )
+        where = " If it is private or gated, set HF_TOKEN, or run `hf auth login`."
     elif not is_local(filesystem):
         pass  # a listing can be long
     elif filesystem.isdir(folder or "/"):

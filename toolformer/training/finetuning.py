@@ -25,6 +25,7 @@ from toolformer.training.training_rows import TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def finetune(
@@ -129,6 +130,8 @@ def finetune(
         },
         "history": [asdict(step) for step in progress.history],
     }
+    from transformers import GenerationConfig
+
     best = state.best(progress.best_step)
     with writing(output), replacing_folder(output) as folder:
         if parameters.lora_rank is None:
@@ -136,23 +139,14 @@ def finetune(
         else:
             merge_adapters(base, best, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
-        _ask_for_nothing(folder)
+        # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
+        asked = GenerationConfig.from_pretrained(folder)
+        tokens = {name: getattr(asked, name) for name in _TOKENS}
+        GenerationConfig(**tokens).save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)
     state.clear()
     return progress
-
-
-def _ask_for_nothing(folder: Path) -> None:
-    """Leave of the base model's generation settings the tokens alone.
-
-    `generate` would sample or punish repetitions by the others, and decoding with calls refuses it.
-    """
-    from transformers import GenerationConfig
-
-    given = GenerationConfig.from_pretrained(folder)
-    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
-    GenerationConfig(**{name: getattr(given, name) for name in tokens}).save_pretrained(folder)
 
 
 def _check_rows(

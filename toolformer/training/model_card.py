@@ -31,7 +31,7 @@ def model_card(
     record: Mapping[str, Any],
     *,
     base_license: str | None = None,
-    base_on_hub: str | None = None,
+    base_on_hub: str = "",
     datasets: Sequence[str] = (),
     sources: Sequence[tuple[str, str]] = (),
     evaluation: Sequence[Mapping[str, Any]] = (),
@@ -44,8 +44,7 @@ def model_card(
         record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.
-        base_on_hub: name of the base model on the hub; None where it is not known.
-        datasets: names of the datasets on the hub that the texts come from.
+        base_on_hub, datasets: names on the hub of the base model and of what has the texts.
         sources: where the texts come from, each with its licence.
         evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
             measured.
@@ -54,12 +53,13 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
+    word, use = base_license or "unknown", _USE.format(name=name)
     head = ModelCardData(
-        base_model=base_on_hub,
+        base_model=base_on_hub or None,
         datasets=list(datasets) or None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        license=_license_word(base_license),
+        license=word if LICENCE_WORD.fullmatch(word) else "other",
         tags=["toolformer", "tool-use", "custom_generate"],
     )
     variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
@@ -68,11 +68,7 @@ def model_card(
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *(
-            []
-            if variant == PLAIN
-            else ["## Use", _USE.format(name=name), *_opening(min_call_probability)]
-        ),
+        *([] if variant == PLAIN else ["## Use", use, *_opening(min_call_probability)]),
         "## What it was trained on",
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
         f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "
@@ -104,19 +100,10 @@ def model_card(
 
 _USE = """\
 The model writes ` [Tool(arguments) ->`, and whoever decodes has to run the call and put the \
-result and `]` behind it. Decoded otherwise it invents results. Transformers does so with the code \
-in `custom_generate/`, which `trust_remote_code` runs: read it first, or pin a revision.
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{name}")
-inputs = AutoTokenizer.from_pretrained("{name}")("6 * 7 is", return_tensors="pt")
-output = model.generate(**inputs, custom_generate="{name}", trust_remote_code=True,
-                        tools=["Calculator"], max_new_tokens=60)
-```
-
-`tools` takes "Calculator", "Calendar" and typed functions, which are called by their names."""
+result and `]` behind it. Decoded otherwise it invents results. Transformers puts them in by \
+`model.generate(**inputs, custom_generate="{name}", trust_remote_code=True, tools=["Calculator"], \
+max_new_tokens=60)`, which runs the code in `custom_generate/`: read it first. `tools` takes \
+"Calculator", "Calendar" and typed functions, which are called by their names."""
 
 _LIMITS = """\
 - It calls a tool where that lowered the loss of its base model, not where a person would; calls \
@@ -127,13 +114,6 @@ the texts.
 (§7 of the paper).
 - A development perplexity says nothing about whether tools help. Compare the model with its \
 controls, with calls enabled and disabled."""
-
-
-def _license_word(stated: str | None) -> str:
-    """A hub refuses a card whose licence is more than a word."""
-    if stated is None:
-        return "unknown"
-    return stated if LICENCE_WORD.fullmatch(stated) else "other"
 
 
 def _opening(chosen: CalibratedProbability | None) -> list[str]:

@@ -20,6 +20,7 @@ _BUILT_IN_LICENCES = {
     **dict.fromkeys(STARTERS, _APACHE),
     WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
 }
+_EMBEDDED = ("HuggingFaceTB", "SmolLM2-135M-Instruct")
 # As `huggingface_hub` names its folders, and sources their files.
 _CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
 _DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
@@ -51,32 +52,20 @@ def write_model_card(
     Raises:
         OSError: it cannot be written.
     """
+    sources = [each.path for each in settings.corpus.sources]
+    cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
     record = json.loads((directory / RECORD_FILE).read_text())
     card = model_card(
         directory.name,
         record,
         base_license=_license_of(base),
-        base_on_hub=_name_on_hub(base),
-        datasets=_datasets(settings),
+        base_on_hub="/".join(cached[0]) if cached else "",
+        datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
         sources=source_licences(settings),
         evaluation=evaluation,
         min_call_probability=read_min_call_probability(directory),
     )
     write_whole(directory / CARD_FILE, card)
-
-
-def _name_on_hub(base: Path) -> str | None:
-    """The base model's name on the hub; None where it lies in a folder of the user's."""
-    if base.name == EMBEDDED_MODEL_NAME:
-        return "HuggingFaceTB/SmolLM2-135M-Instruct"
-    cached = _CACHED.search(base.as_posix())
-    return f"{cached[1]}/{cached[2]}" if cached else None
-
-
-def _datasets(settings: Settings) -> list[str]:
-    """The datasets of the hub among the sources."""
-    names = (_DATASET.match(source.path) for source in settings.corpus.sources)
-    return sorted({name[1] for name in names if name})
 
 
 def _license_of(base: Path) -> str | None:
