@@ -159,8 +159,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tree(self, name: str, folder: str, _body: bytes) -> None:
         files = self.server.files(name)
-        below = [file for file in files if file.startswith(folder and f"{folder}/")]
-        self._send([_entry(file, files[file]) for file in below])
+        before = f"{folder}/" if folder else ""
+        below = [file for file in files if file.startswith(before)]
+        entries = [_entry(file, files[file]) for file in below]
+        if "recursive=true" not in self.path.lower():
+            inner = {before + file.removeprefix(before).partition("/")[0] for file in below}
+            entries = [entry for entry in entries if entry["path"] in inner]
+            entries += [
+                {"type": "directory", "path": name, "oid": _oid(name.encode())}
+                for name in sorted(inner - files.keys())
+            ]
+        self._send(entries)
 
     def _file(self, name: str, file: str, _body: bytes) -> None:
         content = self.server.files(name).get(file)

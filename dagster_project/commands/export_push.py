@@ -23,11 +23,9 @@ def push_export(
     Args:
         name: the repository, as OWNER/NAME; made, as a private one, where it is not there.
         output: the folder to export to; None for one that is not kept.
-        round_number, is_forced: see `write_export`.
 
     Raises:
-        ExportError: before the export: there is no token, it may not write there, or the repository
-            holds anything but an export; after it: the hub refuses. No commit was made then.
+        ExportError: no commit was made. What can be known before the export is told before it.
     """
     from httpx2 import HTTPError
     from huggingface_hub.errors import HfHubHTTPError

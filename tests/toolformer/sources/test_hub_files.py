@@ -20,7 +20,12 @@ PLAIN = b'{"text": "One."}\n{"text": "Two."}\n'
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with connected_hub(monkeypatch, tmp_path) as hub:
         monkeypatch.setenv("HF_TOKEN", READER)
-        files = {"a.jsonl": PLAIN, "b.jsonl": b'{"text": "Three."}\n', "README.md": b"# Texts"}
+        files = {
+            "a.jsonl": PLAIN,
+            "data/one/c.jsonl": b'{"text": "Four."}\n',
+            "b.jsonl": b'{"text": "Three."}\n',
+            "README.md": b"# Texts",
+        }
         hub.repositories["ada/texts"] = [files]
         yield hub
 
@@ -36,6 +41,8 @@ def source(path: str) -> Source:
         (f"{FOLDER}/a.jsonl", ["One.", "Two."]),
         (f"{FOLDER}@main/a.jsonl", ["One.", "Two."]),
         (f"{FOLDER}/*.jsonl", ["One.", "Two.", "Three."]),
+        (f"{FOLDER}/data/**/*.jsonl", ["Four."]),
+        (f"{FOLDER}/data", ["Four."]),
     ],
 )
 def test_files_of_a_dataset_are_read(path, texts):
