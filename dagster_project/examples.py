@@ -16,6 +16,7 @@ EXAMPLES = {
         "toolformer evaluate --benchmarks asdiv,svamp --models base,finetuned --limit 200",
         "toolformer evaluate --study k --benchmarks asdiv",
     ),
+    "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
     "evaluate lm-eval": ("toolformer evaluate lm-eval --tasks arithmetic_2da --limit 50",),
     "recipe": ("toolformer recipe demo", "toolformer recipe small --texts texts --seed 1"),
     "stats": ("toolformer stats",),

@@ -212,7 +212,8 @@ def parsed_commands(script: str) -> list[Context]:
         command = cli._complete_command()
         words = shlex.split(re.split("&&| > ", line)[0], comments=True)
         context = command.make_context("toolformer", words)
-        while words := [*context._protected_args, *context.args]:
+        # Behind a command that is no group: those of another program.
+        while hasattr(command, "commands") and (words := [*context._protected_args, *context.args]):
             name, command, words = command.resolve_command(context, words)
             context = command.make_context(name, words, parent=context)
         commands.append(context)

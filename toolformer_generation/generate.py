@@ -9,22 +9,22 @@ The options of `generate` are passed on to the decoder; `refusals` refuses those
 import copy
 import datetime
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.decoding import calibration
+from toolformer.decoding.calibration import min_call_probability as calibrated_probability
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_writes_calls
-from toolformer.training.finetuning import RECORD_FILE
+from toolformer_generation.defaults import DEFAULTS
 from toolformer_generation.refusals import check_served, tools_by_name
-from toolformer_home.settings.annotation_sections import ExecutionSettings
-from toolformer_home.settings.sections import DecodingSettings
 from tools.base import Tool
 from tools.calendar import Calendar
 from tools.plugins.plugins import parse_arguments
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.generation.utils import GenerateDecoderOnlyOutput
-
-_DECODING = DecodingSettings()  # pyright: ignore[reportCallIssue]
-_EXECUTION = ExecutionSettings()  # pyright: ignore[reportCallIssue]
 
 # By model, with what they were made for. Probing a model and reading its tokenizer takes longer
 # than decoding a short answer.
@@ -55,14 +52,14 @@ def toolformer_generate(
     stopping_criteria: Sequence[Any],
     generation_config: "GenerationConfig",
     *,
-    tools: Sequence[Tool] | None = None,
+    tools: "Sequence[Tool | str | Callable[..., object]] | None" = None,
     date: datetime.date | None = None,
-    call_top_k: int = _DECODING.call_top_k,
+    call_top_k: int = DEFAULTS.call_top_k,
     min_call_probability: float | None = None,
-    max_calls: int = _DECODING.max_calls,
-    max_call_tokens: int = _DECODING.max_call_tokens,
-    max_result_tokens: int = _EXECUTION.max_result_tokens,
-    deadline_seconds: float = _EXECUTION.deadline_seconds,
+    max_calls: int = DEFAULTS.max_calls,
+    max_call_tokens: int = DEFAULTS.max_call_tokens,
+    max_result_tokens: int = DEFAULTS.max_result_tokens,
+    deadline_seconds: float = DEFAULTS.deadline_seconds,
     processing_class: "PreTrainedTokenizerBase | None" = None,
     **model_kwargs: Any,
 ) -> "torch.Tensor | GenerateDecoderOnlyOutput":
@@ -79,7 +76,8 @@ def toolformer_generate(
         logits_processor: prepared by `generate`; must be empty.
         stopping_criteria: prepared by `generate`; only length and end of text are served.
         generation_config: prepared by `generate`; must ask for greedy search and `max_new_tokens`.
-        tools: tools that may be called, ready for use; an empty sequence bans the token that opens
+        tools: tools that may be called, ready for use, or `"Calculator"`, `"Calendar"` and typed
+            functions, which are called by their names; an empty sequence bans the token that opens
             a call. None is refused: a pipeline of transformers keeps `tools=` to itself.
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
@@ -113,7 +111,7 @@ def toolformer_generate(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
-    directory = Path(model.name_or_path) if model.name_or_path else None
+    directory = _directory(model)
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
@@ -134,12 +132,12 @@ def toolformer_generate(
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
             # Without tools there is nothing to open, and nothing to be said of it.
-            min_call_probability=calibration.min_call_probability(directory, min_call_probability)
+            min_call_probability=calibrated_probability(directory, min_call_probability)
             if named
             else CLOSED,
         ),
         run_calls=call_runner(
-            named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)
+            named, askers, limits=Limits(deadline_seconds, attempts=DEFAULTS.attempts)
         ),
         parse_arguments=lambda name, text: parse_arguments(named[name], text),
         end_ids=_end_ids(language_model, generation_config.eos_token_id),
@@ -170,18 +168,30 @@ def _language_model(
         copy.copy(model),
         tokenizer,
         name=str(model.name_or_path),
-        bos_token=_start_of_training(model.name_or_path or ""),
+        bos_token=_start_of_training(_directory(model)),
     )
     _LANGUAGE_MODELS[model] = made_for, made
     return made
 
 
-def _start_of_training(directory: str) -> str | None:
+def _directory(model: "PreTrainedModel") -> Path | None:
+    """Where the files beside the weights lie; those of a model on a hub are fetched."""
+    name = model.name_or_path
+    if name and not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+
+        of_weights = getattr(model.config, "_commit_hash", None)
+        with suppress(OSError, ValueError):
+            files = [MIN_CALL_PROBABILITY_FILE, RECORD_FILE]
+            return Path(snapshot_download(name, revision=of_weights, allow_patterns=files))
+    return Path(name) if name else None
+
+
+def _start_of_training(directory: Path | None) -> str | None:
     """The start token that a finetuned model was trained with; None: the one used in scoring."""
-    record = Path(directory) / RECORD_FILE
-    if not directory or not record.is_file():
+    if directory is None or not (directory / RECORD_FILE).is_file():
         return None
-    return json.loads(record.read_text()).get("bos_token")
+    return json.loads((directory / RECORD_FILE).read_text()).get("bos_token")
 
 
 def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:

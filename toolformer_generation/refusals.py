@@ -1,11 +1,14 @@
 """What can be asked of `generate` and is refused, since decoding with calls cannot do it."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import UnservedGenerationError
 from tools.base import Tool
+from tools.calculator import Calculator
+from tools.calendar import Calendar
+from tools.plugins.function_tool import FunctionTool
 from tools.registry import check_usable
 from tools.syntax import is_tool_name
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 _Refusal = tuple[str, str]
 
 _PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+_WITHOUT_DATA: dict[str, Callable[[], object]] = {"Calculator": Calculator, "Calendar": Calendar}
 _OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 _HELD_BACK = ("streamer", "assistant_model", "synced_gpus")
 
@@ -60,7 +64,9 @@ def check_served(
     return model_kwargs.get("attention_mask")
 
 
-def tools_by_name(tools: Sequence[Tool] | None) -> dict[str, Tool]:
+def tools_by_name(
+    tools: Sequence[Tool | str | Callable[..., object]] | None,
+) -> dict[str, Tool]:
     """The tools, in their order, by the names that calls have.
 
     Raises:
@@ -75,12 +81,18 @@ def tools_by_name(tools: Sequence[Tool] | None) -> dict[str, Tool]:
             "custom_generate=functools.partial(toolformer_generate, tools=[Calculator()])."
         )
     by_name: dict[str, Tool] = {}
-    for tool in tools:
+    for given in tools:
+        tool = (
+            _WITHOUT_DATA[given]() if isinstance(given, str) and given in _WITHOUT_DATA else given
+        )
+        if callable(tool) and not isinstance(tool, type):
+            about = tool.__doc__ or f"The tool {tool!r}."
+            tool = FunctionTool.from_function(tool, description=about, version="given")
         if not isinstance(tool, Tool):
             raise UnservedGenerationError(
-                f"tools has {tool!r}, which is no tool. Expected tools that are ready for use, as "
-                "in tools=[Calculator()]; derive your own from tools.base.Tool, or wrap a "
-                "function in tools.plugins.function_tool.FunctionTool."
+                f"tools has {tool!r}, which is no tool. Expected 'Calculator', 'Calendar', typed "
+                "functions, or tools that are ready for use, as in tools=[Calculator()]; derive "
+                "your own from tools.base.Tool."
             )
         name = getattr(tool, "name", None)
         if not isinstance(name, str) or not is_tool_name(name) or name in by_name:

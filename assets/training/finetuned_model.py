@@ -12,8 +12,9 @@ from assets.outputs import Output
 from assets.run import Workspace
 from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
-from toolformer.training.finetuning import RECORD_FILE
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE
+from toolformer_generation.model_folder import write_custom_generate
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer_home.wiring.annotator import finetuned_model_directory
 from toolformer_home.wiring.model_cards import write_model_card
@@ -121,7 +122,8 @@ class ModelOutput(Output):
         return self.run.home.open(self.directory)
 
     def write_card(self) -> None:
-        """See `write_model_card`."""
+        """Write what the model needs on a hub: its card, and how it is decoded with calls."""
+        write_custom_generate(self.directory)
         write_model_card(self.directory, self.run.base_model, self.run.settings)
 
     def complete(self) -> None:

@@ -65,6 +65,7 @@ def write_export(
     is_forced: bool,
     arguments: ArgumentsForm = "objects",
     keeps_marks: bool = False,
+    place: str | None = None,
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
@@ -76,6 +77,7 @@ def write_export(
         arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
         keeps_marks: of chats, pairs and texts: leave what a chat template or a tokenizer would
             take for the edge of a turn as it is.
+        place: what is said of where it is; by default `output`.
 
     Raises:
         ExportError: there is nothing to export, or no place for it.
@@ -92,7 +94,7 @@ def write_export(
             number = f"Round {chosen}"
             lines = _Lines(arguments, keeps_marks)
             written, told = _write_round(form, home, warehouse, target, chosen, lines)
-    console.say(f"{number}: {written}, in {output}.{told}")
+    console.say(f"{number}: {written}, in {place or output}.{told}")
 
 
 def _write_round(

@@ -99,6 +99,20 @@ class Continuation:
         return [ids[-max_tokens:] for ids in encoded]
 
 
+def decoded_with(live: LiveModel, blocked_tools: Sequence[str]) -> dict[str, Any]:
+    """The model and what it decodes with, for a file of results."""
+    return {
+        "model": live.location.label(live.settings),
+        "model_identity": live.location.identity(live.settings),
+        "decoding": {
+            **live.settings.decoding.model_dump(mode="json"),
+            **live.min_call_probability.entries,
+        },
+        "tools": list(live.toolbox.tools),
+        "blocked_tools": list(blocked_tools),
+    }
+
+
 def _is_ours(file: Path) -> bool:
     return f'"made_with": "{_MARK}"'.encode() in head_of(file)
 
@@ -169,15 +183,8 @@ def compare_on_tasks(
     if output is not None:
         report = {
             "made_with": _MARK,
-            "model": live.location.label(settings),
-            "model_identity": live.location.identity(settings),
             "limit": limit,
-            "decoding": {
-                **settings.decoding.model_dump(mode="json"),
-                **live.min_call_probability.entries,
-            },
-            "tools": list(live.toolbox.tools),
-            "blocked_tools": list(blocked_tools),
+            **decoded_with(live, blocked_tools),
             "prompts_cut": sorted(continuation.cut),
             "results": rows,
             "versions": modes[OFF].results["versions"],

@@ -1,5 +1,6 @@
 """The commands of the panel Build: from texts to a model and what it gains."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -232,6 +233,22 @@ def lm_eval(
         blocked_tools=names_in(blocked_tools),
         output=output,
     )
+
+
+# All options are the harness's, --help too.
+_PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@evaluate_app.command("harness", context_settings=_PASSED_ON)
+def harness(context: typer.Context) -> None:
+    """Run lm-evaluation-harness's own command, which knows `--model toolformer` here."""
+    from toolformer_lm_eval.tasks import check_installed
+
+    check_installed()
+    from dagster_project.commands.harness_model import cli_evaluate
+
+    sys.argv = ["lm_eval", *context.args]
+    cli_evaluate()
 
 
 @app.command()

@@ -119,6 +119,10 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    push_to: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Push the dataset to the Hugging Face hub."),
+    ] = None,
     arguments: Annotated[
         export_formats.ArgumentsForm,
         typer.Option(
@@ -146,7 +150,13 @@ def export(
         raise typer.BadParameter(
             f"{form} has the texts as they are. Leave it out.", param_hint="--keep-marks"
         )
-    if form != "delta":
+    if push_to is not None:
+        if form != "dataset":
+            raise typer.BadParameter("Only a dataset can be pushed.", param_hint="--push-to")
+        from dagster_project.commands.export_push import push_export
+
+        push_export(push_to, Home.find(), output, round_number=round_number, is_forced=force)
+    elif form != "delta":
         if output is None:
             raise typer.BadParameter(
                 f"{form} needs a file or folder to write to.", param_hint="--output"

@@ -23,8 +23,8 @@ from tests.warehouse.rows import (
     put_calls,
     save_manifest,
 )
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.sources.manifest import Manifest
-from toolformer.training.finetuning import RECORD_FILE
 from toolformer_home.home import Home
 
 pytestmark = pytest.mark.slow

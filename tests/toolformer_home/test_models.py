@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from tests.toolformer.training.tiny import record
 from toolformer.errors import ModelNotFoundError, ToolformerError
-from toolformer.training.finetuning import RECORD_FILE
+from toolformer.files.beside_models import RECORD_FILE
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.wiring import model_location
@@ -97,6 +99,18 @@ def test_the_licence_of_a_source_stands_in_the_card(tmp_path: Path):
     card = card_of(tmp_path, validated({"corpus": {"sources": sources}}, origin="test"))
     assert "- texts of `a.jsonl`: cc-by-4.0" in card
     assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
+
+
+def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path: Path):
+    paths = ["hf://datasets/ada/texts@v2/a/*.jsonl", "hf://datasets/ada/more/b.jsonl", "/c.jsonl"]
+    settings = validated({"corpus": {"sources": [{"path": path} for path in paths]}}, origin="test")
+    (tmp_path / RECORD_FILE).write_text(json.dumps(record()))
+    write_model_card(tmp_path, tmp_path / "models--Qwen--Qwen3-0.6B/snapshots/c1", settings)
+    head = ModelCard.load(tmp_path / "README.md").data
+    assert (head.base_model, head.datasets) == ("Qwen/Qwen3-0.6B", ["ada/more", "ada/texts"])
+    write_model_card(tmp_path, tmp_path / EMBEDDED_MODEL_NAME, Settings())
+    head = ModelCard.load(tmp_path / "README.md").data
+    assert (head.base_model, head.datasets) == ("HuggingFaceTB/SmolLM2-135M-Instruct", None)
 
 
 _ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"

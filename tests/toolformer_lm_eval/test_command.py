@@ -2,6 +2,8 @@
 
 import json
 import socket
+import sys
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -57,12 +59,25 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     lines = [json.dumps({"question": q, "answer": a}) for q, a in QUESTIONS]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
 
-    def run_command(*arguments, max_gen_toks=20, do_sample="false", kind="generate_until"):
+    def run_command(
+        *arguments, in_harness=False, max_gen_toks=20, do_sample="false", kind="generate_until"
+    ):
         says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
         fixed = ["evaluate", "lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
         fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
         fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.min_call_probability=0"]
+        if in_harness:
+            # Not its own ten thousand files, which take it half a minute.
+            from lm_eval import tasks
+
+            manager = partial(tasks.TaskManager, include_defaults=False)
+            monkeypatch.setattr(tasks, "TaskManager", manager)
+            monkeypatch.setattr(sys, "argv", sys.argv)
+            fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
+            fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
+            fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]
+            fixed += ["settings=decoding.call_top_k=1+decoding.min_call_probability=0"]
         with pytest.raises(SystemExit) as exited:
             main([*fixed, *arguments])
         return exited.value.code, *capsys.readouterr()
@@ -128,3 +143,42 @@ def test_what_cannot_be_run_is_refused_before_the_model_is_loaded(
     code, _, err = run(*arguments, **task)
     assert code == 1
     assert all(words in err for words in named)
+
+
+def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_path):
+    code, out, err = run("tools=Calculator", in_harness=True)
+    assert not code, err
+    assert "|exact_match|" in out.replace(" ", "")
+    (results,) = (tmp_path / "results").rglob("results_*.json")
+    told = json.loads(results.read_text())
+    assert told["results"]["sums"]["exact_match,bare"] == 1.0
+    assert told["config"]["model"] == "toolformer"
+    assert told["config"]["toolformer"]["tools"] == ["Calculator"]
+    assert told["config"]["toolformer"]["decoding"]["call_top_k"] == 1
+    (samples,) = (tmp_path / "results").rglob("samples_sums_*.jsonl")
+    answers = [json.loads(line)["resps"] for line in samples.read_text().splitlines()]
+    assert answers == [[[" 42"]], [[" 7"]], [[" old"]]]
+
+
+def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path):
+    code, _, err = run("with_calls=False", in_harness=True)
+    assert not code, err
+    (results,) = (tmp_path / "results").rglob("results_*.json")
+    told = json.loads(results.read_text())
+    assert told["results"]["sums"]["exact_match,bare"] < 1.0
+    assert told["config"]["toolformer"]["tools"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "named"),
+    [
+        (["tools=Calculator", "blocked_tools=Calulator"], {}, "Calculator"),
+        (["tools=Calculator", "mode=1"], {}, "mode"),
+        (["tools=Calculator"], {"do_sample": "true"}, "The task asks for sampling"),
+    ],
+)
+def test_what_the_harness_cannot_ask_of_the_model_is_one_paragraph(run, arguments, task, named):
+    code, _, err = run(*arguments, in_harness=True, **task)
+    assert code == 1
+    (error,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert named in error

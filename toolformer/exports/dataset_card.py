@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.training.model_card import markdown_table
+from toolformer.training.model_card import LICENCE_WORD, markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
 # In every card; a folder with it is an earlier export.
 CARD_MARK = "Made with `toolformer export dataset`"
 _PART = re.compile(rf"data/(?:{TEXTS}|{KEPT_CALLS})/part-\d+\.parquet")
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +147,4 @@ def _license(sources: Sequence[tuple[str, str]]) -> str:
     """The licence as a hub names it; `other` for several, or for words instead of a name."""
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
-    return named if _LICENCE.fullmatch(named) else "other"
+    return named if LICENCE_WORD.fullmatch(named) else "other"

@@ -2,3 +2,5 @@
 
 MIN_CALL_PROBABILITY_FILE = "min_call_probability.json"
 BESIDE_MODELS = frozenset({MIN_CALL_PROBABILITY_FILE})
+# What the training left beside the weights; it is part of what the model is.
+RECORD_FILE = "toolformer.json"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
 from toolformer.files.loading import enough_memory, loading, prepare_transformers
-from toolformer.forward import probes
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.memory import available_memory, check_weights_fit
@@ -31,6 +30,15 @@ from toolformer.forward.precision import (
     FLOAT16,
     PrecisionChoice,
     check_computable,
+)
+from toolformer.forward.probes import (
+    bytes_of_token,
+    check_causal,
+    check_overflow,
+    copies_cache,
+    probe_row,
+    shared_kinds,
+    unserved,
 )
 from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, start_token
@@ -93,16 +101,16 @@ class Network:
         self._copies_cache = True
         # A class may raise whatever it likes about tokens that it cannot be fed.
         with loading(f"The {type(model).__name__} {name!r}", refused):
-            probes.check_causal(self)
+            check_causal(self)
             self._check_head()
             if self.precision == FLOAT16:
-                probes.check_overflow(self)
-            shared = probes.shared_kinds(self)
+                check_overflow(self)
+            shared = shared_kinds(self)
         self.is_plain = shared is None
         self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)
         if self.is_plain:
-            self._copies_cache = probes.copies_cache(self)
-            self.key_bytes = probes.bytes_of_token(self)
+            self._copies_cache = copies_cache(self)
+            self.key_bytes = bytes_of_token(self)
             _LOGGER.warning(
                 "%s is fed on the plain path, a row for each context and continuation: right, and "
                 "several times slower than models of keys that continuations share",
@@ -308,14 +316,14 @@ class Network:
         """
         import torch
 
-        probe = torch.tensor([probes.probe_row(self, 3)], device=self.device)
+        probe = torch.tensor([probe_row(self, 3)], device=self.device)
         # A cap far above the probe's logits moves them little, and those of other texts more.
         atol, rtol = (1e-5, 1e-4) if self.precision == "float32" else (1e-3, 1e-3)
         with torch.inference_mode():
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
             self.check_finite(whole)
             for self._logits_by in ("layer", "model"):
-                with probes.unserved():
+                with unserved():
                     logits = self.logits(self.hidden_states(probe))
                     if torch.allclose(logits, whole, atol=atol, rtol=rtol):
                         return

@@ -118,7 +118,9 @@ def _remote(address: str) -> tuple["AbstractFileSystem", str]:
         return S3FileSystem(), str(S3FileSystem._strip_protocol(address))
     import fsspec
 
-    return fsspec.url_to_fs(address)
+    # The hub's keeps listings as long as it lives.
+    options = {"skip_instance_cache": True} if address.startswith("hf://") else {}
+    return fsspec.url_to_fs(address, **options)
 
 
 def _kind_of(filesystem: "AbstractFileSystem", path: str) -> str | None:

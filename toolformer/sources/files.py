@@ -45,7 +45,8 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-_ETAG_KEYS = ("ETag", "etag", "e_tag")
+# The last is the hub's.
+_ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
 
@@ -228,7 +229,10 @@ def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> S
     folder, _, wanted = path.rstrip("/").rpartition("/")
     neighbours: Iterable[str] = ()
     where = ""
-    if not is_local(filesystem):
+    if source.path.startswith("hf://"):
+        # The hub tells nobody of what is hidden from them.
+        where = " If it is private or gated, set HF_TOKEN, or run `hf auth login`."
+    elif not is_local(filesystem):
         pass  # a listing can be long
     elif filesystem.isdir(folder or "/"):
         neighbours = (

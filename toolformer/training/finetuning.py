@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from toolformer.errors import TrainingError
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.digests import hex_digest
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
@@ -24,8 +25,7 @@ from toolformer.training.training_rows import TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
-
-RECORD_FILE = "toolformer.json"
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def finetune(
@@ -130,6 +130,8 @@ def finetune(
         },
         "history": [asdict(step) for step in progress.history],
     }
+    from transformers import GenerationConfig
+
     best = state.best(progress.best_step)
     with writing(output), replacing_folder(output) as folder:
         if parameters.lora_rank is None:
@@ -137,6 +139,10 @@ def finetune(
         else:
             merge_adapters(base, best, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
+        # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
+        asked = GenerationConfig.from_pretrained(folder)
+        tokens = {name: getattr(asked, name) for name in _TOKENS}
+        GenerationConfig(**tokens).save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)
     state.clear()

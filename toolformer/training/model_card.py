@@ -3,6 +3,7 @@
 Says what the model was trained on, how, what came out and what it must not be taken for.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from toolformer.decoding.calibration import CalibratedProbability
 from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED
 
 CARD_FILE = "README.md"
+# Of a licence as hubs name it.
+LICENCE_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _WHAT_IT_IS = {
     CALLS: "It was finetuned on texts into which its base model itself put calls of tools, each "
     "kept because its result made the text behind it likelier (Toolformer, Schick et al. 2023, "
@@ -28,6 +31,8 @@ def model_card(
     record: Mapping[str, Any],
     *,
     base_license: str | None = None,
+    base_on_hub: str = "",
+    datasets: Sequence[str] = (),
     sources: Sequence[tuple[str, str]] = (),
     evaluation: Sequence[Mapping[str, Any]] = (),
     min_call_probability: CalibratedProbability | None = None,
@@ -39,6 +44,7 @@ def model_card(
         record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.
+        base_on_hub, datasets: names on the hub of the base model and of what has the texts.
         sources: where the texts come from, each with its licence.
         evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
             measured.
@@ -47,12 +53,14 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
+    word, use = base_license or "unknown", _USE.format(name=name)
     head = ModelCardData(
-        base_model=record["base"],
+        base_model=base_on_hub or None,
+        datasets=list(datasets) or None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        license=base_license or "unknown",
-        tags=["toolformer", "tool-use"],
+        license=word if LICENCE_WORD.fullmatch(word) else "other",
+        tags=["toolformer", "tool-use", "custom_generate"],
     )
     variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
     tool_counts = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
@@ -60,7 +68,7 @@ def model_card(
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *([] if variant == PLAIN else ["## Use", _USE, *_opening(min_call_probability)]),
+        *([] if variant == PLAIN else ["## Use", use, *_opening(min_call_probability)]),
         "## What it was trained on",
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
         f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "
@@ -92,9 +100,10 @@ def model_card(
 
 _USE = """\
 The model writes ` [Tool(arguments) ->`, and whoever decodes has to run the call and put the \
-result and `]` behind it. `toolformer complete` does so, and so does transformers' own `generate` \
-with `custom_generate=toolformer_generate` (package `toolformer`). Decoded otherwise it invents \
-results."""
+result and `]` behind it. Decoded otherwise it invents results. Transformers puts them in by \
+`model.generate(**inputs, custom_generate="{name}", trust_remote_code=True, tools=["Calculator"], \
+max_new_tokens=60)`, which runs the code in `custom_generate/`: read it first. `tools` takes \
+"Calculator", "Calendar" and typed functions, which are called by their names."""
 
 _LIMITS = """\
 - It calls a tool where that lowered the loss of its base model, not where a person would; calls \

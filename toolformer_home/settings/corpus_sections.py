@@ -21,7 +21,7 @@ class SourceSettings(Section):
     """One source of texts."""
 
     path: str = Field(
-        description="file, folder or glob, here or at s3://; or starter-texts / "
+        description="file, folder or glob, here, at s3:// or hf://; or starter-texts / "
         "starter-articles / starter-people / wikipedia-excerpt"
     )
     format: GivenFormat = "auto"

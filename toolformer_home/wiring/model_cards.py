@@ -1,15 +1,16 @@
 """Writes the card of a finetuned model: after its training, when it is calibrated, and measured."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolformer.decoding.calibration import read_min_call_probability
+from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT
-from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, model_card
 from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer_home.settings.sections import Settings
@@ -19,6 +20,10 @@ _BUILT_IN_LICENCES = {
     **dict.fromkeys(STARTERS, _APACHE),
     WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
 }
+_EMBEDDED = ("HuggingFaceTB", "SmolLM2-135M-Instruct")
+# As `huggingface_hub` names its folders, and sources their files.
+_CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
+_DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
 _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
 
 
@@ -47,11 +52,15 @@ def write_model_card(
     Raises:
         OSError: it cannot be written.
     """
+    sources = [each.path for each in settings.corpus.sources]
+    cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
     record = json.loads((directory / RECORD_FILE).read_text())
     card = model_card(
         directory.name,
         record,
         base_license=_license_of(base),
+        base_on_hub="/".join(cached[0]) if cached else "",
+        datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
         sources=source_licences(settings),
         evaluation=evaluation,
         min_call_probability=read_min_call_probability(directory),

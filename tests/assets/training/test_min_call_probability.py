@@ -18,11 +18,10 @@ from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.calls import CallFormat, call_ids
 from toolformer.decoding.calibration import best_threshold, read_min_call_probability
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
 from toolformer.loss_weights import window_weights
-from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
 from toolformer_home.fingerprints import FINGERPRINT, PARTS
 from toolformer_home.home import Home

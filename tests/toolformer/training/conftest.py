@@ -25,6 +25,7 @@ def run(base, tmp_path):
         stop_at=None,
         told=lambda step: None,
         parameters=PARAMETERS,
+        of=base,
         **changes,
     ) -> tuple:
         reports: list[StepReport] = []
@@ -36,7 +37,7 @@ def run(base, tmp_path):
                 raise KeyboardInterrupt
 
         result = finetune(
-            base,
+            of,
             tmp_path / name,
             rows,
             development,

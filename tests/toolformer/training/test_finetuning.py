@@ -1,10 +1,11 @@
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
 
 from tests.toolformer.training.tiny import (
     BOS,
@@ -196,6 +197,20 @@ def test_the_output_is_a_model_with_its_record_in_place_of_an_earlier_one(run, t
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_the_settings_of_a_chat_model_do_not_reach_generate(run, base, tmp_path):
+    chat = tmp_path / "chat"
+    shutil.copytree(base, chat)
+    asked = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_length": 30}
+    asked |= {"repetition_penalty": 1.1, "num_beams": 4, "min_new_tokens": 3}
+    asked |= {"eos_token_id": [2, 3], "pad_token_id": 2}
+    (chat / "generation_config.json").write_text(json.dumps(asked))
+    run(steps=1, of=chat)
+    tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned").generation_config
+    told = GenerationConfig(eos_token_id=[2, 3], pad_token_id=2)
+    assert tuned.to_diff_dict() == told.to_diff_dict()
+    assert damaged_files(tmp_path / "tuned") == {}
 
 
 def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):

@@ -1,3 +1,4 @@
+import pytest
 from huggingface_hub import ModelCard
 
 from tests.toolformer.training.tiny import record
@@ -5,9 +6,32 @@ from toolformer.training.model_card import model_card
 
 
 def test_a_hub_reads_base_and_licence_from_the_card():
-    card = ModelCard(model_card("toolformer", record(), base_license="apache-2.0"))
-    assert (card.data.base_model, card.data.license) == ("tiny", "apache-2.0")
-    assert "toolformer" in (card.data.tags or [])
+    text = model_card(
+        "toolformer",
+        record(),
+        base_license="apache-2.0",
+        base_on_hub="ada/tiny",
+        datasets=["ada/texts"],
+    )
+    # Refused where they are not what a card may have.
+    assert ModelCard(text).data.to_dict() == {
+        "base_model": "ada/tiny",
+        "datasets": ["ada/texts"],
+        "library_name": "transformers",
+        "license": "apache-2.0",
+        "pipeline_tag": "text-generation",
+        "tags": ["toolformer", "tool-use", "custom_generate"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("stated", "word"), [(None, "unknown"), ("Apache License 2.0", "other"), ("mit", "mit")]
+)
+def test_what_is_no_word_of_a_hub_is_left_out_of_the_head_of_the_card(stated, word):
+    card = ModelCard(model_card("toolformer", record(), base_license=stated))
+    assert card.data.to_dict()["license"] == word
+    assert card.data.base_model is None
+    assert stated is None or f"- base model `tiny`: {stated}" in card.text
 
 
 def test_measurements_take_the_place_of_the_advice_to_measure():
