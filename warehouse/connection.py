@@ -110,14 +110,16 @@ def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
     return connection
 
 
-def confine(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
-    """Takes away every file but those below `folder`, the network, and the way back.
+def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
+    """Takes away every file but those below the folders, the network, and the way back.
 
-    DuckDB still lets a statement *write* below `folder`; who runs a foreign statement checks its
+    DuckDB still lets a statement *write* below them; who runs a foreign statement checks its
     kind first.
     """
     # Patterns are compared as they are written, so the escaped form has to be named too.
-    allowed = ", ".join(sql_literal(text) for text in (str(folder), glob.escape(str(folder))))
+    allowed = ", ".join(
+        sql_literal(text) for each in map(str, folders) for text in (each, glob.escape(each))
+    )
     connection.execute(f"set allowed_directories = [{allowed}]")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
