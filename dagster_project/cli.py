@@ -15,12 +15,14 @@ from toolformer_home.settings.errors import SettingsError
 # The panels of the help, and the commands in each, in this order.
 PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
-    "Look": ("stats", "sql", "report", "explain", "export"),
+    "Look": ("stats", "sql", "report", "explain", "compare", "export"),
     "Use": ("complete", "serve"),
     "Maintain": ("doctor", "sources", "tools", "prompts", "cluster", "check-vectors"),
 }
 # These begin nothing: where there is no home, they make none.
 _READING = (*PANELS["Look"], "sources", "train")
+# These name their homes.
+_OF_OTHER_HOMES = ("compare",)
 _COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
 app = typer.Typer(
@@ -73,6 +75,8 @@ def toolformer(
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
+    if context.invoked_subcommand in _OF_OTHER_HOMES:
+        return
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if context.invoked_subcommand in _READING and not is_helping:
