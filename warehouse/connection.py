@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _SETTINGS = (
-    "set enable_progress_bar = false",
     # A Python variable must never answer for a table.
     "set python_enable_replacements = false",
     "set autoinstall_known_extensions = false",
@@ -105,6 +104,9 @@ def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
     # A file that DuckDB 1.x can open too.
     config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
+    # Set only where there is one: in Jupyter without ipywidgets DuckDB refuses to set it at all.
+    if connection.execute("select current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        connection.execute("set enable_progress_bar = false")
     for statement in (*_SETTINGS, *MACROS):
         connection.execute(statement)
     return connection

@@ -58,8 +58,8 @@ def compare(
 
 
 def _show(compared: ComparedHomes) -> None:
-    for number, side in enumerate(compared.sides, start=1):
-        console.say(f"{number}: {side['home']}, round {side['round']}, by {side['model']}")
+    for name, side in zip(("first", "second"), compared.sides, strict=True):
+        console.say(f"{name}: {'; '.join(f'{fact} {value}' for fact, value in side.items())}")
     console.say("\n".join(compared.notes))
     shards = compared.calls("shard")
     for title, rows in {

@@ -1,6 +1,6 @@
 """What two homes keep, as `toolformer compare` shows it and as a page in the look of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ REASONS = {
     "candidate": "not sampled, or dropped before its tool was asked",
     "text": "no such text, or no calls of the tool in it",
 }
+_HOMES = ("first", "second")
 # Shards that are looked at for the model's name.
 _FEW = 3
 
@@ -36,8 +37,8 @@ class ComparedHomes:
     sides: Sequence[Mapping[str, str]]
     notes: Sequence[str]
 
-    def calls(self, *by: str) -> pl.DataFrame:
-        """How many calls are kept, of each tool or shard; of all where none is named.
+    def calls(self, by: str) -> pl.DataFrame:
+        """How many calls are kept of each tool or shard.
 
         Those first of which most are kept by one home alone.
         """
@@ -45,15 +46,14 @@ class ComparedHomes:
         def kept_by(*homes: str) -> pl.Expr:
             return pl.col("calls").filter(pl.col("kept_by").is_in(homes)).sum()
 
-        counted = self.found.counts.group_by(by or pl.lit("all").alias("of")).agg(
+        counted = self.found.counts.group_by(by).agg(
             first=kept_by("both", "first"),
             second=kept_by("both", "second"),
             both=kept_by("both"),
             only_first=kept_by("first"),
             only_second=kept_by("second"),
         )
-        alone = pl.col("only_first") + pl.col("only_second")
-        return counted.sort(alone, *by, descending=[True, *(False for _ in by)])
+        return counted.sort(-pl.col("only_first") - pl.col("only_second"), by)
 
     def reasons(self) -> pl.DataFrame:
         """Why only one home keeps calls, for each tool and home."""
@@ -63,23 +63,26 @@ class ComparedHomes:
 
     def reason_of(self, example: Mapping[str, Any]) -> str:
         """Who keeps a call, and why the other home does not, in a line."""
+        keeper, other = _HOMES if example["home"] == 1 else _HOMES[::-1]
         why = REASONS[example["why"]]
         if example["why"] == "losses" and not self.found.is_same_model:
             why += " (another model)"
-        parts = [example["reason"] and f"{example['reason']}"]
+        facts = [example["reason"]]
         if example["other_loss_reduction"] is not None:
-            parts.append(
-                f"{example['other_loss_reduction']:.2f} nats, threshold "
-                f"{example['other_filtering_threshold']:g}"
+            facts.append(
+                _gain(example["other_loss_reduction"], example["other_filtering_threshold"])
             )
-        if example["why"] == "result" and example["other_result"] is not None:
-            parts.append(f"-> {example['other_result']}")
-        behind = "; ".join(filter(None, parts))
-        return (
-            f"only {example['home']} keeps it ({example['loss_reduction']:.2f} nats, threshold "
-            f"{example['filtering_threshold']:g}). {3 - example['home']}: {why}"
-            + (f" ({behind})" if behind else "")
+        if example["why"] == "result":
+            facts.append(example["other_result"])
+        behind = "; ".join(filter(None, facts))
+        gain = _gain(example["loss_reduction"], example["filtering_threshold"])
+        return f"only the {keeper} keeps it ({gain}); the {other}: {why}" + (
+            f" ({behind})" if behind else ""
         )
+
+
+def _gain(loss_reduction: float, threshold: float) -> str:
+    return f"{loss_reduction:.2f} nats, threshold {threshold:g}"
 
 
 def compared_homes(
@@ -98,7 +101,9 @@ def compared_homes(
     found = first.warehouse.compare(second.warehouse, rounds=rounds, examples=examples)
     shards = set(found.counts["shard"].unique().sort().head(_FEW))
     sides = []
-    for home, number in zip((first, second), rounds, strict=True):
+    for name, home, number in zip(_HOMES, (first, second), rounds, strict=True):
+        alone = found.counts.filter(kept_by=name)["calls"].sum()
+        both = found.counts.filter(kept_by="both")["calls"].sum()
         models = home.warehouse.ask("annotators", shards=shards, round=number)
         named = (f"{model} ({precision})" for model, precision in models.iter_rows())
         sides.append(
@@ -106,12 +111,13 @@ def compared_homes(
                 "home": str(home.places.root),
                 "round": str(number),
                 "model": ", ".join(named) or "unknown",
+                "kept calls": f"{both + alone:,}, {alone:,} of them alone",
             }
         )
     return ComparedHomes(found, sides, list(_notes(found)))
 
 
-def _notes(found: Comparison):
+def _notes(found: Comparison) -> Iterator[str]:
     if not found.is_same_model:
         yield (
             "The two were annotated by different models: their losses are not comparable, and a "
@@ -137,7 +143,6 @@ def page_of_comparison(compared: ComparedHomes) -> str:
     return rendered(
         "comparison.html.jinja",
         compared=compared,
-        total=compared.calls().row(0, named=True) if compared.found.counts.height else None,
         reasons=REASONS,
         tables={
             name: table_of(frame)
