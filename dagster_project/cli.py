@@ -21,8 +21,6 @@ PANELS = {
 }
 # These begin nothing: where there is no home, they make none.
 _READING = (*PANELS["Look"], "sources", "train")
-# These name their homes.
-_OF_OTHER_HOMES = ("compare",)
 _COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
 app = typer.Typer(
@@ -75,8 +73,8 @@ def toolformer(
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
-    if context.invoked_subcommand in _OF_OTHER_HOMES:
-        return
+    if context.invoked_subcommand == "compare":
+        return  # It names its homes.
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if context.invoked_subcommand in _READING and not is_helping:

@@ -107,24 +107,6 @@ class Home:
                 )
         return cls(root, folder, store or None)
 
-    @classmethod
-    def at(cls, path: str | Path) -> "Home":
-        """The home in a folder; with its object store, where the folder is a copy of one.
-
-        Raises:
-            SettingsError: it is an address, or a variable of the environment is not valid.
-        """
-        if "://" in str(path):
-            raise SettingsError(
-                f"'{path}' is an address. Expected a folder: a home with TOOLFORMER_STORE, or one "
-                "that a build has made."
-            )
-        root = _resolved(str(path))
-        if root == home_folder():
-            return cls.find()
-        home = cls(root)
-        return cls(root, store=home.copied_store)
-
     def check_there(self) -> None:
         """Refuse to read a home that is not there, which may be a mistyped name.
 
@@ -134,8 +116,7 @@ class Home:
         if self.store is None and not (self.settings_file.exists() or self.warehouse.exists()):
             raise SettingsError(
                 f"There is no home in '{self.root}'. Expected a folder that a build has made: "
-                "correct its name (TOOLFORMER_HOME), or run `toolformer ingest` or `toolformer "
-                "build` first."
+                "correct its name (TOOLFORMER_HOME), or run `toolformer ingest` or `build` first."
             )
 
     @property

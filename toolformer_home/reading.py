@@ -1,6 +1,7 @@
 """A home in Python, for reading: its rows as Polars frames, its kept calls, one call explained."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ _NAMED = 5
 class Home:
     """A home, for reading. Nothing in it is changed, and a build may run meanwhile.
 
-    Each question is answered from what is stored at that moment. With an object store it is asked
-    for what is new; credentials come from the environment.
+    Each question is answered from what is stored at that moment; where the folder is a copy of an
+    object store, that is asked for what is new.
 
     Args:
         path: Folder of the home; by default the one that TOOLFORMER_HOME names.
@@ -28,34 +29,26 @@ class Home:
         SettingsError: There is no home.
         LayoutError: Its rows were written with another layout.
         StoreError: Its object store cannot be used.
-
-    Example:
-        >>> from toolformer_home.reading import Home
-        >>> home = Home("~/news")  # doctest: +SKIP
-        >>> home.sql("select tool, kept from call_statistics")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path | None = None):
-        self.places = places.Home.find() if path is None else places.Home.at(path)
+        if path is None:
+            self.places = places.Home.find()
+        else:
+            found = places.Home(Path(path).expanduser().absolute())
+            self.places = replace(found, store=found.copied_store)
         self.places.check_there()
         self.warehouse = Warehouse(
             self.places.warehouse, self.places.database, self.places.partition_store()
         )
 
     def sql(self, query: str) -> "pl.DataFrame":
-        """Returns the rows of one `select` over the tables and views; see docs/sql.md.
-
-        Raises:
-            QueryError: It is no single select, or DuckDB refused it.
-            DamagedPartitionError: A partition that it reads is not as it was written.
-        """
+        """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
         return self.warehouse.query(query)
 
     def kept_calls(self) -> "pl.DataFrame":
         """Returns the kept calls, the most helpful first, with the columns of `all_calls`."""
-        return self.sql(
-            "select * from all_calls where is_kept order by loss_reduction desc, call_id"
-        )
+        return self.sql("from all_calls where is_kept order by loss_reduction desc, call_id")
 
     def explain(self, call_id: str) -> Mapping[str, Any]:
         """Returns all that is stored of one sampled call; see `explained_call.sql`.

@@ -5,36 +5,30 @@ Neither are those that a build is making anew: their decisions stand beside othe
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from warehouse import reading
 from warehouse.catalogue import shown_columns
 from warehouse.connection import confine, open_connection
-from warehouse.errors import ComparisonError, PartitionsChangingError
+from warehouse.errors import ComparisonError
 from warehouse.layout import EMPTY_SHARD, shard_of, split_round
 from warehouse.needs import METADATA_VIEW, Needs
-from warehouse.reading import (
-    Files,
-    are_there,
-    chosen_files,
-    looked_at,
-    open_views,
-    refuse_damaged,
-    refused,
-)
-from warehouse.schema import sql_texts, table_schema
+from warehouse.schema import ALL, sql_texts, table_schema
 from warehouse.versions import partition_of
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
 
-COMPARED_TABLES = frozenset({"documents", "candidate_calls", "executed_calls", "filtered_calls"})
-_FOOTERS = Needs(frozenset(), COMPARED_TABLES, frozenset({METADATA_VIEW, "decision_counts"}))
-_ROWS = Needs(COMPARED_TABLES, frozenset(), frozenset())
+TABLES = frozenset({"documents", "candidate_calls", "executed_calls", "filtered_calls"})
+_FOOTERS = Needs(frozenset(), TABLES, frozenset({METADATA_VIEW, "decision_counts"}))
+_ROWS = Needs(TABLES, frozenset(), frozenset())
 # What two engines may differ by in a loss, in nats.
 _SAME_LOSS = 1e-4
+_EXAMPLES = 10
 
 # Shard and tool.
 _Key = tuple[str, str]
@@ -45,160 +39,112 @@ class Comparison:
     """What two homes keep.
 
     Attributes:
-        counts: calls by `shard` and `tool`, by `kept_by` (both, first or second) and by `why` only
-            one keeps them; see `compared_calls.sql`.
-        examples: some that only one keeps, as of `compared_examples.sql`.
-        equal_partitions: pairs of partitions that were made of the same, and were not read.
-        read_partitions: partitions of both homes whose rows were read.
-        unfinished: shard and tool of partitions that a build makes anew, of either home.
+        counts: number of `calls` by `shard`, `tool`, `kept_by` and `why`; see `compared_calls.sql`.
+        examples: some that only one keeps, see `compared_examples.sql`.
+        equal: pairs of partitions that were made of the same, and were not read.
+        read: partitions of both homes whose rows were read.
+        unfinished: shards and tools that a build makes anew, in either home.
         is_same_model: whether one model annotated both.
     """
 
     counts: "pl.DataFrame"
     examples: "pl.DataFrame"
-    equal_partitions: int
-    read_partitions: int
-    unfinished: tuple[_Key, ...]
+    equal: int
+    read: int
+    unfinished: Sequence[_Key]
     is_same_model: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Footers:
-    """The decided partitions of one round of a home, by shard and tool, and all files of it."""
-
-    folder: Path
-    files: Files
-    round_number: int
-    whole: Mapping[_Key, Mapping[str, object]]
-    unfinished: tuple[_Key, ...]
-
-    @classmethod
-    def read(cls, folder: Path, round_number: int) -> "_Footers":
-        files = chosen_files(folder, _FOOTERS)
-        with open_views(folder, _FOOTERS, files) as connection:
-            rows = connection.sql(sql_texts("queries")["compared_partitions"]).pl()
-        found, rounds = {}, set()
-        for row in rows.iter_rows(named=True):
-            number, tool = split_round(row["partition"])
-            rounds.add(number)
-            if number == round_number:
-                found[row["shard"], tool] = row
-        if not found:
-            named = ", ".join(map(str, sorted(rounds)))
-            raise ComparisonError(
-                f"The home '{folder.parent}' has no decided calls of round {round_number}. "
-                + (
-                    f"Expected one of its rounds: {named}. Choose it with --rounds."
-                    if rounds
-                    else "Expected a home that was built. Run `toolformer build` there first."
-                )
-            )
-        whole = {key: row for key, row in found.items() if row["is_whole"]}
-        return cls(folder, files, round_number, whole, tuple(found.keys() - whole.keys()))
-
-    def files_of(self, keys: Iterable[_Key]) -> Files:
-        """The versions that hold the rows of some shards and tools."""
-        wanted = set(keys)
-        shards = {shard for shard, _ in wanted}
-
-        def is_read(table: str, path: Path) -> bool:
-            shard = shard_of(path)
-            if table == "documents" or shard == EMPTY_SHARD:
-                return shard in (*shards, EMPTY_SHARD)
-            number, tool = split_round(partition_of(path) or "")
-            return number == self.round_number and (shard, tool) in wanted
-
-        chosen = {
-            table: [path for path in paths if is_read(table, path)]
-            for table, paths in self.files.of.items()
-        }
-        return looked_at(_ROWS, Files(chosen))
-
-
-def compare_folders(
-    first: Path, second: Path, *, rounds: tuple[int, int], examples: int
-) -> Comparison:
+def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comparison:
     """Compares what two warehouses keep; see `Warehouse.compare`."""
     import duckdb
     import polars as pl
 
+    queries = sql_texts("queries")
+    files = [reading.chosen_files(folder, _FOOTERS) for folder in folders]
     try:
-        homes = [_Footers.read(first, rounds[0]), _Footers.read(second, rounds[1])]
+        homes = list(map(_decided, folders, files, rounds))
+        unfinished = {key for home in homes for key in home if not home[key]["is_whole"]}
+        # Without a fingerprint nobody has said what rows were made of.
+        made_of = [{(key, home[key]["fingerprint"]) for key in home} for home in homes]
+        equal = {key for key, made in made_of[0] & made_of[1] if made} - unfinished
+        keys = [home.keys() - equal - unfinished for home in homes]
+        files = list(map(_limited, files, rounds, keys))
+        with (
+            tempfile.TemporaryDirectory() as spill,
+            open_connection(spill_folder=Path(spill)) as db,
+        ):
+            _create_views(db, files, keys)
+            confine(db, *folders)
+            calls = f"create temp table compared_calls as {queries['compared_calls']}"
+            db.execute(calls, {"tolerance": _SAME_LOSS})
+            by = "shard, tool, kept_by, why"
+            counts = db.sql(f"select {by}, count(*) as calls from compared_calls group by all").pl()
+            shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
-        raise refused(error) from error
-    one, two = (home.whole for home in homes)
-    equal = {
-        key
-        for key in one.keys() & two.keys()
-        if one[key]["fingerprint"] is not None
-        and one[key]["fingerprint"] == two[key]["fingerprint"]
-    }
-    unfinished = {key for home in homes for key in home.unfinished}
-    others = [sorted(home.whole.keys() - equal - unfinished) for home in homes]
-    models = [{row["model"] for row in home.whole.values()} for home in homes]
-    counts, shown = _of_rows(homes, others, has_equal=bool(equal), examples=examples)
-    from_footers = pl.DataFrame(
-        [(*key, "both", None, one[key]["kept"]) for key in sorted(equal) if one[key]["kept"]],
-        schema=counts.schema,
-        orient="row",
-    )
+        for each in files:
+            reading.refuse_changed(each, error)
+            reading.refuse_damaged(TABLES, each)
+        raise reading.refused(error) from error
+    if not equal and set(counts["why"]) == {"text"}:
+        raise ComparisonError(
+            "No kept call stands in a text that both homes have annotated. Expected homes of the "
+            "same sources: a text is the same where it was read from the same path, at the same place."
+        )
+    from_footers = [(*key, "both", None, homes[0][key]["kept"]) for key in equal]
+    models = [{row["model"] for row in home.values()} for home in homes]
     return Comparison(
-        counts=pl.concat([counts, from_footers]).sort(counts.columns[:4], nulls_last=False),
-        examples=shown,
-        equal_partitions=len(equal),
-        read_partitions=sum(map(len, others)),
-        unfinished=tuple(sorted(unfinished)),
+        pl.concat([counts, pl.DataFrame(from_footers, counts.schema, orient="row")]),
+        shown,
+        equal=len(equal),
+        read=sum(map(len, keys)),
+        unfinished=sorted(unfinished),
         is_same_model=models[0] == models[1],
     )
 
 
-def _of_rows(
-    homes: list[_Footers], keys: list[list[_Key]], *, has_equal: bool, examples: int
-) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """Counts and examples of the partitions that are read."""
-    import duckdb
+def _decided(folder: Path, files: reading.Files, round_number: int) -> dict[_Key, dict[str, Any]]:
+    """The decided partitions of a round of a home, as of `compared_partitions.sql`."""
+    with reading.open_views(folder, _FOOTERS, files) as connection:
+        rows = connection.sql(sql_texts("queries")["compared_partitions"]).pl()
+    of_round = rows.filter(round=round_number)
+    if of_round.is_empty():
+        named = ", ".join(map(str, rows["round"].unique().sort()))
+        expected = f"one of {named}, by --rounds." if named else "a home that was built."
+        raise ComparisonError(
+            f"The home '{folder.parent}' has no decided calls of round {round_number}. Expected "
+            f"{expected} `toolformer build` makes them."
+        )
+    return {(row["shard"], row["tool"]): row for row in of_round.iter_rows(named=True)}
+
+
+def _limited(files: reading.Files, round_number: int, keys: Collection[_Key]) -> reading.Files:
+    """The versions that hold the rows of some shards and tools."""
+    shards = {EMPTY_SHARD, *(shard for shard, _ in keys)}
+
+    def is_read(path: Path) -> bool:
+        shard, (number, name) = str(shard_of(path)), split_round(partition_of(path) or "")
+        if shard == EMPTY_SHARD or name == ALL:
+            return shard in shards
+        return number == round_number and (shard, name) in keys
+
+    of = {table: list(filter(is_read, paths)) for table, paths in files.of.items()}
+    return reading.looked_at(_ROWS, reading.Files(of))
+
+
+def _create_views(
+    connection: "duckdb.DuckDBPyConnection",
+    files: Sequence[reading.Files],
+    keys: Sequence[Collection[_Key]],
+) -> None:
+    """Creates views with the rows of both homes, and with what is compared."""
     import polars as pl
 
-    queries = sql_texts("queries")
-    files = [home.files_of(of_home) for home, of_home in zip(homes, keys, strict=True)]
-    compared = pl.DataFrame(
-        [(home, *key) for home, of_home in enumerate(keys, start=1) for key in of_home],
-        schema={"home": pl.Int32, "shard": pl.String, "tool": pl.String},
-        orient="row",
-    )
-    try:
-        with (
-            tempfile.TemporaryDirectory() as spill,
-            open_connection(spill_folder=Path(spill)) as connection,
-        ):
-            for table in sorted(COMPARED_TABLES):
-                columns = shown_columns(table_schema(table))
-                rows = (each.sources()[table].rows for each in files)
-                of_homes = (
-                    f"select {home} as home, {columns} from {source}"
-                    for home, source in enumerate(rows, start=1)
-                )
-                connection.execute(f"create view {table} as {' union all '.join(of_homes)}")
-            confine(connection, *(home.folder for home in homes))
-            connection.register("compared_partitions", compared)
-            if not has_equal and not connection.sql(queries["has_common_text"]).fetchall():
-                raise ComparisonError(
-                    "The two homes have no text in common. Expected homes of the same sources: a "
-                    "text is the same where it was read from the same path, at the same place."
-                )
-            connection.execute(
-                f"create temp table compared_calls as {queries['compared_calls']}",
-                {"tolerance": _SAME_LOSS},
-            )
-            counts = connection.sql(queries["compared_counts"]).pl()
-            shown = connection.sql(queries["compared_examples"], params={"examples": examples}).pl()
-            return counts, shown
-    except duckdb.Error as error:
-        if not all(map(are_there, files)):
-            raise PartitionsChangingError(
-                "Partitions were moved away while their rows were compared: a build runs. Run the "
-                "same again, or after the build."
-            ) from error
-        for each in files:
-            refuse_damaged(COMPARED_TABLES, each)
-        raise refused(error) from error
+    for table in TABLES:
+        columns = shown_columns(table_schema(table))
+        sources = (each.sources()[table].rows for each in files)
+        homes = (f"select {n} as home, {columns} from {rows}" for n, rows in enumerate(sources, 1))
+        connection.execute(f"create view {table} as {' union all '.join(homes)}")
+    compared = [(n, *key) for n, of_home in enumerate(keys, 1) for key in of_home]
+    schema = {"home": pl.Int32, "shard": pl.String, "tool": pl.String}
+    connection.register("compared_partitions", pl.DataFrame(compared, schema, orient="row"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse import catalogue, layout, partitions
-from warehouse.comparison import COMPARED_TABLES, Comparison, compare_folders
+from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
 from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, PartitionInfo, list_partitions, split_round
@@ -267,23 +267,16 @@ class Warehouse:
             call_ids=best["call_id"].to_list(),
         )
 
-    def compare(
-        self, other: "Warehouse", *, rounds: tuple[int, int] = (1, 1), examples: int = 10
-    ) -> Comparison:
-        """Compares the kept calls with those of another warehouse, or of another round.
-
-        Args:
-            other: The second warehouse, which may be this one.
-            rounds: Round of annotation of this one and of the other.
-            examples: So many calls that only one keeps, in their texts.
+    def compare(self, other: "Warehouse", rounds: tuple[int, int] = (1, 1)) -> Comparison:
+        """Compares the kept calls of a round with those of another warehouse, or round.
 
         Raises:
-            ComparisonError: A round has no decided calls, or the two have no text in common.
+            ComparisonError: A round has no decided calls, or no text of a kept call is in both.
             DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
         """
         for each in (self, other):
-            each._store.bring(COMPARED_TABLES)
-        return compare_folders(self.folder, other.folder, rounds=rounds, examples=examples)
+            each._store.bring(TABLES)
+        return compare_folders((self.folder, other.folder), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""

@@ -4,26 +4,20 @@ from pathlib import Path
 
 from dagster_project.commands import console
 from toolformer_home.reading import Home
-from toolformer_home.report.comparison import (
-    REASONS,
-    ComparedHomes,
-    compared_homes,
-    page_of_comparison,
-)
+from toolformer_home.report.comparison import kept_calls, notes_of, page_of_comparison, reason_of
 from toolformer_home.report.page import check_page, write_page
 
-_EXAMPLES = 10
-# Shards that are printed; JSON and the page have all.
-_SHARDS = 20
+# Rows of a table that are printed; JSON and the page have all.
+_ROWS = 30
 
 
 def compare(
-    first: str, second: str, rounds: tuple[int, int], *, as_json: bool, output: Path | None
+    folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool, output: Path | None
 ) -> None:
-    """Print the kept calls of two homes by tool and shard, and examples in their texts.
+    """Print the kept calls of two homes by tool and shard, and ten examples in their texts.
 
     Args:
-        first, second: folders of the homes, which may be the same.
+        folders: the homes, which may be the same.
         rounds: round of annotation of each.
         as_json: print an object in place of tables.
         output: file of a page to write, in place of tables.
@@ -34,50 +28,28 @@ def compare(
     """
     if output is not None:
         check_page(output.expanduser())
-    compared = compared_homes(Home(first), Home(second), rounds, examples=_EXAMPLES)
+    first, second = map(Home, folders)
+    found = first.warehouse.compare(second.warehouse, rounds)
+    named = [f"{path}, round {number}" for path, number in zip(folders, rounds, strict=True)]
+    homes = {"first": named[0], "second": named[1]}
     if output is not None:
-        write_page(output.expanduser(), page_of_comparison(compared))
-    if as_json:
-        found = compared.found
-        console.document(
-            {
-                "first": compared.sides[0],
-                "second": compared.sides[1],
-                "notes": compared.notes,
-                "is_same_model": found.is_same_model,
-                "by_tool": compared.calls("tool").to_dicts(),
-                "by_shard": compared.calls("shard").to_dicts(),
-                "reasons": compared.reasons().to_dicts(),
-                "examples": found.examples.to_dicts(),
-            }
-        )
-    elif output is not None:
+        write_page(output.expanduser(), page_of_comparison(found, homes))
         console.say(f"Page: {output}")
-    else:
-        _show(compared)
-
-
-def _show(compared: ComparedHomes) -> None:
-    for name, side in zip(("first", "second"), compared.sides, strict=True):
-        console.say(f"{name}: {'; '.join(f'{fact} {value}' for fact, value in side.items())}")
-    console.say("\n".join(compared.notes))
-    shards = compared.calls("shard")
-    for title, rows in {
-        "Kept calls by tool": compared.calls("tool"),
-        "Why only one keeps them": compared.reasons(),
-        "Kept calls by shard": shards.head(_SHARDS),
-    }.items():
-        if not rows.is_empty():
-            console.heading(title)
-            console.frame(rows.rename(lambda name: name.replace("_", " ")))
-    if shards.height > _SHARDS:
-        console.say(f"{shards.height - _SHARDS:,} further shards: --json and --output have them.")
-    if compared.found.examples.is_empty():
-        console.say("Both keep the same calls.")
         return
-    console.say("\n".join(f"{why}: {meaning}" for why, meaning in REASONS.items()))
+    notes, tables = list(notes_of(found)), {by: kept_calls(found, by) for by in ("tool", "shard")}
+    if as_json:
+        rows = {f"by_{by}": frame.to_dicts() for by, frame in tables.items()}
+        examples = found.examples.to_dicts()
+        console.document({**homes, "notes": notes, **rows, "examples": examples})
+        return
+    console.say("\n".join([*(f"{name}: {home}" for name, home in homes.items()), *notes]))
+    for by, frame in tables.items():
+        console.heading(f"Kept calls by {by}, and why only one home keeps them")
+        console.frame(frame.head(_ROWS).rename({"kept_by": "kept by"}))
+        if frame.height > _ROWS:
+            console.say(f"{frame.height - _ROWS:,} further rows: --json and --output have them.")
     console.heading("Calls that only one keeps, in their texts")
-    for row in compared.found.examples.iter_rows(named=True):
+    for row in found.examples.iter_rows(named=True):
         call = f"⟦{row['tool']}({row['arguments']}) -> {row['result']}⟧"
         context = " ".join(f"{row['text_before']}{call}{row['text_after']}".split())
-        console.say(f"… {context} …\n  {compared.reason_of(row)}")
+        console.say(f"… {context} …\n  {row['call_id']}: {reason_of(row, found)}")

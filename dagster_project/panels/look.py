@@ -103,35 +103,21 @@ def explain(
 
 @app.command()
 def compare(
-    first: Annotated[
-        str, typer.Argument(help="Folder of a home.", metavar="HOME_A", show_default=False)
-    ],
-    second: Annotated[
-        str,
-        typer.Argument(
-            help="Another; or the same, for two of its rounds.",
-            metavar="HOME_B",
-            show_default=False,
-        ),
-    ],
+    first: Annotated[str, typer.Argument(help="Folder of a home.", metavar="HOME_A")],
+    second: Annotated[str, typer.Argument(help="Another, or the same.", metavar="HOME_B")],
     rounds: Annotated[
-        tuple[int, int],
-        typer.Option(min=1, help="Round of annotation of each.", metavar="A B"),
+        tuple[int, int], typer.Option(min=1, help="Round of annotation of each.", metavar="A B")
     ] = (1, 1),
     as_json: AsJson = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            help="HTML page to write, in the look of the report.",
-            metavar="FILE.html",
-            show_default=False,
-        ),
+        typer.Option(help="HTML page to write.", metavar="FILE.html", show_default=False),
     ] = None,
 ) -> None:
     """Which calls two homes keep, by tool and shard, and why only one keeps the others."""
     from dagster_project.commands import comparing
 
-    comparing.compare(first, second, rounds, as_json=as_json, output=output)
+    comparing.compare((first, second), rounds, as_json=as_json, output=output)
 
 
 @app.command(help=export_formats.HELP)

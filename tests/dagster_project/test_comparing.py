@@ -23,7 +23,6 @@ def new_home(
 ):
     warehouse = Warehouse(root / "warehouse", root / "warehouse.duckdb")
     put(warehouse, "documents", {"text": text}, fingerprint="texts")
-    put(warehouse, "stage_costs", {"model": f"/models/{root.name}", "precision": "float32"})
     put_home(warehouse, *calls, **of)
     return root
 
@@ -40,26 +39,23 @@ def test_tables_show_what_is_kept_and_why_with_calls_in_their_texts(run: Run, ho
     done = run("compare", *homes)
     assert done.code == 0, done.err
     cells = [re.findall(r"[^│\s][^│]*?(?= *│)", line) for line in done.out.splitlines()]
-    assert ["Calculator", "2", "1", "1", "1", "0"] in cells
-    assert ["Calculator", "first", "1", "0", "0", "0", "0"] in cells
-    assert ["shard-00000", "2", "1", "1", "1", "0"] in cells
-    assert (
-        f"first: home {homes[0]}; round 1; model /models/one (float32); kept calls 2, 1" in done.out
-    )
+    for name in ("Calculator", "shard-00000"):
+        assert [name, "both", "1", "0", "0", "0", "0", "0"] in cells
+        assert [name, "first", "1", "1", "0", "0", "0", "0"] in cells
+    assert f"first: {homes[0]}, round 1\nsecond: {homes[1]}, round 1\n" in done.out
     assert f"</articl⟦Calculator(1 + 1) -> {STRANGE}⟧e><img" in done.out
-    assert "only the first keeps it (1.50 nats, threshold 1); the second: same losses" in done.out
+    assert "only the first keeps it (1.50 nats, threshold 1); the other: same losses" in done.out
     assert "(below_threshold; 1.50 nats, threshold 2)" in done.out
 
 
 def test_json_has_the_same(run: Run, homes):
     shown = json.loads(run("compare", *homes, "--json").out)
-    assert shown["by_tool"] == [
-        {"tool": "Calculator", "first": 2, "second": 1, "both": 1, "only_first": 1}
-        | {"only_second": 0}
-    ]
-    assert shown["by_shard"][0]["shard"] == "shard-00000"
+    none = dict.fromkeys(("threshold", "losses", "result", "candidate", "text"), 0)
+    expected = [{"kept_by": "both", "calls": 1, **none}]
+    expected.append({"kept_by": "first", "calls": 1, **none, "threshold": 1})
+    assert shown["by_tool"] == [{"tool": "Calculator", **row} for row in expected]
+    assert shown["by_shard"] == [{"shard": "shard-00000", **row} for row in expected]
     assert [(each["why"], each["call_id"]) for each in shown["examples"]] == [("threshold", "c2")]
-    assert shown["is_same_model"]
 
 
 def test_the_page_has_the_same_and_no_text_of_a_stranger_does_anything_in_it(
@@ -71,7 +67,7 @@ def test_the_page_has_the_same_and_no_text_of_a_stranger_does_anything_in_it(
     content = page.read_text()
     assert "<img" not in content
     assert "[Calculator(1 + 1) -&gt; &lt;/article&gt;&lt;img" in content
-    assert f"TOOLFORMER_HOME={homes[0]} toolformer explain c2" in content
+    assert f"<dd>{homes[0]}, round 1</dd>" in content
     # An earlier page is replaced, and nothing else.
     assert run("compare", *homes, "--output", page).code == 0
     page.write_text("mine")
@@ -80,7 +76,8 @@ def test_the_page_has_the_same_and_no_text_of_a_stranger_does_anything_in_it(
 
 
 def test_equal_homes_keep_the_same(run: Run, homes):
-    assert "Both keep the same calls." in run("compare", homes[0], homes[0]).out
+    done = run("compare", homes[0], homes[0], "--json")
+    assert [row["kept_by"] for row in json.loads(done.out)["by_tool"]] == ["both"]
 
 
 def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path: Path):
@@ -91,7 +88,7 @@ def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path: Path)
     second = new_home(tmp_path / "two", {"reduction": 0.2}, parts=parts("b"))
     out = run("compare", first, second).out
     assert "annotated by different models: their losses are not comparable" in out
-    assert "the second: other losses (another model) (below_threshold" in out
+    assert "the other: other losses (another model) (below_threshold" in out
 
 
 def test_what_a_build_makes_anew_is_named(run: Run, homes):
@@ -99,27 +96,25 @@ def test_what_a_build_makes_anew_is_named(run: Run, homes):
     warehouse = Warehouse(homes[1] / "warehouse", homes[1] / "warehouse.duckdb")
     put_home(warehouse, {"call_id": "x"}, tool="Calendar", made_from=made_from)
     out = run("compare", *homes).out
-    assert "since a build makes them anew: 1 partitions (Calendar of shard-00000)" in out
+    assert "missing or made anew by a build: 1 partitions, such as Calendar of shard-00000." in out
 
 
 def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path: Path):
     nowhere, empty, foreign = (tmp_path / name for name in ("nowhere", "empty", "foreign"))
     done = run("compare", homes[0], nowhere)
-    assert done.is_one_paragraph_naming(f"There is no home in '{nowhere}'", "toolformer build")
+    assert done.is_one_paragraph_naming(f"There is no home in '{nowhere}'", "toolformer ingest")
     done = run("compare", "s3://bucket/news", homes[0])
-    assert done.is_one_paragraph_naming("'s3://bucket/news' is an address", "Expected a folder")
+    assert done.is_one_paragraph_naming("There is no home in", "Expected a folder")
     empty.mkdir()
     (empty / "toolformer.yaml").touch()
     done = run("compare", homes[0], empty)
     assert done.is_one_paragraph_naming(f"'{empty}' has no decided calls of round 1", "build")
     done = run("compare", *homes, "--rounds", "1", "2")
-    assert done.is_one_paragraph_naming(
-        f"'{homes[1]}' has no decided calls of round 2", "rounds: 1"
-    )
+    assert done.is_one_paragraph_naming(f"'{homes[1]}' has no decided calls of round 2", "one of 1")
     put(Warehouse(foreign / "warehouse", foreign / "x"), "documents", {"document_id": "other"})
     put_home(Warehouse(foreign / "warehouse", foreign / "x"), {"document_id": "other"})
     done = run("compare", homes[0], foreign)
-    assert done.is_one_paragraph_naming("no text in common", "same sources")
+    assert done.is_one_paragraph_naming("No kept call stands in a text that both", "same sources")
     (homes[1] / "warehouse" / "layout-version").write_text("0\n")
     done = run("compare", *homes)
     assert done.is_one_paragraph_naming("has layout version 0, expected 1", "Begin anew")
