@@ -1,11 +1,11 @@
-"""How long `toolformer compare` takes over two homes of many calls each.
+"""How long `toolformer compare` takes over two homes of many calls.
 
 The calls are drawn (`large_warehouse.py`). Of the second home each tenth call has other arguments,
 each tenth another result, and the filtering threshold is lower, so that no two partitions are made
 of the same and every one is read. Compared with itself, a home is read by its footers alone. Each
 comparison is a process of its own. Processor time is that of all threads.
 
-    python -m benchmarks.compare --work FOLDER [--calls 10000000] [--shards 80] [--turns 3]
+    python -m benchmarks.compare --work FOLDER [--calls 10000000] [--shards 40] [--turns 3]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine
 from toolformer_home.fingerprints import FINGERPRINT
 from toolformer_home.home import Home
-from warehouse.comparison import COMPARED_TABLES
+from warehouse.comparison import TABLES
 from warehouse.warehouse import Warehouse
 
 _TOOLS = 5
@@ -58,9 +58,9 @@ def _changed(table: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _draw(homes: list[Home], calls: int, shards: int) -> None:
-    """Two homes of so many candidate calls each; what is there is kept."""
+    """Two homes of so many candidate calls together; what is there is kept."""
     warehouses = [Warehouse(home.warehouse, home.database) for home in homes]
-    per_partition = calls // (shards * _TOOLS)
+    per_partition = calls // (2 * shards * _TOOLS)
     for number in range(shards):
         shard = f"shard-{number:05d}"
         if warehouses[1].partitions("filtered_calls", shard):
@@ -68,7 +68,7 @@ def _draw(homes: list[Home], calls: int, shards: int) -> None:
         generator = np.random.default_rng(number)
         documents = identifiers(generator, per_partition * _TOOLS // _CALLS_PER_TEXT)
         for table, name, rows in shard_frames(generator, shard, documents, per_partition):
-            if table in COMPARED_TABLES:
+            if table in TABLES:
                 for home, each in zip(warehouses, (rows, _changed(table, rows)), strict=True):
                     made_of = {FINGERPRINT: f"{home.folder} {table}"}
                     home.replace_partition(table, shard, name, each, metadata=made_of)
@@ -99,8 +99,8 @@ def main() -> None:
     """Draw the homes where they are not there yet, and compare them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the two homes")
-    parser.add_argument("--calls", type=int, default=10_000_000, help="candidate calls of a home")
-    parser.add_argument("--shards", type=int, default=80)
+    parser.add_argument("--calls", type=int, default=10_000_000, help="candidate calls of both")
+    parser.add_argument("--shards", type=int, default=40, help="of each home")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     homes = [Home(options.work / name) for name in ("first", "second")]
