@@ -26,7 +26,7 @@ class Home:
         path: Folder of the home; by default the one that TOOLFORMER_HOME names.
 
     Raises:
-        SettingsError: There is no home.
+        SettingsError: There is no home, or it has a name that databases cannot open.
         LayoutError: Its rows were written with another layout.
         StoreError: Its object store cannot be used.
     """
@@ -35,7 +35,8 @@ class Home:
         if path is None:
             self.places = places.Home.find()
         else:
-            found = places.Home(Path(path).expanduser().absolute())
+            found = places.Home(places.resolved(str(path)))
+            places.check_path("The home", found.root)
             self.places = replace(found, store=found.copied_store)
         self.places.check_there()
         self.warehouse = Warehouse(

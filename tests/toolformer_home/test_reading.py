@@ -53,6 +53,10 @@ def test_without_a_folder_it_is_the_home_of_the_environment(root: Path, monkeypa
 def test_a_mistake_is_told(root: Path, tmp_path: Path):
     with pytest.raises(SettingsError, match="There is no home in"):
         Home(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match=r"The home is '.*' in it as part of a name"):
+        Home(tmp_path / "home[1]")
+    with pytest.raises(SettingsError, match=r"There is no home in '.*~nobody-here/news'"):
+        Home("~nobody-here/news")
     with pytest.raises(ToolformerError, match="ids of several calls begin with 'c': c1, c2"):
         Home(root).explain("c")
     with pytest.raises(ToolformerError, match="There is no call whose id begins with 'x'"):
