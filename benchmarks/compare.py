@@ -63,7 +63,7 @@ def _draw(homes: list[Home], calls: int, shards: int) -> None:
     per_partition = calls // (2 * shards * _TOOLS)
     for number in range(shards):
         shard = f"shard-{number:05d}"
-        if warehouses[1].partitions("filtered_calls", shard):
+        if len(warehouses[1].partitions("filtered_calls", shard)) == _TOOLS:
             continue
         generator = np.random.default_rng(number)
         documents = identifiers(generator, per_partition * _TOOLS // _CALLS_PER_TEXT)
