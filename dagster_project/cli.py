@@ -15,7 +15,7 @@ from toolformer_home.settings.errors import SettingsError
 # The panels of the help, and the commands in each, in this order.
 PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
-    "Look": ("stats", "sql", "report", "explain", "export"),
+    "Look": ("stats", "sql", "report", "explain", "compare", "export"),
     "Use": ("complete", "serve"),
     "Maintain": ("doctor", "sources", "tools", "prompts", "cluster", "check-vectors"),
 }
@@ -73,6 +73,8 @@ def toolformer(
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
+    if context.invoked_subcommand == "compare":
+        return  # It names its homes.
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if context.invoked_subcommand in _READING and not is_helping:

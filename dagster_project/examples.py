@@ -27,6 +27,10 @@ EXAMPLES = {
     ),
     "report": ("toolformer report", "toolformer report --output report.html"),
     "explain": ("toolformer explain 3f9a", "toolformer explain 3f9a --output call.html"),
+    "compare": (
+        "toolformer compare ~/news ~/news-lower-threshold",
+        "toolformer compare ~/news ~/news --rounds 1 2 --output rounds.html",
+    ),
     "export": (
         "toolformer export dataset --output calls",
         "toolformer export sft --round 1 --output chats.jsonl",

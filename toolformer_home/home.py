@@ -42,16 +42,21 @@ def home_folder() -> Path:
     """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
     named = os.environ.get("TOOLFORMER_HOME")
     repository = Path(__file__).resolve().parents[1]
-    return _resolved(named) if named else repository / "data"
+    return resolved(named) if named else repository / "data"
 
 
-def _resolved(named: str) -> Path:
+def resolved(named: str) -> Path:
     """A folder as the system finds it: `missing/../home` is `home`, whether or not it is there."""
     # Not by `Path`, which raises for the home of an unknown user and for links in a circle.
     return Path(os.path.realpath(os.path.expanduser(named)))  # noqa: PTH111
 
 
-def _check_name(variable: str, path: Path) -> None:
+def check_path(variable: str, path: Path) -> None:
+    """Refuse a folder with a name that databases cannot open.
+
+    Raises:
+        SettingsError: it has one.
+    """
     shown = str(path).encode(errors="backslashreplace").decode()
     if shown != str(path):
         raise SettingsError(
@@ -63,6 +68,11 @@ def _check_name(variable: str, path: Path) -> None:
             f"{variable} is a path of {len(shown.encode())} bytes, '{shown[:60]}…'. Expected at "
             f"most {_LONGEST_PATH}, since SQLite takes no file with a longer one: choose a folder "
             "nearer to the root."
+        )
+    if special := _NOT_IN_A_PATH.search(str(path)):
+        raise SettingsError(
+            f"{variable} is '{path}', and SQLite or DuckDB would not take the '{special[0]}' in it "
+            "as part of a name: choose a folder without it."
         )
 
 
@@ -96,15 +106,10 @@ class Home:
                 "AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
-        folder = _resolved(cache) if cache else None
+        folder = resolved(cache) if cache else None
         for name, path in {"HOME": root, "CACHE": folder}.items():
             if path:
-                _check_name(f"TOOLFORMER_{name}", path)
-            if path and (special := _NOT_IN_A_PATH.search(str(path))):
-                raise SettingsError(
-                    f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
-                    f"'{special[0]}' in it as part of a name: choose a folder without it."
-                )
+                check_path(f"TOOLFORMER_{name}", path)
         return cls(root, folder, store or None)
 
     def check_there(self) -> None:
@@ -116,7 +121,7 @@ class Home:
         if self.store is None and not (self.settings_file.exists() or self.warehouse.exists()):
             raise SettingsError(
                 f"There is no home in '{self.root}'. Expected a folder that a build has made: "
-                "correct TOOLFORMER_HOME, or run `toolformer ingest` or `toolformer build` first."
+                "correct its name (TOOLFORMER_HOME), or run `toolformer ingest` or `build` first."
             )
 
     @property

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _SETTINGS = (
-    "set enable_progress_bar = false",
     # A Python variable must never answer for a table.
     "set python_enable_replacements = false",
     "set autoinstall_known_extensions = false",
@@ -105,19 +104,24 @@ def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
     # A file that DuckDB 1.x can open too.
     config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
+    # Set only where there is one: in Jupyter without ipywidgets DuckDB refuses to set it at all.
+    if connection.execute("select current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        connection.execute("set enable_progress_bar = false")
     for statement in (*_SETTINGS, *MACROS):
         connection.execute(statement)
     return connection
 
 
-def confine(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
-    """Takes away every file but those below `folder`, the network, and the way back.
+def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
+    """Takes away every file but those below the folders, the network, and the way back.
 
-    DuckDB still lets a statement *write* below `folder`; who runs a foreign statement checks its
+    DuckDB still lets a statement *write* below them; who runs a foreign statement checks its
     kind first.
     """
     # Patterns are compared as they are written, so the escaped form has to be named too.
-    allowed = ", ".join(sql_literal(text) for text in (str(folder), glob.escape(str(folder))))
+    allowed = ", ".join(
+        sql_literal(text) for each in map(str, folders) for text in (each, glob.escape(each))
+    )
     connection.execute(f"set allowed_directories = [{allowed}]")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")

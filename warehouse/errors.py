@@ -48,6 +48,10 @@ class LayoutError(WarehouseError, ValueError):
     """A warehouse that was written with another layout."""
 
 
+class ComparisonError(WarehouseError, ValueError):
+    """Two homes of which there is nothing to compare."""
+
+
 class DeltaLogError(WarehouseError, ValueError):
     """A Delta Lake log that is not as this project wrote it."""
 

@@ -20,6 +20,7 @@ from warehouse.reading import (
     chosen_files,
     looked_at,
     open_views,
+    refuse_changed,
     refuse_damaged,
     refused,
 )
@@ -183,11 +184,7 @@ def stream_query(
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         # An error of whoever reads comes by here as well.
-        if not are_there(files):
-            raise PartitionsChangingError(
-                "Partitions were moved away while their rows were read: a build runs. Run the same "
-                "again, or after the build."
-            ) from error
+        refuse_changed(files, error)
         if isinstance(error, duckdb.Error):
             raise refused(error) from error
         raise

@@ -12,7 +12,7 @@ from warehouse.catalogue import Source, create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.descriptions import describe
-from warehouse.errors import QueryError
+from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import files_of
 from warehouse.needs import Needs, everything
 from warehouse.older_files import columns_lacking
@@ -93,6 +93,19 @@ _intact: set[tuple[Path, int, int, int]] = set()
 def are_there(files: Files) -> bool:
     """Returns whether none of the versions was moved away or swept meanwhile."""
     return all(path.exists() for paths in files.of.values() for path in paths)
+
+
+def refuse_changed(files: Files, error: Exception) -> None:
+    """Explains an error by versions that were moved away or swept meanwhile.
+
+    Raises:
+        PartitionsChangingError: Some were.
+    """
+    if not are_there(files):
+        raise PartitionsChangingError(
+            "Partitions were moved away while their rows were read: a build runs. Run the same "
+            "again, or after the build."
+        ) from error
 
 
 def looked_at(needs: Needs, files: Files) -> Files:

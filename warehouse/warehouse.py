@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse import catalogue, layout, partitions
+from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
 from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, PartitionInfo, list_partitions, split_round
@@ -265,6 +266,17 @@ class Warehouse:
             shards=frozenset(best["shard"]),
             call_ids=best["call_id"].to_list(),
         )
+
+    def compare(self, other: "Warehouse", rounds: tuple[int, int] = (1, 1)) -> Comparison:
+        """Compares the kept calls of a round with those of another warehouse, or round.
+
+        Raises:
+            ComparisonError: A round has no decided calls, or no text of a kept call is in both.
+            DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
+        """
+        for each in (self, other):
+            each._store.bring(TABLES)
+        return compare_folders((self.folder, other.folder), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""

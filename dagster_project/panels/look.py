@@ -101,6 +101,25 @@ def explain(
     explaining.explain(call_id, options, with_model=not no_model, as_json=as_json, output=output)
 
 
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Folder of a home.", metavar="HOME_A")],
+    second: Annotated[str, typer.Argument(help="Another, or the same.", metavar="HOME_B")],
+    rounds: Annotated[
+        tuple[int, int], typer.Option(min=1, help="Round of annotation of each.", metavar="A B")
+    ] = (1, 1),
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="HTML page to write.", metavar="FILE.html", show_default=False),
+    ] = None,
+) -> None:
+    """Which calls two homes keep, by tool and shard, and why only one keeps the others."""
+    from dagster_project.commands import comparing
+
+    comparing.compare((first, second), rounds, as_json=as_json, output=output)
+
+
 @app.command(help=export_formats.HELP)
 def export(
     form: Annotated[

@@ -17,7 +17,6 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.commands.building import build_dataset
-from dagster_project.commands.explaining import find_call
 from dagster_project.commands.explanation import page_of_call
 from dagster_project.commands.options import RunOptions
 from tests.fakes import save_tiny_model
@@ -25,6 +24,7 @@ from tests.warehouse.rows import SHARD, frame
 from toolformer.files.digests import hex_digest
 from toolformer_home.fingerprints import FINGERPRINT, PARTS
 from toolformer_home.home import Home
+from toolformer_home.reading import Home as Reading
 from toolformer_home.wiring import model_holder
 from toolformer_home.wiring.model_holder import ModelHolder
 from toolformer_home.wiring.warehouse import open_warehouse
@@ -225,7 +225,9 @@ def test_the_page_of_a_call_is_what_the_terminal_shows_with_its_tokens_coloured(
     # A stranger's text does nothing in it.
     strange = "</p><script>alert(1)</script>"
     changes = {"text": strange, "character_offset": len(strange), "title": strange}
-    page = page_of_call({**find_call(explained.warehouse, call_id), **changes}, None, "no model")
+    page = page_of_call(
+        {**Reading(explained.home.root).explain(call_id), **changes}, None, "no model"
+    )
     assert "<script" not in page
     assert html.escape(strange) in page
 

@@ -3,13 +3,16 @@
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolformer.errors import ToolformerError
 from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
-from toolformer_home.report.contents import Contents, contents_of
 from toolformer_home.settings.sections import Settings
 from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from toolformer_home.report.contents import Contents
 
 # As in `frame.html.jinja`.
 _MARK = b'<meta name="generator" content="toolformer">'
@@ -25,25 +28,37 @@ def check_page(file: Path) -> None:
         raise ToolformerError(problem)
 
 
-def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
+def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents":
     """Write the report of a home, whole or not at all; what it shows.
 
     Raises:
         ToolformerError: the file cannot be written.
     """
+    # Loads Dagster and what draws figures.
+    from toolformer_home.report.contents import contents_of
+
     contents = contents_of(store, settings)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, page_of(contents), is_durable=False)
-    except OSError as error:
-        raise ToolformerError(
-            f"Cannot write the report to {str(file)!r}: {error}. Expected a file in a folder that "
-            "may be written; `toolformer report --output FILE` writes another one."
-        ) from error
+    write_page(file, page_of(contents))
     return contents
 
 
-def page_of(contents: Contents) -> str:
+def write_page(file: Path, page: str) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        ToolformerError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, page, is_durable=False)
+    except OSError as error:
+        raise ToolformerError(
+            f"Cannot write the page to {str(file)!r}: {error}. Expected a file in a folder that "
+            "may be written; name another one with --output."
+        ) from error
+
+
+def page_of(contents: "Contents") -> str:
     """The page, with everything that it needs inside."""
     return rendered("page.html.jinja", contents=contents, script=_part("page.js"))
 

@@ -1,0 +1,19 @@
+-- Calls of `compared_calls` that one of two homes keeps, in their texts: of each home and reason in
+-- turn the one that helps most.
+--
+-- Parameter: examples, how many. Result: columns of `compared_calls`, text_before and text_after (up
+-- to 120 characters each).
+with chosen as (
+    select *, row_number() over (partition by home, why order by loss_reduction desc, call_id) as place
+    from compared_calls
+    where why is not null
+    order by place, home, why
+    limit $examples
+)
+select
+    chosen.* exclude (place, home, document_id, character_offset),
+    substring(text, greatest(character_offset - 119, 1), least(character_offset, 120)) as text_before,
+    substring(text, character_offset + 1, 120) as text_after
+from chosen
+inner join documents using (home, document_id)
+order by place, home, why

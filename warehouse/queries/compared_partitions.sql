@@ -1,0 +1,34 @@
+-- The decided partitions of a home, from the footers of the tables that a comparison reads.
+--
+-- Result: shard, round, tool, fingerprint, model (JSON: the annotator's identity), is_whole (false
+-- where what the decisions were made from is missing, or was replaced since), kept (calls).
+with made as (
+    select
+        *,
+        coalesce(try_cast(regexp_extract(partition, '^round-(\d+)\.', 1) as integer), 1) as round,
+        regexp_replace(partition, '^round-\d+\.', '') as tool
+    from partition_metadata
+)
+select
+    decided.shard,
+    decided.round,
+    decided.tool,
+    decided.fingerprint,
+    any_value(inputs.parts ->> 'language_model') as model,
+    count(inputs.shard) = 3 and coalesce(bool_and(json_extract_string(
+        decided.metadata ->> 'made_from',
+        '$."' || inputs.table_name || ' of ' || inputs.shard || ', ' || inputs.partition || '"'
+    ) = inputs.fingerprint), true) as is_whole,
+    coalesce(any_value(kept.calls), 0)::bigint as kept
+from made as decided
+left join made as inputs
+    on inputs.table_name <> 'filtered_calls'
+    and inputs.shard = decided.shard
+    and inputs.partition in (decided.partition, 'all')
+left join (
+    select shard, tool, round, sum(calls) as calls
+    from decision_counts where reason = 'kept' group by all
+) as kept
+    on kept.shard = decided.shard and kept.tool = decided.tool and kept.round = decided.round
+where decided.table_name = 'filtered_calls'
+group by all
