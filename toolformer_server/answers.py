@@ -1,7 +1,7 @@
 """Choices in OpenAI's shape for completions, with the calls beside the text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from toolformer.decoding.completions import Completion, TraceStep
 from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall, uncertain_characters
@@ -22,7 +22,15 @@ class Choice:
         prompt: the prompt.
         body: the request.
         has_calls: whether the calls stand in its text.
+
+    Attributes:
+        ID: what ids of answers begin with.
+        OBJECT, EVENT: what OpenAI calls a whole answer, and an event of a stream.
     """
+
+    ID: ClassVar[str] = "cmpl"
+    OBJECT: ClassVar[str] = "text_completion"
+    EVENT: ClassVar[str] = "text_completion"
 
     def __init__(self, index: int, prompt: str, body: CompletionBody, *, has_calls: bool) -> None:
         self._index = index
@@ -40,8 +48,8 @@ class Choice:
         # Whether a stop text has come about that a call stood in the midst of.
         self._is_cut = False
 
-    def echo(self) -> dict[str, Any] | None:
-        """The chunk in front of all others, where the prompt is to be repeated."""
+    def beginning(self) -> dict[str, Any] | None:
+        """The chunk in front of all others, where there is one: the prompt, to be repeated."""
         return self._made(self._echo) if self._echo else None
 
     def part(self, piece: LivePiece) -> dict[str, Any]:
@@ -94,10 +102,11 @@ class Choice:
         logprobs = None
         if self._body.logprobs is not None:
             echoed = text.prompt_steps if self._body.echo else ()
-            logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
-            for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
-                for name, values in (more or {}).items():
-                    logprobs[name] += values
+            more = [part["logprobs"] for part in self._parts]
+            if echoed:
+                offsets = [step.offset for step in echoed]
+                more.insert(0, _log_probabilities(echoed, offsets, self._body))
+            logprobs = merged_lists([*more, self._rest(completion) or {}])
         told = self._echo + (completion.text if self._has_calls else without_calls)
         made = self._made(told, ours, logprobs=logprobs, ended=completion)
         if self._body.prompt_logprobs is not None:
@@ -169,6 +178,15 @@ class Choice:
         }
 
 
+def merged_lists(mappings: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """The lists of each name, one behind the other."""
+    merged: dict[str, list[Any]] = {}
+    for mapping in mappings:
+        for name, values in mapping.items():
+            merged.setdefault(name, []).extend(values)
+    return merged
+
+
 def _answered(timed: TimedCall) -> dict[str, Any]:
     call = timed.call
     return {
@@ -204,7 +222,7 @@ def _log_probabilities(
 
     return {
         "tokens": [name(step.token, step.text) for step in steps],
-        "token_logprobs": [_finite(step.log_probability) for step in steps],
+        "token_logprobs": [finite(step.log_probability) for step in steps],
         "top_logprobs": [likeliest(step) for step in steps],
         "text_offset": list(offsets),
     }
@@ -217,10 +235,11 @@ def _prompt_log_probabilities(step: PromptStep, count: int) -> dict[str, Any] | 
     others = [(rank, *other) for rank, other in enumerate(step.top[:count], start=1)]
     given = (step.rank, step.token, step.text, step.log_probability)
     return {
-        str(token): {"logprob": _finite(value), "rank": rank, "decoded_token": text}
+        str(token): {"logprob": finite(value), "rank": rank, "decoded_token": text}
         for rank, token, text, value in (*others, given)
     }
 
 
-def _finite(log_probability: float | None) -> float | None:
+def finite(log_probability: float | None) -> float | None:
+    """A log probability that JSON can hold."""
     return None if log_probability is None else max(log_probability, _MIN_LOG_PROBABILITY)

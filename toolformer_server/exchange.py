@@ -1,4 +1,4 @@
-"""One `POST /v1/completions`: its texts go into the batch, and the completions to the client."""
+"""One request: its texts go into the batch, and the completions to the client."""
 
 import asyncio
 import contextlib
@@ -34,12 +34,20 @@ class Exchange:
         served: the model.
         body: the request.
         record: counts them.
+        kind: the form of its choices.
     """
 
-    def __init__(self, served: Served, body: CompletionBody, record: RequestRecord) -> None:
+    def __init__(
+        self,
+        served: Served,
+        body: CompletionBody,
+        record: RequestRecord,
+        kind: type[Choice] = Choice,
+    ) -> None:
         self._served = served
         self._body = body
         self._record = record
+        self._kind = kind
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
         self._texts: list[LiveText] = []
@@ -47,8 +55,8 @@ class Exchange:
         self._completions: dict[int, Completion] = {}
         self._is_over = False
         self._envelope = {
-            "id": f"cmpl-{uuid4().hex}",
-            "object": "text_completion",
+            "id": f"{kind.ID}-{uuid4().hex}",
+            "object": kind.EVENT if body.stream else kind.OBJECT,
             "created": int(time.time()),
             "model": served.name,
         }
@@ -91,7 +99,7 @@ class Exchange:
         has_calls = self._served.calls_in_text if wanted is None else wanted
         try:
             for index, request in enumerate(requests):
-                choice = Choice(index, request.prompt, self._body, has_calls=has_calls)
+                choice = self._kind(index, request.prompt, self._body, has_calls=has_calls)
                 self._choices.append(choice)
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
@@ -101,7 +109,7 @@ class Exchange:
                 if index % (self._body.n or 1) == 0:
                     self._record.prompt_tokens += len(text.prompt_ids)
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
-            raise _refused(error) from error
+            raise _refused(error, self._body.PROMPT) from error
         finally:
             if len(self._texts) < len(requests):
                 self._cancel()
@@ -159,8 +167,8 @@ class Exchange:
     async def _events(self) -> AsyncIterator[str]:
         try:
             for choice in self._choices:
-                if echo := choice.echo():
-                    yield _event(self._enveloped([echo]))
+                if beginning := choice.beginning():
+                    yield _event(self._enveloped([beginning]))
             async for part in self._parts():
                 yield _event(self._enveloped([part]))
             if self._body.stream_options and self._body.stream_options.include_usage:
@@ -174,10 +182,10 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def _refused(error: Exception) -> ApiError:
+def _refused(error: Exception, param: str) -> ApiError:
     if isinstance(error, BatchClosedError):
         return closing()
     if isinstance(error, QueueFullError):
         return ApiError(429, "The queue is full. Try again in some seconds.", code="queue_full")
     message = f"{error} In a request these are max_tokens and max_calls."
-    return ApiError(400, message, param="prompt", code="context_length_exceeded")
+    return ApiError(400, message, param=param, code="context_length_exceeded")

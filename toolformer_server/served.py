@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from toolformer.decoding.completions import MinCallProbability
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
@@ -23,6 +24,8 @@ from toolformer_server.bodies import CompletionBody, nearest
 from tools.protocol import ToolCall
 
 _MAX_NEW_TOKENS = 4096
+# Most tokens of an answer in a chat that says nothing of it, or `decoding.max_new_tokens` if more.
+_CHAT_TOKENS = 512
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Served:
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "calls_in_text": self.calls_in_text,
+                "chat_template": "own" if self.tokenizer.backend.chat_template else "plain",
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
@@ -106,11 +110,11 @@ class Served:
         if (count := len(body.prompts) * samples) > self.batch.max_active:
             raise ApiError(
                 400,
-                f"prompt and n ask for {count} texts. Expected at most {self.batch.max_active}; "
-                "ask for the others in another request.",
-                param="prompt",
+                f"{body.PROMPT} and n ask for {count} texts. Expected at most "
+                f"{self.batch.max_active}; ask for the others in another request.",
+                param=body.PROMPT,
             )
-        if (body.max_tokens or 0) > self.max_new_tokens:
+        if (body.max_tokens or 0) > self.max_new_tokens and not body.FILLS_CONTEXT:
             raise ApiError(
                 400,
                 f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
@@ -130,6 +134,8 @@ class Served:
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)
+        if body.FILLS_CONTEXT:
+            parameters = self._fitted(parameters, body)
         date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
         prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
         requests = []
@@ -153,10 +159,22 @@ class Served:
                 prompt_top=prompt_top if index % samples == 0 or not is_continued else None,
                 is_continued=is_continued,
                 temperature=body.temperature or 0.0,
+                top_p=1.0 if body.top_p is None else body.top_p,
                 uniform=random.Random(seed).random,
             )
             requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
         return requests
+
+    def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
+        """With as many new tokens as the context has room for behind the prompt, or as wanted."""
+        (prompt,) = body.prompts
+        # Behind the start token.
+        ids = prompt if isinstance(prompt, list) else [0, *self.tokenizer.encode(prompt)]
+        of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
+        room = self.context_length - len(ids) - of_calls
+        wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
+        fitting = max(1, min(wanted, self.max_new_tokens, room))
+        return replace(parameters, max_new_tokens=fitting)
 
     def check_ids(self, ids: Sequence[int], param: str) -> None:
         """Refuse tokens that the model does not have.

@@ -43,12 +43,18 @@ class LogitsOfNext:
         logits[tokens] = float("-inf")
         return int(logits.argmax())
 
-    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+    def drawn(
+        self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
+    ) -> int:
         """See `NextTokens.drawn`."""
         logits, uniforms = self.logits, np.array([uniform])
+        if top_p < 1:
+            logits = _nucleus(logits, temperature, top_p)
         if banned is not None:
             logits = logits.clone()
             logits[banned] = float("-inf")
+            if logits.max() == float("-inf"):
+                return self.likeliest_but([banned])
         (token,), _ = sample_tokens(logits[None], uniforms, rows=[0], temperature=temperature)
         return token
 
@@ -91,6 +97,17 @@ def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[Log
             )
         )
     return expected
+
+
+def _nucleus(logits: "torch.Tensor", temperature: float, top_p: float) -> "torch.Tensor":
+    """Logits with minus infinity for all but the likeliest tokens; see `NextTokens.drawn`."""
+    probabilities, order = (
+        (logits.double() / temperature).softmax(dim=-1).sort(descending=True, stable=True)
+    )
+    is_out = probabilities.cumsum(dim=-1)[:-1] >= top_p
+    logits = logits.clone()
+    logits[order[1:][is_out]] = float("-inf")
+    return logits
 
 
 def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Tensor"]:
