@@ -68,6 +68,9 @@ class ChatBody(TextBody):
     functions: None = Field(None, description=_OWN_CALLS)
     function_call: None = Field(None, description=_OWN_CALLS)
     tool_calls_in_message: bool | None = Field(None, description="true or false")
+    chat_template: Literal["own", "plain"] | None = Field(
+        None, description='"own", of a model that has one, or "plain"'
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """The prompt of a chat: by the template of the model, or by a plain one.
 
-The plain one, for models without a template, is
+The plain one is
 
     text of the system
 
@@ -29,24 +29,28 @@ _FAILURES = (
 
 
 def chat_prompt(
-    tokenizer: Tokenizer, turns: Sequence[dict[str, str]]
+    tokenizer: Tokenizer, turns: Sequence[dict[str, str]], *, is_own: bool
 ) -> tuple[str | list[int], tuple[str, ...]]:
     """The prompt behind which the model answers.
 
     Args:
         tokenizer: of the model, with its template.
         turns: messages, each with `role` and `content`.
+        is_own: whether by the template of the model.
 
     Returns:
         Token ids with all special tokens where the template is the model's own, else a text; and
         what ends the answer, besides the model's end of text.
 
     Raises:
-        ApiError: the template refuses the messages, or fails.
+        ApiError: the template refuses the messages, fails, or there is none.
     """
-    if not tokenizer.backend.chat_template:
+    if not is_own:
         said = [f"{_NAMES[turn['role']]}{turn['content'].strip()}" for turn in turns]
         return "\n\n".join([*said, "Assistant:"]), _STOP_TEXTS
+    if not tokenizer.backend.chat_template:
+        message = "chat_template is 'own'. Expected 'plain': the model has none."
+        raise ApiError(400, message, param="chat_template")
     names = sorted({tokenizer.token_text(token) for token in tokenizer.special_ids})
     special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
     safe = [{**turn, "content": _broken(special, turn["content"])} for turn in turns]

@@ -30,10 +30,10 @@ def running():
         yield started
 
 
-def with_template(template: str):
+def with_template(template: str, **options):
     tokenizer = byte_tokenizer()
     tokenizer.backend.chat_template = template
-    return serving(tokenizer=tokenizer)
+    return serving(tokenizer=tokenizer, **options)
 
 
 def message_of(answer) -> dict[str, Any]:
@@ -154,6 +154,18 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
     assert request.settings.stop_texts == ()
 
 
+def test_a_model_that_learned_its_calls_in_plain_text_is_told_chats_plainly_unless_asked():
+    with with_template(TEMPLATE, learned_in_plain_text=True) as learned:
+        (model,) = learned.client.get("/v1/models").json()["data"]
+        assert model["toolformer"]["chat_template"] == "plain"
+        for fields, is_plain in (({}, True), ({"chat_template": "own"}, False)):
+            assert learned.chat(**fields).status_code == 200
+            assert learned.batch.requests[-1].prompt.startswith("User: ") is is_plain
+    with with_template(TEMPLATE) as own:
+        assert own.chat(chat_template="plain").status_code == 200
+        assert own.batch.requests[-1].prompt.startswith("User: ")
+
+
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
@@ -202,6 +214,8 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
 @pytest.mark.parametrize(
     ("param", "value", "word"),
     [
+        ("chat_template", "own", "the model has none"),
+        ("chat_template", "{{ 1 }}", '"plain"'),
         ("messages", [], "list of messages"),
         ("messages", {}, "list of messages"),
         ("messages", [5], "list of messages"),
