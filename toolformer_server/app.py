@@ -133,9 +133,8 @@ def _add_text_routes(app: FastAPI, served: Served, *, logs_prompts: bool) -> Non
         if logs_prompts:
             record.further["messages"] = body.messages
         # In a thread: a long chat takes a while to be cut into tokens.
-        given, default = body.chat_template, served.uses_own_template
-        is_own = given == "own" if given else default
-        made = await asyncio.to_thread(chat_prompt, served.tokenizer, body.turns(), is_own=is_own)
+        turns, template = body.turns(), body.chat_template
+        made = await asyncio.to_thread(chat_prompt, served.tokenizer, turns, template=template)
         asked = body.as_completion(*made)
         return await Exchange(served, asked, record, ChatChoice).answer(request.receive)
 

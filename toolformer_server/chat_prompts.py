@@ -13,6 +13,7 @@ and ends with `Assistant:`. The answer ends where the model would speak for the 
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from jinja2 import TemplateError
 
@@ -29,14 +30,17 @@ _FAILURES = (
 
 
 def chat_prompt(
-    tokenizer: Tokenizer, turns: Sequence[dict[str, str]], *, is_own: bool
+    tokenizer: Tokenizer,
+    turns: Sequence[dict[str, str]],
+    *,
+    template: Literal["own", "plain"] | None = None,
 ) -> tuple[str | list[int], tuple[str, ...]]:
     """The prompt behind which the model answers.
 
     Args:
         tokenizer: of the model, with its template.
         turns: messages, each with `role` and `content`.
-        is_own: whether by the template of the model.
+        template: `own` of a model that has one, or `plain`; by default its own if it has one.
 
     Returns:
         Token ids with all special tokens where the template is the model's own, else a text; and
@@ -45,12 +49,13 @@ def chat_prompt(
     Raises:
         ApiError: the template refuses the messages, fails, or there is none.
     """
-    if not is_own:
-        said = [f"{_NAMES[turn['role']]}{turn['content'].strip()}" for turn in turns]
-        return "\n\n".join([*said, "Assistant:"]), _STOP_TEXTS
-    if not tokenizer.backend.chat_template:
+    has_own = bool(tokenizer.backend.chat_template)
+    if template == "own" and not has_own:
         message = "chat_template is 'own'. Expected 'plain': the model has none."
         raise ApiError(400, message, param="chat_template")
+    if template == "plain" or not has_own:
+        said = [f"{_NAMES[turn['role']]}{turn['content'].strip()}" for turn in turns]
+        return "\n\n".join([*said, "Assistant:"]), _STOP_TEXTS
     names = sorted({tokenizer.token_text(token) for token in tokenizer.special_ids})
     special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
     safe = [{**turn, "content": _broken(special, turn["content"])} for turn in turns]

@@ -45,7 +45,6 @@ class Served:
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         calls_in_text: whether calls stand in the texts of answers that say nothing of it.
-        learned_in_plain_text: whether it learned its calls in texts without a chat template.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -61,7 +60,6 @@ class Served:
     vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
     calls_in_text: bool = True
-    learned_in_plain_text: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
 
@@ -87,7 +85,7 @@ class Served:
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "calls_in_text": self.calls_in_text,
-                "chat_template": "own" if self.uses_own_template else "plain",
+                "chat_template": "own" if self.tokenizer.backend.chat_template else "plain",
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
@@ -99,11 +97,6 @@ class Served:
     def max_new_tokens(self) -> int:
         """The largest `max_tokens`."""
         return min(_MAX_NEW_TOKENS, self.context_length)
-
-    @property
-    def uses_own_template(self) -> bool:
-        """Whether chats go through its own template where a request does not say."""
-        return bool(self.tokenizer.backend.chat_template) and not self.learned_in_plain_text
 
     def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
         """What the batch is asked: for each prompt `n` texts, one after the other.

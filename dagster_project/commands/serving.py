@@ -42,7 +42,6 @@ def serve_model(
     check_installed()
 
     from toolformer.decoding.live_batch import LiveBatch
-    from toolformer.training.finetuning import RECORD_FILE
     from toolformer_server.app import make_app
     from toolformer_server.gate import KEY_VARIABLE, check_access, check_names
     from toolformer_server.request_log import log_to_standard_error
@@ -76,7 +75,6 @@ def serve_model(
                 vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
                 calls_in_text=calls_in_text,
-                learned_in_plain_text=(live.location.directory / RECORD_FILE).is_file(),
             )
             app = make_app(
                 served,

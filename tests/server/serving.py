@@ -36,7 +36,6 @@ def made_served(
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
     calls_in_text: bool = True,
-    learned_in_plain_text: bool = False,
 ) -> Served:
     tokenizer = tokenizer or byte_tokenizer()
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
@@ -55,7 +54,6 @@ def made_served(
         vocabulary_size=tokenizer.vocabulary_size,
         examples=examples,
         calls_in_text=calls_in_text,
-        learned_in_plain_text=learned_in_plain_text,
     )
 
 
@@ -94,13 +92,12 @@ def made_server(
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
     calls_in_text=True,
-    learned_in_plain_text=False,
     allowed_hosts: Sequence[str] = (),
     cors_origins: Sequence[str] = (),
     **options,
 ):
     """A server, its socket and its address."""
-    served = made_served(batch, name, examples, tokenizer, calls_in_text, learned_in_plain_text)
+    served = made_served(batch, name, examples, tokenizer, calls_in_text)
     app = make_app(
         served,
         bound_to="127.0.0.1",

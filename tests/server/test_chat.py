@@ -30,10 +30,10 @@ def running():
         yield started
 
 
-def with_template(template: str, **options):
+def with_template(template: str):
     tokenizer = byte_tokenizer()
     tokenizer.backend.chat_template = template
-    return serving(tokenizer=tokenizer, **options)
+    return serving(tokenizer=tokenizer)
 
 
 def message_of(answer) -> dict[str, Any]:
@@ -154,16 +154,11 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
     assert request.settings.stop_texts == ()
 
 
-def test_a_model_that_learned_its_calls_in_plain_text_is_told_chats_plainly_unless_asked():
-    with with_template(TEMPLATE, learned_in_plain_text=True) as learned:
-        (model,) = learned.client.get("/v1/models").json()["data"]
-        assert model["toolformer"]["chat_template"] == "plain"
-        for fields, is_plain in (({}, True), ({"chat_template": "own"}, False)):
-            assert learned.chat(**fields).status_code == 200
-            assert learned.batch.requests[-1].prompt.startswith("User: ") is is_plain
+def test_a_request_chooses_the_plain_prompt_of_a_model_with_a_template():
     with with_template(TEMPLATE) as own:
-        assert own.chat(chat_template="plain").status_code == 200
-        assert own.batch.requests[-1].prompt.startswith("User: ")
+        for template, is_plain in (("plain", True), ("own", False), (None, False)):
+            assert own.chat(chat_template=template).status_code == 200
+            assert own.batch.requests[-1].prompt.startswith("User: ") is is_plain
 
 
 @pytest.mark.parametrize(
