@@ -1,7 +1,7 @@
 """Choices in OpenAI's shape for completions, with the calls beside the text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from toolformer.decoding.completions import Completion, TraceStep
 from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall, uncertain_characters
@@ -22,15 +22,7 @@ class Choice:
         prompt: the prompt.
         body: the request.
         has_calls: whether the calls stand in its text.
-
-    Attributes:
-        ID: what ids of answers begin with.
-        OBJECT, EVENT: what OpenAI calls a whole answer, and an event of a stream.
     """
-
-    ID: ClassVar[str] = "cmpl"
-    OBJECT: ClassVar[str] = "text_completion"
-    EVENT: ClassVar[str] = "text_completion"
 
     def __init__(self, index: int, prompt: str, body: CompletionBody, *, has_calls: bool) -> None:
         self._index = index
@@ -99,14 +91,13 @@ class Choice:
         }
         if self._body.call_probabilities:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]
-        logprobs = None
-        if self._body.logprobs is not None:
-            echoed = text.prompt_steps if self._body.echo else ()
-            more = [part["logprobs"] for part in self._parts]
-            if echoed:
-                offsets = [step.offset for step in echoed]
-                more.insert(0, _log_probabilities(echoed, offsets, self._body))
-            logprobs = merged_lists([*more, self._rest(completion) or {}])
+        logprobs = self._log_probabilities([], 0)
+        if logprobs is not None:
+            if echoed := text.prompt_steps if self._body.echo else ():
+                logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
+            for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
+                for name, values in (more or {}).items():
+                    logprobs[name] += values
         told = self._echo + (completion.text if self._has_calls else without_calls)
         made = self._made(told, ours, logprobs=logprobs, ended=completion)
         if self._body.prompt_logprobs is not None:
@@ -176,15 +167,6 @@ class Choice:
             "logprobs": logprobs,
             "toolformer": {**(ours or {})},
         }
-
-
-def merged_lists(mappings: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The lists of each name, one behind the other."""
-    merged: dict[str, list[Any]] = {}
-    for mapping in mappings:
-        for name, values in mapping.items():
-            merged.setdefault(name, []).extend(values)
-    return merged
 
 
 def _answered(timed: TimedCall) -> dict[str, Any]:

@@ -16,9 +16,7 @@ from starlette.types import ASGIApp
 
 from toolformer_server.api_errors import ApiError, internal
 from toolformer_server.bodies import CompletionBody, TextBody, parsed_body, read_body
-from toolformer_server.chat_answers import ChatChoice
 from toolformer_server.chat_bodies import ChatBody
-from toolformer_server.chat_prompts import chat_prompt
 from toolformer_server.exchange import Exchange
 from toolformer_server.gate import Gate
 from toolformer_server.metrics import CONTENT_TYPE, Metrics
@@ -90,7 +88,22 @@ def make_app(
         served.check_name(name)
         return JSONResponse(served.description)
 
-    _add_text_routes(app, served, logs_prompts=logs_prompts)
+    @app.post("/v1/completions", openapi_extra=_taken_body(CompletionBody))
+    async def complete(request: Request) -> Response:
+        body = parsed_body(await read_body(request), CompletionBody)
+        record = request.state.record
+        record.further |= {"prompts": body.prompts} if logs_prompts else {}
+        return await Exchange(served, body, record).answer(request.receive)
+
+    @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
+    async def answer_chat(request: Request) -> Response:
+        chat = parsed_body(await read_body(request), ChatBody)
+        # In a thread: a long chat takes a while to be cut into tokens.
+        body = await asyncio.to_thread(chat.as_completion, served.tokenizer)
+        record = request.state.record
+        record.further |= {"messages": chat.messages} if logs_prompts else {}
+        return await Exchange(served, body, record).answer(request.receive)
+
     add_tokenizer_routes(app, served)
     page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
     # Not mounted: that would answer for methods that the other addresses do not take.
@@ -115,28 +128,6 @@ def make_app(
         expose_headers=["retry-after", "x-request-id"],
         allow_private_network=True,
     )
-
-
-def _add_text_routes(app: FastAPI, served: Served, *, logs_prompts: bool) -> None:
-    @app.post("/v1/completions", openapi_extra=_taken_body(CompletionBody))
-    async def complete(request: Request) -> Response:
-        body = parsed_body(await read_body(request), CompletionBody)
-        record = request.state.record
-        if logs_prompts:
-            record.further["prompts"] = body.prompts
-        return await Exchange(served, body, record).answer(request.receive)
-
-    @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
-    async def answer_chat(request: Request) -> Response:
-        body = parsed_body(await read_body(request), ChatBody)
-        record = request.state.record
-        if logs_prompts:
-            record.further["messages"] = body.messages
-        # In a thread: a long chat takes a while to be cut into tokens.
-        turns, template = body.turns(), body.chat_template
-        made = await asyncio.to_thread(chat_prompt, served.tokenizer, turns, template=template)
-        asked = body.as_completion(*made)
-        return await Exchange(served, asked, record, ChatChoice).answer(request.receive)
 
 
 def _taken_body(kind: type[TextBody]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class TextBody(_Body):
     presence_penalty: float | None = _neutral()
     frequency_penalty: float | None = _neutral()
     tools: list[str] | Literal["off"] | None = Field(
-        None, description='a list of names, as GET /v1/models says them, or "off"'
+        None, description='a list of names of our tools, as GET /v1/models says them, or "off"'
     )
     call_top_k: int | None = Field(None, ge=0, le=1000, description="a whole number up to 1000")
     min_call_probability: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
@@ -115,10 +115,8 @@ class TextBody(_Body):
 class CompletionBody(TextBody):
     """A request to continue texts."""
 
+    # The field that holds what is continued.
     PROMPT: ClassVar[str] = "prompt"
-    """The field that holds what is continued."""
-    FILLS_CONTEXT: ClassVar[bool] = False
-    """Whether a `max_tokens` that the context has no room for is lowered, and not refused."""
 
     prompt: (
         str

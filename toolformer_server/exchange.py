@@ -21,6 +21,8 @@ from toolformer.files.loading import is_out_of_memory
 from toolformer_server.answers import Choice
 from toolformer_server.api_errors import ApiError, closing, internal, out_of_memory
 from toolformer_server.bodies import CompletionBody
+from toolformer_server.chat_answers import ChatChoice
+from toolformer_server.chat_bodies import ChatCompletionBody
 from toolformer_server.request_log import LEFT, RequestRecord
 from toolformer_server.served import Served
 
@@ -34,29 +36,24 @@ class Exchange:
         served: the model.
         body: the request.
         record: counts them.
-        kind: the form of its choices.
     """
 
-    def __init__(
-        self,
-        served: Served,
-        body: CompletionBody,
-        record: RequestRecord,
-        kind: type[Choice] = Choice,
-    ) -> None:
+    def __init__(self, served: Served, body: CompletionBody, record: RequestRecord) -> None:
         self._served = served
         self._body = body
         self._record = record
-        self._kind = kind
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
         self._texts: list[LiveText] = []
         self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
         self._is_over = False
+        is_chat = isinstance(body, ChatCompletionBody)
+        self._kind = ChatChoice if is_chat else Choice
+        name = "chat.completion" if is_chat else "text_completion"
         self._envelope = {
-            "id": f"{kind.ID}-{uuid4().hex}",
-            "object": kind.EVENT if body.stream else kind.OBJECT,
+            "id": f"{'chat' if is_chat else ''}cmpl-{uuid4().hex}",
+            "object": f"{name}.chunk" if is_chat and body.stream else name,
             "created": int(time.time()),
             "model": served.name,
         }

@@ -21,6 +21,7 @@ from toolformer_home.wiring.live_calls import LiveTools, decoding_parameters, li
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import CompletionBody, nearest
+from toolformer_server.chat_bodies import ChatCompletionBody
 from tools.protocol import ToolCall
 
 _MAX_NEW_TOKENS = 4096
@@ -114,7 +115,8 @@ class Served:
                 f"{self.batch.max_active}; ask for the others in another request.",
                 param=body.PROMPT,
             )
-        if (body.max_tokens or 0) > self.max_new_tokens and not body.FILLS_CONTEXT:
+        is_chat = isinstance(body, ChatCompletionBody)
+        if (body.max_tokens or 0) > self.max_new_tokens and not is_chat:
             raise ApiError(
                 400,
                 f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
@@ -134,7 +136,7 @@ class Served:
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)
-        if body.FILLS_CONTEXT:
+        if is_chat:
             parameters = self._fitted(parameters, body)
         date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
         prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
@@ -168,13 +170,11 @@ class Served:
     def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
         """With as many new tokens as the context has room for behind the prompt, or as wanted."""
         (prompt,) = body.prompts
-        # Behind the start token.
         ids = prompt if isinstance(prompt, list) else [0, *self.tokenizer.encode(prompt)]
         of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
-        room = self.context_length - len(ids) - of_calls
         wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
-        fitting = max(1, min(wanted, self.max_new_tokens, room))
-        return replace(parameters, max_new_tokens=fitting)
+        fitting = min(wanted, self.max_new_tokens, self.context_length - len(ids) - of_calls)
+        return replace(parameters, max_new_tokens=max(1, fitting))
 
     def check_ids(self, ids: Sequence[int], param: str) -> None:
         """Refuse tokens that the model does not have.

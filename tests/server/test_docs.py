@@ -12,7 +12,6 @@ from tests.fakes import byte_tokenizer
 from tests.server.serving import Running, serving
 from toolformer_server.bodies import CompletionBody
 from toolformer_server.chat_bodies import WITHOUT_EFFECT, ChatBody
-from toolformer_server.chat_prompts import chat_prompt
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
 # A command, and what it answers where the page shows JSON.
@@ -88,4 +87,4 @@ def test_the_plain_prompt_of_a_chat_is_the_one_on_the_page():
     (shown,) = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
     turns = [("system", "Be brief."), ("user", "What is 6 times 7?")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    assert chat_prompt(byte_tokenizer(), messages)[0] == shown
+    assert ChatBody(messages=messages).as_completion(byte_tokenizer()).prompts == [shown]

@@ -47,11 +47,12 @@ class LogitsOfNext:
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
         """See `NextTokens.drawn`."""
-        logits, uniforms = self.logits, np.array([uniform])
+        logits, uniforms = self.logits.clone(), np.array([uniform])
         if top_p < 1:
-            logits = _nucleus(logits, temperature, top_p)
+            chances = (logits.double() / temperature).softmax(dim=-1)
+            chances, order = chances.sort(descending=True, stable=True)
+            logits[order[1:][chances.cumsum(dim=-1)[:-1] >= top_p]] = float("-inf")
         if banned is not None:
-            logits = logits.clone()
             logits[banned] = float("-inf")
             if logits.max() == float("-inf"):
                 return self.likeliest_but([banned])
@@ -97,17 +98,6 @@ def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[Log
             )
         )
     return expected
-
-
-def _nucleus(logits: "torch.Tensor", temperature: float, top_p: float) -> "torch.Tensor":
-    """Logits with minus infinity for all but the likeliest tokens; see `NextTokens.drawn`."""
-    probabilities, order = (
-        (logits.double() / temperature).softmax(dim=-1).sort(descending=True, stable=True)
-    )
-    is_out = probabilities.cumsum(dim=-1)[:-1] >= top_p
-    logits = logits.clone()
-    logits[order[1:][is_out]] = float("-inf")
-    return logits
 
 
 def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Tensor"]:

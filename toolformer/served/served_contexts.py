@@ -59,14 +59,10 @@ class ServedNext:
 
         A banned token is drawn again, and after some draws the likeliest other one is taken.
         """
-        seed = int(uniform * 2**31)
+        seed, options = int(uniform * 2**31), {"temperature": temperature, "top_p": top_p}
         for attempt in range(_DRAWS):
             (((token, log_probability),),) = self.wire.samples(
-                [self.context],
-                [seed ^ attempt],
-                max_new_tokens=1,
-                temperature=temperature,
-                top_p=top_p,
+                [self.context], [seed ^ attempt], max_new_tokens=1, **options
             )
             self.told[token] = log_probability
             if token != banned:
