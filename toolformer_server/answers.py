@@ -139,7 +139,7 @@ class Choice:
         return [] if self._is_cut else kept[self._steps_told :]
 
     def _log_probabilities(
-        self, steps: Sequence[TraceStep], characters: int
+        self, steps: Sequence[TraceStep], characters: int, /
     ) -> dict[str, list[Any]] | None:
         """OpenAI's `logprobs` of a piece with so many characters."""
         if self._body.logprobs is None:

@@ -146,9 +146,9 @@ def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]]) -> lis
         return special.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)
 
     safe_turns = [{**turn, "content": safe(turn["content"])} for turn in turns]
-    options = {"add_generation_prompt": True, "return_dict": False}
+    options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
     try:
-        ids = tokenizer.backend.apply_chat_template(safe_turns, **options)
+        ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
         if not ids:
             raise ValueError("it leaves nothing of them")
     except (TemplateError, *_FAILURES) as error:
