@@ -40,8 +40,8 @@ class Choice:
         # Whether a stop text has come about that a call stood in the midst of.
         self._is_cut = False
 
-    def echo(self) -> dict[str, Any] | None:
-        """The chunk in front of all others, where the prompt is to be repeated."""
+    def beginning(self) -> dict[str, Any] | None:
+        """The chunk in front of all others, where there is one: the prompt, to be repeated."""
         return self._made(self._echo) if self._echo else None
 
     def part(self, piece: LivePiece) -> dict[str, Any]:
@@ -91,10 +91,10 @@ class Choice:
         }
         if self._body.call_probabilities:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]
-        logprobs = None
-        if self._body.logprobs is not None:
-            echoed = text.prompt_steps if self._body.echo else ()
-            logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
+        logprobs = self._log_probabilities([], 0)
+        if logprobs is not None:
+            if echoed := text.prompt_steps if self._body.echo else ():
+                logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
             for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
                 for name, values in (more or {}).items():
                     logprobs[name] += values
@@ -139,7 +139,7 @@ class Choice:
         return [] if self._is_cut else kept[self._steps_told :]
 
     def _log_probabilities(
-        self, steps: Sequence[TraceStep], characters: int
+        self, steps: Sequence[TraceStep], characters: int, /
     ) -> dict[str, list[Any]] | None:
         """OpenAI's `logprobs` of a piece with so many characters."""
         if self._body.logprobs is None:
@@ -204,7 +204,7 @@ def _log_probabilities(
 
     return {
         "tokens": [name(step.token, step.text) for step in steps],
-        "token_logprobs": [_finite(step.log_probability) for step in steps],
+        "token_logprobs": [finite(step.log_probability) for step in steps],
         "top_logprobs": [likeliest(step) for step in steps],
         "text_offset": list(offsets),
     }
@@ -217,10 +217,11 @@ def _prompt_log_probabilities(step: PromptStep, count: int) -> dict[str, Any] | 
     others = [(rank, *other) for rank, other in enumerate(step.top[:count], start=1)]
     given = (step.rank, step.token, step.text, step.log_probability)
     return {
-        str(token): {"logprob": _finite(value), "rank": rank, "decoded_token": text}
+        str(token): {"logprob": finite(value), "rank": rank, "decoded_token": text}
         for rank, token, text, value in (*others, given)
     }
 
 
-def _finite(log_probability: float | None) -> float | None:
+def finite(log_probability: float | None) -> float | None:
+    """A log probability that JSON can hold."""
     return None if log_probability is None else max(log_probability, _MIN_LOG_PROBABILITY)

@@ -1,5 +1,6 @@
 """The routes of the server."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from toolformer_server.api_errors import ApiError, internal
-from toolformer_server.bodies import CompletionBody, parsed_body, read_body
+from toolformer_server.bodies import CompletionBody, TextBody, parsed_body, read_body
+from toolformer_server.chat_bodies import ChatBody
 from toolformer_server.exchange import Exchange
 from toolformer_server.gate import Gate
 from toolformer_server.metrics import CONTENT_TYPE, Metrics
@@ -24,10 +26,11 @@ from toolformer_server.tokenizing import add_tokenizer_routes
 
 _PAGE = Path(__file__).parent / "page"
 _STATUS_WORDS = {
-    404: "There is nothing at this address. Expected /v1/completions, /v1/models, "
-    "/tokenizer_info, /tokenize, /detokenize, /health, /metrics, /toolformer/labels/ or /.",
-    405: "This address does not take the method. POST to /v1/completions, /tokenize and "
-    "/detokenize; GET the others.",
+    404: "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
+    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health, /metrics, /toolformer/labels/ "
+    "or /.",
+    405: "This address does not take the method. POST to /v1/completions, /v1/chat/completions, "
+    "/tokenize and /detokenize; GET the others.",
 }
 
 
@@ -88,12 +91,20 @@ def make_app(
         served.check_name(name)
         return JSONResponse(served.description)
 
-    @app.post("/v1/completions", openapi_extra=_taken_body())
+    @app.post("/v1/completions", openapi_extra=_taken_body(CompletionBody))
     async def complete(request: Request) -> Response:
         body = parsed_body(await read_body(request), CompletionBody)
         record = request.state.record
-        if logs_prompts:
-            record.further["prompts"] = body.prompts
+        record.further |= {"prompts": body.prompts} if logs_prompts else {}
+        return await Exchange(served, body, record).answer(request.receive)
+
+    @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
+    async def answer_chat(request: Request) -> Response:
+        chat = parsed_body(await read_body(request), ChatBody)
+        # In a thread: a long chat takes a while to be cut into tokens.
+        body = await asyncio.to_thread(chat.as_completion, served.tokenizer)
+        record = request.state.record
+        record.further |= {"messages": chat.messages} if logs_prompts else {}
         return await Exchange(served, body, record).answer(request.receive)
 
     add_tokenizer_routes(app, served)
@@ -124,8 +135,8 @@ def make_app(
     )
 
 
-def _taken_body() -> dict[str, Any]:
-    schema = CompletionBody.model_json_schema()
+def _taken_body(kind: type[TextBody]) -> dict[str, Any]:
+    schema = kind.model_json_schema()
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

@@ -1,11 +1,11 @@
-"""The body of `POST /v1/completions`, and what is wrong with one that is refused."""
+"""The bodies of requests, and what is wrong with one that is refused."""
 
 import asyncio
 import datetime
 import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -50,7 +50,6 @@ _TOGETHER = {
     "max_tokens": "1 or more, or echo or prompt_logprobs besides, which ask about the prompt",
     "stream": "false, since a stream has neither numbers of its prompt nor lists of token ids",
     "n": "1, or a temperature above 0 besides: greedy decoding has one outcome",
-    "top_p": "1 where temperature is above 0: samples are of the model's whole distribution",
     "logprob_token_ids": "logprobs besides, a whole number",
     "tools": '"off" where a prompt is asked about: that is plain text, and no call follows it',
 }
@@ -72,8 +71,52 @@ class _Body(BaseModel):
     model: str | None = Field(None, description="the model's id, as GET /v1/models says it")
 
 
-class CompletionBody(_Body):
+class TextBody(_Body):
+    """What is asked of texts in completions and in chats alike."""
+
+    stop: _StopText | Annotated[list[_StopText], Field(max_length=MAX_STOP_TEXTS)] | None = Field(
+        None, description=f"a text of 1 to 100 characters, or up to {MAX_STOP_TEXTS} of them"
+    )
+    stream: bool | None = Field(None, description="true or false")
+    stream_options: StreamOptions | None = Field(
+        None, description='{"include_usage": true} or {"include_usage": false}'
+    )
+    seed: int | None = Field(None, description="a whole number")
+    user: str | None = Field(None, description="a text; it changes nothing")
+    top_p: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    # Logits divided by less would overflow.
+    temperature: Literal[0] | Annotated[float, Field(ge=0.01, le=2)] | None = Field(
+        None, description="0, or a number from 0.01 to 2"
+    )
+    n: int | None = Field(None, ge=1, le=100, description="a whole number from 1 to 100")
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
+        None, description="nothing, since tokens are the model's own choice; leave it out"
+    )
+    presence_penalty: float | None = _neutral()
+    frequency_penalty: float | None = _neutral()
+    tools: list[str] | Literal["off"] | None = Field(
+        None, description='a list of names of our tools, as GET /v1/models says them, or "off"'
+    )
+    call_top_k: int | None = Field(None, ge=0, le=1000, description="a whole number up to 1000")
+    min_call_probability: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    max_calls: int | None = Field(None, ge=0, le=100, description="a whole number up to 100")
+    today: Annotated[str, AfterValidator(_check_date)] | None = Field(
+        None, description="a date, YYYY-MM-DD"
+    )
+    call_probabilities: bool | None = Field(None, description="true or false")
+    calls_in_text: bool | None = Field(None, description="true or false")
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """What ends a text."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+class CompletionBody(TextBody):
     """A request to continue texts."""
+
+    # The field that holds what is continued.
+    PROMPT: ClassVar[str] = "prompt"
 
     prompt: (
         str
@@ -85,13 +128,6 @@ class CompletionBody(_Body):
         "lists empty"
     )
     max_tokens: int | None = Field(None, ge=0, description="a whole number")
-    stop: _StopText | Annotated[list[_StopText], Field(max_length=MAX_STOP_TEXTS)] | None = Field(
-        None, description=f"a text of 1 to 100 characters, or up to {MAX_STOP_TEXTS} of them"
-    )
-    stream: bool | None = Field(None, description="true or false")
-    stream_options: StreamOptions | None = Field(
-        None, description='{"include_usage": true} or {"include_usage": false}'
-    )
     logprobs: int | None = Field(
         None, ge=0, le=MAX_LOGPROBS, description=f"a whole number from 0 to {MAX_LOGPROBS}"
     )
@@ -104,34 +140,10 @@ class CompletionBody(_Body):
     return_token_ids: bool | None = Field(None, description="true or false")
     return_tokens_as_token_ids: bool | None = Field(None, description="true or false")
     echo: bool | None = Field(None, description="true or false")
-    seed: int | None = Field(None, description="a whole number")
-    user: str | None = Field(None, description="a text; it changes nothing")
-    top_p: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
-    # Logits divided by less would overflow.
-    temperature: Literal[0] | Annotated[float, Field(ge=0.01, le=2)] | None = Field(
-        None, description="0, or a number from 0.01 to 2"
-    )
-    n: int | None = Field(None, ge=1, le=100, description="a whole number from 1 to 100")
     best_of: int | None = Field(
         None, ge=1, le=1, description="1, since every outcome is given; leave it out"
     )
     suffix: None = Field(None, description="null, since nothing is inserted; leave it out")
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
-        None, description="nothing, since tokens are the model's own choice; leave it out"
-    )
-    presence_penalty: float | None = _neutral()
-    frequency_penalty: float | None = _neutral()
-    tools: list[str] | Literal["off"] | None = Field(
-        None, description='a list of names, as GET /v1/models says them, or "off"'
-    )
-    call_top_k: int | None = Field(None, ge=0, le=1000, description="a whole number up to 1000")
-    min_call_probability: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
-    max_calls: int | None = Field(None, ge=0, le=100, description="a whole number up to 100")
-    today: Annotated[str, AfterValidator(_check_date)] | None = Field(
-        None, description="a date, YYYY-MM-DD"
-    )
-    call_probabilities: bool | None = Field(None, description="true or false")
-    calls_in_text: bool | None = Field(None, description="true or false")
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:
@@ -157,7 +169,6 @@ class CompletionBody(_Body):
             "max_tokens": self.max_tokens == 0 and not self.echo and not asks_of_prompt,
             "stream": self.stream and (asks_of_prompt or self.return_token_ids),
             "n": (self.n or 1) > 1 and not is_sampled,
-            "top_p": self.top_p not in (None, 1) and is_sampled,
             "logprob_token_ids": self.logprob_token_ids and self.logprobs is None,
             "tools": asks_of_prompt and isinstance(self.tools, list) and self.tools,
         }
@@ -166,11 +177,6 @@ class CompletionBody(_Body):
                 given = reprlib.repr(getattr(self, name))
                 message = f"{name} is {given}. Expected {_TOGETHER[name]}."
                 raise ApiError(400, message, param=name)
-
-    @property
-    def stop_texts(self) -> tuple[str, ...]:
-        """What ends a text."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
 async def read_body(request: Request) -> bytes:

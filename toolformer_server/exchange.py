@@ -1,4 +1,4 @@
-"""One `POST /v1/completions`: its texts go into the batch, and the completions to the client."""
+"""One request: its texts go into the batch, and the completions to the client."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,8 @@ from toolformer.files.loading import is_out_of_memory
 from toolformer_server.answers import Choice
 from toolformer_server.api_errors import ApiError, closing, internal, out_of_memory
 from toolformer_server.bodies import CompletionBody
+from toolformer_server.chat_answers import ChatChoice
+from toolformer_server.chat_bodies import ChatCompletionBody
 from toolformer_server.request_log import LEFT, RequestRecord
 from toolformer_server.served import Served
 
@@ -46,9 +48,12 @@ class Exchange:
         self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
         self._is_over = False
+        is_chat = isinstance(body, ChatCompletionBody)
+        self._kind = ChatChoice if is_chat else Choice
+        name = "chat.completion" if is_chat else "text_completion"
         self._envelope = {
-            "id": f"cmpl-{uuid4().hex}",
-            "object": "text_completion",
+            "id": f"{'chat' if is_chat else ''}cmpl-{uuid4().hex}",
+            "object": f"{name}.chunk" if is_chat and body.stream else name,
             "created": int(time.time()),
             "model": served.name,
         }
@@ -91,7 +96,7 @@ class Exchange:
         has_calls = self._served.calls_in_text if wanted is None else wanted
         try:
             for index, request in enumerate(requests):
-                choice = Choice(index, request.prompt, self._body, has_calls=has_calls)
+                choice = self._kind(index, request.prompt, self._body, has_calls=has_calls)
                 self._choices.append(choice)
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(
@@ -101,7 +106,7 @@ class Exchange:
                 if index % (self._body.n or 1) == 0:
                     self._record.prompt_tokens += len(text.prompt_ids)
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
-            raise _refused(error) from error
+            raise _refused(error, self._body.PROMPT) from error
         finally:
             if len(self._texts) < len(requests):
                 self._cancel()
@@ -159,8 +164,8 @@ class Exchange:
     async def _events(self) -> AsyncIterator[str]:
         try:
             for choice in self._choices:
-                if echo := choice.echo():
-                    yield _event(self._enveloped([echo]))
+                if beginning := choice.beginning():
+                    yield _event(self._enveloped([beginning]))
             async for part in self._parts():
                 yield _event(self._enveloped([part]))
             if self._body.stream_options and self._body.stream_options.include_usage:
@@ -174,10 +179,10 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def _refused(error: Exception) -> ApiError:
+def _refused(error: Exception, param: str) -> ApiError:
     if isinstance(error, BatchClosedError):
         return closing()
     if isinstance(error, QueueFullError):
         return ApiError(429, "The queue is full. Try again in some seconds.", code="queue_full")
     message = f"{error} In a request these are max_tokens and max_calls."
-    return ApiError(400, message, param="prompt", code="context_length_exceeded")
+    return ApiError(400, message, param=param, code="context_length_exceeded")

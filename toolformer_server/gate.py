@@ -19,7 +19,8 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_PATH = 200
 # Other paths count as one: a stranger must not be able to make up any number of them.
 _COUNTED_PATHS = (
-    *("/", "/health", "/metrics", "/v1/completions", "/v1/models"),
+    *("/", "/health", "/metrics", "/v1/completions", "/v1/chat/completions"),
+    "/v1/models",
     *("/tokenizer_info", "/tokenize", "/detokenize"),
 )
 _HEADERS = [

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from toolformer.decoding.completions import MinCallProbability
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
@@ -20,9 +21,12 @@ from toolformer_home.wiring.live_calls import LiveTools, decoding_parameters, li
 from toolformer_home.wiring.toolbox import Toolbox
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import CompletionBody, nearest
+from toolformer_server.chat_bodies import ChatCompletionBody
 from tools.protocol import ToolCall
 
 _MAX_NEW_TOKENS = 4096
+# Most tokens of an answer in a chat that says nothing of it, or `decoding.max_new_tokens` if more.
+_CHAT_TOKENS = 512
 
 
 @dataclass
@@ -82,6 +86,7 @@ class Served:
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "calls_in_text": self.calls_in_text,
+                "chat_template": "own" if self.tokenizer.backend.chat_template else "plain",
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
@@ -106,11 +111,12 @@ class Served:
         if (count := len(body.prompts) * samples) > self.batch.max_active:
             raise ApiError(
                 400,
-                f"prompt and n ask for {count} texts. Expected at most {self.batch.max_active}; "
-                "ask for the others in another request.",
-                param="prompt",
+                f"{body.PROMPT} and n ask for {count} texts. Expected at most "
+                f"{self.batch.max_active}; ask for the others in another request.",
+                param=body.PROMPT,
             )
-        if (body.max_tokens or 0) > self.max_new_tokens:
+        is_chat = isinstance(body, ChatCompletionBody)
+        if (body.max_tokens or 0) > self.max_new_tokens and not is_chat:
             raise ApiError(
                 400,
                 f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
@@ -130,6 +136,8 @@ class Served:
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)
+        if is_chat:
+            parameters = self._fitted(parameters, body)
         date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
         prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
         requests = []
@@ -153,10 +161,20 @@ class Served:
                 prompt_top=prompt_top if index % samples == 0 or not is_continued else None,
                 is_continued=is_continued,
                 temperature=body.temperature or 0.0,
+                top_p=1.0 if body.top_p is None else body.top_p,
                 uniform=random.Random(seed).random,
             )
             requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
         return requests
+
+    def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
+        """With as many new tokens as the context has room for behind the prompt, or as wanted."""
+        (prompt,) = body.prompts
+        ids = prompt if isinstance(prompt, list) else [0, *self.tokenizer.encode(prompt)]
+        of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
+        wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
+        fitting = min(wanted, self.max_new_tokens, self.context_length - len(ids) - of_calls)
+        return replace(parameters, max_new_tokens=max(1, fitting))
 
     def check_ids(self, ids: Sequence[int], param: str) -> None:
         """Refuse tokens that the model does not have.

@@ -71,7 +71,7 @@ def serve(
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
-    """Serve the model with live calls: OpenAI's API for completions, and a page at /."""
+    """Serve the model with live calls: OpenAI's API for completions and chats, and a page at /."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.serving import serve_model
 

@@ -1,8 +1,8 @@
 """A stand-in for `toolformer.decoding.live_batch.LiveBatch`: no model, a thread for each text.
 
 What it writes follows from the prompt: `fail` fails, `slow` goes on until it is cancelled or has
-`max_tokens`, `undo` takes a call back; any other prompt is continued with `ANSWER`, whose call is
-made where the Calculator may be called.
+`max_tokens`, `undo` takes a call back; any other prompt, or message of a chat, is continued with
+`ANSWER`, whose call is made where the Calculator may be called.
 """
 
 import threading
@@ -55,24 +55,22 @@ class FakeText:
     def pieces(self):
         """Pieces, then how the text ended."""
         request, settings = self.request, self.request.settings
-        if request.prompt == "fail":
+        # A message of a chat is told in the plain template.
+        asked = request.prompt.removeprefix("User: ").removesuffix("\n\nAssistant:")
+        if asked == "fail":
             raise ValueError("the batch has a bug")
-        if request.prompt == "large":
+        if asked == "large":
             raise MemoryError
-        if request.prompt == "slow":
+        if asked == "slow":
             for _ in range(settings.parameters.max_new_tokens):
                 time.sleep(4 * STEP_SECONDS)
                 yield LivePiece(" on", (step(" on"),))
             return "length"
-        if request.prompt == "undo":
+        if asked == "undo":
             undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result")
             yield LivePiece("", (step(undone.text, "undone"),), undone=undone)
         for place, word in enumerate(WORDS):
-            if (
-                place == 2
-                and request.prompt != "undo"
-                and "Calculator" in settings.parameters.tools
-            ):
+            if place == 2 and asked != "undo" and "Calculator" in settings.parameters.tools:
                 begun = time.perf_counter()
                 assert settings.parse_arguments is not None
                 arguments = settings.parse_arguments("Calculator", "6 * 7")

@@ -78,6 +78,12 @@ class Running:
     def complete(self, prompt="6 * 7", **fields) -> httpx.Response:
         return self.client.post("/v1/completions", json={"prompt": prompt, **fields})
 
+    def chat(self, messages: object = "6 * 7", **fields) -> httpx.Response:
+        """Ask a chat of these messages, or of one of the user's."""
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return self.client.post("/v1/chat/completions", json={"messages": messages, **fields})
+
 
 def made_server(
     batch: FakeBatch | LiveBatch,

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.fakes import byte_tokenizer
 from tests.server.serving import Running, serving
 from toolformer_home.home import Home
 from toolformer_server.bodies import CompletionBody
+from toolformer_server.chat_bodies import WITHOUT_EFFECT, ChatBody
 from toolformer_server.labelling import label_routes
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
@@ -71,7 +73,7 @@ def test_each_shape_on_the_page_is_that_of_an_answer(running: Running):
 
 
 def test_each_address_and_each_field_is_on_the_page():
-    addresses = ("completions", "models", "models/")
+    addresses = ("completions", "chat/completions", "models", "models/")
     for path in (
         *(f"/v1/{name}" for name in addresses),
         "/health",
@@ -80,5 +82,12 @@ def test_each_address_and_each_field_is_on_the_page():
         "/openapi.json",
     ):
         assert any(f"8000{path}" in command for command, _ in EXAMPLES), path
-    for name in CompletionBody.model_fields:
+    for name in (*CompletionBody.model_fields, *ChatBody.model_fields, *WITHOUT_EFFECT):
         assert f"`{name}" in PAGE or name.endswith("_penalty"), name
+
+
+def test_the_plain_prompt_of_a_chat_is_the_one_on_the_page():
+    (shown,) = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
+    turns = [("system", "Be brief."), ("user", "What is 6 times 7?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert ChatBody(messages=messages).as_completion(byte_tokenizer()).prompts == [shown]

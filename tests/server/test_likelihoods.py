@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 
 import pytest
 import torch
@@ -196,6 +197,29 @@ def test_cold_samples_are_the_likeliest_tokens_an_opening_bracket_included(model
     assert ask(ids, **cold)["choices"][0]["token_ids"] == [opening]
     greedy = ask(ids, **cold | {"temperature": 0})
     assert greedy["choices"][0]["token_ids"] != [opening]
+
+
+def test_chats_are_decoded_behind_the_same_prompt_whole_and_streamed(client):
+    def answers(**fields) -> list[str]:
+        sent = {"messages": [{"role": "user", "content": "Half"}], "max_tokens": 8, **fields}
+        answer = client.post("/v1/chat/completions", json=sent)
+        assert answer.status_code == 200, answer.text
+        return [choice["message"]["content"] for choice in answer.json()["choices"]]
+
+    greedy = asked(client, "User: Half\n\nAssistant:", max_tokens=8)["choices"][0]["text"]
+    assert answers() == answers(temperature=2, top_p=0) == [greedy.lstrip()]
+    warm = {"temperature": 2, "seed": 3, "n": 3}
+    assert answers(**warm, top_p=0) == [greedy.lstrip()] * 3
+    drawn = answers(**warm, top_p=0.9)
+    assert drawn == answers(**warm, top_p=0.9) != answers(**warm)
+    assert len(set(drawn)) == 3
+    sent = {"messages": [{"role": "user", "content": "Half"}], "max_tokens": 8, "stream": True}
+    streamed = client.post("/v1/chat/completions", json={**sent, **warm, "top_p": 0.9}).text
+    told = [json.loads(line[6:]) for line in streamed.split("\n\n") if line.startswith("data: {")]
+    texts = ["", "", ""]
+    for choice in (one["choices"][0] for one in told):
+        texts[choice["index"]] += choice["delta"].get("content", "")
+    assert texts == drawn
 
 
 def test_listed_tokens_take_the_place_of_the_likeliest(model, ask):

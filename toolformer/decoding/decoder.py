@@ -85,7 +85,7 @@ def complete(
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
-        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(parameters)
+        row_tokens = max(len(row.pending) for row in unknown) + most_new_tokens(parameters)
         max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
         _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
@@ -121,10 +121,11 @@ def _known_without_calls(
 
 def longest_prompt_tokens(model: Model, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - _max_new_tokens(parameters)
+    return model.context_length - 1 - most_new_tokens(parameters)
 
 
-def _max_new_tokens(parameters: DecodingParameters) -> int:
+def most_new_tokens(parameters: DecodingParameters) -> int:
+    """Most tokens that may follow a prompt, those of calls included."""
     if parameters.is_disabled:
         return parameters.max_new_tokens
     call = parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
@@ -179,7 +180,7 @@ def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
     start = len(row.pending) - row.prompt_tokens
-    max_prompt_tokens = model.context_length - start - _max_new_tokens(parameters)
+    max_prompt_tokens = model.context_length - start - most_new_tokens(parameters)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "

@@ -180,7 +180,9 @@ class DecodingBatch:
         if temperature := row.settings.temperature:
             # Samples without calls are the model's own, which may write the bracket as text.
             banned = None if parameters.is_disabled else self._open_id
-            token = expected.drawn(row.settings.uniform(), temperature, banned=banned)
+            token = expected.drawn(
+                row.settings.uniform(), temperature, top_p=row.settings.top_p, banned=banned
+            )
         self._emit(row, token, expected, chance)
 
     def _open(self, row: DecodingRow, before: NextTokens, length: int, chance: CallChance) -> None:

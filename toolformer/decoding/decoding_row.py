@@ -58,6 +58,7 @@ class RowSettings:
         is_continued: whether anything is to follow the prompt; where not, it is asked about.
         temperature: of the model's own distribution, from which the text outside calls is drawn;
             0 decodes greedily.
+        top_p: see `toolformer.forward.model.NextTokens.drawn`.
         uniform: gives the numbers in [0, 1) that a text is drawn with.
     """
 
@@ -69,6 +70,7 @@ class RowSettings:
     prompt_top: int | None = None
     is_continued: bool = True
     temperature: float = 0.0
+    top_p: float = 1.0
     uniform: Callable[[], float] = random.random
 
 

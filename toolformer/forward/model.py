@@ -170,11 +170,16 @@ class NextTokens(Protocol):
         """The likeliest token that is none of these."""
         ...
 
-    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+    def drawn(
+        self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
+    ) -> int:
         """The token that a random number in [0, 1) draws at a temperature above 0.
 
         Args:
-            banned: a token that has no chance.
+            top_p: only the likeliest tokens have a chance, as few as have this probability in all
+                at that temperature; always the likeliest one.
+            banned: a token that has no chance; where it alone is left, the likeliest other is
+                taken.
         """
         ...
 

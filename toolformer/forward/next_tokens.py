@@ -43,12 +43,19 @@ class LogitsOfNext:
         logits[tokens] = float("-inf")
         return int(logits.argmax())
 
-    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+    def drawn(
+        self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
+    ) -> int:
         """See `NextTokens.drawn`."""
-        logits, uniforms = self.logits, np.array([uniform])
+        logits, uniforms = self.logits.clone(), np.array([uniform])
+        if top_p < 1:
+            chances = (logits.double() / temperature).softmax(dim=-1)
+            chances, order = chances.sort(descending=True, stable=True)
+            logits[order[1:][chances.cumsum(dim=-1)[:-1] >= top_p]] = float("-inf")
         if banned is not None:
-            logits = logits.clone()
             logits[banned] = float("-inf")
+            if logits.max() == float("-inf"):
+                return self.likeliest_but([banned])
         (token,), _ = sample_tokens(logits[None], uniforms, rows=[0], temperature=temperature)
         return token
 

@@ -52,15 +52,17 @@ class ServedNext:
             "blocked tools. Expected another one among them: block fewer tools."
         )
 
-    def drawn(self, uniform: float, temperature: float, *, banned: int | None = None) -> int:
+    def drawn(
+        self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
+    ) -> int:
         """See `NextTokens.drawn`; the server draws, seeded by the random number.
 
         A banned token is drawn again, and after some draws the likeliest other one is taken.
         """
-        seed = int(uniform * 2**31)
+        seed, options = int(uniform * 2**31), {"temperature": temperature, "top_p": top_p}
         for attempt in range(_DRAWS):
             (((token, log_probability),),) = self.wire.samples(
-                [self.context], [seed ^ attempt], max_new_tokens=1, temperature=temperature
+                [self.context], [seed ^ attempt], max_new_tokens=1, **options
             )
             self.told[token] = log_probability
             if token != banned:

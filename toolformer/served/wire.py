@@ -102,17 +102,18 @@ class Wire:
         *,
         max_new_tokens: int,
         temperature: float,
+        top_p: float = 1.0,
     ) -> list[list[tuple[int, float]]]:
         """Tokens that go on with each row, with their log probabilities at temperature 1."""
         asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 0}
-        asked["return_tokens_as_token_ids"] = True
+        asked |= {"return_tokens_as_token_ids": True, "top_p": top_p}
         choices = self._client.complete(
             [self._request(row, seed=seed, **asked) for row, seed in zip(rows, seeds, strict=True)]
         )
         return [self._sampled(choice.get("logprobs")) for choice in choices]
 
     def _request(self, row: Sequence[int], **fields: Any) -> dict[str, Any]:
-        return {"prompt": list(row), **fields, **self._plain}
+        return {"prompt": list(row), **self._plain, **fields}
 
     def _seen(self, row: Sequence[int], places: Any, top: int) -> list[Mapping[int, Seen]]:
         if not isinstance(places, list) or len(places) != len(row):

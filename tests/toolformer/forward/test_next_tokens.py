@@ -1,6 +1,7 @@
 """Equal logits, which half precision makes frequent, and what an open call keeps of a step's."""
 
 import itertools
+import math
 import random
 
 import pytest
@@ -54,6 +55,35 @@ def parameters(**changes) -> DecodingParameters:
 
 def unanswered(requests):
     return [None for _ in requests]
+
+
+@pytest.mark.parametrize(
+    ("top_p", "temperature", "banned", "left"),
+    [
+        (1, 1, None, {0, 1, 2, 3, 4}),
+        (0.95, 1, None, {0, 1, 2, 3, 4}),
+        (0.89, 1, None, {0, 1, 2, 3}),
+        # Of equal ones the lowest comes first.
+        (0.7, 1, None, {0, 1, 3}),
+        (0.6, 1, None, {1, 3}),
+        (0.49, 1, None, {1}),
+        (0, 1, None, {1}),
+        # At this temperature 0.334, 0.183, 0.167, 0.167 and 0.149.
+        (0.6, 2, None, {0, 1, 3}),
+        (0.6, 1, 3, {1}),
+        (0.49, 1, 1, {3}),
+    ],
+)
+def test_top_p_leaves_as_few_of_the_likeliest_as_have_so_much_probability(
+    top_p, temperature, banned, left
+):
+    logits = torch.tensor([[0.125, 0.5, 0.125, 0.15, 0.1]]).log()
+    (expected,) = next_tokens(logits, open_id=0, count=2)
+    uniforms = [number / 50 for number in range(50)]
+    drawn = {expected.drawn(each, temperature, top_p=top_p, banned=banned) for each in uniforms}
+    assert drawn == left
+    # What is told of a token is of the whole distribution.
+    assert expected.log_probability(1) == pytest.approx(math.log(0.5))
 
 
 @given(

@@ -96,6 +96,10 @@ class FakeServer:
         temperature = body["temperature"] or 1e-3
         for _ in range(body["max_tokens"]):
             sampled = scores / temperature
+            order = sampled.argsort(descending=True)
+            before = sampled[order].softmax(dim=-1).cumsum(dim=-1).roll(1)
+            before[0] = -1
+            sampled[order[before >= body.get("top_p", 1)]] = -float("inf")
             token = int(torch.multinomial(sampled.softmax(dim=-1), 1, generator=chance))
             told = sampled.log_softmax(dim=-1) if "processed" in self.faults else scores
             listed = [] if "no_listing" in self.faults else body.get("logprob_token_ids", [])
