@@ -53,6 +53,11 @@ class WordVectors:
                 )
         return _DIGESTS[_WEIGHTS_FILE]
 
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector; raises ToolUnavailableError as `encode`."""
+        return self._loaded[0].shape[1]
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 
