@@ -17,7 +17,6 @@ from tools.retrieval import index_folder
 from tools.retrieval.dense_ranking import open_faiss_index
 from tools.retrieval.hybrid_ranking import DenseRetriever
 from tools.retrieval.passage_index import PassageEncoder
-from tools.retrieval.passage_ranking import NO_INDEX
 from tools.retrieval.passages import PASSAGE_FIELDS, StoredPassage, read_passage, stored_passage
 
 _FORMAT = 1
@@ -49,20 +48,16 @@ class ExistingIndex:
 
     def version(self) -> str:
         """Settings, the digest of both files, and the encoder."""
-        try:
-            index = f"{self._information()['content']} encoder={self._encoder.identity}"
-        except ToolUnavailableError:
-            index = NO_INDEX
-        return f"existing temperature={DenseRetriever.temperature:g} index={index}"
+        index = f"index={self._information()['content']} encoder={self._encoder.identity}"
+        return f"existing temperature={DenseRetriever.temperature:g} {index}"
 
     def check_available(self) -> None:
         """Check files and encoder; files are read where they changed since they were copied."""
-        dimension, expected = self._information()["dimension"], self._encoder.dimension
-        if dimension != expected:
-            encoder = self._encoder.settings["encoder"]
+        there, expected = self._information()["dimension"], self._encoder.dimension
+        if there != expected:
             raise _unavailable(
-                f"{self._files[0]} has vectors of {dimension} numbers, and the encoder {encoder} "
-                f"gives {expected}"
+                f"{self._files[0]} has vectors of {there} numbers, and the encoder "
+                f"{self._encoder.settings['encoder']} gives {expected}"
             )
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
@@ -80,13 +75,10 @@ class ExistingIndex:
             # Of vectors of one length, half the square of a distance differs as the product does.
             scores = scores / -2
         hits = sorted(zip(-scores / DenseRetriever.temperature, map(int, rows), strict=True))
-        return [
-            stored_passage(
-                read_passage(passages.slice(row, 1).to_pylist()[0], str(row)), -float(score)
-            )
-            for score, row in hits
-            if row >= 0
+        found = [
+            (*passages.slice(row, 1).to_pylist(), str(row), hit) for hit, row in hits if row >= 0
         ]
+        return [stored_passage(read_passage(of, name), -float(hit)) for of, name, hit in found]
 
     def _open(self) -> tuple[Any, Any]:
         """Index and passages; opened on first use and when a file was changed."""
@@ -96,40 +88,27 @@ class ExistingIndex:
         if self._opened is None or self._opened[0] != information:
             self.check_available()
             index_folder.check_files(self._folder, "QA")
-            copy = pa.ipc.open_file(pa.memory_map(str(self._folder / _COPY)))
-            index = open_faiss_index(self._files[0], _REMEDY)
-            self._opened = information, index, copy.read_all()
+            copy = pa.ipc.open_file(pa.memory_map(str(self._folder / _COPY))).read_all()
+            self._opened = information, open_faiss_index(self._files[0], _REMEDY), copy
         return self._opened[1:]
 
     def _information(self) -> Mapping[str, Any]:
-        """What is known about the files as they are now.
-
-        Raises:
-            ToolUnavailableError: They cannot be used, or not together.
-        """
+        """What is known about the files as they are now; ToolUnavailableError if it is no use."""
         with self._lock:
-            information = index_folder.read_information(self._folder, index_format=_FORMAT)
-            state = self._state()
-            if information is None or information["fingerprint"] != state:
-                with index_folder.sole_builder(
-                    self._folder, fingerprint=state, index_format=_FORMAT
-                ) as folder:
-                    if folder is not None:
-                        facts = self._copy(folder / _COPY)
-                        if self._state() != state:
-                            raise _unavailable(f"{self._files} were written while they were read")
-                        about = {"format": _FORMAT, "fingerprint": state, **facts}
-                        index_folder.write_information(folder, about)
-                return self._information()
-            return information
-
-    def _state(self) -> str:
-        """A digest of sizes and times."""
-        try:
-            status = [file.stat() for file in self._files]
-        except OSError as error:
-            raise _unavailable(f"{error.filename} cannot be read ({error.strerror})") from error
-        return hex_digest(*((each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in status))
+            try:
+                status = [file.stat() for file in self._files]
+            except OSError as error:
+                raise _unavailable(f"{error.filename} cannot be read ({error.strerror})") from error
+            state = hex_digest(*((at.st_size, at.st_mtime_ns, at.st_ctime_ns) for at in status))
+            known = index_folder.read_information(self._folder, index_format=_FORMAT)
+            if known is not None and known["fingerprint"] == state:
+                return known
+            wanted: dict[str, Any] = {"fingerprint": state, "index_format": _FORMAT}
+            with index_folder.sole_builder(self._folder, **wanted) as folder:
+                if folder is not None:
+                    facts = {"format": _FORMAT, "fingerprint": state, **self._copy(folder / _COPY)}
+                    index_folder.write_information(folder, facts)
+            return self._information()
 
     def _copy(self, copy: Path) -> Mapping[str, Any]:
         import polars as pl
@@ -163,9 +142,8 @@ def _numbers(index: Any) -> np.ndarray:
     if hasattr(index, "id_map"):
         return np.sort(faiss.vector_to_array(index.id_map))
     if cells := faiss.try_extract_index_ivf(index):
-        lists = cells.invlists
-        sizes = {cell: lists.list_size(cell) for cell in range(cells.nlist)}
-        found = [faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in sizes.items()]
+        ids, size = cells.invlists.get_ids, cells.invlists.list_size
+        found = [faiss.rev_swig_ptr(ids(cell), size(cell)) for cell in range(cells.nlist)]
         return np.sort(np.concatenate(found))
     return np.arange(index.ntotal)
 

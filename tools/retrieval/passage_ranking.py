@@ -86,10 +86,9 @@ class PassageRanker:
     def check_available(self) -> None:
         """Check index, pyserini and Java by looking at files, without starting Java."""
         if self.fingerprint() == NO_INDEX:
-            raise ToolUnavailableError(
-                _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
-            )
-        _check_not_written(self.directory)
+            raise self._unusable("is not there", _BUILD_REMEDY)
+        if _is_being_written(self.directory):
+            raise self._unusable("is being written by another program", "Wait, or search a copy")
         pyserini_jar()
         find_java()
 
@@ -165,12 +164,14 @@ class PassageRanker:
             return read_passage({name: document.get(name) for name in PASSAGE_FIELDS}, passage_id)
         except ValueError as error:
             stored = ", ".join(field.name() for field in document.getFields().toArray())
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the search index in {self.directory} stores no text of {passage_id!r}, but only "
-                f"the fields {stored}",
+            raise self._unusable(
+                f"stores no text of {passage_id!r}, but only the fields {stored}",
                 "Build it with Pyserini's option -storeContents, or -storeRaw of JSON documents",
             ) from error
+
+    def _unusable(self, reason: str, remedy: str) -> ToolUnavailableError:
+        reason = f"the search index in {self.directory} {reason}"
+        return ToolUnavailableError(_TOOL_NAME, reason, remedy)
 
     def _open(self) -> Any:
         """Return the searcher; open it on first use and when the index was built anew."""
@@ -192,16 +193,13 @@ class PassageRanker:
                 searcher.index_reader.reader
             )
         except JavaException as error:
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the search index in {self.directory} cannot be opened ({_first_line(error)})",
-                f"Expected an index of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}",
+            raise self._unusable(
+                f"cannot be opened ({_first_line(error)})",
+                f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}",
             ) from error
         if not fields.contains("contents"):
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the search index in {self.directory} is searched by {fields.toString()}, and "
-                "Pyserini asks for `contents`",
+            raise self._unusable(
+                f"is searched by {fields.toString()}, and Pyserini asks for `contents`",
                 "Build it with `python -m pyserini.index.lucene`",
             )
         if self._searcher is not None:
@@ -216,16 +214,14 @@ def _query_text(query: str) -> str:
     return single_line("".join(char if char <= "\uffff" else " " for char in query))
 
 
-def _check_not_written(directory: Path) -> None:
-    """Refuse an index whose lock a writer of Lucene's holds; the file alone stays behind it."""
-    try:
-        with (directory / "write.lock").open("rb") as stream:
-            fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        reason = f"another program is writing the search index in {directory}"
-        raise ToolUnavailableError(_TOOL_NAME, reason, "Wait for it, or search a copy") from error
-    except OSError:
-        pass  # There is no such file, or no lock can be had in this folder.
+def _is_being_written(directory: Path) -> bool:
+    """Whether a writer of Lucene's holds its lock; the file alone stays behind it."""
+    with suppress(FileNotFoundError), (directory / "write.lock").open("rb") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _first_line(error: Exception) -> str:

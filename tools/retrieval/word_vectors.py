@@ -33,6 +33,8 @@ _DIGESTS = {
 class WordVectors:
     """The encoder, read at first use."""
 
+    dimension = 256
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """What `tools.retrieval.passage_index.open_encoder` opens it again from."""
@@ -52,11 +54,6 @@ class WordVectors:
                     f"{folder / name} is damaged, or belongs to another release than {_REQUIREMENT}"
                 )
         return _DIGESTS[_WEIGHTS_FILE]
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector; raises ToolUnavailableError as `encode`."""
-        return self._loaded[0].shape[1]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.

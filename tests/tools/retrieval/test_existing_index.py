@@ -209,8 +209,6 @@ def test_files_that_cannot_be_used_are_refused_in_a_sentence(made, tmp_path, nam
         made.check_available()
     assert "question_answering.index_file" in str(caught.value)
     assert "\n" not in str(caught.value)
-    if name != "dimension":
-        assert made.version().endswith("index=none")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
