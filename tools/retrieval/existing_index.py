@@ -142,9 +142,10 @@ def _numbers(index: Any) -> np.ndarray:
     if hasattr(index, "id_map"):
         return np.sort(faiss.vector_to_array(index.id_map))
     if cells := faiss.try_extract_index_ivf(index):
-        ids, size = cells.invlists.get_ids, cells.invlists.list_size
-        found = [faiss.rev_swig_ptr(ids(cell), size(cell)) for cell in range(cells.nlist)]
-        return np.sort(np.concatenate(found))
+        lists: Any = cells.invlists
+        sizes = {cell: size for cell in range(cells.nlist) if (size := lists.list_size(cell))}
+        found = [faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in sizes.items()]
+        return np.sort(np.concatenate(found or [np.arange(0)]))
     return np.arange(index.ntotal)
 
 
