@@ -63,8 +63,10 @@ class TextEncoder:
     @property
     def dimension(self) -> int:
         """Numbers in a vector, by config.json; raises ToolUnavailableError as `encode`."""
+        prepare_transformers()
         from transformers import AutoConfig
 
+        encoder_identity(self.directory)
         with loading(f"the encoder in {self.directory}", _unavailable):
             return AutoConfig.from_pretrained(self.directory, trust_remote_code=False).hidden_size
 
