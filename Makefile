@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+DEPENDENCIES := $(VENV)/dependencies
 TORCH_VERSION := 2.13.0
 # Which build of PyTorch: cpu, default (on Linux the CUDA build, several GB) or auto: default where
 # an NVIDIA driver is found, else cpu.
@@ -23,16 +24,19 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast test-newer test-cluster faults bench docs check format lock clean
+.PHONY: help setup dependencies demo ui test test-fast test-newer test-cluster faults bench docs check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(STAMP)  ## Make the environment (done by every other target when needed)
 
+# Apart, for the container: most of it is made anew for other versions only, and not for other code.
+dependencies: $(DEPENDENCIES)  ## The environment without the project itself
+
 # torch first and apart. With the CPU index unreachable, pip goes on with what it knows from
 # elsewhere; --retries 0 keeps that short. The CUDA build needs its dependencies.
-$(STAMP): requirements.lock pyproject.toml
+$(DEPENDENCIES): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +50,9 @@ endif
 # A Python for which no CPU build was found has the CUDA build, which needs what it declares.
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(BIN)/pip install --quiet -c requirements.lock torch==$(TORCH_VERSION)
+	@touch $@
+
+$(STAMP): $(DEPENDENCIES) pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

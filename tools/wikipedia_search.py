@@ -34,8 +34,8 @@ class WikiSearch(RetrievalTool):
     """Searches Wikipedia and answers with the best passage that is not the text's own.
 
     Args:
-        index_directory: Folder made by `build_index`, or a prebuilt Pyserini index of Wikipedia
-            passages that stores its raw documents.
+        index_directory: Folder made by `build_index`, or an index made by Pyserini; see
+            `PassageRanker`.
         k1: BM25's saturation of term frequency, at least 0.
         b: BM25's weight of passage length, 0 to 1.
         snippet_words: Most words of a passage in an answer (the paper does not say; 100).

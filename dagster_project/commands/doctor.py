@@ -56,7 +56,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     looks = {
         "language model": lambda: doctor_home.language_model(home, settings),
         "Java": _java,
-        "Wikipedia index": lambda: doctor_home.wikipedia_index(home),
+        "Wikipedia index": lambda: doctor_home.wikipedia_index(home, settings),
         "passage index": lambda: doctor_home.passage_index(home, settings),
         "tools": lambda: _tools(home, settings),
         "isolation of tools": _isolation,

@@ -58,12 +58,15 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("language model", "ok", detail)
 
 
-def wikipedia_index(home: Home) -> Iterator[Finding]:
+def wikipedia_index(home: Home, settings: Settings) -> Iterator[Finding]:
     """The index that is searched by BM25."""
+    from toolformer_home.wiring.retriever import WIKIPEDIA_INDEX, tools_searching
     from tools.retrieval.wikipedia_index import index_information
 
     folder = home.wikipedia_index
-    if (information := index_information(folder)) is None:
+    if not tools_searching(WIKIPEDIA_INDEX, settings):
+        yield Finding("Wikipedia index", "ok", "not needed: no enabled tool searches it")
+    elif (information := index_information(folder)) is None:
         yield _missing_index("Wikipedia index", folder, asset="wikipedia_index")
     else:
         detail = f"{information['passages']:,} passages in {folder}"
@@ -78,7 +81,7 @@ def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
 
     name, folder = "passage index", home.passage_index
     if not tools_searching(PASSAGE_INDEX, settings):
-        yield Finding(name, "ok", "not needed: no enabled tool searches vectors")
+        yield Finding(name, "ok", "not needed: no enabled tool searches it")
         return
     try:
         _ = open_encoder(settings.passage_index.model_dump(), lambda: "cpu").identity

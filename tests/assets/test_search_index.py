@@ -10,6 +10,7 @@ from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
+from dagster_project.runs.indexes import indexes_of
 from dagster_project.runs.run_job import dagster_instance
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
@@ -82,3 +83,16 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
     assert first.data_version == same.data_version != other.data_version
     assert first.metadata is not None
     assert first.metadata["dagster/row_count"] == 7
+
+
+def test_no_index_is_built_for_tools_that_search_one_that_exists_already(tmp_path: Path):
+    def needed(*named: str, **changes: dict) -> list[str]:
+        return indexes_of(named, validated(changes, origin="test"))
+
+    lucene = {"WikiSearch": {"options": {"index_directory": str(tmp_path)}}}
+    faiss = {"retriever": "dense", "index_file": "a.faiss", "passages_file": "a.tsv"}
+    assert needed("QA", "WikiSearch") == ["wikipedia_index", "passage_index"]
+    assert needed("QA", question_answering=faiss) == []
+    assert needed("WikiSearch", tools=lucene) == []
+    assert needed("QA", "WikiSearch", tools=lucene) == ["wikipedia_index", "passage_index"]
+    assert needed("QA", "WikiSearch", question_answering=faiss) == ["wikipedia_index"]

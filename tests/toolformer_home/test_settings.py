@@ -76,6 +76,17 @@ def test_a_misspelt_setting_is_named_with_the_nearest_known():
             "corpus.sources.1.tools = ('Calender',) is not valid: there is no tool 'Calender'",
         ),
         ({"sampling": {"round": 0}}, "sampling.round = 0"),
+        *[
+            (
+                {"question_answering": values},
+                "index_file needs passages_file and `retriever: dense`",
+            )
+            for values in (
+                {"retriever": "dense", "index_file": "a"},
+                {"retriever": "dense", "passages_file": "a"},
+                {"retriever": "hybrid", "index_file": "a", "passages_file": "b"},
+            )
+        ],
         *[({section: {"seed": 10**400}}, f"{section}.seed = 10") for section in _SEEDED],
         ({"sampling": {"temperature": float("inf")}}, "sampling.temperature = inf"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),

@@ -1,7 +1,10 @@
+import json
 import math
 import random
 import shutil
+import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +14,7 @@ import pytest
 from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
+from tools.retrieval.java import pyserini_jar, start_jvm
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import Passage
@@ -127,6 +131,125 @@ def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     build_index([CANAL], directory, fingerprint="second")
     assert tool.version.endswith("index=second)")
     assert tool.call("suez", ASKING).startswith("Suez Canal > ")
+
+
+# As Pyserini's prebuilt index of DPR's passages has them, and BEIR's.
+FOREIGN = [
+    {"id": "7", "contents": '"Otter"\nOtters swim in a river 😀 and eat fish.'},
+    {"id": "8", "contents": "A lake has otters, which swim in its water too."},
+    {
+        "id": "9",
+        "title": "Sea",
+        "text": "Sea otters swim and dive.",
+        "contents": "otters swim dive",
+    },
+]
+
+
+def write_lucene_index(folder, *options, documents=FOREIGN):
+    """As `python -m pyserini.index.lucene` writes it."""
+    start_jvm(pyserini_jar())
+    from pyserini.index.lucene import LuceneIndexer
+
+    arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator", *options]
+    indexer = LuceneIndexer(args=arguments, threads=1)
+    indexer.object.addRawDocuments([json.dumps(document) for document in documents])
+    indexer.close()
+    return folder
+
+
+def write_plain_lucene_index(folder):
+    """Of a program that is not Pyserini."""
+    start_jvm(pyserini_jar())
+    from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
+
+    lucene = "org.apache.lucene"
+    place = autoclass("java.io.File")(str(folder)).toPath()
+    writer = autoclass(f"{lucene}.index.IndexWriter")(
+        autoclass(f"{lucene}.store.FSDirectory").open(place),
+        autoclass(f"{lucene}.index.IndexWriterConfig")(),
+    )
+    document = autoclass(f"{lucene}.document.Document")()
+    is_stored = autoclass(f"{lucene}.document.Field$Store").YES
+    document.add(autoclass(f"{lucene}.document.TextField")("body", "Otters swim.", is_stored))
+    writer.addDocument(document)
+    writer.close()
+
+
+@pytest.mark.java
+def test_an_index_that_pyserini_made_answers_by_its_raw_documents_or_stored_fields(tmp_path):
+    raw = WikiSearch(write_lucene_index(tmp_path / "raw", "-storeRaw"))
+    stored = WikiSearch(write_lucene_index(tmp_path / "stored", "-storeContents"))
+    own = [
+        Document("a", "An essay.", title="Otter"),
+        Document("b", "They say: a lake has otters, which swim in its water too. So it is."),
+    ]
+    for tool, of_beir in ((raw, "Sea > Sea otters swim and dive."), (stored, "otters swim dive")):
+        answers = [
+            *tool.call_batch([("otters river", ASKING), ("lake", ASKING), ("dive", ASKING)]),
+            # A text is answered neither by the article of its title nor by what it repeats.
+            *(
+                getattr(answer, "reason", answer)
+                for answer in tool.call_batch([("river fish", own[0]), ("lake water", own[1])])
+            ),
+        ]
+        assert answers == [
+            "Otter > Otters swim in a river 😀 and eat fish.",
+            "A lake has otters, which swim in its water too.",
+            of_beir,
+            "no_result",
+            "no_result",
+        ]
+    assert raw.version != stored.version
+    # Another index in its place is another version, and is opened anew.
+    before = raw.version
+    shutil.rmtree(tmp_path / "raw")
+    write_lucene_index(tmp_path / "raw", "-storeRaw", documents=[{"id": "1", "contents": "otters"}])
+    assert raw.version != before
+    assert raw.call("otters", ASKING) == "otters"
+
+
+@pytest.mark.java
+def test_an_index_that_cannot_answer_is_refused_in_a_sentence(tmp_path):
+    bare = write_lucene_index(tmp_path / "bare")
+    with pytest.raises(
+        ToolUnavailableError, match=r"no text of '\d', but only the fields id\. Build"
+    ):
+        WikiSearch(bare).call("otters", ASKING)
+    (commit,) = bare.glob("segments_*")
+    content = commit.read_bytes()
+    # The version behind the name of the format, and a checksum at the end.
+    newer = content[:16] + bytes([content[16] + 1]) + content[17:-8]
+    assert content[4:13] == b"\x08segments"
+    commit.write_bytes(newer + zlib.crc32(newer).to_bytes(8, "big"))
+    with pytest.raises(ToolUnavailableError, match=r"cannot be opened \(.*version.*Lucene 9"):
+        WikiSearch(bare).call("otters", ASKING)
+    write_plain_lucene_index(tmp_path / "plain")
+    with pytest.raises(ToolUnavailableError, match=r"is searched by \[body\].*asks for `contents`"):
+        WikiSearch(tmp_path / "plain").call("otters", ASKING)
+
+
+def test_an_index_that_another_program_writes_is_refused_until_it_has_finished(tmp_path):
+    (tmp_path / "segments_1").touch()
+    (tmp_path / "write.lock").touch()
+    tool = WikiSearch(tmp_path)
+    tool.check_available()
+    # As Java locks a file.
+    code = (
+        "import fcntl, sys; lock = open(sys.argv[1], 'wb'); fcntl.lockf(lock, fcntl.LOCK_EX); "
+        "print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "write.lock")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(
+            ToolUnavailableError, match=r"is being written by another program. Wait, or"
+        ):
+            tool.check_available()
+        writer.communicate("\n")
+    tool.check_available()
 
 
 def test_own_article_never_answers():
@@ -251,7 +374,7 @@ def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
 
 
 def test_without_java_or_an_index_the_tool_is_unavailable(tmp_path, monkeypatch):
-    with pytest.raises(ToolUnavailableError, match="no search index"):
+    with pytest.raises(ToolUnavailableError, match=r"search index .* is not there"):
         WikiSearch(tmp_path / "none").check_available()
     (tmp_path / "segments_1").write_bytes(b"prebuilt")
     WikiSearch(tmp_path).check_available()

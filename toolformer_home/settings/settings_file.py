@@ -51,6 +51,7 @@ _PATHS: dict[str, Any] = {
     },
     "wikipedia_index": {"source": (WIKIPEDIA_EXCERPT,)},
     "passage_index": {"encoder": (WORDLLAMA,)},
+    "question_answering": {"index_file": (), "passages_file": ()},
     "evaluation": {
         "files": {"*": ()},
         "questions": {"*": {"path": ()}},

@@ -13,7 +13,6 @@ import numpy as np
 from tools.errors import ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.passage_index import (
-    FLAT,
     VECTORS_FILE,
     PassageEncoder,
     open_encoder,
@@ -26,7 +25,7 @@ _BUILD_REMEDY = (
     "Materialise passage_index: run `toolformer build`, with `--tools NAME` for a tool that is not "
     "enabled, or press Materialize on that asset in the UI"
 )
-# Cells of a compressed index that a search looks into.
+# Cells of an index with cells that a search looks into at least.
 _PROBES = 32
 
 
@@ -117,25 +116,22 @@ class PassageVectors:
             self._opened = (
                 information,
                 self._encoder(information),
-                _open_faiss_index(self.directory / VECTORS_FILE, information["index"]),
+                open_faiss_index(self.directory / VECTORS_FILE, _BUILD_REMEDY),
             )
         return self._opened[1:]
 
 
-def _open_faiss_index(file: Path, layout: str) -> Any:
+def open_faiss_index(file: Path, remedy: str) -> Any:
     """Map an index into memory: its vectors are read from the file as they are needed."""
     import faiss
 
-    # Each kind has a flag of its own, and a compressed index refuses that of the flat one.
-    flag = faiss.IO_FLAG_MMAP_IFC if layout == FLAT else faiss.IO_FLAG_MMAP
     try:
-        index: Any = faiss.read_index(str(file), flag)
-    except RuntimeError as error:
+        index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
         raise ToolUnavailableError(
-            _TOOL_NAME,
-            f"the passage index in {file.parent} cannot be opened ({error})",
-            _BUILD_REMEDY,
+            _TOOL_NAME, f"the FAISS index {file} cannot be opened ({reason})", remedy
         ) from error
-    if layout != FLAT:
-        index.nprobe = _PROBES
+    if cells := faiss.try_extract_index_ivf(index):
+        cells.nprobe = max(cells.nprobe, _PROBES)
     return index

@@ -3,12 +3,14 @@
 Pyserini is imported and Java started at the first ranking.
 """
 
+import fcntl
 import hashlib
 import importlib
+import json
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,14 @@ from typing import Any
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import find_java, pyserini_jar, start_jvm
-from tools.retrieval.passages import Passage, StoredPassage, passage_from_raw, stored_passage
+from tools.retrieval.passages import (
+    PASSAGE_FIELDS,
+    Passage,
+    StoredPassage,
+    passage_from_raw,
+    read_passage,
+    stored_passage,
+)
 from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
 
@@ -28,7 +37,7 @@ _TOOL_NAME = "WikiSearch"
 _LUCENE = threading.Lock()
 _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
-    "the UI"
+    "the UI; or name the folder of another index in tools.WikiSearch.options.index_directory"
 )
 
 
@@ -36,8 +45,8 @@ class PassageRanker:
     """A BM25 searcher over one index, usable from several threads: Lucene is asked one at a time.
 
     Args:
-        directory: Folder made by `wikipedia_index.build_index`, or a prebuilt Pyserini index of
-            Wikipedia passages that stores its raw documents.
+        directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
+            stores texts: as `raw` JSON, or in fields; see `read_passage`.
         k1: BM25's saturation of term frequency.
         b: BM25's weight of passage length.
         threads: Java threads; rankings do not depend on it.
@@ -54,13 +63,14 @@ class PassageRanker:
         self._temperature = temperature
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
+        self._is_ours = True
 
     def fingerprint(self) -> str:
         """Identify the index as it stands now; `NO_INDEX` where there is none."""
         information = index_information(self.directory)
         if information is not None:
             return information["fingerprint"]
-        # A prebuilt index: its commit file names every segment by a random id.
+        # Made elsewhere: its commit file names every segment by a random id.
         commits = sorted(self.directory.glob("segments_*"), key=lambda path: (len(path.name), path))
         if not commits:
             return NO_INDEX
@@ -76,9 +86,9 @@ class PassageRanker:
     def check_available(self) -> None:
         """Check index, pyserini and Java by looking at files, without starting Java."""
         if self.fingerprint() == NO_INDEX:
-            raise ToolUnavailableError(
-                _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
-            )
+            raise self._unusable("is not there", _BUILD_REMEDY)
+        if _is_being_written(self.directory):
+            raise self._unusable("is being written by another program", "Wait, or search a copy")
         pyserini_jar()
         find_java()
 
@@ -111,7 +121,7 @@ class PassageRanker:
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
                 documents = searcher.batch_doc([*passage_ids], self._threads)
                 return {
-                    name: self._passage(document.raw(), name)
+                    name: self._passage(document.lucene_document(), name)
                     for name, document in documents.items()
                 }
 
@@ -138,21 +148,30 @@ class PassageRanker:
     def _hits(self, documents: Any) -> list[StoredPassage]:
         return [
             stored_passage(
-                self._passage(document.lucene_document.get("raw"), document.docid),
+                self._passage(document.lucene_document, document.docid),
                 float(document.score) / self._temperature,
             )
             for document in documents
         ]
 
-    def _passage(self, raw: str | None, passage_id: str) -> Passage:
+    def _passage(self, document: Any, passage_id: str) -> Passage:
+        raw = document.get("raw")
+        if self._is_ours:
+            return passage_from_raw(raw)
+        with suppress(AttributeError, TypeError, ValueError):
+            return read_passage(json.loads(raw), passage_id)
         try:
-            return passage_from_raw("{}" if raw is None else raw)
+            return read_passage({name: document.get(name) for name in PASSAGE_FIELDS}, passage_id)
         except ValueError as error:
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the search index in {self.directory} stores no text of {passage_id!r}",
-                "Build it with Pyserini's option -storeRaw, or let this program build one",
+            stored = ", ".join(field.name() for field in document.getFields().toArray())
+            raise self._unusable(
+                f"stores no text of {passage_id!r}, but only the fields {stored}",
+                "Build it with Pyserini's option -storeContents, or -storeRaw of JSON documents",
             ) from error
+
+    def _unusable(self, reason: str, remedy: str) -> ToolUnavailableError:
+        reason = f"the search index in {self.directory} {reason}"
+        return ToolUnavailableError(_TOOL_NAME, reason, remedy)
 
     def _open(self) -> Any:
         """Return the searcher; open it on first use and when the index was built anew."""
@@ -165,26 +184,44 @@ class PassageRanker:
         check_files(self.directory, _TOOL_NAME)
         start_jvm(pyserini_jar())
         searcher_class = _import_searcher()
-        from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
+        from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
             searcher = searcher_class(str(self.directory))
             searcher.set_bm25(self._k1, self._b)
+            fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(
+                searcher.index_reader.reader
+            )
         except JavaException as error:
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the search index in {self.directory} cannot be opened ({_first_line(error)})",
-                _BUILD_REMEDY,
+            raise self._unusable(
+                f"cannot be opened ({_first_line(error)})",
+                f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}",
             ) from error
+        if not fields.contains("contents"):
+            raise self._unusable(
+                f"is searched by {fields.toString()}, and Pyserini asks for `contents`",
+                "Build it with `python -m pyserini.index.lucene`",
+            )
         if self._searcher is not None:
             self._searcher.close()
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
+        self._is_ours = index_information(self.directory) is not None
         return searcher
 
 
 def _query_text(query: str) -> str:
     """Make a query safe for pyjnius, which damages characters above U+FFFF and surrogates."""
     return single_line("".join(char if char <= "\uffff" else " " for char in query))
+
+
+def _is_being_written(directory: Path) -> bool:
+    """Whether a writer of Lucene's holds its lock; the file alone stays behind it."""
+    with suppress(FileNotFoundError), (directory / "write.lock").open("rb") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,8 @@ from tools.retrieval.sentences import SENTENCE_END
 
 # BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
 BM25_K1, BM25_B = 0.9, 0.4
+# What `read_passage` looks at.
+PASSAGE_FIELDS = ("text", "contents", "title", "section", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +91,37 @@ def raw_document(passage: Passage) -> str:
 
 
 def passage_from_raw(raw: str) -> Passage:
-    """Read a passage back from the JSON that Lucene stored.
+    """Read a passage back from the JSON that `raw_document` wrote."""
+    fields = json.loads(raw)
+    title, section, text = fields["contents"].split("\n", 2)
+    return Passage(fields["id"], title, section, text, fields["url"])
+
+
+def read_passage(fields: Mapping[str, object], passage_id: str) -> Passage:
+    r"""Read a passage as other collections have it.
 
     Args:
-        raw: What `raw_document` wrote, or a document of a prebuilt Pyserini index of Wikipedia,
-            whose contents are a quoted title and a text.
+        fields: `text`, and perhaps `title`, `section` and `url`; or, as Pyserini has it,
+            `contents`, of which the first of several lines is the title.
+
+    Raises:
+        ValueError: There is no text.
+
+    Example:
+        >>> read_passage({"contents": '"Suez Canal"\nIt opened in 1869.'}, "7")
+        Passage(passage_id='7', title='Suez Canal', section='', text='It opened in 1869.', url='')
     """
-    fields = json.loads(raw)
-    if not isinstance(fields, dict) or not isinstance(fields.get("contents"), str):
-        raise ValueError(
-            f"The stored document {raw[:60]!r} has no text. Expected JSON with 'contents'."
-        )
-    passage_id, contents = str(fields.get("id", "")), fields["contents"]
-    if "url" in fields:
-        title, section, text = [*contents.split("\n", 2), "", ""][:3]
-        return Passage(passage_id, title, section, text, str(fields["url"]))
-    title, _, text = contents.partition("\n")
-    return Passage(passage_id, title.strip().strip('"'), "", text, "")
+    named = {name: value for name, value in fields.items() if isinstance(value, str)}
+    text, title = named.get("text", "").strip(), named.get("title", "")
+    if not text:
+        text = named.get("contents", "").strip()
+        first_line, _, rest = text.partition("\n")
+        if rest and not title:
+            title, text = first_line.strip().strip('"'), rest
+    if not text:
+        raise ValueError(f"Passage {passage_id!r} has no text. Expected `text` or `contents`.")
+    section, url = named.get("section", ""), named.get("url", "")
+    return Passage(passage_id, _line(title), _line(section), text, url.strip())
 
 
 def _cut(text: str, max_words: int) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """A tiny random encoder of Contriever's class."""
 
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.encoder import TextEncoder
+from tools.retrieval.existing_index import ExistingIndex
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passages import Passage
 
@@ -62,6 +66,25 @@ def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory):
         assert np.allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
     cut = encoder(directory, max_tokens=5)
     assert np.array_equal(cut.encode(["river " * 3]), cut.encode(["river " * 300]))
+
+
+def test_an_index_that_was_made_with_it_elsewhere_is_searched(directory, tmp_path):
+    index: Any = faiss.IndexFlatIP(16)
+    index.add(encoder(directory).encode(TEXTS))
+    faiss.write_index(index, str(tmp_path / "a.faiss"))
+    lines = "".join(f"{json.dumps({'text': text})}\n" for text in TEXTS)
+    (tmp_path / "a.jsonl").write_text(lines)
+    files = (tmp_path / "a.faiss", tmp_path / "a.jsonl")
+    retriever = ExistingIndex(*files, encoder=encoder(directory), folder=tmp_path)
+    retriever.check_available()
+    question = encoder(directory).encode(["Money."])[0]
+    expected = np.argsort(-encoder(directory).encode(TEXTS) @ question, kind="stable")
+    (found,) = retriever.rank(["Money."], 4)
+    assert [hit["passage_id"] for hit in found] == [str(row) for row in expected]
+    # An encoder that is not there is told before anything is sampled.
+    gone = ExistingIndex(*files, encoder=encoder(tmp_path / "none"), folder=tmp_path)
+    with pytest.raises(ToolUnavailableError, match=r"there is no encoder in \S+none"):
+        gone.check_available()
 
 
 def built(made: TextEncoder, folder: Path) -> PassageVectors:

