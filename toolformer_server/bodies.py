@@ -256,12 +256,14 @@ def nearest(name: str, known: Mapping[str, Any]) -> str:
 def _explained(
     error: ValidationError, fields: dict[str, Any], fields_known: Mapping[str, FieldInfo]
 ) -> ApiError:
+    faults = error.errors(include_url=False, include_input=False)
     # A misspelt field may be why another is missing.
-    for name in fields:
-        if name not in fields_known:
+    for fault in faults:
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+            name = str(fault["loc"][0])
             message = f"There is no field {reprlib.repr(name)}. {nearest(name, fields_known)}"
             return ApiError(400, message, param=name[:64], code="unknown_field")
-    name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
+    name = str(faults[0]["loc"][0])
     given = reprlib.repr(fields[name]) if name in fields else "missing"
     message = f"{name} is {given}. Expected {fields_known[name].description}."
     return ApiError(400, message, param=name)

@@ -1,6 +1,7 @@
 """Compares the kept calls of two homes, or of two rounds of one.
 
-Footers are read first: partitions that were made of the same have the same rows, and are not read.
+Footers are read first: partitions that were made of the same, and whose decisions come to the same,
+are not read.
 Neither are those that a build is making anew: their decisions stand beside other candidates.
 """
 
@@ -63,9 +64,9 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
     try:
         homes = list(map(_decided, folders, files, rounds))
         unfinished = {key for home in homes for key in home if not home[key]["is_whole"]}
+        contents = [{(key, row["content"]) for key, row in home.items()} for home in homes]
         # Without a fingerprint nobody has said what rows were made of.
-        made_of = [{(key, home[key]["fingerprint"]) for key in home} for home in homes]
-        equal = {key for key, made in made_of[0] & made_of[1] if made} - unfinished
+        equal = {key for key, content in contents[0] & contents[1] if content} - unfinished
         keys = [home.keys() - equal - unfinished for home in homes]
         files = list(map(_limited, files, rounds, keys))
         with (

@@ -249,7 +249,8 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
 )
 def test_what_cannot_be_answered_is_refused_by_name(running: Running, param, value, word):
     asked = len(running.batch.requests)
-    answer = running.chat(**{param: value})
+    # Beside a field without effect, which is not what is wrong.
+    answer = running.chat(**{"metadata": {"a": "b"}, param: value})
     assert answer.status_code == 400, answer.text
     error = error_of(answer)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")

@@ -166,6 +166,13 @@ def test_a_sample_with_another_number_is_the_same_call(homes):
     assert compared.examples["other_loss_reduction"].to_list() == [0.5]
 
 
+def test_samples_whose_arguments_the_other_tool_refuses_count_a_call_once(homes):
+    put_home(homes[0], {})
+    refused = {"sampling": "invalid_arguments"}
+    put_home(homes[1], refused, refused | {"call_id": "c2", "sample_index": 1})
+    assert counted(homes[0].compare(homes[1])) == {("first", "candidate"): 1}
+
+
 def test_a_text_or_tool_that_the_other_home_has_not_is_told_apart_from_a_call_not_sampled(homes):
     put_home(homes[0], {}, {"call_id": "c2", "document_id": "d3"})
     put_home(homes[0], {"call_id": "c3"}, tool="Calendar")
@@ -185,6 +192,16 @@ def test_partitions_made_of_the_same_are_counted_and_not_read(homes):
     compared = homes[0].compare(homes[1])
     assert (compared.equal, compared.read) == (1, 2)
     assert counted(compared) == {("both", None): 2, ("first", "threshold"): 1}
+
+
+@pytest.mark.parametrize(
+    ("other", "why"), [({"execution": "timeout"}, "result"), ({"reduction": 0.9}, "losses")]
+)
+def test_other_decisions_made_of_the_same_are_read(homes, other: dict[str, Any], why: str):
+    also = {"call_id": "c2", "arguments": "2"}
+    put_home(homes[0], {}, also, fingerprint="same")
+    put_home(homes[1], other, also, fingerprint="same")
+    assert counted(homes[0].compare(homes[1])) == {("both", None): 1, ("first", why): 1}
 
 
 def test_equal_homes_are_compared_by_footers_alone(homes):

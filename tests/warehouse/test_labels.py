@@ -83,6 +83,13 @@ def test_newest_label_of_a_person_counts(warehouse: Warehouse):
     assert warehouse.query(AGREEMENT).row(0)[:2] == (1, 1)
 
 
+def test_a_person_who_saw_a_call_in_windows_of_two_lengths_counts_once(warehouse: Warehouse):
+    put(warehouse, "augmented_texts")
+    later = {"label_id": "l2", "labelled_at": "2026-02-01", "label": "unsure", "text_after": "29%"}
+    put(warehouse, "labels", {}, later)
+    assert warehouse.query(PRECISION).row(0) == (None, 0, 0, 1, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "text", "counted"),
     [

@@ -59,7 +59,9 @@ class ServedNext:
 
         A banned token is drawn again, and after some draws the likeliest other one is taken.
         """
-        seed, options = int(uniform * 2**31), {"temperature": temperature, "top_p": top_p}
+        # Servers refuse 0; so little leaves the likeliest token alone.
+        options = {"temperature": temperature, "top_p": max(top_p, 1e-9)}
+        seed = int(uniform * 2**31)
         for attempt in range(_DRAWS):
             (((token, log_probability),),) = self.wire.samples(
                 [self.context], [seed ^ attempt], max_new_tokens=1, **options

@@ -34,7 +34,8 @@ right join placed
     and candidates.character_offset = placed.character_offset
     and candidates.tool = placed.tool
     and candidates.arguments = placed.arguments
-    and candidates.reason is distinct from 'duplicate';
+    -- Each call once: arguments that the tool refuses are written down for each sample.
+    and coalesce(candidates.reason, '') not in ('duplicate', 'invalid_arguments');
 
 create temp table executed as
 select home, call_id, result, reason

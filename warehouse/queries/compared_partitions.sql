@@ -1,7 +1,9 @@
 -- The decided partitions of a home, from the footers of the tables that a comparison reads.
 --
--- Result: shard, round, tool, fingerprint, model (JSON: the annotator's identity), is_whole (false
--- where what the decisions were made from is missing, or was replaced since), kept (calls).
+-- Result: shard, round, tool, content (the fingerprint and what the decisions come to, since a tool
+-- that is late answers other calls the next time; NULL without a fingerprint), model (JSON: the
+-- annotator's identity), is_whole (false where what the decisions were made from is missing, or was
+-- replaced since), kept (calls).
 with made as (
     select
         *,
@@ -13,22 +15,25 @@ select
     decided.shard,
     decided.round,
     decided.tool,
-    decided.fingerprint,
+    any_value(decided.fingerprint || counted.sums) as content,
     any_value(inputs.parts ->> 'language_model') as model,
     count(inputs.shard) = 3 and coalesce(bool_and(json_extract_string(
         decided.metadata ->> 'made_from',
         '$."' || inputs.table_name || ' of ' || inputs.shard || ', ' || inputs.partition || '"'
     ) = inputs.fingerprint), true) as is_whole,
-    coalesce(any_value(kept.calls), 0)::bigint as kept
+    coalesce(any_value(counted.kept), 0)::bigint as kept
 from made as decided
 left join made as inputs
     on inputs.table_name <> 'filtered_calls'
     and inputs.shard = decided.shard
     and inputs.partition in (decided.partition, 'all')
 left join (
-    select shard, tool, round, sum(calls) as calls
-    from decision_counts where reason = 'kept' group by all
-) as kept
-    on kept.shard = decided.shard and kept.tool = decided.tool and kept.round = decided.round
+    select
+        shard, tool, round,
+        sum(calls) filter (where reason = 'kept') as kept,
+        concat_ws(' ', '', sum(calls), round(sum(loss_reduction), 2)) as sums
+    from decision_counts group by all
+) as counted
+    on counted.shard = decided.shard and counted.tool = decided.tool and counted.round = decided.round
 where decided.table_name = 'filtered_calls'
 group by all

@@ -13,22 +13,17 @@
 --   unsure: labels that say so
 --   precision: share of useful among useful and not_useful; NULL without any
 --   round: sampling round, from 1
-with current_labels as (
-    select rater, call_id, tool, arguments, result, text_before, text_after,
-        arg_max(label, labelled_at) as label
-    from labels
-    group by all
-),
-judged as (
-    select tool, round, label, list_max([
+with judged as (
+    select tool, round, rater, call_id, arg_max(label, labelled_at) as label, list_max([
         step for step in ['-infinity'::double, 0, 0.25, 0.5, 1, 2, 4] if reaches(loss_reduction, step)
     ]) as min_reduction
     from (
         select text, round, unnest(calls, recursive := true) from augmented_texts
         where document_id in (select document_id from labels)
     )
-    inner join current_labels using (call_id, tool, arguments, result)
+    inner join labels using (call_id, tool, arguments, result)
     where contains(text, text_before || text_after)
+    group by all
 )
 select
     tool,

@@ -94,6 +94,8 @@ class FakeServer:
         chance = torch.Generator().manual_seed(body.get("seed") or 0)
         logprobs: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
         temperature = body["temperature"] or 1e-3
+        # vLLM refuses it.
+        assert body.get("top_p", 1) > 0
         for _ in range(body["max_tokens"]):
             sampled = scores / temperature
             order = sampled.argsort(descending=True)

@@ -469,8 +469,8 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
         assert expected.drawn(0.5, 0.01, banned=first) == second
         assert {expected.drawn(uniform / 20, 5.0, banned=first) for uniform in range(20)} - {first}
         # Of so few that they have no probability to speak of the likeliest is left.
-        assert {expected.drawn(uniform / 20, 5.0, top_p=1e-9) for uniform in range(20)} == {first}
-        assert expected.drawn(0.5, 5.0, top_p=1e-9, banned=first) == second
+        assert {expected.drawn(uniform / 20, 5.0, top_p=0) for uniform in range(20)} == {first}
+        assert expected.drawn(0.5, 5.0, top_p=0, banned=first) == second
 
 
 def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught, caplog):
