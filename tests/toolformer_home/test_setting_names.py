@@ -54,7 +54,7 @@ def is_setting(name: str) -> bool:
             path == name or path.startswith(f"{name}.")
             for path in (*setting_paths(), f"{section}.*" if section in SECTIONS else "")
         )
-    if first not in {*TOOL_NAMES, "others", "*"} and not first[0].isupper():
+    if first not in {*TOOL_NAMES, "others", "from_mcp", "*"} and not first[0].isupper():
         return False
     match rest:
         case ["options", option]:
