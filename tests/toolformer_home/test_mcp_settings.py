@@ -100,7 +100,8 @@ def test_servers_are_taken_from_the_file_alone_and_thresholds_may_change_for_a_r
     changed = load_settings(file, overrides={"tools": {"count": {"filtering_threshold": 3}}})
     assert changed.tools.of("count").filtering_threshold == 3
     assert changed.tools.of("count").options["url"] == URL
-    other = {"url": "http://elsewhere/mcp", "allow": ["count"]}
-    for override in ({"from_mcp": [other]}, {"count": {"options": {"url": other["url"]}}}):
-        with pytest.raises(SettingsError, match="could name code or a program to run"):
+    other = {"url": "http://u:secret@elsewhere/mcp", "allow": ["count"]}
+    for override in ({"from_mcp": [other]}, {"count": {"options": {"url": "http://elsewhere"}}}):
+        with pytest.raises(SettingsError, match="could name code or a program to run") as caught:
             load_settings(file, overrides={"tools": override})
+        assert "secret" not in str(caught.value)
