@@ -5,7 +5,6 @@ Files that were sent before a push broke off belong to nothing, and are not sent
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.exporting import write_export
@@ -70,9 +69,9 @@ def _check_repository(name: str) -> tuple[str | None, set[str]]:
     files = {file.rfilename for file in there.siblings or ()} - {".gitattributes"}
     others = {file for file in files if not is_data_file(file)}
     if CARD_FILE in others:
-        options: Any = {"repo_type": "dataset", "revision": there.sha}
-        card = Path(api.hf_hub_download(name, CARD_FILE, **options))
-        others -= {CARD_FILE} if CARD_MARK in card.read_text("utf-8", "replace") else set()
+        card = api.hf_hub_download(name, CARD_FILE, repo_type="dataset", revision=there.sha)
+        if CARD_MARK in Path(card).read_text("utf-8", "replace"):
+            others.remove(CARD_FILE)
     if others:
         raise ExportError(
             f"The repository {name} holds what no export has, such as {max(others)!r}, so nothing "
