@@ -16,11 +16,15 @@ REQUIREMENTS = "torch>=2.13 transformers>=5.20 accelerate>=1.10 diskcache>=5.6 p
 REQUIREMENTS += "pydantic>=2.10 tenacity>=9"
 _GENERATE = '''"""Decoding with live calls; toolformer_generate says what it takes."""
 
+from transformers import GenerationMixin
+
 from .toolformer_generation__generate import toolformer_generate
 
 
-def generate(model, **options):
-    return model.generate(custom_generate=toolformer_generate, **options)
+# A model that is loaded with trust_remote_code has this in place of its own method.
+def generate(inputs=None, *, model, custom_generate=None, **options):
+    options["custom_generate"] = toolformer_generate
+    return GenerationMixin.generate(model, inputs, **options)
 '''
 _DEFAULTS = f"from types import SimpleNamespace\n\nDEFAULTS = {DEFAULTS!r}\n".replace(
     "= namespace", "= SimpleNamespace"

@@ -85,7 +85,7 @@ def tools_by_name(
         tool = (
             _WITHOUT_DATA[given]() if isinstance(given, str) and given in _WITHOUT_DATA else given
         )
-        if callable(tool) and not isinstance(tool, type):
+        if callable(tool) and not isinstance(tool, type | Tool):
             about = tool.__doc__ or f"The tool {tool!r}."
             tool = FunctionTool.from_function(tool, description=about, version="given")
         if not isinstance(tool, Tool):

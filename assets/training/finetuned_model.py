@@ -14,6 +14,7 @@ from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.files.beside_models import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE
+from toolformer.training.variants import PLAIN
 from toolformer_generation.model_folder import write_custom_generate
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer_home.wiring.annotator import finetuned_model_directory
@@ -122,8 +123,9 @@ class ModelOutput(Output):
         return self.run.home.open(self.directory)
 
     def write_card(self) -> None:
-        """Write what the model needs on a hub: its card, and how it is decoded with calls."""
-        write_custom_generate(self.directory)
+        """Write what the model needs on a hub: its card, and code that decodes with calls."""
+        if self.run.settings.training.variant != PLAIN:
+            write_custom_generate(self.directory)
         write_model_card(self.directory, self.run.base_model, self.run.settings)
 
     def complete(self) -> None:

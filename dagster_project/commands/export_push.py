@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from dagster_project.commands import console
 from dagster_project.commands.exporting import write_export
 from toolformer.errors import ExportError
-from toolformer.exports.dataset_card import CARD_FILE, is_data_file
+from toolformer.exports.dataset_card import CARD_FILE, CARD_MARK, is_data_file
 from toolformer_home.home import Home
 
 _TOKEN = "Set HF_TOKEN to a token that may write there, or run `hf auth login`."
@@ -67,9 +67,14 @@ def _check_repository(name: str) -> tuple[str | None, set[str]]:
         return None, set()
     api.auth_check(name, repo_type="dataset", write=True)
     files = {file.rfilename for file in there.siblings or ()} - {".gitattributes"}
-    if others := sorted(file for file in files if file != CARD_FILE and not is_data_file(file)):
+    others = {file for file in files if not is_data_file(file)}
+    if CARD_FILE in others:
+        card = api.hf_hub_download(name, CARD_FILE, repo_type="dataset", revision=there.sha)
+        if CARD_MARK in Path(card).read_text("utf-8", "replace"):
+            others.remove(CARD_FILE)
+    if others:
         raise ExportError(
-            f"The repository {name} holds what no export has, such as {others[0]!r}, so nothing "
+            f"The repository {name} holds what no export has, such as {max(others)!r}, so nothing "
             "was sent. Name another, or one that is not there yet."
         )
     return there.sha, files

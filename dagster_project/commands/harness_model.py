@@ -37,6 +37,8 @@ class HomeModel(HarnessModel):
             [part for part in str(given.get(name, "")).split("+") if part] for name in _LISTS
         )
         model, with_calls, today, preset = (given.get(n, other) for n, other in _OTHERS.items())
+        if not isinstance(with_calls, bool):
+            raise ToolformerError(f"with_calls is {with_calls!r}. Expected True or False.")
         options, home = RunOptions.of(preset, changes, tools=tools), Home.find()
         settings, date = options.load_settings(home), given_date(today)
         for name in blocked:
@@ -45,10 +47,10 @@ class HomeModel(HarnessModel):
         live = ExitStack().enter_context(
             live_model(options, settings, home, model_name=model, with_tools=with_calls)
         )
-        decode = partial(Continuation(live, date, blocked).decode, with_calls=with_calls)
-        super().__init__(Answers(decode))
-        self._told = {"toolformer": decoded_with(live, blocked)}
+        continuation = Continuation(live, date, blocked)
+        super().__init__(Answers(partial(continuation.decode, with_calls=with_calls)))
+        self._told = {**decoded_with(live, blocked), "prompts_cut": continuation.cut}
 
     def get_model_info(self) -> dict[str, Any]:
         """What the harness writes into its results, beside what it knows itself."""
-        return self._told
+        return {"toolformer": {**self._told, "prompts_cut": sorted(self._told["prompts_cut"])}}

@@ -129,11 +129,20 @@ def test_a_repository_of_another_cannot_be_made(hub: Hub, push: Callable[..., Ou
     assert not hub.arrived
 
 
-def test_a_repository_with_other_files_is_not_touched(hub: Hub, push: Callable[..., Outcome]):
-    hub.repositories[REPOSITORY] = [{"README.md": b"# Mine", "notes.txt": b"mine"}]
-    assert push().is_one_paragraph_naming("'notes.txt'", "nothing was sent")
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"README.md": CARD_MARK.encode(), "notes.txt": b"mine"}, "'notes.txt'"),
+        ({"README.md": b"# Mine"}, "'README.md'"),
+    ],
+)
+def test_a_repository_with_other_files_is_not_touched(
+    hub: Hub, push: Callable[..., Outcome], files, named
+):
+    hub.repositories[REPOSITORY] = [files]
+    assert push().is_one_paragraph_naming(named, "nothing was sent")
     assert len(hub.repositories[REPOSITORY]) == 1
-    assert not {method for method, _ in hub.requests} - {"GET"}
+    assert not {method for method, _ in hub.requests} - {"GET", "HEAD"}
 
 
 @pytest.mark.usefixtures("filled")

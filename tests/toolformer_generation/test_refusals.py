@@ -5,6 +5,7 @@ from transformers.generation import BaseStreamer, EosTokenCriteria, MaxLengthCri
 
 from toolformer.errors import UnservedGenerationError
 from toolformer_generation import toolformer_generate
+from toolformer_generation.refusals import tools_by_name
 from tools.base import Tool
 from tools.calculator import Calculator
 
@@ -89,6 +90,15 @@ def test_what_decoding_with_calls_cannot_do_is_named(model, changes, named):
     with pytest.raises(UnservedGenerationError) as refused:
         generate(model, **changes)
     assert named in str(refused.value)
+
+
+def test_a_tool_that_can_be_called_like_a_function_stays_a_tool():
+    class Callable(Calculator):
+        def __call__(self, expression: str) -> str:
+            return expression
+
+    tool = Callable()
+    assert tools_by_name([tool]) == {"Calculator": tool}
 
 
 @pytest.mark.parametrize("criterion", [MaxLengthCriteria(3), EosTokenCriteria(9)])

@@ -60,7 +60,12 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
 
     def run_command(
-        *arguments, in_harness=False, max_gen_toks=20, do_sample="false", kind="generate_until"
+        *arguments,
+        in_harness=False,
+        max_gen_toks=20,
+        do_sample="false",
+        kind="generate_until",
+        more="",
     ):
         says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
@@ -77,7 +82,7 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
             fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
             fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
             fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]
-            fixed += ["settings=decoding.call_top_k=1+decoding.min_call_probability=0"]
+            fixed += [f"settings=decoding.call_top_k=1+decoding.min_call_probability=0{more}"]
         with pytest.raises(SystemExit) as exited:
             main([*fixed, *arguments])
         return exited.value.code, *capsys.readouterr()
@@ -160,13 +165,26 @@ def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_pat
     assert answers == [[[" 42"]], [[" 7"]], [[" old"]]]
 
 
-def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path):
-    code, _, err = run("with_calls=False", in_harness=True)
+@pytest.mark.parametrize(
+    ("arguments", "more", "tools", "cut"),
+    [
+        (["with_calls=False"], "", [], []),
+        (
+            ["tools=Calculator", "blocked_tools=Calculator"],
+            "+execution.max_result_tokens=400",
+            ["Calculator"],
+            ["6 times 7 is", "Twice 3.5 is"],
+        ),
+    ],
+)
+def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments, more, tools, cut):
+    code, _, err = run(*arguments, in_harness=True, more=more, max_gen_toks=36)
     assert not code, err
     (results,) = (tmp_path / "results").rglob("results_*.json")
     told = json.loads(results.read_text())
     assert told["results"]["sums"]["exact_match,bare"] < 1.0
-    assert told["config"]["toolformer"]["tools"] == []
+    assert told["config"]["toolformer"]["tools"] == tools
+    assert set(cut) <= set(told["config"]["toolformer"]["prompts_cut"])
 
 
 @pytest.mark.parametrize(
@@ -174,6 +192,7 @@ def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path):
     [
         (["tools=Calculator", "blocked_tools=Calulator"], {}, "Calculator"),
         (["tools=Calculator", "mode=1"], {}, "mode"),
+        (["with_calls=no"], {}, "with_calls is 'no'. Expected True or False"),
         (["tools=Calculator"], {"do_sample": "true"}, "The task asks for sampling"),
     ],
 )

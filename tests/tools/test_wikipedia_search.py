@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import random
@@ -8,6 +9,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -227,6 +229,13 @@ def test_an_index_that_cannot_answer_is_refused_in_a_sentence(tmp_path):
     write_plain_lucene_index(tmp_path / "plain")
     with pytest.raises(ToolUnavailableError, match=r"is searched by \[body\].*asks for `contents`"):
         WikiSearch(tmp_path / "plain").call("otters", ASKING)
+
+
+def test_an_index_is_searched_on_a_file_system_without_locks(tmp_path, monkeypatch):
+    (tmp_path / "segments_1").touch()
+    (tmp_path / "write.lock").touch()
+    monkeypatch.setattr("fcntl.lockf", Mock(side_effect=OSError(errno.ENOLCK, "No locks")))
+    WikiSearch(tmp_path).check_available()
 
 
 def test_an_index_that_another_program_writes_is_refused_until_it_has_finished(tmp_path):

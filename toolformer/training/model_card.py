@@ -53,22 +53,22 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
-    word, use = base_license or "unknown", _USE.format(name=name)
+    variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
+    word, has_calls = base_license or "unknown", variant != PLAIN
     head = ModelCardData(
         base_model=base_on_hub or None,
         datasets=list(datasets) or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         license=word if LICENCE_WORD.fullmatch(word) else "other",
-        tags=["toolformer", "tool-use", "custom_generate"],
+        tags=["toolformer", *(["tool-use", "custom_generate"] if has_calls else [])],
     )
-    variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
     tool_counts = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *([] if variant == PLAIN else ["## Use", use, *_opening(min_call_probability)]),
+        *(["## Use", _USE.format(name=name), *_opening(min_call_probability)] if has_calls else []),
         "## What it was trained on",
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
         f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "

@@ -13,7 +13,8 @@ _NUMBERS_BELOW = 2**63
 class Section(BaseModel):
     """A group of settings: unchangeable, and without room for names that nobody defined."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A value may be a secret at the wrong place, and a log has the causes of an error too.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @field_validator("*")
     @classmethod

@@ -257,7 +257,7 @@ def _problem(details: Any) -> str:
         error = str(details["ctx"]["error"]).rstrip(".")
         return f"{name} = {given} is not valid: {error}."
     if details["type"] != "extra_forbidden":
-        return f"{name} = {given} is not valid: {details['msg'].lower()}."
+        return f"{name} = {given} is not valid: {details['msg'][0].lower()}{details['msg'][1:]}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
         return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings

@@ -229,7 +229,8 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
     for name, section in tools.items() if isinstance(tools, Mapping) else ():
         given = {}
         if name == "from_mcp":
-            given = {name: section}
+            # What stands there may be a key.
+            given = {name: section and "…"}
         elif name not in TOOL_NAMES and isinstance(section, Mapping):
             options = section.get("options")
             given = {f"{name}.class": section.get("class")}

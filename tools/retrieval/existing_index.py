@@ -139,6 +139,8 @@ def _numbers(index: Any) -> np.ndarray:
     """The numbers of an index's vectors in ascending order; whoever adds them may choose others."""
     import faiss
 
+    while isinstance(index, faiss.IndexPreTransform):
+        index = faiss.downcast_index(index.index)
     if hasattr(index, "id_map"):
         return np.sort(faiss.vector_to_array(index.id_map))
     if cells := faiss.try_extract_index_ivf(index):

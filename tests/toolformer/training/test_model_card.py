@@ -42,3 +42,9 @@ def test_measurements_take_the_place_of_the_advice_to_measure():
     text = model_card("toolformer", record(), evaluation=rows)
     assert "toolformer evaluate" not in text
     assert "| dateset | base | 0.500 |\n| dateset | finetuned | None |" in text
+
+
+def test_a_model_without_calls_is_decoded_as_any_other():
+    card = ModelCard(model_card("plain", record("plain")))
+    assert card.data.tags == ["toolformer"]
+    assert "custom_generate" not in card.text

@@ -84,6 +84,7 @@ def made(tmp_path: Path) -> ExistingIndex:
         ("Flat", faiss.METRIC_INNER_PRODUCT, None),
         ("HNSW8", faiss.METRIC_L2, None),
         ("IDMap,Flat", faiss.METRIC_L2, range(4)),
+        ("L2norm,IDMap,Flat", faiss.METRIC_INNER_PRODUCT, range(4)),
         ("IVF2,Flat", faiss.METRIC_INNER_PRODUCT, range(4)),
     ],
 )
@@ -177,6 +178,10 @@ BAD_FILES = {
     ),
     "ids from 1": (
         lambda at: write_index(at / "wiki.faiss", "IDMap,Flat", ids=range(1, 5)),
+        r"numbered as the rows, from 0",
+    ),
+    "ids behind another step": (
+        lambda at: write_index(at / "wiki.faiss", "L2norm,IDMap,Flat", ids=range(1, 5)),
         r"numbered as the rows, from 0",
     ),
     "ids in cells": (
