@@ -146,6 +146,27 @@ def test_agreement_is_of_each_pair_over_what_both_judged(warehouse: Warehouse):
     assert rows == [("Anna", "Bo", 1, 0), ("Anna", "Cy", 1, 1)]
 
 
+def test_agreement_counts_a_call_once_whatever_windows_it_was_seen_in(warehouse: Warehouse):
+    seen = [
+        ("Anna", "useful", "so long"),
+        ("Anna", "unsure", "so"),
+        ("Bo", "unsure", "so long"),
+        ("Bo", "unsure", "so"),
+    ]
+    rows = [
+        {
+            "label_id": f"l{number}",
+            "labelled_at": f"2026-01-01T00:00:0{number}",
+            "rater": rater,
+            "label": label,
+            "text_after": text,
+        }
+        for number, (rater, label, text) in enumerate(seen)
+    ]
+    put(warehouse, "labels", *rows)
+    assert warehouse.query("select calls, agreed from label_agreement").rows() == [(1, 1)]
+
+
 def test_draw_has_of_each_tool_the_same_number_in_turn(warehouse: Warehouse):
     calls = [
         CALL | {"call_id": f"{tool}{number}", "tool": tool, "position": position}

@@ -1,4 +1,5 @@
--- How far two people agree on the calls that both judged, whether or not these are kept today.
+-- How far two people agree on the calls that both judged, whether or not these are kept today, and
+-- however much of the text each saw. Of several labels of one person on a call the newest counts.
 --
 -- Columns:
 --   rater: name of the one
@@ -10,8 +11,7 @@
 --   kappa: Cohen's kappa, (agreement - by_chance) / (1 - by_chance); NULL where both gave all calls
 --     one and the same label
 with current_labels as (
-    select rater, call_id, tool, arguments, result, text_before, text_after,
-        arg_max(label, labelled_at) as label
+    select rater, call_id, tool, arguments, result, arg_max(label, labelled_at) as label
     from labels
     group by all
 )
@@ -26,8 +26,7 @@ select
     + avg((one.label = 'unsure')::integer) * avg((other.label = 'unsure')::integer) as by_chance,
     (agreement - by_chance) / nullif(1 - by_chance, 0) as kappa
 from current_labels as one
-inner join current_labels as other
-    using (call_id, tool, arguments, result, text_before, text_after)
+inner join current_labels as other using (call_id, tool, arguments, result)
 where one.rater < other.rater
 group by one.rater, other.rater
 order by one.rater, other.rater
