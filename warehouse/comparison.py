@@ -1,8 +1,8 @@
 """Compares the kept calls of two homes, or of two rounds of one.
 
 Footers are read first: partitions that were made of the same, and whose decisions come to the same,
-are not read.
-Neither are those that a build is making anew: their decisions stand beside other candidates.
+are not read. Neither are those that a build is making anew: their decisions stand beside other
+candidates.
 """
 
 import tempfile

@@ -207,6 +207,7 @@ def test_other_decisions_made_of_the_same_are_read(homes, other: dict[str, Any],
 def test_equal_homes_are_compared_by_footers_alone(homes):
     for warehouse in homes:
         put_home(warehouse, {}, {"call_id": "c2", "reduction": 0.1}, fingerprint="same")
+        put_home(warehouse, tool="Calendar", fingerprint="same without a call")
     compared = homes[0].compare(homes[1])
     assert counted(compared) == {("both", None): 1}
     assert compared.examples.is_empty()

@@ -15,7 +15,7 @@ select
     decided.shard,
     decided.round,
     decided.tool,
-    any_value(decided.fingerprint || counted.sums) as content,
+    any_value(decided.fingerprint || coalesce(counted.sums, '')) as content,
     any_value(inputs.parts ->> 'language_model') as model,
     count(inputs.shard) = 3 and coalesce(bool_and(json_extract_string(
         decided.metadata ->> 'made_from',
