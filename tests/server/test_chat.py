@@ -10,6 +10,7 @@ from tests.server.fake_engine import ANSWER, CALL
 from tests.server.serving import Running, serving
 from tests.server.test_api import error_of, events
 from toolformer.decoding.decoder import most_new_tokens
+from toolformer_server.request_log import REQUESTS
 
 TEXT = "It is 42."
 TEMPLATE = """{% for message in messages %}{% if message.role == 'system' %}\
@@ -271,12 +272,12 @@ def test_other_models_too_many_answers_and_bugs_are_told_as_in_completions(runni
 
 
 def test_messages_stand_in_the_log_where_prompts_may(caplog: pytest.LogCaptureFixture):
-    caplog.set_level("INFO", "toolformer_server.requests")
+    caplog.set_level("INFO", REQUESTS.name)
     for logs_prompts in (False, True):
         caplog.clear()
         with serving(logs_prompts=logs_prompts) as logging:
             logging.chat("a secret")
-        (record,) = caplog.records
+        (record,) = (one for one in caplog.records if one.name == REQUESTS.name)
         fields = record.fields  # pyright: ignore[reportAttributeAccessIssue]
         assert fields["path"] == "/v1/chat/completions"
         assert ("a secret" in str(fields)) is logs_prompts
