@@ -49,6 +49,11 @@ _LAST_ANSWER = re.compile(rf"{_ANSWER}\s*\Z", re.MULTILINE)
 _STANDS_FOR_MARK = ("", " ", " ", " ")
 
 
+def broken_mark(mark: re.Match[str]) -> str:
+    """A mark with a blank behind its first character, which nobody takes for one any more."""
+    return f"{mark[0][0]} {mark[0][1:]}"
+
+
 def strip_marks(text: str) -> tuple[str, int]:
     r"""Takes the marks out of a text.
 

@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 from pydantic import Field, model_validator
 
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.marks import broken_mark
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
 
@@ -141,11 +142,8 @@ def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]]) -> lis
     names = {tokenizer.token_text(token) for token in tokenizer.special_ids}
     special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
 
-    def safe(text: str) -> str:
-        """With a blank in what would become a special token: nobody's words open a turn."""
-        return special.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)
-
-    safe_turns = [{**turn, "content": safe(turn["content"])} for turn in turns]
+    # Nobody's words open a turn.
+    safe_turns = [{**turn, "content": special.sub(broken_mark, turn["content"])} for turn in turns]
     options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
     try:
         ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)

@@ -24,7 +24,7 @@ from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.files.digests import hex_digest
-from toolformer.marks import CHAT_MARKS
+from toolformer.marks import CHAT_MARKS, broken_mark
 from toolformer.training.contexts import text_in_context
 
 # What the user says where a text has no context.
@@ -190,7 +190,7 @@ def break_marks(value: Any) -> Any:
     if isinstance(value, str):
         # The halves of two marks could make a third.
         while CHAT_MARKS.search(value):
-            value = CHAT_MARKS.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", value)
+            value = CHAT_MARKS.sub(broken_mark, value)
         return value
     if isinstance(value, Mapping):
         return {name: break_marks(inner) for name, inner in value.items()}
