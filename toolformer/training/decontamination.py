@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from toolformer.constants import FUNCTION_WORDS
-from toolformer.files.digests import digest
+from toolformer.files.digests import digest_of_bytes
 from toolformer.training.words import readings_of
 
 _FURTHER_COMMON_WORDS = """
@@ -113,4 +113,4 @@ class NgramIndex:
 
 
 def _digest(words: list[str]) -> bytes:
-    return digest(*words, size=8, separator=" ")
+    return digest_of_bytes(" ".join(words).encode(), size=8)

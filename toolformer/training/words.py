@@ -44,8 +44,9 @@ def readings_of(text: str) -> list[list[str]]:
 ['its', 'wellknown']]
     """
     text = _BLANK_BEFORE_ENDING.sub("", text.translate(_MARKS))
-    readings = (
-        tuple(words_of(_HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))))
+    texts = (
+        _HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))
         for apostrophe, hyphen in product((" ", ""), repeat=2)
     )
+    readings = (tuple(words_of(each)) for each in dict.fromkeys(texts))
     return [list(words) for words in dict.fromkeys(readings)]
