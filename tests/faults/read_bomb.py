@@ -1,12 +1,9 @@
-"""Ingests one file in a process of bounded memory: `python -m tests.faults.read_bomb FILE HOME`.
+"""Ingests one file in a process of bounded memory, which is forked from one with all imports."""
 
-Prints JSON: the texts, the reasons of what was rejected, and how far memory grew.
-"""
-
-import json
+import ctypes
 import resource
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 # What is imported on the way; its memory is not the file's.
 import mwparserfromhell  # noqa: F401
@@ -21,12 +18,23 @@ from toolformer.sources.source import Source
 from tools.translation.identification import guess_language
 
 MEMORY = 1 << 30
+_ARENA_MAX = -8
 
 
-def main() -> None:
-    """Read as `toolformer ingest` does."""
-    file, home = map(Path, sys.argv[1:])
+class Read(NamedTuple):
+    """What came of a file: its texts, the reasons of what was rejected, how far memory grew."""
+
+    texts: int
+    reasons: list[str]
+    errors: list[str]
+    megabytes: int
+
+
+def read_bomb(file: Path, home: Path) -> Read:
+    """Read as `toolformer ingest` does. The process cannot have more memory afterwards."""
     guess_language("The memory of the language model is not the file's either.")
+    # The limit is of addresses, of which each arena of the allocator takes many.
+    ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
@@ -50,9 +58,4 @@ def main() -> None:
     )
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     errors = [str(error) for error in update.rejected_sources.values()]
-    result = {"texts": texts, "reasons": reasons, "errors": errors, "megabytes": grown >> 10}
-    sys.stdout.write(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()
+    return Read(texts, reasons, errors, grown >> 10)
