@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEPENDENCIES := $(VENV)/dependencies
 TORCH_VERSION := 2.13.0
-# Which build of PyTorch: cpu, default (on Linux the CUDA build, several GB) or auto: default where
-# an NVIDIA driver is found, else cpu.
+# Which build of PyTorch: cpu, default (on Linux the CUDA build, several GB), none (for test-newer
+# alone) or auto: default where an NVIDIA driver is found, else cpu.
 TORCH ?= auto
 TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),$(TORCH))
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -24,7 +24,7 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dependencies demo ui test test-fast test-newer test-cluster faults bench docs check format lock clean
+.PHONY: help setup dependencies demo ui test test-fast test-newer test-cluster faults bench docs check lint types format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,13 +43,15 @@ $(DEPENDENCIES): requirements.lock
 ifeq ($(TORCH_BUILD),cpu)
 	$(BIN)/pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
 	  || $(BIN)/pip install --quiet --no-deps torch==$(TORCH_VERSION)
-else
+else ifneq ($(TORCH_BUILD),none)
 	$(BIN)/pip install --quiet torch==$(TORCH_VERSION)
 endif
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+ifneq ($(TORCH_BUILD),none)
 # A Python for which no CPU build was found has the CUDA build, which needs what it declares.
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(BIN)/pip install --quiet -c requirements.lock torch==$(TORCH_VERSION)
+endif
 	@touch $@
 
 $(STAMP): $(DEPENDENCIES) pyproject.toml
@@ -77,6 +79,7 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 	$(PYTEST) $(FAST)
 
 # Where the standard library's own behaviour shows: source of functions, processes, archives, dates.
+# What needs torch is skipped where there is none.
 test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
 	$(PYTEST) $(FAST) tests/tools tests/toolformer/sources tests/toolformer_home tests/dagster_project
 
@@ -95,12 +98,17 @@ bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look)
 docs: $(STAMP)  ## Write what is made from the code: docs/reference, table of stages, asset graph
 	$(BIN)/python -m tests.generated
 
-check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
+check: lint types  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
+
+# Apart for CI: seconds, and two minutes on one core.
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/typos
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/pyright
 
 format: $(STAMP)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
