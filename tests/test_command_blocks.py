@@ -32,7 +32,6 @@ from ruamel.yaml import YAML
 from dagster_project import cli
 from dagster_project.examples import EXAMPLES
 from tests.conftest import REPOSITORY
-from tests.fakes import save_calling_model
 from tests.homes import generated_texts, small_settings
 from toolformer_home.settings import presets
 from toolformer_home.settings.sections import merged
@@ -167,6 +166,8 @@ def lines(*records: object) -> bytes:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A folder with what the pages name, and a home with a trained model."""
+    from tests.fakes import save_calling_model
+
     folder = tmp_path_factory.mktemp("reader")
     texts = [{"body": each.pop("text"), **each} for each in generated_texts(0, 6)]
     problem = {"Body": "There are 2 eggs.", "Question": "How many eggs?", "Answer": 2}

@@ -11,8 +11,6 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.dagster_project.conftest import Run
-from tests.fakes import save_tiny_model
-from tests.toolformer.forward.test_memory import directory, machine
 from toolformer.errors import DeviceError
 from toolformer.files.named_files import read_named
 from toolformer.files.whole_files import write_new
@@ -185,6 +183,8 @@ def own_model(run: Run, home: Home, tmp_path: Path, model: Path) -> None:
 def test_a_build_with_a_model_larger_than_the_machine_ends_before_its_weights_are_read(
     run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    from tests.toolformer.forward.test_memory import directory, machine
+
     own_model(run, home, tmp_path, directory(tmp_path, "Qwen3-14B"))
     machine(monkeypatch, 20, total=24)
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
@@ -207,6 +207,8 @@ def test_a_window_without_room_beside_the_prompt_is_said_before_weights_are_read
     said,
     dry,
 ):
+    from tests.fakes import save_tiny_model
+
     own_model(run, home, tmp_path, save_tiny_model(tmp_path / "tiny", context_length=context))
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
     size = f"corpus.window_tokens={window}"
