@@ -53,5 +53,4 @@ EXAMPLES = {
     "prompts compare": ("toolformer prompts compare default my_prompt.txt --tool Calculator",),
     "cluster seed": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster seed",),
     "cluster sweep": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster sweep",),
-    "check-vectors": ("toolformer check-vectors tests/vectors/vectors.json",),
 }

@@ -1,6 +1,5 @@
 """The commands of the panel Maintain: this machine, sources, tools, prompts, the object store."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -161,14 +160,3 @@ def cluster_sweep() -> None:
 
     removed, freed = sweep(shared_store(Home.find()))
     console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")
-
-
-@app.command("check-vectors")
-def check_vectors(
-    file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
-) -> None:
-    """Run the method's test vectors through the installed functions."""
-    from dagster_project.commands.vectors import check_file
-
-    if not check_file(file):
-        raise typer.Exit(1)
