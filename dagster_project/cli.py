@@ -17,7 +17,7 @@ PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
     "Look": ("stats", "sql", "report", "explain", "compare", "export"),
     "Use": ("complete", "serve"),
-    "Maintain": ("doctor", "sources", "tools", "prompts", "cluster"),
+    "Maintain": ("doctor", "sources", "tools", "cluster"),
 }
 # These begin nothing: where there is no home, they make none.
 _READING = (*PANELS["Look"], "sources", "train")
