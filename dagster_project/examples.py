@@ -18,7 +18,7 @@ EXAMPLES = {
     ),
     "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
     "evaluate lm-eval": ("toolformer evaluate lm-eval --tasks arithmetic_2da --limit 50",),
-    "recipe": ("toolformer recipe demo", "toolformer recipe small --texts texts --seed 1"),
+    "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (
         'toolformer sql "select * from call_statistics"',
