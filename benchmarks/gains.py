@@ -28,7 +28,6 @@ import yaml
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
-from dagster_project.commands.recipe import nearest_file
 from toolformer_home.home import Home
 from toolformer_home.settings.presets import PRESETS
 from toolformer_home.wiring.warehouse import open_warehouse
@@ -214,11 +213,13 @@ def _measure_both(home: Home, data: Path, seed: int, size: int) -> None:
 
 
 def data_file(data: Path, beginning: str) -> Path:
-    """The file below a folder whose name begins so; see `nearest_file`."""
-    found = nearest_file(data, beginning)
-    if found is None:
+    """The JSON file below a folder whose name begins so, the nearest to it."""
+    found = sorted(data.rglob(f"{beginning}*.json*"), key=lambda file: (len(file.parts), file))
+    if not found:
         raise SystemExit(f"There is no file {beginning}*.json* below {data}. Pass another --data.")
-    return found
+    if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
+        raise SystemExit(f"Both {found[0]} and {found[1]} may be meant. Pass another --data.")
+    return found[0]
 
 
 def _problems(data: Path, limit: int) -> dict[str, Any]:

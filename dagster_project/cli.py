@@ -17,7 +17,7 @@ PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
     "Look": ("stats", "sql", "report", "explain", "compare", "export"),
     "Use": ("complete", "serve"),
-    "Maintain": ("doctor", "sources", "tools", "prompts", "cluster", "check-vectors"),
+    "Maintain": ("doctor", "sources", "tools", "cluster"),
 }
 # These begin nothing: where there is no home, they make none.
 _READING = (*PANELS["Look"], "sources", "train")
@@ -50,16 +50,6 @@ def toolformer(
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
     ] = False,
-    _verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            callback=console.be_verbose,
-            expose_value=False,
-            help="Show what is fetched from an object store.",
-        ),
-    ] = False,
     _quiet: Annotated[
         bool,
         typer.Option(
@@ -91,19 +81,19 @@ def toolformer(
 
 
 def _complete_command() -> Any:
-    """The command with its panels; `-v`, `-q` and examples with every sub-command as well."""
+    """The command with its panels; `-q` and examples with every sub-command as well."""
     command: Any = typer.main.get_command(app)
-    everywhere = [option for option in command.params if option.name in ("_verbose", "_quiet")]
+    (quiet,) = (option for option in command.params if option.name == "_quiet")
 
-    def add_options_and_examples(group: Any, path: str) -> None:
+    def add_option_and_examples(group: Any, path: str) -> None:
         for name, below in group.commands.items():
-            below.params.extend(everywhere)
+            below.params.append(quiet)
             if lines := EXAMPLES.get(path + name):
                 below.epilog = "Examples:\n\n" + "\n\n".join(lines)
             if hasattr(below, "commands"):
-                add_options_and_examples(below, f"{path}{name} ")
+                add_option_and_examples(below, f"{path}{name} ")
 
-    add_options_and_examples(command, "")
+    add_option_and_examples(command, "")
     ordered = {}
     for panel, names in PANELS.items():
         for name in names:

@@ -18,7 +18,7 @@ EXAMPLES = {
     ),
     "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
     "evaluate lm-eval": ("toolformer evaluate lm-eval --tasks arithmetic_2da --limit 50",),
-    "recipe": ("toolformer recipe demo", "toolformer recipe small --texts texts --seed 1"),
+    "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (
         'toolformer sql "select * from call_statistics"',
@@ -50,8 +50,6 @@ EXAMPLES = {
     "tools list": ("toolformer tools list",),
     "tools try": ('toolformer tools try Calculator "36 * 45"',),
     "tools check": ("toolformer tools check Calculator",),
-    "prompts compare": ("toolformer prompts compare default my_prompt.txt --tool Calculator",),
     "cluster seed": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster seed",),
     "cluster sweep": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster sweep",),
-    "check-vectors": ("toolformer check-vectors tests/vectors/vectors.json",),
 }

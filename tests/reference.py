@@ -262,7 +262,7 @@ def _options(command: Any, context: typer.Context) -> str:
     records = [
         parameter.get_help_record(context)
         for parameter in command.params
-        if context.info_name is None or parameter.name not in ("_verbose", "_quiet")
+        if context.info_name is None or parameter.name != "_quiet"
     ]
     rows = [[f"`{name.strip()}`", text] for name, text in filter(None, records)]
     return _table(["option", "meaning"], rows) if rows else "No options."

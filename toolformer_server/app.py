@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -19,7 +20,7 @@ from toolformer_server.bodies import CompletionBody, TextBody, parsed_body, read
 from toolformer_server.chat_bodies import ChatBody
 from toolformer_server.exchange import Exchange
 from toolformer_server.gate import Gate
-from toolformer_server.metrics import CONTENT_TYPE, Metrics
+from toolformer_server.metrics import Metrics
 from toolformer_server.request_log import LEFT
 from toolformer_server.served import Served
 from toolformer_server.tokenizing import add_tokenizer_routes
@@ -80,7 +81,7 @@ def make_app(
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
-        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     @app.get("/v1/models")
     async def list_models() -> Response:

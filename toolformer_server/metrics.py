@@ -3,15 +3,12 @@
 from collections.abc import Callable
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     generate_latest,
 )
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:

@@ -46,7 +46,7 @@ class LiveModel:
 
     def parameters(
         self,
-        max_new_tokens: int | None,
+        max_new_tokens: int | None = None,
         *,
         with_calls: bool = True,
         blocked_tools: Sequence[str] = (),
@@ -123,7 +123,6 @@ def complete_text(
     show_trace: bool,
     model_name: str | None,
     today: str | None,
-    max_new_tokens: int | None,
 ) -> None:
     """Continue a text with live calls and print it, with every token where that is wanted."""
     import polars as pl
@@ -132,7 +131,7 @@ def complete_text(
     settings = options.load_settings(home)
     date = given_date(today)
     with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
-        (completion,) = live.complete([text], date, live.parameters(max_new_tokens))
+        (completion,) = live.complete([text], date, live.parameters())
     console.say(text + completion.text)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")

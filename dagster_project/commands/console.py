@@ -1,7 +1,6 @@
 """What the command line prints: tables, progress bars, errors. The only place that does."""
 
 import json
-import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,16 +60,6 @@ def document(fields: Any) -> None:
 def error(text: str) -> None:
     """Print an error to the error output."""
     _ERR.print(f"[bold red]Error:[/bold red] {escape(text)}", soft_wrap=True)
-
-
-def be_verbose(is_asked: bool) -> None:
-    """Write what is fetched from an object store to standard error, from here on."""
-    logger = logging.getLogger("warehouse.store")
-    if is_asked and not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
 
 
 def be_quiet(context: typer.Context, is_asked: bool) -> None:

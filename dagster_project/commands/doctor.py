@@ -4,12 +4,12 @@ Reads only; no model is loaded and no Java started.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from dagster_project.commands import console, doctor_home
+from dagster_project.commands import doctor_home
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.doctor_machine import examine_machine
-from dagster_project.commands.findings import INSTALL, Finding, findings_table, guarded
+from dagster_project.commands.findings import INSTALL, Finding, guarded, show
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.settings.settings_file import load_settings, preset_values
@@ -26,10 +26,7 @@ def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
         Whether no file is damaged.
     """
     findings = examine(home, is_full=is_full)
-    if as_json:
-        console.document([asdict(finding) for finding in findings])
-    else:
-        console.show(findings_table(findings))
+    show(findings, as_json=as_json)
     return not any(finding.files for finding in findings)
 
 

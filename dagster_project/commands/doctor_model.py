@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
-from dagster_project.commands.findings import Finding, findings_table
+from dagster_project.commands.findings import Finding, show
 from toolformer.errors import SequenceTooLongError
 from toolformer_home.home import Home
 from toolformer_home.progress import progress_of
@@ -55,10 +54,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
             compared(1, 1)
     finally:
         holder.release()
-    if as_json:
-        console.document([asdict(finding) for finding in findings])
-    else:
-        console.show(findings_table(findings))
+    show(findings, as_json=as_json)
     faults = findings[-1]
     if faults.status != "ok":
         console.error(f"{directory} is not served as transformers serves it: {faults.detail}.")

@@ -1,11 +1,13 @@
 """A finding of `doctor`: what was checked, its state, and what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
+
+from dagster_project.commands import console
 
 INSTALL = "Run `make setup`"
 # What a broken home or installation shows itself in.
@@ -42,13 +44,16 @@ class Finding:
     files: tuple[str, ...] = ()
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """What `doctor` prints."""
+def show(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print findings as a table, or as JSON."""
+    if as_json:
+        console.document([asdict(finding) for finding in findings])
+        return
     table = Table("what", "state", "detail", "remedy")
     for finding in findings:
         state = Text(finding.status, style=_COLOURS[finding.status])
         table.add_row(Text(finding.name), state, Text(finding.detail), Text(finding.remedy))
-    return table
+    console.show(table)
 
 
 def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:

@@ -76,9 +76,9 @@ class RunOptions:
             overrides = merged(overrides, {"evaluation": evaluation})
         return cls(preset, overrides, force, tuple(tools))
 
-    def in_round(self, number: int, variant: str = CALLS) -> "RunOptions":
-        """The same for a round; by default its model of the calls, which annotates the next."""
-        changes = {"sampling": {"round": number}, "training": {"variant": variant}}
+    def in_round(self, number: int) -> "RunOptions":
+        """The same for a round, and its model of the calls, which annotates the next."""
+        changes = {"sampling": {"round": number}, "training": {"variant": CALLS}}
         return replace(self, overrides=merged(self.overrides, changes))
 
     def load_settings(self, home: Home) -> Settings:

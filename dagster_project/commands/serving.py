@@ -23,6 +23,8 @@ from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+# Texts that wait for a place; more are refused.
+_MAX_WAITING = 64
 
 
 def serve_model(
@@ -32,7 +34,6 @@ def serve_model(
     host: str,
     port: int,
     max_active: int,
-    max_waiting: int,
     logs_prompts: bool,
     calls_in_text: bool,
     allowed_hosts: Sequence[str],
@@ -67,7 +68,7 @@ def serve_model(
             served = Served(
                 name=model.name,
                 precision=model.precision,
-                batch=LiveBatch(model, max_active=max_active, max_waiting=max_waiting),
+                batch=LiveBatch(model, max_active=max_active, max_waiting=_MAX_WAITING),
                 settings=settings,
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,

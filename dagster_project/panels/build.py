@@ -252,21 +252,8 @@ def harness(context: typer.Context) -> None:
 
 
 @app.command()
-def recipe(
-    name: Annotated[RecipeName, typer.Argument(help="Recipe name.")],
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Recipe small: folder with worked_problems, web_docs and wiki_passages. Default: "
-            "the sources that toolformer.yaml lists."
-        ),
-    ] = None,
-    benchmarks: Annotated[
-        Path | None, typer.Option(help="Folder below which the files of the benchmarks lie.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of sampling and training.")] = 0,
-) -> None:
+def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> None:
     """From texts to a table that says what the calls gain: build, train, evaluate, report."""
     from dagster_project.commands.recipe import run_recipe
 
-    run_recipe(name, texts=texts, benchmarks=benchmarks, seed=seed)
+    run_recipe(name)

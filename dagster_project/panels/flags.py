@@ -24,9 +24,7 @@ Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to
 ToolNames = Annotated[
     str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
 ]
-# The name of one tool, as an argument; `prompts compare` has it as an option.
-TOOL_HELP = "The tool, as `tools list` shows it."
-ToolName = Annotated[str, typer.Argument(help=TOOL_HELP)]
+ToolName = Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")]
 ModelName = Annotated[
     str | None,
     typer.Option(

@@ -1,22 +1,19 @@
-"""The commands of the panel Maintain: this machine, sources, tools, prompts, the object store."""
+"""The commands of the panel Maintain: this machine, sources, tools, the object store."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dagster_project.panels.flags import TOOL_HELP, AsJson, Changes, Preset, ToolName
+from dagster_project.panels.flags import AsJson, Changes, ToolName
 
 app = typer.Typer()
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
 tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
-prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
 cluster_app = typer.Typer(
     help="The object store of machines that share a home.", no_args_is_help=True
 )
 app.add_typer(sources_app, name="sources")
 app.add_typer(tools_app, name="tools")
-app.add_typer(prompts_app, name="prompts")
 app.add_typer(cluster_app, name="cluster")
 
 
@@ -116,26 +113,6 @@ def tools_check(
         raise typer.Exit(1)
 
 
-@prompts_app.command("compare")
-def prompts_compare(
-    prompts: Annotated[
-        list[str],
-        typer.Argument(help="default (the tool's own), short, or files.", metavar="PROMPT…"),
-    ],
-    tool: Annotated[str, typer.Option(help=TOOL_HELP)],
-    texts: Annotated[
-        int, typer.Option(min=1, help="Number of windows, from texts that the tool preselects.")
-    ] = 50,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """Sample and filter calls with each prompt on the same texts; nothing is stored."""
-    from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.prompting import compare_prompts
-
-    compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)
-
-
 @cluster_app.command("seed")
 def cluster_seed() -> None:
     """Copy the contents of this home into its object store (TOOLFORMER_STORE), still empty."""
@@ -161,14 +138,3 @@ def cluster_sweep() -> None:
 
     removed, freed = sweep(shared_store(Home.find()))
     console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")
-
-
-@app.command("check-vectors")
-def check_vectors(
-    file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
-) -> None:
-    """Run the method's test vectors through the installed functions."""
-    from dagster_project.commands.vectors import check_file
-
-    if not check_file(file):
-        raise typer.Exit(1)

@@ -17,9 +17,6 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest completion, in tokens.")
-    ] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -34,7 +31,6 @@ def complete(
         show_trace=trace,
         model_name=model,
         today=today,
-        max_new_tokens=max_new_tokens,
     )
 
 
@@ -48,9 +44,6 @@ def serve(
     max_active: Annotated[
         int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
     ] = 32,
-    max_waiting: Annotated[
-        int, typer.Option(min=1, help="Maximum texts that wait for a place; more are refused.")
-    ] = 64,
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Also write prompts into the log.")
     ] = False,
@@ -81,7 +74,6 @@ def serve(
         host=host,
         port=port,
         max_active=max_active,
-        max_waiting=max_waiting,
         logs_prompts=log_prompts,
         calls_in_text=not no_calls_in_text,
         allowed_hosts=allowed_host or (),

@@ -87,7 +87,7 @@ def test_a_flag_with_a_mistake_is_named(run):
 
 def test_the_help_has_the_commands_in_four_panels(run):
     outcome = run()
-    assert "check-vectors" in outcome.out + outcome.err
+    assert "cluster" in outcome.out + outcome.err
     help_text = run("--help")
     assert help_text.code == 0
     names = [name for panel, names in PANELS.items() for name in (f"─ {panel} ", *names)]
@@ -333,7 +333,7 @@ def test_damage_is_named_and_gone_with_the_file(run, home: Path, rows: None):
     assert run("sql", "from candidate_calls").code == 0
 
 
-# Doctor and vectors
+# Models without calibration
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(

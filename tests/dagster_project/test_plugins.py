@@ -11,6 +11,7 @@ from toolformer_home.settings.sections import Settings, merged, validated
 from toolformer_home.settings.settings_file import preset_values
 from toolformer_home.wiring.toolbox import open_toolbox
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
+from tools.prompting import load_prompt, load_short_prompt
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool
 
@@ -80,6 +81,15 @@ def test_a_tool_from_outside_is_used_like_the_others(outside, home):
     assert toolbox.tools["Echo"].version == "1 times=2"
     assert toolbox.prompts["Echo"].startswith("Repeat.")
     assert list(opened(home, {"Echo": ECHO_SECTION}, named=("Echo",)).tools) == ["Echo"]
+
+
+@pytest.mark.parametrize(
+    ("named", "prompt"),
+    [("short", load_short_prompt("Calculator")), (None, load_prompt("Calculator"))],
+)
+def test_the_short_prompt_is_the_one_that_is_sampled_with(home, named, prompt):
+    toolbox = opened(home, {"Calculator": {"prompt": named}})
+    assert toolbox.prompts == {"Calculator": prompt}
 
 
 def test_an_installed_tool_is_used_unless_it_is_switched_off(outside, home):

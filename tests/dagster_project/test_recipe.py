@@ -1,12 +1,13 @@
 """`toolformer recipe`: what it writes, what it runs and in which order, and what it shows."""
 
-from functools import partial
+import shutil
 from math import e
 from pathlib import Path
 
 import pytest
 
 from dagster_project.commands import console, recipe
+from tests.conftest import REPOSITORY
 from tests.warehouse.rows import frame
 from toolformer_home.home import Home
 from toolformer_home.settings.settings_file import load_settings
@@ -34,18 +35,15 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 
 @pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for name in ("worked_problems.jsonl", "web_docs.jsonl.gz", "wiki_passages.parquet"):
-        (folder / name).touch()
-    return folder
+def small(home: Home) -> Home:
+    """A home with the settings of the recipe."""
+    home.root.mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / "examples" / "small" / "toolformer.yaml", home.settings_file)
+    return home
 
 
-def test_rounds_then_controls_then_the_evaluation_of_all(
-    commands: Commands, home: Home, texts: Path, run
-):
-    code, _, err = run("recipe", "small", "--texts", texts, "--seed", 3)
+def test_rounds_then_controls_then_the_evaluation_of_all(commands: Commands, small: Home, run):
+    code, _, err = run("recipe", "small")
     assert (code, err) == (0, "")
     in_last = "--set sampling.round=2"
     assert commands == [
@@ -55,19 +53,22 @@ def test_rounds_then_controls_then_the_evaluation_of_all(
         f"evaluate --models base,finetuned,plain,shuffled {in_last}",
         "report",
     ]
-    settings = load_settings(home.settings_file)
-    assert (settings.preset, settings.sampling.seed, settings.training.seed) == ("small", 3, 3)
+
+
+def test_each_source_of_the_recipe_has_the_tool_that_helps_there(small: Home):
+    settings = load_settings(small.settings_file)
+    assert settings.preset == "small"
     sources = settings.corpus.sources
     assert [(Path(each.path).name, each.tools) for each in sources] == [
         ("worked_problems.jsonl", ("Calculator",)),
-        ("web_docs.jsonl.gz", ("Calendar",)),
-        ("wiki_passages.parquet", ("WikiSearch",)),
+        ("web_docs.jsonl", ("Calendar",)),
+        ("wiki_passages.jsonl", ("WikiSearch",)),
     ]
     assert (sources[0].text_column, sources[0].context_column) == ("solution", "question")
-    assert (
-        sources[2].path == settings.wikipedia_index.source == str(texts / "wiki_passages.parquet")
-    )
-    assert settings.evaluation.benchmarks == ("perplexity", "dateset")
+    passages = str(small.root / "texts" / "wiki_passages.jsonl")
+    assert sources[2].path == settings.wikipedia_index.source == passages
+    evaluation = settings.evaluation
+    assert evaluation.benchmarks == ("perplexity", "dateset", *evaluation.files)
 
 
 def test_the_demo_has_no_rounds_and_a_step_that_fails_ends_it(commands: Commands, home: Home, run):
@@ -81,61 +82,20 @@ def test_the_demo_has_no_rounds_and_a_step_that_fails_ends_it(commands: Commands
     assert commands[2:] == ["build", "train", "evaluate", "report"]
 
 
-def test_the_same_command_goes_on_and_another_is_refused(
-    commands: Commands, home: Home, texts: Path, run
+def test_a_home_with_other_settings_is_refused_before_anything_is_done(
+    commands: Commands, home: Home, run
 ):
-    small = partial(run, "recipe", "small")
-    assert small("--texts", texts)[0] == 0
-    written = home.settings_file.read_text()
-    assert small("--texts", texts)[0] == small()[0] == 0
-    assert small("--texts", texts, "--seed", 1).is_one_paragraph_naming("has other settings")
-    assert home.settings_file.read_text() == written
-    # What a person changed there stands.
-    home.settings_file.write_text(written.replace("seed: 0", "seed: 5"))
-    assert small()[0] == 0
-    assert small("--texts", texts)[0] == 1
-
-
-def test_benchmarks_are_found_below_their_folder(
-    commands: Commands, home: Home, texts: Path, tmp_path: Path, run
-):
-    folder = tmp_path / "benchmarks"
-    names = ("math/svamp.jsonl", "lama/lama_trex.jsonl.gz", "qa/nq_open_dev.jsonl", "x.json")
-    # Of two the one nearest to the folder.
-    for name in (*names, "a/copies/svamp.jsonl"):
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    assert run("recipe", "small", "--texts", texts, "--benchmarks", folder)[0] == 0
-    evaluation = load_settings(home.settings_file).evaluation
-    assert evaluation.files == {
-        "svamp": str(folder / "math/svamp.jsonl"),
-        "lama-trex": str(folder / "lama/lama_trex.jsonl.gz"),
-        "nq": str(folder / "qa/nq_open_dev.jsonl"),
-    }
-    assert evaluation.benchmarks == ("perplexity", "dateset", "svamp", "lama-trex", "nq")
-
-
-def test_what_is_missing_is_told_before_anything_is_written(
-    commands: Commands, home: Home, texts: Path, tmp_path: Path, run
-):
-    def refused(message: str, *arguments: object) -> None:
-        assert run("recipe", "small", *arguments).is_one_paragraph_naming(message)
+    for name in ("small", "demo"):
+        home.root.mkdir(exist_ok=True)
+        home.settings_file.write_text("preset: laptop\n")
+        assert run("recipe", name).is_one_paragraph_naming(
+            "is not set up for this recipe: its preset is 'laptop', and it lists 0 sources"
+        )
         assert commands == []
-        assert not home.settings_file.exists()
-
-    refused("is not set up for this recipe: its preset is 'laptop', and it lists 0 sources")
-    (tmp_path / "empty").mkdir()
-    refused("no file of a benchmark", "--texts", texts, "--benchmarks", tmp_path / "empty")
-    for name in ("svamp.jsonl", "svamp_train.json"):
-        (tmp_path / "empty" / name).touch()
-    refused("may be meant for svamp", "--texts", texts, "--benchmarks", tmp_path / "empty")
-    (texts / "web_docs.csv").touch()
-    refused("has 2 files web_docs.*, expected one", "--texts", texts)
 
 
 def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
-    commands: Commands, warehouse: Warehouse, texts: Path, run, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch: pytest.MonkeyPatch
 ):
     _, plain, shuffled, model = ROUND_2
 
@@ -164,7 +124,7 @@ def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
     put("documents", "all", {"source": "/x/a.jsonl"}, shard="shard-00000")
     shown = []
     monkeypatch.setattr(console, "frame", shown.append)
-    assert run("recipe", "small", "--texts", texts)[0] == 0
+    assert run("recipe", "small")[0] == 0
     gains, exclusions, perplexity = shown
     shown_columns = ("benchmark", "against", "share_with_call", "score", "score_of_other")
     assert gains.select(shown_columns).rows() == [

@@ -48,7 +48,6 @@ class LossesWanted:
         is_rescored: a bfloat16 model's calls that come near the lowest threshold or above it are
             scored again in float32.
         baseline: what a call with its result has to be better than.
-        is_every_call_sampled: the chance sample is all calls.
     """
 
     lowest_threshold: float
@@ -56,15 +55,6 @@ class LossesWanted:
     seed: int
     is_rescored: bool
     baseline: Baseline = Baseline.MINIMUM
-    is_every_call_sampled: bool = False
-
-    def sample_size(self, calls: int) -> int:
-        """How many of so many calls of a tool are in the chance sample."""
-        return (
-            calls
-            if self.is_every_call_sampled
-            else chance_sample_size(calls, max_size=self.chance_calls)
-        )
 
     def is_reached(self, losses: CallLosses) -> bool:
         """Whether the reduction of a call reaches the lowest threshold."""
@@ -178,7 +168,8 @@ class ShardScoring:
         if not calls:
             return ToolScores({})
         wanted, others = self._wanted, SwappedResults(calls, seed=self._wanted.seed)
-        sample = set(others.sample(wanted.sample_size(len(calls))))
+        sample_size = chance_sample_size(len(calls), max_size=wanted.chance_calls)
+        sample = set(others.sample(sample_size))
         own = self._own_losses(tool_name, calls, sample, checkpoint)
         reached = {key for key, score in own.scores.items() if wanted.is_reached(score.losses)}
         swapped = others.of(reached | sample)

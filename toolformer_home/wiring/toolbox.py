@@ -162,20 +162,12 @@ def _make_tool(
 
 
 def prompt_of(settings: Settings, tool: Tool) -> str:
-    """The few-shot prompt of a tool, as the settings name it; raises as `named_prompt`."""
-    return named_prompt(settings.tools.of(tool.name).prompt, tool)
-
-
-def named_prompt(name: str | None, tool: Tool) -> str:
-    """A few-shot prompt of a tool.
-
-    Args:
-        name: a file, or `short` for the short one; None for the tool's own.
-        tool: whose calls it shows.
+    """The few-shot prompt of a tool, as the settings name it: a file, `short`, or else its own.
 
     Raises:
         PromptError: there is none, or it cannot be used.
     """
+    name = settings.tools.of(tool.name).prompt
     if name == SHORT:
         return load_short_prompt(tool.name)
     return load_prompt(tool.name, Path(name).expanduser() if name else None, own=tool.prompt)

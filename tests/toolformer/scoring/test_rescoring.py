@@ -16,6 +16,7 @@ from toolformer.errors import OutOfMemoryError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
+from toolformer.scoring import shard_scoring
 from toolformer.scoring.call_scorer import ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM
 from toolformer.scoring.losses import ScoredCall
@@ -164,14 +165,14 @@ def all_losses(model: LanguageModel, folder, calls) -> ToolScores:
         load_in=lambda name: model if name is None else pytest.fail("a copy was loaded"),
         cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
         parameters=ScoringParameters(CallFormat(), token_budget=200),
-        wanted=replace(
-            WANTED, is_every_call_sampled=True, is_rescored=model.precision != "bfloat16"
-        ),
+        wanted=replace(WANTED, is_rescored=model.precision != "bfloat16"),
         progress=lambda stage, tool: lambda done, total: None,
     )
-    found = scoring.score(
-        "Calculator", calls, lambda name, state: Checkpoint(folder / name, fingerprint=state)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard_scoring, "chance_sample_size", lambda calls, max_size: calls)
+        found = scoring.score(
+            "Calculator", calls, lambda name, state: Checkpoint(folder / name, fingerprint=state)
+        )
     assert {each.precision for each in found.scores.values()} == {model.precision}
     assert "rescoring" not in {cost.stage for cost in found.costs}
     return found
