@@ -4,7 +4,6 @@ The asset, the fingerprint of an output, the plan of a build, where a run finds 
 tables of stages in the documentation all follow from the declaration.
 """
 
-import difflib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from toolformer.errors import ToolformerError
 from toolformer.files.digests import hex_digest
+from toolformer.files.names import did_you_mean
 from toolformer.sources.manifest import ShardEntry
 from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.settings.sections import Settings
@@ -282,10 +282,9 @@ def check_names(stage: str, what: str, names: Iterable[str], known: Collection[s
     """
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
             raise StageDeclarationError(
                 f"The stage {stage!r} names {what} {name!r}, which is not there."
-                + (f" Did you mean {close[0]!r}?" if close else "")
+                f"{did_you_mean(name, known)}"
             )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -19,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from toolformer.files.names import did_you_mean
 from toolformer_server.api_errors import ApiError
 from toolformer_server.web_guard import media_type
 
@@ -249,8 +249,7 @@ def parsed_body(body: bytes, kind: type[_Kind]) -> _Kind:
 
 def nearest(name: str, known: Mapping[str, Any]) -> str:
     """What a misspelt name may mean, as the end of a message."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Expected one of {', '.join(known)}."
+    return did_you_mean(name, known).lstrip() or f"Expected one of {', '.join(known)}."
 
 
 def _explained(

@@ -6,7 +6,7 @@ gives. The wall clock is never read; whoever wants the real day passes a clock i
 
 import datetime
 import re
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,10 +18,10 @@ from tools.protocol import Document, Preselection, Proposal
 
 _FIRST_YEAR = 1995
 _LATEST_OF_ALL = datetime.date(2099, 12, 31)
-_YEAR = re.compile(r"[0-9]{4}")
-_MONTH_OR_DAY = re.compile(r"[0-9]{2}")
-_DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
-_DATE_WITHOUT_HYPHENS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+# Behind hyphens a part may go on, otherwise it ends with the day.
+_DATE_IN_PATH = re.compile(
+    r"(?<=/)([0-9]{4})([/-]?)([0-9]{2})\2([0-9]{2})(?:(?<=-[0-9]{2})(?![0-9])|(?=/|\Z))"
+)
 _ANY_WEEKDAY = "|".join(WEEKDAYS)
 # May and March are words of their own, so they need a day or a year beside them.
 _ANY_MONTH = "|".join(month for month in MONTHS if month not in ("March", "May"))
@@ -143,7 +143,10 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
         >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
         datetime.date(2024, 5, 3)
     """
-    for year, month, day in _dates_in_path(_path_parts(url)):
+    # Not `urlsplit`, which refuses some real URLs.
+    path = re.split(r"[?#]", url, maxsplit=1)[0]
+    path = (path.partition("://")[2] or path).strip()
+    for year, _, month, day in _DATE_IN_PATH.findall(path):
         try:
             date = datetime.date(int(year), int(month), int(day))
         except ValueError:  # no such day, for example 31 February
@@ -184,26 +187,3 @@ def propose_dates(text: str, words: Container[str] | None = None) -> list[Propos
 
 def _parts(date: datetime.date) -> tuple[str, str, str]:
     return WEEKDAYS[date.weekday()], MONTHS[date.month - 1], str(date.year)
-
-
-def _path_parts(url: str) -> list[str]:
-    """Return the parts of a URL's path. Not `urlsplit`, which refuses some real URLs."""
-    path = re.split(r"[?#]", url, maxsplit=1)[0]
-    path = path.partition("://")[2] or path
-    return path.strip().split("/")[1:]
-
-
-def _dates_in_path(parts: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield year, month and day of everything in a path that is written like a date."""
-    for index, part in enumerate(parts):
-        following = parts[index + 1 : index + 3]
-        if (
-            _YEAR.fullmatch(part)
-            and len(following) == 2
-            and all(_MONTH_OR_DAY.fullmatch(other) for other in following)
-        ):
-            yield part, following[0], following[1]
-        match = _DATE_AT_START.match(part) or _DATE_WITHOUT_HYPHENS.fullmatch(part)
-        if match is not None:
-            year, month, day = match.groups()
-            yield year, month, day

@@ -3,12 +3,12 @@
 Entries name a module and a class, so that listing the tools imports none of them.
 """
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
+from toolformer.files.names import did_you_mean
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
 from tools.plugins.plugins import Plugin, check_described, find_plugins, load_plugin, plugin_code
@@ -87,7 +87,7 @@ def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> N
     known = tool_names(targets)
     if name not in known:
         raise UnknownToolError(
-            f"Unknown tool {name!r}.{_did_you_mean(name, known)} Available: {', '.join(known)}."
+            f"Unknown tool {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}."
         )
 
 
@@ -163,8 +163,7 @@ def _check_settings(
         if setting not in known and not takes_any:
             available = f"Available: {', '.join(known)}." if known else "It has no settings."
             raise ToolSettingsError(
-                f"{tool_name} has no setting {setting!r}.{_did_you_mean(setting, known)} "
-                f"{available}"
+                f"{tool_name} has no setting {setting!r}.{did_you_mean(setting, known)} {available}"
             )
     for setting, parameter in known.items():
         if parameter.default is parameter.empty and setting not in settings:
@@ -172,10 +171,3 @@ def _check_settings(
                 f"{tool_name} needs the setting {setting!r}, which is not given. Add it to the "
                 "tool's settings."
             )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion as a sentence with a space in front, or nothing."""
-    by_lower_case = {candidate.lower(): candidate for candidate in known}
-    nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
-    return f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""

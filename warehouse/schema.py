@@ -4,13 +4,13 @@ Without DuckDB, so that descriptions alone load fast; the tests compare the resu
 makes of the same file.
 """
 
-import difflib
 import functools
 import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from toolformer.files.names import did_you_mean
 from warehouse.errors import SchemaError, UnknownTableError
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def table_schema(name: str) -> TableSchema:
     """
     known = tables()
     if name not in known:
-        guess = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{guess[0]}'?" if guess else ""
+        hint = did_you_mean(name, known)
         raise UnknownTableError(f"Unknown table '{name}'.{hint} Available: {', '.join(known)}.")
     return known[name]
 

@@ -5,11 +5,11 @@ with the path they go to, and everything inside `calls`, which no CHECK can look
 NOT NULL, CHECK and PRIMARY KEY, and `partitions.py` reports them.
 """
 
-import difflib
 from collections.abc import Iterable
 
 import polars as pl
 
+from toolformer.files.names import did_you_mean
 from warehouse.connection import sql_name
 from warehouse.errors import PartitionValidationError
 from warehouse.layout import split_round
@@ -27,8 +27,7 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """
     for name in frame.columns:
         if name not in schema.column_names:
-            guess = difflib.get_close_matches(name, schema.column_names, n=1)
-            hint = f" Did you mean '{guess[0]}'?" if guess else ""
+            hint = did_you_mean(name, schema.column_names)
             raise PartitionValidationError(
                 f"Table '{schema.name}' has no column '{name}'.{hint} "
                 f"Expected: {', '.join(schema.column_names)}. {_REMEDY}"

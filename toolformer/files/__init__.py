@@ -1,1 +1,1 @@
-"""Digests, files that appear whole and errors of loading. Imports nothing of ours."""
+"""Digests, whole files, errors of loading, misspelt names. Imports nothing of ours."""

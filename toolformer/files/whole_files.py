@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # As `beside` names them, and the log that DuckDB keeps beside a file of its own.
-_TEMPORARY = re.compile(r".+\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
+_TEMPORARY = re.compile(r".+\.(?P<pid>\d{1,9})\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
 _FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
 
 
@@ -138,25 +138,17 @@ def remove_abandoned(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
+    import psutil
+
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
     if match["host"] == host_digits():
-        return not _is_running(int(match["pid"]))
+        return not psutil.pid_exists(int(match["pid"]))
     try:
         return time.time() - path.stat().st_mtime > _FOREIGN_FILE_AGE_SECONDS
     except FileNotFoundError:
         return False
-
-
-def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def host_digits() -> str:

@@ -1,6 +1,5 @@
 """Which files a source consists of, in which format, and how to open them."""
 
-import difflib
 import hashlib
 import importlib.resources
 import importlib.util
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from toolformer.files.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
@@ -241,8 +241,7 @@ def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> S
         )
     else:
         where = f" There is no folder {folder!r} either."
-    close = difflib.get_close_matches(wanted, [*neighbours, *BUILT_IN_SOURCES], n=2)
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    hint = did_you_mean(wanted, [*neighbours, *BUILT_IN_SOURCES])
     return SourceNotFoundError(
         f"There is no source {source.path!r}.{where}{hint} Expected a file, a folder, a glob "
         f"pattern or one of {', '.join(BUILT_IN_SOURCES)}. Check the path."

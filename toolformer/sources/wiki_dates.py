@@ -1,13 +1,15 @@
 """Templates of the English Wikipedia that show a date."""
 
-import calendar
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 
-_MONTHS = {name.lower(): name for name in calendar.month_name if name}
-_MONTHS |= {name[:3].lower(): name for name in _MONTHS.values()}
-_MONTHS |= {str(number): name for number, name in enumerate(calendar.month_name) if name}
-_MONTHS |= {f"{number:02}": calendar.month_name[number] for number in range(1, 10)}
+from toolformer.constants import MONTHS
+
+_MONTHS = {
+    key: name
+    for number, name in enumerate(MONTHS, 1)
+    for key in (name.lower(), name[:3].lower(), f"{number}", f"{number:02}")
+}
 _YES = frozenset({"y", "yes", "1", "true", "on"})
 # How one date is written. With any other parameter, something else than this date may be shown.
 _OF_DATES = frozenset({"df", "mf", "br", "paren", "p", "lc", "url", "since"})

@@ -4,7 +4,6 @@
 """
 
 import datetime
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
+from toolformer.files.names import did_you_mean
 from toolformer.training.variants import CALLS, VARIANTS
 from toolformer_home.settings.section import Section
 
@@ -170,8 +170,7 @@ def _check_names(
 ) -> None:
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, list(known), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, known)
             raise ValueError(
                 f"there is no benchmark {name!r}.{hint} Known: {', '.join(known)}. {remedy}"
             )

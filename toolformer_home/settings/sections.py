@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from toolformer.files.names import did_you_mean
 from toolformer.sources.source import normalised_path
 from toolformer_home.settings.annotation_sections import (
     ExecutionSettings,
@@ -246,8 +247,6 @@ def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
 
 
 def _problem(details: Any) -> str:
-    import difflib
-
     path = [str(part) for part in details["loc"]]
     name = ".".join(path)
     # What stands there in place of an address or of a name may be the key.
@@ -268,8 +267,7 @@ def _problem(details: Any) -> str:
     known = sorted(_fields(section))
     if section is ToolsSettings:
         known = sorted({*known, *tool_names()})
-    close = difflib.get_close_matches(path[-1], known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(path[-1], known)
     remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
     return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"
 

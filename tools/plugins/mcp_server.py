@@ -6,7 +6,6 @@ standard output that are no messages, a banner say, are passed over, and the fir
 `mcp_http.py` connects to a server at an address.
 """
 
-import difflib
 import logging
 import math
 import tempfile
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from pydantic import ValidationError
 
+from toolformer.files.names import did_you_mean
 from tools.errors import ToolError
 
 if TYPE_CHECKING:
@@ -126,11 +126,9 @@ class McpConnection:
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
             has = textwrap.shorten(", ".join(sorted(names)), _LONGEST_LOG, placeholder=" …")
-            has = self.shown(f"{hint}; it has {has or 'none'}")
-            raise ServerRefusalError(f"the server has no tool {name!r}{has}")
+            has = self.shown(f"{did_you_mean(name, names)} It has {has or 'none'}")
+            raise ServerRefusalError(f"the server has no tool {name!r}.{has}")
 
         return self._ask(find, seconds)
 

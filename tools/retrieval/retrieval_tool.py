@@ -172,7 +172,7 @@ def answer_from_passages(
     first_results = _run_distinct(
         "look_up", [query for query, _ in requests], True, tool.look_up, run_step
     )
-    chosen = _select(tool, requests, first_results, run_step)
+    chosen = _select(tool, requests, first_results)
     # The text may own all that was found, and others' passages stand further down.
     poor = [
         index
@@ -181,7 +181,7 @@ def answer_from_passages(
     ]
     queries = [requests[index][0] for index in poor]
     deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
-    again = _select(tool, [requests[index] for index in poor], deeper, run_step)
+    again = _select(tool, [requests[index] for index in poor], deeper)
     for index, looked_up, selected in zip(poor, deeper, again, strict=True):
         first_results[index], chosen[index] = looked_up, selected
     answered = [
@@ -213,21 +213,15 @@ def answer_from_passages(
 def _select(
     tool: RetrievalTool,
     requests: Sequence[tuple[str, Document]],
-    results: Sequence[ToolResult],
-    run_step: StepRunner,
+    found: Sequence[ToolResult],
 ) -> list[ToolResult]:
     """The passages that may answer each request; failures of the step before are passed on."""
-    there = [index for index, outcome in enumerate(results) if outcome.reason is None]
-    selected = run_step(
-        "select",
-        [(requests[index][0], results[index].result, requests[index][1]) for index in there],
-        False,
-        lambda inputs: [tool.select(*arguments) for arguments in inputs],
-    )
-    outcomes = list(results)
-    for index, outcome in zip(there, selected, strict=True):
-        outcomes[index] = outcome
-    return outcomes
+    return [
+        outcome
+        if outcome.reason is not None
+        else replace(outcome, result=tool.select(query, outcome.result, document))
+        for (query, document), outcome in zip(requests, found, strict=True)
+    ]
 
 
 def _run_distinct(

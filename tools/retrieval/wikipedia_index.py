@@ -18,7 +18,7 @@ from tools.retrieval.index_folder import (
     sole_builder,
     write_information,
 )
-from tools.retrieval.java import pyserini_jar, start_jvm
+from tools.retrieval.java import open_reader, pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, raw_document
 
 INDEX_FORMAT = 1
@@ -82,19 +82,17 @@ def _write_lucene_files(
     passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
 ) -> int:
     """Index the passages into `folder`; return how many there were."""
-    from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
-    from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
+    from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
     arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
     arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
+    arguments += ["-input", "", "-collection", "JsonCollection", "-threads", str(_INDEXING_THREADS)]
     count = 0
     try:
-        indexer = LuceneIndexer(args=arguments, threads=_INDEXING_THREADS)
-        with contextlib.closing(indexer):
+        with contextlib.closing(autoclass("io.anserini.index.SimpleIndexer")(arguments)) as indexer:
             iterator = iter(passages)
             while batch := list(islice(iterator, _BATCH_SIZE)):
-                # `add_batch_raw` hides how many documents Lucene took.
-                taken = indexer.object.addRawDocuments([raw_document(item) for item in batch])
+                taken = indexer.addRawDocuments([raw_document(item) for item in batch])
                 if taken != len(batch):
                     raise IndexBuildError(
                         f"Lucene took {taken} of {len(batch)} passages, the first of which is "
@@ -104,7 +102,8 @@ def _write_lucene_files(
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-        written = int(LuceneIndexReader(str(folder)).stats()["documents"]) if count else 0
+        with contextlib.closing(open_reader(folder)) as reader:
+            written = reader.numDocs()
     except JavaException as error:
         raise IndexBuildError(
             f"Lucene could not write the index in {folder.parent} after {count} passages: "

@@ -35,7 +35,6 @@ from tools.running.worker_process import WorkerProcess, has_namespaces
 
 _LOGGER = logging.getLogger(__name__)
 
-_MEMORY_BYTES = 4 * 2**30
 # Importing what a tool needs may take long; answering may not.
 _START_SECONDS = 120.0
 
@@ -63,17 +62,17 @@ class IsolatedTool(Tool):
         self,
         name: str,
         target: str,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any],
         *,
-        deadline_seconds: float = 10.0,
-        memory_bytes: int = _MEMORY_BYTES,
-        environment: Sequence[str] = (),
-        with_network: bool = False,
+        deadline_seconds: float,
+        memory_bytes: int,
+        environment: Sequence[str],
+        with_network: bool,
     ) -> None:
         self._with_network = with_network
         self._registered_name = name
         self.target = target
-        self.options = dict(options or {})
+        self.options = dict(options)
         self.deadline_seconds = deadline_seconds
         self.memory_bytes = memory_bytes
         self.environment = tuple(environment)

@@ -76,7 +76,7 @@ class WorkerProcess:
         environment: Names of variables that it gets beside the usual few.
     """
 
-    def __init__(self, *, with_network: bool, environment: Sequence[str] = ()) -> None:
+    def __init__(self, *, with_network: bool, environment: Sequence[str]) -> None:
         self._connection, workers_end = Pipe()
         with workers_end:
             number = workers_end.fileno()

@@ -9,16 +9,14 @@ import contextlib
 import hashlib
 import os
 import re
-import selectors
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryFile
 
 from tools.errors import (
     ToolCallError,
@@ -37,7 +35,8 @@ _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
 # Paths of dictionaries and rules, as they stand in the file of a mode.
 _PATH = re.compile(r"/[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
-_CHUNK_BYTES = 65_536
+# How often a running program is looked at.
+_LOOKING_SECONDS = 0.05
 
 # Translations are hardly longer than what they translate; this many times as long is a fault.
 _MAX_GROWTH = 20
@@ -52,14 +51,6 @@ _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
 _BRACKETS = "[]"
 _END_OF_SENTENCE = f".{_BRACKETS}"
 _END_OF_TEXT = "\0"
-
-
-class Finished(NamedTuple):
-    """A program that ended: its exit status, below 0 for a signal, and what it wrote."""
-
-    status: int
-    output: bytes
-    errors: bytes
 
 
 class ApertiumTranslator:
@@ -103,9 +94,9 @@ class ApertiumTranslator:
             finished = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
         except (ToolTimeoutError, TranslationFailedError) as error:
             raise self._no_list(str(error)) from error
-        if finished.status != 0:
+        if finished.returncode != 0:
             raise self._no_list(_complaint(finished))
-        listed = finished.output.decode(errors="replace").split()
+        listed = finished.stdout.decode(errors="replace").split()
         matches = [match for mode in listed if (match := _MODE_INTO_ENGLISH.fullmatch(mode))]
         return {match.group(1): match.group() for match in matches}
 
@@ -130,11 +121,11 @@ class ApertiumTranslator:
             return [unsupported_language(language, "Apertium as installed here") for _ in texts]
         stream = "".join(f"{_escaped(text)}{_END_OF_TEXT}" for text in texts).encode()
         finished = self._run(["-z", "-u", "-f", "none", mode], stream)
-        if finished.status != 0:
+        if finished.returncode != 0:
             raise TranslationFailedError(f"Apertium failed on {mode}: {_complaint(finished)}.")
         try:
             # Behind the last text every program of the pipeline adds a null character of its own.
-            parts = finished.output.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
+            parts = finished.stdout.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
         except UnicodeDecodeError as error:
             raise TranslationFailedError(f"Apertium wrote no UTF-8 for {mode}: {error}.") from error
         # The brackets come back from each text: where they lack, texts and answers may not match.
@@ -146,7 +137,7 @@ class ApertiumTranslator:
 
     def _run(
         self, arguments: Sequence[str], stream: bytes = b"", *, timeout_seconds: float | None = None
-    ) -> Finished:
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run the program."""
         try:
             return run_program(
@@ -202,15 +193,15 @@ def _unescaped(output: str) -> str:
     return " ".join(_ESCAPED.sub(r"\1", _NOT_TRANSLATED.sub("", text)).split())
 
 
-def _complaint(finished: Finished) -> str:
+def _complaint(finished: subprocess.CompletedProcess[bytes]) -> str:
     """The status of a program that failed, and the first line of what it said."""
-    message = (finished.errors or finished.output).decode(errors="replace").strip()
-    return f"status {finished.status}: {message.partition(chr(10))[0][:200] or 'nothing said'}"
+    message = (finished.stderr or finished.stdout).decode(errors="replace").strip()
+    return f"status {finished.returncode}: {message.partition(chr(10))[0][:200] or 'nothing said'}"
 
 
 def run_program(
     arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float, max_bytes: int
-) -> Finished:
+) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end.
 
     Raises:
@@ -219,64 +210,32 @@ def run_program(
         TranslationFailedError: When it wrote too much; it is ended.
     """
     deadline = time.monotonic() + timeout_seconds
-    # From a file: a program that does not read cannot block this one.
-    with tempfile.TemporaryFile() as file:
-        file.write(text)
-        file.seek(0)
+    # Files: a program that does not read, or writes on and on, cannot block this one.
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
+        given.write(text)
+        given.seek(0)
         process = subprocess.Popen(
-            list(arguments),
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+            list(arguments), stdin=given, stdout=output, stderr=errors, start_new_session=True
         )
-    try:
-        output, errors = _read_both(process, deadline, max_bytes)
-        status = process.wait(max(deadline - time.monotonic(), 0.0))
-    except (subprocess.TimeoutExpired, TimeoutError) as error:
-        raise ToolTimeoutError(
-            f"{arguments[0]} did not end within {timeout_seconds:g} s. Expected an answer in that "
-            "time."
-        ) from error
-    finally:
-        _end(process)
-    return Finished(status, output, errors)
-
-
-def _read_both(
-    process: subprocess.Popen[bytes], deadline: float, max_bytes: int
-) -> tuple[bytes, bytes]:
-    """Read both outputs until their ends are closed."""
-    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
-    read = {stream.fileno(): bytearray() for stream in streams}
-    with selectors.DefaultSelector() as selector:
-        for descriptor in read:
-            selector.register(descriptor, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(max(deadline - time.monotonic(), 0.0))
-            if not ready:
-                raise TimeoutError
-            for key, _ in ready:
-                chunk = os.read(key.fd, _CHUNK_BYTES)
-                if not chunk:
-                    selector.unregister(key.fd)
-                    continue
-                read[key.fd] += chunk
-                if len(read[key.fd]) > max_bytes:
+        try:
+            while process.returncode is None:
+                if time.monotonic() > deadline:
+                    raise ToolTimeoutError(
+                        f"{arguments[0]} did not end within {timeout_seconds:g} s. Expected an "
+                        "answer in that time."
+                    )
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOKING_SECONDS)
+                if any(os.fstat(file.fileno()).st_size > max_bytes for file in (output, errors)):
                     raise TranslationFailedError(
                         f"Apertium wrote far too much: more than {max_bytes:,} bytes."
                     )
-    output, errors = map(bytes, read.values())
-    return output, errors
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process group, if it is not over yet, and release its pipes."""
-    if process.returncode is None:
-        # Before waiting: its number still belongs to it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
+        finally:
+            if process.returncode is None:
+                # Before waiting: its number still belongs to it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, process.wait(), output.read(), errors.read())

@@ -200,17 +200,13 @@ class NllbTranslator:
     def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
         """Decode greedily or by beam search, with English forced as the first token."""
         import torch
-        from torch.nn.utils.rnn import pad_sequence
         from transformers import GenerationConfig
 
         config = self._model.config
-        rows = [torch.tensor(ids) for ids in inputs]
-        padded = pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        padded = self._tokenizer.pad({"input_ids": inputs}, return_tensors="pt")
         with torch.inference_mode():
             generated = self._model.generate(
-                input_ids=padded.to(self._model.device),
-                attention_mask=mask.to(self._model.device),
+                **padded.to(self._model.device),
                 generation_config=GenerationConfig(
                     do_sample=False,
                     num_beams=self._beam_size,

@@ -196,7 +196,7 @@ def test_a_session_that_the_server_dropped_is_begun_anew(make, server):
 def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(make):
     with pytest.raises(ToolUnavailableError) as caught:
         make("get_weather")
-    assert "no tool 'get_weather' (did you mean 'get-weather'?)" in caught.value.reason
+    assert "no tool 'get_weather'. Did you mean 'get-weather'?" in caught.value.reason
 
 
 OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength": 9}}}
@@ -356,7 +356,7 @@ def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(
     assert isinstance(tool, IsolatedTool)
     tool.close()
     assert "In B [get_weather(B)] it rains." in str(toolbox.prompts["get_weather"])
-    assert "no tool 'count'; it has get-weather" in toolbox.unavailable["count"]
+    assert "no tool 'count'. It has get-weather" in toolbox.unavailable["count"]
 
 
 def connections() -> set[threading.Thread]:

@@ -54,12 +54,13 @@ def encoder(directory: Path, **changes) -> TextEncoder:
     return TextEncoder(directory, **settings)
 
 
-def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory):
+def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory, monkeypatch):
     made = encoder(directory)
     model, tokenizer = made._loaded
     vectors = made.encode(TEXTS)
     assert vectors.shape == (4, 16)
-    assert np.allclose(vectors, encoder(directory, batch_size=2).encode(TEXTS), atol=1e-5)
+    monkeypatch.setattr("tools.retrieval.encoder._BATCH_SIZE", 2)
+    assert np.allclose(vectors, encoder(directory).encode(TEXTS), atol=1e-5)
     for text, vector in zip(TEXTS, vectors, strict=True):
         with torch.inference_mode():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]

@@ -199,13 +199,21 @@ def make(module):
 
     def make(name="Wild", target=None, options=None, **limits):
         target = target or f"wild_tools:{name}"
-        tool = IsolatedTool(name, target, options, **{"deadline_seconds": 5.0, **limits})
+        tool = IsolatedTool(name, target, options or {}, **{**LIMITS, **limits})
         made.append(tool)
         return tool
 
     yield make
     for tool in made:
         tool.close()
+
+
+LIMITS = {
+    "deadline_seconds": 5.0,
+    "memory_bytes": 4 * 2**30,
+    "environment": (),
+    "with_network": False,
+}
 
 
 def outcomes(tool, *texts, deadline_seconds=5.0, cache=None):
@@ -423,7 +431,7 @@ import os, sys, signal, threading, time
 from tools.running.isolation import IsolatedTool
 from tools.protocol import Document
 sys.path.insert(0, {str(module)!r})
-tool = IsolatedTool("Wild", "wild_tools:Wild", deadline_seconds=2.0)
+tool = IsolatedTool("Wild", "wild_tools:Wild", {{}}, **{ {**LIMITS, "deadline_seconds": 2.0} })
 tool.call("x", Document("d", ""))
 call = lambda: tool.call({text!r}, Document("d", ""))
 threading.Thread(target=call, daemon=True).start()

@@ -11,7 +11,7 @@ import pytest
 from tools.errors import ToolTimeoutError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
-from tools.translation.apertium import ApertiumTranslator, Finished, run_program
+from tools.translation.apertium import ApertiumTranslator, run_program
 
 DOCUMENT = Document("d", "")
 MODES = ("spa-eng", "eng-spa", "eu-en", "hbs-eng", "spa-eng-tagger", "eng-cat", "spa-eng_US")
@@ -236,8 +236,9 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 def test_a_program_gives_its_status_and_both_outputs_and_need_not_read():
     text = b"x" * 3_000_000
     code = "import sys; print(sys.stdin.read()); print('hm', file=sys.stderr); sys.exit(3)"
-    assert run_program(python(code), text, **LIMITS) == Finished(3, text + b"\n", b"hm\n")
-    assert run_program(python("print(1)"), text, **LIMITS).output == b"1\n"
+    done = run_program(python(code), text, **LIMITS)
+    assert (done.returncode, done.stdout, done.stderr) == (3, text + b"\n", b"hm\n")
+    assert run_program(python("print(1)"), text, **LIMITS).stdout == b"1\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,18 @@
+"""What a misspelt name may mean, in the words of every message that says so."""
+
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, as a sentence with a blank in front; nothing where none is near.
+
+    Example:
+        >>> did_you_mean("wiki_search", ["Calculator", "WikiSearch"]), did_you_mean("x", ["QA"])
+        (" Did you mean 'WikiSearch'?", '')
+    """
+    # Not above: every command starts with the modules that may need it.
+    import difflib
+
+    by_lower_case = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f" Did you mean {by_lower_case[near[0]]!r}?" if near else ""
