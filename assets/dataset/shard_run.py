@@ -184,7 +184,6 @@ class _StageOutput(PartitionOutput):
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
         return replace(made, metadata=metadata, side_partitions=side_partitions)
 
-
     def _check_annotator(self) -> None:
         """See `Annotator.check_served`; what is put by may be of either model, and goes."""
         if self.run.annotator is None:
