@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.beside_models import ADAPTER_FILE
 from toolformer.files.loading import loading
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _WEIGHTS_FILE = "model.safetensors"
-_ADAPTER_FILE = "adapter_config.json"
 _DEFAULT_CONTEXT = 2048
 # What configurations call layers that keep states, and the sizes of these.
 _KINDS_OF_STATES = ("linear_attention", "mamba", "conv", "recurrent")
@@ -36,11 +36,9 @@ def check_model_directory(path: Path) -> None:
     )
     if not path.is_dir():
         raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")
-    # Transformers applies it where PEFT is installed, and then checks the weights of the adapter
-    # alone.
-    if (path / _ADAPTER_FILE).exists():
+    if (path / ADAPTER_FILE).exists():
         raise ModelNotFoundError(
-            f"The model directory {str(path)!r} has an adapter ({_ADAPTER_FILE}). Expected a whole "
+            f"The model directory {str(path)!r} has an adapter ({ADAPTER_FILE}). Expected a whole "
             "model: merge the adapter (merge_and_unload of PEFT) and save the result in a folder "
             "of its own, or, to use the model without it, move adapter_config.json and "
             "adapter_model.safetensors elsewhere."
