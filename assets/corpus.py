@@ -1,6 +1,6 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
+from toolformer.sources.files import files_left_out
 from toolformer.sources.ingestion import (
     ManifestUpdate,
     StoredTexts,
@@ -76,6 +77,20 @@ def configured_sources(settings: Settings) -> list[Source]:
         )
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
+
+
+def left_out_files(settings: Settings, paths: Collection[str]) -> list[tuple[str, list[str]]]:
+    """Of those of some sources that leave files of their folder out, the path and these files.
+
+    Raises:
+        SourceError: one is gone.
+    """
+    of_sources = [
+        (source.path, files_left_out(source))
+        for source in configured_sources(settings)
+        if source.path in paths
+    ]
+    return [(path, files) for path, files in of_sources if files]
 
 
 def texts_of_home(home: Home, warehouse: Warehouse) -> StoredTexts:
@@ -215,6 +230,8 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         context.log.error(f"{path}: {why}")
     if rejected and not active:
         raise failure_of(ToolformerError(" ".join(rejected.values())))
+    used = [source.path for source in new if source.path not in rejected]
+    left_out = left_out_files(run.settings, used)
     shards = pl.DataFrame(
         [(entry.key, entry.source, entry.records, entry.is_held_out) for entry in active],
         schema=[column.name for column in _SHARDS.columns],
@@ -230,6 +247,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             "restored shards": ", ".join(entry.key for entry in update.restored) or "none",
             "sources not listed": ", ".join(update.unlisted) or "none",
             REJECTED_SOURCES: dg.MetadataValue.json(rejected),
+            "files not read": ", ".join(name for _, names in left_out for name in names) or "none",
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
             "shards by source": table_markdown(shards, rows=50),

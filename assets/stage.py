@@ -350,6 +350,7 @@ TOOL_VERSION = Part(
         *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
         # The base model reads for QA.
         *("question_answering", "language_model.path", "language_model.server.model"),
+        *("language_model.precision", "language_model.bos_token"),
     ),
     lambda partition: partition.tool.version,
 )

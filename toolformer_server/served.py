@@ -46,6 +46,7 @@ class Served:
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         calls_in_text: whether calls stand in the texts of answers that say nothing of it.
+        revision: what tells the model from others of its name; None where that is not known.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -61,6 +62,7 @@ class Served:
     vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
     calls_in_text: bool = True
+    revision: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
 
@@ -79,6 +81,7 @@ class Served:
             "created": self.created,
             "owned_by": "toolformer",
             "dtype": self.precision,
+            "revision": self.revision,
             "toolformer": {
                 "tools": list(self.toolbox.tools),
                 "unavailable": dict(self.toolbox.unavailable),

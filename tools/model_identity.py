@@ -10,10 +10,12 @@ from toolformer.files.named_files import read_named
 
 SAFETENSORS = "*.safetensors"
 
+# What a tokenizer is made of where there is no tokenizer.json.
+_VOCABULARY_FILES = ("*.model", "*.tiktoken", "merges.txt", "vocab.json", "vocab.txt")
 # A safetensors file begins with the length of its JSON header in eight bytes.
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
-_LONGEST_JSON = 2**28
+_LONGEST_TEXT = 2**28
 # Of each weight file: training changes nearly all weights, and so some of these.
 _BLOCKS = 64
 _BLOCK_BYTES = 4096
@@ -30,16 +32,26 @@ def model_identity(directory: Path) -> str:
         OSError: When a file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(directory.glob("*.json")):
+    texts = sorted(directory.glob("*.json"))
+    texts += [file for file in tokenizer_files(directory) if file not in texts]
+    for file in texts:
         if file.name in BESIDE_MODELS:
             continue
         digest.update(file.name.encode())
-        digest.update(read_named(file, maximum_bytes=_LONGEST_JSON))
+        digest.update(read_named(file, maximum_bytes=_LONGEST_TEXT))
     for file in sorted(directory.glob(SAFETENSORS)):
         digest.update(f"{file.name} {file.stat().st_size}".encode())
         for part in _parts(file):
             digest.update(part)
     return digest.hexdigest()
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    """The files that the tokenizer of a directory is read from, in a fixed order."""
+    files = sorted(directory.glob("tokenizer*.json"))
+    if (directory / "tokenizer.json").exists():
+        return files
+    return files + sorted(file for name in _VOCABULARY_FILES for file in directory.glob(name))
 
 
 def _parts(file: Path) -> Iterator[bytes]:

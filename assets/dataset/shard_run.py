@@ -1,5 +1,6 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError, check_names
+from toolformer.errors import ServedModelError, ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
@@ -165,6 +167,7 @@ class _StageOutput(PartitionOutput):
         """See `PartitionOutput.compute`."""
         work = PartitionRun(self.run, self.partition, expected, self.address, self.shared)
         made = self.run.stage.compute(work)
+        self._check_annotator()
         if set(made.side_tables) != set(self.side_tables):
             raise StageDeclarationError(
                 f"The stage {self.run.stage.name!r} made rows of {sorted(made.side_tables)} beside "
@@ -180,6 +183,18 @@ class _StageOutput(PartitionOutput):
             side_partitions["stage_costs", name] = typed_frame("stage_costs", costs)
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
         return replace(made, metadata=metadata, side_partitions=side_partitions)
+
+    def _check_annotator(self) -> None:
+        """See `Annotator.check_served`; what is put by may be of either model, and goes."""
+        if self.run.annotator is None:
+            return
+        try:
+            self.run.annotator.check_served(self.run.settings)
+        except ServedModelError:
+            raise
+        except ToolformerError:
+            shutil.rmtree(self.leftovers, ignore_errors=True)
+            raise
 
 
 class ShardRun(Run):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assets.corpus import left_out_files
 from assets.documents import records_read
 from assets.source_list import new_sources
 from dagster_project.commands import console
@@ -22,6 +23,8 @@ from toolformer_home.home import Home
 from toolformer_home.settings.settings_file import listed_sources, load_settings
 from toolformer_home.settings.source_file import absolute_source
 from toolformer_home.wiring.warehouse import open_warehouse
+
+_SHOWN_FILES = 10
 
 
 def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
@@ -66,6 +69,12 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     _report(home, manifest, Manifest.load(home.sources).active_shards, new)
     listed = listed_sources(home.settings_file)
     refused = [path for path in new if path not in listed]
+    for path, files in left_out_files(load_settings(home.settings_file), new):
+        more = ", …" if len(files) > _SHOWN_FILES else ""
+        console.say(
+            f"{len(files)} file(s) of {path} were not read, since their names tell no format: "
+            f"{', '.join(files[:_SHOWN_FILES])}{more}"
+        )
     others = {path: why for path, why in rejected.items() if path not in refused}
     tell_about_sources(home, load_settings(home.settings_file), others)
     if refused:

@@ -77,6 +77,7 @@ def serve_model(
                 vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
                 calls_in_text=calls_in_text,
+                revision=live.location.identity(settings),
             )
             app = make_app(
                 served,

@@ -1,7 +1,9 @@
 """A build whose model a server runs: the rows of the same model on this machine."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.assets.conftest import MakeHome, PipelineHome, refuse_models
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.errors import ServedModelError
 from toolformer.forward.language_model import LanguageModel
+from toolformer_home.expected_errors import RunFailedError
 from toolformer_home.settings.sections import merged
 
 pytestmark = pytest.mark.slow
@@ -97,3 +100,34 @@ def test_key_that_stands_in_no_variable_is_asked_for(
     home.change_settings(changes)
     with serving(calling) as fake, pytest.raises(ServedModelError, match="NOWHERE_TO_BE_FOUND"):
         annotate(home, fake, tokenizer_folder)
+
+
+def test_model_that_is_replaced_in_mid_build_leaves_no_rows_under_the_first_ones_name(
+    local_home: PipelineHome,
+    copy_of: MakeHome,
+    calling: LanguageModel,
+    tokenizer_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    home, answer = copy_of(local_home), FakeServer.answer
+    before = home.partition_states()
+
+    def answer_as_another(fake: FakeServer, body: Mapping[str, Any]) -> dict[str, Any]:
+        # From the middle of sampling on.
+        if fake.asked > 150:
+            fake.card["root"] = "second"
+        return answer(fake, body)
+
+    monkeypatch.setattr(FakeServer, "answer", answer_as_another)
+    with serving(calling, card={"root": "first"}) as fake:
+        with pytest.raises(RunFailedError, match="replaced by another model"):
+            annotate(home, fake, tokenizer_folder)
+        assert fake.asked > 151
+        assert home.partition_states() == before
+        # Its finished steps are of one or the other.
+        assert not list(home.home.checkpoints.rglob("*.json"))
+        home.build()
+    assert home.partition_states().keys() == before.keys()
+    assert not set(home.partition_states().values()) & {
+        state for name, state in before.items() if name.startswith(("candidate", "scored"))
+    }

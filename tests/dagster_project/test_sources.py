@@ -221,6 +221,14 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
+def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path: Path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    write("texts/a.jsonl", 2)
+    (folder / "b.jsonl.xz").write_bytes(b"compressed")
+    assert f"1 file(s) of {folder} were not read, since their names" in ingest(folder)
+
+
 def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     run, home: Home, write, tmp_path: Path
 ):

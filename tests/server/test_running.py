@@ -22,6 +22,7 @@ from tests.server import serving as started_here
 from tests.server.fake_engine import FakeBatch
 from tests.server.serving import serving
 from toolformer_server.request_log import REQUESTS, JsonLines
+from tools.model_identity import model_identity
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
@@ -107,6 +108,8 @@ def test_the_command_serves_the_model_of_the_home(
     assert "serves scripted with Calculator. Ctrl-C ends it." in outcome.out
     (model,) = answers[0].json()["data"]
     assert (model["id"], model["toolformer"]["tools"]) == ("scripted", ["Calculator"])
+    # Whoever annotates with it knows another model of this name by it.
+    assert model["revision"] == model_identity(location.directory)
     assert model["toolformer"]["min_call_probability"] == 0.5
     assert model["toolformer"]["min_call_probability_behind_prompt"] == 0.5
     assert model["toolformer"]["calls_in_text"] is False

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -11,6 +12,7 @@ from tests.toolformer.training.tiny import record
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.files.beside_models import RECORD_FILE
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.forward.language_model import LanguageModel
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.wiring import model_location
@@ -72,6 +74,30 @@ def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: 
     with pytest.raises(ToolformerError, match="replaced by another"):
         annotator.load(holder, settings, home)
     assert holder.loads == 0
+    holder.release()
+
+
+def test_a_model_replaced_while_it_is_loaded_is_not_used(
+    home: Home, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    newer, link = tmp_path / "newer", tmp_path / "model"
+    shutil.copytree(tiny, newer)
+    (newer / "generation_config.json").write_text("{}")
+    link.symlink_to(tiny)
+    load = LanguageModel.load
+
+    def slowly(directory: Path, **options: Any) -> LanguageModel:
+        loaded = load(directory, **options)
+        link.unlink()
+        link.symlink_to(newer)
+        return loaded
+
+    monkeypatch.setattr(LanguageModel, "load", slowly)
+    holder = ModelHolder()
+    with pytest.raises(ToolformerError, match="replaced by another while it was loaded"):
+        holder.load(link, settings_of(link), home)
+    monkeypatch.undo()
+    assert holder.load(link, settings_of(link), home).name == link.name
     holder.release()
 
 

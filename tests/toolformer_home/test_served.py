@@ -50,6 +50,14 @@ def test_address_is_no_part_of_the_model_and_what_the_server_says_of_it_is(folde
     assert identity(folder) not in others
 
 
+def test_files_that_a_tokenizer_is_read_from_are_part_of_the_model(folder: Path):
+    (folder / "tokenizer.json").unlink()
+    (folder / "merges.txt").write_text("o ne")
+    before = identity(folder)
+    (folder / "merges.txt").write_text("on e")
+    assert identity(folder) != before
+
+
 @pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])
 def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
     with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):

@@ -54,6 +54,21 @@ def test_what_changes_the_answers_makes_another_model(directory, change, is_anot
     assert (model_identity(directory) != before) == is_another
 
 
+@pytest.mark.parametrize(
+    ("file", "is_another"), [("merges.txt", True), ("tokenizer.model", True), ("notes.txt", False)]
+)
+def test_files_of_a_tokenizer_count_where_it_is_read_from_them(directory, file, is_another):
+    (directory / file).write_text("o ne")
+    beside = model_identity(directory)
+    (directory / file).write_text("on e")
+    # What stands beside a tokenizer.json is not read.
+    assert model_identity(directory) == beside
+    (directory / "tokenizer.json").rename(directory / "tokenizer_config.json")
+    before = model_identity(directory)
+    (directory / file).write_text("o ne")
+    assert (model_identity(directory) != before) == is_another
+
+
 def test_of_large_files_a_part_is_read(directory):
     file = directory / WEIGHTS
     save_file({"weight": torch.zeros(2**20)}, file)

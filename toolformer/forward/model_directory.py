@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.files.beside_models import ADAPTER_FILE
 from toolformer.files.loading import loading
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def check_model_directory(path: Path) -> None:
     )
     if not path.is_dir():
         raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")
+    if (path / ADAPTER_FILE).exists():
+        raise ModelNotFoundError(
+            f"The model directory {str(path)!r} has an adapter ({ADAPTER_FILE}). Expected a whole "
+            "model: merge the adapter (merge_and_unload of PEFT) and save the result in a folder "
+            "of its own, or, to use the model without it, move adapter_config.json and "
+            "adapter_model.safetensors elsewhere."
+        )
     missing = [
         name
         for name, pattern in (

@@ -17,6 +17,8 @@ from toolformer.served.http_client import CompletionsClient
 _NAME = "token_id:"
 # As few as all engines take, where the prompt is what is asked about.
 _ONE_TOKEN = {"max_tokens": 1, "temperature": 0}
+# A certain token's log probability may be rounded to more than 0.
+_ROUNDED_ZERO = 0.01
 # A server may take these from the model's generation_config.json, and samples would be of another
 # distribution than the model's.
 _OWN_DISTRIBUTION = {
@@ -90,10 +92,11 @@ class Wire:
             ]
         )
         listed = [(choice.get("logprobs") or {}).get("top_logprobs") for choice in choices]
-        return [
+        values = [
             [(told[0] or {}).get(f"{_NAME}{token}") if told else None for token in named]
             for told, named in zip(listed, tokens, strict=True)
         ]
+        return [[v if v is None else self._number(v) for v in of_row] for of_row in values]
 
     def samples(
         self,
@@ -124,10 +127,17 @@ class Wire:
             )
         seen: list[Mapping[int, Seen]] = [{}]
         for token, place in zip(row[1:], places[1:], strict=True):
-            told = {
-                int(name): Seen(each["logprob"], each.get("rank") or 0)
-                for name, each in (place or {}).items()
-            }
+            try:
+                told = {
+                    int(name): Seen(self._number(each.get("logprob")), each.get("rank") or 0)
+                    for name, each in (place or {}).items()
+                }
+            except (AttributeError, ValueError) as error:
+                raise ServedModelError(
+                    f"The server at {self._client.url} gives prompt_logprobs in another form than "
+                    f"vLLM ({error}): expected at each place token ids with logprob and rank. Take "
+                    "an engine that has this form, such as `vllm serve`."
+                ) from error
             if token not in told or len(told) < top:
                 raise ServedModelError(
                     f"The server at {self._client.url} told {len(told)} tokens at a place of a "
@@ -141,7 +151,7 @@ class Wire:
     def _ranked(self, logprobs: Mapping[str, Any] | None, count: int) -> dict[int, float]:
         listed = (logprobs or {}).get("top_logprobs") or [None]
         told = {
-            int(name.removeprefix(_NAME)): value
+            int(name.removeprefix(_NAME)): self._number(value)
             for name, value in (listed[0] or {}).items()
             if name.startswith(_NAME)
         }
@@ -164,4 +174,15 @@ class Wire:
                 "gives since 0.6; text says not which tokens were sampled."
             )
         tokens = (int(name.removeprefix(_NAME)) for name in names)
-        return list(zip(tokens, values, strict=True))
+        return list(zip(tokens, map(self._number, values), strict=True))
+
+    def _number(self, value: Any) -> float:
+        """A log probability as it was told."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not value <= _ROUNDED_ZERO:
+            raise ServedModelError(
+                f"The server at {self._client.url} told {value!r} for the log probability of a "
+                "token. Expected a number of at most 0 at every place: take an engine that gives "
+                "them, without a proxy that changes answers."
+            )
+        return value

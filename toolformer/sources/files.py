@@ -110,6 +110,25 @@ def list_files(source: Source) -> list[SourceFile]:
     )
 
 
+def files_left_out(source: Source) -> list[str]:
+    """The files of a folder that `list_files` leaves out since their names tell no format.
+
+    Returns:
+        Their paths within the folder, sorted; none for another kind of source.
+
+    Raises:
+        SourceError: see `list_files`.
+    """
+    if source.format != "auto" or source.is_built_in:
+        return []
+    filesystem, folder, kind = located(source.path)
+    if kind != "directory":
+        return []
+    with source_errors(source.path):
+        paths = [path for path in _files_below(filesystem, folder) if detect_format(path) is None]
+    return sorted(path.removeprefix(folder).lstrip("/") for path in paths)
+
+
 def open_stored(file: SourceFile) -> IO[bytes]:
     """Opens a file for reading as it is stored, without decompression."""
     return open_file(file.filesystem, file.path)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from warcio.bufferedreaders import BufferedReader
     from warcio.recordloader import ArcWarcRecord, ArcWarcRecordLoader
 
-# The others describe the crawl: what was asked for, and with which program.
 _WITH_CONTENT = frozenset({"response", "resource", "conversion"})
+# What was asked for, with which program, and what was there before.
+_OF_CRAWL = frozenset({"warcinfo", "request", "metadata", "revisit"})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 # Far above what crawlers write; warcio holds the head of a record in memory.
 _LONGEST_HEAD = 1 << 20
@@ -189,11 +190,14 @@ def _content(
     maximum_text_bytes: int,
 ) -> dict[str, str | None] | Reason | None:
     """The text of a record with address and day; why it is not read; None without content."""
-    if record.rec_type not in _WITH_CONTENT:
+    kind = (record.rec_type or "").strip().lower()
+    if kind in _OF_CRAWL:
         return None
+    if kind not in _WITH_CONTENT:
+        return "not_text"
     url = record.rec_headers.get_header("WARC-Target-URI")
     content_type, reason = record.content_type, None
-    if record.rec_type == "response":
+    if kind == "response":
         content_type, reason = _answer(record, loader, url or "")
     reason = reason or _reason_of_type(content_type or "")
     if reason is not None:

@@ -18,6 +18,7 @@ from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer_home.wiring.model_location import ModelLocation, base_model
+from toolformer_home.wiring.served import served_identity
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -73,14 +74,28 @@ class Annotator:
         if not location.is_served:
             # Training holds the device until its checkpoint is there: looked at once it is ours.
             holder.hold_device(settings, home)
-        if location.identity(settings) != self.identity:
-            raise ToolformerError(
-                f"The annotator, {location.label(settings)!r}, was replaced by another model since "
-                "this run began. Run the same again, to annotate with the new one."
-            )
+        self._check(location.identity(settings), settings)
         if precision is None or location.is_served:
             return location.load(holder, settings, home)
         return holder.load_in(precision, location.directory, settings, home)
+
+    def check_served(self, settings: Settings) -> None:
+        """Refuse rows that a server may have made with another model; one loaded here stays.
+
+        Raises:
+            ToolformerError: the server holds another model by now.
+            ServedModelError: it does not answer, for long.
+        """
+        if self.location.is_served:
+            directory = self.location.directory
+            self._check(served_identity(settings, directory, is_known=True), settings)
+
+    def _check(self, identity: str, settings: Settings) -> None:
+        if identity != self.identity:
+            raise ToolformerError(
+                f"The annotator, {self.location.label(settings)!r}, was replaced by another model "
+                "since this run began. Run the same again, to annotate with the new one."
+            )
 
 
 def annotator_directory(settings: Settings, home: Home) -> Path:

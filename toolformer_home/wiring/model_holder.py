@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from toolformer.errors import ToolformerError
 from toolformer.forward.faster_model import faster_model
 from toolformer.forward.precision import PrecisionChoice
 from toolformer_home.home import Home
@@ -140,7 +141,7 @@ class ModelHolder:
                 precision = settings.language_model.precision
                 if precision == AUTO:
                     if identity not in self._choices:
-                        record = self._measured(directory, settings, home, device)
+                        record = self._measured(directory, identity, settings, home, device)
                         self._choices[identity] = record.choice
                     choice = self._choices[identity]
                     precision = choice.precision
@@ -149,7 +150,7 @@ class ModelHolder:
             wanted = directory, identity, precision
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
-                self._model = self._loaded(directory, settings, home, device, precision)
+                self._model = self._loaded(directory, identity, settings, home, device, precision)
                 self._loaded_from = wanted
             self._model.choice = choice
             return self._model
@@ -164,7 +165,8 @@ class ModelHolder:
                 return model
             if self._copy is None:
                 device = self.hold_device(settings, home)
-                self._copy = self._loaded(directory, settings, home, device, precision)
+                identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
+                self._copy = self._loaded(directory, identity, settings, home, device, precision)
             return self._copy
 
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
@@ -200,15 +202,17 @@ class ModelHolder:
     def _measured(
         self,
         directory: Path,
+        identity: str,
         settings: Settings,
         home: Home,
         device: str,
     ) -> MeasuredPrecision:
         def measure() -> PrecisionChoice:
             self.drop_model()
-            identity = model_identity(directory)
             self._model, choice = faster_model(
-                lambda precision: self._loaded(directory, settings, home, device, precision),
+                lambda precision: self._loaded(
+                    directory, identity, settings, home, device, precision
+                ),
                 directory,
                 device=device,
             )
@@ -220,8 +224,19 @@ class ModelHolder:
         return settled_precision(ANNOTATION, directory, device, home, measure)
 
     def _loaded(
-        self, directory: Path, settings: Settings, home: Home, device: str, precision: str
+        self,
+        directory: Path,
+        identity: str,
+        settings: Settings,
+        home: Home,
+        device: str,
+        precision: str,
     ) -> "LanguageModel":
+        """The model of a directory, which its identity was taken of.
+
+        Raises:
+            ToolformerError: by now it holds another, or parts of two.
+        """
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
@@ -233,6 +248,11 @@ class ModelHolder:
             device=device,
             bos_token=settings.language_model.bos_token,
         )
+        if model_identity(directory) != identity:
+            raise ToolformerError(
+                f"The model in {str(directory)!r} was replaced by another while it was loaded. Run "
+                "the same again, with the new one."
+            )
         show(1, 1)
         return model
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
 from toolformer.files.digests import hex_digest
 from toolformer_home.settings.sections import ServerSettings, Settings
+from tools.model_identity import tokenizer_files
 
 if TYPE_CHECKING:
     from toolformer.served.http_client import CompletionsClient
@@ -47,10 +48,15 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
         )
 
 
-def served_identity(settings: Settings, directory: Path) -> str:
+def served_identity(settings: Settings, directory: Path, *, is_known: bool = False) -> str:
     """What tells a served model from others: its name, what the server says, its tokenizer.
 
     The address does not: the same model elsewhere is the same model.
+
+    Args:
+        settings: name the server.
+        directory: has the tokenizer.
+        is_known: the server has answered before: it is waited for, if it is started again.
 
     Raises:
         ServedModelError: the server does not answer, or has no such model.
@@ -58,8 +64,10 @@ def served_identity(settings: Settings, directory: Path) -> str:
     from toolformer.served.http_client import OF_THE_MODEL
 
     with closing(_client(settings.language_model.server)) as client:
+        if is_known:
+            client.is_known()
         card = client.described()
-    tokenizer = [file.read_bytes().hex() for file in sorted(directory.glob("tokenizer*.json"))]
+    tokenizer = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     return hex_digest("served", card["id"], *(card.get(name) for name in OF_THE_MODEL), *tokenizer)
 
 

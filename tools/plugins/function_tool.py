@@ -7,6 +7,7 @@ about the call.
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import validate_call
@@ -15,6 +16,7 @@ from toolformer.files.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.parameters import parameters_of_schema, schema_of_function
+from tools.plugins.plugins import is_own_code
 from tools.plugins.typed_arguments import read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
@@ -95,8 +97,9 @@ class FunctionTool(Tool):
             examples: See the class.
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
-            version: Else a digest of the function's source; functions that it calls are not part
-                of that, so give one where they may change.
+            version: Else a digest of the function's source, and of those of functions, classes and
+                modules that it names, and these name, as far as they are of no package. Give one
+                where answers depend on something else, such as a file or a package.
             needs_network: See the class.
 
         Raises:
@@ -174,9 +177,10 @@ def _number_text(number: float) -> str:
 
 
 def _source_version(function: Callable[..., object], shown: str) -> str:
+    function = inspect.unwrap(function)
     try:
         # From Python 3.13 on, the text behind `python -c` is taken for that of any such file.
-        if inspect.getfile(inspect.unwrap(function)) == "<string>":
+        if inspect.getfile(function) == "<string>":
             raise OSError("it was made by `exec` or `python -c`")
         source = inspect.getsource(function)
     except (OSError, TypeError) as error:
@@ -184,7 +188,56 @@ def _source_version(function: Callable[..., object], shown: str) -> str:
             f"The source of the function {shown} cannot be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-    return f"source {hex_digest(source, size=8)}"
+    return f"source {hex_digest(source, *_sources_of_helpers(function), size=8)}"
+
+
+def _sources_of_helpers(function: Callable[..., object]) -> list[str]:
+    """The sources of the user's own functions, classes and modules that one names, sorted."""
+    found: dict[int, str] = {}
+    waiting = list(_named_in(function))
+    while waiting:
+        helper = waiting.pop()
+        if helper is function or id(helper) in found:
+            continue
+        try:
+            file, source = inspect.getfile(helper), inspect.getsource(helper)
+        # A module of C, or what was made by `exec`.
+        except (OSError, TypeError):
+            continue
+        if is_own_code(str(Path(file).resolve())):
+            found[id(helper)] = source
+            waiting += _named_in(helper)
+    return sorted(found.values())
+
+
+def _named_in(thing: Any) -> list[Any]:
+    """The functions, classes and modules that code names; of a class those that its methods do."""
+    if inspect.isfunction(thing):
+        code, names = [thing.__code__], set[str]()
+        while code:
+            one = code.pop()
+            names.update(one.co_names)
+            code += [constant for constant in one.co_consts if inspect.iscode(constant)]
+        values = [thing.__globals__[name] for name in sorted(names & thing.__globals__.keys())]
+        values += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
+    else:
+        values = [*vars(thing).values()]
+    # Of decorated functions those within; other objects may have whatever attribute is asked for.
+    values = [inspect.unwrap(value) if _is_routine(value) else value for value in values]
+    kinds = (inspect.isfunction, inspect.isclass, inspect.ismodule)
+    return [value for value in values if any(is_kind(value) for is_kind in kinds)]
+
+
+def _is_routine(value: object) -> bool:
+    return callable(value) and type(value).__module__ in {"builtins", "functools"}
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
 
 
 def _snake_case(name: str) -> str:

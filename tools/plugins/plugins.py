@@ -159,10 +159,15 @@ def error_location(error: BaseException) -> str:
     """
     frames = traceback.extract_tb(error.__traceback__)
     others = [frame for frame in frames if not frame.filename.startswith((_NOT_OWN[0], "<"))]
-    own = [frame for frame in others if not frame.filename.startswith(_NOT_OWN)]
+    own = [frame for frame in others if is_own_code(frame.filename)]
     for frame in reversed(own or others):
         return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
+
+
+def is_own_code(file: str) -> bool:
+    """Whether a file is the user's own: not of this project, Python itself or a package."""
+    return not file.startswith(_NOT_OWN)
 
 
 @contextmanager

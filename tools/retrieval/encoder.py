@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from toolformer.files.beside_models import ADAPTER_FILE
 from toolformer.files.loading import enough_memory, loading, prepare_transformers
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.model_identity import model_identity
@@ -121,9 +122,16 @@ class TextEncoder:
 
         encoder_identity(self.directory)
         with loading(f"the encoder in {self.directory}", _unavailable):
-            model = AutoModel.from_pretrained(
-                self.directory, use_safetensors=True, trust_remote_code=False
+            model, information = AutoModel.from_pretrained(
+                self.directory,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
+            # Those are random, and each process has others. Of a pooler no vector is made.
+            lacking = sorted(name for name in information["missing_keys"] if "pooler" not in name)
+            if lacking:
+                raise ValueError(f"the weights lack {len(lacking)} tensors, such as {lacking[0]}")
             tokenizer = AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
         return model.to(self._device()).eval(), tokenizer
 
@@ -132,6 +140,8 @@ def encoder_identity(directory: Path) -> str:
     """What tells an encoder from others; see `tools.model_identity`."""
     if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
         raise _unavailable(f"there is no encoder in {directory} (config.json, *.safetensors)")
+    if (directory / ADAPTER_FILE).exists():
+        raise _unavailable(f"the encoder in {directory} has an adapter ({ADAPTER_FILE}): merge it")
     return model_identity(directory)
 
 

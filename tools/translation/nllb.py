@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from toolformer.files.beside_models import ADAPTER_FILE
 from toolformer.files.loading import enough_memory, loading, prepare_transformers
 from tools.errors import (
     ToolCallError,
@@ -107,6 +108,12 @@ class NllbTranslator:
                 f"the model in {directory} lacks {' and '.join(missing)}; found there: "
                 f"{textwrap.shorten(names, _MAX_LISTED, placeholder=' …')}",
                 _HOW_TO_GET_A_MODEL,
+            )
+        if (directory / ADAPTER_FILE).exists():
+            raise ToolUnavailableError(
+                self.tool_name,
+                f"the model in {directory} has an adapter ({ADAPTER_FILE})",
+                "Merge it into the model, and name the folder in which that is saved",
             )
 
     def prepare(self) -> None:

@@ -114,6 +114,10 @@ def put_beside(directory, content):
     (directory / "second.safetensors").write_bytes(first[:-1] if content is None else content)
 
 
+def put_adapter_beside(directory, _):
+    (directory / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
 def further_layer(weights):
     return {
         name.replace(".1.", ".2."): weight.clone()
@@ -131,6 +135,8 @@ def without_prefix(weights):
     [
         (without, "config.json", "config"),
         (without, "tokenizer*.json", "tokenizer"),
+        # Of what is missing besides transformers says nothing then.
+        (put_adapter_beside, None, "merge the adapter"),
         # Pickled ones are never opened.
         (without, "*.safetensors", "weights"),
         (cut_weights, 0, "loaded"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import socket
 import threading
 import time
@@ -22,7 +23,8 @@ class FakeServer:
 
     Attributes:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
-            `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`.
+            `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`, `no_number`,
+            `not_a_number`, `probabilities`, `words_for_ids`.
         failing: statuses of answers by their number, from 0; 0 cuts the connection.
         seconds: that each answer takes.
         card: what `/v1/models` says of the model besides.
@@ -76,10 +78,11 @@ class FakeServer:
         places: list[Any] = [None]
         for values, token in zip(scores, row[1:], strict=False):
             told = [*values.topk(top).indices.tolist(), token]
+            name = word if "words_for_ids" in self.faults else str
             places.append(
                 {
-                    str(each): {
-                        "logprob": float(values[each]),
+                    name(each): {
+                        "logprob": self._told(float(values[each])),
                         "rank": int((values > values[each]).sum()) + 1,
                         "decoded_token": word(each),
                     }
@@ -87,6 +90,13 @@ class FakeServer:
                 }
             )
         return places
+
+    def _told(self, value: float) -> float | None:
+        if "no_number" in self.faults:
+            return None
+        if "not_a_number" in self.faults:
+            return float("nan")
+        return math.exp(value) if "probabilities" in self.faults else value
 
     def _continued(
         self, row: list[int], scores: torch.Tensor, body: Mapping[str, Any]
@@ -108,7 +118,7 @@ class FakeServer:
             top = 5 if "small_top" in self.faults else body.get("logprobs") or 0
             names = [token, *(listed or told.topk(top).indices.tolist())]
             logprobs["tokens"].append(f"token_id:{token}")
-            logprobs["token_logprobs"].append(float(told[token]))
+            logprobs["token_logprobs"].append(self._told(float(told[token])))
             logprobs["top_logprobs"].append(
                 {f"token_id:{each}": float(told[each]) for each in names}
             )

@@ -202,6 +202,10 @@ def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_pat
         ("error_inside", "the device is on fire"),
         ("other_words", "language_model.path to the folder with the tokenizer"),
         ("no_prompt_logprobs", "an engine that has them"),
+        ("no_number", "told None for the log probability"),
+        ("not_a_number", "told nan for the log probability"),
+        ("probabilities", "a number of at most 0"),
+        ("words_for_ids", "in another form than vLLM"),
     ],
 )
 def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):

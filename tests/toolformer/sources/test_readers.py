@@ -13,7 +13,7 @@ from pyarrow import parquet
 from tests.toolformer.sources.conftest import documents, outcomes, parsed
 from toolformer.sources import compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import detect_format
+from toolformer.sources.files import detect_format, files_left_out
 from toolformer.sources.records import ParsedDocument, Rejection
 
 COMPRESSIONS = {
@@ -199,6 +199,17 @@ PACKED = gzip.compress(b'{"text": "one"}\n', mtime=0)
 def test_why_no_line_is_an_object_is_told(written, name, content, said):
     with pytest.raises(SourceError, match=said):
         parsed(written(name, content))
+
+
+def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_of, written):
+    for name in ("a.jsonl", "b.jsonl.xz", "more/c.csv", ".hidden/d.csv", "more/e.jsonl.gz"):
+        written(f"folder/{name}", "")
+    folder = tmp_path / "folder"
+    assert files_left_out(source_of(folder)) == ["b.jsonl.xz", "more/c.csv"]
+    # As texts all are read.
+    assert files_left_out(source_of(folder, format="text")) == []
+    assert files_left_out(source_of(folder / "a.jsonl")) == []
+    assert files_left_out(source_of(folder / "*.jsonl")) == []
 
 
 def test_a_folder_holds_files_of_one_format_and_some_may_be_empty(tmp_path, source_of, written):

@@ -11,7 +11,9 @@ URL = "https://example.org/2024/05/03/mill"
 DATE = "2024-05-04T10:11:12Z"
 
 
-def record(kind: str, content: bytes, content_type: str = "text/plain", **headers: object) -> bytes:
+def record(
+    kind: str | None, content: bytes, content_type: str = "text/plain", **headers: object
+) -> bytes:
     fields = {
         "WARC-Type": kind,
         "WARC-Target-URI": URL,
@@ -65,6 +67,11 @@ RECORDS = [
     (record("conversion", b"caf\xe9"), "invalid_utf8"),
     (record("conversion", b" \n"), "empty_text"),
     (record("revisit", b"HTTP/1.1 200 OK\r\n\r\n"), None),
+    (record("Conversion", b"Cased."), "Cased."),
+    # Of a text in segments the rest.
+    (record("continuation", b"and more."), "not_text"),
+    (record("x-extract", b"A text."), "not_text"),
+    (record(None, b"A text."), "not_text"),
 ]
 
 

@@ -1,6 +1,8 @@
 """Tools made of typed functions and of JSON schemas."""
 
 import enum
+import importlib
+import sys
 from decimal import Decimal
 from typing import Annotated, Literal, Optional
 
@@ -74,6 +76,68 @@ def test_the_prompt_is_drafted_from_the_description_and_examples():
     assert '"[paint(colour, times, strength, glossy, shade, tool, name, place)]"' in prompt
     assert "Input: It became red.\nOutput: It became [paint(red)] red.\n" in prompt
     assert made_of(paint).prompt is None
+
+
+OWN_FUNCTION = """
+from functools import lru_cache
+import math
+import own_rates
+from own_units import factor as per_mile
+
+def convert(miles: float) -> float:
+    '''Converts miles.'''
+    return math.floor(rounded(miles) * per_mile() * own_rates.RATE)
+
+@lru_cache
+def rounded(value):
+    return round(value, 2)
+
+def unused():
+    return 1
+"""
+OWN_UNITS = """
+def factor():
+    return inner() * 1.0
+
+def inner():
+    return 1.609
+
+def unused():
+    return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "is_another"),
+    [
+        ("own_tool.py", "round(value, 2)", "round(value, 3)", True),
+        ("own_units.py", "inner() * 1.0", "inner() * 2.0", True),
+        # Named by what is named; a constant of a module.
+        ("own_units.py", "1.609", "1.61", True),
+        ("own_rates.py", "1.5", "2.5", True),
+        ("own_tool.py", "return 1\n", "return 2\n", False),
+        ("own_units.py", "return 1\n", "return 2\n", False),
+    ],
+)
+def test_own_functions_and_modules_that_a_function_names_are_part_of_its_version(
+    tmp_path, monkeypatch, file, old, new, is_another
+):
+    files = {"own_tool.py": OWN_FUNCTION, "own_units.py": OWN_UNITS, "own_rates.py": "RATE = 1.5\n"}
+
+    def version(folder: str) -> str:
+        for name, content in files.items():
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_text(content)
+            monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / folder)
+            return FunctionTool.from_function(importlib.import_module("own_tool").convert).version
+
+    before = version("before")
+    assert version("copy") == before
+    assert old in files[file]
+    files[file] = files[file].replace(old, new)
+    assert (version("after") != before) == is_another
 
 
 def test_the_version_is_that_of_the_source_where_none_is_given():

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from tools.errors import ToolDiedError, ToolUnavailableError
@@ -67,6 +67,28 @@ def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory, monkeypatch):
         assert np.allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
     cut = encoder(directory, max_tokens=5)
     assert np.array_equal(cut.encode(["river " * 3]), cut.encode(["river " * 300]))
+
+
+@pytest.mark.parametrize(("part", "is_refused"), [("pooler.", False), ("layer.1.output.", True)])
+def test_weights_that_vectors_are_made_of_are_there(directory, tmp_path, part, is_refused):
+    folder = Path(shutil.copytree(directory, tmp_path / "encoder"))
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    if is_refused:
+        with pytest.raises(ToolUnavailableError, match=r"the weights lack 4 tensors.*layer\.1"):
+            encoder(folder).encode(TEXTS)
+    else:
+        expected = encoder(directory).encode(TEXTS)
+        assert np.allclose(encoder(folder).encode(TEXTS), expected, atol=1e-5)
+
+
+def test_an_encoder_with_an_adapter_is_refused(directory, tmp_path):
+    folder = Path(shutil.copytree(directory, tmp_path / "encoder"))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ToolUnavailableError, match="has an adapter"):
+        encoder(folder).encode(TEXTS)
 
 
 def test_an_index_that_was_made_with_it_elsewhere_is_searched(directory, tmp_path):

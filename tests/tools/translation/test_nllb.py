@@ -193,6 +193,7 @@ def _leave_pickles(folder: Path) -> None:
         _leave_pickles,
         lambda folder: (folder / "config.json").unlink(),
         lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        lambda folder: (folder / "adapter_config.json").write_text("{}"),
     ],
 )
 def test_a_damaged_directory_makes_the_tool_unavailable(own_nllb, damage):
