@@ -134,7 +134,7 @@ def test_a_threshold_of_ones_own_between_hundredths_is_refused(random_rows: Ware
         random_rows.query("from kept_at(0.755)")
 
 
-def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
+def test_times_of_a_tool_are_those_of_the_calls_that_it_answered(random_rows: Warehouse):
     told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
     for row in told:
         own = random_rows.query(
@@ -142,10 +142,8 @@ def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
             "where tool = $tool and round = 1 and not from_cache",
             {"tool": row["tool"]},
         )["duration_ms"]
-        exact = {"median_ms": 0.5, "p95_ms": 0.95}
-        for column, share in exact.items():
-            quantile = own.quantile(share, "lower")
-            assert quantile <= row[column] <= quantile * 1.12
+        assert row["median_ms"] == pytest.approx(own.median())
+        assert row["p95_ms"] == pytest.approx(own.quantile(0.95, "linear"))
         assert row["slowest_ms"] == own.max()
         assert row["mean_ms"] == pytest.approx(own.mean())
         assert row["from_cache_share"] == pytest.approx(1 - len(own) / row["calls"])

@@ -14,21 +14,20 @@
 --   document_id: text that the call stands in
 --   round: sampling round, from 1
 with
-nearest as materialized (
-    select call_id
-    from near_calls
-    qualify row_number() over (partition by tool, round order by missed_by, call_id) <= 20
+decided as materialized (
+    select * from filtered_calls
+    where reason = 'below_threshold'
+    qualify row_number() over (
+        partition by tool, round order by filtering_threshold - loss_reduction, call_id
+    ) <= 20
 ),
 -- Each table is searched for these few alone: a join of all three reads all of them.
-decided as (
-    select * from filtered_calls where call_id in (select call_id from nearest)
-),
 written as (
     select call_id, arguments from candidate_calls
-    where call_id in (select call_id from nearest)
+    where call_id in (select call_id from decided)
 ),
 answered as (
-    select call_id, result from executed_calls where call_id in (select call_id from nearest)
+    select call_id, result from executed_calls where call_id in (select call_id from decided)
 )
 select
     call_id,
