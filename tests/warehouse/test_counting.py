@@ -7,7 +7,7 @@ import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_counts
 from warehouse import counting, remembered
-from warehouse.errors import DamagedPartitionError, QueryError
+from warehouse.errors import DamagedPartitionError
 from warehouse.layout import list_partitions
 from warehouse.warehouse import Warehouse
 
@@ -129,11 +129,6 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     assert found.row(1) == (0.5, 2, 2)
 
 
-def test_a_threshold_of_ones_own_between_hundredths_is_refused(random_rows: Warehouse):
-    with pytest.raises(QueryError, match="multiples"):
-        random_rows.query("from kept_at(0.755)")
-
-
 def test_times_of_a_tool_are_those_of_the_calls_that_it_answered(random_rows: Warehouse):
     told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
     for row in told:
@@ -182,7 +177,7 @@ def test_footers_are_read_once_for_statistics(
     more = [{"document_id": "d2"}, {"document_id": "d3", "source_offset": 3}]
     put(warehouse, "documents", *more, shard=OTHER_SHARD)
     assert texts() == 3
-    warehouse.retire_shard(OTHER_SHARD)
+    warehouse.store.retire(OTHER_SHARD)
     assert (texts(), len(read)) == (1, 3)
     # Of one shard alone nothing is remembered.
     limited = warehouse.limited_to({SHARD})
