@@ -129,21 +129,6 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     assert found.row(1) == (0.5, 2, 2)
 
 
-def test_times_of_a_tool_are_those_of_the_calls_that_it_answered(random_rows: Warehouse):
-    told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
-    for row in told:
-        own = random_rows.query(
-            "select duration_ms from executed_calls "
-            "where tool = $tool and round = 1 and not from_cache",
-            {"tool": row["tool"]},
-        )["duration_ms"]
-        assert row["median_ms"] == pytest.approx(own.median())
-        assert row["p95_ms"] == pytest.approx(own.quantile(0.95, "linear"))
-        assert row["slowest_ms"] == own.max()
-        assert row["mean_ms"] == pytest.approx(own.mean())
-        assert row["from_cache_share"] == pytest.approx(1 - len(own) / row["calls"])
-
-
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
     put(warehouse, "filtered_calls")
     [info] = list_partitions(warehouse.folder, "filtered_calls")
