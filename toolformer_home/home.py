@@ -255,7 +255,7 @@ class Home:
 
     def shards_lock(self) -> FileLock:
         """Held while the list of sources is changed, or manifest, warehouse and partitions are."""
-        return self._shared_lock("shards")
+        return self.output_lock("shards")
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
@@ -268,33 +268,27 @@ class Home:
 
     def partition_lock(self, table: str, shard: str, partition_name: str) -> FileLock:
         """Held while a partition is made: a second run over it waits, then finds the work done."""
-        return self._shared_lock(f"{table}.{shard}.{partition_name}")
+        return self.output_lock(f"{table}.{shard}.{partition_name}")
 
     def device_lock(self, device: str) -> FileLock:
         """Held while a model is loaded: one model at a time per device.
 
         A file lock and no pool slot: the kernel releases it when the process is killed.
         """
-        return self._node_lock(f"device-{device.replace(':', '-')}")
+        return self.process_lock(f"device-{device.replace(':', '-')}")
 
     def output_lock(self, name: str) -> FileLock:
-        """Held while an output that is no partition is made, such as a model."""
-        return self._shared_lock(name)
+        """Held while an output is made; of one that is no partition, such as a model, by name."""
+        self.check_locks()
+        return file_lock(self.root / "locks", name)
 
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
-        return self._node_lock(name)
+        return file_lock(self.machine / "locks", name)
 
     def records_lock(self) -> FileLock:
         """Held while Dagster's records are opened: two that come first would both make tables."""
-        return self._node_lock("records")
-
-    def _node_lock(self, name: str) -> FileLock:
-        return file_lock(self.machine / "locks", name)
-
-    def _shared_lock(self, name: str) -> FileLock:
-        self.check_locks()
-        return file_lock(self.root / "locks", name)
+        return self.process_lock("records")
 
 
 @functools.cache
