@@ -5,6 +5,7 @@ tables of stages in the documentation all follow from the declaration.
 """
 
 import difflib
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,11 +19,11 @@ from toolformer.files.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.tool_sections import ToolSettings
+from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
 from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from warehouse.layout import name_in_round
-from warehouse.schema import ALL, table_schema
+from warehouse.schema import ALL, table_schema, tables
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"
@@ -32,7 +33,7 @@ PER_SHARD, PER_TOOL, PER_VARIANT, PER_EVALUATION = "shard", "tool", "variant", "
 
 
 class StageDeclarationError(ToolformerError):
-    """A stage makes or reads what its declaration does not name."""
+    """A stage names a table, setting or tool that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,29 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
+def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """The paths of all settings; those of a tool once, with `*` in place of its name."""
+    if section is ToolsSettings:
+        yield from setting_paths(PluginSettings, f"{prefix}{ANY_TOOL}.")
+        return
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_paths(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{field.alias or name}"
+
+
+@functools.cache
+def settings_and_sections() -> frozenset[str]:
+    """The paths of all settings, and of the sections that they are in."""
+    return frozenset(
+        ".".join(names[:length])
+        for names in (path.split(".") for path in setting_paths())
+        for length in range(1, len(names) + 1)
+    )
+
+
 def check_names(stage: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
     """See that a stage names what exists.
 
@@ -263,6 +287,48 @@ def check_names(stage: str, what: str, names: Iterable[str], known: Collection[s
                 f"The stage {stage!r} names {what} {name!r}, which is not there."
                 + (f" Did you mean {close[0]!r}?" if close else "")
             )
+
+
+def check_stages(stages: Iterable[Stage]) -> None:
+    """See that stages, in the order in which they read each other, name what exists.
+
+    Raises:
+        StageDeclarationError: one names an asset, setting or table that does not, or two have the
+            same name.
+    """
+    earlier = ["documents"]
+    for stage in stages:
+        if stage.name in earlier:
+            raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
+        reads = (*stage.reads, *stage.reads_all)
+        check_names(stage.name, "the earlier stage", reads, earlier)
+        check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
+        check_names(stage.name, "the table", filter(None, [stage.table]), tables())
+        earlier.append(stage.name)
+
+
+def check_outputs(stage: ShardStage) -> None:
+    """See that a stage has one output per tool where its table or declaration speaks of a tool.
+
+    Raises:
+        StageDeclarationError: it has not, its table has no tool, or not every tool has a setting.
+    """
+    names_tool = any(path.startswith("tools.") for path in stage.all_settings)
+    if stage.per != PER_TOOL and names_tool:
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "
+            "Declare `per=PER_TOOL`, or depend on a stage that has one output per tool."
+        )
+    if single := {"tools.*.class", "tools.*.environment"}.intersection(stage.settings):
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} names {single.pop()!r} among its settings, which only tools "
+            "from outside have. Declare `TOOL_VERSION` among its `parts` instead."
+        )
+    if stage.per == PER_TOOL and "tool" not in table_schema(stage.name).column_names:
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} has one output per tool, and its table has no column "
+            "`tool`. Add it in schema.sql, or declare `per=PER_SHARD`."
+        )
 
 
 def always(_partition: Partition) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tests.assets.setting_effects import setting_paths
+from assets.stage import setting_paths
 from toolformer_home.settings.sections import Settings
 from toolformer_home.settings.tool_sections import PluginSettings
 from tools.calculator import Calculator

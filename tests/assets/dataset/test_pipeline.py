@@ -23,6 +23,8 @@ from assets.stage import (
     TOOL_VERSION,
     Partition,
     ShardStage,
+    StageDeclarationError,
+    setting_paths,
     setting_value,
 )
 from dagster_project.definitions import definitions
@@ -31,7 +33,6 @@ from dagster_project.runs.run_job import failure_of
 from tests.assets.setting_effects import (
     STAGES,
     WITHOUT_EFFECT,
-    setting_paths,
     stages_of,
 )
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
@@ -43,7 +44,6 @@ from toolformer_home.resources.toolbox import ToolboxResource
 from toolformer_home.settings.sections import validated
 from toolformer_home.wiring.toolbox import Toolbox
 from tools.registry import create_tool
-from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
 TOOL, OTHER = "Calculator", "shard-00009"
@@ -265,25 +265,24 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on_to_the_stages_behind(h
         assert [failed_partitions(instance, name) for name in stages] == [set()] * 2
 
 
-def test_a_stage_reads_what_stands_before_it_and_makes_rows_of_tables_that_are_there():
-    earlier = ["documents"]
-    for stage in STAGES:
-        assert {*stage.reads, *stage.reads_all} <= {*earlier}, stage.name
-        assert stage.table is None or stage.table in tables(), stage.name
-        earlier.append(stage.name)
-    assert len(set(earlier)) == len(earlier)
-    for stage in PIPELINE:
-        assert {stage.name, *stage.side_tables, *stage.reads_round_before} <= {*tables()}
-        assert {*stage.reads_indexes} <= {"wikipedia_index", "passage_index"}
-
-
-def test_what_speaks_of_a_tool_has_one_output_per_tool():
-    for stage in PIPELINE:
-        names_tool = any(path.startswith("tools.") for path in stage.all_settings)
-        has_tool = "tool" in table_schema(stage.name).column_names
-        assert has_tool if stage.per == PER_TOOL else not names_tool, stage.name
-        # Which only tools from outside have; `TOOL_VERSION` stands for them.
-        assert not {"tools.*.class", "tools.*.environment"}.intersection(stage.settings)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "document_selektion"}, "the table 'document_selektion'.*'document_selection'"),
+        ({"reads": ("executed_cals",)}, "earlier stage 'executed_cals'.*'executed_calls'"),
+        (
+            {"settings": ("sampling.sed",)},
+            "the setting 'sampling.sed'.*mean 'sampling.seed'",
+        ),
+        ({"per": PER_SHARD}, "names settings of a tool, and has one output per shard"),
+        ({"name": "rejected_records"}, "has no column `tool`"),
+        ({"settings": ("tools.*.class",)}, r"'tools\.\*\.class'.*Declare `TOOL_VERSION`"),
+        ({"settings": ("tools.*.environment",)}, "which only tools from outside have"),
+    ],
+)
+def test_a_stage_that_names_what_does_not_exist_is_refused(changes: dict, message: str):
+    with pytest.raises(StageDeclarationError, match=message):
+        Pipeline([*PIPELINE, dataclasses.replace(TOY, **changes)])
 
 
 def test_every_setting_is_named_by_a_stage_or_said_to_have_no_effect():
