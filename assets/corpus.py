@@ -103,7 +103,7 @@ def texts_of_home(home: Home, warehouse: Warehouse) -> StoredTexts:
     return stored
 
 
-def sync_shards(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
+def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
     """Move partitions aside or back, and register partitions, as the manifest says.
 
     Looks at all shards and not at what changed, so that it finishes what a kill left half done.
@@ -117,13 +117,13 @@ def sync_shards(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> l
     """
     if manifest_path(home.sources).exists():
         home.publish(manifest_path(home.sources))
-    manifest = Manifest.load(home.sources)
-    aside = store.retired_shards()
+    manifest, store = Manifest.load(home.sources), warehouse.store
+    aside = store.retired()
     for entry in manifest.shards:
         if entry.status == "retired":
-            store.retire_shard(entry.key)
+            store.retire(entry.key)
         elif entry.key in aside:
-            store.restore_shard(entry.key)
+            store.restore(entry.key)
     register_shards(instance, manifest)
     return manifest.active_shards
 

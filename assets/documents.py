@@ -73,8 +73,8 @@ def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
-    stored = warehouse.shards_with([DOCUMENTS, REJECTED_RECORDS, READING_LOSSES])
-    return StoredTexts(_VERSION, stored, warehouse.retired_shards())
+    stored = warehouse.store.shards_with([DOCUMENTS, REJECTED_RECORDS, READING_LOSSES])
+    return StoredTexts(_VERSION, stored, warehouse.store.retired())
 
 
 def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:

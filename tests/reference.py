@@ -28,7 +28,7 @@ from toolformer_home.settings.tool_sections import (
 )
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import ViewDescription, parse_view_description
-from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
+from warehouse.needs import STATISTICS_VIEWS, view_text
 from warehouse.schema import TableSchema, tables
 
 _MADE = "<!-- Written by `make docs`. -->"
@@ -74,10 +74,6 @@ def tables_page() -> str:
 comments in the database: `select * from duckdb_columns()`."""
     parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
     parts += [_view_of(name, view_text(name)) for name in sorted(STATISTICS_VIEWS)]
-    parts += [
-        _view_of(f"{name}({parameter})", view_text(name))
-        for name, parameter in sorted(TABLE_MACROS.items())
-    ]
     parts.append(
         "## Counts\n\nWhat the rows of a partition come to, kept in the footers of its files; the "
         "views add these up without reading rows."

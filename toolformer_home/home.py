@@ -76,6 +76,16 @@ def check_path(variable: str, path: Path) -> None:
         )
 
 
+class _Place:
+    """Where something lies below the folder that all machines share, or below that of one."""
+
+    def __init__(self, path: str, *, of_machine: bool = False):
+        self._path, self._of_machine = path, of_machine
+
+    def __get__(self, home: "Home", _owner: object = None) -> Path:
+        return (home.machine if self._of_machine else home.root) / self._path
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Everything that is made at run time: all machines share what lies below `root`.
@@ -89,6 +99,41 @@ class Home:
     root: Path
     cache: Path | None = None
     store: str | None = None
+
+    settings_file = _Place("toolformer.yaml")
+    """`toolformer.yaml`."""
+    warehouse = _Place("warehouse")
+    """Folder of the Parquet partitions."""
+    database = _Place("warehouse.duckdb", of_machine=True)
+    """The DuckDB file for people; of the machine, since it names absolute paths."""
+    sources = _Place("sources")
+    """The manifest of the corpus."""
+    inbox = _Place("inbox")
+    """Where texts are put that the sensor `inbox` takes into the corpus."""
+    wikipedia_index = _Place("indexes/wikipedia")
+    """The Lucene index."""
+    passage_index = _Place("indexes/passages")
+    """The FAISS index of dense passage vectors."""
+    models = _Place("models")
+    """Finetuned models."""
+    converted_models = _Place("models", of_machine=True)
+    """Where the embedded model is converted to; of the machine, each converts its own."""
+    checkpoints = _Place("cache/checkpoints")
+    """Intermediate results of unfinished stages; shared, so that another machine goes on."""
+    precisions = _Place("precision")
+    """What `precision: auto` was measured to be, one file per kind of model and device."""
+    tool_results = _Place("cache/tool_results", of_machine=True)
+    """Answers of earlier calls, shared by all runs of the machine: SQLite."""
+    table_indexes = _Place("cache/tables", of_machine=True)
+    """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
+    report = _Place("report.html")
+    """The report that the UI opens."""
+    plots = _Place("plots")
+    """The plots that the UI links to."""
+    tensorboard = _Place("tensorboard")
+    """Curves of trainings, for TensorBoard."""
+    dagster = _Place("dagster", of_machine=True)
+    """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
 
     @classmethod
     def find(cls) -> "Home":
@@ -202,100 +247,15 @@ class Home:
         # A damaged one names another store, and is no error of its own.
         return self.copy_file.read_text(errors="replace") if self.copy_file.exists() else None
 
-    @property
-    def settings_file(self) -> Path:
-        """`toolformer.yaml`."""
-        return self.root / "toolformer.yaml"
-
-    @property
-    def warehouse(self) -> Path:
-        """Folder of the Parquet partitions."""
-        return self.root / "warehouse"
-
-    @property
-    def database(self) -> Path:
-        """The DuckDB file for people; of the machine, since it names absolute paths."""
-        return self.machine / "warehouse.duckdb"
-
-    @property
-    def sources(self) -> Path:
-        """The manifest of the corpus."""
-        return self.root / "sources"
-
-    @property
-    def inbox(self) -> Path:
-        """Where texts are put that the sensor `inbox` takes into the corpus."""
-        return self.root / "inbox"
-
-    @property
-    def wikipedia_index(self) -> Path:
-        """The Lucene index."""
-        return self.root / "indexes" / "wikipedia"
-
-    @property
-    def passage_index(self) -> Path:
-        """The FAISS index of dense passage vectors."""
-        return self.root / "indexes" / "passages"
-
-    @property
-    def models(self) -> Path:
-        """Finetuned models."""
-        return self.root / "models"
-
-    @property
-    def converted_models(self) -> Path:
-        """Where the embedded model is converted to; of the machine, each converts its own."""
-        return self.machine / "models"
-
     def finetuned_model(self, round_number: int, variant: str = CALLS) -> Path:
         """The model that C* of a round taught (or of several rounds, this being the newest)."""
         suffix = "" if variant == CALLS else f"-{variant}"
         suffix += "" if round_number == 1 else f"-round-{round_number}"
         return self.models / f"toolformer{suffix}"
 
-    @property
-    def checkpoints(self) -> Path:
-        """Intermediate results of unfinished stages; shared, so that another machine goes on."""
-        return self.root / "cache" / "checkpoints"
-
-    @property
-    def precisions(self) -> Path:
-        """What `precision: auto` was measured to be, one file per kind of model and device."""
-        return self.root / "precision"
-
-    @property
-    def tool_results(self) -> Path:
-        """Answers of earlier calls, shared by all runs of the machine: SQLite."""
-        return self.machine / "cache" / "tool_results"
-
-    @property
-    def table_indexes(self) -> Path:
-        """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
-        return self.machine / "cache" / "tables"
-
-    @property
-    def report(self) -> Path:
-        """The report that the UI opens."""
-        return self.root / "report.html"
-
-    @property
-    def plots(self) -> Path:
-        """The plots that the UI links to."""
-        return self.root / "plots"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Curves of trainings, for TensorBoard."""
-        return self.root / "tensorboard"
-
-    @property
-    def dagster(self) -> Path:
-        """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
-        return self.machine / "dagster"
-
     def shards_lock(self) -> FileLock:
         """Held while the list of sources is changed, or manifest, warehouse and partitions are."""
-        return self._shared_lock("shards")
+        return self.output_lock("shards")
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
@@ -308,33 +268,27 @@ class Home:
 
     def partition_lock(self, table: str, shard: str, partition_name: str) -> FileLock:
         """Held while a partition is made: a second run over it waits, then finds the work done."""
-        return self._shared_lock(f"{table}.{shard}.{partition_name}")
+        return self.output_lock(f"{table}.{shard}.{partition_name}")
 
     def device_lock(self, device: str) -> FileLock:
         """Held while a model is loaded: one model at a time per device.
 
         A file lock and no pool slot: the kernel releases it when the process is killed.
         """
-        return self._node_lock(f"device-{device.replace(':', '-')}")
+        return self.process_lock(f"device-{device.replace(':', '-')}")
 
     def output_lock(self, name: str) -> FileLock:
-        """Held while an output that is no partition is made, such as a model."""
-        return self._shared_lock(name)
+        """Held while an output is made; of one that is no partition, such as a model, by name."""
+        self.check_locks()
+        return file_lock(self.root / "locks", name)
 
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
-        return self._node_lock(name)
+        return file_lock(self.machine / "locks", name)
 
     def records_lock(self) -> FileLock:
         """Held while Dagster's records are opened: two that come first would both make tables."""
-        return self._node_lock("records")
-
-    def _node_lock(self, name: str) -> FileLock:
-        return file_lock(self.machine / "locks", name)
-
-    def _shared_lock(self, name: str) -> FileLock:
-        self.check_locks()
-        return file_lock(self.root / "locks", name)
+        return self.process_lock("records")
 
 
 @functools.cache

@@ -56,10 +56,6 @@ class TranslationFailedError(ToolError, RuntimeError):
     """Texts could not be translated together; each alone they may be."""
 
 
-class ReplayError(ToolError, ValueError):
-    """The answers of a replay are not there, or were given under other settings."""
-
-
 class ToolBugError(ToolError, RuntimeError):
     """A tool raised what no tool should, at a `location` in its own code."""
 
@@ -130,10 +126,3 @@ def changed_tool(tool_name: str, was: str, now: str) -> ToolUnavailableError:
     reason = f"it changed while it was in use (it was {was!r}, and now: {now})"
     remedy = "Run the same again, and what the former one answered is made anew"
     return ToolUnavailableError(tool_name, reason, remedy)
-
-
-class MissingAnswerError(ToolUnavailableError):
-    """An answer is missing in a replay; `reason` names the call."""
-
-    def __str__(self) -> str:
-        return f"No answer of {self.tool_name}: {self.reason}. {self.remedy}."

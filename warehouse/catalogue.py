@@ -21,7 +21,6 @@ from warehouse.layout import damaged_partitions
 from warehouse.needs import (
     METADATA_VIEW,
     STATISTICS_VIEWS,
-    TABLE_MACROS,
     Needs,
     everything,
     view_text,
@@ -77,17 +76,12 @@ def create_views(
 
 def create_statistics_views(
     connection: "duckdb.DuckDBPyConnection",
-    names: Collection[str] = (*STATISTICS_VIEWS, *TABLE_MACROS),
+    names: Collection[str] = STATISTICS_VIEWS,
 ) -> None:
-    """Creates statistics views and macros over views or tables, all but that of the metadata."""
+    """Creates statistics views over views or tables, all but that of the metadata."""
     for name in STATISTICS_VIEWS:
         if name in names and name != METADATA_VIEW:
             _create_view(connection, name, view_text(name))
-    for name, parameter in TABLE_MACROS.items():
-        if name in names:
-            connection.execute(
-                f"create macro {sql_name(name)}({parameter}) as table {view_text(name)}"
-            )
 
 
 def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
@@ -202,7 +196,7 @@ def _fingerprint(folder: Path) -> str:
         str(folder.absolute()),
         *MACROS,
         schema_text(),
-        *map(view_text, (*STATISTICS_VIEWS, *TABLE_MACROS)),
+        *map(view_text, STATISTICS_VIEWS),
     ]
     parts += map(counts_text, COUNTS)
     for source in _glob_sources(folder).values():

@@ -42,9 +42,6 @@ MACROS = (
     # The bin of a threshold that is a multiple of 0.01; NULL for others.
     "create or replace macro threshold_bin(threshold) as "
     "case when round(threshold * 100) / 100 = threshold then round(threshold * 100)::integer end",
-    # Eight to a doubling: the upper end of a bin is at most 9 % above what is in it.
-    "create or replace macro latency_bin(milliseconds) as "
-    "ceil(8 * log2(greatest(milliseconds, 0.001)))::integer",
     # Of computing, in the currency of the price.
     "create or replace macro money(seconds, price) as seconds / 3600 * price",
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from warehouse.connection import sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.errors import SchemaError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, TABLE_MACROS, view_text
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, view_text
 from warehouse.schema import tables
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def parse_view_description(text: str) -> ViewDescription:
 
 
 def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
-    """Puts the descriptions beside tables, views, macros and their columns."""
+    """Puts the descriptions beside tables, views and their columns."""
     for schema in tables().values():
         comments = {column.name: column.description for column in schema.columns}
         _comment(connection, kind, schema.name, ViewDescription(schema.description, comments))
@@ -77,9 +77,6 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
         # Without partitions beside it, what these held is a table too.
         kind_here = kind if name == METADATA_VIEW else "view"
         _comment(connection, kind_here, name, parse_view_description(view_text(name)))
-    for name in TABLE_MACROS:
-        comment = sql_literal(parse_view_description(view_text(name)).description)
-        connection.execute(f"comment on macro table {sql_name(name)} is {comment}")
 
 
 def _comment(

@@ -11,19 +11,16 @@ from warehouse.schema import sql_texts, tables
 METADATA_VIEW = "partition_metadata"
 """The view of what stands in the footers of the tables at hand."""
 
-TABLE_MACROS = {"kept_at": "chosen_threshold"}
-"""Names of the files in `views/` that take a parameter, and how it is called."""
-
 STATISTICS_VIEWS = tuple(
     name
     for name in TopologicalSorter(
         {name: RELATION.findall(text) for name, text in sql_texts("views").items()}
     ).static_order()
-    if name in sql_texts("views") and name not in TABLE_MACROS
+    if name in sql_texts("views")
 )
 """Names of the views in `views/`, each behind those that it selects from."""
 
-_VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS, *TABLE_MACROS))
+_VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS))
 _WORD = re.compile(r"\w+")
 # `query` and `query_table` read what a text names.
 _INTROSPECTION = re.compile(
@@ -39,7 +36,7 @@ class Needs:
     Attributes:
         rows: tables whose rows are read.
         footers: tables of whose partitions only the footers are read.
-        views: names of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
+        views: names of `COUNTS` and `STATISTICS_VIEWS`.
     """
 
     rows: frozenset[str]
@@ -53,7 +50,7 @@ class Needs:
 
 
 def view_text(name: str) -> str:
-    """Returns the SQL of a statistics view or table macro."""
+    """Returns the SQL of a statistics view."""
     return sql_texts("views")[name]
 
 

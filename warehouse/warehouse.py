@@ -34,6 +34,9 @@ class Warehouse:
         shards: Only the partitions of these are queried, of tables that are cut by shard; by
             default all.
 
+    Attributes:
+        store: The same; it knows the shards, and takes some out.
+
     Raises:
         LayoutError: The warehouse was written with another layout.
     """
@@ -49,12 +52,12 @@ class Warehouse:
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
         layout.check_layout(self.folder)
-        self._store = store or PartitionStore(self.folder)
+        self.store = store or PartitionStore(self.folder)
         self._shards = shards
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
         """Returns the same warehouse, of which only the partitions of some shards are queried."""
-        return Warehouse(self.folder, self.database_file, self._store, shards=shards)
+        return Warehouse(self.folder, self.database_file, self.store, shards=shards)
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
@@ -70,7 +73,7 @@ class Warehouse:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         layout.remove_stale_files(self.folder, self.database_file)
-        self._store.record_layout()
+        self.store.record_layout()
         for table in tables():
             partitions.ensure_empty_partition(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
@@ -101,7 +104,7 @@ class Warehouse:
             StorageError: The disk refused the write; the old partition is untouched.
         """
         if not (self.folder / LAYOUT_FILE).exists():
-            self._store.record_layout()
+            self.store.record_layout()
         return partitions.replace_partition(
             self.folder,
             table,
@@ -109,7 +112,7 @@ class Warehouse:
             partition_name,
             frame,
             metadata=metadata,
-            publish=lambda file: self._store.publish(file, table, shard, partition_name),
+            publish=lambda file: self.store.publish(file, table, shard, partition_name),
         )
 
     def partition_metadata(
@@ -131,7 +134,7 @@ class Warehouse:
         Raises:
             DamagedPartitionError: The file is not as it was written.
         """
-        self._store.look(table, shard, partition_name)
+        self.store.look(table, shard, partition_name)
         return partitions.partition_version(self.folder, table, shard, partition_name)
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
@@ -141,7 +144,7 @@ class Warehouse:
             PartitionNotFoundError: The partition does not exist.
             DamagedPartitionError: The file is truncated or no Parquet file.
         """
-        self._store.bring({table}, {shard})
+        self.store.bring({table}, {shard})
         return partitions.read_partition(self.folder, table, shard, partition_name)
 
     def read_partitions(
@@ -163,7 +166,7 @@ class Warehouse:
 
     def partitions(self, table: str, shard: str | None = None) -> list[PartitionInfo]:
         """Lists the partitions of a table, of one shard or of all."""
-        self._store.bring({table}, None if shard is None else {shard})
+        self.store.bring({table}, None if shard is None else {shard})
         return list_partitions(self.folder, table, shard)
 
     def files(self, table: str) -> list[Path]:
@@ -176,38 +179,14 @@ class Warehouse:
             UnknownTableError: There is no such table.
         """
         table_schema(table)
-        self._store.bring({table})
+        self.store.bring({table})
         partitions.ensure_empty_partition(self.folder, table)
         return layout.files_of(self.folder, table)
-
-    def shards_with(self, table_names: Collection[str]) -> set[str]:
-        """Returns the shards that have partitions of all these tables; fetches none of them."""
-        return self._store.shards_with(table_names)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's partitions of one sampling round, without the round."""
         named = [split_round(info.name) for info in self.partitions(table, shard)]
         return [name for number, name in named if number == round_number]
-
-    def retired_shards(self) -> set[str]:
-        """Returns the shards whose partitions were moved aside."""
-        return self._store.retired()
-
-    def retire_shard(self, shard: str) -> None:
-        """Moves all partitions of a shard aside.
-
-        Raises:
-            StorageError: The file system refused.
-        """
-        self._store.retire(shard)
-
-    def restore_shard(self, shard: str) -> None:
-        """Moves the partitions of a retired shard back.
-
-        Raises:
-            StorageError: The file system refused.
-        """
-        self._store.restore(shard)
 
     def query(
         self,
@@ -221,12 +200,12 @@ class Warehouse:
         By default it reads the shards of `limited_to`, else all.
         """
         shards = self._shards if shards is None else shards
-        self._store.bring(needs_of(sql).tables, shards)
+        self.store.bring(needs_of(sql).tables, shards)
         return run_query(self.folder, sql, parameters, shards=shards)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
-        self._store.bring(needs_of(sql).tables)
+        self.store.bring(needs_of(sql).tables)
         return fetch_rows(self.folder, sql)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
@@ -275,18 +254,18 @@ class Warehouse:
             DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
         """
         for each in (self, other):
-            each._store.bring(TABLES)
+            each.store.bring(TABLES)
         return compare_folders((self.folder, other.folder), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""
         sql = sql_texts("queries")[name]
-        self._store.bring(needs_of(sql).tables)
+        self.store.bring(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)
 
     def write_standalone(self, file: Path, *, round_number: int | None = None) -> dict[str, int]:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
-        self._store.bring(list(tables()))
+        self.store.bring(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
 
     def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
@@ -296,7 +275,7 @@ class Warehouse:
             copy.
         None where no table has rows.
         """
-        self._store.bring(list(tables()))
+        self.store.bring(list(tables()))
         if not any(list_partitions(self.folder, table) for table in tables()):
             return None
         return {table: refresh_delta_log(self.folder, table) for table in tables()}

@@ -4,18 +4,17 @@ Both come from documents of the development side. With calls: the development te
 set. Without: the other windows of such documents, in which nothing was kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import polars as pl
 
 from assets.run import Workspace
-from assets.shard_texts import documents_in
+from assets.shard_texts import documents_in, windows_of
 from assets.training.corpus_windows import other_window_error, windows_without_calls
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window, split_into_windows
+from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import is_for_development, random_rank
@@ -79,15 +78,21 @@ def _with_calls(
         for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in wanted
     }
+    # Cut again: the training set does not say where in the document a window is.
+    cut = windows_of(documents, tokenizer, window_tokens=settings.corpus.window_tokens)
+    windows = {TextKey(window.document_id, window.index): window for window in cut}
     for row in rows:
-        # None where its shard was filled anew.
-        document = documents.get(row["document_id"])
-        if document is not None:
-            window = _window(document, row, tokenizer, settings)
-            whole = _in_context(window, row["context"], tokenizer, settings)
-            ahead = len(whole.ids) - len(window.ids)
-            positions = frozenset(ahead + call["position"] for call in row["calls"])
-            yield DevelopmentText(whole, document, positions)
+        # Not there where its shard was filled anew.
+        if row["document_id"] not in documents:
+            continue
+        key = TextKey(row["document_id"], row["window_index"])
+        window = windows.get(key)
+        if window is None or window.text != row["text"]:
+            raise other_window_error(key, row["shard"])
+        whole = _in_context(window, row["context"], tokenizer, settings)
+        ahead = len(whole.ids) - len(window.ids)
+        positions = frozenset(ahead + call["position"] for call in row["calls"])
+        yield DevelopmentText(whole, documents[row["document_id"]], positions)
 
 
 def _without_calls(
@@ -133,20 +138,3 @@ def _in_context(
 ) -> Window:
     max_tokens = settings.training.max_tokens
     return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
-
-
-def _window(
-    document: Document, row: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
-) -> Window:
-    """The window of a row, cut again: the training set does not say where in the document it is."""
-    key = TextKey(document.document_id, row["window_index"])
-    windows = split_into_windows(
-        document.document_id,
-        document.text,
-        tokenizer,
-        window_tokens=settings.corpus.window_tokens,
-    )
-    window = next(islice(windows, key.window_index, None), None)
-    if window is None or window.text != row["text"]:
-        raise other_window_error(key, str(row["shard"]))
-    return window

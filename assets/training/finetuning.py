@@ -54,7 +54,7 @@ class FinetunedModel(ModelOutput):
 
     def expected(self) -> Expected:
         """See `Output.expected`."""
-        texts = stored_training_set(self.run)
+        texts = stored_training_set(self.run.warehouse)
         return Expected(model_fingerprint(self.run, texts.fingerprint), (texts,))
 
     def stored(self) -> dict[str, str] | None:

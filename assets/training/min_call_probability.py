@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.inputs import Expected, Input, fingerprints_of, partition_inputs, stored_input
+from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import DONE
 from assets.run import Run
 from assets.stage import PER_VARIANT, TOOL_VERSIONS, Part, Stage, always
@@ -19,6 +19,7 @@ from assets.stage_asset import asset_of
 from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
+from assets.training.planned_training import stored_training_set
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     choose_min_call_probability,
@@ -34,7 +35,6 @@ from toolformer.training.variants import PLAIN
 from toolformer_home.wiring.evaluated_models import evaluated_model, name_of_variant
 from tools.base import Tool
 from tools.model_identity import model_identity
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
@@ -169,11 +169,7 @@ def _training_set(store: Warehouse) -> list[Input]:
     Raises:
         ToolformerError: there is none.
     """
-    texts = stored_input(store, "training_texts", ALL, ALL)
-    exclusions = stored_input(store, "training_exclusions", ALL, ALL)
-    if texts is None or exclusions is None:
-        raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
-    return [texts, exclusions]
+    return [stored_training_set(store), stored_training_set(store, "training_exclusions")]
 
 
 def _documents(store: Warehouse) -> dict[str, Input]:

@@ -16,6 +16,7 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
     Raises:
         ToolformerError: there is no training set, or none that can be used.
     """
-    stored_training_set(work)
+    stored_training_set(work.warehouse)
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     train = _split(texts, "train")
     if train.is_empty():
@@ -95,16 +96,16 @@ def planned_steps(texts: int, *, batch_size: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * texts / batch_size))
 
 
-def stored_training_set(work: Workspace) -> Input:
-    """The training set as it is now; its rows are not read.
+def stored_training_set(warehouse: Warehouse, table: str = "training_texts") -> Input:
+    """The training set as it is now, or what was left out of it; its rows are not read.
 
     Raises:
         ToolformerError: there is none.
     """
-    training_texts = stored_input(work.warehouse, "training_texts", ALL, ALL)
-    if training_texts is None:
+    stored = stored_input(warehouse, table, ALL, ALL)
+    if stored is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
-    return training_texts
+    return stored
 
 
 def _empty_error(work: Workspace) -> ToolformerError:

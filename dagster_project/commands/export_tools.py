@@ -33,10 +33,8 @@ def chat_tools(
 
 def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTool:
     name = row["tool"]
-    # In a replay the tool stands for its answers alone.
-    execution = settings.execution.model_copy(update={"replay": None})
     try:
-        tool = open_tool(settings.model_copy(update={"execution": execution}), home, name)
+        tool = open_tool(settings, home, name)
         schema, description = tool.argument_schema, tool.description
     except ToolError as error:
         # Its calls are there, and the tool is not registered any more, or cannot run here.

@@ -28,8 +28,7 @@ def list_tools(*, as_json: bool) -> None:
     rows = []
     for name in settings.tools.names:
         tool_settings = settings.tools.of(name)
-        can_run = "available" if settings.execution.replay is None else "replayed"
-        state = can_run if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
+        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
         rows.append(
             {
                 "tool": name,

@@ -37,12 +37,7 @@ class PlannedIndex:
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
-    """The assets of the indexes that the named, or else the enabled tools search.
-
-    None in a replay.
-    """
-    if settings.execution.replay is not None:
-        return []
+    """The assets of the indexes that the named, or else the enabled tools search."""
     indexes = (WIKIPEDIA_INDEX, PASSAGE_INDEX)
     return [index for index in indexes if tools_searching(index, settings, tools)]
 

@@ -18,7 +18,6 @@ WITHOUT_EFFECT = {
     "execution.attempts": "how often a call is tried changes no answer",
     "execution.uses_cache": "kept answers are those that the tool gave",
     "execution.worker_memory_gib": "a tool without memory fails, and is called again",
-    "execution.replay": "the answers are those of the tools, with the versions that they had",
     "tools.*.environment": "a key is no part of what a tool answers",
     "training.min_texts": "it only refuses to train on too few texts",
     "training.gradient_checkpointing": "it trades memory for time",

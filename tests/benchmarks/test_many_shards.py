@@ -29,5 +29,5 @@ def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(
     assert steps["list all partitions"](home) == 3 * 20
     assert steps["look whether sources changed"](home) == 0
     assert json.loads(json.dumps(many_shards._measured(home, "load the manifest")))["found"] == 3
-    rows = many_shards._warehouse(home).view("call_funnel_by_shard")
+    rows = many_shards._warehouse(home).query("from candidate_counts")
     assert set(rows["shard"]) == {"shard-00000", "shard-00001", "shard-00002"}

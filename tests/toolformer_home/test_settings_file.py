@@ -101,7 +101,6 @@ def test_what_cannot_name_code_can_be_changed_for_one_run(file: Path):
 _PATHS = """
 language_model: {path: BELOW/model}
 corpus: {sources: [{path: BELOW/texts/*.jsonl}, {path: starter-texts}, {path: "s3://a/b"}]}
-execution: {replay: BELOW/answers.parquet}
 tools:
   QA: {prompt: BELOW/qa.txt}
   MT: {prompt: short, options: {model_directory: BELOW/nllb}}

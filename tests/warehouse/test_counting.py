@@ -7,7 +7,7 @@ import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_counts
 from warehouse import counting, remembered
-from warehouse.errors import DamagedPartitionError, QueryError
+from warehouse.errors import DamagedPartitionError
 from warehouse.layout import list_partitions
 from warehouse.warehouse import Warehouse
 
@@ -129,28 +129,6 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     assert found.row(1) == (0.5, 2, 2)
 
 
-def test_a_threshold_of_ones_own_between_hundredths_is_refused(random_rows: Warehouse):
-    with pytest.raises(QueryError, match="multiples"):
-        random_rows.query("from kept_at(0.755)")
-
-
-def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
-    told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
-    for row in told:
-        own = random_rows.query(
-            "select duration_ms from executed_calls "
-            "where tool = $tool and round = 1 and not from_cache",
-            {"tool": row["tool"]},
-        )["duration_ms"]
-        exact = {"median_ms": 0.5, "p95_ms": 0.95}
-        for column, share in exact.items():
-            quantile = own.quantile(share, "lower")
-            assert quantile <= row[column] <= quantile * 1.12
-        assert row["slowest_ms"] == own.max()
-        assert row["mean_ms"] == pytest.approx(own.mean())
-        assert row["from_cache_share"] == pytest.approx(1 - len(own) / row["calls"])
-
-
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
     put(warehouse, "filtered_calls")
     [info] = list_partitions(warehouse.folder, "filtered_calls")
@@ -184,7 +162,7 @@ def test_footers_are_read_once_for_statistics(
     more = [{"document_id": "d2"}, {"document_id": "d3", "source_offset": 3}]
     put(warehouse, "documents", *more, shard=OTHER_SHARD)
     assert texts() == 3
-    warehouse.retire_shard(OTHER_SHARD)
+    warehouse.store.retire(OTHER_SHARD)
     assert (texts(), len(read)) == (1, 3)
     # Of one shard alone nothing is remembered.
     limited = warehouse.limited_to({SHARD})

@@ -96,7 +96,7 @@ def test_a_replaced_partition_is_read_and_the_old_one_is_not(filled: Warehouse):
     replace(filled, title="newest")
     assert refresh_delta_log(filled.folder, "documents") == (1, 1)
     assert set(pl.scan_delta(place).collect()["title"]) == {"newest", "other"}
-    filled.retire_shard(SHARD)
+    filled.store.retire(SHARD)
     assert refresh_delta_log(filled.folder, "documents") == (0, 1)
     assert pl.scan_delta(place).collect()["title"].to_list() == ["other"]
 

@@ -149,9 +149,7 @@ def test_another_threshold_is_counted_as_it_would_decide(
             "kept_share": kept.height / decided.height,
             "chance_share": by_chance.mean(),
         }
-        (at,) = warehouse.query(f"from kept_at({threshold})").iter_rows(named=True)
-        for view in (row, at):
-            assert {name: view[name] for name in expected} == pytest.approx(expected), threshold
+        assert {name: row[name] for name in expected} == pytest.approx(expected), threshold
         assert row["chance_calls"] == by_chance.len()
     sample = stored.filter(pl.col("is_kept_by_chance").is_not_null())
     (chance,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
@@ -170,7 +168,8 @@ def test_of_calls_below_the_threshold_in_force_only_those_with_the_contrast_are_
 ):
     put(warehouse, "scored_calls", *scored_calls(0.1, "minimum"))
     store(warehouse, decided_on(warehouse, 1.0, 0.25))
-    (at,) = warehouse.query("from kept_at(0.5)").iter_rows(named=True)
+    sweep = warehouse.view("threshold_sweep").filter(filtering_threshold=0.5)
+    (at,) = sweep.iter_rows(named=True)
     decided = decided_on(warehouse, 0.5, 0.25)
     assert at["kept_calls"] == decided["is_kept"].sum()
     assert at["chance_share"] == pytest.approx(decided["is_kept_by_chance"].mean())

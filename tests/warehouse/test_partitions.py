@@ -149,15 +149,15 @@ def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse)
     for shard in (SHARD, "shard-00001"):
         write_documents(warehouse, TEXT, shard=shard)
         put(warehouse, "candidate_calls", {"call_id": shard}, shard=shard)
-    warehouse.retire_shard(SHARD)
-    assert warehouse.retired_shards() == {SHARD}
+    warehouse.store.retire(SHARD)
+    assert warehouse.store.retired() == {SHARD}
     [kept] = (warehouse.folder.parent / "retired" / "documents" / f"shard={SHARD}").iterdir()
     assert pl.read_parquet(kept)["text"].to_list() == [TEXT]
     shards = warehouse.query(
         "select shard from documents union all select shard from candidate_calls"
     )
     assert shards["shard"].to_list() == ["shard-00001"] * 2
-    warehouse.retire_shard(SHARD)
+    warehouse.store.retire(SHARD)
     assert kept.exists()
 
 
@@ -166,18 +166,18 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
 ):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls", {"arguments": "1 + 1"})
-    warehouse.retire_shard(SHARD)
+    warehouse.store.retire(SHARD)
     put(warehouse, "candidate_calls", {"arguments": "2 + 2"})
-    warehouse.retire_shard(SHARD)
-    warehouse.restore_shard(SHARD)
+    warehouse.store.retire(SHARD)
+    warehouse.store.restore(SHARD)
     assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     rows = warehouse.query("select arguments from candidate_calls")
     assert rows["arguments"].to_list() == ["2 + 2"]
-    assert warehouse.retired_shards() == set()
+    assert warehouse.store.retired() == set()
 
-    warehouse.retire_shard(SHARD)
+    warehouse.store.retire(SHARD)
     put(warehouse, "candidate_calls", {"arguments": "3 + 3"})
-    warehouse.restore_shard(SHARD)
+    warehouse.store.restore(SHARD)
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
     # Of two with the same number the digests would decide.
     [info] = warehouse.partitions("candidate_calls")
@@ -187,7 +187,7 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
 def test_restoring_goes_on_after_a_kill(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls")
-    warehouse.retire_shard(SHARD)
+    warehouse.store.retire(SHARD)
     genuine, moved = partition_store._move, []
 
     def killed(source: Path, goal: Path) -> None:
@@ -199,10 +199,10 @@ def test_restoring_goes_on_after_a_kill(warehouse: Warehouse, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(partition_store, "_move", killed)
         with pytest.raises(KeyboardInterrupt):
-            warehouse.restore_shard(SHARD)
-    warehouse.restore_shard(SHARD)
+            warehouse.store.restore(SHARD)
+    warehouse.store.restore(SHARD)
     assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
-    assert warehouse.retired_shards() == set()
+    assert warehouse.store.retired() == set()
 
 
 def test_home_with_odd_characters_works(tmp_path: Path):

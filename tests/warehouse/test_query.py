@@ -173,7 +173,7 @@ def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
     def disturbed(*arguments):
         attempts.append(1)
         if len(attempts) <= disturbances:
-            warehouse.retire_shard(SHARD)
+            warehouse.store.retire(SHARD)
             put(warehouse, "documents", {"title": f"title {len(attempts)}"})
             raise duckdb.IOException("gone")
         if not disturbances:

@@ -104,14 +104,6 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse):
     ]
 
 
-def test_the_funnel_of_a_shard_has_the_same_stages(built: Warehouse):
-    funnel, by_shard = (
-        set(built.query(f"select stage, stage_order from {view}").rows())
-        for view in ("call_funnel", "call_funnel_by_shard")
-    )
-    assert by_shard == funnel
-
-
 def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse):
     [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
     assert calculator == {
@@ -161,24 +153,6 @@ def test_a_call_that_waits_for_the_next_stage_was_dropped_by_none(warehouse: War
     columns = "is_kept, dropped_by, reason, result, text_before"
     assert warehouse.query(f"select {columns} from all_calls").rows() == [
         (None, None, None, "0.29", None)
-    ]
-
-
-def test_a_call_that_was_not_made_has_no_part_in_the_times_of_a_tool(built: Warehouse):
-    [row] = built.query("select calls, failed, mean_ms from tool_latency").rows()
-    assert row == (7, 1, pytest.approx(0.1))
-
-
-def test_near_misses_stand_with_their_calls(built: Warehouse):
-    near = built.query("select call_id, arguments, result from near_misses")
-    assert near.rows() == [("c4", "400 / 1400", "0.29")]
-
-
-def test_costs_are_told_for_candidates_and_kept_calls(built: Warehouse):
-    columns = "stage, tokens_fed, tokens_per_candidate, tokens_per_kept, seconds_per_kept"
-    assert built.query(f"select {columns} from call_costs").rows() == [
-        ("sampling", 1000, 100.0, pytest.approx(1000 / 3), pytest.approx(2.5 / 3)),
-        ("scoring", 500, 50.0, pytest.approx(500 / 3), pytest.approx(1 / 3)),
     ]
 
 

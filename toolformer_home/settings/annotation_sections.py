@@ -126,11 +126,6 @@ class ExecutionSettings(Section):
         description="make calls whose arguments hold a number or a name that stands only behind "
         "them in the text, which a model cannot know while it writes; otherwise they are dropped",
     )
-    replay: str | None = Field(
-        None,
-        description="folder of a built home whose executed_calls answer all calls; no tool is "
-        "asked, and the options of tools have no effect on answers",
-    )
 
 
 class ScoringSettings(Section):

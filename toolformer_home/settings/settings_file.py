@@ -43,7 +43,6 @@ _PATHS: dict[str, Any] = {
     "language_model": {"path": ("embedded",)},
     "corpus": {"sources": {"*": {"path": BUILT_IN_SOURCES}}},
     "sampling": {"annotator": (BASE, FINETUNED)},
-    "execution": {"replay": ()},
     "tools": {
         "*": {"prompt": (SHORT,)},
         "MT": {"prompt": (SHORT,), "options": {"model_directory": ()}},

@@ -11,7 +11,6 @@ from toolformer.training.augmented_text import TextKey
 from toolformer_home.home import Home
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.replay import ReplayedTool
 from toolformer_home.wiring.toolbox import execution_limits
 from tools.base import Tool
 from tools.peeking import TextWords
@@ -47,11 +46,8 @@ def answered_samples(
         text has behind the call, but neither in front of it nor in what is known.
 
     Raises:
-        MissingAnswerError, ToolDiedError, ToolUnavailableError: see `answered_calls`.
+        ToolDiedError, ToolUnavailableError: see `answered_calls`.
     """
-    if isinstance(tool, ReplayedTool):
-        # Held against its text when it was answered.
-        return tool.recorded(calls)
     peeked = _peeked(tool, calls, could_peek, known)
     is_made = [not words or settings.execution.allows_peeking for words in peeked]
     answers = iter(
@@ -121,12 +117,8 @@ def answered_calls(
         For each call what `executed_calls` says of its result, by column.
 
     Raises:
-        MissingAnswerError: in a replay, an answer is missing.
         ToolDiedError, ToolUnavailableError: see `execute_calls`.
     """
-    if isinstance(tool, ReplayedTool):
-        # Cut and checked when they were given.
-        return tool.recorded(calls)
     results = execute_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],

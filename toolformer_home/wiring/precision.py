@@ -90,11 +90,6 @@ def settled_precision(
     return record
 
 
-def purpose_of_training(settings: Settings) -> str:
-    """What the choice for training is called; with adapters the weights are held in it."""
-    return TRAINING if settings.training.lora_rank is None else f"{TRAINING}-lora"
-
-
 def training_precision(settings: Settings, base: Path, device: str, home: Home) -> str:
     """The precision that training computes in: named, measured before, or measured now.
 
@@ -108,13 +103,6 @@ def training_precision(settings: Settings, base: Path, device: str, home: Home) 
     if named != AUTO:
         tell_once(f"training in {named}: training.precision says so")
         return named
-    return settled_training_precision(settings, base, device, home).choice.precision
-
-
-def settled_training_precision(
-    settings: Settings, base: Path, device: str, home: Home
-) -> MeasuredPrecision:
-    """What `training.precision: auto` is; arguments as for `training_precision`."""
     from toolformer.training.training_precision import training_choice
 
     measure = functools.partial(
@@ -124,8 +112,9 @@ def settled_training_precision(
         bos_token=settings.language_model.bos_token,
         lora_rank=settings.training.lora_rank,
     )
-    purpose = purpose_of_training(settings)
-    return settled_precision(purpose, base, device, home, measure)
+    # With adapters the weights are held in it.
+    purpose = TRAINING if settings.training.lora_rank is None else f"{TRAINING}-lora"
+    return settled_precision(purpose, base, device, home, measure).choice.precision
 
 
 @functools.cache

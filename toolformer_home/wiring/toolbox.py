@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, process_holder
 from toolformer_home.wiring.reader import open_reader
-from toolformer_home.wiring.replay import ReplayedTool
 from toolformer_home.wiring.retriever import open_retriever, searches_vectors
 from tools.base import Tool
 from tools.errors import (
     PromptError,
-    ReplayError,
     ToolError,
     ToolUnavailableError,
 )
@@ -77,7 +74,6 @@ def open_toolbox(
         UnknownToolError: a name is misspelt.
         ToolUnavailableError: a tool that was named cannot run.
         ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
-        ReplayError: in a replay, the home with the answers cannot be used.
     """
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
@@ -104,8 +100,6 @@ def open_toolbox(
 
 
 def _on_device(settings: Settings) -> frozenset[str]:
-    if settings.execution.replay is not None:
-        return frozenset()
     names = {"QA"}
     if settings.tools.MT.options.get("model_directory"):
         names.add("MT")
@@ -130,23 +124,10 @@ def open_tool(
 ) -> Tool:
     """Make one tool as the settings say, whether or not it can run here; see `open_toolbox`.
 
-    In a replay (`execution.replay`) the answers come from a home, and the tool is not called.
-
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
-        ToolUnavailableError, ReplayError: see `ReplayedTool`.
     """
-    make = partial(_make_tool, settings, home, name, while_decoding, holder)
-    if settings.execution.replay is None:
-        return make()
-    check_tool_name(name, targets=settings.tools.targets)
-    return ReplayedTool(settings, name, open_original=make, while_decoding=while_decoding)
-
-
-def _make_tool(
-    settings: Settings, home: Home, name: str, while_decoding: bool, holder: ModelHolder | None
-) -> Tool:
     options = options_of(settings, home, name, while_decoding, holder)
     if is_plugin(name):
         return IsolatedTool(
@@ -177,10 +158,8 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     """Whether a tool that nobody named is left out for this error.
 
     What the user wrote about a tool is an error; what a package from outside brings along makes
-    its tool unavailable, and the others go on. The home of a replay is the user's.
+    its tool unavailable, and the others go on.
     """
-    if isinstance(error, ReplayError):
-        return False
     if isinstance(error, ToolUnavailableError):
         return True
     tool_settings = settings.tools.of(name)

@@ -2,7 +2,7 @@
 -- tool at most $per_tool, the tools in turn.
 --
 -- Result: call_id, document_id, tool, arguments, result, loss_reduction (nats), text_before,
--- text_after, is_judged (whether $rater has judged it, as label_precision counts labels).
+-- text_after, is_judged (whether $rater has judged it: see judged_calls).
 with drawn as (
     select document_id, call.tool, call.call_id, max(round) as round,
         -- A digest as the draw: high loss reductions come no sooner than low ones.
@@ -17,10 +17,8 @@ select
         as text_before,
     substring(text, character_offset + 1, 300) as text_after,
     exists(
-        from labels
-        where rater = $rater and labels.call_id = calls.call_id
-            and labels.arguments = calls.arguments and labels.result = calls.result
-            and contains(text, labels.text_before || labels.text_after)
+        from judged_calls as judged
+        where judged.rater = $rater and judged.call_id = calls.call_id and judged.round = calls.round
     ) as is_judged
 from (
     select document_id, text, round, unnest(calls, recursive := true) from augmented_texts

@@ -97,13 +97,11 @@ class ObjectStore:
         Raises:
             StoreError: with what is wrong.
         """
-        import obstore
-
         path = f"{_PROBES}{secrets.token_hex(8)}"
         patience = min(self._patience, _FIRST_PATIENCE_SECONDS)
 
         def put() -> None:
-            self._retried(lambda: obstore.put(self._store, path, b"", mode="create"), patience)
+            self._retried(lambda: self._store.put(path, b"", mode="create"), patience)
 
         put()
         try:
@@ -121,12 +119,11 @@ class ObjectStore:
 
     def listed(self, folder: str = "") -> list[StoredObject]:
         """All objects below a folder, by path."""
-        import obstore
 
         def listed() -> list[StoredObject]:
             return [
                 StoredObject(meta["path"], meta["size"], meta["last_modified"])
-                for chunk in obstore.list(self._store, prefix=folder or None)
+                for chunk in self._store.list(prefix=folder or None)
                 for meta in chunk
             ]
 
@@ -138,10 +135,8 @@ class ObjectStore:
         Raises:
             StoreConflictError: it is there, with other content.
         """
-        import obstore
-
         try:
-            self._retried(lambda: obstore.put(self._store, path, content, mode="create"))
+            self._retried(lambda: self._store.put(path, content, mode="create"))
         except StoreConflictError:
             # A put whose answer was lost is sent again, and then refused for its own sake.
             if self.read(path) != content:
@@ -153,17 +148,14 @@ class ObjectStore:
         An object that is there already is written again: its time is that of its last use then,
         which `sweep` goes by.
         """
-        import obstore
-
-        self._retried(lambda: obstore.put(self._store, path, file))
+        self._retried(lambda: self._store.put(path, file))
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a small object; None where there is none."""
-        import obstore
 
         def get() -> bytes | None:
             try:
-                return bytes(obstore.get(self._store, path).bytes())
+                return bytes(self._store.get(path).bytes())
             except FileNotFoundError as error:
                 _check_bucket(error, self.url)
                 return None
@@ -177,22 +169,20 @@ class ObjectStore:
             FileNotFoundError: there is no such object.
             OSError: the disk refused.
         """
-        import obstore
 
         def get() -> None:
             with target.open("wb") as file:
-                for chunk in obstore.get(self._store, path).stream():
+                for chunk in self._store.get(path).stream():
                     file.write(chunk)
 
         self._retried(get)
 
     def remove(self, paths: list[str]) -> None:
         """Removes objects, as far as they are there."""
-        import obstore
 
         def delete() -> None:
             try:
-                obstore.delete(self._store, paths)
+                self._store.delete(paths)
             except FileNotFoundError as error:
                 _check_bucket(error, self.url)
 

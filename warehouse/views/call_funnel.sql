@@ -13,8 +13,31 @@
 --   rows: documents or calls that reached it
 --   round: sampling round, from 1
 with
+counts as (
+    select tool, round, 'documents' as stage, documents as rows
+    from (
+        select shard, tool, round from selection_counts
+        union
+        select shard, tool, round from candidate_counts
+    )
+    inner join document_counts using (shard)
+    union all
+    select tool, round, 'preselected', documents from selection_counts where is_selected
+    union all
+    select tool, round, 'samples', calls from candidate_counts
+    union all
+    select tool, round, 'candidates', calls from candidate_counts where status = 'parsed'
+    union all
+    select tool, round, 'executed', calls from execution_counts where status = 'executed'
+    union all
+    select tool, round, 'scored', calls from decision_counts
+    union all
+    select tool, round, 'kept', calls from decision_counts where reason = 'kept'
+    union all
+    select tool, round, 'merged', calls from merged_counts
+),
 arrived as (
-    select tool, round, stage, sum(rows)::bigint as rows from call_funnel_by_shard group by all
+    select tool, round, stage, sum(rows)::bigint as rows from counts group by all
 ),
 stages (stage, stage_order) as (
     values

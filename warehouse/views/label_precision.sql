@@ -1,8 +1,6 @@
 -- How many of the kept calls that people judged are useful, by tool and loss reduction.
 --
--- A label counts for the call of the same id, arguments and result, if the text that the person saw
--- stands in its window; one whose call is not in C* does not count. A call that two people judged
--- counts twice.
+-- Of the labels in `judged_calls`; a call that two people judged counts twice.
 --
 -- Columns:
 --   tool: name of the tool
@@ -14,16 +12,10 @@
 --   precision: share of useful among useful and not_useful; NULL without any
 --   round: sampling round, from 1
 with judged as (
-    select tool, round, rater, call_id, arg_max(label, labelled_at) as label, list_max([
+    select tool, round, label, list_max([
         step for step in ['-infinity'::double, 0, 0.25, 0.5, 1, 2, 4] if reaches(loss_reduction, step)
     ]) as min_reduction
-    from (
-        select text, round, unnest(calls, recursive := true) from augmented_texts
-        where document_id in (select document_id from labels)
-    )
-    inner join labels using (call_id, tool, arguments, result)
-    where contains(text, text_before || text_after)
-    group by all
+    from judged_calls
 )
 select
     tool,

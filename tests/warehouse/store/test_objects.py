@@ -15,12 +15,12 @@ def test_a_store_that_ignores_the_condition_is_refused(
 ):
     ObjectStore(bucket).check()
     assert list(obstore.list(obstore.store.from_url(bucket))) in ([], [[]])
-    put = obstore.put
+    put = obstore.store.S3Store.put
 
     def careless(store: Any, path: str, content: Any, **_: Any) -> Any:
         return put(store, path, content)
 
-    monkeypatch.setattr(obstore, "put", careless)
+    monkeypatch.setattr(obstore.store.S3Store, "put", careless)
     with pytest.raises(StoreError, match="condition"):
         ObjectStore(bucket).check()
 
@@ -35,7 +35,7 @@ def test_a_name_is_written_once(bucket: str):
 
 
 def test_a_put_whose_answer_was_lost_is_no_conflict(bucket: str, monkeypatch: pytest.MonkeyPatch):
-    put = obstore.put
+    put = obstore.store.S3Store.put
 
     def sent_twice(*given: Any, **named: Any) -> Any:
         put(*given, **named)
@@ -43,7 +43,7 @@ def test_a_put_whose_answer_was_lost_is_no_conflict(bucket: str, monkeypatch: py
 
     store = ObjectStore(bucket)
     with monkeypatch.context() as patch:
-        patch.setattr(obstore, "put", sent_twice)
+        patch.setattr(obstore.store.S3Store, "put", sent_twice)
         store.put_new("name", b"content")
     assert store.read("name") == b"content"
 

@@ -113,16 +113,16 @@ def test_a_retired_shard_leaves_all_machines_and_comes_back(machines: Machines):
     one, two = machines
     one.write(7)
     two.store.bring({TABLE})
-    one.warehouse.retire_shard(SHARD)
+    one.warehouse.store.retire(SHARD)
     assert one.tokens() == []
     two.store.bring({TABLE})
     assert two.tokens() == []
-    assert two.warehouse.retired_shards() == {SHARD}
-    two.warehouse.restore_shard(SHARD)
+    assert two.warehouse.store.retired() == {SHARD}
+    two.warehouse.store.restore(SHARD)
     assert two.tokens() == [7]
     one.store.bring({TABLE})
     assert one.tokens() == [7]
-    assert one.warehouse.retired_shards() == set()
+    assert one.warehouse.store.retired() == set()
 
 
 def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(machines: Machines):
@@ -130,12 +130,12 @@ def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(machines:
     for tokens in (5, 6, 7):
         one.write(tokens)
     two.store.bring({TABLE})
-    one.warehouse.retire_shard(SHARD)
+    one.warehouse.store.retire(SHARD)
     assert two.warehouse.partition_version(TABLE, SHARD, NAME) is None
     two.write(8)
-    one.warehouse.restore_shard(SHARD)
+    one.warehouse.store.restore(SHARD)
     assert one.tokens() == two.tokens() == [8]
-    assert one.warehouse.retired_shards() == set()
+    assert one.warehouse.store.retired() == set()
 
 
 def test_of_two_that_take_the_same_number_one_is_refused(
@@ -249,7 +249,7 @@ def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
     for tokens in (7, 8, 9):
         one.write(tokens)
     one.write(5, shard="shard-00001")
-    one.warehouse.retire_shard("shard-00001")
+    one.warehouse.store.retire("shard-00001")
     settings = tmp_path / "one" / "toolformer.yaml"
     for text in ("a: 1", "a: 2"):
         settings.write_text(text)
@@ -259,7 +259,7 @@ def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
     # Two versions of a partition and their numbers, one version of the file, and its content.
     assert removed == 6
     assert freed > 0
-    one.warehouse.restore_shard("shard-00001")
+    one.warehouse.store.restore("shard-00001")
     two.store.bring({TABLE})
     assert sorted(two.tokens()) == [5, 9]
     copy = tmp_path / "two" / "toolformer.yaml"

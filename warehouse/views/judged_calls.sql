@@ -1,0 +1,20 @@
+-- What people say of kept calls: of each person and call the newest label.
+--
+-- A label counts for the call of the same id, arguments and result, if the text that the person saw
+-- stands in its window; one whose call is not in C* does not count.
+--
+-- Columns:
+--   call_id: id of the call
+--   tool: name of the tool
+--   round: sampling round, from 1
+--   rater: name of the person
+--   label: useful, not_useful or unsure
+--   loss_reduction: of the call today, in nats
+select call_id, tool, round, rater, arg_max(label, labelled_at) as label, loss_reduction
+from (
+    select text, round, unnest(calls, recursive := true) from augmented_texts
+    where document_id in (select document_id from labels)
+)
+inner join labels using (call_id, tool, arguments, result)
+where contains(text, text_before || text_after)
+group by all
