@@ -11,14 +11,16 @@ Uses the model's stock attention (SDPA) and nothing of the engine but its pure f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat, call_ids, call_open_id
+from toolformer.calls import call_ids, call_open_id
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -194,11 +196,10 @@ class LiteralEngine:
         }
 
     def _rows_of(self, call: ScoredCall, window: Window, form: LossForm) -> list[_Row]:
-        call_format = CallFormat()
         prefixes = [
             [],
-            call_ids(self._tokenizer, call.call, None, call_format=call_format),
-            call_ids(self._tokenizer, call.call, call.result, call_format=call_format),
+            call_ids(self._tokenizer, call.call, None),
+            call_ids(self._tokenizer, call.call, call.result),
         ]
         text = list(window.ids[: call.position + len(form.weights)])
         place = call.position if form.placement is Placement.INLINE else 0
@@ -226,14 +227,9 @@ class LiteralEngine:
     def _padded(
         self, rows: Sequence[list[int]], *, on_the_left: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), width), self._bos_id)
-        attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for index, row in enumerate(rows):
-            start = width - len(row) if on_the_left else 0
-            input_ids[index, start : start + len(row)] = torch.tensor(row)
-            attention_mask[index, start : start + len(row)] = 1
-        return input_ids, attention_mask
+        pad = partial(pad_sequence, batch_first=True, padding_side=("right", "left")[on_the_left])
+        input_ids = pad([torch.tensor(row) for row in rows], padding_value=self._bos_id)
+        return input_ids, pad([torch.ones(len(row), dtype=torch.long) for row in rows])
 
 
 def stop_token_ids(tokenizer: Tokenizer) -> list[int]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -54,7 +53,7 @@ def score(
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
     windows = {(document.document_id, document.index): document for document in documents}
-    scorer = scorer_for(model, windows, ScoringParameters(CallFormat(), tool.form))
+    scorer = scorer_for(model, windows, ScoringParameters(tool.form))
     with tempfile.TemporaryDirectory() as folder:
         return scorer.score(
             calls,

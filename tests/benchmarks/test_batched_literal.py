@@ -8,7 +8,7 @@ from benchmarks import batched_literal, ours
 from benchmarks.batched_literal import LiteralEngine, stop_token_ids
 from tests import literal
 from tests.fakes import byte_tokenizer, tiny_model
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.filtering import decide
 from toolformer.loss_weights import window_weights
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
@@ -91,8 +91,7 @@ def test_batched_losses_are_those_of_the_formulas(small, form):
     ids_of = {document.document_id: list(document.ids) for document in small.documents}
     for call in calls:
         with_result, without_result = (
-            call_ids(small.model.tokenizer, call.call, result, call_format=CallFormat())
-            for result in (call.result, None)
+            call_ids(small.model.tokenizer, call.call, result) for result in (call.result, None)
         )
         got = losses[call.call_id]
         for loss, written in (
