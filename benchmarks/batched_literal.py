@@ -3,23 +3,24 @@
 Every sample carries its full prompt, in left-padded batches decoded by `generate` with its cache;
 every call is scored with all three losses, in batches of `[BOS] + z + x[:p+5]` with logits of the
 whole vocabulary at every token. In a later round the start token stands for the prompt, and a row
-to score is `[BOS] + x[:p] + z + x[p:p+5]`. With a batch size of 1 it is the literal method: one
-text, one position, one sample, one loss at a time, without padding. Positions come from one pass
-over prompt and text, not one per position: already a literal port does that.
+to score is `[BOS] + x[:p] + z + x[p:p+5]`. Positions come from one pass over prompt and text, not
+one per position: already a literal port does that.
 
 Uses the model's stock attention (SDPA) and nothing of the engine but its pure functions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat, call_ids, call_open_id
+from toolformer.calls import call_ids, call_open_id
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -28,7 +29,7 @@ from toolformer.positions import choose_positions
 from toolformer.samples import SampledCall, forced_text, read_samples
 from toolformer.sampling import allowed_positions
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.scored_call import ScoredCall
 from tools.prompting import fill_prompt
 
 BATCH_SIZE = 16
@@ -41,10 +42,6 @@ class _Row:
 
     ids: list[int]
     begin: int
-
-    @property
-    def length(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +58,8 @@ class LiteralEngine:
     """A stock causal language model that annotates and scores in batches of full rows.
 
     Attributes:
-        batch_size: rows fed together; may be changed between calls.
+        batch_size: rows fed together.
         tokens_fed: token positions fed through the body, padding and finished rows included.
-        useful_tokens: of those, tokens that are not padding; counted while scoring only.
-        logit_rows: output-layer rows that a loss was read from; counted while scoring only.
     """
 
     def __init__(
@@ -80,8 +75,6 @@ class LiteralEngine:
         self._bos_id = bos_id
         self.batch_size = batch_size
         self.tokens_fed = 0
-        self.useful_tokens = 0
-        self.logit_rows = 0
         self._stop_ids = stop_token_ids(tokenizer)
         model.base_model.register_forward_pre_hook(self._count, with_kwargs=True)
 
@@ -109,21 +102,10 @@ class LiteralEngine:
         return found
 
     @torch.inference_mode()
-    def sample(
-        self, tool: ToolWorkload, contexts: Sequence[Context], *, every: int = 1
-    ) -> list[SampledCall]:
-        """The m samples of each context, every sample a row with its whole context.
-
-        Args:
-            tool: the tool.
-            contexts: from `contexts`.
-            every: draw only every n-th sample; samples do not depend on each other, so the
-                time of all is that many times as long.
-        """
+    def sample(self, tool: ToolWorkload, contexts: Sequence[Context]) -> list[SampledCall]:
+        """The m samples of each context, every sample a row with its whole context."""
         parameters = tool.parameters()
-        owners = [
-            number for number in range(len(contexts)) for _ in range(tool.calls_per_position)
-        ][::every]
+        owners = [number for number in range(len(contexts)) for _ in range(tool.calls_per_position)]
         torch.manual_seed(parameters.seed)
         texts: dict[int, list[str]] = {}
         for start in range(0, len(owners), self.batch_size):
@@ -195,7 +177,7 @@ class LiteralEngine:
         rows = [row for call in calls for row in self._rows_of(call, windows[call.window], form)]
         order = list(range(len(rows)))
         if is_sorted:
-            order.sort(key=lambda index: -rows[index].length)
+            order.sort(key=lambda index: -len(rows[index].ids))
         losses = [0.0] * len(rows)
         for start in range(0, len(rows), self.batch_size):
             batch = order[start : start + self.batch_size]
@@ -214,11 +196,10 @@ class LiteralEngine:
         }
 
     def _rows_of(self, call: ScoredCall, window: Window, form: LossForm) -> list[_Row]:
-        call_format = CallFormat()
         prefixes = [
             [],
-            call_ids(self._tokenizer, call.call, None, call_format=call_format),
-            call_ids(self._tokenizer, call.call, call.result, call_format=call_format),
+            call_ids(self._tokenizer, call.call, None),
+            call_ids(self._tokenizer, call.call, call.result),
         ]
         text = list(window.ids[: call.position + len(form.weights)])
         place = call.position if form.placement is Placement.INLINE else 0
@@ -237,25 +218,18 @@ class LiteralEngine:
         ).logits
         losses = []
         for index, row in enumerate(rows):
-            predicted = logits[index, row.begin - 1 : row.length - 1].float().log_softmax(dim=-1)
+            predicted = logits[index, row.begin - 1 : len(row.ids) - 1].float().log_softmax(dim=-1)
             tokens = torch.tensor(row.ids[row.begin :])
             of_tokens = (-predicted.gather(1, tokens[:, None])[:, 0]).tolist()
             losses.append(weighted_loss(of_tokens, form.weights))
-            self.useful_tokens += row.length
-            self.logit_rows += row.length - row.begin
         return losses
 
     def _padded(
         self, rows: Sequence[list[int]], *, on_the_left: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), width), self._bos_id)
-        attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for index, row in enumerate(rows):
-            start = width - len(row) if on_the_left else 0
-            input_ids[index, start : start + len(row)] = torch.tensor(row)
-            attention_mask[index, start : start + len(row)] = 1
-        return input_ids, attention_mask
+        pad = partial(pad_sequence, batch_first=True, padding_side=("right", "left")[on_the_left])
+        input_ids = pad([torch.tensor(row) for row in rows], padding_value=self._bos_id)
+        return input_ids, pad([torch.ones(len(row), dtype=torch.long) for row in rows])
 
 
 def stop_token_ids(tokenizer: Tokenizer) -> list[int]:

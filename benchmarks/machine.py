@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.faster_model import faster_model
@@ -77,16 +76,6 @@ def gemm_peak(precision: str, *, repeats: int) -> float:
         torch.mm(left, right)
         seconds.append(time.perf_counter() - began)
     return 2 * _GEMM_SIZE**3 / statistics.median(seconds[1:])
-
-
-def matmul_parameters(model: Any) -> tuple[int, int]:
-    """Weights that every token is multiplied with: of the body, and of the output layer."""
-    body = sum(
-        module.weight.numel()
-        for module in model.base_model.modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
-    )
-    return body, model.get_output_embeddings().weight.numel()
 
 
 @contextmanager

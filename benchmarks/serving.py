@@ -3,11 +3,9 @@
 `engine` decodes texts that arrive at once: ours with tools off, ours with the Calculator and the
 Calendar, transformers' `generate` one text behind the other and all together, and its continuous
 batching; in turns, so that all meet the same machine. `clients` asks a running `toolformer serve`.
-`memory` asks a tiny model time and again, and prints the memory of the process.
 
     python -m benchmarks.serving engine [--texts 32] [--turns 3] [--model DIR] [--json FILE]
     python -m benchmarks.serving clients [--url URL] [--clients 1 8 32] [--json FILE]
-    python -m benchmarks.serving memory [--requests 10000] [--json FILE]
 """
 
 import argparse
@@ -30,19 +28,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["engine", "clients", "memory"])
+    parser.add_argument("what", choices=["engine", "clients"])
     parser.add_argument("--texts", type=int, default=32)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--model", type=Path, help="model directory; default: the embedded one")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
 
     from benchmarks.machine import machine, versions
 
-    measured = {"engine": _engine, "clients": _clients, "memory": _memory}[options.what](options)
+    measured = {"engine": _engine, "clients": _clients}[options.what](options)
     figures = {"machine": machine(), "versions": versions(), **measured}
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -227,32 +224,6 @@ def _ask(url: str, prompt: str) -> tuple[float, int]:
             first = first or time.perf_counter() - began
             tokens = (json.loads(line[6:]).get("usage") or {}).get("completion_tokens", tokens)
     return first, tokens
-
-
-def _memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Memory of a process that decodes many short texts with a tiny model."""
-    import psutil
-
-    from tests.fakes import tiny_model
-    from toolformer.decoding.completions import DecodingParameters
-    from toolformer.decoding.decoding_row import RowSettings
-    from toolformer.decoding.live_batch import LiveBatch
-    from toolformer.decoding.live_text import LiveEnd, LiveRequest
-
-    batch = LiveBatch(tiny_model(), max_active=32, max_waiting=64)
-    batch.start()
-    places = threading.Semaphore(64)
-    parameters = DecodingParameters(8, 10, 1, 16, 16, tools=("QA",))
-    request = LiveRequest("So", RowSettings(parameters, lambda _, text: text), lambda _: "42")
-    mebibytes = []
-    for number in range(options.requests):
-        places.acquire()
-        batch.submit(request, lambda sent: places.release() if isinstance(sent, LiveEnd) else None)
-        if number % (options.requests // 10) == options.requests // 10 - 1:
-            mebibytes.append(round(psutil.Process().memory_info().rss / 2**20, 1))
-            print(f"{number + 1:6} requests {mebibytes[-1]:8.1f} MiB", flush=True)
-    batch.close(60)
-    return {"mebibytes": mebibytes}
 
 
 if __name__ == "__main__":

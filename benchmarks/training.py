@@ -2,8 +2,7 @@
 
 The rows are windows of texts, all in the loss; AdamW, float32, gradient norm 1. `Trainer` pads the
 rows of a micro-batch to the longest of them, drawn in the same order; it has as many rows at once
-as fit our micro-batches on the average. First steps, which warm up, are not counted. Then the same
-work by two processes: how long until the first step, and how far the losses are from one's.
+as fit our micro-batches on the average. First steps, which warm up, are not counted.
 
     python -m benchmarks.training [--json FILE] [--documents FILE] [--model DIR] [--turns N]
 """
@@ -13,7 +12,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,37 +40,25 @@ def main(arguments: list[str] | None = None) -> None:
     rows = _rows(base, options.documents)
     peak = gemm_peak("float32", repeats=5)
     operations = 6 * model_without_weights(base).num_parameters()
-    ways: dict[str, Callable[[], Run]] = {
+    ways: dict[str, Callable[[], float]] = {
         OURS: lambda: _ours(base, rows),
         TRAINER: lambda: _trainer(base, rows),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.turns):
         for name, way in ways.items():
-            run = way()
-            speeds[name].append(run.tokens_per_second)
-            print(f"{name:14} {run.tokens_per_second:8.1f} tokens/s", flush=True)
+            speeds[name].append(way())
+            print(f"{name:14} {speeds[name][-1]:8.1f} tokens/s", flush=True)
     best = {name: max(values) for name, values in speeds.items()}
     for name, speed in best.items():
         share, ratio = speed * operations / peak, speed / best[TRAINER]
         print(f"{name:14} {speed:8.1f} tokens/s, {share:.0%} of the peak, {ratio:.2f}× Trainer")
-    alone = _ours(base, rows)
-    shared = {
-        name: _ours(base, rows, processes=2, parallelism=name) for name in ("data_parallel", "fsdp")
-    }
-    for name, run in {"one process": alone, **shared}.items():
-        apart = max(abs(a - b) for a, b in zip(run.losses, alone.losses, strict=True))
-        print(
-            f"{name:14} {run.tokens_per_second:8.1f} tokens/s, first step after "
-            f"{run.seconds_to_first_step:.1f} s, losses at most {apart:.1e} from one process's"
-        )
     if options.json is not None:
         figures = {
             "machine": machine(),
             "versions": versions(),
             "gemm_peak_gflops": peak / 1e9,
             "tokens_per_second": speeds,
-            "processes": {name: asdict(run) for name, run in {"one": alone, **shared}.items()},
             "share_of_peak": {name: speed * operations / peak for name, speed in best.items()},
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -88,34 +74,13 @@ def _rows(base: Path, documents: Path | None) -> list[list[int]]:
     return [row for row in rows if row][:TEXTS]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run came to.
-
-    Attributes:
-        tokens_per_second: of the steps after the first and before the last.
-        losses: of the steps; empty where they are not asked for.
-        seconds_to_first_step: from the call until the first step is done.
-    """
-
-    tokens_per_second: float
-    losses: tuple[float, ...] = ()
-    seconds_to_first_step: float = 0.0
-
-
-def _ours(
-    base: Path,
-    rows: Sequence[list[int]],
-    *,
-    processes: int = 1,
-    parallelism: str = "data_parallel",
-) -> Run:
+def _ours(base: Path, rows: Sequence[list[int]]) -> float:
+    """Tokens a second of the steps after the first and before the last."""
     from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
     from toolformer.training.training_loss import LossWeights
     from toolformer.training.training_rows import TrainingRow
 
     reports: list[tuple[StepReport, float]] = []
-    called = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         finetune(
             base,
@@ -135,8 +100,6 @@ def _ours(
                 precision="float32",
                 save_every=STEPS,
                 loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
-                processes=processes,
-                parallelism=parallelism,
             ),
             bos_token=None,
             resume_folder=Path(folder) / "state",
@@ -146,14 +109,11 @@ def _ours(
         )
     # The last step has the saving in it.
     (first, began), (last, ended) = reports[0], reports[-2]
-    return Run(
-        (last.tokens - first.tokens) / (ended - began),
-        tuple(step.loss for step, _ in reports),
-        began - called,
-    )
+    return (last.tokens - first.tokens) / (ended - began)
 
 
-def _trainer(base: Path, rows: Sequence[list[int]]) -> Run:
+def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
+    """The same of transformers' loop."""
     import torch
     from transformers import (
         AutoModelForCausalLM,
@@ -216,7 +176,7 @@ def _trainer(base: Path, rows: Sequence[list[int]]) -> Run:
             callbacks=[Watch()],
         ).train()
     counted = order[BATCH : BATCH * (STEPS - 1)]
-    return Run(sum(len(rows[index]) for index in counted) / (ends[-2] - ends[0]))
+    return sum(len(rows[index]) for index in counted) / (ends[-2] - ends[0])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.samples import SampledCall, SamplingParameters
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.scored_call import ScoredCall
 from tools.prompting import load_prompt
 from tools.protocol import ToolCall
 
@@ -45,9 +45,7 @@ class ToolWorkload:
         prompt: with the slot `{text}`; None in a later round, whose annotator needs none.
         positions_per_text: k.
         calls_per_position: m.
-        filtering_threshold: τ_f in nats.
-        baseline_documents: on how many documents the batched literal engine runs.
-        result_tokens: where longer results are cut.
+        documents: on how many it is measured.
         form: of the losses.
     """
 
@@ -55,9 +53,7 @@ class ToolWorkload:
     prompt: str | None
     positions_per_text: int
     calls_per_position: int
-    filtering_threshold: float
-    baseline_documents: int
-    result_tokens: int = RESULT_TOKENS
+    documents: int
     form: LossForm = PAPERS_FORM
 
     @property
@@ -65,7 +61,7 @@ class ToolWorkload:
         """The name, and the round where it is not the first."""
         return self.name if self.prompt is not None else f"{self.name}, later round"
 
-    def parameters(self, *, seed: int = SEED) -> SamplingParameters:
+    def parameters(self) -> SamplingParameters:
         """Sampling as measured: the k largest p_i whatever τ_s, tool name forced."""
         return SamplingParameters(
             sampling_threshold=-1.0,
@@ -73,25 +69,25 @@ class ToolWorkload:
             calls_per_position=self.calls_per_position,
             max_new_tokens=MAX_NEW_TOKENS,
             temperature=1.0,
-            seed=seed,
+            seed=SEED,
             is_constrained=True,
             round=1,
         )
 
 
 def paper_workloads() -> list[ToolWorkload]:
-    """k, m and τ_f of the paper (§4.1, appendix A)."""
+    """Positions and samples of the paper, k and m (§4.1, appendix A)."""
     return [
-        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 5, 5, 1.0, baseline_documents=16),
-        ToolWorkload("Calculator", load_prompt("Calculator"), 20, 10, 0.5, baseline_documents=4),
+        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 5, 5, documents=16),
+        ToolWorkload("Calculator", load_prompt("Calculator"), 20, 10, documents=4),
     ]
 
 
 def quick_workloads() -> list[ToolWorkload]:
-    """Four positions, two samples, one document for the baselines: to see that all works."""
+    """Four positions, two samples, one document: to see that all works."""
     return [
-        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, 1.0, baseline_documents=1),
-        ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, 0.5, baseline_documents=1),
+        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, documents=1),
+        ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, documents=1),
     ]
 
 
@@ -176,7 +172,7 @@ def calls_to_score(
                 window=(sample.document_id, sample.window_index),
                 position=sample.position,
                 call=ToolCall(tool.name, arguments),
-                result=cut_result(tokenizer, result, max_tokens=tool.result_tokens),
+                result=cut_result(tokenizer, result, max_tokens=RESULT_TOKENS),
             )
         )
     return calls

@@ -38,8 +38,8 @@ FAULTS = [
     # Scoring: weights, window, place of the call.
     Fault("toolformer/loss_weights.py", "3 / 15, 2 / 15, 1 / 15)", "2 / 15, 3 / 15, 1 / 15)",
           "vectors/test_vectors.py::test_the_case_passes_and_not_without_one_of_its_fields"),
-    Fault("toolformer/loss_weights.py", "token_losses[position :", "token_losses[position + 1 :",
-          "toolformer/test_loss_weights.py::test_the_window_of_a_position_begins_at_its_own_token"),
+    Fault("toolformer/scoring/losses.py", "[call.position :]", "[call.position + 1 :]",
+          "toolformer/scoring/test_losses.py::test_losses_equal_the_literal_ones"),
     Fault("toolformer/scoring/losses.py", "max(row_positions) + len(self.weights)]",
           "max(row_positions) + len(self.weights) - 1]",
           "toolformer/scoring/test_losses.py::test_losses_equal_the_literal_ones"),

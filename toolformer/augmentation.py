@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolformer.calls import CallFormat, call_ids, request_ids
+from toolformer.calls import call_ids, request_ids
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -78,11 +78,7 @@ def augmented_text(text: str, calls: Sequence[KeptCall]) -> str:
 
 
 def augmented_segments(
-    tokenizer: Tokenizer,
-    ids: Sequence[int],
-    calls: Sequence[KeptCall],
-    *,
-    call_format: CallFormat,
+    tokenizer: Tokenizer, ids: Sequence[int], calls: Sequence[KeptCall]
 ) -> list[Segment]:
     """The window's tokens with the calls between them.
 
@@ -98,7 +94,7 @@ def augmented_segments(
             tool_call = ToolCall(call.tool, call.arguments)
             segments.append(
                 Segment(
-                    call_ids(tokenizer, tool_call, call.result, call_format=call_format),
+                    call_ids(tokenizer, tool_call, call.result),
                     len(request_ids(tokenizer, tool_call)),
                 )
             )

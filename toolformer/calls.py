@@ -1,7 +1,5 @@
 """Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces."""
 
-from dataclasses import dataclass
-
 import regex
 
 from toolformer.forward.tokenization import Tokenizer
@@ -26,26 +24,17 @@ _NUMBER = regex.compile(
 _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class CallFormat:
-    """A reading of the paper that changes what is fed when scoring.
-
-    Attributes:
-        empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
-            result; otherwise `[Tool(args)]`.
-    """
-
-    empty_result_keeps_arrow: bool = True
-
-
 def call_ids(
-    tokenizer: Tokenizer, call: ToolCall, result: str | None, *, call_format: CallFormat
+    tokenizer: Tokenizer,
+    call: ToolCall,
+    result: str | None,
+    *,
+    empty_result_keeps_arrow: bool = True,
 ) -> list[int]:
-    """Tokens of e(c, r), or of e(c, ε) where `result` is None."""
-    pieces = call_pieces(
-        call, result, empty_result_keeps_arrow=call_format.empty_result_keeps_arrow
+    """Tokens of e(c, r), or of e(c, ε) where `result` is None; see `call_pieces`."""
+    return tokenizer.encode_pieces(
+        call_pieces(call, result, empty_result_keeps_arrow=empty_result_keeps_arrow)
     )
-    return tokenizer.encode_pieces(pieces)
 
 
 def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from toolformer.augmentation import KeptCall
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.scored_call import WindowKey
@@ -30,12 +30,7 @@ class FirstCalls:
     def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):
         self._positions = {key: call.position for key, call in calls.items()}
         self._ids = {
-            key: call_ids(
-                tokenizer,
-                ToolCall(call.tool, call.arguments),
-                call.result,
-                call_format=CallFormat(),
-            )
+            key: call_ids(tokenizer, ToolCall(call.tool, call.arguments), call.result)
             for key, call in calls.items()
         }
 

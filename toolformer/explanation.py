@@ -11,7 +11,7 @@ single calls, and `toolformer.scoring.losses` for a shard of them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
@@ -74,7 +74,7 @@ def explain_call(
     call: ScoredCall,
     *,
     swapped_result: str | None,
-    call_format: CallFormat,
+    empty_result_keeps_arrow: bool,
     form: LossForm,
 ) -> CallExplanation:
     """Compute all losses of one call, token by token.
@@ -87,7 +87,12 @@ def explain_call(
     """
 
     def ids_of(result: str | None) -> list[int]:
-        return call_ids(model.tokenizer, call.call, result, call_format=call_format)
+        return call_ids(
+            model.tokenizer,
+            call.call,
+            result,
+            empty_result_keeps_arrow=empty_result_keeps_arrow,
+        )
 
     texts = [[], ids_of(None), ids_of(call.result)]
     if swapped_result is not None:

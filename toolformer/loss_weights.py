@@ -61,21 +61,3 @@ def weighted_loss(token_losses: Sequence[float], weights: Sequence[float] = TOKE
     weighted = zip(weights, token_losses, strict=False)
     # fsum refuses a sum with infinities of both signs; losses are never negative infinite.
     return math.fsum(weight * loss for weight, loss in weighted)
-
-
-def losses_of_positions(
-    token_losses: Sequence[float],
-    positions: Sequence[int],
-    weights: Sequence[float] = TOKEN_WEIGHTS,
-) -> list[float]:
-    """L_i(z) at several positions of one text, from the losses of all its tokens.
-
-    Args:
-        token_losses: shape `(n,)`, in nats.
-        positions: 0-based, each in 0 … n.
-        weights: w_t, the paper's by default.
-    """
-    return [
-        weighted_loss(token_losses[position : position + len(weights)], weights)
-        for position in positions
-    ]

@@ -88,7 +88,6 @@ def measure_openings(
             load_model(),
             windows,
             answered,
-            call_format=parameters.call_format,
             weights=parameters.form.weights,
             token_budget=token_budget,
             checkpoint=Checkpoint(Path(scratch), fingerprint=""),

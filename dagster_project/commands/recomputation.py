@@ -106,7 +106,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
             window,
             dataclasses.replace(scored, position=position),
             swapped_result=call["swapped_result"],
-            call_format=parameters.call_format,
+            empty_result_keeps_arrow=parameters.empty_result_keeps_arrow,
             form=parameters.form,
         )
     finally:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import byte_tokenizer
-from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
 from toolformer.scoring.loss_form import LossForm, Placement
@@ -36,7 +35,7 @@ def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     changed = validated({"scoring": other}, origin="test")
     assert losses_wanted(changed).baseline == Baseline.WITHOUT_CALL
     assert scoring_parameters(changed).form == LossForm(Placement.INLINE, (0.2,) * 5)
-    assert told.call_format == CallFormat(empty_result_keeps_arrow=True)
+    assert told.empty_result_keeps_arrow
 
 
 def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Settings):

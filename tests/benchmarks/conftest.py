@@ -36,5 +36,5 @@ def small():
         model=model,
         stock=LiteralEngine(stock_model, model.tokenizer, bos_id=model.bos_id),
         documents=windows_of(model.tokenizer, *TEXTS),
-        tool=ToolWorkload("Calculator", PROMPT, 4, 3, 0.5, baseline_documents=2),
+        tool=ToolWorkload("Calculator", PROMPT, 4, 3, documents=2),
     )

@@ -38,17 +38,3 @@ def test_a_later_round_feeds_less_than_half_of_the_batched_literal_tokens(small)
     ours.score(small.model, tool, small.documents, calls, full_losses=True)
     small.stock.score(small.documents, calls, form=tool.form)
     assert 2 * (small.model.tokens_fed - sampled) < small.stock.tokens_fed - of_stock
-
-
-def test_needed_work_is_what_the_engine_feeds_where_nothing_is_padded(small):
-    document = small.documents[0]
-    calls = [
-        ScoredCall(str(place), (document.document_id, document.index), place, call, "42")
-        for place, call in enumerate([ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9")])
-    ]
-    losses = ours.score(
-        small.model, small.tool, [document], calls, full_losses=True, token_budget=1
-    )
-    needed = ours.needed_work(small.model, [document], calls, losses)
-    # The text is fed whole for L(ε), and needed up to the last of the six tokens.
-    assert needed.tokens == small.model.tokens_fed - (len(document.ids) - 6)

@@ -9,7 +9,6 @@ import torch
 
 from tests.fakes import END, START, taught_model, tiny_model
 from tests.server.serving import serving_model
-from toolformer.forward.row_losses import losses_at
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +41,7 @@ def asked(client, prompt, **fields) -> dict:
 def log_probabilities(model, ids) -> list[float]:
     """Of all tokens but the first, by the engine's own losses."""
     places = [(0, place, token) for place, token in enumerate(ids[1:])]
-    return [-loss for loss in losses_at(model, [ids], places)]
+    return [-loss for loss in model.losses_at([ids], places)]
 
 
 def expected_everywhere(model, ids) -> torch.Tensor:

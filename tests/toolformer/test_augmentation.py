@@ -10,7 +10,6 @@ from toolformer.augmentation import (
     check_restores,
     one_call_per_position,
 )
-from toolformer.calls import CallFormat
 from toolformer.errors import ToolformerError
 from tools.syntax import clean_result, remove_calls
 
@@ -66,7 +65,7 @@ def test_stripping_merged_calls_restores_the_text(tokenizer, data):
 @given(data=st.data())
 def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
     window, calls = data.draw(windows_with_calls(tokenizer))
-    segments = augmented_segments(tokenizer, window.ids, calls, call_format=CallFormat())
+    segments = augmented_segments(tokenizer, window.ids, calls)
     joined = [token for segment in segments for token in segment.ids]
     assert tokenizer.decode(joined) == augmented_text(window.text, calls)
     assert len(segments) == len(window.ids) + len(calls)

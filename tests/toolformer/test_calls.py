@@ -6,7 +6,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.calls import CallFormat, call_ids, cut_result
+from toolformer.calls import call_ids, cut_result
 from tools.protocol import ToolCall
 from tools.syntax import clean_result
 
@@ -19,8 +19,7 @@ RESULTS = st.text(alphabet="ab é中🌋.", max_size=40).map(clean_result)
     [("42", True, [" ->", " 42", "]"]), (None, True, [" ->", "]"]), (None, False, ["]"])],
 )
 def test_a_call_is_encoded_piece_by_piece(tokenizer, result, keeps_arrow, rest):
-    call_format = CallFormat(empty_result_keeps_arrow=keeps_arrow)
-    ids = call_ids(tokenizer, CALL, result, call_format=call_format)
+    ids = call_ids(tokenizer, CALL, result, empty_result_keeps_arrow=keeps_arrow)
     assert ids == tokenizer.encode_pieces([" [", "Calculator(", "6 * 7", ")", *rest])
 
 

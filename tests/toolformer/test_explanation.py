@@ -7,7 +7,6 @@ import pytest
 from tests import literal
 from tests.toolformer.scoring import test_losses
 from tests.toolformer.scoring.test_losses import CALLS, CASES, QUESTION, score
-from toolformer.calls import CallFormat
 from toolformer.explanation import CallExplanation, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -34,7 +33,7 @@ def explain(model, windows, call, form, *, swapped_result=None):
         window,
         call,
         swapped_result=swapped_result,
-        call_format=CallFormat(),
+        empty_result_keeps_arrow=True,
         form=form,
     )
 
@@ -45,7 +44,7 @@ def test_the_sums_are_the_losses_of_the_filter_and_its_reduction(
 ):
     scored = score(each_model, each_windows, tmp_path / "own", form=form)
     by_key = {(window.document_id, window.index): window for window in each_windows}
-    parameters = ScoringParameters(CallFormat(), form, 200)
+    parameters = ScoringParameters(form, 200)
     swapped = scorer_for(each_model, by_key, parameters).score_results(
         [dataclasses.replace(call, result="elsewhere") for call in CALLS],
         checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),

@@ -9,7 +9,6 @@ import pytest
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import CALLS, TEXTS, score
-from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.loss_weights import window_weights
@@ -58,9 +57,7 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
         call_only[call_id] = literal_loss(call_id, call_pieces(call.call, None))
         own[call_id] = literal_loss(call_id, call_pieces(call.call, call.result))
         other[call_id] = literal_loss(call_id, call_pieces(call.call, swapped[call_id].result))
-    found_other = scorer_for(
-        llama, windows, ScoringParameters(CallFormat(), form, 60)
-    ).score_results(
+    found_other = scorer_for(llama, windows, ScoringParameters(form, 60)).score_results(
         list(swapped.values()),
         checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,

@@ -9,7 +9,6 @@ import torch
 from tests.fakes import taught_model
 from tests.server.serving import serving_model
 from tests.toolformer_lm_eval import test_command
-from toolformer.forward.row_losses import losses_at
 
 pytestmark = [
     pytest.mark.slow,
@@ -103,7 +102,7 @@ def test_likelihoods_that_the_harness_measures_are_those_of_the_engine(
                 ids, context = [model.bos_id, *ids], [model.bos_id, *context]
             given = [(0, at, ids[at]) for at in range(len(context), len(ids))]
             places = [(row, at - 1, token) for row, at, token in given]
-            assert float(told) == pytest.approx(-sum(losses_at(model, [ids], places)), abs=1e-4)
+            assert float(told) == pytest.approx(-sum(model.losses_at([ids], places)), abs=1e-4)
             with torch.inference_mode():
                 likeliest = model.model(torch.tensor([ids])).logits[0].argmax(dim=-1).tolist()
             assert is_greedy == all(likeliest[at - 1] == token for _, at, token in given)

@@ -15,7 +15,6 @@ from toolformer.decoding.triggers import CallChance, next_emission
 from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import (
-    losses_of_positions,
     token_weights,
     weighted_loss,
 )
@@ -79,9 +78,7 @@ def _filter(
     if {len(values) for values in losses} != {n_tokens} or not 0 <= position <= n_tokens:
         raise CaseError("the log-probabilities, position and n_tokens do not fit each other")
     used = PAPERS_FORM.tokens_used(n_tokens, position)
-    without, call_only, with_result = (
-        losses_of_positions(values, [position])[0] for values in losses
-    )
+    without, call_only, with_result = (weighted_loss(values[position:]) for values in losses)
     losses_of_call = CallLosses(
         loss_without_call=without,
         loss_with_result=with_result,

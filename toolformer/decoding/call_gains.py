@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from toolformer.calls import CallFormat
 from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.filtering import Baseline
@@ -94,7 +93,6 @@ def call_gains(
     windows: Sequence[Window],
     answered: Mapping[Place, AnsweredCall],
     *,
-    call_format: CallFormat,
     weights: tuple[float, ...],
     token_budget: int,
     checkpoint: Checkpoint,
@@ -125,7 +123,7 @@ def call_gains(
     scorer = scorer_for(
         model,
         {(window.document_id, window.index): window for window in texts},
-        ScoringParameters(call_format, LossForm(Placement.INLINE, weights), token_budget),
+        ScoringParameters(LossForm(Placement.INLINE, weights), token_budget),
     )
     losses = scorer.score(
         list(calls.values()),

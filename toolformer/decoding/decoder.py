@@ -10,6 +10,7 @@ The caller runs the calls. Trigger and call syntax are in `triggers`.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoding_batch import DecodingBatch
@@ -17,7 +18,6 @@ from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.model import TOLD_RANKS, Contexts, Model
-from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
@@ -169,11 +169,23 @@ def _decode(
 
 def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:
     """What all prompts begin with, fed once where it has so many tokens."""
-    shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
+    shared = _common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
     opening = model.contexts(1)
     if len(shared) >= least:
         opening.append([shared])
     return opening
+
+
+def _common_opening(rows: Sequence[list[int]]) -> list[int]:
+    """The tokens that all rows begin with.
+
+    Example:
+        >>> _common_opening([[0, 5, 7, 1], [0, 5, 6]])
+        [0, 5]
+    """
+    # In lexicographic order all rows lie between these two, and begin with what they share.
+    pairs = zip(min(rows), max(rows), strict=False)
+    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
 
 
 def check_length(model: Model, row: DecodingRow, name: str) -> None:

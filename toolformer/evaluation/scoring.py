@@ -12,9 +12,13 @@ from fractions import Fraction
 from functools import partial
 from itertools import islice
 
+import regex
+
 from tools.numbers import NUMBER, START, NumberError, digits_of, plain, rounded
 
 NUMBER_TOLERANCE = 1e-4
+# Symbols too: ASCII counts $ + < = > ^ ` | ~ among punctuation, Unicode files them under S.
+_EDGES = regex.compile(r"^[\p{P}\p{S}]+|(?<![\p{P}\p{S}])[\p{P}\p{S}]++$")
 
 # A minus sign that follows a digit or a letter is an operator ("9-5"). The rest of a fraction, of a
 # mixed number or of a time says that the digits alone are not the number.
@@ -34,7 +38,7 @@ def normalised_words(text: str) -> list[str]:
         >>> normalised_words("The capital is – of course – “Oslo”!")
         ['the', 'capital', 'is', 'of', 'course', 'oslo']
     """
-    words = (_strip_edges(unicodedata.normalize("NFC", word.lower())) for word in text.split())
+    words = (_EDGES.sub("", unicodedata.normalize("NFC", word.lower())) for word in text.split())
     return [word for word in words if word]
 
 
@@ -155,20 +159,6 @@ def _occurs(answer: list[str], words: list[str]) -> bool:
     return any(words[start : start + len(answer)] == answer for start in starts)
 
 
-def _strip_edges(word: str) -> str:
-    start, end = 0, len(word)
-    while start < end and _is_punctuation(word[start]):
-        start += 1
-    while end > start and _is_punctuation(word[end - 1]):
-        end -= 1
-    return word[start:end]
-
-
-def _is_punctuation(character: str) -> bool:
-    # Symbols too: ASCII counts $ + < = > ^ ` | ~ among punctuation, Unicode files them under S.
-    return unicodedata.category(character)[0] in "PS"
-
-
 def _value_of(match: re.Match[str] | None) -> Decimal | None:
     if match is None or match["rest"]:
         return None
@@ -182,10 +172,4 @@ def _value_of(match: re.Match[str] | None) -> Decimal | None:
 
 def _without_currency_signs(text: str) -> str:
     # After a minus the sign vanishes ("-$5" is -5), elsewhere it becomes a space ("US$5" holds 5).
-    pieces: list[str] = []
-    for character in text:
-        if unicodedata.category(character) != "Sc":
-            pieces.append(character)
-        elif not (pieces and pieces[-1] == "-"):
-            pieces.append(" ")
-    return "".join(pieces)
+    return regex.sub(r"\p{Sc}", " ", regex.sub(r"(?<=-)\p{Sc}+", "", text))

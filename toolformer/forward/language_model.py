@@ -1,17 +1,19 @@
 """The language model of the method, by passes of a network on this machine."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from toolformer.forward.geometry import NetworkGeometry
-from toolformer.forward.given_tokens import given_tokens
 from toolformer.forward.model import GivenToken
-from toolformer.forward.network import Network
-from toolformer.forward.next_tokens import LogitsOfNext
-from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.next_tokens import LogitsOfNext, next_tokens
+from toolformer.forward.prefill import ReadTexts, losses_of_states
 from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.row_cache import PlainContexts, RowCache
-from toolformer.forward.row_losses import losses_at, losses_of_all
 from toolformer.forward.windows import Window
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LanguageModel(Network):
@@ -33,11 +35,22 @@ class LanguageModel(Network):
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
     ) -> list[float]:
         """See `Model.losses_at`; rows are fed together, padded to the longest."""
-        return losses_at(self, rows, places)
+        import torch
+
+        if not places:
+            return []
+        row_of, place_of, tokens = torch.tensor(places, device=self.device).unbind(1)
+        with torch.inference_mode():
+            states = self._states_of(rows)
+            return losses_of_states(self, states[row_of, place_of], tokens)
 
     def losses_of_all(self, row: Sequence[int]) -> list[float]:
         """See `Model.losses_of_all`."""
-        return losses_of_all(self, row)
+        import torch
+
+        with torch.inference_mode():
+            logits = self.logits(self._states_of([row])[0, -1])
+            return (torch.logsumexp(logits, dim=-1) - logits).tolist()
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
         """See `Model.read`; windows are fed together, padded to the longest."""
@@ -52,8 +65,49 @@ class LanguageModel(Network):
         counts: Sequence[int],
     ) -> list[tuple[list[GivenToken], LogitsOfNext]]:
         """See `ReadingModel.given_tokens`; rows are fed together, padded to the longest."""
-        return given_tokens(self, rows, top=top, open_id=open_id, counts=counts)
+        import torch
+
+        found = []
+        with torch.inference_mode():
+            all_states = self._states_of(rows)
+            for row, states, row_top, count in zip(rows, all_states, top, counts, strict=True):
+                given: list[GivenToken] = []
+                for begin in range(0, len(row) - 1, LOGIT_ROWS):
+                    ids = row[begin + 1 : begin + 1 + LOGIT_ROWS]
+                    given += _given(self.logits(states[begin : begin + len(ids)]), ids, row_top)
+                last = self.logits(states[len(row) - 1 : len(row)])
+                (behind,) = next_tokens(last, open_id=open_id, count=count)
+                found.append((given, behind))
+        return found
 
     def contexts(self, rows: int) -> RowCache:
         """See `Model.contexts`."""
         return (PlainContexts if self.is_plain else RowCache)(self, rows)
+
+    def _states_of(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """Hidden states of whole rows; that at place t predicts the row's token t + 1."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        # Right-padded causal rows need no mask: no token sees what stands behind it.
+        input_ids = pad_sequence(
+            [torch.tensor(row) for row in rows], batch_first=True, padding_value=self.bos_id
+        )
+        return self.hidden_states(input_ids.to(self.device))
+
+
+def _given(logits: "torch.Tensor", ids: Sequence[int], top: int) -> list[GivenToken]:
+    import torch
+
+    tokens = torch.tensor(ids, device=logits.device)[:, None]
+    rank = (logits > logits.gather(1, tokens)).sum(dim=1, keepdim=True) + 1
+    likeliest = logits.topk(min(top, logits.shape[1])).indices
+    # As the losses of scoring are computed, so that both have the same last digits.
+    found = logits.log_softmax(dim=1).gather(1, torch.cat([tokens, likeliest], dim=1))
+    # To the host at once. Doubles hold all of them exactly.
+    numbers = torch.cat([rank.double(), found[:, :1], likeliest, found[:, 1:]], dim=1).tolist()
+    width = likeliest.shape[1]
+    return [
+        GivenToken(int(rank), own, list(zip(map(int, others[:width]), others[width:], strict=True)))
+        for rank, own, *others in numbers
+    ]

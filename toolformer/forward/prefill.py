@@ -9,7 +9,6 @@ The last token of a text is not fed: no branch starts behind it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from toolformer.forward.beam import KeysBeam
 from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
@@ -17,7 +16,6 @@ from toolformer.forward.network import LOGIT_ROWS, Network
 from toolformer.forward.next_tokens import ranks
 from toolformer.forward.plain_rows import PlainRows
 from toolformer.forward.prefix_cache import PromptPrefix
-from toolformer.forward.row_losses import losses_of_states
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
@@ -129,7 +127,7 @@ class ReadTexts:
             losses = iter(losses_of_states(self._model, states[node, position], tokens))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def beam(self, places: Sequence[Place]) -> KeysBeam:
+    def beam(self, places: Sequence[Place]) -> "KeysBeam":
         """See `Texts.beam`."""
         keys = self.branch_keys([self.start(*place) for place in places])
         return KeysBeam(self._model, keys, self._states_at(places))
@@ -212,3 +210,49 @@ class ReadTexts:
             for row_states, row, ids in zip(states, rows, tokens, strict=True)
         ]
         return pad_sequence(behind, batch_first=True)
+
+
+class KeysBeam:
+    """A `toolformer.forward.model.Beam` of a network.
+
+    Args:
+        keys: what stands in front of the beginnings, a start for each.
+        states: behind it, shape `(beginnings, hidden)`.
+    """
+
+    def __init__(self, model: Network, keys: BranchKeys, states: "torch.Tensor"):
+        self._model = model
+        self._keys = keys
+        self._states = states
+
+    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See `Beam.log_probabilities`."""
+        import torch
+
+        with torch.inference_mode():
+            told = torch.log_softmax(self._model.logits(self._states), dim=-1)
+            return [row[list(wanted)].tolist() for row, wanted in zip(told, tokens, strict=True)]
+
+    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """See `Beam.follow`."""
+        import torch
+
+        with torch.inference_mode():
+            self._states = self._keys.feed(parents, [[token] for token in tokens])
+
+
+def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tensor") -> list[float]:
+    """Losses of tokens by the states that predict them, in nats.
+
+    Args:
+        states: shape `(tokens, hidden)`.
+        tokens: int, shape `(tokens,)`, on the same device.
+    """
+    from torch.nn.functional import cross_entropy
+
+    losses: list[float] = []
+    for start in range(0, len(tokens), LOGIT_ROWS):
+        chunk = slice(start, start + LOGIT_ROWS)
+        logits = model.logits(states[chunk])
+        losses.extend(cross_entropy(logits, tokens[chunk], reduction="none").tolist())
+    return losses

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_segments
-from toolformer.calls import CallFormat
 from toolformer.forward.attention_masks import attention_window
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -204,9 +203,7 @@ class _Comparison:
             for place in self.places(window)
         ]
         windows = {(window.document_id, 0): window for window in self.windows}
-        scorer = scorer_for(
-            self.model, windows, ScoringParameters(CallFormat(), LossForm(placement))
-        )
+        scorer = scorer_for(self.model, windows, ScoringParameters(LossForm(placement)))
         with tempfile.TemporaryDirectory() as folder:
             losses = scorer.score(
                 calls,
@@ -237,9 +234,7 @@ class _Comparison:
             KeptCall(str(place), place, window.offsets[place] or 0, _TOOL, _ARGUMENTS, _RESULT, 1.0)
             for place in self.places(window)
         ]
-        return calls, augmented_segments(
-            self.tokenizer, window.ids, calls, call_format=CallFormat()
-        )
+        return calls, augmented_segments(self.tokenizer, window.ids, calls)
 
     def training(self) -> float:
         rows = [

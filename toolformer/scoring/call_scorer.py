@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from toolformer.calls import CallFormat
+from toolformer.calls import call_ids
 from toolformer.filtering import Baseline, CallLosses, reaches
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
@@ -18,6 +18,7 @@ from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
 from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from tools.protocol import ToolCall
 
 # Losses by call, in nats.
 Losses = dict[str, float]
@@ -29,11 +30,13 @@ class ScoringParameters:
 
     Attributes:
         token_budget: most tokens of a batch; chosen for the device by default.
+        empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
+            result; otherwise `[Tool(args)]`.
     """
 
-    call_format: CallFormat
     form: LossForm = PAPERS_FORM
     token_budget: int | None = None
+    empty_result_keeps_arrow: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,6 @@ class CallScorer(ABC):
     ):
         self.model = model
         self.windows = windows
-        self.call_format = parameters.call_format
         self.weights = parameters.form.weights
         self.start_losses = start_losses
         self._parameters = parameters
@@ -192,6 +194,11 @@ class CallScorer(ABC):
         return self._parameters.token_budget or self.model.geometry.batch_tokens(
             window_tokens=longest
         )
+
+    def call_ids(self, call: ToolCall, result: str | None) -> list[int]:
+        """The tokens of a call with this result, or without one."""
+        keeps_arrow = self._parameters.empty_result_keeps_arrow
+        return call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
 
     @abstractmethod
     def _all_losses(

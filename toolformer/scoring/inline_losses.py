@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.loss_weights import weighted_loss
@@ -158,10 +157,5 @@ class InlineScorer(CallScorer):
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> Continuation:
-        ids = call_ids(
-            self.model.tokenizer,
-            call.call,
-            call.result if has_result else None,
-            call_format=self.call_format,
-        )
+        ids = self.call_ids(call.call, call.result if has_result else None)
         return Continuation(Place(row, call.position), tuple(ids), self._following(call))

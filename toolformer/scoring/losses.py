@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolformer.calls import call_ids
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
-from toolformer.loss_weights import losses_of_positions, weighted_loss
+from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
     AllLosses,
     CallScorer,
@@ -92,9 +91,9 @@ class PrefixScorer(CallScorer):
         def compute() -> Losses:
             text_losses.read(call.window for call in calls)
             return {
-                call.call_id: losses_of_positions(
-                    text_losses.token_losses(call.window), [call.position], self.weights
-                )[0]
+                call.call_id: weighted_loss(
+                    text_losses.token_losses(call.window)[call.position :], self.weights
+                )
                 for call in calls
             }
 
@@ -131,7 +130,7 @@ class PrefixScorer(CallScorer):
         index_of = {key: index for index, key in enumerate(positions)}
         rows = [
             _Row(
-                call_ids(self.model.tokenizer, call, result, call_format=self.call_format),
+                self.call_ids(call, result),
                 self.windows[window].ids[: max(row_positions) + len(self.weights)],
                 sorted(row_positions),
             )

@@ -131,19 +131,18 @@ def _fed(
         Shapes `(tokens, hidden)` and `(tokens,)`.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    width = max(map(len, rows))
     # Right-padded causal rows need no attention mask: no token sees what stands behind it.
-    fed = torch.full((len(rows), width), model.bos_id)
-    targets = torch.zeros((len(rows), width), dtype=torch.long)
-    is_token = torch.zeros((len(rows), width), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        targets[index, : len(row)] = torch.tensor(row)
-        is_token[index, : len(row)] = True
-    fed[:, 1:] = torch.where(is_token[:, 1:], targets[:, :-1], model.bos_id)
-    is_token = is_token.to(model.device)
-    hidden = model.hidden_states(fed.to(model.device))
-    return hidden[is_token], targets.to(model.device)[is_token]
+    fed = pad_sequence(
+        [torch.tensor([model.bos_id, *row[:-1]]) for row in rows],
+        batch_first=True,
+        padding_value=model.bos_id,
+    )
+    lengths = torch.tensor([len(row) for row in rows])
+    is_token = (torch.arange(fed.shape[1]) < lengths[:, None]).to(model.device)
+    targets = torch.tensor([token for row in rows for token in row], device=model.device)
+    return model.hidden_states(fed.to(model.device))[is_token], targets
 
 
 def _pieces(*tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from toolformer.augmentation import KeptCall, augmented_segments
-from toolformer.calls import CallFormat
 from toolformer.files.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.contexts import context_ids
@@ -86,7 +85,7 @@ def variant_rows(
     calls: Counter[str] = Counter()
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         (ids,) = tokenizer.encode_each([text.text], is_behind=text.is_behind)
-        kept_segments = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
+        kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
             continue
@@ -110,7 +109,7 @@ def _row(
     calls: Sequence[KeptCall],
     context: Sequence[int] = (),
 ) -> TrainingRow:
-    segments = augmented_segments(tokenizer, ids, calls, call_format=CallFormat())
+    segments = augmented_segments(tokenizer, ids, calls)
     return training_row(segments, tokens, max_tokens=length, context=context)
 
 

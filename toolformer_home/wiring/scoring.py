@@ -1,6 +1,5 @@
 """How calls are scored, as the settings say."""
 
-from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline
 from toolformer.loss_weights import window_weights
 from toolformer.scoring.call_scorer import ScoringParameters
@@ -13,12 +12,12 @@ def scoring_parameters(settings: Settings) -> ScoringParameters:
     """How a call is written and fed, and which tokens count."""
     scoring = settings.scoring
     return ScoringParameters(
-        CallFormat(empty_result_keeps_arrow=scoring.empty_result_keeps_arrow),
         LossForm(
             Placement(scoring.placement),
             window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),
         ),
         scoring.token_budget,
+        scoring.empty_result_keeps_arrow,
     )
 
 

@@ -12,7 +12,6 @@ from tests.fakes import save_tiny_model, tiny_model
 from tests.homes import SmallHome
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL_TABLES, SHARD, put, put_calls, save_manifest
-from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import PrecisionChoice
@@ -95,7 +94,7 @@ def exact_losses(folder: Path, results: Mapping[str, str]) -> dict[str, CallLoss
     scorer = scorer_for(
         model,
         {("d1", window.index): window for window in windows},
-        ScoringParameters(CallFormat(), PAPERS_FORM, 1024),
+        ScoringParameters(PAPERS_FORM, 1024),
     )
     return scorer.score(
         [

@@ -15,7 +15,7 @@ from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.decoding.calibration import best_threshold, read_min_call_probability
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
@@ -183,7 +183,7 @@ def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Ho
     # of the others, which is the likeliest of the other places.
     ids = list(next(windows_of("any")).ids)
     weights = list(window_weights(5, are_linear=True))
-    written = call_ids(pupil.tokenizer, CALCULATED, "144", call_format=CallFormat())
+    written = call_ids(pupil.tokenizer, CALCULATED, "144")
     alone, with_call = (
         literal.inline_loss(pupil, of_call, ids, AT, weights) for of_call in ([], written)
     )

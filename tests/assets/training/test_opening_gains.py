@@ -11,7 +11,7 @@ from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import measure_openings
 from tests import literal
 from tests.fakes import taught_model
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.decoding.calibration import Opening
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
@@ -99,7 +99,7 @@ def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[Openin
 
 def literal_gain(model, text: DevelopmentText, position: int, call: ToolCall, result: str) -> float:
     ids = list(text.window.ids)
-    written = call_ids(model.tokenizer, call, result, call_format=CallFormat())
+    written = call_ids(model.tokenizer, call, result)
     alone, with_call = (
         literal.inline_loss(model, of_call, ids, position, WEIGHTS) for of_call in ([], written)
     )

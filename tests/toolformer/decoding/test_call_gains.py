@@ -6,7 +6,7 @@ import torch
 from tests import literal
 from tests.fakes import taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import call_ids
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
 from toolformer.decoding.completions import CLOSED, DecodingParameters
 from toolformer.forward.checkpoint import Checkpoint
@@ -91,7 +91,6 @@ def gains(model, answered, tmp_path, *, token_budget=64):
         model,
         windows_of(model.tokenizer, *TEXTS),
         answered,
-        call_format=CallFormat(),
         weights=WEIGHTS,
         token_budget=token_budget,
         checkpoint=Checkpoint(tmp_path / str(token_budget), fingerprint="x"),
@@ -111,7 +110,7 @@ def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
     assert found.keys() == answered.keys()
     windows = windows_of(pupil.tokenizer, *TEXTS)
     for place, each in answered.items():
-        call = call_ids(pupil.tokenizer, each.call, each.result, call_format=CallFormat())
+        call = call_ids(pupil.tokenizer, each.call, each.result)
         ids = list(windows[place.text].ids)
         alone, with_call = (
             literal.inline_loss(pupil, of_call, ids, place.position, list(WEIGHTS))

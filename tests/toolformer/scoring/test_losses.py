@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
@@ -69,7 +68,7 @@ def score(
     scorer = scorer_for(
         model,
         {(window.document_id, window.index): window for window in windows},
-        ScoringParameters(**{"call_format": CallFormat(), "token_budget": 200, **parameters}),
+        ScoringParameters(**{"token_budget": 200, **parameters}),
         start_losses,
     )
     if text_losses is not None:
@@ -115,7 +114,7 @@ def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form,
         each_windows,
         tmp_path,
         form=form,
-        call_format=CallFormat(empty_result_keeps_arrow=keeps_arrow),
+        empty_result_keeps_arrow=keeps_arrow,
     )
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
         ids, got = list(each_windows[document].ids), scored[call.call_id]

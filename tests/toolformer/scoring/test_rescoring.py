@@ -11,7 +11,6 @@ import torch
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import assert_close, score
-from toolformer.calls import CallFormat
 from toolformer.errors import OutOfMemoryError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -120,7 +119,7 @@ def scored(folder, *, precision: str = "bfloat16", calls=CALLS) -> ToolScores:
     scoring = ShardScoring(
         load_in=lambda name: models[name],
         cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
-        parameters=ScoringParameters(CallFormat(), token_budget=200),
+        parameters=ScoringParameters(token_budget=200),
         wanted=WANTED,
         progress=lambda stage, tool: lambda done, total: None,
     )
@@ -164,7 +163,7 @@ def all_losses(model: LanguageModel, folder, calls) -> ToolScores:
     scoring = ShardScoring(
         load_in=lambda name: model if name is None else pytest.fail("a copy was loaded"),
         cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
-        parameters=ScoringParameters(CallFormat(), token_budget=200),
+        parameters=ScoringParameters(token_budget=200),
         wanted=replace(WANTED, is_rescored=model.precision != "bfloat16"),
         progress=lambda stage, tool: lambda done, total: None,
     )
@@ -223,7 +222,7 @@ def test_no_room_for_the_float32_copy_says_how_to_do_without(tmp_path):
     scoring = ShardScoring(
         load_in=load_in,
         cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
-        parameters=ScoringParameters(CallFormat()),
+        parameters=ScoringParameters(),
         wanted=WANTED,
         progress=lambda stage, tool: lambda done, total: None,
     )
@@ -235,7 +234,7 @@ def test_no_calls_load_no_model():
     scoring = ShardScoring(
         load_in=lambda name: pytest.fail("a model was loaded"),
         cut_windows=lambda tokenizer: pytest.fail("texts were cut"),
-        parameters=ScoringParameters(CallFormat()),
+        parameters=ScoringParameters(),
         wanted=WANTED,
         progress=lambda stage, tool: lambda done, total: None,
     )

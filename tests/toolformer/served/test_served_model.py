@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import sampling_parameters, taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import serving
-from toolformer.calls import CallFormat, call_open_id
+from toolformer.calls import call_open_id
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ServedModelError
@@ -179,7 +179,7 @@ def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_pat
     form = dataclasses.replace(PAPERS_FORM, placement=placement)
 
     def scored(model):
-        scorer = scorer_for(model, by_key, ScoringParameters(CallFormat(False), form))
+        scorer = scorer_for(model, by_key, ScoringParameters(form, empty_result_keeps_arrow=False))
         return scorer.score(
             calls,
             pruning=Pruning(-99.0),
