@@ -47,9 +47,9 @@ class McpTool(FunctionTool):
     """One tool of an MCP server that is started here, or of one at an address.
 
     Command or address, name and version of the server and the tool's schema are part of the
-    version; where one changes while the tool is in use, it is unavailable. So are the name of the
-    key's variable, and a digest of the server's own variables, of those that are named like secrets
-    without the value: another key gives no other answers. When the server ends, it
+    version; where one changes while the tool is in use, it is unavailable. The version also has the
+    name of the key's variable, and a digest of the server's own variables, of those that are named
+    like secrets without the value: another key gives no other answers. When the server ends, it
     or the connection is started anew and the call is made once more; after a call without an answer
     in time, for the next one.
 
