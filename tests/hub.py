@@ -32,6 +32,7 @@ class Hub(ThreadingHTTPServer):
         arrived: contents that were sent, by digest, whether a commit names them or not.
         requests: method and path of every request.
         refuses: parts of paths that get this status.
+        loses_answers: whether commits are made, and answered as by a gateway that gave up.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Hub(ThreadingHTTPServer):
         self.arrived: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.refuses: dict[str, int] = {}
+        self.loses_answers = False
 
     def files(self, repository: str) -> dict[str, bytes]:
         """The files of the newest commit."""
@@ -207,6 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 del changed[value["path"]]
         self.server.repositories[name].append(changed)
+        if self.server.loses_answers:
+            return self._send({"error": "Gateway Time-out"}, 504)
         sha = self.server.sha(name)
         address = f"{self.server.url}/datasets/{name}/commit/{sha}"
         return self._send({"commitUrl": address, "commitOid": sha})

@@ -26,13 +26,11 @@ from toolformer_server.served import Served
 from toolformer_server.tokenizing import add_tokenizer_routes
 
 _PAGE = Path(__file__).parent / "page"
-_STATUS_WORDS = {
-    404: "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
+_NOT_FOUND = (
+    "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
     "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health, /metrics, /toolformer/labels/ "
-    "or /.",
-    405: "This address does not take the method. POST to /v1/completions, /v1/chat/completions, "
-    "/tokenize and /detokenize; GET the others.",
-}
+    "or /."
+)
 
 
 def make_app(
@@ -146,8 +144,15 @@ async def _tell(_: Request, error: Any) -> Response:
 
 
 async def _tell_of_address(_: Request, error: Any) -> Response:
-    message = _STATUS_WORDS.get(error.status_code, f"{error.detail}.")
-    return ApiError(error.status_code, message).response
+    headers = dict(error.headers or {})
+    message = _NOT_FOUND if error.status_code == 404 else f"{error.detail}."
+    if error.status_code == 405:
+        # Files of the page name none.
+        methods = headers.setdefault("Allow", "GET, HEAD")
+        message = f"This address does not take the method. Expected {methods}."
+    response = ApiError(error.status_code, message).response
+    response.headers.update(headers)
+    return response
 
 
 async def _tell_nobody(request: Request, _: Any) -> Response:

@@ -4,7 +4,9 @@ Whoever adds its routes to a server puts a guard in front of them.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,9 +88,25 @@ def _posted(name: str, kind: type[BaseModel], answer: Callable[[Any], object]) -
 def calls_to_label(home: Home, body: RaterBody) -> dict[str, Any]:
     """The drawn calls that a person has not judged yet, and how many are judged."""
     home.check_there()
-    drawn = open_warehouse(home).ask("calls_to_label", rater=body.rater, per_tool=_PER_TOOL)
-    left = drawn.filter(~pl.col("is_judged")).drop("is_judged")
+    warehouse = open_warehouse(home)
+    drawn = _drawn(_Draw(warehouse, tuple(warehouse.files("augmented_texts"))))
+    judged = warehouse.ask("judged_by_rater", rater=body.rater)
+    left = drawn.join(judged, on=["call_id", "round"], how="anti").drop("round")
     return {"calls": left.to_dicts(), "judged": drawn.height - left.height}
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What calls are drawn from: versions of partitions, whose names tell them apart."""
+
+    warehouse: Warehouse = field(compare=False)
+    files: tuple[Path, ...]
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(of: _Draw) -> pl.DataFrame:
+    """Remembered, since all texts are read for it."""
+    return of.warehouse.ask("calls_to_label", per_tool=_PER_TOOL)
 
 
 def store_label(home: Home, body: LabelBody) -> None:

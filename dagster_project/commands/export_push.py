@@ -82,21 +82,46 @@ def _check_repository(name: str) -> tuple[str | None, set[str]]:
 
 def _push(folder: Path, name: str) -> str:
     """Commit the folder; returns the address of the commit."""
+    from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
     # Again: a long export lies between. A commit upon another one is refused.
     parent, old = _check_repository(name)
     if parent is None:
         HfApi().create_repo(name, repo_type="dataset", private=True)
+        parent, old = _check_repository(name)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*")}
     added = [CommitOperationAdd(file, path) for file, path in sorted(files.items())]
     removed = [CommitOperationDelete(file) for file in sorted(old - files.keys())]
     # Not `upload_folder`, which makes several commits of many files.
-    commit = HfApi().create_commit(
-        name,
-        [*added, *removed],
-        commit_message="Dataset exported by toolformer",
-        repo_type="dataset",
-        parent_commit=parent,
-    )
+    try:
+        commit = HfApi().create_commit(
+            name,
+            [*added, *removed],
+            commit_message="Dataset exported by toolformer",
+            repo_type="dataset",
+            parent_commit=parent,
+        )
+    except HTTPError as error:
+        # A gateway gives up on commits of many files that are made all the same.
+        is_refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+        if is_refused or _newest_commit(name) == parent:
+            raise
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise ExportError(
+            f"The answer to the commit was lost ({said}), and {name} on the hub may have it. Look "
+            "at its newest commit before you push again."
+        ) from error
     return commit.commit_url
+
+
+def _newest_commit(name: str) -> str | None:
+    """The newest commit of the repository; None where the hub does not say."""
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(name).sha
+    except HTTPError:
+        return None

@@ -4,7 +4,7 @@ import datetime
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import polars as pl
 from dagster_project.commands import console
 from dagster_project.commands.completing import LiveModel, given_date, live_model
 from dagster_project.commands.options import RunOptions
-from toolformer.decoding.completions import Completion
+from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError, ToolformerError
 from toolformer.files.replaceable import head_of, why_not_replaced
@@ -36,8 +36,8 @@ _LOGGER = logging.getLogger(__name__)
 class Continuation:
     """Continues the prompts of a task with the tools of a home, in either mode.
 
-    A prompt that is too long loses its beginning, as in the harness: in both modes as much as
-    leaves room for a call, so that both continue the same.
+    A prompt that is too long loses its beginning, as in the harness: as much as leaves room for a
+    call, also where there are no tools, so that all modes continue the same.
 
     Attributes:
         live: the model and its tools.
@@ -85,7 +85,13 @@ class Continuation:
 
     def _fitting(self, prompts: Sequence[str], way: Generation) -> list[list[int]]:
         model = self.live.load()
-        max_tokens = longest_prompt_tokens(model, self.live.parameters(way.max_new_tokens))
+        # A run without tools is compared with another that has them.
+        parameters = replace(
+            self.live.parameters(way.max_new_tokens),
+            tools=("any",),
+            min_call_probability=BY_RANK_ALONE,
+        )
+        max_tokens = longest_prompt_tokens(model, parameters)
         if max_tokens < 1:
             raise SequenceTooLongError(
                 f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "

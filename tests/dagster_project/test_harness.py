@@ -8,7 +8,7 @@ import pytest
 from dagster_project.commands.completing import LiveModel
 from dagster_project.commands.harness import Continuation
 from tests.fakes import ScriptedModel
-from toolformer.decoding.completions import BY_RANK_ALONE
+from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED
 from toolformer.errors import SequenceTooLongError
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_location import ModelLocation
@@ -22,12 +22,13 @@ CALL = "6 * 7 is [Calculator(6 * 7) -> 42] 42."
 ROOM = 1 + 20 + 10 + 3
 
 
-def continuation(model, **changes):
+def continuation(model, *, tools=True, **changes):
     decoding = {"call_top_k": 1, "max_calls": 1, "max_call_tokens": 20}
     given = {"decoding": decoding, "execution": {"max_result_tokens": 10}}
     settings = Settings.model_validate(given)
-    toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    live = LiveModel(settings, toolbox, ModelLocation(Path()), BY_RANK_ALONE, lambda: model)
+    toolbox = Toolbox({"Calculator": Calculator()} if tools else {}, {}, {})
+    threshold = BY_RANK_ALONE if tools else CLOSED
+    live = LiveModel(settings, toolbox, ModelLocation(Path()), threshold, lambda: model)
     return Continuation(live, today=datetime.date(2024, 5, 3), **changes)
 
 
@@ -53,17 +54,17 @@ def test_what_is_known_without_calls_is_not_decoded_again():
     assert not model.asked
 
 
-@pytest.mark.parametrize("with_calls", [False, True])
-def test_a_long_prompt_loses_its_beginning_alike_in_both_modes_and_is_counted(with_calls):
+@pytest.mark.parametrize(("with_calls", "tools"), [(False, True), (True, True), (False, False)])
+def test_a_long_prompt_loses_its_beginning_alike_in_all_modes_and_is_counted(with_calls, tools):
     model = ScriptedModel(["is old.", "The mill is old."])
     # Room for the start token and the last two tokens of a prompt.
     model.context_length = 1 + 2 + WAY.max_new_tokens + ROOM
-    way = continuation(model)
+    way = continuation(model, tools=tools)
     (cut,) = way.decode(["The mill is"], WAY, with_calls=with_calls)
     assert (cut.prompt, cut.text) == ("The mill is", " old")
     assert model.asked[:3] == ["", "i", "is"]
     assert way.cut == {"The mill is"}
-    whole = continuation(model)
+    whole = continuation(model, tools=tools)
     whole.decode(["is"], WAY, with_calls=with_calls)
     assert not whole.cut
 

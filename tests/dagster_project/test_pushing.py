@@ -96,6 +96,23 @@ def test_a_file_that_does_not_arrive_leaves_no_commit(hub: Hub, push: Callable[.
     assert set(hub.files(REPOSITORY)) == {".gitattributes"}
 
 
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_commit_whose_answer_is_lost_is_not_said_to_be_none(
+    hub: Hub, push: Callable[..., Outcome], is_there: bool
+):
+    if is_there:
+        hub.repositories[REPOSITORY] = [{".gitattributes": b""}]
+    # Of one that was not made nothing of the kind is said.
+    hub.refuses = {"/commit/": 504}
+    outcome = push()
+    assert (outcome.code, "Nothing was committed" in outcome.err) == (1, True)
+    hub.refuses, hub.loses_answers = {}, True
+    outcome = push()
+    assert (outcome.code, f"{REPOSITORY} on the hub may have it" in outcome.err) == (1, True)
+    assert len(hub.repositories[REPOSITORY]) == 2
+
+
 @pytest.mark.parametrize(
     ("token", "to", "named"),
     [

@@ -349,8 +349,14 @@ def test_a_large_body_is_refused_whether_or_not_it_tells_its_length(running, is_
 def test_other_addresses_methods_and_models_are_refused(running: Running):
     client = running.client
     assert client.get("/v1/chat").status_code == 404
-    assert client.get("/v1/completions").status_code == 405
-    assert client.delete("/v1/models").status_code == 405
+    for method, path, allowed in (
+        ("GET", "/v1/completions", "POST"),
+        ("DELETE", "/v1/models", "GET"),
+        ("POST", "/page.js", "GET, HEAD"),
+    ):
+        refused = client.request(method, path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert error_of(refused)["message"].endswith(f"the method. Expected {allowed}.")
     for answer in (running.complete(model="gpt-4"), client.get("/v1/models/gpt-4")):
         assert answer.status_code == 404
         assert error_of(answer)["code"] == "model_not_found"

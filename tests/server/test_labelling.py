@@ -14,10 +14,11 @@ from dagster_project.commands.web_server import WebGuard, with_own_pages
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.server.label_home import label_home
-from tests.warehouse.rows import new_warehouse
+from tests.warehouse.rows import CALL, TEXT, new_warehouse, put
 from toolformer_home.home import Home
 from toolformer_home.wiring.warehouse import open_warehouse
-from toolformer_server.labelling import ADDRESS, label_routes
+from toolformer_server.labelling import ADDRESS, RaterBody, calls_to_label, label_routes
+from warehouse.warehouse import Warehouse
 
 LABELS = "select rater, label, call_id from labels order by labelled_at"
 # One person judges one call of a home, so often.
@@ -74,6 +75,44 @@ def test_judged_calls_are_not_given_again_but_to_others(client: TestClient, judg
         ("Anna", "unsure", second["call_id"]),
         ("Anna", "not_useful", first["call_id"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "judged"),
+    [
+        ({}, TEXT, 1),
+        # Of another window of the text, or another round.
+        ({"character_offset": 35}, f"So: {TEXT} And more.", 1),
+        ({"result": "0.3"}, TEXT, 0),
+        ({"arguments": "1400 / 400"}, TEXT, 0),
+        ({"call_id": "another"}, TEXT, 0),
+        ({}, TEXT.replace("passed", "failed"), 0),
+    ],
+)
+def test_a_call_is_judged_as_it_was_seen_whatever_was_drawn_before(
+    tmp_path: Path, changes: dict, text: str, judged: int
+):
+    warehouse, home = new_warehouse(tmp_path), Home(tmp_path)
+    put(warehouse, "labels")
+    # It is remembered.
+    put(warehouse, "augmented_texts", {"calls": [CALL | {"call_id": "before"}]})
+    assert calls_to_label(home, RaterBody(rater="Anna"))["judged"] == 0
+    put(warehouse, "augmented_texts", {"text": text, "calls": [CALL | changes]})
+    for rater, expected in (("Anna", judged), ("Bo", 0)):
+        given = calls_to_label(home, RaterBody(rater=rater))
+        assert (given["judged"], len(given["calls"])) == (expected, 1 - expected)
+        assert all("text" not in call for call in given["calls"])
+
+
+def test_texts_are_read_once_for_all_visits(judged: Home, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    ask = Warehouse.ask
+    monkeypatch.setattr(
+        Warehouse, "ask", lambda self, name, **of: asked.append(name) or ask(self, name, **of)
+    )
+    for rater in ("Anna", "Bo"):
+        calls_to_label(judged, RaterBody(rater=rater))
+    assert asked == ["calls_to_label", "judged_by_rater", "judged_by_rater"]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,13 @@ def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "more", "tools", "cut"),
     [
-        (["with_calls=False"], "", [], []),
+        # With calls the same prompts lose as much.
+        (
+            ["with_calls=False"],
+            "+execution.max_result_tokens=400",
+            [],
+            ["6 times 7 is", "Twice 3.5 is"],
+        ),
         (
             ["tools=Calculator", "blocked_tools=Calculator"],
             "+execution.max_result_tokens=400",

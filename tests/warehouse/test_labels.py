@@ -109,8 +109,6 @@ def test_label_counts_for_the_call_that_the_person_saw_and_is_kept_in_any_case(
     put(warehouse, "augmented_texts", {"text": text, "calls": [CALL | {"call_id": "c4"} | changes]})
     found = warehouse.query("select useful from label_precision where min_reduction is null")
     assert found["useful"].sum() == counted
-    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
-    assert drawn["is_judged"] == bool(counted)
     assert warehouse.query("from labels").height == 1
 
 
@@ -175,20 +173,20 @@ def test_draw_has_of_each_tool_the_same_number_in_turn(warehouse: Warehouse):
         )
     ]
     put(warehouse, "augmented_texts", {"calls": calls})
-    drawn = warehouse.ask("calls_to_label", rater="Anna", per_tool=3)
+    drawn = warehouse.ask("calls_to_label", per_tool=3)
     assert drawn["tool"].to_list() == ["A", "B"] * 3
     assert drawn["call_id"].n_unique() == 6
-    assert drawn.equals(warehouse.ask("calls_to_label", rater="Bo", per_tool=3))
+    assert drawn.equals(warehouse.ask("calls_to_label", per_tool=3))
 
 
 def test_context_of_a_call_ends_with_its_window(warehouse: Warehouse):
     text = "é" * 700 + "→" * 400
     call = CALL | {"character_offset": 700}
     put(warehouse, "augmented_texts", {"text": text, "calls": [call]})
-    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
+    [drawn] = warehouse.ask("calls_to_label", per_tool=1).rows(named=True)
     assert (drawn["text_before"], drawn["text_after"]) == ("é" * 600, "→" * 300)
     put(warehouse, "augmented_texts", {"calls": [CALL | {"character_offset": 0}]})
-    [drawn] = warehouse.ask("calls_to_label", rater="Anna", per_tool=1).rows(named=True)
+    [drawn] = warehouse.ask("calls_to_label", per_tool=1).rows(named=True)
     assert (drawn["text_before"], drawn["text_after"]) == ("", TEXT)
 
 
@@ -196,9 +194,7 @@ def test_call_of_several_rounds_is_drawn_once_and_counts_in_each(warehouse: Ware
     put(warehouse, "augmented_texts")
     put(warehouse, "augmented_texts", {"round": 2}, name="round-2.all")
     put(warehouse, "labels")
-    assert warehouse.ask("calls_to_label", rater="Anna", per_tool=5)["is_judged"].to_list() == [
-        True
-    ]
+    assert warehouse.ask("calls_to_label", per_tool=5).height == 1
     counted = warehouse.query(
         "select round, useful from label_precision where min_reduction is null"
     )

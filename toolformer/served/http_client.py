@@ -23,6 +23,7 @@ from tenacity import (
 from tenacity.wait import wait_random_exponential
 
 from toolformer.errors import ServedModelError
+from tools.loopback import past_proxies
 
 _LOGGER = logging.getLogger(__name__)
 # It would tell of every request.
@@ -51,7 +52,7 @@ class CompletionsClient:
 
     Args:
         urls: addresses of servers of the same model, at least one, with or without `/v1`. They are
-            asked in turn, also where one is asked again.
+            asked in turn, also where one is asked again; no proxy is asked for this machine.
         model: the id that `/v1/models` says.
         key: sent as a bearer token.
 
@@ -90,6 +91,7 @@ class CompletionsClient:
             client = httpx.Client(
                 headers=self._headers,
                 verify=self._certificates,
+                **past_proxies(*self._urls),
                 timeout=httpx.Timeout(_SECONDS_OF_ANSWER, connect=_SECONDS_OF_CONNECTION),
             )
             with self._turn:

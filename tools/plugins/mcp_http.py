@@ -6,9 +6,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from tools.errors import ToolSettingsError
+from tools.loopback import past_proxies
 from tools.plugins.mcp_server import McpConnection, ServerLostError
 
 # They would tell of every request, and of errors that are raised here.
@@ -53,13 +53,12 @@ class HttpConnection(McpConnection):
             streamable_http_client,
         )
 
-        host = urlsplit(self._url).hostname or ""
         async with (
             httpx.AsyncClient(
                 headers={"authorization": f"Bearer {self._key}"} if self._key else None,
                 # An answer has the deadline of its call.
                 timeout=httpx.Timeout(self._seconds, read=None),
-                trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
+                **past_proxies(self._url),
                 event_hooks={"response": [self._look_at]},
             ) as client,
             streamable_http_client(self._url, http_client=client) as streams,

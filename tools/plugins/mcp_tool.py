@@ -10,6 +10,7 @@ has a `url` in place of `command`. Needs the package `mcp`, which is not install
 """
 
 import json
+import re
 import threading
 import time
 import weakref
@@ -39,11 +40,16 @@ MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
 _SECONDS_BETWEEN_LOOKS = 10.0
 
 
+_SECRET = re.compile("key|token|secret|passw|credential|auth", re.IGNORECASE)
+
+
 class McpTool(FunctionTool):
     """One tool of an MCP server that is started here, or of one at an address.
 
     Command or address, name and version of the server and the tool's schema are part of the
-    version; where one changes while the tool is in use, it is unavailable. When the server ends, it
+    version; where one changes while the tool is in use, it is unavailable. The version also has the
+    name of the key's variable, and a digest of the server's own variables, of those that are named
+    like secrets without the value: another key gives no other answers. When the server ends, it
     or the connection is started anew and the call is made once more; after a call without an answer
     in time, for the next one.
 
@@ -90,10 +96,10 @@ class McpTool(FunctionTool):
                 f"{name}: expected either command, with environment, or url, with key_variable."
             )
         self._connect = partial(McpConnection, command or [], environment or {}, folder)
-        self._server = f"command={command}"
+        self._server = f"command={command}{_told(environment or {})}"
         if url is not None:
             self._connect = partial(HttpConnection, checked_address(url), key_variable)
-            self._server = f"url={url}"
+            self._server = f"url={url}" + (f" key_variable={key_variable}" if key_variable else "")
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
         try:
@@ -207,3 +213,10 @@ class McpTool(FunctionTool):
                 # Also when nobody closes the tool: at its end, or at that of the process.
                 weakref.finalize(self, self._connection.close)
             return self._connection
+
+
+def _told(environment: Mapping[str, str]) -> str:
+    """What a version says of a server's variables."""
+    told = {name: not _SECRET.search(name) and value for name, value in environment.items()}
+    digest = hex_digest(json.dumps(told, sort_keys=True), size=8)
+    return f" environment={digest}" if told else ""

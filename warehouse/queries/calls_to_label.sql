@@ -2,7 +2,7 @@
 -- tool at most $per_tool, the tools in turn.
 --
 -- Result: call_id, document_id, tool, arguments, result, loss_reduction (nats), text_before,
--- text_after, is_judged (whether $rater has judged it: see judged_calls).
+-- text_after, round.
 with drawn as (
     select document_id, call.tool, call.call_id, max(round) as round,
         -- A digest as the draw: high loss reductions come no sooner than low ones.
@@ -16,10 +16,7 @@ select
     substring(text, greatest(character_offset - 599, 1), least(character_offset, 600))
         as text_before,
     substring(text, character_offset + 1, 300) as text_after,
-    exists(
-        from judged_calls as judged
-        where judged.rater = $rater and judged.call_id = calls.call_id and judged.round = calls.round
-    ) as is_judged
+    round
 from (
     select document_id, text, round, unnest(calls, recursive := true) from augmented_texts
     where document_id in (select document_id from drawn)

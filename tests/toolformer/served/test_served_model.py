@@ -261,6 +261,14 @@ def test_other_name_missing_key_and_silent_address_say_what_to_set(local, monkey
         client.described()
 
 
+def test_proxies_of_the_environment_are_not_asked_for_this_machine(local, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
+    with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
+        assert client.described()["id"] == "tiny"
+
+
 def test_full_server_and_cut_connections_cost_waiting_alone(local):
     windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
     places = places_of(windows, open_id)

@@ -258,7 +258,8 @@ def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
     server.key = server.server_version = KEY
     monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
     tool = make(key_variable="KEY_OF_THE_TEST")
-    assert tool.version.startswith(f"1 url={server.url} tool=count server=raw … schema=")
+    named = "key_variable=KEY_OF_THE_TEST"
+    assert tool.version.startswith(f"1 url={server.url} {named} tool=count server=raw … schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
     text = {"type": "text", "text": f"your key is {KEY}"}
     server.answers = {"tools/call": reply(result={"content": [text]})}

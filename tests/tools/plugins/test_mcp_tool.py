@@ -63,6 +63,14 @@ def test_a_tool_of_a_server_answers_calls(make):
     assert [result.result for result in results] == ["3", "1"]
 
 
+def test_the_variables_of_a_server_are_in_the_version_but_for_the_values_of_secrets(make):
+    settings = ({"UNITS": "metric"}, {"UNITS": "imperial"}, {"API_KEY": "1"}, {"API_KEY": "2"})
+    metric, imperial, key, other_key = (make(environment=each).version for each in settings)
+    assert len({metric, imperial, key}) == 3
+    assert key == other_key
+    assert "metric" not in metric.split("environment=")[1]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "reason", "is_lasting"),
     [
