@@ -83,7 +83,7 @@ def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
         )
     try:
         made = Browser(port)
-        await_until(made.is_there, "the UI", 90, {"dagster dev": server})
+        await_until(made.is_there, "the UI", 180, {"dagster dev": server})
         yield made
     except ServiceError as error:
         pytest.fail(f"{error}\n{log.read_text()[-5000:]}")

@@ -89,7 +89,7 @@ def test_heads_that_are_never_finished_block_nobody_and_fill_no_log():
                 held.append(socket.create_connection(("127.0.0.1", port), timeout=5))
                 held[-1].sendall(HEAD)
             for _ in range(5):
-                answer = httpx.get(f"{address}/health", timeout=3, trust_env=False)
+                answer = httpx.get(f"{address}/health", timeout=20, trust_env=False)
                 assert answer.status_code == 200
             process.terminate()
             _, said = process.communicate(timeout=20)
