@@ -100,7 +100,8 @@ class FunctionTool(Tool):
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
             version: Else a digest of the function's source, and of those of functions, classes and
-                modules that it names, and these name, as far as they are of no package. Give one
+                modules that it names, and these name, as far as they are of no package, and are
+                there already: not what is defined below, or imported within a function. Give one
                 where answers depend on something else, such as a file or a package.
             needs_network: See the class.
 
