@@ -8,9 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from assets.corpus import configured_sources
 from dagster_project.commands import console
 from dagster_project.commands.reporting import show_examples
+from toolformer.sources.files import list_files
+from toolformer.sources.manifest import manifest_path
 from toolformer.training.variants import PLAIN, SHUFFLED
 from toolformer_home.home import Home
 from toolformer_home.report.verdicts import verdicts_of
@@ -46,7 +50,7 @@ def run_recipe(preset: str) -> None:
         preset: the recipe's. A new home gets the settings of the demo.
 
     Raises:
-        SettingsError: the home has other settings.
+        SettingsError, SourceError: the home has other settings, or names a missing file.
         SystemExit: a command failed, and said why. What was finished stays.
     """
     began = time.monotonic()
@@ -62,6 +66,7 @@ def run_recipe(preset: str) -> None:
             f"preset {preset!r} and sources of texts. Run `toolformer recipe {preset}` with "
             f"TOOLFORMER_HOME set to {new}."
         )
+    _check_files(home, settings)
     for step in _steps(settings):
         console.heading(f"$ toolformer {' '.join(step)}")
         # The others' tables are too many: `toolformer stats` and `evaluate` print them again.
@@ -74,6 +79,22 @@ def run_recipe(preset: str) -> None:
         f"Done in {time.monotonic() - began:.0f} s. Everything is in {home.root}. Next:"
     )
     console.say(_NEXT)
+
+
+def _check_files(home: Home, settings: Settings) -> None:
+    """Before anything is done: the first benchmark is read behind the build of a round."""
+    if not manifest_path(home.sources).exists():
+        for source in configured_sources(settings):
+            list_files(source)
+    missing = {
+        name: path for name, path in settings.evaluation.files.items() if not Path(path).exists()
+    }
+    if missing:
+        raise SettingsError(
+            f"{home.settings_file} names files of benchmarks that are not there: "
+            f"{', '.join(missing.values())}. Correct the paths, or take {', '.join(missing)} out "
+            "of evaluation.files and evaluation.benchmarks."
+        )
 
 
 def run_command(*arguments: str, is_shown: bool) -> int:

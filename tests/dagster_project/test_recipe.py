@@ -36,9 +36,14 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 @pytest.fixture
 def small(home: Home) -> Home:
-    """A home with the settings of the recipe."""
+    """A home with the settings of the recipe, and files of the names that stand there."""
     home.root.mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "examples" / "small" / "toolformer.yaml", home.settings_file)
+    settings = load_settings(home.settings_file)
+    sources = (source.path for source in settings.corpus.sources)
+    for path in map(Path, (*sources, *settings.evaluation.files.values())):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     return home
 
 
@@ -53,6 +58,16 @@ def test_rounds_then_controls_then_the_evaluation_of_all(commands: Commands, sma
         f"evaluate --models base,finetuned,plain,shuffled {in_last}",
         "report",
     ]
+
+
+def test_a_file_that_is_missing_is_told_before_anything_is_done(
+    commands: Commands, small: Home, run
+):
+    (small.root / "benchmarks" / "svamp.jsonl").unlink()
+    assert run("recipe", "small").is_one_paragraph_naming("take svamp out of evaluation.files")
+    (small.root / "texts" / "web_docs.jsonl").unlink()
+    assert run("recipe", "small").is_one_paragraph_naming("web_docs.jsonl")
+    assert commands == []
 
 
 def test_each_source_of_the_recipe_has_the_tool_that_helps_there(small: Home):

@@ -6,8 +6,10 @@ about the call.
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 from pydantic import validate_call
@@ -98,7 +100,8 @@ class FunctionTool(Tool):
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
             version: Else a digest of the function's source, and of those of functions, classes and
-                modules that it names, and these name, as far as they are of no package. Give one
+                modules that it names, and these name, as far as they are of no package, and are
+                there already: not what is defined below, or imported within a function. Give one
                 where answers depend on something else, such as a file or a package.
             needs_network: See the class.
 
@@ -188,30 +191,36 @@ def _source_version(function: Callable[..., object], shown: str) -> str:
             f"The source of the function {shown} cannot be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-    return f"source {hex_digest(source, *_sources_of_helpers(function), size=8)}"
+    return f"source {hex_digest(source, *_sources_of_helpers(function, source), size=8)}"
 
 
-def _sources_of_helpers(function: Callable[..., object]) -> list[str]:
+def _sources_of_helpers(function: Callable[..., object], source: str) -> list[str]:
     """The sources of the user's own functions, classes and modules that one names, sorted."""
-    found: dict[int, str] = {}
-    waiting = list(_named_in(function))
+    seen, found = {id(function)}, set[str]()
+    waiting = _named_in(function, source)
     while waiting:
         helper = waiting.pop()
-        if helper is function or id(helper) in found:
+        if id(helper) in seen:
             continue
+        seen.add(id(helper))
         try:
-            file, source = inspect.getfile(helper), inspect.getsource(helper)
+            file = inspect.getfile(helper)
+            # Of "<string>", as what `dataclass` makes has it, Python 3.13 gives the text behind
+            # `python -c`. Of packages nothing is read: it would take minutes.
+            if file.startswith("<") or not is_own_code(str(Path(file).resolve())):
+                continue
+            source = inspect.getsource(helper)
         # A module of C, or what was made by `exec`.
         except (OSError, TypeError):
             continue
-        if is_own_code(str(Path(file).resolve())):
-            found[id(helper)] = source
-            waiting += _named_in(helper)
-    return sorted(found.values())
+        found.add(source)
+        waiting += _named_in(helper, source)
+    return sorted(found)
 
 
-def _named_in(thing: Any) -> list[Any]:
-    """The functions, classes and modules that code names; of a class those that its methods do."""
+def _named_in(thing: Any, source: str) -> list[Any]:
+    """The functions, classes and modules that code names; of a class its bases' and methods'."""
+    words = set(re.findall(r"\w+", source))
     if inspect.isfunction(thing):
         code, names = [thing.__code__], set[str]()
         while code:
@@ -220,12 +229,38 @@ def _named_in(thing: Any) -> list[Any]:
             code += [constant for constant in one.co_consts if inspect.iscode(constant)]
         values = [thing.__globals__[name] for name in sorted(names & thing.__globals__.keys())]
         values += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
+    elif inspect.isclass(thing):
+        values = [*thing.__bases__, *map(_function_of, vars(thing).values())]
     else:
-        values = [*vars(thing).values()]
+        submodules = _submodules(thing)
+        values = [
+            value for name, value in vars(thing).items() if name not in submodules or name in words
+        ]
     # Of decorated functions those within; other objects may have whatever attribute is asked for.
     values = [inspect.unwrap(value) if _is_routine(value) else value for value in values]
     kinds = (inspect.isfunction, inspect.isclass, inspect.ismodule)
-    return [value for value in values if any(is_kind(value) for is_kind in kinds)]
+    named = [value for value in values if any(is_kind(value) for is_kind in kinds)]
+    # A package also holds the modules that others import of it: only those that are named count.
+    for each in named:
+        if inspect.ismodule(each):
+            named += [module for name, module in _submodules(each).items() if name in words]
+    return named
+
+
+def _submodules(module: ModuleType) -> dict[str, ModuleType]:
+    """The modules of a package that are imported by now, by name."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.ismodule(value) and value.__name__ == f"{module.__name__}.{name}"
+    }
+
+
+def _function_of(attribute: Any) -> Any:
+    """The function behind what a class holds, where it is one of a class or of a property."""
+    if isinstance(attribute, property):
+        return attribute.fget
+    return attribute.__func__ if isinstance(attribute, classmethod) else attribute
 
 
 def _is_routine(value: object) -> bool:

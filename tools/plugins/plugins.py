@@ -29,13 +29,20 @@ from tools.syntax import check_arguments, is_tool_name
 ENTRY_POINT_GROUP = "toolformer.tools"
 
 # Code that is not the user's own: this project, Python itself and installed packages.
+_INSTALLED = [
+    Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+]
+# Folders of Python and environments are often links.
 _NOT_OWN = tuple(
     f"{folder}/"
     for folder in (
         Path(__file__).resolve().parents[1],
-        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+        *_INSTALLED,
+        *(folder.resolve() for folder in _INSTALLED),
     )
 )
+# Of other places, such as the system's and the user's, these names tell.
+_FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
@@ -167,7 +174,7 @@ def error_location(error: BaseException) -> str:
 
 def is_own_code(file: str) -> bool:
     """Whether a file is the user's own: not of this project, Python itself or a package."""
-    return not file.startswith(_NOT_OWN)
+    return not file.startswith(_NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
 
 
 @contextmanager

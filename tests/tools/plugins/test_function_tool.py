@@ -2,8 +2,10 @@
 
 import enum
 import importlib
+import inspect
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import pytest
@@ -11,6 +13,7 @@ from pydantic import Field, ImportString
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
+from tools.plugins.plugins import is_own_code
 from tools.prompting import load_prompt
 from tools.protocol import Document
 
@@ -138,6 +141,67 @@ def test_own_functions_and_modules_that_a_function_names_are_part_of_its_version
     assert old in files[file]
     files[file] = files[file].replace(old, new)
     assert (version("after") != before) == is_another
+
+
+OWN_PACKAGE = {
+    "own_package/__init__.py": "",
+    "own_package/used.py": "from own_package.shapes import Square\n",
+    "own_package/other.py": "LIMIT = 1\n",
+    "own_package/shapes.py": """
+class Shape:
+    SIDES = 3
+
+class Square(Shape):
+    @classmethod
+    def area(cls, side):
+        return scaled(side * side)
+
+def scaled(value):
+    return value * 2
+""",
+    "own_area.py": """
+import own_package.used
+
+def area(side: float) -> float:
+    'Gives the area of a square.'
+    return own_package.used.Square.area(side)
+""",
+}
+
+
+def test_what_a_function_names_in_a_package_of_ones_own_is_part_of_its_version(
+    tmp_path, monkeypatch
+):
+    def version(folder: str, *imported: str, **changed: str) -> str:
+        for name in [name for name in sys.modules if name.startswith(("own_package", "own_area"))]:
+            monkeypatch.delitem(sys.modules, name)
+        for name, content in OWN_PACKAGE.items():
+            file = tmp_path / folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for old, new in changed.items():
+                content = content.replace(old, new)
+            file.write_text(content)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / folder)
+            for name in imported:
+                importlib.import_module(name)
+            return FunctionTool.from_function(importlib.import_module("own_area").area).version
+
+    before = version("before")
+    # Of a base, of what a method of the class names, and of what only another tool imports.
+    assert version("base", SIDES="CORNERS") != before
+    assert version("scaled", value="number") != before
+    assert version("imported", "own_package.other") == before
+    assert version("other", "own_package.other", LIMIT="MOST") == before
+
+
+def test_code_of_packages_is_nobodys_own_wherever_they_lie():
+    for module in (enum, pytest, importlib):
+        file = inspect.getfile(module)
+        assert not is_own_code(file)
+        assert not is_own_code(str(Path(file).resolve()))
+    assert not is_own_code("/usr/lib/python3/dist-packages/yaml/__init__.py")
+    assert is_own_code("/home/somebody/my_tools.py")
 
 
 def test_the_version_is_that_of_the_source_where_none_is_given():
