@@ -170,12 +170,27 @@ class CompletionsClient:
             self.tokens_fed += sent + (usage.get("completion_tokens") or 0)
         return answer["choices"][0]
 
+    def _whole(self, response: httpx.Response) -> Mapping[str, Any]:
+        """The body of an answer whose text was not cut off.
+
+        Raises:
+            ServedModelError: see `_checked`; also a PassingError, where it was.
+        """
+        answer = self._checked(response)
+        # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
+        if any(choice.get("finish_reason") == "abort" for choice in answer.get("choices") or ()):
+            raise PassingError(
+                f"The server at {self.url} broke off an answer. What was computed is kept; run the "
+                "same again later."
+            )
+        return answer
+
     def _with_patience(
         self, ask: Callable[[], httpx.Response], is_over: threading.Event
     ) -> Mapping[str, Any]:
         def once() -> Mapping[str, Any]:
             try:
-                return self._checked(ask())
+                return self._whole(ask())
             except httpx.TransportError as error:
                 raise PassingError(
                     f"The server at {self.url} does not answer ({type(error).__name__}: {error}). "
