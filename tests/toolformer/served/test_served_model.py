@@ -292,6 +292,24 @@ def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(loca
         assert fake.asked == 2
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"choices": None},
+        {"choices": ["text"]},
+        {"choices": {"text": "a"}},
+        {"usage": None},
+        {"usage": [2]},
+    ],
+)
+def test_answer_in_another_form_is_refused_with_the_form_that_is_expected(local, monkeypatch, told):
+    with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
+        answer = fake.answer
+        monkeypatch.setattr(fake, "answer", lambda body: answer(body) | told)
+        with pytest.raises(ServedModelError, match="the form of OpenAI's completions"):
+            client.complete([{"prompt": [0, 40], "max_tokens": 1, "temperature": 0}])
+
+
 def test_text_that_the_server_broke_off_is_asked_for_again(local):
     with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
         request = {"prompt": [0, 40], "max_tokens": 6, "temperature": 1, "logprobs": 0}
