@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             fake.asked += 1
             if is_broken_off:
                 body["max_tokens"] = 1
-            answer = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
+            answer: Any = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
             if is_broken_off:
                 answer["choices"][0]["finish_reason"] = "abort"
         if fake.key and self.headers["authorization"] != f"Bearer {fake.key}":
