@@ -122,7 +122,7 @@ class CompletionsClient:
 
     def _card(self, url: str) -> Mapping[str, Any]:
         answer = self._with_patience(lambda: self._http.get(f"{url}/models"), threading.Event())
-        cards = {str(card.get("id")): card for card in answer.get("data") or ()}
+        cards = {str(card.get("id")): card for card in _objects(answer.get("data"))}
         if self.model not in cards:
             raise ServedModelError(
                 f"The server at {url} has no model {self.model!r}; it has "
@@ -158,25 +158,48 @@ class CompletionsClient:
         answer = self._with_patience(
             lambda: self._http.post(next(self._completions), content=body), is_over
         )
-        usage = answer.get("usage") or {}
-        if usage.get("prompt_tokens") != sent or not answer.get("choices"):
+        choices, usage = _objects(answer.get("choices")), answer.get("usage")
+        if not choices or not isinstance(usage, dict):
+            raise ServedModelError(
+                f"The server at {self.url} answered without choices or usage. Expected the form of "
+                "OpenAI's completions, as `vllm serve` and `toolformer serve` have it, without a "
+                "proxy that changes answers."
+            )
+        if usage.get("prompt_tokens") != sent:
             raise ServedModelError(
                 f"The server at {self.url} was sent {sent} tokens and counted "
                 f"{usage.get('prompt_tokens')}. Expected that it feeds token ids as they are, "
                 "without a start token of its own. Take one that does, as `vllm serve` and "
                 "`toolformer serve` do."
             )
+        written = usage.get("completion_tokens")
         with self._turn:
-            self.tokens_fed += sent + (usage.get("completion_tokens") or 0)
-        return answer["choices"][0]
+            self.tokens_fed += sent + (written if isinstance(written, int) else 0)
+        return choices[0]
+
+    def _whole(self, response: httpx.Response) -> Mapping[str, Any]:
+        """The body of an answer whose text was not cut off.
+
+        Raises:
+            ServedModelError: see `_checked`; also a PassingError, where it was.
+        """
+        answer = self._checked(response)
+        # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
+        choices = _objects(answer.get("choices"))
+        if any(choice.get("finish_reason") == "abort" for choice in choices):
+            raise PassingError(
+                f"The server at {self.url} broke off an answer. What was computed is kept; run the "
+                "same again later."
+            )
+        return answer
 
     def _with_patience(
         self, ask: Callable[[], httpx.Response], is_over: threading.Event
     ) -> Mapping[str, Any]:
         def once() -> Mapping[str, Any]:
             try:
-                return self._checked(ask())
-            except httpx.TransportError as error:
+                return self._whole(ask())
+            except httpx.RequestError as error:
                 raise PassingError(
                     f"The server at {self.url} does not answer ({type(error).__name__}: {error}). "
                     "What was computed is kept. Start it, or correct language_model.server.url, "
@@ -213,7 +236,7 @@ class CompletionsClient:
         """
         try:
             answer: Any = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         error = answer.get("error") if isinstance(answer, dict) else response.text or "no JSON"
         status = response.status_code
@@ -236,3 +259,8 @@ class CompletionsClient:
         }
         remedies[403] = remedies[401]
         raise ServedModelError(f"{message} {remedies.get(status, '')}".rstrip())
+
+
+def _objects(told: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; none where a server told something else."""
+    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []

@@ -167,7 +167,8 @@ class Wire:
         names = (logprobs or {}).get("tokens") or []
         values = (logprobs or {}).get("token_logprobs") or []
         is_named = all(name.startswith(_NAME) for name in names)
-        if logprobs is None or len(names) != len(values) or not is_named:
+        # What ended a text at once is a token too, so there is always one.
+        if not names or len(names) != len(values) or not is_named:
             raise ServedModelError(
                 f"The server at {self._client.url} gave the tokens {names[:3]} for "
                 "return_tokens_as_token_ids. Expected `token_id:` and a number, which `vllm serve` "

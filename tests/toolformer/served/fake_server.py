@@ -24,8 +24,9 @@ class FakeServer:
     Attributes:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
             `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`, `no_number`,
-            `not_a_number`, `probabilities`, `words_for_ids`.
-        failing: statuses of answers by their number, from 0; 0 cuts the connection.
+            `not_a_number`, `probabilities`, `words_for_ids`, `no_tokens`.
+        failing: statuses of answers by their number, from 0; 0 cuts the connection, and with 200
+            the text is broken off behind its first token.
         seconds: that each answer takes.
         card: what `/v1/models` says of the model besides.
         bodies: what was asked.
@@ -127,7 +128,8 @@ class FakeServer:
                 break
             if len(logprobs["tokens"]) < body["max_tokens"]:
                 scores = self._log_probabilities(row)[-1]
-        return logprobs, len(logprobs["tokens"])
+        count = len(logprobs["tokens"])
+        return {} if "no_tokens" in self.faults else logprobs, count
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -146,9 +148,14 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(fake.seconds)
         with fake.turn:
             fake.bodies.append(body)
+            is_broken_off = fake.failing.get(fake.asked) == 200
             status = fake.failing.pop(fake.asked, 200)
             fake.asked += 1
-            answer = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
+            if is_broken_off:
+                body["max_tokens"] = 1
+            answer: Any = fake.answer(body) if status == 200 else {"error": {"message": "full"}}
+            if is_broken_off:
+                answer["choices"][0]["finish_reason"] = "abort"
         if fake.key and self.headers["authorization"] != f"Bearer {fake.key}":
             status = 401
         if status == 0:

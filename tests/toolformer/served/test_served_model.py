@@ -206,6 +206,7 @@ def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_pat
         ("not_a_number", "told nan for the log probability"),
         ("probabilities", "a number of at most 0"),
         ("words_for_ids", "in another form than vLLM"),
+        ("no_tokens", "text says not which tokens were sampled"),
     ],
 )
 def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):
@@ -289,6 +290,33 @@ def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(loca
         request = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
         assert client.complete([request])[0]["logprobs"]["tokens"]
         assert fake.asked == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"choices": None},
+        {"choices": ["text"]},
+        {"choices": {"text": "a"}},
+        {"usage": None},
+        {"usage": [2]},
+    ],
+)
+def test_answer_in_another_form_is_refused_with_the_form_that_is_expected(local, monkeypatch, told):
+    with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
+        answer = fake.answer
+        monkeypatch.setattr(fake, "answer", lambda body: answer(body) | told)
+        with pytest.raises(ServedModelError, match="the form of OpenAI's completions"):
+            client.complete([{"prompt": [0, 40], "max_tokens": 1, "temperature": 0}])
+
+
+def test_text_that_the_server_broke_off_is_asked_for_again(local):
+    with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
+        request = {"prompt": [0, 40], "max_tokens": 6, "temperature": 1, "logprobs": 0}
+        [whole] = client.complete([request])
+        fake.failing = {fake.asked: 200}
+        assert client.complete([request]) == [whole]
+        assert fake.asked == 3
 
 
 def test_server_that_ends_and_is_started_again_loses_nothing(local):
