@@ -4,17 +4,23 @@ The function is called with values of the right types; what it raises for want o
 about the call.
 """
 
+import ast
 import inspect
+import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, resolve_name
+from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
+from types import FrameType
 from typing import Any, Self
 
 from pydantic import validate_call
 
-from toolformer.files.digests import hex_digest
+from toolformer.files.digests import digest_of_bytes, hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.parameters import parameters_of_schema, schema_of_function
@@ -99,10 +105,10 @@ class FunctionTool(Tool):
             examples: See the class.
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
-            version: Else a digest of the function's source, and of those of functions, classes and
-                modules that it names, and these name, as far as they are of no package, and are
-                there already: not what is defined below, or imported within a function. Give one
-                where answers depend on something else, such as a file or a package.
+            version: Else a digest of the user's own files: of the function's, of the one that makes
+                the tool, and of those that these import, and these in turn. Give one where answers
+                depend on something else, such as data, a package, or what is imported by a name
+                that is no part of the source.
             needs_network: See the class.
 
         Raises:
@@ -125,16 +131,20 @@ class FunctionTool(Tool):
                 f"The function {shown} has no docstring. Expected one that says what the function "
                 "does, or `description=`."
             )
-        return cls(
+        tool = cls(
             name=name or shown,
             description=description,
             schema=schema_of_function(function, shown),
             # It gets values of the types that it names, such as members of an Enum.
             function=validate_call(function),
-            version=version or _source_version(function, shown),
+            version=version or _source_version(function, shown, inspect.stack(0)[1].frame),
             examples=examples,
             needs_network=needs_network,
         )
+        if cls is FunctionTool:
+            # Calls are read by the schema alone: another version makes them again, no more.
+            tool.sampling_version = f"1 {hex_digest(json.dumps(tool.argument_schema), size=8)}"
+        return tool
 
     def parse_arguments(self, text: str) -> str:
         """Read the arguments by their types and write them in their normal form.
@@ -179,100 +189,80 @@ def _number_text(number: float) -> str:
     return f"{number:.12g}"
 
 
-def _source_version(function: Callable[..., object], shown: str) -> str:
+def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) -> str:
     function = inspect.unwrap(function)
     try:
-        # From Python 3.13 on, the text behind `python -c` is taken for that of any such file.
-        if inspect.getfile(function) == "<string>":
-            raise OSError("it was made by `exec` or `python -c`")
-        source = inspect.getsource(function)
-    except (OSError, TypeError) as error:
+        roots = {Path(inspect.getfile(function)): function.__globals__.get("__package__")}
+        # It has the values that a closure holds. A notebook has no file.
+        if (file := Path(maker.f_code.co_filename)).is_file():
+            roots[file] = maker.f_globals.get("__package__")
+        parts = (function.__qualname__, *_digests_of_own_files(roots))
+        return f"files {hex_digest(*parts, size=8)}"
+    except (OSError, TypeError, AttributeError) as error:
         raise ToolSettingsError(
-            f"The source of the function {shown} cannot be read, so it has no version: {error}. "
+            f"The function {shown} is in no file that can be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-    return f"source {hex_digest(source, *_sources_of_helpers(function, source), size=8)}"
 
 
-def _sources_of_helpers(function: Callable[..., object], source: str) -> list[str]:
-    """The sources of the user's own functions, classes and modules that one names, sorted."""
-    seen, found = {id(function)}, set[str]()
-    waiting = _named_in(function, source)
+def _digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:
+    """Digests of files, and of the user's own modules that they import, and these in turn.
+
+    Nothing is imported for it, so that it does not matter what was imported before.
+
+    Args:
+        roots: The files, and the package of each. Its other modules are the user's own, too.
+    """
+    packages = {package.partition(".")[0] for package in roots.values() if package}
+    waiting = [("", file.resolve(), package or "") for file, package in roots.items()]
+    digests, seen = dict[Path, str](), set[str]()
     while waiting:
-        helper = waiting.pop()
-        if id(helper) in seen:
+        name, file, package = waiting.pop(0)
+        if file in digests:
             continue
-        seen.add(id(helper))
-        try:
-            file = inspect.getfile(helper)
-            # Of "<string>", as what `dataclass` makes has it, Python 3.13 gives the text behind
-            # `python -c`. Of packages nothing is read: it would take minutes.
-            if file.startswith("<") or not is_own_code(str(Path(file).resolve())):
+        content = file.read_bytes()
+        digests[file] = f"{name} {digest_of_bytes(content).hex()}"
+        for name, spec in _imported_modules(content, package):
+            if name in seen or not spec.has_location or spec.origin is None:
                 continue
-            source = inspect.getsource(helper)
-        # A module of C, or what was made by `exec`.
-        except (OSError, TypeError):
-            continue
-        found.add(source)
-        waiting += _named_in(helper, source)
-    return sorted(found)
+            seen.add(name)
+            source = Path(spec.origin).resolve()
+            # Environments may be links, and packages be linked into them.
+            is_own = is_own_code(spec.origin) and is_own_code(str(source))
+            if is_own or name.partition(".")[0] in packages:
+                is_package = spec.submodule_search_locations is not None
+                waiting.append((name, source, name if is_package else name.rpartition(".")[0]))
+    return sorted(digests.values())
 
 
-def _named_in(thing: Any, source: str) -> list[Any]:
-    """The functions, classes and modules that code names; of a class its bases' and methods'."""
-    words = set(re.findall(r"\w+", source))
-    if inspect.isfunction(thing):
-        code, names = [thing.__code__], set[str]()
-        while code:
-            one = code.pop()
-            names.update(one.co_names)
-            code += [constant for constant in one.co_consts if inspect.iscode(constant)]
-        values = [thing.__globals__[name] for name in sorted(names & thing.__globals__.keys())]
-        values += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
-    elif inspect.isclass(thing):
-        values = [*thing.__bases__, *map(_function_of, vars(thing).values())]
-    else:
-        submodules = _submodules(thing)
-        values = [
-            value for name, value in vars(thing).items() if name not in submodules or name in words
-        ]
-    # Of decorated functions those within; other objects may have whatever attribute is asked for.
-    values = [inspect.unwrap(value) if _is_routine(value) else value for value in values]
-    kinds = (inspect.isfunction, inspect.isclass, inspect.ismodule)
-    named = [value for value in values if any(is_kind(value) for is_kind in kinds)]
-    # A package also holds the modules that others import of it: only those that are named count.
-    for each in named:
-        if inspect.ismodule(each):
-            named += [module for name, module in _submodules(each).items() if name in words]
-    return named
-
-
-def _submodules(module: ModuleType) -> dict[str, ModuleType]:
-    """The modules of a package that are imported by now, by name."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.ismodule(value) and value.__name__ == f"{module.__name__}.{name}"
-    }
-
-
-def _function_of(attribute: Any) -> Any:
-    """The function behind what a class holds, where it is one of a class or of a property."""
-    if isinstance(attribute, property):
-        return attribute.fget
-    return attribute.__func__ if isinstance(attribute, classmethod) else attribute
-
-
-def _is_routine(value: object) -> bool:
-    return callable(value) and type(value).__module__ in {"builtins", "functools"}
-
-
-def _is_filled(cell: Any) -> bool:
+def _imported_modules(content: bytes, package: str) -> Iterator[tuple[str, ModuleSpec]]:
+    """The modules that a source imports, also within functions, and the packages around them."""
     try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
+        with warnings.catch_warnings(action="ignore"):
+            nodes = [*ast.walk(ast.parse(content))]
+    # A compiled module, or one that cannot be imported.
+    except (SyntaxError, ValueError):
+        return
+    imported = set[str]()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            with suppress(ImportError):
+                module = resolve_name("." * node.level + (node.module or ""), package)
+                # What is imported from a package may be a module.
+                imported |= {f"{module}.{alias.name}" for alias in node.names}
+    for dotted in sorted(imported):
+        folders: Iterable[str] = ()
+        for name in accumulate(dotted.split("."), "{}.{}".format):
+            spec, last = None, name.rpartition(".")[2]
+            # `__main__` may have none.
+            with suppress(ValueError):
+                spec = find_spec(name) if name == last else PathFinder.find_spec(last, [*folders])
+            if spec is None:
+                break
+            yield name, spec
+            folders = spec.submodule_search_locations or ()
 
 
 def _snake_case(name: str) -> str:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal, Optional
 
 import pytest
@@ -81,118 +82,125 @@ def test_the_prompt_is_drafted_from_the_description_and_examples():
     assert made_of(paint).prompt is None
 
 
-OWN_FUNCTION = """
-from functools import lru_cache
-import math
-import own_rates
-from own_units import factor as per_mile
+OWN_FILES = {
+    "own_tool.py": """
+from typing import Annotated
 
-def convert(miles: float) -> float:
-    '''Converts miles.'''
-    return math.floor(rounded(miles) * per_mile() * own_rates.RATE)
-
-@lru_cache
-def rounded(value):
-    return round(value, 2)
-
-def unused():
-    return 1
-"""
-OWN_UNITS = """
-def factor():
-    return inner() * 1.0
-
-def inner():
-    return 1.609
-
-def unused():
-    return 1
-"""
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "is_another"),
-    [
-        ("own_tool.py", "round(value, 2)", "round(value, 3)", True),
-        ("own_units.py", "inner() * 1.0", "inner() * 2.0", True),
-        # Named by what is named; a constant of a module.
-        ("own_units.py", "1.609", "1.61", True),
-        ("own_rates.py", "1.5", "2.5", True),
-        ("own_tool.py", "return 1\n", "return 2\n", False),
-        ("own_units.py", "return 1\n", "return 2\n", False),
-    ],
-)
-def test_own_functions_and_modules_that_a_function_names_are_part_of_its_version(
-    tmp_path, monkeypatch, file, old, new, is_another
-):
-    files = {"own_tool.py": OWN_FUNCTION, "own_units.py": OWN_UNITS, "own_rates.py": "RATE = 1.5\n"}
-
-    def version(folder: str) -> str:
-        for name, content in files.items():
-            (tmp_path / folder).mkdir(exist_ok=True)
-            (tmp_path / folder / name).write_text(content)
-            monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
-        with monkeypatch.context() as patch:
-            patch.syspath_prepend(tmp_path / folder)
-            return FunctionTool.from_function(importlib.import_module("own_tool").convert).version
-
-    before = version("before")
-    assert version("copy") == before
-    assert old in files[file]
-    files[file] = files[file].replace(old, new)
-    assert (version("after") != before) == is_another
-
-
-OWN_PACKAGE = {
-    "own_package/__init__.py": "",
-    "own_package/used.py": "from own_package.shapes import Square\n",
-    "own_package/other.py": "LIMIT = 1\n",
-    "own_package/shapes.py": """
-class Shape:
-    SIDES = 3
-
-class Square(Shape):
-    @classmethod
-    def area(cls, side):
-        return scaled(side * side)
-
-def scaled(value):
-    return value * 2
-""",
-    "own_area.py": """
 import own_package.used
+from own_units import *
+from own_rates import RATE
 
-def area(side: float) -> float:
-    'Gives the area of a square.'
-    return own_package.used.Square.area(side)
+LIMITS = {"metre": 5}
+
+def convert(miles: Annotated[float, "long"]) -> float:
+    'Converts miles.'
+    from own_package import late
+    return min(miles * RATE, LIMITS["metre"])
 """,
+    "own_units.py": "FACTOR = 1.609\n",
+    "own_rates.py": "import os, math\nimport own_missing\nRATE = 1.5\n",
+    "own_package/__init__.py": "MOST = 7\n",
+    "own_package/used.py": "from .deep import shapes\nSIDES = 2\n",
+    "own_package/deep/shapes.py": "from .. import MOST\nCORNERS = 3\n",
+    "own_package/late.py": "from . import used, broken\nLAST = '\\d4'\n",
+    "own_package/broken.py": "what is this?\n",
+    "own_package/other.py": "LIMIT = 1\n",
 }
 
 
-def test_what_a_function_names_in_a_package_of_ones_own_is_part_of_its_version(
-    tmp_path, monkeypatch
-):
-    def version(folder: str, *imported: str, **changed: str) -> str:
-        for name in [name for name in sys.modules if name.startswith(("own_package", "own_area"))]:
+@pytest.fixture
+def version_of(tmp_path, monkeypatch):
+    """Gives the version of `own_tool.convert`, of files in a folder of their own."""
+    folders = iter("abcdef")
+
+    def version(files, imported=()):
+        folder = tmp_path / next(folders)
+        for name in [name for name in sys.modules if name.startswith("own_")]:
             monkeypatch.delitem(sys.modules, name)
-        for name, content in OWN_PACKAGE.items():
-            file = tmp_path / folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            for old, new in changed.items():
-                content = content.replace(old, new)
-            file.write_text(content)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
         with monkeypatch.context() as patch:
-            patch.syspath_prepend(tmp_path / folder)
+            patch.syspath_prepend(folder)
+            patch.setitem(sys.modules, "own_missing", ModuleType("own_missing"))
             for name in imported:
                 importlib.import_module(name)
-            return FunctionTool.from_function(importlib.import_module("own_area").area).version
+            return FunctionTool.from_function(importlib.import_module("own_tool").convert).version
 
-    before = version("before")
-    # Of a base, of what a method of the class names, and of what only another tool imports.
-    assert version("base", SIDES="CORNERS") != before
-    assert version("scaled", value="number") != before
-    assert version("imported", "own_package.other") == before
-    assert version("other", "own_package.other", LIMIT="MOST") == before
+    return version
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("own_tool.py", "5", "6"),
+        ("own_tool.py", "LIMITS = ", "# Metres.\nLIMITS = "),
+        ("own_rates.py", "1.5", "2.5"),
+        ("own_units.py", "1.609", "1.61"),
+        ("own_package/__init__.py", "7", "8"),
+        ("own_package/used.py", "2", "3"),
+        ("own_package/deep/shapes.py", "3", "4"),
+        ("own_package/late.py", "4", "5"),
+        ("own_package/broken.py", "?", "!"),
+    ],
+)
+def test_the_users_files_that_a_functions_file_imports_are_part_of_its_version(
+    version_of, file, old, new
+):
+    before = version_of(OWN_FILES)
+    assert version_of(OWN_FILES) == before
+    changed = OWN_FILES[file].replace(old, new)
+    assert changed != OWN_FILES[file]
+    assert version_of({**OWN_FILES, file: changed}) != before
+
+
+def test_what_other_tools_import_is_no_part_of_a_functions_version(version_of):
+    before = version_of(OWN_FILES)
+    other = {**OWN_FILES, "own_package/other.py": "LIMIT = 2\n"}
+    assert version_of(other, ["own_package.other", "own_package.deep.shapes"]) == before
+
+
+def test_files_that_are_exchanged_are_another_version(version_of):
+    files = {**OWN_FILES, "own_package/late.py": "", "own_package/deep/shapes.py": "A = 1\n"}
+    exchanged = {**files, "own_package/late.py": "A = 1\n", "own_package/deep/shapes.py": ""}
+    assert version_of(files) != version_of(exchanged)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_another"), [("own_dist/rates.py", True), ("dep.py", False)]
+)
+def test_of_installed_packages_only_that_of_the_function_counts(
+    tmp_path, monkeypatch, changed, is_another
+):
+    folder = tmp_path / "site-packages"
+    (folder / "own_dist").mkdir(parents=True)
+    (folder / "own_dist/__init__.py").write_text(
+        "from own_dist import rates\nimport dep\n\ndef f(x: int) -> int:\n    'Adds.'\n"
+    )
+    for name in ("own_dist/rates.py", "dep.py"):
+        (folder / name).write_text("RATE = 1\n")
+    monkeypatch.syspath_prepend(folder)
+    function = importlib.import_module("own_dist").f
+    before = FunctionTool.from_function(function).version
+    (folder / changed).write_text("RATE = 2\n")
+    assert (FunctionTool.from_function(function).version != before) == is_another
+
+
+def test_the_file_that_makes_a_tool_is_part_of_its_version(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_lib.py").write_text(
+        "def times(rate):\n    def f(x: float) -> float:\n        'Converts.'\n"
+        "        return x * rate\n    return f\n"
+    )
+    versions = set()
+    for rate in ("1.9", "2.5"):
+        file = tmp_path / f"own_maker_{rate[0]}.py"
+        file.write_text(
+            "import own_lib\nfrom tools.plugins.function_tool import FunctionTool\n"
+            f"TOOL = FunctionTool.from_function(own_lib.times({rate}))\n"
+        )
+        versions.add(importlib.import_module(file.stem).TOOL.version)
+    assert len(versions) == 2
 
 
 def test_code_of_packages_is_nobodys_own_wherever_they_lie():
@@ -204,7 +212,7 @@ def test_code_of_packages_is_nobodys_own_wherever_they_lie():
     assert is_own_code("/home/somebody/my_tools.py")
 
 
-def test_the_version_is_that_of_the_source_where_none_is_given():
+def test_the_version_is_that_of_files_where_none_is_given():
     def first(x: int) -> int:
         """Adds."""
         return x + 1
@@ -213,8 +221,10 @@ def test_the_version_is_that_of_the_source_where_none_is_given():
         """Adds."""
         return x + 2
 
-    versions = [FunctionTool.from_function(each).version for each in (first, first, second)]
-    assert versions[0] == versions[1] != versions[2]
+    tools = [FunctionTool.from_function(each) for each in (first, first, second)]
+    assert tools[0].version == tools[1].version != tools[2].version
+    # Sampled calls outlive a change of the function.
+    assert tools[0].sampling_version == tools[2].sampling_version != made_of(paint).sampling_version
     namespace: dict = {}
     exec("def f(x: int) -> int:\n    'Adds.'\n    return x", namespace)
     with pytest.raises(ToolSettingsError, match="Give one with `version=`"):
