@@ -32,7 +32,7 @@ class HttpConnection(McpConnection):
     A redirect to another place is not followed, and no proxy is asked for this machine.
 
     Args:
-        key_variable: Its key's, sent as a bearer token and taken out of what the server writes.
+        key_variable: Its key's, sent as a bearer token.
     """
 
     def __init__(self, url: str, key_variable: str | None, *, seconds: float) -> None:
@@ -44,6 +44,7 @@ class HttpConnection(McpConnection):
             raise ServerLostError(
                 "the variable that key_variable names is not set, or holds no key of one line"
             )
+        self._secrets = [self._key] if self._key else []
         self._connect(seconds)
 
     @asynccontextmanager
@@ -79,7 +80,3 @@ class HttpConnection(McpConnection):
         if code in (None, types.INVALID_PARAMS) or not (is_fault or self._refusal):
             return None
         return self._refusal or str(error)
-
-    def shown(self, text: str) -> str:
-        """The text without the key."""
-        return text.replace(self._key, "…") if self._key else text

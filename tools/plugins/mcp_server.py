@@ -8,6 +8,7 @@ standard output that are no messages, a banner say, are passed over, and the fir
 
 import logging
 import math
+import re
 import tempfile
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 from pydantic import ValidationError
 
 from toolformer.files.names import did_you_mean
-from tools.errors import ToolError
+from tools.errors import ToolCallError, ToolError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -30,6 +31,9 @@ _Answer = TypeVar("_Answer")
 _LOGGER = logging.getLogger(__name__)
 _MAX_PAGES = 100
 _LONGEST_LOG = 300
+# Of variables of these names. A short value, such as `false`, would be found in any answer.
+_SECRET = re.compile(r"key|token|secret|passw|credential|auth(?!ors?(_|$))", re.IGNORECASE)
+_SHORTEST_SECRET = 8
 # Those whose lines that are no messages were named.
 _noisy_servers: set[str] = set()
 # The library logs each such line with its stack.
@@ -49,6 +53,9 @@ class ServerRefusalError(ToolError, ValueError):
 class McpConnection:
     """A running MCP server.
 
+    Secrets that it was given are masked in what is told of it. No answer is kept that holds one:
+    cut out, it would be another answer.
+
     Args:
         environment: Variables beside the few that the client library passes on.
         folder: Where the server runs.
@@ -64,6 +71,11 @@ class McpConnection:
         from mcp import StdioServerParameters  # pyright: ignore[reportMissingImports]
 
         self.name = f"the server {command!r}"
+        self._secrets = [
+            value
+            for name, value in environment.items()
+            if is_secret(name) and len(value) >= _SHORTEST_SECRET
+        ]
         self._parameters = StdioServerParameters(
             command=command[0],
             args=command[1:],
@@ -90,7 +102,7 @@ class McpConnection:
             self._end_thread()
             raise lost from error
         info = self._client.server_info
-        self.server = self.shown(f"{info.name} {info.version}") if info else ""
+        self.server = f"{info.name} {info.version}" if info else ""
 
     def _streams(self) -> AbstractAsyncContextManager[Any]:
         """The streams of messages, which end what they belong to."""
@@ -102,8 +114,14 @@ class McpConnection:
         """What broke, where an error is the client's and not an answer of the server."""
         return None
 
+    def has_secret(self, text: str) -> bool:
+        """Whether a text holds one of the secrets that the server was given."""
+        return any(secret in text for secret in self._secrets)
+
     def shown(self, text: str) -> str:
-        """What the server wrote, as it may be kept."""
+        """What the server wrote, as it may be told."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         return text
 
     def find_tool(self, name: str, *, seconds: float) -> "Tool":
@@ -126,9 +144,10 @@ class McpConnection:
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-            has = textwrap.shorten(", ".join(sorted(names)), _LONGEST_LOG, placeholder=" …")
-            has = self.shown(f"{did_you_mean(name, names)} It has {has or 'none'}")
-            raise ServerRefusalError(f"the server has no tool {name!r}.{has}")
+            has = self.shown(", ".join(sorted(names)))
+            has = textwrap.shorten(has, _LONGEST_LOG, placeholder=" …") or "none"
+            hint = self.shown(did_you_mean(name, names))
+            raise ServerRefusalError(f"the server has no tool {name!r}.{hint} It has {has}")
 
         return self._ask(find, seconds)
 
@@ -140,15 +159,24 @@ class McpConnection:
 
         Raises:
             ServerRefusalError: The server answered with an error, or ended just now.
+            ToolCallError: With reason `secret_in_answer`, when the answer holds a secret.
             ServerLostError: The server ended.
             TimeoutError: There was no answer in time.
         """
         result = self._ask(
             lambda: self._client.call_tool(name, dict(arguments)), seconds, is_call=True
         )
-        texts = [self.shown(part.text) for part in result.content if part.type == "text"]
+        texts = [part.text for part in result.content if part.type == "text"]
         if result.is_error:
-            raise ServerRefusalError(" ".join(texts) or "no reason given")
+            raise ServerRefusalError(self.shown(" ".join(texts)) or "no reason given")
+        if self.has_secret("\n".join(texts)):
+            # With another secret it may be kept.
+            raise ToolCallError(
+                "secret_in_answer",
+                f"The answer of {self.name} holds a secret that it was given, or has the same "
+                "letters by chance: give it a longer one.",
+                is_lasting=False,
+            )
         return "\n".join(texts) if texts else None
 
     def close(self) -> None:
@@ -185,14 +213,14 @@ class McpConnection:
         """Keep a line that is no message, and name the first; the client goes on behind it."""
         if not isinstance(message, ValidationError):
             return
-        line = str(message.errors()[0]["input"]).strip()[:_LONGEST_LOG]
+        line = self.shown(str(message.errors()[0]["input"])).strip()[:_LONGEST_LOG]
         print(line, file=self._log, flush=True)
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)
             _LOGGER.warning(
                 "Passed over what is no message, such as %r: %s writes it, and a program should "
                 "write such lines to its error output.",
-                self.shown(line),
+                line,
                 self.name,
             )
 
@@ -227,10 +255,18 @@ class McpConnection:
         log = ""
         if not self._log.closed:
             self._log.seek(0)
-            log = " ".join(self._log.read().split())[-_LONGEST_LOG:]
-        cause = textwrap.shorten(str(cause), _LONGEST_LOG, placeholder=" …").rstrip(".: ")
+            log = self.shown(" ".join(self._log.read().split()))[-_LONGEST_LOG:]
+        # Masked before it is cut: else a part of a secret would be left.
+        cause = textwrap.shorten(self.shown(str(cause)), _LONGEST_LOG, placeholder=" …").rstrip(
+            ".: "
+        )
         wrote = f"; it wrote: {log}" if log else ""
-        return ServerLostError(self.shown(f"{self.name} failed: {cause}{wrote}"))
+        return ServerLostError(f"{self.name} failed: {cause}{wrote}")
+
+
+def is_secret(variable: str) -> bool:
+    """Whether a variable of the environment is named like one that holds a secret."""
+    return bool(_SECRET.search(variable))
 
 
 def _first_error(error: BaseException) -> BaseException:

@@ -10,7 +10,6 @@ has a `url` in place of `command`. Needs the package `mcp`, which is not install
 """
 
 import json
-import re
 import threading
 import time
 import weakref
@@ -32,15 +31,17 @@ from tools.errors import (
 )
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.mcp_http import HttpConnection, checked_address
-from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
+from tools.plugins.mcp_server import (
+    McpConnection,
+    ServerLostError,
+    ServerRefusalError,
+    is_secret,
+)
 from tools.plugins.parameters import parameters_of_schema
 
 MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
 # A server may change its tools without a word.
 _SECONDS_BETWEEN_LOOKS = 10.0
-
-
-_SECRET = re.compile("key|token|secret|passw|credential|auth", re.IGNORECASE)
 
 
 class McpTool(FunctionTool):
@@ -125,12 +126,20 @@ class McpTool(FunctionTool):
                 name, str(error), f"{wrong} and tool in its options"
             ) from error
         description = (listed_tool.description or listed_tool.title or "").split("\n\n")[0]
+        schema = listed_tool.input_schema
+        if connection.has_secret(f"{connection.server}\n{description}\n{json.dumps(schema)}"):
+            self.close()
+            raise ToolUnavailableError(
+                name,
+                "what the server says of it holds a secret that the server was given",
+                "Give the server a longer one",
+            )
         super().__init__(
             name=name,
-            description=connection.shown(description) or f"The tool {tool} of an MCP server.",
-            schema=listed_tool.input_schema,
+            description=description or f"The tool {tool} of an MCP server.",
+            schema=schema,
             function=self._ask,
-            version=self._version(connection, listed_tool.input_schema),
+            version=self._version(connection, schema),
             examples=examples or (),
             needs_network=needs_network or url is not None,
         )
@@ -194,7 +203,7 @@ class McpTool(FunctionTool):
         except ServerRefusalError as error:
             now = str(error)
         if now != self.version:
-            raise changed_tool(self.name, self.version, now)
+            raise changed_tool(self.name, self.version, connection.shown(now))
         self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
     def _abandon(self) -> None:
@@ -217,6 +226,6 @@ class McpTool(FunctionTool):
 
 def _told(environment: Mapping[str, str]) -> str:
     """What a version says of a server's variables."""
-    told = {name: not _SECRET.search(name) and value for name, value in environment.items()}
+    told = {name: not is_secret(name) and value for name, value in environment.items()}
     digest = hex_digest(json.dumps(told, sort_keys=True), size=8)
     return f" environment={digest}" if told else ""

@@ -254,22 +254,51 @@ def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
 
 def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    # A server may write back what it was sent.
-    server.key = server.server_version = KEY
+    server.key = KEY
     monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
     tool = make(key_variable="KEY_OF_THE_TEST")
     named = "key_variable=KEY_OF_THE_TEST"
-    assert tool.version.startswith(f"1 url={server.url} {named} tool=count server=raw … schema=")
+    assert tool.version.startswith(f"1 url={server.url} {named} tool=count server=raw 1.0 schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
-    text = {"type": "text", "text": f"your key is {KEY}"}
-    server.answers = {"tools/call": reply(result={"content": [text]})}
-    assert outcome(tool).result == "your key is …"
+    # A server may write back what it was sent.
     server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
+    assert outcome(tool).message == "Words: not …."
+    refusal = {"content": [{"type": "text", "text": f"not {KEY}"}], "isError": True}
+    server.answers = {"tools/call": reply(result=refusal)}
     assert outcome(tool).message == "Words: not …."
     server.answers = {"": lambda _: (307, {"location": f"http://elsewhere/{KEY}"}, b"")}
     with pytest.raises(ToolUnavailableError, match="http://elsewhere/…"):
         make(key_variable="KEY_OF_THE_TEST")
-    assert KEY not in tool.version + caplog.text
+    server.answers, server.server_version, server.session = {}, KEY, 1
+    with pytest.raises(ToolUnavailableError, match=r"now: .*server=raw …"):
+        outcome(tool)
+    assert KEY not in caplog.text
+
+
+def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(make, server, monkeypatch):
+    monkeypatch.setenv("KEY_OF_THE_TEST", "dev")
+    tool = make(key_variable="KEY_OF_THE_TEST")
+    for text, expected in (("a developer", None), ("a boat", "a boat")):
+        content = [{"type": "text", "text": text}]
+        server.answers = {"tools/call": reply(result={"content": content})}
+        result = outcome(tool)
+        assert result.result == expected
+    server.answers = {"tools/call": reply(result={"content": [{"type": "text", "text": "dev"}]})}
+    refused = outcome(tool)
+    assert (refused.reason, refused.is_lasting) == ("secret_in_answer", False)
+    assert "give it a longer one" in refused.message
+
+
+@pytest.mark.parametrize("place", ["server", "schema"])
+def test_a_tool_whose_own_words_hold_the_key_is_unavailable(make, server, monkeypatch, place):
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    if place == "server":
+        server.server_version = KEY
+    else:
+        server.tools["count"] = {**SCHEMA, "properties": {"text": {"type": "string", "title": KEY}}}
+    with pytest.raises(ToolUnavailableError, match="holds a secret") as caught:
+        make(key_variable="KEY_OF_THE_TEST")
+    assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, "", " ", f"{KEY}\nx-other: 1", f"{KEY}ß"])

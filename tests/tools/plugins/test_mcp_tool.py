@@ -117,6 +117,19 @@ def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
     assert tool.call("GIVEN", DOCUMENT) == "here"
 
 
+def test_no_secret_of_a_servers_variables_is_kept_or_told(make):
+    given = {"API_KEY": "k3y-of-the-test", "MAX_TOKENS": "5", "AUTHOR": "Shakespeare"}
+    tool = make("environment", environment=given)
+    with pytest.raises(ToolCallError) as caught:
+        tool.call("API_KEY", DOCUMENT)
+    assert caught.value.reason == "secret_in_answer"
+    assert tool.call("MAX_TOKENS", DOCUMENT) == "5"
+    assert tool.call("AUTHOR", DOCUMENT) == "Shakespeare"
+    command = [sys.executable, "-c", "import os, sys; sys.exit(os.environ['API_KEY'])"]
+    with pytest.raises(ToolUnavailableError, match="it wrote: …"):
+        make(command=command, environment=given)
+
+
 def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once(make, caplog):
     folder = str(Path(__file__).parent)
     noisy = {"command": [sys.executable, "mcp_noisy_server.py"], "folder": folder}
