@@ -154,7 +154,7 @@ class McpTool(FunctionTool):
         """End the server or the connection; the next call starts it anew."""
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                self._ending()
                 self._connection = None
 
     def _ask(self, /, **values: object) -> str | None:
@@ -209,10 +209,10 @@ class McpTool(FunctionTool):
     def _abandon(self) -> None:
         """Let the next call start another server: this one may be busy with a call for ever."""
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            # It takes some seconds where the server does not listen.
-            threading.Thread(target=connection.close, daemon=True).start()
+            if self._connection is not None:
+                # It takes some seconds where the server does not listen.
+                threading.Thread(target=self._ending, daemon=True).start()
+                self._connection = None
 
     def _connected(self) -> McpConnection:
         with self._lock:
@@ -220,7 +220,7 @@ class McpTool(FunctionTool):
                 self._connection = self._connect(seconds=self.seconds)
                 self._looked_until = 0.0
                 # Also when nobody closes the tool: at its end, or at that of the process.
-                weakref.finalize(self, self._connection.close)
+                self._ending = weakref.finalize(self, self._connection.close)
             return self._connection
 
 

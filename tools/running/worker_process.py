@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,7 @@ class WorkerProcess:
 
         Args:
             request: What JSON can hold.
-            seconds: How long to wait, above 0.
+            seconds: How long it may take to be read and answered, above 0.
 
         Raises:
             EOFError: The process ended; or it was ended, which the error says, for a message that
@@ -121,21 +122,22 @@ class WorkerProcess:
         """
         request_id = secrets.token_hex(16).encode()
         message = None
+        # It may not read, and somebody else may have written a length with nothing behind it.
+        give_up = time.monotonic() + seconds
+        timer = threading.Timer(seconds, _kill, [self._process])
+        timer.start()
         try:
             self._connection.send_bytes(request_id + b" " + json.dumps(request).encode())
             if self._connection.poll(seconds):
-                # Somebody else may have written a length with nothing behind it.
-                timer = threading.Timer(seconds, self.end)
-                timer.start()
-                try:
-                    message = self._connection.recv_bytes(_LONGEST_REPLY)
-                finally:
-                    timer.cancel()
+                message = self._connection.recv_bytes(_LONGEST_REPLY)
         except (EOFError, ConnectionError) as error:
-            raise EOFError from error
+            if time.monotonic() < give_up:
+                raise EOFError from error
         except OSError:
             # Bytes of somebody else that stand for a length which no reply has.
             message = b""
+        finally:
+            timer.cancel()
         if message is None:
             raise ToolTimeoutError(f"The tool did not answer within {seconds:g} s.")
         reply_id, _, reply = message.partition(b" ")
@@ -174,6 +176,10 @@ def _keep_lines(pipe: IO[bytes], lines: "deque[bytes]") -> None:
 
 def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     connection.close()
+    _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     # Where there are no namespaces, what has left the group would go on: an MCP server, say.
     with contextlib.suppress(psutil.Error):
         for started in psutil.Process(process.pid).children(recursive=True):

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+import weakref
 from contextlib import closing
 
 import pytest
@@ -397,8 +398,11 @@ def test_the_connection_ends_with_its_tool(server):
     before = connections()
     tool = McpTool("Words", "count", url=server.url)
     (connection,) = connections() - before
+    held = weakref.ref(tool._connection)
     tool.close()
     assert not connection.is_alive()
+    gc.collect()
+    assert held() is None
     tool = McpTool("Words", "count", url=server.url)
     (connection,) = connections() - before
     del tool

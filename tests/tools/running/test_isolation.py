@@ -15,6 +15,7 @@ from tools.errors import (
     ToolBugError,
     ToolCallError,
     ToolSettingsError,
+    ToolTimeoutError,
     ToolUnavailableError,
 )
 from tools.protocol import LONGEST_ANSWER, Document, Preselection, Proposal
@@ -349,6 +350,16 @@ def test_a_forked_child_answers_no_call(make, meddling):
 def test_what_the_tool_writes_is_no_answer_and_shifts_none(make, meddling):
     found = answers(make(deadline_seconds=10.0), "1", meddling, "2", "3")
     assert found == ["1!a text", "process_ended", "2!a text", "3!a text"]
+
+
+def test_a_request_that_the_process_does_not_read_has_its_deadline(make):
+    tool = make(deadline_seconds=2.0)
+    assert answers(tool, "1") == ["1!a text"]
+    for process in psutil.Process().children(recursive=True):
+        process.suspend()
+    with pytest.raises(ToolTimeoutError, match="did not answer within 2 s"):
+        tool.call("x" * 2**22, DOCUMENT)
+    assert answers(tool, "2") == ["2!a text"]
 
 
 def test_what_is_written_between_calls_answers_none(make):
