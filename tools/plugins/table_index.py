@@ -4,7 +4,7 @@ import json
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
 from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
+from tools.plugins.table_rows import OpenTable
 
 # Of the facts of a subject, and of the values of one relation, no more are looked at.
 MOST_FACTS = 1000
@@ -40,7 +41,7 @@ class TableIndex:
         sqlite3.Error, ValueError: There is none.
 
     Attributes:
-        about: What it was written with.
+        about: `state` of the table that it was written for, and a digest of its `facts`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -139,18 +140,18 @@ class TableIndex:
 
     def _damaged(self) -> ToolUnavailableError:
         return ToolUnavailableError(
-            self._file.stem,
+            self._file.name.partition(".")[0],
             f"the index of its table, '{self._file}', is damaged",
             "Remove that file: it is made again",
         )
 
 
-def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, object]) -> None:
+def write_index(file: Path, facts: OpenTable, state: object) -> None:
     """Write an index, whole or not at all.
 
     Args:
-        facts: Subject, relation and value of each.
-        about: `state`, what tells the table from others, and `facts`, a digest of them.
+        facts: What it holds; the digest is of what was written, whatever became of the table.
+        state: Tells the table from others, as JSON holds it.
 
     Raises:
         OSError, sqlite3.Error: It cannot be written.
@@ -174,8 +175,9 @@ def write_index(file: Path, facts: Iterable[Sequence[str]], about: Mapping[str, 
             connection.executescript(
                 resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
             )
+            about = sealed({"state": state, "facts": facts.digest})
             connection.execute("create table about (content text)")
-            connection.execute("insert into about values (?)", (json.dumps(sealed(about)),))
+            connection.execute("insert into about values (?)", (json.dumps(about),))
             connection.commit()
         finally:
             connection.close()

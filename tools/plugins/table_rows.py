@@ -8,6 +8,7 @@ import csv
 import glob
 import re
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,38 +50,43 @@ class Table:
         key: Columns that name a fact, that of the subject first.
         values: Columns that hold a value each.
         folder: Where relative paths begin.
+        most: Facts that it may have.
     """
 
-    def __init__(self, table: str, key: Sequence[str], values: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, table: str, key: Sequence[str], values: Sequence[str], folder: Path, *, most: int
+    ) -> None:
         self.table = table
         self.key = list(key)
         self.values = list(values)
         self.folder = folder.absolute()
+        self.most = most
         self.is_query = _QUERY.match(table) is not None
 
-    def state(self) -> list[object]:
-        """What tells the table from others without reading it, such as the file's time and size.
+    def state(self) -> object:
+        """What is another where the facts are: size and times of a file, a query's digest.
 
         Raises:
             ToolSettingsError: It cannot be read, or is too large.
         """
-        of_file: list[object] = []
-        if not self.is_query:
-            file = self._file()
-            try:
-                check_regular(file)
-                status = file.stat()
-            except OSError as error:
-                raise ToolSettingsError(
-                    f"the table '{file}' cannot be read ({error.strerror}). Expected a file"
-                ) from error
-            if status.st_size > LARGEST_FILE:
-                raise ToolSettingsError(
-                    f"the table '{file}' has {status.st_size / 10**9:.1f} GB. Expected at most "
-                    f"{LARGEST_FILE / 10**9:g} GB; write what calls ask for to a Parquet file"
-                )
-            of_file = [str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        return [self.table, self.key, self.values, *of_file]
+        if self.is_query:
+            with self.opened() as facts:
+                deque(facts, maxlen=0)
+                return facts.digest
+        file = self._file()
+        try:
+            check_regular(file)
+            status = file.stat()
+        except OSError as error:
+            raise ToolSettingsError(
+                f"the table '{file}' cannot be read ({error.strerror}). Expected a file"
+            ) from error
+        if status.st_size > LARGEST_FILE:
+            raise ToolSettingsError(
+                f"the table '{file}' has {status.st_size / 10**9:.1f} GB. Expected at most "
+                f"{LARGEST_FILE / 10**9:g} GB; write what calls ask for to a Parquet file"
+            )
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
     @contextmanager
     def opened(self) -> Iterator["OpenTable"]:
@@ -108,7 +114,7 @@ class Table:
                 raise ToolSettingsError(
                     f"the table has no column {missing[0]!r}. Expected one of {', '.join(kinds)}"
                 )
-            yield OpenTable(connection, self._facts(source, kinds))
+            yield OpenTable(connection, self._facts(source, kinds), self.most)
         except duckdb.Error as error:
             told = re.split(r"\n *(?:Possible|LINE|Please|Delimiter|file = )", str(error))[0]
             reason = "; ".join(filter(None, map(str.strip, told.split("\n"))))
@@ -132,10 +138,10 @@ class Table:
             for parts in (relations, values)
         ]
         return f"""
-            select subject, relation, value from (
+            select subject, relation, value, md5_number_lower(facts::varchar) as number from (
                 select {key[0]} as subject, {columns[0]} as relation, {columns[1]} as value
                 from {source} where {" and ".join(f"{part} is not null" for part in key)}
-            ) where value is not null"""
+            ) as facts where value is not null"""
 
     def _file(self) -> Path:
         return self.folder / Path(self.table).expanduser()
@@ -175,37 +181,41 @@ class OpenTable:
 
     Args:
         connection: That has no way out.
-        facts: A statement with the columns subject, relation and value.
+        facts: A statement with the columns subject, relation, value and number, a digest of them.
+        most: Facts that it may have.
+
+    Attributes:
+        digest: Of the facts, whatever their order, once they were read.
     """
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", facts: str) -> None:
+    digest = ""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", facts: str, most: int) -> None:
         self._connection = connection
         self._facts = facts
-
-    def digest(self, *, most: int) -> str:
-        """A digest of the facts, whatever their order.
-
-        Raises:
-            ToolSettingsError: There are none, or more than so many.
-        """
-        ((count, total),) = self._connection.execute(
-            "select count(*), sum(md5_number_lower(facts::varchar)::hugeint) "
-            f"from ({self._facts}) as facts"
-        ).fetchall()
-        if count == 0:
-            raise ToolSettingsError("the table has no row with a key and a value. Expected one")
-        if count > most:
-            raise ToolSettingsError(
-                f"the table has {count:,} values. Expected at most {most:,}; leave out rows or "
-                "columns that no text asks for"
-            )
-        return f"{count}-{total:x}"
+        self._most = most
 
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        """Yield subject, relation and value of each fact."""
+        """Yield subject, relation and value of each fact.
+
+        Raises:
+            ToolSettingsError: There are none, or more than there may be.
+        """
+        count, total = 0, 0
         facts = self._connection.execute(self._facts)
         while batch := facts.fetchmany(_BATCH):
-            yield from batch
+            count += len(batch)
+            if count > self._most:
+                raise ToolSettingsError(
+                    f"the table has more than {self._most:,} values. Expected at most so many; "
+                    "leave out rows or columns that no text asks for"
+                )
+            for *fact, number in batch:
+                total += number
+                yield tuple(fact)
+        if count == 0:
+            raise ToolSettingsError("the table has no row with a key and a value. Expected one")
+        self.digest = f"{count}-{total:x}"
 
 
 def spoken(column: str) -> str:

@@ -23,6 +23,7 @@ from typing import Annotated
 from pydantic import Field
 
 from toolformer.files.digests import hex_digest
+from toolformer.files.unused import remove_unused
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
@@ -45,6 +46,8 @@ _LONGEST_JOINED = 200
 # Between several values; the first that none of them holds.
 _SEPARATORS = ("; ", " | ")
 _SHOWN = 5
+# Of a table that changes meanwhile.
+_READINGS = 3
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
 
@@ -96,10 +99,10 @@ class TableTool(Tool):
             index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
             weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
-            self.index = _open_index(
-                Path(index_folder) / f"{name}.sqlite",
-                Table(table, key, values, Path(folder)),
-            )
+            read = Table(table, key, values, Path(folder), most=_MOST_FACTS)
+            # Tools, and homes, with other rows or columns share no file.
+            read_by = hex_digest(_VERSION, read.folder, table, key, values, size=8)
+            self.index = _open_index(Path(index_folder) / f"{name}.{read_by}.sqlite", read)
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
         self._aliases = self._read_aliases(aliases or [])
@@ -237,30 +240,30 @@ class TableTool(Tool):
         return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
 
 
-def _open_index(file: Path, table: Table) -> TableIndex:
-    """The index of a table, written where the file holds none of it.
+def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableIndex:
+    """The index of a table as it is now, written where the file holds none of it.
 
     A process that reads the one before goes on with that.
     """
-    state = [_VERSION, *table.state()]
-    if not table.is_query and (index := _kept_index(file, state)):
-        return index
-    with table.opened() as facts:
-        digest = facts.digest(most=_MOST_FACTS)
-        if table.is_query:
-            state.append(digest)
-            if index := _kept_index(file, state):
-                return index
-        write_index(file, facts, {"state": state, "facts": digest})
-    return TableIndex(file)
-
-
-def _kept_index(file: Path, state: list[object]) -> TableIndex | None:
+    state = table.state()
     with suppress(sqlite3.Error, ValueError):
         index = TableIndex(file)
-        if index.about["state"] == state:
+        if index.about["facts" if table.is_query else "state"] == state:
+            remove_unused(file.parent.glob("*.sqlite"), used=file)
             return index
-    return None
+    if readings == 0:
+        raise ToolSettingsError(
+            f"the table {table.table!r} became another whenever it was read, {_READINGS} times. "
+            "Expected a file that nothing writes to, or a query that gives the same rows again"
+        )
+    try:
+        with table.opened() as facts:
+            write_index(file, facts, state)
+    except ToolSettingsError:
+        # What was read of two files together may fit no form.
+        if table.state() == state:
+            raise
+    return _open_index(file, table, readings - 1)
 
 
 def _joined(values: Sequence[str]) -> str:

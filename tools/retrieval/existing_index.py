@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer.files.unused import remove_unused
 from tools.errors import ToolUnavailableError
 from tools.retrieval import index_folder
 from tools.retrieval.dense_ranking import open_faiss_index
@@ -84,12 +85,14 @@ class ExistingIndex:
         """Index and passages; opened on first use and when a file was changed."""
         import pyarrow as pa
 
-        information = self._information()
-        if self._opened is None or self._opened[0] != information:
+        # What is opened of files that are replaced meanwhile may not belong together.
+        while self._opened is None or self._opened[0] != self._information():
+            information = self._information()
             self.check_available()
             index_folder.check_files(self._folder, "QA")
             copy = pa.ipc.open_file(pa.memory_map(str(self._folder / _COPY))).read_all()
             self._opened = information, open_faiss_index(self._files[0], _REMEDY), copy
+            remove_unused(self._folder.parent.glob("*/"), used=self._folder)
         return self._opened[1:]
 
     def _information(self) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ is ended as a whole: a shell script that is killed would otherwise leave its pip
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from toolformer.files.digests import hex_digest, hex_digest_of_file
 from tools.errors import (
     ToolCallError,
     ToolTimeoutError,
@@ -64,17 +64,13 @@ class ApertiumTranslator:
         self.timeout_seconds = timeout_seconds
 
     def identity(self) -> str:
-        """Name the pairs and, by their sizes, the data they are made of; `none` without any."""
+        """Name the pairs and the data they are made of, by its content; `none` without any."""
         try:
             modes = sorted(self.modes.values())
         except ToolUnavailableError:
             return "pairs=none"
-        digest = hashlib.blake2b(digest_size=16)
-        for mode in modes:
-            digest.update(f"{mode}\n".encode())
-            for path in _data_files(self._mode_file(mode)):
-                digest.update(f"{path} {path.stat().st_size}\n".encode())
-        return f"pairs={digest.hexdigest()}"
+        files = [path for mode in modes for path in _data_files(self._mode_file(mode))]
+        return f"pairs={hex_digest(*modes, *files, *map(hex_digest_of_file, files))}"
 
     def check_available(self) -> None:
         """Check that a pair into English is installed."""

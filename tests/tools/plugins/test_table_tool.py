@@ -2,9 +2,14 @@
 
 import datetime
 import gzip
+import itertools
+import os
 import random
 import sqlite3
 import string
+import subprocess
+import sys
+import time
 from copy import copy
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +25,7 @@ from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, Tool
 from tools.plugins import table_tool
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_names import are_near, folded
-from tools.plugins.table_rows import Table
+from tools.plugins.table_rows import OpenTable, Table
 from tools.plugins.table_tool import TABLE_TOOL, TableTool
 from tools.prompting import demonstrations_of, load_prompt
 from tools.protocol import Document
@@ -300,7 +305,7 @@ def test_reading_starts_as_many_threads_on_a_machine_of_many_cores(tmp_path):
     query = (
         "select current_setting('threads') as workers, current_setting('async_threads') as others"
     )
-    with Table(query, ["workers"], ["others"], tmp_path).opened() as table:
+    with Table(query, ["workers"], ["others"], tmp_path, most=9).opened() as table:
         assert list(table) == [("2", "", "2")]
 
 
@@ -368,10 +373,10 @@ def test_more_rows_than_an_index_can_hold_are_refused(make, monkeypatch):
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
     assert answer(make(), "IT, field") == "computing"
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 9)
-    with pytest.raises(ToolSettingsError, match=r"has 10 values. Expected at most 9"):
+    with pytest.raises(ToolSettingsError, match=r"more than 9 values. Expected at most so many"):
         make()
     monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
-    with pytest.raises(ToolSettingsError, match=r"has 20 values. Expected at most 19"):
+    with pytest.raises(ToolSettingsError, match=r"has more than 19 values"):
         make(key=["subject"], values=["relation", "object"])
 
 
@@ -403,13 +408,138 @@ def test_an_index_is_used_again_until_the_table_changes(make, tmp_path, monkeypa
     assert answer(changed, "Barack Obama, place of birth") == "Hilo"
     # Whoever has the one before goes on with it.
     assert answer(first, "Barack Obama, place of birth") == "Honolulu"
-    assert [path.name for path in (tmp_path / "index").iterdir()] == ["Facts.sqlite"]
+    assert len(indexes(tmp_path / "index")) == 1
+
+
+def indexes(folder: Path):
+    assert {path.suffix for path in folder.iterdir()} == {".sqlite"}
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("replaced", ["before it is opened", "while it is read", "behind it"])
+def test_a_table_that_is_replaced_while_it_is_read_is_read_again(
+    make, tmp_path, monkeypatch, replaced
+):
+    now = iter(["Nairobi", "Hilo"])
+
+    def write():
+        (tmp_path / "facts.csv").write_text(FACTS.replace("Honolulu", next(now, "Hilo")))
+
+    if replaced == "before it is opened":
+        opened = Table.opened
+        monkeypatch.setattr(Table, "opened", lambda table: (write(), opened(table))[1])
+    elif replaced == "while it is read":
+        read = OpenTable.__iter__
+        monkeypatch.setattr(OpenTable, "__iter__", lambda facts: (write(), read(facts))[1])
+    else:
+        wrote = table_tool.write_index
+        monkeypatch.setattr(table_tool, "write_index", lambda *given: (wrote(*given), write()))
+    with pytest.raises(ToolSettingsError, match="became another whenever it was read, 3 times"):
+        make(index_folder=str(tmp_path / "index"))
+    monkeypatch.undo()
+    tool = make(FACTS.replace("Honolulu", "Hilo"), index_folder=str(tmp_path / "index"))
+    assert answer(tool, "Barack Obama, place of birth") == "Hilo"
+    assert tool.version == make(FACTS.replace("Honolulu", "Hilo")).version
+
+
+def test_the_version_is_that_of_the_rows_that_were_read(make, tmp_path, monkeypatch):
+    changes = iter([FACTS.replace("Honolulu", "Nairobi")])
+    state = Table.state
+
+    def state_and_change(table):
+        found = state(table)
+        for content in changes:
+            (tmp_path / "facts.csv").write_text(content)
+        return found
+
+    monkeypatch.setattr(Table, "state", state_and_change)
+    tool = make()
+    assert answer(tool, "Barack Obama, place of birth") == "Nairobi"
+    assert tool.version == make(FACTS.replace("Honolulu", "Nairobi")).version
+    query = "from 'facts.csv'"
+    changes = iter([FACTS])
+    tool = make(query, None)
+    assert answer(tool, "Barack Obama, place of birth") == "Honolulu"
+    assert tool.version == make(FACTS).version
+
+
+def test_a_table_that_breaks_while_it_is_read_and_is_whole_again_is_used(
+    make, tmp_path, monkeypatch
+):
+    contents = iter(['subject,relation,object\na,b,"c\n', FACTS])
+    opened = Table.opened
+
+    def change_and_open(table):
+        for content in itertools.islice(contents, 1):
+            (tmp_path / "facts.csv").write_text(content)
+        return opened(table)
+
+    monkeypatch.setattr(Table, "opened", change_and_open)
+    assert answer(make(), "Barack Obama, place of birth") == "Honolulu"
+
+
+def test_tools_with_other_options_share_no_index(make, tmp_path):
+    given = {"index_folder": str(tmp_path / "index")}
+    wide = "subject,relation,object\nBarack Obama,place of birth,Honolulu\n"
+    tools = [make(wide, **given), make(wide, key=["subject"], values=["relation"], **given)]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "facts.csv").write_text(wide.replace("Honolulu", "Hilo"))
+    tools.append(
+        TableTool(
+            "Facts", "facts.csv", ["subject", "relation"], ["object"], folder=str(other), **given
+        )
+    )
+    kept = indexes(tmp_path / "index")
+    assert len(kept) == 3
+    written = [path.stat().st_ino for path in kept]
+    TableTool("Facts", "facts.csv", ["subject"], ["relation"], folder=str(tmp_path), **given)
+    assert [path.stat().st_ino for path in kept] == written
+    asked = ["Barack Obama, place of birth", "Barack Obama", "Barack Obama, place of birth"]
+    answers = [answer(tool, text) for tool, text in zip(tools, asked, strict=True)]
+    assert answers == ["Honolulu", "place of birth", "Hilo"]
+
+
+def test_an_index_that_nobody_used_for_a_month_goes(make, tmp_path):
+    given = {"index_folder": str(tmp_path / "index")}
+    make(**given)
+    make(key=["subject"], values=["relation"], **given)
+    first, second = indexes(tmp_path / "index")
+    for file, days in ((first, 29), (second, 31)):
+        os.utime(file, (time.time() - days * 86400,) * 2)
+    make(values=["relation"], key=["object"], **given)
+    left = indexes(tmp_path / "index")
+    assert first in left
+    assert second not in left
+    assert len(left) == 2
+
+
+def test_one_run_among_several_that_is_killed_leaves_the_others_an_index(tmp_path):
+    (tmp_path / "facts.csv").write_text(FACTS)
+    code = (
+        "import os, sys; from tools.plugins import table_index, table_tool as t; "
+        "connect = table_index.sqlite3.connect; "
+        "table_index.sqlite3.connect = lambda file, **o: "
+        "os._exit(9) if 'tmp' in str(file) and sys.argv[1] == 'dies' else connect(file, **o); "
+        "tool = t.TableTool('Facts', 'facts.csv', ['subject', 'relation'], ['object'], "
+        "folder='.', index_folder='index'); "
+        "print(tool.call('Barack Obama, place of birth', None))"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, kind], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        for kind in ("dies", "lives", "lives", "dies")
+    ]
+    told = [run.communicate()[0].strip() for run in runs]
+    assert [run.returncode for run in runs] == [9, 0, 0, 9]
+    assert told == ["", "Honolulu", "Honolulu", ""]
 
 
 def test_an_index_that_cannot_be_read_is_made_anew(make, tmp_path):
     settings = {"index_folder": str(tmp_path / "index")}
     version = make(**settings).version
-    file = tmp_path / "index" / "Facts.sqlite"
+    (file,) = indexes(tmp_path / "index")
     for damage in (b"", b"garbage" * 1000, file.read_bytes()[:5000]):
         file.write_bytes(damage)
         tool = make(**settings)
@@ -422,7 +552,7 @@ def test_a_flipped_bit_of_an_index_gives_no_other_answer(make, tmp_path):
     first = make(**settings)
     calls = [f"{fact.subject}, {fact.relation}" for fact in first.index.first_facts(20)]
     right = [answer(first, call) for call in calls]
-    file = tmp_path / "index" / "Facts.sqlite"
+    (file,) = indexes(tmp_path / "index")
     whole = file.read_bytes()
     numbers, refused = random.Random(1), 0
     for _ in range(300):
@@ -578,7 +708,7 @@ def test_the_table_of_a_home_lies_beside_its_settings_and_is_read_by_the_worker(
     tool = open_tool(load_settings(home.settings_file), home, "Facts")
     assert answer(tool, "Peter F Martin, year of birth") == "1941"
     assert answer(tool, "it, field") == "ambiguous"
-    assert [path.name for path in home.table_indexes.iterdir()] == ["Facts.sqlite"]
+    assert [path.name[:6] for path in indexes(home.table_indexes)] == ["Facts."]
     (tmp_path / "tables" / "facts.csv").unlink()
     with pytest.raises(ToolSettingsError, match="cannot be read"):
         _ = open_tool(load_settings(home.settings_file), home, "Facts").version

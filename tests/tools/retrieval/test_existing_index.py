@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from tools.errors import ToolUnavailableError
 from tools.protocol import Document
 from tools.question_answering import QA
+from tools.retrieval import index_folder
 from tools.retrieval.existing_index import ExistingIndex
 from tools.retrieval.retrieval_tool import Answer
 from tools.retrieval.word_vectors import WordVectors
@@ -139,6 +141,37 @@ def test_a_changed_file_is_another_version_and_one_that_is_copied_is_the_same(ma
     (after,) = made.rank(["bread"], 1)
     assert after[0]["title"] == ("Cread" if changed else "Bread")
     assert before[0]["title"] == "Bread"
+
+
+def test_files_that_are_replaced_while_they_are_opened_are_opened_again(
+    made, tmp_path, monkeypatch
+):
+    (before,) = made.rank(["bread"], 1)
+    check, others = index_folder.check_files, [PASSAGES[::-1]]
+
+    def check_and_replace(*given):
+        check(*given)
+        for passages in others[:1]:
+            others.clear()
+            rows = ENCODER.encode([f"{each['title']}\n{each['text']}" for each in passages])
+            index: Any = faiss.index_factory(256, "Flat", 0)
+            index.add(rows)
+            faiss.write_index(index, str(made._files[0]))
+            made._files[1].write_text("".join(f"{json.dumps(each)}\n" for each in passages))
+
+    monkeypatch.setattr(index_folder, "check_files", check_and_replace)
+    (after,) = existing(tmp_path, *made._files).rank(["bread"], 1)
+    assert others == []
+    assert [hit["title"] for hit in before + after] == ["Bread", "Bread"]
+
+
+def test_a_copy_that_nobody_used_for_a_month_goes(made, tmp_path):
+    made.rank(["bread"], 1)
+    os.utime(made._folder, (time.time() - 31 * 86400,) * 2)
+    other = existing(tmp_path, made._files[0], write_passages(tmp_path / "other.jsonl"))
+    other.rank(["bread"], 1)
+    assert not made._folder.exists()
+    assert other._folder.is_dir()
 
 
 def test_a_damaged_copy_is_not_read(made):
