@@ -5,7 +5,7 @@ pass of the whole model over one sequence.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -81,9 +81,21 @@ def sample_behind(
             torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
         )
         tokens.append(int(order[min(place, len(order) - 1)]))
-        if is_finished([model.tokenizer.decode_behind([token]) for token in tokens]):
+        if ends_call(model, tokens[-1]) or is_finished(
+            [model.tokenizer.decode_behind([token]) for token in tokens]
+        ):
             break
     return tokens
+
+
+def ends_call(model: LanguageModel, token: int) -> bool:
+    """Whether a token is no text, so that the call that it is sampled in ends there."""
+    return token in model.end_ids or token in model.tokenizer.special_ids
+
+
+def text_of_call(model: LanguageModel, tokens: Sequence[int]) -> str:
+    """What was sampled, without the token that is no text."""
+    return model.tokenizer.decode([token for token in tokens if not ends_call(model, token)])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ positions, and calls that need no sampling.
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,9 @@ def sample_calls(
             )
             for sample_index in range(parameters.calls_per_position)
         ]
+    # Neither end of a text nor another special token is text, so none is part of a call.
+    ends = model.end_ids | model.tokenizer.special_ids
+    is_closed = CallReader(parameters.is_constrained).is_finished
     if sampled:
         texts.sample(
             [each.place for each in sampled],
@@ -154,7 +158,7 @@ def sample_calls(
             ),
             max_new_tokens=parameters.max_new_tokens,
             temperature=parameters.temperature,
-            is_finished=CallReader(parameters.is_constrained).is_finished,
+            is_finished=lambda branch: branch.tokens[-1] in ends or is_closed(branch.token_texts),
         )
     if branches is not None:
         branches += itertools.chain.from_iterable(each.branches for each in sampled)
@@ -165,7 +169,7 @@ def sample_calls(
             windows[each.place.row],
             each.place.position,
             each.call_probability,
-            each.texts(model.tokenizer, tool_name),
+            each.texts(model.tokenizer, tool_name, ends),
             tool_name=tool_name,
             parse_arguments=parse_arguments,
             parameters=parameters,
@@ -301,11 +305,14 @@ class _ChosenPosition:
     arguments: str | None
     branches: list[Branch] = field(default_factory=list)
 
-    def texts(self, tokenizer: "Tokenizer", tool_name: str) -> list[str]:
+    def texts(self, tokenizer: "Tokenizer", tool_name: str, ends: AbstractSet[int]) -> list[str]:
         """What stands behind the forced text in each of its samples."""
         if self.arguments is not None:
             return [proposed_text(tool_name, self.arguments)]
-        return [tokenizer.decode_behind(branch.tokens) for branch in self.branches] or [")"]
+        return [
+            tokenizer.decode_behind([token for token in branch.tokens if token not in ends])
+            for branch in self.branches
+        ] or [")"]
 
     def proposed(self, *, is_chosen_by_tool: bool) -> str:
         if self.arguments is not None:

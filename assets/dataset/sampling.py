@@ -184,7 +184,7 @@ def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
 
 CANDIDATE_CALLS = ShardStage(
     name="candidate_calls",
-    version="5",
+    version="6",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),

@@ -26,7 +26,7 @@ _OF_TEXTS = (
 
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
-    version="5",
+    version="6",
     group="evaluate",
     kinds=("pytorch", "duckdb"),
     per=PER_EVALUATION,

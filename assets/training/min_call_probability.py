@@ -39,7 +39,7 @@ from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="8",
+    version="9",
     group="train",
     kinds=("pytorch", "python"),
     per=PER_VARIANT,

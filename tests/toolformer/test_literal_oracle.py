@@ -100,9 +100,11 @@ def test_probabilities_and_sampled_calls_equal_the_literal_ones(
             assert literal.can_be_drawn(scores, uniform, token)
         texts = [embedded_model.tokenizer.decode([token]) for token in tokens]
         is_at_end = len(tokens) == parameters.max_new_tokens
+        is_at_end = is_at_end or literal.ends_call(embedded_model, tokens[-1])
         assert is_at_end or CallReader(is_constrained).is_finished(texts)
+        sampled = literal.text_of_call(embedded_model, tokens)
         assert row.sample_text == sample_text_of(
-            embedded_model.tokenizer.decode(tokens), "Calculator", is_constrained=is_constrained
+            sampled, "Calculator", is_constrained=is_constrained
         )
 
 

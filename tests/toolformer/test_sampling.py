@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import literal
-from tests.fakes import byte_tokenizer, sampling_parameters
+from tests.fakes import END, START, byte_tokenizer, sampling_parameters, tiny_model
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer.errors import SequenceTooLongError
+from toolformer.forward import branches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import (
     prompt_prefix,
 )
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import allowed_positions, check_context, sample_calls, sample_shard
 
@@ -90,9 +92,30 @@ def test_sampled_calls_equal_the_literal_ones(each_model, each_windows, prompt, 
         assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
         equal += branch.tokens == tokens
         assert row.sample_text == sample_text_of(
-            each_model.tokenizer.decode(branch.tokens), "QA", is_constrained=is_constrained
+            literal.text_of_call(each_model, branch.tokens), "QA", is_constrained=is_constrained
         )
     assert equal >= len(rows) - 2
+
+
+@pytest.mark.parametrize("special", [START, END, "<s>"])
+def test_a_sampled_special_token_ends_the_call_and_is_no_part_of_its_arguments(
+    special, monkeypatch
+):
+    tokenizer = byte_tokenizer()
+    tokenizer.backend.add_special_tokens({"additional_special_tokens": ["<s>"]})
+    model = tiny_model(tokenizer=Tokenizer(tokenizer.backend))
+    written = [*model.tokenizer.encode("Who"), model.tokenizer.backend.get_vocab()[special]]
+    steps = iter([*written, *model.tokenizer.encode("?)")])
+
+    def draw(_, uniforms, **others):
+        return [next(steps)] * len(uniforms), [0.0] * len(uniforms)
+
+    monkeypatch.setattr(branches, "sample_tokens", draw)
+    drawn = []
+    parameters = sampling_parameters(positions_per_text=1, calls_per_position=1)
+    (row,) = call(model, windows_of(model.tokenizer, TEXTS[0]), parameters, branches=drawn)
+    assert drawn[0].tokens == written
+    assert (row.sample_text, row.reason) == ("QA(Who", "no_closing_bracket")
 
 
 def assert_same(rows, others) -> None:

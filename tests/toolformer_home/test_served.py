@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import logging
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
-from tests.fakes import tiny_model
+from tests.fakes import save_tiny_model, tiny_model
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.decoding.decoder import complete
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.language_model import LanguageModel
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, merged, validated
 from toolformer_home.settings.settings_file import preset_values
@@ -56,6 +59,25 @@ def test_files_that_a_tokenizer_is_read_from_are_part_of_the_model(folder: Path)
     before = identity(folder)
     (folder / "merges.txt").write_text("on e")
     assert identity(folder) != before
+
+
+def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_tokenizer(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    before = identity(folder)
+    ends = json.dumps({"eos_token_id": [1, 7]})
+    (folder / "generation_config.json").write_text(ends)
+    assert identity(folder) != before
+    local = save_tiny_model(tmp_path_factory.mktemp("model"), context_length=2048)
+    (local / "generation_config.json").write_text(ends)
+    with serving(TINY) as fake:
+        with contextlib.closing(open_served(settings_of(fake, folder), folder)) as model:
+            assert model.end_ids == LanguageModel.load(local, device="cpu").end_ids == {0, 1, 7}
+        (folder / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
+        with pytest.raises(
+            ModelNotFoundError, match=r"eos_token_id is '</s>'.*Expected"
+        ):
+            open_served(settings_of(fake, folder), folder)
 
 
 @pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])

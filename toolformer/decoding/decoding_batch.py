@@ -217,7 +217,8 @@ class DecodingBatch:
         if not call.tokens and token in (masked := self._masked_starts(parameters)):
             token = expected.likeliest_but(masked)
         row.record(token, "sampled", expected)
-        if token in self._end_ids:
+        # No text becomes a special token, so none is part of a call.
+        if token in self._end_ids or token in self._tokenizer.special_ids:
             return END_OF_TEXT
         call.tokens.append(token)
         try:

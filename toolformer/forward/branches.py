@@ -33,7 +33,7 @@ def sample_branches(
     forced_ids: Sequence[int],
     max_new_tokens: int,
     temperature: float,
-    is_finished: Callable[[Sequence[str]], bool],
+    is_finished: Callable[[Branch], bool],
 ) -> None:
     """Sample all branches to their end; they are filled in place.
 
@@ -43,8 +43,8 @@ def sample_branches(
         parents: the node of `keys` that each position continues, ascending.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
         temperature: temperature of the sampling distribution; 1 is the model's own.
-        is_finished: whether the texts of the tokens that were sampled so far close the call, or
-            can no longer become one.
+        is_finished: whether the tokens that were sampled so far close the call, or can no longer
+            become one.
 
     Paper: §2, "Sampling API Calls".
     """
@@ -58,7 +58,7 @@ def sample_branches(
             branch.tokens.append(token)
             branch.token_texts.append(model.tokenizer.token_text(token))
             branch.log_probability += log_probability
-            branch.is_finished = is_finished(branch.token_texts)
+            branch.is_finished = is_finished(branch)
         going_on = [(node, branch) for node, branch in active if not branch.is_finished]
         if not going_on or step == max_new_tokens - 1:
             return

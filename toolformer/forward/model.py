@@ -105,7 +105,7 @@ class Texts(Protocol):
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
-        is_finished: Callable[[Sequence[str]], bool],
+        is_finished: Callable[[Branch], bool],
     ) -> None:
         """Sample continuations of the texts; the branches are filled in place.
 
@@ -114,7 +114,7 @@ class Texts(Protocol):
             groups: the branches that start at each place.
             forced_ids: tokens that stand in front of what is sampled; at least one.
             temperature: temperature of the sampling distribution; 1 is the model's own.
-            is_finished: whether a branch of these tokens' texts ends.
+            is_finished: whether a branch ends with the token that it has got.
 
         Paper: §2, "Sampling API Calls".
         """

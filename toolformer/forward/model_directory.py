@@ -58,6 +58,17 @@ def check_model_directory(path: Path) -> None:
         )
 
 
+def configurations(path: Path) -> list[dict[str, Any]]:
+    """What generation_config.json and config.json of a directory hold, as far as they are there.
+
+    Raises:
+        ModelNotFoundError: one of them is damaged.
+    """
+    files = [path / name for name in ("generation_config.json", "config.json")]
+    with loading(f"The configuration in {str(path)!r}", refused):
+        return [dict(json.loads(file.read_bytes())) for file in files if file.exists()]
+
+
 def model_without_weights(path: Path) -> "PreTrainedModel":
     """A model of the sizes of a directory's config.json, on no device; its weights are not read.
 

@@ -41,7 +41,7 @@ from toolformer.forward.probes import (
     unserved,
 )
 from toolformer.forward.shared_heads import share_key_heads
-from toolformer.forward.start_token import check_vocabulary, start_token
+from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -206,12 +206,10 @@ class Network:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens after which nothing follows: those that end a text, and the start token."""
-        ids = {self.bos_id}
-        for source in (getattr(self.model, "generation_config", None), self.text_config):
-            value = getattr(source, "eos_token_id", None)
-            ids.update([value] if isinstance(value, int) else value or [])
-        return frozenset(ids)
+        """See `Model.end_ids`; looked up each time, since callers of `generate` may set others."""
+        of_generation = getattr(self.model, "generation_config", None)
+        configs = (of_generation, self.model.config, self.text_config)
+        return end_ids(self.tokenizer, self.bos_id, [each.to_dict() for each in configs if each])
 
     def hidden_states(
         self,

@@ -92,7 +92,7 @@ class ReadTexts:
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
-        is_finished: Callable[[Sequence[str]], bool],
+        is_finished: Callable[[Branch], bool],
     ) -> None:
         """See `Texts.sample`."""
         import torch

@@ -1,6 +1,7 @@
-"""Which token stands in front of a text, and whether the model has all tokens of its tokenizer."""
+"""Which token stands in front of a text, which end it, and whether the model has them all."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer
@@ -47,6 +48,36 @@ def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
     raise ModelNotFoundError(
         "The tokenizer names no beginning- or end-of-text token. Set language_model.bos_token."
     )
+
+
+def end_ids(
+    tokenizer: Tokenizer, bos_id: int, configurations: Iterable[Mapping[str, Any]]
+) -> frozenset[int]:
+    """Tokens after which nothing follows: all that are named to end texts, and the start token.
+
+    A tokenizer names one, and models of chats end by others besides.
+
+    Args:
+        configurations: what generation_config.json and config.json hold, as far as they are there.
+
+    Raises:
+        ModelNotFoundError: what one of them names is no token.
+    """
+    parts = [part for each in configurations for part in (each, each.get("text_config") or {})]
+    all_named: list[Any] = [tokenizer.backend.eos_token_id]
+    all_named += [part.get("eos_token_id") for part in parts]
+    ids = {bos_id}
+    for named in all_named:
+        tokens = named if isinstance(named, list) else [] if named is None else [named]
+        if not all(isinstance(token, int) for token in tokens):
+            raise ModelNotFoundError(
+                f"eos_token_id is {named!r} in the model's generation_config.json or config.json. "
+                "Expected the number of the token that ends a text, or a list of numbers."
+            )
+        ids.update(tokens)
+    # A tokenizer may have more special tokens than its model.
+    size = min((part["vocab_size"] for part in parts if part.get("vocab_size")), default=None)
+    return frozenset(token for token in ids if size is None or token < size)
 
 
 def check_vocabulary(

@@ -18,10 +18,8 @@ _LINE_ENDS = ("\n", "\n\n")
 
 
 def line_end_ids(model: Model) -> list[int]:
-    """Tokens with which the model ends an answer: line ends, and the end of the text."""
-    # A start token ends no answer, unless it is what ends texts too.
-    ends = model.end_ids - {model.bos_id} or model.end_ids
-    return sorted(ends | {model.tokenizer.encode_behind(end)[0] for end in _LINE_ENDS})
+    """Tokens with which the model ends an answer: line ends, and what ends a text."""
+    return sorted(model.end_ids | {model.tokenizer.encode_behind(end)[0] for end in _LINE_ENDS})
 
 
 class _Beginning(NamedTuple):

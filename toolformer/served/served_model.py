@@ -1,13 +1,13 @@
 """The language model of the method, by requests to a server that runs it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, GivenToken, Place
 from toolformer.forward.prompt import SplitPrompt
-from toolformer.forward.start_token import start_token
+from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.served.handshake import found_fit
@@ -25,6 +25,7 @@ class ServedModel:
 
     Args:
         tokenizer: the model's own: token ids alone are sent.
+        configurations: what lies beside it; see `end_ids`.
         bos_token: see `Network.load`.
 
     Raises:
@@ -35,13 +36,19 @@ class ServedModel:
     choice = None
 
     def __init__(
-        self, client: CompletionsClient, tokenizer: Tokenizer, *, bos_token: str | None = None
+        self,
+        client: CompletionsClient,
+        tokenizer: Tokenizer,
+        *,
+        bos_token: str | None = None,
+        configurations: Iterable[Mapping[str, Any]] = (),
     ):
         self._client = client
         self.name = client.model
         self.tokenizer = tokenizer
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
+        self.end_ids = end_ids(tokenizer, self.bos_id, configurations)
         self.found = found_fit(client, tokenizer, self.bos_id)
         self.loss_noise: float | None = self.found.noise
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
@@ -65,12 +72,6 @@ class ServedModel:
     def vocabulary_size(self) -> int:
         """See `ReadingModel.vocabulary_size`."""
         return self.tokenizer.vocabulary_size
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """See `Model.end_ids`."""
-        end = self.tokenizer.backend.eos_token_id
-        return frozenset({self.bos_id, end} if isinstance(end, int) else {self.bos_id})
 
     @property
     def geometry(self) -> "ServedGeometry":
@@ -227,7 +228,7 @@ class ServedTexts:
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
-        is_finished: Callable[[Sequence[str]], bool],
+        is_finished: Callable[[Branch], bool],
     ) -> None:
         """See `Texts.sample`; seeded by the first of a branch's random numbers."""
         branches = [
@@ -245,7 +246,7 @@ class ServedTexts:
                 branch.tokens.append(token)
                 branch.token_texts.append(self._model.tokenizer.token_text(token))
                 branch.log_probability += log_probability
-                branch.is_finished = is_finished(branch.token_texts)
+                branch.is_finished = is_finished(branch)
                 if branch.is_finished:
                     break
 

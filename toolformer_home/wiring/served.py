@@ -1,5 +1,6 @@
 """The model that a server runs, as the settings name it."""
 
+import json
 import logging
 import os
 from contextlib import closing
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
 from toolformer.files.digests import hex_digest
+from toolformer.forward.model_directory import configurations
 from toolformer_home.settings.sections import ServerSettings, Settings
 from tools.model_identity import tokenizer_files
 
@@ -49,13 +51,13 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
 
 
 def served_identity(settings: Settings, directory: Path, *, is_known: bool = False) -> str:
-    """What tells a served model from others: its name, what the server says, its tokenizer.
+    """What tells a served model from others: its name, what the server says, tokenizer and ends.
 
     The address does not: the same model elsewhere is the same model.
 
     Args:
         settings: name the server.
-        directory: has the tokenizer.
+        directory: has the tokenizer, and maybe the configurations that say what ends a text.
         is_known: the server has answered before: it is waited for, if it is started again.
 
     Raises:
@@ -67,8 +69,9 @@ def served_identity(settings: Settings, directory: Path, *, is_known: bool = Fal
         if is_known:
             client.is_known()
         card = client.described()
-    tokenizer = [file.read_bytes().hex() for file in tokenizer_files(directory)]
-    return hex_digest("served", card["id"], *(card.get(name) for name in OF_THE_MODEL), *tokenizer)
+    ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
+    ours.append(json.dumps(configurations(directory)))
+    return hex_digest("served", card["id"], *(card.get(name) for name in OF_THE_MODEL), *ours)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
@@ -83,10 +86,17 @@ def open_served(settings: Settings, directory: Path) -> "ServedModel":
     section = settings.language_model
     client = _client(section.server)
     try:
-        model = ServedModel(client, load_tokenizer(directory), bos_token=section.bos_token)
+        model = ServedModel(
+            client,
+            load_tokenizer(directory),
+            bos_token=section.bos_token,
+            configurations=configurations(directory),
+        )
     except ToolformerError:
         client.close()
         raise
+    ends = [model.tokenizer.token_text(token) for token in sorted(model.end_ids)]
+    _LOGGER.info("texts of the served model end with %s", " or ".join(map(repr, ends)))
     thresholds = {
         name: settings.tools.of(name).filtering_threshold for name in settings.tools.names
     }

@@ -233,6 +233,15 @@ def test_undone_call_leaves_exactly_the_continuation_without_calls(written, reas
     assert sum(step.kind == "trigger" for step in completion.trace) == 0
 
 
+def test_special_token_in_a_call_undoes_it_though_it_ends_no_text(monkeypatch):
+    monkeypatch.setattr(ScriptedModel, "end_ids", frozenset({1}))
+    written = PROMPT + CALL.replace("* 7", f"* 7{START}")
+    model = ScriptedModel([PLAIN, written], {PROMPT: 2})
+    completion = complete_one(model)
+    assert completion.text == " many."
+    assert [undone.reason for undone in completion.undone_calls] == ["end_of_text"]
+
+
 def test_call_of_max_call_tokens_and_its_arrow_is_accepted():
     tokens = len(ScriptedModel([]).tokenizer.encode(CALL)) - 1
     model = ScriptedModel([WITH_CALL], {PROMPT: 1})

@@ -44,7 +44,7 @@ def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished
             forced_ids=model.tokenizer.encode_pieces(FORCED),
             max_new_tokens=max_new_tokens,
             temperature=1.0,
-            is_finished=is_finished or (lambda token_texts: False),
+            is_finished=is_finished or (lambda branch: False),
         )
 
 
@@ -69,7 +69,8 @@ def assert_literal(model, groups, *, tolerance=1e-4) -> None:
 @pytest.mark.parametrize("count", [8, 40])
 def test_log_probabilities_equal_teacher_forced_ones(each_model, count):
     groups = branch_groups(per_position=3 if count == 8 else 2, count=count)
-    rule = CallReader(is_constrained=True).is_finished if count == 8 else None
+    is_closed = CallReader(is_constrained=True).is_finished
+    rule = (lambda branch: is_closed(branch.token_texts)) if count == 8 else None
     sample(each_model, read_texts(each_model), groups, max_new_tokens=count, is_finished=rule)
     assert len({tuple(branch.tokens) for group in groups for branch in group}) > len(PLACES)
     assert max(len(branch.tokens) for group in groups for branch in group) == count
@@ -109,7 +110,7 @@ def test_finished_branches_are_not_fed_any_further(llama):
     # Branches of the second position stop at once.
     limits = [[1 if at == 7 else 2 + number for number in range(3)] for _, at in OF_ONE_TEXT]
     limit_of = {
-        id(branch.token_texts): limit
+        id(branch): limit
         for group, of_group in zip(groups, limits, strict=True)
         for branch, limit in zip(group, of_group, strict=True)
     }
@@ -119,7 +120,7 @@ def test_finished_branches_are_not_fed_any_further(llama):
         texts,
         groups,
         OF_ONE_TEXT,
-        is_finished=lambda token_texts: len(token_texts) >= limit_of[id(token_texts)],
+        is_finished=lambda branch: len(branch.tokens) >= limit_of[id(branch)],
     )
     assert [[len(branch.tokens) for branch in group] for group in groups] == limits
     assert all(branch.is_finished for group in groups for branch in group)
@@ -129,13 +130,13 @@ def test_finished_branches_are_not_fed_any_further(llama):
 
 def test_texts_whose_branches_have_ended_are_not_fed_any_further(llama):
     texts, groups = read_texts(llama), branch_groups(per_position=1)
-    going_on = {id(branch.token_texts) for group in groups[4:] for branch in group}
+    going_on = {id(branch) for group in groups[4:] for branch in group}
     before = llama.tokens_fed
     sample(
         llama,
         texts,
         groups,
-        is_finished=lambda token_texts: id(token_texts) not in going_on,
+        is_finished=lambda branch: id(branch) not in going_on,
     )
     # Three positions of the first text set the width of the first feed; the last text has two.
     forced = 3 * len(TEXTS) * len(llama.tokenizer.encode_pieces(FORCED))

@@ -16,6 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.fakes import END, START, TOKENIZERS, byte_tokenizer, piece_tokenizer
 from toolformer.errors import ModelNotFoundError
+from toolformer.forward.model_directory import configurations
+from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_writes_calls
 from toolformer.forward.windows import split_into_windows
@@ -284,3 +286,37 @@ def test_a_vocabulary_that_opens_calls_with_two_tokens_is_refused_with_these():
 
 def test_every_kind_that_keeps_text_is_taken(each_tokenizer):
     check_writes_calls(each_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_generation", "config", "ends"),
+    [
+        (
+            "gemma3",
+            {"eos_token_id": [1, 106]},
+            {"text_config": {"vocab_size": 262208}},
+            {"<bos>", "<eos>", "<end_of_turn>"},
+        ),
+        ("qwen3", {"eos_token_id": 151643}, {}, {"<|endoftext|>", "<|im_end|>"}),
+        ("llama2", {}, {}, {"<s>", "</s>"}),
+        # Of 200,012 tokens <|call|> is none.
+        (
+            "gptoss",
+            {},
+            {"eos_token_id": [199999, 200012], "vocab_size": 200012},
+            {"<|endoftext|>", "<|return|>"},
+        ),
+    ],
+)
+def test_a_text_ends_by_all_tokens_that_are_named_to_end_it(
+    name, of_generation, config, ends, test_data, tmp_path
+):
+    source = test_data / "tokenizers" / name
+    shutil.copy(source / "tokenizer_config.json", tmp_path)
+    packed = (source / "tokenizer.json.xz").read_bytes()
+    (tmp_path / "tokenizer.json").write_bytes(lzma.decompress(packed))
+    (tmp_path / "generation_config.json").write_text(json.dumps(of_generation))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(tmp_path)
+    found = end_ids(tokenizer, start_token(tokenizer, None), configurations(tmp_path))
+    assert set(map(tokenizer.token_text, found)) == ends

@@ -132,7 +132,7 @@ def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(loca
         forced_ids=forced,
         max_new_tokens=6,
         temperature=0.7,
-        is_finished=lambda texts: len(texts) == 5,
+        is_finished=lambda branch: len(branch.tokens) == 5,
     )
     branches = [
         (place, each) for place, group in zip(places, groups, strict=True) for each in group
