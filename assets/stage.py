@@ -197,9 +197,10 @@ class ShardStage(Stage):
     @property
     def all_settings(self) -> tuple[str, ...]:
         """The settings that its rows depend on, those behind its parts included."""
-        # Whether there is an input of the round before.
+        # Whether there is an input of the round before, and whose calls are merged.
         chained = ("sampling.is_chained",) if self.reads_round_before else ()
-        return (*super(ShardStage, self).all_settings, *chained)
+        merged = ("tools.*.is_enabled",) if self.per != PER_TOOL else ()
+        return (*super(ShardStage, self).all_settings, *chained, *merged)
 
     @property
     def has_rounds(self) -> bool:
@@ -312,7 +313,8 @@ def check_outputs(stage: ShardStage) -> None:
     Raises:
         StageDeclarationError: it has not, its table has no tool, or not every tool has a setting.
     """
-    names_tool = any(path.startswith("tools.") for path in stage.all_settings)
+    own = (*stage.settings, *(path for part in stage.parts for path in part.settings))
+    names_tool = any(path.startswith("tools.") for path in own)
     if stage.per != PER_TOOL and names_tool:
         raise StageDeclarationError(
             f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "

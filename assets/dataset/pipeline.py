@@ -154,7 +154,7 @@ class Pipeline:
         *,
         besides: Collection[str] = (),
     ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-        """What the calls of each tool of a shard are merged from, whatever tools the settings name.
+        """What the calls of each tool of a shard are merged from, also of one that cannot run here.
 
         Args:
             stage, partition: the output; a tool is merged that has rows of the nearest table.
@@ -162,8 +162,8 @@ class Pipeline:
             besides: tools that are not looked at.
 
         Returns:
-            By tool its partitions and those of the shard; and why other tools are left out: theirs
-            do not belong together, until the tool is built again.
+            By tool its partitions and those of the shard; and why other tools are left out: they
+            are switched off, or theirs do not belong together until the tool is built again.
         """
         shard, settings = partition.shard, partition.settings
         round_number = settings.sampling.round
@@ -178,6 +178,9 @@ class Pipeline:
         merged: dict[str, tuple[Input, ...]] = {}
         left_out: dict[str, str] = {}
         for name in names:
+            if name not in settings.tools.names or not settings.tools.of(name).is_enabled:
+                left_out[name] = "switched off, or not in the settings any more"
+                continue
             tool_inputs = [
                 stored_input(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools

@@ -25,7 +25,7 @@ class RunOptions:
         preset: instead of the one in toolformer.yaml.
         overrides: settings that win over toolformer.yaml.
         force: compute also what is up to date.
-        tools: only these tools.
+        tools: only these tools, also one that is switched off.
     """
 
     preset: str | None = None
@@ -84,7 +84,20 @@ class RunOptions:
     def load_settings(self, home: Home) -> Settings:
         """The settings of this run; the settings file is written at first use."""
         write_settings_file(home.settings_file, preset=self.preset or "laptop")
-        return load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
+        return load_settings(
+            home.settings_file, overrides=self._all_overrides(home), preset=self.preset
+        )
+
+    def _all_overrides(self, home: Home) -> Mapping[str, Any]:
+        """The overrides, and that the named tools are switched on."""
+        if not self.tools:
+            return self.overrides
+        tools = load_settings(
+            home.settings_file, overrides=self.overrides, preset=self.preset
+        ).tools
+        off = [name for name in self.tools if not tools.of(name).is_enabled]
+        switched_on = {"tools": {name: {"is_enabled": True} for name in off}}
+        return merged(self.overrides, switched_on) if off else self.overrides
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """The values as configuration of the Dagster resources, which check nothing but types.
@@ -93,9 +106,10 @@ class RunOptions:
             SettingsError: a setting of this run is not valid.
         """
         settings: dict[str, Any] = {"force": self.force}
-        if self.overrides:
-            values = self.load_settings(Home.find()).model_dump(mode="json", by_alias=True)
-            settings["overrides"] = _picked(values, self.overrides)
+        home = Home.find()
+        if overrides := self._all_overrides(home):
+            values = self.load_settings(home).model_dump(mode="json", by_alias=True)
+            settings["overrides"] = _picked(values, overrides)
         if self.preset is not None:
             settings["preset"] = self.preset
         return {"settings": settings, "toolbox": {"tools": list(self.tools)}}

@@ -119,6 +119,21 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert costs_of_model(home, partitions) == set()
     assert not forecast(home, **part).does_anything
 
+    # A tool that is switched off leaves the texts, until it is switched on or named.
+    merged = "select distinct unnest(calls).tool from augmented_texts order by all"
+    home.change_settings({"tools": {"Calendar": {"filtering_threshold": 0.0}}})
+    home.build(**part)
+    texts, partitions = home.rows("augmented_texts", shards=SHARDS[:1]), home.partition_states()
+    assert home.warehouse.query(merged).rows() == [("Calculator",), ("Calendar",)]
+    home.change_settings({"tools": {"Calendar": {"is_enabled": False}}})
+    assert planned(forecast(home, **part)) == {f"augmented_texts/shard={SHARDS[0]}/all"}
+    home.build(**part)
+    assert home.warehouse.query(merged).rows() == [("Calculator",)]
+    assert made(home, partitions, PLANNED) == {f"augmented_texts/shard={SHARDS[0]}/all"}
+    assert not forecast(home, **part).does_anything
+    home.build(**part, tools=["Calendar"])
+    assert home.rows("augmented_texts", shards=SHARDS[:1]).equals(texts)
+
 
 @pytest.mark.java
 def test_another_index_is_built_and_asked_again_as_planned(

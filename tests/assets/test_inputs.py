@@ -227,10 +227,20 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
 
 
 def merged(
-    stage: Stage, *, window_tokens: int = 64, besides: Collection[str] = ()
+    stage: Stage,
+    *,
+    window_tokens: int = 64,
+    besides: Collection[str] = (),
+    is_enabled: bool = True,
 ) -> tuple[list[str], dict[str, str]]:
     """The tools that `augmented_texts` would merge, and why others are left out."""
-    settings = validated({"corpus": {"window_tokens": window_tokens}}, origin="test")
+    settings = validated(
+        {
+            "corpus": {"window_tokens": window_tokens},
+            "tools": {TOOL: {"is_enabled": is_enabled}},
+        },
+        origin="test",
+    )
     (entry,) = Manifest.load(stage.home.sources).active_shards
     partition = Partition(settings, entry, Toolbox({}, {}, {}))
     found, left_out = PIPELINE.merged(
@@ -258,6 +268,17 @@ def test_calls_of_a_tool_whose_partitions_do_not_belong_together_are_not_merged(
     stage.make()
     assert merged(stage) == ([TOOL], {})
     assert merged(stage, window_tokens=32) == ([], {TOOL: "sampled in windows of 64 tokens"})
+
+
+def test_calls_of_a_tool_that_is_switched_off_or_gone_from_the_settings_are_not_merged(
+    stage: Stage,
+):
+    put(stage.warehouse, "documents", fingerprint="texts")
+    stage.make()
+    off = "switched off, or not in the settings any more"
+    assert merged(stage, is_enabled=False) == ([], {TOOL: off})
+    put(stage.warehouse, "filtered_calls", {"tool": "Removed"}, name="Removed", fingerprint="x")
+    assert merged(stage) == ([TOOL], {"Removed": off})
 
 
 def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: Stage, monkeypatch):
