@@ -6,8 +6,7 @@ from collections.abc import Mapping
 _HIDDEN = ".dagster/"
 # Names the process of a command; the process holds the lock of that name while it lives.
 PROCESS_TAG = f"{_HIDDEN}toolformer_process"
-# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own: where the
-# server listens that did, as a JSON object with `socket`, or `host` and `port`.
+# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
 LAUNCHED_BY_UI_TAG = f"{_HIDDEN}grpc_info"
 # The first and the last partition of a run over several.
 RANGE_START_TAG = "dagster/asset_partition_range_start"

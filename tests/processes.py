@@ -6,16 +6,26 @@ Does not wait for what a process serves; whoever starts one knows how to ask it.
 import ctypes
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _LIBC = ctypes.CDLL(None)
 _POLL_SECONDS = 0.5
+_WRITER = """
+import sys
+from pathlib import Path
+from toolformer.files.whole_files import beside
+with beside(Path(sys.argv[1])) as path:
+    path.write_text("half")
+    print(path, flush=True)
+    sys.stdin.read()
+"""
 
 
 class ServiceError(RuntimeError):
@@ -52,6 +62,18 @@ def start(
 
 def _end_with_parent() -> None:
     _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+@contextmanager
+def writing_beside(target: Path) -> Iterator[Path]:
+    """Give what another process writes beside a file; it is killed at the end of the block."""
+    command = [sys.executable, "-c", _WRITER, str(target)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        yield Path(process.stdout.readline().rstrip())
+        process.kill()
 
 
 def await_until(

@@ -259,10 +259,11 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
-        for folder in (self.root, self.warehouse, self.sources, self.precisions):
+        folders = [self.root, self.warehouse, self.sources, self.precisions, self.table_indexes]
+        folders += [self.models, self.converted_models, self.wikipedia_index.parent]
+        for folder in folders:
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
-        remove_abandoned(self.table_indexes.glob("*.tmp"))
         # The model card and the calibration are written into a model that is there.
         remove_abandoned(self.models.glob("*/*.tmp"))
 
@@ -285,6 +286,10 @@ class Home:
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
         return file_lock(self.machine / "locks", name)
+
+    def run_lock(self, run_id: str) -> FileLock:
+        """Held by the process that does a run of Dagster's; see `process_lock`."""
+        return self.process_lock(f"process-{run_id}")
 
     def records_lock(self) -> FileLock:
         """Held while Dagster's records are opened: two that come first would both make tables."""

@@ -116,10 +116,9 @@ def why_locks_fail(folder: Path) -> str | None:
         return f"it is mounted with {', '.join(sorted(options))}, so each machine locks for itself"
     import fcntl
 
-    probe = beside(folder / "trial")
     with ExitStack() as stack:
         try:
-            stack.callback(probe.unlink, missing_ok=True)
+            probe = stack.enter_context(beside(folder / "trial"))
             first, second = (os.open(probe, os.O_RDWR | os.O_CREAT) for _ in range(2))
             stack.callback(os.close, first)
             stack.callback(os.close, second)

@@ -5,7 +5,6 @@ are not read. Neither are those that a build is making anew: their decisions sta
 candidates.
 """
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +68,7 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
         equal = {key for key, content in contents[0] & contents[1] if content} - unfinished
         keys = [home.keys() - equal - unfinished for home in homes]
         files = list(map(_limited, files, rounds, keys))
-        with (
-            tempfile.TemporaryDirectory() as spill,
-            open_connection(spill_folder=Path(spill)) as db,
-        ):
+        with open_connection() as db:
             _create_views(db, files, keys)
             confine(db, *folders)
             db.execute(queries["compared_calls"])

@@ -3,6 +3,8 @@
 import atexit
 import functools
 import glob
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,24 +50,18 @@ MACROS = (
 
 
 @contextmanager
-def open_connection(
-    database: Path | None = None, *, spill_folder: Path | None = None
-) -> Iterator["duckdb.DuckDBPyConnection"]:
+def open_connection(database: Path | None = None) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection and closes it at the end of the block.
 
     Args:
         database: File to open for writing; None is a database in memory.
-        spill_folder: Where queries larger than memory put temporary files. None is DuckDB's
-            default, a folder in the current directory.
 
     Yields:
         The connection, with no progress bar, no extension loading and no look at variables. It
-        has the macros above.
+        has the macros above. Queries larger than memory put temporary files where TMPDIR says.
     """
     connection = _opened(database)
     try:
-        if spill_folder is not None:
-            connection.execute(f"set temp_directory = {sql_literal(str(spill_folder))}")
         yield connection
     finally:
         connection.close()
@@ -98,8 +94,13 @@ def _database_of_process() -> "duckdb.DuckDBPyConnection":
 def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
-    # A file that DuckDB 1.x can open too.
-    config: dict[str, Any] = {} if database is None else {"storage_compatibility_version": "v1.0.0"}
+    # Made by DuckDB when it needs it, and removed. A statement may read what is in it, so it is a
+    # folder of its own.
+    spill = f"{tempfile.gettempdir()}/toolformer-{secrets.token_hex(8)}"
+    config: dict[str, Any] = {"temp_directory": spill}
+    if database is not None:
+        # A file that DuckDB 1.x can open too.
+        config["storage_compatibility_version"] = "v1.0.0"
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
     # Set only where there is one: in Jupyter without ipywidgets DuckDB refuses to set it at all.
     if connection.execute("select current_setting('enable_progress_bar')").fetchall() == [(True,)]:

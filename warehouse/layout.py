@@ -170,7 +170,7 @@ def damaged_partitions(folder: Path, table_names: Iterable[str] | None = None) -
 
 def remove_stale_files(folder: Path, database_file: Path) -> None:
     """Removes what killed processes left behind, and versions that nobody reads."""
-    candidates = [*folder.glob(".spill.*.tmp"), *(folder / COUNTS_FOLDER).glob("*.tmp")]
+    candidates = [*(folder / COUNTS_FOLDER).glob("*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     for table in tables():
         for directory in table_folder(folder, table).glob("shard=*"):

@@ -132,21 +132,19 @@ def _write_version(
         # in every row, have none.
         dictionary_size = max(frame.height, 1)
         named = ", ".join(f"{key}: ${key}" for key in entries)
-        temporary = beside(target / f"{name}.parquet")
         try:
             target.mkdir(parents=True, exist_ok=True)
-            connection.execute(
-                f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
-                {"path": str(temporary), **entries},
-            )
-            publish(temporary)
+            with beside(target / f"{name}.parquet") as temporary:
+                connection.execute(
+                    f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
+                    f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
+                    {"path": str(temporary), **entries},
+                )
+                publish(temporary)
         except StoreError:
             raise
         except (duckdb.IOException, OSError) as error:
             raise _storage_error(target / name, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
     for old in superseded(versions(target, name)):
         old.unlink(missing_ok=True)
 

@@ -165,7 +165,7 @@ def stream_query(
     It is not repeated where partitions were moved away: its first rows are used by then.
 
     Yields:
-        The batches, with their schema. Sorting spills to the disk beside the partitions.
+        The batches, with their schema. Sorting spills where TMPDIR says.
 
     Raises:
         DamagedPartitionError: A partition cannot be read.

@@ -1,13 +1,11 @@
 """Opens the views over chosen versions of partitions, for statements that read."""
 
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.files.whole_files import beside
 from warehouse.catalogue import Source, create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
@@ -133,25 +131,21 @@ def open_views(
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
     """
-    spill = beside(folder / ".spill")
-    try:
-        with open_connection(spill_folder=spill) as connection:
-            remembered = {}
-            # A statement that asks what there is would see the relations of these as well.
-            remembers = remembers and needs != everything()
-            for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
-                relation = f"remembered_{name}"
-                counts = remembered_counts(connection, folder, name, files.of[COUNTS[name]])
-                connection.register(relation, counts)
-                remembered[name] = rows_of_lists(relation)
-            create_views(connection, needs, files.sources(), remembered)
-            if needs == everything():
-                # The statement may ask what there is.
-                describe(connection, "view")
-            confine(connection, folder)
-            yield connection
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+    with open_connection() as connection:
+        remembered = {}
+        # A statement that asks what there is would see the relations of these as well.
+        remembers = remembers and needs != everything()
+        for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
+            relation = f"remembered_{name}"
+            counts = remembered_counts(connection, folder, name, files.of[COUNTS[name]])
+            connection.register(relation, counts)
+            remembered[name] = rows_of_lists(relation)
+        create_views(connection, needs, files.sources(), remembered)
+        if needs == everything():
+            # The statement may ask what there is.
+            describe(connection, "view")
+        confine(connection, folder)
+        yield connection
 
 
 def refused(error: Exception) -> QueryError:

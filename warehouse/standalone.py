@@ -4,10 +4,8 @@ Constraints are not copied: the rows met them when their partitions were written
 held in memory.
 """
 
-import shutil
 from pathlib import Path
 
-from toolformer.files.whole_files import beside
 from warehouse.catalogue import (
     create_statistics_views,
     metadata_of,
@@ -47,10 +45,9 @@ def write_standalone_database(
     files = chosen_files(folder, everything())
     refuse_damaged(everything().rows, files)
     sources = looked_at(everything(), files).sources()
-    spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
     try:
-        with open_connection(file, spill_folder=spill) as connection:
+        with open_connection(file) as connection:
             for name, schema in tables().items():
                 statement = (
                     f"create table {sql_name(name)} as select {shown_columns(schema)} "
@@ -77,8 +74,6 @@ def write_standalone_database(
             f"Cannot write '{file}': {error}. Check the free space of its folder, then run the "
             "same again."
         ) from error
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
     return rows
 
 

@@ -2,9 +2,7 @@
 
 import errno
 import functools
-import json
 import os
-import socket
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +28,7 @@ from dagster_project.run_tags import (
     process_of,
 )
 from toolformer.errors import ToolformerError
-from toolformer.files.whole_files import host_digits, write_whole
+from toolformer.files.whole_files import write_whole
 from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
 from toolformer_home.home import Home
 from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
@@ -38,7 +36,7 @@ from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _INSTANCE_CONFIG = _REPOSITORY / "dagster.yaml"
 _WORKSPACE = _REPOSITORY / "workspace.yaml"
-_PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
+_PROCESS = f"process-{uuid.uuid4().hex}"
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
 # it, and Ctrl-C reaches these too: they end with a traceback.
 _NO_MIRROR = {
@@ -116,60 +114,26 @@ def _clear_errors_of_records(folder: Path) -> Iterator[None]:
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     """Mark runs as failed whose command or UI was killed; returns their ids.
 
-    Otherwise they stay in STARTED for ever and take places in the queue. Whether a command of
-    another machine lives, only that machine can tell: the next command there closes its runs.
+    Otherwise they stay in STARTED for ever and take places in the queue. Those of another machine
+    have no lock here, to tell whether they live: the next command there closes them.
     """
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = process_of(run.tags)
-        server = run.tags.get(LAUNCHED_BY_UI_TAG)
-        if process is None and server is not None and not _is_listening(json.loads(server)):
+        lock = home.process_lock(process) if process else home.run_lock(run.run_id)
+        is_judged = process != _PROCESS if process else LAUNCHED_BY_UI_TAG in run.tags
+        if not is_judged or not Path(lock.lock_file).exists():
+            continue
+        with suppress(Timeout), lock.acquire(timeout=0):
             instance.report_run_failed(
-                run, "The Dagster UI that ran this was killed. What it had finished is kept."
+                run, "The process of this run was killed. What it had finished is kept."
             )
             closed.append(run.run_id)
-        if process in (None, _PROCESS) or not _is_of_this_machine(process):
-            continue
-        lock = home.process_lock(process)
-        try:
-            with lock.acquire(timeout=0):
-                instance.report_run_failed(
-                    run, "The process of this run was killed. What it had finished is kept."
-                )
-        except Timeout:
-            continue
-        closed.append(run.run_id)
-    _remove_dead_locks(home)
-    return closed
-
-
-def _remove_dead_locks(home: Home) -> None:
-    """Remove the lock files of this machine's commands that were killed."""
-    for file in (home.machine / "locks").glob(f"process-{host_digits()}-*.lock"):
+    for file in (home.machine / "locks").glob("process-*.lock"):
         # While it is held: a command that is about to take it notices, and makes the file anew.
         with suppress(Timeout), home.process_lock(file.stem).acquire(timeout=0):
             file.unlink(missing_ok=True)
-
-
-def _is_listening(server: Mapping[str, Any]) -> bool:
-    """Whether the process lives that started a run; it ends after its runs, and fails dead ones.
-
-    The kernel answers for it, also where it is busy, stopped or was asleep with the machine.
-    """
-    try:
-        if path := server.get("socket"):
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(path)
-        else:
-            socket.create_connection((server["host"], server["port"])).close()
-    except OSError:
-        return False
-    return True
-
-
-def _is_of_this_machine(process: str) -> bool:
-    *_, machine, _ = process.split("-")
-    return machine == host_digits()
+    return closed
 
 
 def run_job(

@@ -1,12 +1,11 @@
 """Runs whose process was killed; `tests/faults` kills whole commands and compares their rows."""
 
 import json
-import socket
-import tempfile
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import Timeout
 
 from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
 from dagster_project.runs.run_job import (
@@ -14,8 +13,8 @@ from dagster_project.runs.run_job import (
     dagster_instance,
     prepare_dagster_home,
 )
-from toolformer.files.whole_files import host_digits
 from toolformer_home.home import Home
+from toolformer_home.resources.language_model import LanguageModelResource
 
 
 @pytest.fixture
@@ -33,12 +32,12 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
 
 
 def test_runs_of_a_process_that_lives_and_of_another_machine_are_left_alone(home: Home):
-    process = f"process-{host_digits()}-abc"
+    process = "process-abc"
     with dg.DagsterInstance.get() as instance:
         # Who started the last is not known: it may be the UI's, and going on.
         run, *others = (
             instance.create_run_for_job(_job(), tags=tags)
-            for tags in ({PROCESS_TAG: process}, {PROCESS_TAG: "process-0ther0-abc"}, {})
+            for tags in ({PROCESS_TAG: process}, {PROCESS_TAG: "process-elsewhere"}, {})
         )
         with home.process_lock(process):
             assert close_dead_runs(instance, home) == []
@@ -51,23 +50,31 @@ def test_runs_of_a_process_that_lives_and_of_another_machine_are_left_alone(home
     assert not list((home.root / "locks").glob("process-*"))
 
 
-def test_a_run_of_the_ui_is_left_alone_until_its_server_has_ended_whatever_the_clock_says():
-    # In a folder with a short name, as sockets need it.
-    with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:
-        path = f"{folder}/socket"
-        run = instance.create_run_for_job(
-            _job(), tags={LAUNCHED_BY_UI_TAG: json.dumps({"host": "localhost", "socket": path})}
-        )
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path)
-            server.listen()
-            # No daemon has signed on for long, as after a sleep of the machine.
-            assert close_dead_runs(instance, Home(Path(folder))) == []
-        assert close_dead_runs(instance, Home(Path(folder))) == [run.run_id]
+def test_a_run_of_the_ui_is_judged_by_the_machine_that_does_it(home: Home, tmp_path: Path):
+    server = json.dumps({"host": "localhost", "socket": "/tmp/of-the-machine-that-does-it"})
+    elsewhere = Home(home.root, cache=tmp_path / "elsewhere")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(_job(), tags={LAUNCHED_BY_UI_TAG: server})
+        with home.run_lock(run.run_id):
+            assert close_dead_runs(instance, home) == []
+        assert close_dead_runs(instance, elsewhere) == []
+        assert close_dead_runs(instance, home) == [run.run_id]
+
+
+def test_a_run_holds_its_lock_while_it_goes_on(home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+
+    @dg.asset
+    def looks(context: dg.AssetExecutionContext, language_model: LanguageModelResource) -> None:
+        with pytest.raises(Timeout):
+            home.run_lock(context.run.run_id).acquire(timeout=0)
+
+    assert dg.materialize([looks], resources={"language_model": LanguageModelResource()}).success
+    assert not list((home.root / "locks").iterdir())
 
 
 def test_process_locks_that_nobody_holds_are_removed(home: Home):
-    dead, living = (f"process-{host_digits()}-{name}" for name in ("dead", "living"))
+    dead, living = "process-dead", "process-living"
     with home.process_lock(living), dg.DagsterInstance.ephemeral() as instance:
         (home.root / "locks" / f"{dead}.lock").touch()
         assert close_dead_runs(instance, home) == []

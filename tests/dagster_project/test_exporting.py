@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import re
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import ODD, PLAIN, fill_for_export, store, store_calls
+from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
-from toolformer.files.whole_files import beside
 from toolformer_home.expected_errors import RunFailedError
 from toolformer_home.home import Home
 from warehouse.schema import tables
@@ -176,11 +174,9 @@ def test_a_full_disk_leaves_nothing(
 
 
 def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: Path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = beside(tmp_path / "export")
-    left = left.with_name(left.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
-    left.write_text("half")
+    with writing_beside(tmp_path / "export") as left:
+        pass
+    assert left.exists()
     assert run("export", "text", "--output", tmp_path / "export").code == 0
     assert not left.exists()
 

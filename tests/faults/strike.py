@@ -17,7 +17,7 @@ import threading
 _VARIABLE = "TOOLFORMER_FAULT"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # What makes temporary names unique, the same in no two runs.
-_RANDOM = re.compile(r"\.\d+\.[0-9a-f]{8,14}(?=\.tmp\b)")
+_RANDOM = re.compile(r"\.[0-9a-f]{16}(?=(\.lock|\.old)?\.tmp\b)")
 _DEEP_AREAS = ("warehouse", "cache/checkpoints", "models", "indexes")
 
 

@@ -1,14 +1,11 @@
 """Which paths are shared by all machines, and which belong to one."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from toolformer.files.whole_files import beside
+from tests.processes import writing_beside
 from toolformer_home.home import Home
 from toolformer_home.settings.errors import SettingsError
 
@@ -86,16 +83,16 @@ def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(envi
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["models/toolformer/README.md", "warehouse/layout-version"])
+@pytest.mark.parametrize(
+    "name",
+    ["models/toolformer/README.md", "models/toolformer", "warehouse/layout-version"],
+)
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path, name: str):
     home, file = Home(tmp_path), tmp_path / name
     folder = file.parent
     folder.mkdir(parents=True)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    living = beside(file)
-    dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
-    for path in (living, dead):
-        path.touch()
+    with writing_beside(file) as path:
+        home.remove_abandoned_files()
+        assert path.exists()
     home.remove_abandoned_files()
-    assert list(folder.iterdir()) == [living]
+    assert list(folder.iterdir()) == []

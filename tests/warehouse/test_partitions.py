@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +6,8 @@ import polars as pl
 import pyarrow.parquet
 import pytest
 
+from tests.processes import writing_beside
 from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
-from toolformer.files.whole_files import beside
 from warehouse import versions
 from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
@@ -75,6 +74,7 @@ def test_partitions_of_a_shard_are_read_together_by_name(warehouse: Warehouse):
 
 DISK_FULL = """
 import resource, sys, pathlib
+from tests.processes import writing_beside
 from tests.warehouse.rows import put
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
@@ -123,26 +123,13 @@ def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
 ):
     write_documents(warehouse, TEXT)
     folder = warehouse.folder / "documents" / f"shard={SHARD}"
-    living = beside(folder / "all.parquet")
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
-    spill = beside(warehouse.folder / ".spill")
-    spill = spill.with_name(spill.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
-    spill.mkdir()
-    elsewhere = folder / f"all.parquet.{ended.pid}.00000000000000.tmp"
-    for path in (living, dead, elsewhere, spill / "block"):
-        path.write_text("half a file")
-    assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
-    assert len(warehouse.partitions("documents")) == 1
+    with writing_beside(folder / "all.parquet") as path:
+        assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
+        assert len(warehouse.partitions("documents")) == 1
+        warehouse.prepare()
+        assert path.exists()
     warehouse.prepare()
-    assert living.exists()
-    assert elsewhere.exists()
-    assert not dead.exists()
-    assert not spill.exists()
-    os.utime(elsewhere, (0, 0))
-    warehouse.prepare()
-    assert not elsewhere.exists()
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse):

@@ -1,23 +1,22 @@
 """Files that appear whole: written beside their place, forced to the disk, renamed.
 
-A kill leaves what was there before, and a file that ends in `.tmp`.
+A kill leaves what was there before, and files that end in `.tmp`, for `remove_abandoned`. Whether
+their process lives, the kernel tells: it holds a lock on one of them. Names of machines and numbers
+of processes would not do, since containers share them.
 """
 
+import fcntl
 import glob
-import hashlib
 import os
 import re
 import secrets
 import shutil
-import socket
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# As `beside` names them, and the log that DuckDB keeps beside a file of its own.
-_TEMPORARY = re.compile(r".+\.(?P<pid>\d{1,9})\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
-_FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
+# As `beside` names them: what is written, its lock, and the folder whose place it takes.
+_TEMPORARY = re.compile(r"(.+\.[0-9a-f]{16})(?:\.lock|\.old)?\.tmp(?:\.wal)?")
 
 
 @contextmanager
@@ -32,26 +31,21 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
         OSError: it cannot be written; the old file is as it was, and nothing is left of the new.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = beside(target)
-    try:
+    with beside(target) as temporary:
         yield temporary
         if is_durable:
             flush(temporary)
         temporary.replace(target)
         if is_durable:
             flush(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        # The log of a DuckDB file, which stays where the disk was too full to write it out.
-        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
     """Give an empty folder to fill; after the block it takes the place of `target`.
 
-    A kill between the two renames leaves an older folder beside its place, under a name that ends
-    in `.tmp`. What earlier kills left there is removed first.
+    What earlier kills left beside it is removed first. One between the two renames leaves no folder
+    in the place, until `remove_abandoned` puts the older one back.
 
     Args:
         target: a folder, or what is not there yet; the folders above are made.
@@ -63,23 +57,21 @@ def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
-    temporary, outgoing = filled or beside(target), beside(target)
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for path in (*temporary.rglob("*"), temporary):
-            flush(path)
-        if target.exists():
-            target.rename(outgoing)
-        temporary.rename(target)
-        flush(target.parent)
-        shutil.rmtree(outgoing, ignore_errors=True)
-    finally:
-        if outgoing.exists() and not target.exists():
-            outgoing.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
+    with beside(target) as own:
+        temporary, outgoing = filled or own, own.with_suffix(".old.tmp")
+        _remove(temporary)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                flush(path)
+            if target.exists():
+                target.rename(outgoing)
+            temporary.rename(target)
+            flush(target.parent)
+        finally:
+            _give_back(outgoing, target)
+            _remove(temporary)
 
 
 def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
@@ -94,8 +86,7 @@ def write_new(target: Path, text: str) -> None:
     Raises:
         FileExistsError: it is there, from whoever came first.
     """
-    temporary = beside(target)
-    try:
+    with beside(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
         flush(temporary)
         # A rename would replace what another process wrote; a link refuses.
@@ -108,58 +99,75 @@ def write_new(target: Path, text: str) -> None:
             target.touch(exist_ok=False)
             temporary.replace(target)
         flush(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def beside(target: Path) -> Path:
-    """A path beside `target` that nobody else uses: `<target>.<pid>.<random>.tmp`.
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` that nobody else uses: `<target>.<random>.tmp`.
 
-    The first six digits of the random part stand for the machine, so that a shared folder can
-    be cleaned by a machine that does not know the other's processes.
+    Nobody removes what lies there while this process lives, or one that it has forked meanwhile;
+    behind the block it is removed, with the log that DuckDB keeps beside a file of its own. Where
+    the file system has no locks, a kill leaves it for ever.
     """
-    random = f"{host_digits()}{secrets.token_hex(4)}"
-    return target.with_name(f"{target.name}.{os.getpid()}.{random}.tmp")
+    while True:
+        own = f"{target}.{secrets.token_hex(8)}"
+        temporary, lock = Path(f"{own}.tmp"), Path(f"{own}.lock.tmp")
+        with _opened(lock) as descriptor:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not os.fstat(descriptor).st_nlink:
+                continue  # Taken for abandoned in the moment before it was locked.
+            try:
+                yield temporary
+            finally:
+                for path in (temporary, Path(f"{temporary}.wal"), lock):
+                    _remove(path)
+            return
 
 
-def remove_abandoned(paths: Iterable[Path]) -> list[Path]:
-    """Remove the temporary files among these whose process was killed; returns them.
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove the temporary files among these whose process was killed, and others of its name.
 
-    That of a file of this machine is asked for; a file of another machine counts as abandoned when
-    it is a day old.
+    A folder that was to be replaced returns where nothing had taken its place.
     """
-    abandoned = [path for path in paths if _is_abandoned(path)]
-    for path in abandoned:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return abandoned
+    named = ((path, _TEMPORARY.fullmatch(path.name)) for path in paths)
+    for own in {path.with_name(match[1]) for path, match in named if match}:
+        lock = Path(f"{own}.lock.tmp")
+        # Refused where it is locked, or none of ours to remove.
+        with suppress(OSError), _opened(lock) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _give_back(Path(f"{own}.old.tmp"), own.with_suffix(""))
+            for path in (Path(f"{own}.tmp"), Path(f"{own}.tmp.wal"), lock):
+                _remove(path)
 
 
-def _is_abandoned(path: Path) -> bool:
-    import psutil
-
-    match = _TEMPORARY.fullmatch(path.name)
-    if match is None:
-        return False
-    if match["host"] == host_digits():
-        return not psutil.pid_exists(int(match["pid"]))
+@contextmanager
+def _opened(lock: Path) -> Iterator[int]:
+    # No program that this one starts inherits it.
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        return time.time() - path.stat().st_mtime > _FOREIGN_FILE_AGE_SECONDS
-    except FileNotFoundError:
-        return False
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def host_digits() -> str:
-    """Six hexadecimal digits that stand for this machine."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+def _give_back(outgoing: Path, target: Path) -> None:
+    """Put a folder back into its place where nothing else has taken that; else remove it."""
+    if outgoing.exists() and not target.exists():
+        outgoing.rename(target)
+    else:
+        _remove(outgoing)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk, where the system can."""
-    if os.name == "nt" and path.is_dir():  # Windows has no such call for folders.
-        return
+    """Force a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -293,22 +293,20 @@ class MirroredStore(PartitionStore):
 
     def _fetch(self, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = beside(path)
         try:
-            self._store.fetch(self._key(path), temporary)
-            if not is_intact(temporary, path.name):
-                raise StoreError(
-                    f"The object '{self._key(path)}' in {self._store.url!r} is not what was "
-                    "stored: its bytes have another digest. Remove it, then build again what it "
-                    "stood for."
-                )
-            size = temporary.stat().st_size
-            put_in_place(temporary, path)
+            with beside(path) as temporary:
+                self._store.fetch(self._key(path), temporary)
+                if not is_intact(temporary, path.name):
+                    raise StoreError(
+                        f"The object '{self._key(path)}' in {self._store.url!r} is not what was "
+                        "stored: its bytes have another digest. Remove it, then build again what "
+                        "it stood for."
+                    )
+                size = temporary.stat().st_size
+                put_in_place(temporary, path)
         except FileNotFoundError:
             # Retired meanwhile.
             return 0
-        finally:
-            temporary.unlink(missing_ok=True)
         for old in superseded(versions(path.parent, partition_of(path))):
             old.unlink(missing_ok=True)
         return size

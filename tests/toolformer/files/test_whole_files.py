@@ -1,10 +1,18 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.processes import writing_beside
 from toolformer.files import whole_files
-from toolformer.files.whole_files import replacing, replacing_folder, write_whole
+from toolformer.files.whole_files import (
+    remove_abandoned,
+    replacing,
+    replacing_folder,
+    write_whole,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -22,6 +30,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write()
     assert [file.name for file in tmp_path.iterdir()] == ["file.duckdb"]
     assert target.read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_told_from_what_a_living_one_writes(tmp_path: Path):
+    with writing_beside(tmp_path / "file") as path:
+        remove_abandoned(tmp_path.iterdir())
+        assert path.read_text() == "half"
+    remove_abandoned([path])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(
@@ -50,6 +66,27 @@ def test_a_folder_takes_the_place_of_an_older_one(export: Path):
         (folder / "data" / "new").write_text("new")
     assert [path.name for path in export.parent.iterdir()] == ["export"]
     assert [path.name for path in export.rglob("*")] == ["data", "new"]
+
+
+KILLED_BETWEEN_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from toolformer.files.whole_files import replacing_folder
+with replacing_folder(Path(sys.argv[1])) as folder:
+    rename = Path.rename
+    def rename_and_end(path, target):
+        rename(path, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path.rename = rename_and_end
+"""
+
+
+def test_a_kill_between_the_two_renames_loses_no_folder(export: Path):
+    subprocess.run([sys.executable, "-c", KILLED_BETWEEN_RENAMES, export], check=False)
+    assert not export.exists()
+    remove_abandoned(export.parent.glob("*.tmp"))
+    assert [path.name for path in export.parent.iterdir()] == ["export"]
+    assert [path.name for path in export.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("fails_at", ["filling", "renaming"])
