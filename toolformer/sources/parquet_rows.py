@@ -1,7 +1,8 @@
 """Rows of a Parquet file, of the named columns, a few at a time.
 
 What a row group grows to is taken from the footer, and what its rows hold is counted as they come.
-A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there is.
+A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there is. The metadata of
+single columns are left alone: where they are damaged, `RowGroupMetaData.column` ends the process.
 """
 
 import os
@@ -44,12 +45,13 @@ class _Column(NamedTuple):
 def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecord]:
     """Yields the rows of a Parquet file, with those of the source's columns that it has.
 
-    A row group that is damaged gives a damaged record, and reading goes on at the next.
+    A row group that gives fewer rows than the footer tells of gives a damaged record, and reading
+    goes on at the next.
 
     Raises:
         SourceError: a required column is missing, or a column is there twice.
         ExpansionError: a row group grows beyond what is allowed; it is not read.
-        OSError: without a number, the file is damaged; or the stream says so.
+        OSError: without a number, the footer is damaged; or the stream says so.
     """
     import pyarrow
     from pyarrow import parquet
@@ -62,19 +64,28 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
             stream, pre_buffer=False, buffer_size=CHUNK_BYTES, page_checksum_verification=True
         )
         columns = _columns_of(table, name, source)
+        groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+        rows, counts = table.metadata.num_rows, [group.num_rows for group in groups]
+        if min(counts, default=0) < 0 or sum(counts) != rows:
+            raise OSError(f"its footer tells of {rows} rows, and of {sum(counts)} in row groups")
         first = 0
-        for number in range(table.num_row_groups):
-            group = table.metadata.row_group(number)
-            given = 0
+        for number, group in enumerate(groups):
+            given, wrong = 0, "they are not there"
             try:
+                allowance.check(group.total_byte_size)
                 for record in _records_of(table, number, columns, allowance, name, source):
                     yield replace(record, offset=first + given)
                     given += 1
             except (OSError, pyarrow.ArrowException) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
-                size = sum(chunk.total_compressed_size for chunk in _chunks(group, columns))
-                yield damaged_record(name, first + given, DamageError(str(error), size))
+                wrong = str(error)
+            lost = group.num_rows - given
+            if lost > 0:
+                message = f"{lost} of {group.num_rows} rows of row group {number} are lost: {wrong}"
+                # Their part of the file.
+                damage = DamageError(message, -(-stored * lost // rows))
+                yield damaged_record(name, first + given, damage)
             first += group.num_rows
     # Names of columns need not be UTF-8.
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
@@ -93,8 +104,6 @@ def _records_of(
     longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
     read = {column.path[0] for column in columns.values()}
     unread = tuple(_names(table.schema_arrow, read))
-    group = table.metadata.row_group(group_number)
-    allowance.check(sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns)))
     paths = sorted({".".join(column.path) for column in columns.values()})
     for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group_number], columns=paths):
         cells = [_cells(batch, column) for column in columns.values()]
@@ -162,15 +171,6 @@ def _found(fields: Any, name: str) -> _Column | None:
                 return _Column((outer,), rest)
         end = name.rfind(".", 0, end)
     return None
-
-
-def _chunks(group: Any, columns: Mapping[str, _Column]) -> Iterator[Any]:
-    """The chunks of a row group that hold the columns."""
-    paths = [".".join(column.path) for column in columns.values()]
-    for number in range(group.num_columns):
-        path = group.column(number).path_in_schema
-        if any(path == each or path.startswith(f"{each}.") for each in paths):
-            yield group.column(number)
 
 
 def _cells(batch: "pyarrow.RecordBatch", column: _Column) -> list[Any]:

@@ -51,44 +51,45 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
     reader = BufferedReader(checked)
     loader = ArcWarcRecordLoader(verify_http=False)
     line, number = b"", 0
-    while True:
-        begin = _position(reader) - len(line)
-        try:
-            line = line or _next_line(reader)
-            if not line:
-                return
+    try:
+        while True:
             begin = _position(reader) - len(line)
-            record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
-            line = b""
-            if record.length is None or not 0 <= record.length <= sys.maxsize:
-                raise _NoRecordError("it does not say how long it is (Content-Length)")
-            stored = record.raw_stream = _Content(record.raw_stream)
-            content = _content(record, loader, checked, source.maximum_text_bytes)
-            _read(stored, checked)
-            line = stored.next_line(reader)
-            if isinstance(content, dict):
-                yield RawRecord(name, number, content)
-            elif content is not None:
-                url = record.rec_headers.get_header("WARC-Target-URI")
-                yield RawRecord(name, number, excerpt_of(url), content)
-        except DamageError as error:
-            line = b""
-            yield damaged_record(name, number, error)
-        except _OverlapError as error:
-            line, rest = b"", error.args[0] + reader.read(reader.rem_length())
-            checked.unread(rest)
-            message = f"in record {number}, before its Content-Length is reached, another begins"
-            skipped = _position(reader) - len(rest) - begin
-            yield damaged_record(name, number, DamageError(message, skipped))
-        except (ArchiveLoadFailed, _NoRecordError) as error:
-            line, skipped = _sought(reader, checked)
-            skipped += _position(reader) - len(line) - begin
-            message = f"where record {number} should begin follows no WARC record: {error}"
-            yield damaged_record(name, number, DamageError(message, skipped))
-        except _StreamEndedError as ended:
-            raise EOFError(f"record {number}: {ended}") from ended
-        checked.begin_head()
-        number += 1
+            try:
+                line = line or _next_line(reader)
+                if not line:
+                    return
+                begin = _position(reader) - len(line)
+                record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
+                line = b""
+                if record.length is None or not 0 <= record.length <= sys.maxsize:
+                    raise _NoRecordError("it does not say how long it is (Content-Length)")
+                stored = record.raw_stream = _Content(record.raw_stream)
+                content = _content(record, loader, checked, source.maximum_text_bytes)
+                _read(stored, checked)
+                line = stored.next_line(reader)
+                if isinstance(content, dict):
+                    yield RawRecord(name, number, content)
+                elif content is not None:
+                    url = record.rec_headers.get_header("WARC-Target-URI")
+                    yield RawRecord(name, number, excerpt_of(url), content)
+            except DamageError as error:
+                line = b""
+                yield damaged_record(name, number, error)
+            except _OverlapError as error:
+                line, rest = b"", error.args[0] + reader.read(reader.rem_length())
+                checked.unread(rest)
+                message = f"in record {number} another begins before its Content-Length is reached"
+                skipped = _position(reader) - len(rest) - begin
+                yield damaged_record(name, number, DamageError(message, skipped))
+            except (ArchiveLoadFailed, _NoRecordError) as error:
+                line, skipped = _sought(reader, checked)
+                skipped += _position(reader) - len(line) - begin
+                message = f"where record {number} should begin follows no WARC record: {error}"
+                yield damaged_record(name, number, DamageError(message, skipped))
+            checked.begin_head()
+            number += 1
+    except _StreamEndedError as ended:
+        raise EOFError(f"record {number}: {ended}") from ended
 
 
 class _NoRecordError(Exception):

@@ -115,17 +115,21 @@ class ExistingIndex:
 
     def _copy(self, copy: Path) -> Mapping[str, Any]:
         import polars as pl
+        import pyarrow as pa
 
         file, passages = self._files
         index = open_faiss_index(file, _REMEDY)
         if index.metric_type not in (0, 1):
             raise _unavailable(f"{file} compares vectors neither by inner product nor L2 distance")
         try:
-            _scan(passages).sink_ipc(copy)
+            if passages.suffix == ".parquet":
+                _copy_parquet(passages, copy)
+            else:
+                _scan(passages).sink_ipc(copy)
             text = pl.concat_str("text", "contents", ignore_nulls=True).str.strip_chars()
             counted = pl.scan_ipc(copy).select(pl.len(), (text == "").sum().alias("empty"))
             ((count, empty),) = counted.collect().rows()
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             reason = str(error).partition("\n")[0]
             raise _unavailable(f"{passages} cannot be read ({reason})") from error
         if empty or not count or not np.array_equal(_numbers(index), np.arange(count)):
@@ -162,13 +166,31 @@ def _scan(file: Path) -> Any:
         rows = pl.scan_ndjson(file, schema=dict.fromkeys(PASSAGE_FIELDS, pl.String))
     elif file.suffix == ".tsv":
         rows = pl.scan_csv(file, separator="\t", infer_schema=False)
-    elif file.suffix == ".parquet":
-        rows = pl.scan_parquet(file)
     else:
         raise ValueError("its name ends in none of .jsonl, .tsv and .parquet")
     names = rows.collect_schema().names()
     absent = [pl.lit(None, pl.String).alias(name) for name in {*PASSAGE_FIELDS}.difference(names)]
     return rows.with_columns(absent).select(pl.col(PASSAGE_FIELDS).cast(pl.String))
+
+
+def _copy_parquet(file: Path, copy: Path) -> None:
+    """The same of Parquet, by Arrow: of a damaged file Polars panics, or ends the process."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    text = pa.large_string()
+    schema = pa.schema([(name, text) for name in PASSAGE_FIELDS])
+    with (
+        parquet.ParquetFile(file, page_checksum_verification=True) as rows,
+        pa.ipc.new_file(copy, schema) as writer,
+    ):
+        names = [name for name in PASSAGE_FIELDS if name in rows.schema_arrow.names]
+        for batch in rows.iter_batches(columns=names):
+            absent = pa.nulls(len(batch), text)
+            cells = [batch[n].cast(text) if n in names else absent for n in PASSAGE_FIELDS]
+            written = pa.record_batch(cells, schema)
+            written.validate(full=True)
+            writer.write(written)
 
 
 def _unavailable(reason: str) -> ToolUnavailableError:

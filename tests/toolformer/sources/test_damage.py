@@ -200,23 +200,75 @@ def test_a_multistream_dump_with_a_damaged_stream_is_read_on(written, suffix):
     ]
 
 
-def test_a_damaged_row_group_costs_no_other_and_moves_no_row(tmp_path, source_of):
+@pytest.fixture
+def rows_of(tmp_path, source_of):
+    """Reads a file of four row groups of ten, in which a change was made, as it was read."""
     path = tmp_path / "a.parquet"
-    table = pyarrow.table(
-        {"text": [f"Text {number} {os.urandom(20).hex()}" for number in range(40)]}
-    )
+    texts = [f"Text {number} {os.urandom(20).hex()}" for number in range(40)]
+    table = pyarrow.table({"text": texts, "number": range(40)})
     parquet.write_table(
         table, path, row_group_size=10, use_dictionary=False, write_page_checksum=True
     )
-    chunk = parquet.read_metadata(path).row_group(1).column(0)
-    stored = path.read_bytes()
-    path.write_bytes(flipped(stored, chunk.data_page_offset + chunk.total_compressed_size // 2))
-    items = parsed(source_of(path))
-    offsets = [item.source_offset for item in items if isinstance(item, ParsedDocument)]
-    assert offsets == [*range(10), *range(20, 40)]
-    (rejection,) = [item for item in items if isinstance(item, Rejection)]
-    assert (rejection.reason, rejection.source_offset) == ("damaged_source", 10)
-    assert rejection.losses == {"damaged_bytes": chunk.total_compressed_size}
+
+    def read(change):
+        path.write_bytes(change(path.read_bytes(), parquet.read_metadata(path)))
+        items = parsed(source_of(path))
+        lost = [item for item in items if isinstance(item, Rejection)]
+        return [item.source_offset for item in items if isinstance(item, ParsedDocument)], lost
+
+    return read
+
+
+def test_a_damaged_row_group_costs_no_other_and_moves_no_row(rows_of):
+    def change(stored, footer):
+        chunk = footer.row_group(1).column(0)
+        return flipped(stored, chunk.data_page_offset + chunk.total_compressed_size // 2)
+
+    rows, (lost,) = rows_of(change)
+    assert rows == [*range(10), *range(20, 40)]
+    assert (lost.reason, lost.source_offset) == ("damaged_source", 10)
+    assert "10 of 10 rows of row group 1 are lost: could not verify page integrity" in lost.excerpt
+
+
+def test_rows_of_a_page_that_a_flipped_bit_hides_are_counted_as_lost(rows_of, tmp_path):
+    def change(stored, footer):
+        # The type in the page's head: an index is passed over as if it were not there.
+        place = footer.row_group(1).column(0).data_page_offset + 1
+        assert stored[place] == 0
+        return stored[:place] + b"\2" + stored[place + 1 :]
+
+    rows, (lost,) = rows_of(change)
+    assert rows == [*range(10), *range(20, 40)]
+    quarter = -(-(tmp_path / "a.parquet").stat().st_size // 4)
+    assert lost.losses == {"damaged_bytes": quarter}
+    assert "10 of 10 rows of row group 1 are lost: they are not there" in lost.excerpt
+
+
+@pytest.mark.parametrize(("column", "rows"), [("text", 0), ("number", 40)])
+def test_metadata_of_a_column_that_pyarrow_cannot_take_cost_no_more_than_the_column(
+    rows_of, source_of, tmp_path, column, rows
+):
+    """Asked for them, pyarrow ends the process: the sizes are of a column with missing values."""
+
+    def change(stored, _footer):
+        optional = b"\x25\x02\x18" + bytes([len(column)]) + column.encode()
+        assert stored.count(optional) == 1
+        return stored.replace(optional, optional.replace(b"\x02", b"\x00", 1))
+
+    if rows:
+        assert rows_of(change) == ([*range(rows)], [])
+    else:
+        with pytest.raises(SourceError, match="10 of 10 rows of row group 3 are lost: Definition"):
+            rows_of(change)
+
+
+def test_a_footer_whose_numbers_of_rows_disagree_is_refused_by_name(rows_of):
+    def change(stored, _footer):
+        assert stored.count(b"\x16\x50") == 1  # forty
+        return stored.replace(b"\x16\x50", b"\x16\x52")
+
+    with pytest.raises(SourceError, match=r"a\.parquet: its footer tells of 41 rows, and of 40 in"):
+        rows_of(change)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import datetime
 import gzip
+import os
 
 import pytest
 
@@ -86,6 +87,13 @@ def test_long_texts_are_rejected_and_reading_goes_on(written):
     content = record("conversion", b"a" * 700_000) + record("conversion", b"a" * 10) + FIRST
     source = written("a.warc", content, maximum_text_bytes=9)
     assert outcomes(source) == ["too_long", "too_long", "Été 0.\n"]
+
+
+def test_an_archive_that_stops_where_the_next_record_is_looked_for_keeps_those_before(written):
+    damaged = record("conversion", os.urandom(500).hex().encode()).replace(b"WARC/", b"VARC/")
+    packed = gzip.compress(record("conversion", b"One.") + record("conversion", b"Two.") + damaged)
+    found = outcomes(written("a.warc.gz", packed[:-100]))
+    assert found == ["One.", "Two.", "truncated_source"]
 
 
 @pytest.mark.parametrize(

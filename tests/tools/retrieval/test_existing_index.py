@@ -11,7 +11,9 @@ from typing import Any
 import faiss
 import numpy as np
 import polars as pl
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from tools.errors import ToolUnavailableError
 from tools.protocol import Document
@@ -247,6 +249,22 @@ def test_files_that_cannot_be_used_are_refused_in_a_sentence(made, tmp_path, nam
         made.check_available()
     assert "question_answering.index_file" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_passages_in_a_damaged_parquet_file_are_read_or_refused(tmp_path):
+    """One of these flipped bits, in the head of a page, ends the process where Polars reads."""
+    index = write_index(tmp_path / "wiki.faiss")
+    passages = write_passages(tmp_path / "wiki.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(PASSAGES), passages)
+    start = parquet.read_metadata(passages).row_group(0).column(2).data_page_offset
+    stored, refused = passages.read_bytes(), 0
+    for place in range(start, start + 16):
+        passages.write_bytes(stored[:place] + bytes([stored[place] ^ 1]) + stored[place + 1 :])
+        try:
+            existing(tmp_path, index, passages).check_available()
+        except ToolUnavailableError as error:
+            refused += "wiki.parquet" in str(error)
+    assert refused > 3
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
