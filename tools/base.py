@@ -35,6 +35,7 @@ class Tool(ABC):
             stays, calls are made again and not sampled again. None for the version.
         proposals_version: What `proposals` depend on; None for the version.
         argument_schema: JSON schema of the arguments by name; None where a call has one text.
+        left_out: Those of its names that no call can give.
         start_seconds: How much longer than its deadline a call may take because what answers it has
             to be started.
     """
@@ -49,6 +50,7 @@ class Tool(ABC):
     sampling_version: str | None = None
     proposals_version: str | None = None
     argument_schema: Mapping[str, Any] | None = None
+    left_out: Sequence[str] = ()
     start_seconds: float = 0.0
 
     @property

@@ -28,7 +28,10 @@ def list_tools(*, as_json: bool) -> None:
     rows = []
     for name in settings.tools.names:
         tool_settings = settings.tools.of(name)
-        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
+        state = toolbox.unavailable.get(name, "disabled")
+        if name in toolbox.tools:
+            missing = ", ".join(toolbox.tools[name].left_out)
+            state = f"available, but no call can give {missing}" if missing else "available"
         rows.append(
             {
                 "tool": name,

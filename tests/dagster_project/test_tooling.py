@@ -1,5 +1,6 @@
 """`toolformer tools list`, `try` and `check`."""
 
+import json
 import shlex
 import sys
 from contextlib import closing
@@ -44,6 +45,29 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     assert "disabled" in line_of(out, "Off")
     assert "ZeroDivisionError" in " ".join(out.split())
     assert "echo-tools" in out
+
+
+LEFT_OUT = """
+from tools.plugins.function_tool import FunctionTool
+
+PROPERTIES = {"text": {"type": "string"}, "tags": {"type": "array"}}
+Half = FunctionTool(
+    name="Half",
+    description="Halves.",
+    schema={"type": "object", "properties": PROPERTIES, "required": ["text"]},
+    function=lambda text: text[: len(text) // 2],
+    version="1",
+    examples=[f"It is [Half({word})] so." for word in ("abcd", "efgh", "ijkl")],
+)
+"""
+
+
+def test_optional_parameters_that_no_call_can_give_are_named(run, home, outside):
+    outside.module("half_module", LEFT_OUT)
+    write_settings(home, "tools:\n  Half: {class: 'half_module:Half'}\n")
+    states = {row["tool"]: row["state"] for row in json.loads(run("tools", "list", "--json").out)}
+    assert states["Half"] == "available, but no call can give tags"
+    assert "no call can give tags" in run("tools", "check", "Half").out
 
 
 def test_a_call_is_made_and_printed_with_its_result(run, home, outside):

@@ -23,7 +23,7 @@ from pydantic import validate_call
 from toolformer.files.digests import digest_of_bytes, hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.parameters import parameters_of_schema, schema_of_function
+from tools.plugins.parameters import left_out, parameters_of_schema, schema_of_function
 from tools.plugins.plugins import is_own_code
 from tools.plugins.typed_arguments import read_arguments, write_arguments
 from tools.prompting import draft_prompt
@@ -78,6 +78,7 @@ class FunctionTool(Tool):
         self.description = " ".join(description.split())
         self.parameters = tuple(parameters_of_schema(schema, name))
         self.argument_schema = schema
+        self.left_out = left_out(schema, self.parameters)
         self.function = function
         self.version = version
         self.needs_network = needs_network

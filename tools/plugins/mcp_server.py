@@ -11,15 +11,16 @@ import math
 import re
 import tempfile
 import textwrap
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from pydantic import ValidationError
 
 from toolformer.files.names import did_you_mean
-from tools.errors import ToolCallError, ToolError
+from tools.errors import ToolCallError, ToolError, ToolSettingsError
+from tools.plugins.parameters import parameters_of_schema
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -110,6 +111,12 @@ class McpConnection:
 
         return stdio_client(self._parameters, errlog=cast("TextIO", self._log))
 
+    @asynccontextmanager
+    async def _sound_streams(self) -> AsyncIterator[Any]:
+        async with self._streams() as (read, write):
+            self._refused: dict[str, str] = {}
+            yield _SoundTools(read, self._refused), write
+
     def _fault(self, error: BaseException) -> str | None:  # noqa: ARG002
         """What broke, where an error is the client's and not an answer of the server."""
         return None
@@ -130,6 +137,7 @@ class McpConnection:
         Raises:
             ServerLostError: The server ended.
             ServerRefusalError: The server has no such tool.
+            ToolSettingsError: Its arguments cannot be written in calls.
             TimeoutError: There was no answer in time.
         """
 
@@ -139,6 +147,9 @@ class McpConnection:
                 page = await self._client.list_tools(cursor=cursor)
                 for tool in page.tools:
                     if tool.name == name:
+                        if wrong := self._refused.get(name):
+                            wrong = textwrap.shorten(self.shown(wrong), _LONGEST_LOG)
+                            raise ToolSettingsError(wrong)
                         return tool
                 names += [tool.name for tool in page.tools]
                 cursor = page.next_cursor
@@ -197,11 +208,12 @@ class McpConnection:
         import anyio
         from mcp import Client  # pyright: ignore[reportMissingImports]
 
-        streams = self._streams()
         try:
             with anyio.move_on_after(seconds) as starting:
                 # Without a cache: a list of tools is asked for to see what it is now.
-                async with Client(streams, message_handler=self._pass_over, cache=None) as client:
+                async with Client(
+                    self._sound_streams(), message_handler=self._pass_over, cache=None
+                ) as client:
                     starting.deadline = math.inf
                     task_status.started(client)
                     await anyio.sleep_forever()
@@ -262,6 +274,52 @@ class McpConnection:
         )
         wrote = f"; it wrote: {log}" if log else ""
         return ServerLostError(f"{self.name} failed: {cause}{wrote}")
+
+
+class _SoundTools:
+    """What a server sends, with what the client refuses in a list of tools taken out.
+
+    It would refuse the whole list for one malformed tool.
+
+    Args:
+        refused: Gets what is wrong with the arguments of a tool, by name.
+    """
+
+    def __init__(self, stream: Any, refused: dict[str, str]) -> None:
+        self._stream, self._refused = stream, refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> "_SoundTools":
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    def __aiter__(self) -> "_SoundTools":
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._stream)
+        result = getattr(getattr(item, "message", None), "result", None)
+        if isinstance(result, dict) and isinstance(tools := result.get("tools"), list):
+            tools = [tool for tool in tools if isinstance(tool, dict)]
+            result["tools"] = [self._sound(tool) for tool in tools if type(tool.get("name")) is str]
+        return item
+
+    def _sound(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        name, schema = tool["name"], tool.get("inputSchema")
+        self._refused.pop(name, None)
+        try:
+            parameters_of_schema(schema, name)
+        except ToolSettingsError as error:
+            self._refused[name], schema = str(error), {}
+        # What an answer has beside its text is not read, nor what a tool says of that.
+        said = {key: tool[key] for key in ("title", "description") if type(tool.get(key)) is str}
+        arguments = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
+        return {"name": name, **said, "inputSchema": {**arguments, "type": "object"}}
 
 
 def is_secret(variable: str) -> bool:

@@ -107,7 +107,6 @@ class McpTool(FunctionTool):
             connection = self._connected()
             listed_tool = connection.find_tool(tool, seconds=seconds)
             self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
-            parameters_of_schema(listed_tool.input_schema, tool)
         except ImportError as error:
             raise ToolUnavailableError(
                 name,
@@ -144,11 +143,13 @@ class McpTool(FunctionTool):
             needs_network=needs_network or url is not None,
         )
         # Calls are read by the schema alone.
-        self.sampling_version = f"1 {self.version.rpartition(' ')[2]}"
+        self.sampling_version = f"2 {self.version.rpartition(' ')[2]}"
 
     def _version(self, connection: McpConnection, schema: Mapping[str, object]) -> str:
-        digest = hex_digest(json.dumps(schema, sort_keys=True), size=8)
-        return f"1 {self._server} tool={self.tool} server={connection.server} schema={digest}"
+        # Calls give values in the order of the parameters.
+        names = [parameter.name for parameter in parameters_of_schema(schema, self.tool)]
+        digest = hex_digest(json.dumps(schema, sort_keys=True), *names, size=8)
+        return f"2 {self._server} tool={self.tool} server={connection.server} schema={digest}"
 
     def close(self) -> None:
         """End the server or the connection; the next call starts it anew."""
@@ -200,7 +201,7 @@ class McpTool(FunctionTool):
         try:
             listed = connection.find_tool(self.tool, seconds=self.seconds)
             now = self._version(connection, listed.input_schema)
-        except ServerRefusalError as error:
+        except (ServerRefusalError, ToolSettingsError) as error:
             now = str(error)
         if now != self.version:
             raise changed_tool(self.name, self.version, connection.shown(now))

@@ -80,7 +80,9 @@ def _describes_itself(trial: Trial) -> str:
             f"Made again, its version is {shortened(version)} and not "
             f"{shortened(trial.tool.version)}. Expected one that follows from the settings."
         )
-    return f"version {shortened(version)}"
+    missing = ", ".join(trial.tool.left_out)
+    about = f"; no call can give {missing}, which is no text, number or choice" if missing else ""
+    return f"version {shortened(version)}{about}"
 
 
 def _prompt_is_usable(trial: Trial) -> str:

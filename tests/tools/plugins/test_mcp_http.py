@@ -200,6 +200,31 @@ def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(make):
     assert "no tool 'get_weather'. Did you mean 'get-weather'?" in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    "malformed",
+    [{}, {"type": "object", "properties": {"a": None}}, {"type": ["object"]}, 7, None],
+)
+def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(make, server, malformed):
+    server.tools["bad"] = malformed
+    assert outcome(make()).result == "2"
+    with pytest.raises(ToolUnavailableError, match=r"The parameters of bad are .*type: object"):
+        make("bad")
+
+
+def test_an_order_of_parameters_is_a_version_and_optional_ones_that_no_call_can_give_are_named(
+    make, server
+):
+    versions = set()
+    for names in (["text", "unit", "tags"], ["text", "tags", "unit"], ["unit", "text", "tags"]):
+        tags = {"type": "array"}
+        properties = {name: tags if name == "tags" else {"type": "string"} for name in names}
+        server.tools["count"] = {**SCHEMA, "properties": properties, "required": []}
+        tool = make()
+        assert tool.left_out == ["tags"]
+        versions.add(tool.version)
+    assert len(versions) == 2
+
+
 OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength": 9}}}
 
 
@@ -259,7 +284,7 @@ def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
     monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
     tool = make(key_variable="KEY_OF_THE_TEST")
     named = "key_variable=KEY_OF_THE_TEST"
-    assert tool.version.startswith(f"1 url={server.url} {named} tool=count server=raw 1.0 schema=")
+    assert tool.version.startswith(f"2 url={server.url} {named} tool=count server=raw 1.0 schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
     # A server may write back what it was sent.
     server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
@@ -287,7 +312,7 @@ def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(make, server, mo
     server.answers = {"tools/call": reply(result={"content": [{"type": "text", "text": "dev"}]})}
     refused = outcome(tool)
     assert (refused.reason, refused.is_lasting) == ("secret_in_answer", False)
-    assert "give it a longer one" in refused.message
+    assert "give it a longer one" in str(refused.message)
 
 
 @pytest.mark.parametrize("place", ["server", "schema"])
