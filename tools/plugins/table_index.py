@@ -64,7 +64,8 @@ class TableIndex:
         """The subjects whose folded names differ from one by a slip; see `are_near`.
 
         The slip lies in one half of the name, so the other is the same. None where more than
-        10,000 names share a half with it.
+        10,000 names share a half with it, nor where the other word is one that a name of the table
+        begins or ends with: then it is no slip.
         """
         half = len(name) // 2
         # Letters that changed places may lie in both.
@@ -79,7 +80,19 @@ class TableIndex:
                 return []
             candidates.update(found if table == "subjects" else (each[::-1] for each in found))
         near = sorted(each for each in candidates if are_near(name, each))
+        written = {word for each in near for word in set(name.split()).difference(each.split())}
+        if any(map(self._is_word, written)):
+            return []
         return [subject for each in near for subject in self.subjects(each)]
+
+    def _is_word(self, word: str) -> bool:
+        """Whether a folded name begins or ends with a word, or is that word."""
+        found = self._rows(
+            "select 1 where exists (select 1 from subjects where folded = ? or folded between ? "
+            "and ?) or exists (select 1 from ends where reversed between ? and ?)",
+            *(word, f"{word} ", f"{word} {_LAST}", f"{word[::-1]} ", f"{word[::-1]} {_LAST}"),
+        )
+        return bool(found)
 
     def relations(self, name: str) -> list[str]:
         """The relations with a folded name: one, or several that are written differently."""

@@ -14,6 +14,8 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 _ROMAN = re.compile("[ivxlcdm]+")
 
+# Two spellings of which people have both: McDonald and MacDonald, Jonathan and Johnathan.
+_TWO_SPELLINGS = re.compile("(?<=^m)a(?=c)|(?<=[aeiouy])h(?=[lmnr])")
 # Letters of the shorter word from which on a slip is taken for one; see `are_near`.
 _FOR_SWAPPED, _FOR_MISSING, _FOR_OTHER = 6, 8, 10
 
@@ -54,8 +56,8 @@ def are_near(name: str, other: str) -> bool:
 
     One word differs, inside and in its letters only: two that changed places (of at least six), one
     that is missing (eight), or another one (ten). Less tells people and things apart: James Franck
-    and Franco, Bob Johnson and Johnston, Jack Shephard and Sheppard, South Australia and
-    Australian, Henry VII and VIII, any two numbers.
+    and Franco, Bob Johnson and Johnston, Jack Shephard and Sheppard, McDonald and MacDonald, South
+    Australia and Australian, Henry VII and VIII, any two numbers.
 
     Example:
         >>> are_near("albert einstein", "albert einstien"), are_near("john miller", "john milner")
@@ -75,6 +77,8 @@ def _is_slip(word: str, other: str) -> bool:
     if longer[:1] != shorter[:1] or longer[-1:] != shorter[-1:]:
         return False
     if _ROMAN.fullmatch(longer) or not (longer + shorter).isalpha():
+        return False
+    if _TWO_SPELLINGS.sub("", longer) == _TWO_SPELLINGS.sub("", shorter):
         return False
     letters = enumerate(zip(longer, shorter, strict=False))
     place = next((place for place, (one, two) in letters if one != two), len(shorter))

@@ -6,13 +6,18 @@ nothing, fetches nothing and writes nothing.
 
 import csv
 import glob
+import gzip
+import itertools
+import os
 import re
 import tempfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.files.named_files import check_regular
 from tools.errors import ToolSettingsError
@@ -26,6 +31,8 @@ LARGEST_FILE = 2 * 10**9
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _CSV = "read_csv({}, auto_detect = false, comment = '', quote = {}, escape = {}, delim = {}"
 _JSON = "read_json({}, format = 'newline_delimited', maximum_depth = 1, sample_size = -1)"
+# How spreadsheets say what separates columns, in a line in front of the names.
+_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _READERS = {"jsonl": _JSON, "ndjson": _JSON, "parquet": "read_parquet({})"}
 _CONFIG: dict[str, Any] = {
@@ -40,6 +47,8 @@ _BATCH = 10_000
 # Of what DuckDB says of a file, in characters.
 _LONGEST_REASON = 300
 _EXPECTED = "Expected text, numbers or dates"
+_NESTED = ("STRUCT", "MAP", "UNION")
+_BLOCK = 2**20
 
 
 class Table:
@@ -50,16 +59,25 @@ class Table:
         key: Columns that name a fact, that of the subject first.
         values: Columns that hold a value each.
         folder: Where relative paths begin.
+        missing: Values that stand for none.
         most: Facts that it may have.
     """
 
     def __init__(
-        self, table: str, key: Sequence[str], values: Sequence[str], folder: Path, *, most: int
+        self,
+        table: str,
+        key: Sequence[str],
+        values: Sequence[str],
+        folder: Path,
+        *,
+        missing: Sequence[str],
+        most: int,
     ) -> None:
         self.table = table
         self.key = list(key)
         self.values = list(values)
         self.folder = folder.absolute()
+        self.missing = list(missing)
         self.most = most
         self.is_query = _QUERY.match(table) is not None
 
@@ -77,9 +95,10 @@ class Table:
         try:
             check_regular(file)
             status = file.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ToolSettingsError(
-                f"the table '{file}' cannot be read ({error.strerror}). Expected a file"
+                f"the table {str(file)!r} cannot be read ({reason}). Expected a file"
             ) from error
         if status.st_size > LARGEST_FILE:
             raise ToolSettingsError(
@@ -97,6 +116,7 @@ class Table:
         """
         import duckdb
 
+        copies = tempfile.TemporaryDirectory(prefix="toolformer-table-")
         connection = duckdb.connect(":memory:", config=_CONFIG)
         try:
             # A Python variable must never answer for a table.
@@ -105,16 +125,21 @@ class Table:
             connection.execute("set temp_directory = $1", [tempfile.gettempdir()])
             connection.execute("set file_search_path = $1", [str(self.folder)])
             connection.execute("set lock_configuration = true")
-            source = _query(connection, self.table) if self.is_query else self._reader(connection)
-            kinds = {
-                row[0]: row[1] for row in connection.execute(f"describe from {source}").fetchall()
-            }
-            missing = [column for column in (*self.key, *self.values) if column not in kinds]
-            if missing:
+            if self.is_query:
+                source, names = _query(connection, self.table), None
+            else:
+                source, names = self._reader(connection, Path(copies.name))
+            described = connection.execute(f"describe from {source}").fetchall()
+            columns = [_Column(row[0], row[1]) for row in described]
+            of_name = dict(zip(names or [each.name for each in columns], columns, strict=True))
+            absent = [name for name in (*self.key, *self.values) if name not in of_name]
+            if absent:
                 raise ToolSettingsError(
-                    f"the table has no column {missing[0]!r}. Expected one of {', '.join(kinds)}"
+                    f"the table has no column {absent[0]!r}. Expected one of {', '.join(of_name)}"
                 )
-            yield OpenTable(connection, self._facts(source, kinds), self.most)
+            if Path(self.table).suffix == ".parquet" and not self.is_query:
+                of_name = _with_arrow_types(self._file(), of_name)
+            yield OpenTable(connection, self._facts(source, of_name), self.most)
         except duckdb.Error as error:
             told = re.split(r"\n *(?:Possible|LINE|Please|Delimiter|file = )", str(error))[0]
             reason = "; ".join(filter(None, map(str.strip, told.split("\n"))))
@@ -125,55 +150,66 @@ class Table:
             ) from error
         finally:
             connection.close()
+            copies.cleanup()
 
-    def _facts(self, source: str, kinds: Mapping[str, str]) -> str:
+    def _facts(self, source: str, columns: Mapping[str, "_Column"]) -> str:
         """A statement that gives subject, relation and value of each cell that has one."""
-        key = [_as_text(column, kinds[column]) for column in self.key]
-        values = [_as_text(column, kinds[column]) for column in self.values]
+        key = [_as_text(name, columns[name]) for name in self.key]
+        values = [_as_text(name, columns[name], self.missing) for name in self.values]
         asked = [[_literal(spoken(column))] if len(values) > 1 else [] for column in self.values]
         relations = [_joined([*key[1:], *name]) for name in asked]
         # Only a wide table needs several facts of a row, which take DuckDB longer.
-        columns = [
+        cells = [
             f"unnest([{', '.join(parts)}])" if len(parts) > 1 else parts[0]
             for parts in (relations, values)
         ]
         return f"""
             select subject, relation, value, md5_number_lower(facts::varchar) as number from (
-                select {key[0]} as subject, {columns[0]} as relation, {columns[1]} as value
+                select {key[0]} as subject, {cells[0]} as relation, {cells[1]} as value
                 from {source} where {" and ".join(f"{part} is not null" for part in key)}
             ) as facts where value is not null"""
 
     def _file(self) -> Path:
-        return self.folder / Path(self.table).expanduser()
+        # Not by `Path`, which raises for the home of an unknown user.
+        return self.folder / os.path.expanduser(self.table)  # noqa: PTH111
 
-    def _reader(self, connection: "duckdb.DuckDBPyConnection") -> str:
-        """The function of DuckDB that reads the file."""
+    def _reader(
+        self, connection: "duckdb.DuckDBPyConnection", copies: Path
+    ) -> tuple[str, list[str] | None]:
+        """The function of DuckDB that reads the file, and the names of its columns if others."""
         file = self._file()
         kinds = [suffix[1:].lower() for suffix in file.suffixes]
         kind = next((each for each in reversed(kinds) if each not in ("gz", "zst")), "")
         name = _literal(glob.escape(str(file)))
         if kind in _READERS:
-            return _READERS[kind].format(name)
+            return _READERS[kind].format(name), None
         if kind not in _DELIMITERS:
             raise ToolSettingsError(
                 f"the table '{file}' is of no known kind. Expected a name that ends in .csv, .tsv, "
                 ".jsonl or .parquet, of text perhaps with .gz or .zst behind, or a query"
             )
         # Nothing is guessed: what a guess leaves out would be missing without a word.
-        first_line = connection.execute(
+        name = _literal(glob.escape(str(_with_one_line_end(file, copies))))
+        lines = connection.execute(
             f"from {_CSV.format(name, *map(_literal, ('', '', chr(31))))}, header = false, "
-            "strict_mode = false, columns = {line: 'varchar'}) limit 1"
-        ).fetchone()
-        delimiter = _DELIMITERS[kind]
-        names = next(csv.reader(first_line or ("",), delimiter=delimiter), [])
-        if not names or len(set(names)) < len(names):
+            "strict_mode = false, columns = {line: 'varchar'}) limit 2"
+        ).fetchall()
+        first, second = [line or "" for (line,) in (*lines, ("",), ("",))[:2]]
+        separator = _SEPARATOR.fullmatch(first)
+        delimiter = separator[1] if separator else _DELIMITERS[kind]
+        header = second if separator else first
+        names = next(csv.reader((header,), delimiter=delimiter), [])
+        wanted = {*self.key, *self.values}
+        if not names or any(names.count(each) > 1 for each in wanted):
             raise ToolSettingsError(
-                f"the table '{file}' begins with {first_line and first_line[0]!r}. Expected a line "
-                "with a name for each column, each name once"
+                f"the table '{file}' begins with {header!r}. Expected a line with a name for each "
+                "column, and each that is read once"
             )
-        columns = ", ".join(f"{_literal(name)}: 'varchar'" for name in names)
+        # DuckDB takes no empty name, and none that another has but for case.
+        columns = ", ".join(f"c{number}: 'varchar'" for number in range(len(names)))
         quotes = map(_literal, ('"', '"', delimiter))
-        return f"{_CSV.format(name, *quotes)}, header = true, columns = {{{columns}}})"
+        reader = f"{_CSV.format(name, *quotes)}, header = true, skip = {1 if separator else 0}"
+        return f"{reader}, columns = {{{columns}}})", names
 
 
 class OpenTable:
@@ -242,24 +278,91 @@ def _query(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
     return f"(\n{text.decode()}\n)"
 
 
-def _as_text(column: str, kind: str) -> str:
+class _Column(NamedTuple):
+    """A column: its name in statements, DuckDB's type, and the time zone that it was written in."""
+
+    name: str
+    kind: str
+    zone: str = "UTC"
+
+
+def _with_arrow_types(file: Path, columns: Mapping[str, _Column]) -> dict[str, _Column]:
+    """Columns with what Parquet itself cannot say of them, and Arrow notes beside it."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        schema = parquet.read_schema(file)
+    except (OSError, pa.ArrowException) as error:
+        raise ToolSettingsError(
+            f"the table '{file}' cannot be read: {error}. Expected a whole Parquet file"
+        ) from error
+    found = dict(columns)
+    for field in schema:
+        if field.name in found and pa.types.is_duration(field.type):
+            found[field.name] = columns[field.name]._replace(kind="DURATION")
+        elif field.name in found and pa.types.is_timestamp(field.type) and field.type.tz:
+            found[field.name] = columns[field.name]._replace(zone=field.type.tz)
+    return found
+
+
+def _with_one_line_end(file: Path, folder: Path) -> Path:
+    """The file; a copy where it has both kinds of line ends, of which DuckDB takes one."""
+    opened = gzip.open if file.suffix == ".gz" else open
+    returns, ends, most = 0, 0, LARGEST_FILE // _BLOCK
+    # What cannot be read is told when its rows are.
+    with suppress(OSError, EOFError, zlib.error), opened(file, "rb") as stream:
+        for block in itertools.islice(iter(partial(stream.read, _BLOCK), b""), most):
+            returns, ends, most = (
+                returns + block.count(b"\r\n"),
+                ends + block.count(b"\n"),
+                most - 1,
+            )
+        if most and 0 < returns < ends:
+            stream.seek(0)
+            file = folder / "table.csv"
+            with file.open("wb") as copied:
+                copied.writelines(line.replace(b"\r\n", b"\n") for line in stream)
+    return file
+
+
+def _as_text(column: str, described: _Column, missing: Sequence[str] = ()) -> str:
     """An expression that writes a column as people do: 1941 for 1941.0, and days without hours."""
-    name = '"' + column.replace('"', '""') + '"'
+    kind = described.kind
+    name = '"' + described.name.replace('"', '""') + '"'
     text = f"{name}::varchar"
     if kind == "JSON":
         refusal = f"error({_literal(f'its column {column!r} holds lists or objects. {_EXPECTED}')})"
         text = (
             f"case json_type({name}) when 'NULL' then null when 'VARCHAR' then {name} ->> '$' "
-            f"when 'DOUBLE' then {_number(text)} "
+            f"when 'DOUBLE' then {_finite(text)} "
             f"when 'OBJECT' then {refusal} when 'ARRAY' then {refusal} else {text} end"
         )
     elif kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
-        text = f"nullif(nullif(nullif({_number(text)}, 'nan'), 'inf'), '-inf')"
+        text = _finite(text)
     elif kind.startswith("TIMESTAMP"):
-        text = rf"regexp_replace({text}, ' 00:00:00(\+00)?$', '')"
-    elif kind == "BLOB" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+        if kind == "TIMESTAMP WITH TIME ZONE":
+            # The day that was written, wherever it is read.
+            text = f"{_local_time(name, described.zone)}::varchar"
+        text = rf"regexp_replace({text}, ' 00:00:00$', '')"
+    elif kind in ("BLOB", "DURATION") or kind.endswith("]") or kind.startswith(_NESTED):
         raise ToolSettingsError(f"its column {column!r} is of type {kind}. {_EXPECTED}")
-    return f"nullif(trim({text}, ' \t\r\n'), '')"
+    text = f"trim({text}, ' \t\r\n')"
+    for word in ("", *missing):
+        text = f"nullif({text}, {_literal(word)})"
+    return text
+
+
+def _local_time(name: str, zone: str) -> str:
+    offset = re.fullmatch(r"([+-])(\d\d):(\d\d)", zone)
+    if offset is None:
+        return f"timezone({_literal(zone)}, {name})"
+    sign, hours, minutes = offset.groups()
+    return f"(timezone('UTC', {name}) {sign} interval '{hours} hours {minutes} minutes')"
+
+
+def _finite(text: str) -> str:
+    return f"case when isfinite({text}::double) then {_number(text)} end"
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -37,7 +37,10 @@ from tools.syntax import clean_result, single_line
 TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
-_VERSION = 1
+MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
+"""What pandas, databases and spreadsheets write where there is no value."""
+
+_VERSION = 2
 # An index of more may take longer than the two minutes that a tool has to start.
 _MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
@@ -67,6 +70,7 @@ class TableTool(Tool):
         key: The columns that a call names, that of the subject first.
         values: The columns with the answers; of several a call names one.
         description: One sentence for people and for the prompt.
+        missing: Texts that stand for no value; by default those that programs write for one.
         aliases: Other names of what is asked: `birthplace, born in = place of birth`.
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. By default they are
             made of rows of the table.
@@ -88,6 +92,7 @@ class TableTool(Tool):
         values: _Columns,
         *,
         description: str | None = None,
+        missing: list[str] | None = None,
         aliases: list[str] | None = None,
         examples: list[str] | None = None,
         folder: str = ".",
@@ -99,9 +104,10 @@ class TableTool(Tool):
             index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
             weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
-            read = Table(table, key, values, Path(folder), most=_MOST_FACTS)
+            absent = MISSING if missing is None else missing
+            read = Table(table, key, values, Path(folder), missing=absent, most=_MOST_FACTS)
             # Tools, and homes, with other rows or columns share no file.
-            read_by = hex_digest(_VERSION, read.folder, table, key, values, size=8)
+            read_by = hex_digest(_VERSION, read.folder, table, key, values, absent, size=8)
             self.index = _open_index(Path(index_folder) / f"{name}.{read_by}.sqlite", read)
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
