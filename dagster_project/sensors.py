@@ -131,7 +131,9 @@ def _state(entry: Path) -> str:
         if path.is_file() and not any(part.startswith(".") for part in within.parts):
             status = path.stat()
             digest.update(
-                json.dumps([str(within), status.st_size, status.st_mtime_ns]).encode("ascii")
+                json.dumps(
+                    [str(within), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+                ).encode("ascii")
             )
     return digest.hexdigest()
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from toolformer.files.digests import hex_digest
+from toolformer.files.file_digest import keep_file_digests_in
 from toolformer.files.whole_files import remove_abandoned, write_whole
 from toolformer.training.variants import CALLS
 from toolformer_home.locks import check_locks, file_lock
@@ -124,6 +125,8 @@ class Home:
     """What `precision: auto` was measured to be, one file per kind of model and device."""
     tool_results = _Place("cache/tool_results", of_machine=True)
     """Answers of earlier calls, shared by all runs of the machine: SQLite."""
+    file_digests = _Place("cache/file_digests", of_machine=True)
+    """Digests of files that the machine has read; see `toolformer.files.file_digest`."""
     table_indexes = _Place("cache/tables", of_machine=True)
     """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
     report = _Place("report.html")
@@ -155,7 +158,9 @@ class Home:
         for name, path in {"HOME": root, "CACHE": folder}.items():
             if path:
                 check_path(f"TOOLFORMER_{name}", path)
-        return cls(root, folder, store or None)
+        home = cls(root, folder, store or None)
+        keep_file_digests_in(home.file_digests)
+        return home
 
     def check_there(self) -> None:
         """Refuse to read a home that is not there, which may be a mistyped name.

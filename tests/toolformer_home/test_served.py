@@ -74,9 +74,7 @@ def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_to
         with contextlib.closing(open_served(settings_of(fake, folder), folder)) as model:
             assert model.end_ids == LanguageModel.load(local, device="cpu").end_ids == {0, 1, 7}
         (folder / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
-        with pytest.raises(
-            ModelNotFoundError, match=r"eos_token_id is '</s>'.*Expected"
-        ):
+        with pytest.raises(ModelNotFoundError, match=r"eos_token_id is '</s>'.*Expected"):
             open_served(settings_of(fake, folder), folder)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from toolformer.files.digests import hex_digest
+from toolformer.files.file_digest import file_digest
 from toolformer.files.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
@@ -135,14 +137,17 @@ def open_stored(file: SourceFile) -> IO[bytes]:
 
 
 def file_identity(file: SourceFile) -> str:
-    """A digest that changes when the file does: name, size, time of change, first and last bytes.
+    """A digest of the file's name and bytes.
 
-    Where its store gives an ETag, which changes with the bytes, then name, size and ETag.
+    Of a file elsewhere the ETag of its store stands for the bytes; without one size, time of
+    change, and first and last bytes do.
 
     Raises:
         SourceError: the file cannot be read.
     """
     with source_errors(file.name):
+        if is_local(file.filesystem):
+            return hex_digest(file.name, file.format, file_digest(Path(file.path)))
         size, version, etag = _facts(file)
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([file.name, file.format, size, etag or version]).encode())
@@ -233,9 +238,6 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
 
 def _facts(file: SourceFile) -> tuple[int, str, str]:
     """The size, the time of the last change and the ETag of a file, as far as they are known."""
-    if is_local(file.filesystem):
-        status = Path(file.path).stat()
-        return status.st_size, str(status.st_mtime_ns), ""
     facts = file.filesystem.info(file.path)
     version, etag = (
         str(next((facts[key] for key in keys if facts.get(key)), ""))

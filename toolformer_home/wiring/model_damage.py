@@ -1,7 +1,7 @@
 """Whether the weights of a model are those that were written, down to the last bit.
 
-`model_identity` reads a part of the weights, so rows of damaged weights would stand under the
-fingerprint of sound ones.
+`model_identity` reads weights once, so rows of weights that a disk damaged since would stand under
+the fingerprint of sound ones.
 """
 
 from pathlib import Path

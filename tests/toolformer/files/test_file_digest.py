@@ -1,0 +1,61 @@
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from toolformer.files import file_digest as module
+from toolformer.files.file_digest import file_digest, keep_file_digests_in
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> Path:
+    """A file whose digest may be kept at once, in a folder."""
+    monkeypatch.setattr(module, "_SETTLED_SECONDS", -1)
+    monkeypatch.setattr(module, "_folders", [])
+    monkeypatch.setattr(module, "_kept", {})
+    keep_file_digests_in(tmp_path / "kept")
+    file = tmp_path / "weights"
+    file.write_bytes(bytes(1000))
+    return file
+
+
+def edit(file: Path, content: bytes) -> None:
+    """Write other bytes in its middle, and set the time of change back."""
+    status = file.stat()
+    time.sleep(0.02)
+    with file.open("r+b") as stream:
+        stream.seek(500)
+        stream.write(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file.stat().st_mtime_ns == status.st_mtime_ns
+
+
+def test_an_edit_with_size_and_time_set_back_is_seen(file):
+    before = file_digest(file)
+    edit(file, b"x")
+    assert file_digest(file) == hashlib.sha256(bytes(500) + b"x" + bytes(499)).hexdigest() != before
+
+
+def test_another_process_reads_a_file_again_only_where_what_is_kept_is_damaged(file, monkeypatch):
+    digest = file_digest(file)
+    module._kept.clear()
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert file_digest(file) == digest
+    module._kept.clear()
+    (kept,) = module._folders[0].iterdir()
+    kept.write_text(kept.read_text().replace(digest[:8], "00000000"))
+    monkeypatch.undo()
+    assert file_digest(file) == digest
+
+
+def test_a_file_that_was_touched_just_now_is_read_again(file, monkeypatch):
+    monkeypatch.setattr(module, "_SETTLED_SECONDS", 1000)
+    file_digest(file)
+    assert not module._kept
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_costs_nothing_else(file):
+    module._folders[0].write_text("no folder")
+    assert file_digest(file) == hashlib.sha256(bytes(1000)).hexdigest()
