@@ -18,7 +18,6 @@ from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer_home.wiring.model_location import ModelLocation, base_model
-from toolformer_home.wiring.served import served_identity
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -87,8 +86,7 @@ class Annotator:
             ServedModelError: it does not answer, for long.
         """
         if self.location.is_served:
-            directory = self.location.directory
-            self._check(served_identity(settings, directory, is_known=True), settings)
+            self._check(self.location.identity(settings), settings)
 
     def _check(self, identity: str, settings: Settings) -> None:
         if identity != self.identity:
