@@ -1,10 +1,12 @@
 """The server's life: the command, the log, and how it ends."""
 
+import contextlib
 import json
 import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.dagster_project.command_line import run_command
 from tests.fakes import ScriptedModel
 from tests.server import serving as started_here
 from tests.server.fake_engine import FakeBatch
-from tests.server.serving import serving
+from tests.server.serving import made_server, serving
 from toolformer_server.request_log import REQUESTS, JsonLines
 from tools.model_identity import model_identity
 
@@ -53,6 +55,17 @@ def test_a_signal_lets_what_runs_finish_and_refuses_what_comes(told: int):
     assert process.returncode == 0, said
     logged = [json.loads(line) for line in said.splitlines()]
     assert sorted(line["status"] for line in logged) == [200, 503, 503]
+
+
+def test_a_signal_begins_no_thread_in_what_it_interrupts(monkeypatch: pytest.MonkeyPatch):
+    server, bound, _ = made_server(FakeBatch(), on_start=lambda: None)
+    with contextlib.closing(bound), monkeypatch.context() as patched:
+        # As where the loop holds the lock that a thread needs to begin.
+        patched.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was begun"))
+        server.handle_exit(signal.SIGTERM, None)
+        assert not server.should_exit
+        server.handle_exit(signal.SIGTERM, None)
+        assert server.should_exit
 
 
 def test_what_runs_too_long_is_cancelled_and_says_so():

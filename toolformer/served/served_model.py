@@ -48,7 +48,7 @@ class ServedModel:
         self.context_length = self.found.context_length - 2
 
     def close(self) -> None:
-        """End the connections to the server."""
+        """End the connections to the server; see `ReadingModel.close`."""
         self._client.close()
 
     @property

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import logging
+import queue
 import threading
+import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,6 +18,9 @@ from tests.toolformer.served.fake_server import serving
 from toolformer.calls import call_open_id
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
+from toolformer.decoding.decoding_row import RowSettings
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.decoding.live_text import LiveEnd, LiveRequest
 from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, Place
@@ -364,7 +369,7 @@ def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it
                     self.wfile.write(b" " * 2**20)
                     sent.append(1)
 
-        def log_message(self, format, *args):
+        def log_message(self, format, *args):  # noqa: A002
             """Nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
@@ -582,7 +587,7 @@ def taught():
     return taught_model((*LESSONS, "The mill is old, I say."))
 
 
-def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
+def parameters_of(**changes):
     parameters = {
         "max_new_tokens": 8,
         "call_top_k": 10,
@@ -591,10 +596,14 @@ def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
         "max_result_tokens": 8,
         "tools": ("QA",),
     }
+    return DecodingParameters(**(parameters | changes))
+
+
+def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
     return complete(
         model,
         prompts,
-        parameters=DecodingParameters(**(parameters | changes)),
+        parameters=parameters_of(**changes),
         run_calls=run_calls or (lambda calls: ["42"] * len(calls)),
     )
 
@@ -700,6 +709,22 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
         # Of so few that they have no probability to speak of the likeliest is left.
         assert {expected.drawn(uniform / 20, 5.0, top_p=0) for uniform in range(20)} == {first}
         assert expected.drawn(0.5, 5.0, top_p=0, banned=first) == second
+
+
+@pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"])
+def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
+    ends = queue.SimpleQueue()
+    with served_by(taught) as (fake, served):
+        batch = LiveBatch(served, max_active=4, max_waiting=4)
+        batch.start()
+        fake.failing, fake.seconds = failing, 0 if failing else 60
+        settings = RowSettings(parameters_of(max_new_tokens=8), str.strip)
+        batch.submit(LiveRequest("The mill", settings, lambda _: None), ends.put)
+        assert happens(lambda: batch.active)
+        began = time.monotonic()
+        batch.close(0.2)
+        assert time.monotonic() - began < 20
+    assert ends.get_nowait() == LiveEnd(None)
 
 
 def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught, caplog):
