@@ -129,6 +129,25 @@ def test_the_command_serves_the_model_of_the_home(
     assert answers[1].headers["access-control-allow-origin"] == origin
 
 
+def test_a_model_that_is_replaced_while_it_is_loaded_is_not_served_as_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    location = completing.ModelLocation(tmp_path / "small")
+
+    def load_and_replace(*_, **__):
+        location.directory.mkdir()
+        (location.directory / "model.safetensors").write_bytes(b"new")
+        return ScriptedModel([])
+
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(completing, "named_model", lambda *_: location)
+    monkeypatch.setattr(completing.ModelHolder, "load", load_and_replace)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
+    told = ["--set", "decoding.min_call_probability=0.5"]
+    refused = run_command(capsys, "serve", "--tools", "Calculator", "--port", 0, *told)
+    assert refused.is_one_paragraph_naming("was replaced by another model")
+
+
 def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("TOOLFORMER_API_KEY", raising=False)

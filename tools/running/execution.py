@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tools.base import Tool
+from tools.errors import changed_tool
 from tools.protocol import Document, ToolCall, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import MACHINE_BUSY, WHOLE_TOOL_ERRORS, Calls, Limits
@@ -154,7 +155,7 @@ class _Run:
             outcome_key(tool.name, version, "call", arguments, *dependency)
             for (arguments, _), dependency in zip(requests, dependencies, strict=True)
         ]
-        return self._make(calls, requests, keys)
+        return self._make(calls, requests, keys, version)
 
     def run_step(
         self,
@@ -181,20 +182,28 @@ class _Run:
             limits=self.limits,
             failures=self.failures,
         )
-        keys = None
+        keys, version = None, ""
         if self.cache is not None and is_kept:
             version = tool.version
             keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-        return run._make(calls, inputs, keys)
+        return run._make(calls, inputs, keys, version)
 
     def _make(
-        self, calls: Calls, requests: Sequence[Any], keys: Sequence[str] | None = None
+        self,
+        calls: Calls,
+        requests: Sequence[Any],
+        keys: Sequence[str] | None = None,
+        version: str = "",
     ) -> list[ToolResult]:
         """Make calls in batches.
 
         Args:
             keys: Keys of the requests in the cache: only those that it lacks are made, each
                 distinct one once. None to make every call.
+            version: Of the tool, that the keys are made of.
+
+        Raises:
+            ToolUnavailableError: The tool has another version by now.
         """
         cache = None if keys is None else self.cache
         keys = keys or [str(number) for number in range(len(requests))]
@@ -213,6 +222,9 @@ class _Run:
             made = dict(zip(batch, outcomes, strict=True))
             outcome_of.update(made)
             if cache is not None:
+                # Its index or model may have been replaced meanwhile.
+                if (now := self.tool.version) != version:
+                    raise changed_tool(self.tool.name, version, now)
                 # A run that is killed has kept the batches before.
                 cache.keep(made)
             self.progress(start + len(batch), len(missing))
