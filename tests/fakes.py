@@ -205,7 +205,7 @@ class ScriptedModel:
     precision = "float32"
     choice = None
     contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
-    given_tokens = LanguageModel.given_tokens
+    given_tokens, close = LanguageModel.given_tokens, LanguageModel.close
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()

@@ -23,7 +23,6 @@ from toolformer_home.home import Home
 from toolformer_home.wiring.warehouse import open_warehouse
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import parsed_body, read_body
-from warehouse.errors import PartitionNameError, PartitionValidationError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -77,8 +76,6 @@ def _posted(name: str, kind: type[BaseModel], answer: Callable[[Any], object]) -
             return JSONResponse(await asyncio.to_thread(answer, body))
         except ApiError as error:
             return error.response
-        except (PartitionNameError, PartitionValidationError) as error:
-            return ApiError(400, str(error), param="call").response
         except EXPECTED_ERRORS as error:
             return ApiError(500, explained(error)).response
 
@@ -89,7 +86,7 @@ def calls_to_label(home: Home, body: RaterBody) -> dict[str, Any]:
     """The drawn calls that a person has not judged yet, and how many are judged."""
     home.check_there()
     warehouse = open_warehouse(home)
-    drawn = _drawn(_Draw(warehouse, tuple(warehouse.files("augmented_texts"))))
+    drawn = _drawn(warehouse)
     judged = warehouse.ask("judged_by_rater", rater=body.rater)
     left = drawn.join(judged, on=["call_id", "round"], how="anti").drop("round")
     return {"calls": left.to_dicts(), "judged": drawn.height - left.height}
@@ -103,16 +100,32 @@ class _Draw:
     files: tuple[Path, ...]
 
 
+def _drawn(warehouse: Warehouse) -> pl.DataFrame:
+    return _drawn_from(_Draw(warehouse, tuple(warehouse.files("augmented_texts"))))
+
+
 @functools.lru_cache(maxsize=1)
-def _drawn(of: _Draw) -> pl.DataFrame:
+def _drawn_from(of: _Draw) -> pl.DataFrame:
     """Remembered, since all texts are read for it."""
     return of.warehouse.ask("calls_to_label", per_tool=_PER_TOOL)
 
 
 def store_label(home: Home, body: LabelBody) -> None:
-    """Add a label to those of its tool, of which a partition has all."""
+    """Add a label to those of its tool, of which a partition has all.
+
+    Raises:
+        ApiError: the call is none of those that are drawn by now.
+    """
     home.check_there()
-    place = ("labels", ALL, body.call.get("tool", ""))
+    drawn = _drawn(open_warehouse(home)).drop("loss_reduction", "round")
+    if body.call not in drawn.to_dicts():
+        raise ApiError(
+            400,
+            "There is no such call among those to judge, or no more since another build. Expected "
+            f"one with {', '.join(drawn.columns)} as POST calls gives it: load the page again.",
+            param="call",
+        )
+    place = ("labels", ALL, body.call["tool"])
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     own = {"label_id": uuid4().hex, "labelled_at": now, "rater": body.rater, "label": body.label}
     labels = pl.DataFrame([body.call | own])

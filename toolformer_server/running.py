@@ -55,6 +55,7 @@ class Server(uvicorn.Server):
         self._served = served
         self._on_start = on_start
         self._closing_seconds = closing_seconds
+        self._has_begun_to_close = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -64,13 +65,17 @@ class Server(uvicorn.Server):
         self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Begin to close; at a second signal end at once."""
-        if self._served.is_closing:
-            self.should_exit = True
-            return
+        """Have the loop begin to close; at a second signal end at once."""
+        # No more: whoever holds a lock that a thread needs to begin may be what this interrupts.
+        self.should_exit = self._served.is_closing
         self._served.is_closing = True
-        # Not here: this interrupts the loop that has to go on.
-        threading.Thread(target=self._close, name="closing", daemon=True).start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called several times a second: begin to close when it was told."""
+        if self._served.is_closing and not self._has_begun_to_close:
+            self._has_begun_to_close = True
+            threading.Thread(target=self._close, name="closing", daemon=True).start()
+        return await super().on_tick(counter)
 
     def _close(self) -> None:
         self._served.close(self._closing_seconds)

@@ -1,5 +1,6 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
+import json
 from collections.abc import Mapping
 from functools import partial
 
@@ -16,6 +17,7 @@ from toolformer.stage_cost import CostMeter
 from toolformer.training.augmented_text import TextKey
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.wiring.execution import answered_samples
+from tools.errors import changed_tool
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
 
@@ -72,7 +74,10 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         progress=partial(_keep_and_show, meter, work.progress("executing calls")),
     )
     # Once: a version may read the files of an index or a model.
-    common = {**work.keys, "tool_version": tool.version}
+    version, expected = tool.version, json.loads(work.expected.fingerprint.parts[TOOL_VERSION.name])
+    if version != expected:
+        raise changed_tool(tool.name, expected, version)
+    common = {**work.keys, "tool_version": version}
     rows = [
         {**answer, **common, "call_id": call_id}
         for call_id, answer in zip(calls["call_id"], answers, strict=True)

@@ -59,6 +59,7 @@ def serve_model(
         home = Home.find()
         settings = options.load_settings(home)
         with live_model(options, settings, home, model_name=model_name) as live:
+            revision = live.location.identity(settings)
             # In a thread that ends, and torch's pool of threads with it: a second pool beside that
             # of the thread that decodes slows decoding by a quarter.
             with ThreadPoolExecutor(1) as loading:
@@ -77,8 +78,9 @@ def serve_model(
                 vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
                 calls_in_text=calls_in_text,
-                revision=live.location.identity(settings),
+                revision=revision,
             )
+            live.location.check(revision, settings)
             app = make_app(
                 served,
                 bound_to=host,

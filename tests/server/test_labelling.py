@@ -139,16 +139,27 @@ def test_a_name_that_is_none_is_refused(client: TestClient, body: dict, sentence
         ({"rater": ""}, "rater is ''. Expected a name"),
         ({"call": "c1"}, "call is 'c1'. Expected an object of texts"),
         ({"call": {"tool": 3}}, "Expected an object of texts"),
-        ({"call": {}}, "'' is no partition name"),
-        ({"call": {"tool": "../../Calculator"}}, "'../../Calculator' is no partition name"),
-        ({"call": {"tool": "Calculator"}}, "no column 'call_id'"),
-        ({"call": {"tool": "Calculator", "gain": "1"}}, "no column 'gain'"),
+        ({"call": {}}, "There is no such call among those to judge"),
+        ({"call": {"tool": "../../Calculator"}}, "There is no such call"),
+        ({"call": {"tool": "Calculator"}}, "Expected one with call_id, document_id, tool,"),
+        *(
+            ({"shown": change}, "There is no such call among those to judge, or no more")
+            for change in (
+                {"gain": "1"},
+                {"tool": "CON"},
+                {"tool": "nul"},
+                {"call_id": "Calculator-9"},
+                {"result": "1621"},
+                {"text_before": ""},
+            )
+        ),
     ],
 )
-def test_a_label_that_is_none_is_refused(
+def test_a_label_that_is_none_or_of_no_call_that_is_there_is_refused(
     client: TestClient, judged: Home, changes: dict, sentence: str
 ):
-    answer = label(client, calls_of(client)["calls"][0], **changes)
+    others = {name: value for name, value in changes.items() if name != "shown"}
+    answer = label(client, calls_of(client)["calls"][0] | changes.get("shown", {}), **others)
     assert answer.status_code == 400
     assert sentence in answer.json()["error"]["message"]
     assert open_warehouse(judged).query(LABELS).is_empty()

@@ -1,10 +1,12 @@
 """The server's life: the command, the log, and how it ends."""
 
+import contextlib
 import json
 import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.dagster_project.command_line import run_command
 from tests.fakes import ScriptedModel
 from tests.server import serving as started_here
 from tests.server.fake_engine import FakeBatch
-from tests.server.serving import serving
+from tests.server.serving import made_server, serving
 from toolformer_server.request_log import REQUESTS, JsonLines
 from tools.model_identity import model_identity
 
@@ -53,6 +55,17 @@ def test_a_signal_lets_what_runs_finish_and_refuses_what_comes(told: int):
     assert process.returncode == 0, said
     logged = [json.loads(line) for line in said.splitlines()]
     assert sorted(line["status"] for line in logged) == [200, 503, 503]
+
+
+def test_a_signal_begins_no_thread_in_what_it_interrupts(monkeypatch: pytest.MonkeyPatch):
+    server, bound, _ = made_server(FakeBatch(), on_start=lambda: None)
+    with contextlib.closing(bound), monkeypatch.context() as patched:
+        # As where the loop holds the lock that a thread needs to begin.
+        patched.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was begun"))
+        server.handle_exit(signal.SIGTERM, None)
+        assert not server.should_exit
+        server.handle_exit(signal.SIGTERM, None)
+        assert server.should_exit
 
 
 def test_what_runs_too_long_is_cancelled_and_says_so():
@@ -114,6 +127,25 @@ def test_the_command_serves_the_model_of_the_home(
     assert model["toolformer"]["min_call_probability_behind_prompt"] == 0.5
     assert model["toolformer"]["calls_in_text"] is False
     assert answers[1].headers["access-control-allow-origin"] == origin
+
+
+def test_a_model_that_is_replaced_while_it_is_loaded_is_not_served_as_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    location = completing.ModelLocation(tmp_path / "small")
+
+    def load_and_replace(*_, **__):
+        location.directory.mkdir()
+        (location.directory / "model.safetensors").write_bytes(b"new")
+        return ScriptedModel([])
+
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(completing, "named_model", lambda *_: location)
+    monkeypatch.setattr(completing.ModelHolder, "load", load_and_replace)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
+    told = ["--set", "decoding.min_call_probability=0.5"]
+    refused = run_command(capsys, "serve", "--tools", "Calculator", "--port", 0, *told)
+    assert refused.is_one_paragraph_naming("was replaced by another model")
 
 
 def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, tmp_path):

@@ -26,6 +26,8 @@ _LOGGER = logging.getLogger(__name__)
 _ENTERING_TOKENS = 2048
 # What texts that enter together begin with is fed once if it is longer: feeding it is a step more.
 _SHARED_TOKENS = 32
+# What a step may take after the signal to end; a server may answer after an hour.
+_STEP_SECONDS = 2.0
 
 
 class QueueFullError(ToolformerError):
@@ -113,12 +115,16 @@ class LiveBatch:
         """Take no further text in, and return when those that are there have ended.
 
         Args:
-            seconds: after so many, what has not ended is canceled.
+            seconds: after so many, what has not ended is canceled; a model that a server runs is
+                not waited for any longer, and closed.
         """
         with self._changed:
             self._ends_at = time.monotonic() + seconds
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(seconds + _STEP_SECONDS)
+        if self._thread.is_alive():
+            self._model.close()
+            self._thread.join()
         self._tools.shutdown(wait=False, cancel_futures=True)
 
     def _new_batch(self) -> DecodingBatch:
@@ -139,11 +145,13 @@ class LiveBatch:
                     self._send_on(self._batch.rows)
             except Exception as error:
                 # Memory ran out, or there is a defect: these texts end, and others can be taken in.
-                _LOGGER.exception("%s texts could not be decoded", len(self._texts))
                 self._batch = self._new_batch()
                 texts, self._texts = list(self._texts.values()), {}
+                is_late = self._ends_at is not None and time.monotonic() >= self._ends_at
+                if not is_late:
+                    _LOGGER.exception("%s texts could not be decoded", len(texts))
                 for text in texts:
-                    text.send(LiveEnd(None, error))
+                    text.send(LiveEnd(None, None if is_late else error))
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; whether there is, and not only the end."""

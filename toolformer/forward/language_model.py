@@ -26,6 +26,9 @@ class LanguageModel(Network):
         """See `ReadingModel.vocabulary_size`."""
         return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
+    def close(self) -> None:
+        """See `ReadingModel.close`."""
+
     @property
     def geometry(self) -> NetworkGeometry:
         """See `Model.geometry`."""

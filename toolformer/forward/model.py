@@ -366,6 +366,10 @@ class ReadingModel(Model, Protocol):
         """Token ids below this may be fed."""
         ...
 
+    def close(self) -> None:
+        """End what is asked of a server in another thread; here a pass goes on to its end."""
+        ...
+
     def given_tokens(
         self,
         rows: Sequence[Sequence[int]],

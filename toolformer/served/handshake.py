@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.served.http_client import CompletionsClient
-from toolformer.served.wire import Seen, Wire
+from toolformer.served.answers import Card, Seen
+from toolformer.served.http_client import CompletionsClient, PassingError
+from toolformer.served.wire import Wire
 from tools.syntax import CALL_OPEN
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class FoundFit:
 
     Attributes:
         wire: asks it.
+        card: what it says of its model.
         context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
@@ -45,6 +47,7 @@ class FoundFit:
     """
 
     wire: Wire
+    card: Card
     context_length: int
     precision: str
     top: int
@@ -60,22 +63,24 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
         ServedModelError: what it lacks, and the flag that mends it.
     """
     card = client.described()
-    ours = card.get("toolformer") or {}
-    length = card.get("max_model_len") or ours.get("context_length")
+    length = card.max_model_len or (card.toolformer and card.toolformer.context_length)
     if length is None:
         length = _DEFAULT_CONTEXT
         _LOGGER.warning("the server tells no max_model_len: taken as %d", length)
-    wire = Wire(client, has_tools=bool(ours))
+    vocabulary = tokenizer.backend.get_vocab().values()
+    wire = Wire(client, ids=max(vocabulary) + 1, has_tools=card.toolformer is not None)
     row = [bos_id, *tokenizer.encode(_PROBE)]
-    _check_vocabulary(client, wire, tokenizer, row)
+    last = max(set(vocabulary) - tokenizer.special_ids)
+    _check_vocabulary(client, wire, row, last)
     _check_raw(client, wire, row)
     (opening,) = tokenizer.encode_behind(CALL_OPEN)
     found = FoundFit(
         wire,
+        card,
         length,
-        str(card.get("dtype") or "unknown"),
-        TOLD_RANKS if _is_taken(lambda: wire.prompts([row], top=TOLD_RANKS)) else 0,
-        _is_taken(lambda: wire.likeliest([row], TOLD_RANKS)),
+        card.dtype or "unknown",
+        0 if _refusal(lambda: wire.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
+        not _refusal(lambda: wire.likeliest([row], TOLD_RANKS)),
         _lists_tokens(wire, row, opening),
         _noise(wire, row),
     )
@@ -84,33 +89,26 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
     return found
 
 
-def _check_vocabulary(
-    client: CompletionsClient, wire: Wire, tokenizer: Tokenizer, row: Sequence[int]
-) -> None:
+def _check_vocabulary(client: CompletionsClient, wire: Wire, row: Sequence[int], last: int) -> None:
     """Refuse another vocabulary than the tokenizer's, as far as the server spells tokens out."""
-    last = max(set(tokenizer.backend.get_vocab().values()) - tokenizer.special_ids)
     mend = (
         "Set language_model.path to the folder with the tokenizer of the model that "
         f"{client.model!r} is."
     )
-    try:
-        wire.prompts([[*row, last]])
-    except ServedModelError as error:
-        if _is_taken(lambda: wire.prompts([row])):
-            raise ServedModelError(
-                f"The tokenizer has the token {last}, and the server refuses it: {error} {mend}"
-            ) from error
-        raise
-    (choice,) = client.complete([wire.prompt_request(row, top=0)])
-    told = choice["prompt_logprobs"][1:]
+    if error := _refusal(lambda: wire.prompts([[*row, last]])):
+        if _refusal(lambda: wire.prompts([row])):
+            raise error
+        raise ServedModelError(
+            f"The tokenizer has the token {last}, and the server refuses it: {error} {mend}"
+        ) from error
+    (told,) = wire.prompts([row])
     spelled = "".join(
-        str(place[str(token)].get("decoded_token") or "")
-        for token, place in zip(row[1:], told, strict=True)
+        place[token].decoded_token or "" for token, place in zip(row[1:], told[1:], strict=True)
     )
     if spelled and _letters(spelled) != _letters(_PROBE):
         raise ServedModelError(
-            f"The server reads {spelled[:40]!r} where {_PROBE[:40]!r} was sent: its vocabulary is "
-            f"not the tokenizer's. {mend}"
+            f"The server reads {client.shown(spelled[:40])!r} where {_PROBE[:40]!r} was sent: its "
+            f"vocabulary is not the tokenizer's. {mend}"
         )
 
 
@@ -148,21 +146,22 @@ def _check_raw(client: CompletionsClient, wire: Wire, row: Sequence[int]) -> Non
         )
 
 
-def _is_taken(ask: Callable[[], object]) -> bool:
+def _refusal(ask: Callable[[], object]) -> ServedModelError | None:
+    """Why the server cannot do it; what may pass settles nothing."""
     try:
         ask()
-    except ServedModelError:
-        return False
-    return True
+    except PassingError:
+        raise
+    except ServedModelError as error:
+        return error
+    return None
 
 
 def _lists_tokens(wire: Wire, row: Sequence[int], token: int) -> bool:
     """Whether the server tells the log probability of a token that is named, and the right one."""
-    (expected,) = wire.prompts([[*row, token]])
-    try:
-        ((told,),) = wire.behind([row], [[token]])
-    except ServedModelError:
+    if _refusal(lambda: wire.behind([row], [[token]])):
         return False
+    (expected,), ((told,),) = wire.prompts([[*row, token]]), wire.behind([row], [[token]])
     return told is not None and abs(told - expected[-1][token].log_probability) <= _MAX_DIFFERENCE
 
 

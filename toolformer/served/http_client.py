@@ -3,14 +3,17 @@
 import itertools
 import json
 import logging
-import textwrap
+import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import httpx2 as httpx
+from pydantic_core import from_json
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -23,7 +26,11 @@ from tenacity import (
 from tenacity.wait import wait_random_exponential
 
 from toolformer.errors import ServedModelError
+from toolformer.files.foreign_texts import shown
+from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, Completions, in_form
 from tools.loopback import past_proxies
+
+_Answer = TypeVar("_Answer")
 
 _LOGGER = logging.getLogger(__name__)
 # It would tell of every request.
@@ -37,10 +44,9 @@ _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
 _LONGEST_WAIT, _SECONDS_BETWEEN_LINES = 20.0, 60.0
 # One answer that was long in coming, and was cut off, may have used up the patience alone.
 _LEAST_ATTEMPTS = 3
-# What servers say of a model that makes its numbers others. vLLM says `root`.
-OF_THE_MODEL = ("root", "revision", "dtype", "quantization")
 _PASSING_STATUSES = frozenset({408, 425, 429})
-_MAX_CHARACTERS = 300
+# Of an answer, and of each token that it tells: several times what vLLM writes.
+_LEAST_BYTES, _BYTES_PER_TOKEN = 4 * 2**20, 512
 
 
 class PassingError(ServedModelError):
@@ -69,17 +75,28 @@ class CompletionsClient:
         self._patience = _FIRST_PATIENCE
         self._told = -_SECONDS_BETWEEN_LINES
         self._turn = threading.Lock()
-        self._completions = itertools.cycle([httpx.URL(f"{url}/completions") for url in self._urls])
-        self._headers = {"content-type": "application/json"}
+        self._completions = itertools.cycle([f"{url}/completions" for url in self._urls])
+        self._key = key
+        # A compressed one may be a thousand times as large as what is received.
+        self._headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
         self._certificates = httpx.create_ssl_context()
         self._clients: list[httpx.Client] = []
+        self._asking: set[threading.Event] = set()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._of_thread = threading.local()
         self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="served-model")
 
     def close(self) -> None:
-        """End its threads and connections."""
+        """End its threads and connections; what another thread asks just now ends in an error."""
+        with self._turn:
+            for is_over in self._asking:
+                is_over.set()
+            for each in self._sockets:
+                # A thread that waits for an answer would not notice that its connection is closed.
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
         self._threads.shutdown(cancel_futures=True)
         for client in self._clients:
             client.close()
@@ -103,7 +120,7 @@ class CompletionsClient:
         """The server was found fit: from now on wait for it, if it is started again."""
         self._patience = _LATER_PATIENCE
 
-    def described(self) -> Mapping[str, Any]:
+    def described(self) -> Card:
         """What `/v1/models` says of the model.
 
         Raises:
@@ -111,26 +128,31 @@ class CompletionsClient:
                 of it than the first one.
         """
         cards = [self._card(url) for url in self._urls]
-        for name in (*OF_THE_MODEL, "max_model_len"):
-            if len(told := {str(card.get(name)) for card in cards}) > 1:
+        told = [{**card.of_the_model, "max_model_len": card.max_model_len} for card in cards]
+        for name in told[0]:
+            if len(each := {str(one[name]) for one in told}) > 1:
                 raise ServedModelError(
                     f"The servers at {self.url} say that {name} of {self.model!r} is "
-                    f"{' and '.join(sorted(told))}. Expected servers of the same model, started "
+                    f"{' and '.join(sorted(each))}. Expected servers of the same model, started "
                     "with the same flags."
                 )
         return cards[0]
 
-    def _card(self, url: str) -> Mapping[str, Any]:
-        answer = self._with_patience(lambda: self._http.get(f"{url}/models"), threading.Event())
-        cards = {str(card.get("id")): card for card in _objects(answer.get("data"))}
+    def _card(self, url: str) -> Card:
+        answer = self._with_patience(
+            lambda: self._answer("GET", f"{url}/models", _LEAST_BYTES), threading.Event()
+        )
+        told = in_form(answer, CARDS, self.url, self._key)
+        cards = {str(card.get("id")): card for card in told.data}
         if self.model not in cards:
             raise ServedModelError(
                 f"The server at {url} has no model {self.model!r}; it has "
-                f"{', '.join(cards) or 'none'}. Set language_model.server.model to one of these."
+                f"{self.shown(', '.join(cards)) or 'none'}. Set language_model.server.model to "
+                "one of these."
             )
-        return cards[self.model]
+        return in_form(cards[self.model], CARD, self.url, self._key)
 
-    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[Choice]:
         """The first choice for each request; equal ones are sent once.
 
         Args:
@@ -140,71 +162,62 @@ class CompletionsClient:
             ServedModelError: says what the server refused, or how it differs from what was asked.
         """
         bodies = [json.dumps({"model": self.model, **request}) for request in requests]
-        lengths = {
-            body: len(request["prompt"]) for body, request in zip(bodies, requests, strict=True)
-        }
+        asked = dict(zip(bodies, requests, strict=True))
         is_over = threading.Event()
+        with self._turn:
+            self._asking.add(is_over)
         try:
             answers = self._threads.map(
-                lambda body: self._choice(body, lengths[body], is_over), lengths
+                lambda body: self._choice(body, asked[body], is_over), asked
             )
-            choices = dict(zip(lengths, answers, strict=True))
+            choices = dict(zip(asked, answers, strict=True))
         finally:
             # Those that wait behind one that failed, or behind Ctrl-C, wait for nothing.
             is_over.set()
+            with self._turn:
+                self._asking.discard(is_over)
         return [choices[body] for body in bodies]
 
-    def _choice(self, body: str, sent: int, is_over: threading.Event) -> Mapping[str, Any]:
-        answer = self._with_patience(
-            lambda: self._http.post(next(self._completions), content=body), is_over
-        )
-        choices, usage = _objects(answer.get("choices")), answer.get("usage")
-        if not choices or not isinstance(usage, dict):
-            raise ServedModelError(
-                f"The server at {self.url} answered without choices or usage. Expected the form of "
-                "OpenAI's completions, as `vllm serve` and `toolformer serve` have it, without a "
-                "proxy that changes answers."
-            )
-        if usage.get("prompt_tokens") != sent:
+    def _choice(self, body: str, asked: Mapping[str, Any], is_over: threading.Event) -> Choice:
+        sent = len(asked["prompt"])
+        each = 1 + asked.get("logprobs", 0) + len(asked.get("logprob_token_ids", ()))
+        told = sent * (1 + asked.get("prompt_logprobs", 0)) + asked.get("max_tokens", 1) * each
+        most = _LEAST_BYTES + told * _BYTES_PER_TOKEN
+
+        def ask() -> Completions:
+            told = self._answer("POST", next(self._completions), most, body)
+            answer = in_form(told, COMPLETIONS, self.url, self._key)
+            # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
+            if any(choice.finish_reason == "abort" for choice in answer.choices):
+                raise PassingError(
+                    f"The server at {self.url} broke off an answer. What was computed is kept; run "
+                    "the same again later."
+                )
+            return answer
+
+        answer = self._with_patience(ask, is_over)
+        if answer.usage.prompt_tokens != sent:
             raise ServedModelError(
                 f"The server at {self.url} was sent {sent} tokens and counted "
-                f"{usage.get('prompt_tokens')}. Expected that it feeds token ids as they are, "
+                f"{answer.usage.prompt_tokens}. Expected that it feeds token ids as they are, "
                 "without a start token of its own. Take one that does, as `vllm serve` and "
                 "`toolformer serve` do."
             )
-        written = usage.get("completion_tokens")
         with self._turn:
-            self.tokens_fed += sent + (written if isinstance(written, int) else 0)
-        return choices[0]
+            self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
+        return answer.choices[0]
 
-    def _whole(self, response: httpx.Response) -> Mapping[str, Any]:
-        """The body of an answer whose text was not cut off.
-
-        Raises:
-            ServedModelError: see `_checked`; also a PassingError, where it was.
-        """
-        answer = self._checked(response)
-        # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
-        choices = _objects(answer.get("choices"))
-        if any(choice.get("finish_reason") == "abort" for choice in choices):
-            raise PassingError(
-                f"The server at {self.url} broke off an answer. What was computed is kept; run the "
-                "same again later."
-            )
-        return answer
-
-    def _with_patience(
-        self, ask: Callable[[], httpx.Response], is_over: threading.Event
-    ) -> Mapping[str, Any]:
-        def once() -> Mapping[str, Any]:
+    def _with_patience(self, ask: Callable[[], _Answer], is_over: threading.Event) -> _Answer:
+        def once() -> _Answer:
             try:
-                return self._whole(ask())
+                return ask()
             except httpx.RequestError as error:
                 raise PassingError(
-                    f"The server at {self.url} does not answer ({type(error).__name__}: {error}). "
-                    "What was computed is kept. Start it, or correct language_model.server.url, "
-                    "and run the same again."
-                ) from error
+                    f"The server at {self.url} does not answer ({type(error).__name__}: "
+                    f"{self.shown(error)}). What was computed is kept. Start it, or correct "
+                    "language_model.server.url, and run the same again."
+                    # The cause may have the key, and would be logged with the error.
+                ) from None
 
         return Retrying(
             retry=retry_if_exception_type(PassingError),
@@ -227,28 +240,53 @@ class CompletionsClient:
             self._told = time.monotonic()
         _LOGGER.warning("waiting for the server: %s", state.outcome.exception())
 
-    def _checked(self, response: httpx.Response) -> Mapping[str, Any]:
-        """The body of an answer that is one.
+    def _answer(
+        self, method: str, url: str, most: int, content: str | None = None
+    ) -> Mapping[str, Any]:
+        """An answer that is one.
+
+        Args:
+            most: bytes.
 
         Raises:
             PassingError: it may be another one later.
             ServedModelError: it will not.
         """
+        body = bytearray()
+        with self._http.stream(
+            method, url, content=content, extensions={"trace": self._keep_socket}
+        ) as response:
+            status = response.status_code
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                raise ServedModelError(
+                    f"The server at {self.url} compresses its answers ({self.shown(encoding)}), "
+                    "and was asked not to. Take a server, or a proxy in front of it, that leaves "
+                    "them as they are."
+                )
+            for piece in response.iter_raw():
+                body += piece
+                if len(body) > most:
+                    raise ServedModelError(
+                        f"The server at {self.url} answered with more than {most:,} bytes, several "
+                        "times what was asked of it. Take an engine such as `vllm serve`, without "
+                        "a proxy that changes answers."
+                    )
         try:
-            answer: Any = response.json()
-        except (ValueError, RecursionError):
+            answer: Any = from_json(bytes(body))
+        except ValueError:
             answer = None
-        error = answer.get("error") if isinstance(answer, dict) else response.text or "no JSON"
-        status = response.status_code
-        if status == httpx.codes.OK and isinstance(answer, dict) and not error:
+        is_object = isinstance(answer, dict)
+        error = answer.get("error") if is_object else body.decode(errors="replace") or "no JSON"
+        if status == httpx.codes.OK and is_object and not error:
             return answer
         if isinstance(error, dict):
             code = error.get("code")
             # Some proxies answer 200 and put what went wrong inside.
             status = code if status == httpx.codes.OK and isinstance(code, int) else status
             error = error.get("message")
-        said = textwrap.shorten(str(error or answer), _MAX_CHARACTERS, placeholder=" …")
-        message = f"The server at {self.url} answered {status} ({said.rstrip('.')})."
+        said = self.shown(error or answer).rstrip(".")
+        message = f"The server at {self.url} answered {status} ({said})."
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise PassingError(f"{message} What was computed is kept; run the same again later.")
         remedies = {
@@ -260,7 +298,13 @@ class CompletionsClient:
         remedies[403] = remedies[401]
         raise ServedModelError(f"{message} {remedies.get(status, '')}".rstrip())
 
+    def _keep_socket(self, event: str, told: Mapping[str, Any]) -> None:
+        """Called for what happens to a connection."""
+        stream = told.get("return_value")
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")) and stream:
+            with self._turn:
+                self._sockets.add(stream.get_extra_info("socket"))
 
-def _objects(told: Any) -> list[Mapping[str, Any]]:
-    """The objects of a list; none where a server told something else."""
-    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    def shown(self, told: object) -> str:
+        """What the server wrote, as it may stand in a message; without the key."""
+        return shown(told, key=self._key)

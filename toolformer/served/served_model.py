@@ -55,7 +55,7 @@ class ServedModel:
         self.context_length = self.found.context_length - 2
 
     def close(self) -> None:
-        """End the connections to the server."""
+        """End the connections to the server; see `ReadingModel.close`."""
         self._client.close()
 
     @property

@@ -8,17 +8,16 @@
 Pinned by vllm/entrypoints/openai/completion/protocol.py of vLLM (2026).
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from toolformer.errors import ServedModelError
+from toolformer.served.answers import ROUNDED_ZERO, Choice, Logprobs, Seen
 from toolformer.served.http_client import CompletionsClient
 
-_NAME = "token_id:"
 # As few as all engines take, where the prompt is what is asked about.
 _ONE_TOKEN = {"max_tokens": 1, "temperature": 0}
-# A certain token's log probability may be rounded to more than 0.
-_ROUNDED_ZERO = 0.01
 # A server may take these from the model's generation_config.json, and samples would be of another
 # distribution than the model's.
 _OWN_DISTRIBUTION = {
@@ -31,22 +30,17 @@ _OWN_DISTRIBUTION = {
 }
 
 
-class Seen(NamedTuple):
-    """A token at a place: its log probability in nats, and its rank from 1."""
-
-    log_probability: float
-    rank: int
-
-
 class Wire:
-    """Asks in these forms.
+    """Asks in these forms, and refuses numbers that are not those of a model of this vocabulary.
 
     Args:
+        ids: token ids are below this.
         has_tools: the server is one of ours, whose completions would call tools.
     """
 
-    def __init__(self, client: CompletionsClient, *, has_tools: bool):
+    def __init__(self, client: CompletionsClient, *, ids: int, has_tools: bool):
         self._client = client
+        self._ids = ids
         self._plain: Mapping[str, Any] = {"tools": "off"} if has_tools else _OWN_DISTRIBUTION
 
     def prompts(
@@ -60,15 +54,12 @@ class Wire:
         Raises:
             ServedModelError: the answer has no such numbers, or is of another prompt.
         """
-        choices = self._client.complete([self.prompt_request(row, top=top) for row in rows])
+        asked = {"prompt_logprobs": top, **_ONE_TOKEN}
+        choices = self._client.complete([self._request(row, **asked) for row in rows])
         return [
-            self._seen(row, choice.get("prompt_logprobs"), top)
+            self._seen(row, choice.prompt_logprobs, top)
             for row, choice in zip(rows, choices, strict=True)
         ]
-
-    def prompt_request(self, row: Sequence[int], *, top: int) -> dict[str, Any]:
-        """What asks for the places of a row."""
-        return self._request(row, prompt_logprobs=top, **_ONE_TOKEN)
 
     def likeliest(self, rows: Sequence[Sequence[int]], count: int) -> list[dict[int, float]]:
         """The likeliest tokens behind each row, at least so many, with their log probabilities.
@@ -78,7 +69,14 @@ class Wire:
         """
         asked = {"logprobs": count, "return_tokens_as_token_ids": True}
         choices = self._client.complete([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
-        return [self._ranked(choice.get("logprobs"), count) for choice in choices]
+        all_told = [self._listed(choice) for choice in choices]
+        if (fewest := min(map(len, all_told), default=count)) < count:
+            raise ServedModelError(
+                f"The server at {self._client.url} told {fewest} of the likeliest tokens behind "
+                f"a text by their ids. Decoding needs {count}: start `vllm serve` with "
+                f"--max-logprobs {count} or more."
+            )
+        return all_told
 
     def behind(
         self, rows: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
@@ -91,12 +89,10 @@ class Wire:
                 for row, named in zip(rows, tokens, strict=True)
             ]
         )
-        listed = [(choice.get("logprobs") or {}).get("top_logprobs") for choice in choices]
-        values = [
-            [(told[0] or {}).get(f"{_NAME}{token}") if told else None for token in named]
-            for told, named in zip(listed, tokens, strict=True)
+        return [
+            [told.get(token) for token in named]
+            for told, named in zip(map(self._listed, choices), tokens, strict=True)
         ]
-        return [[v if v is None else self._number(v) for v in of_row] for of_row in values]
 
     def samples(
         self,
@@ -108,18 +104,20 @@ class Wire:
         top_p: float = 1.0,
     ) -> list[list[tuple[int, float]]]:
         """Tokens that go on with each row, with their log probabilities at temperature 1."""
-        asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 0}
+        asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 1}
         asked |= {"return_tokens_as_token_ids": True, "top_p": top_p}
         choices = self._client.complete(
             [self._request(row, seed=seed, **asked) for row, seed in zip(rows, seeds, strict=True)]
         )
-        return [self._sampled(choice.get("logprobs")) for choice in choices]
+        return [self._sampled(choice) for choice in choices]
 
     def _request(self, row: Sequence[int], **fields: Any) -> dict[str, Any]:
         return {"prompt": list(row), **self._plain, **fields}
 
-    def _seen(self, row: Sequence[int], places: Any, top: int) -> list[Mapping[int, Seen]]:
-        if not isinstance(places, list) or len(places) != len(row):
+    def _seen(
+        self, row: Sequence[int], places: Sequence[Mapping[int, Seen] | None] | None, top: int
+    ) -> list[Mapping[int, Seen]]:
+        if places is None or len(places) != len(row):
             raise ServedModelError(
                 f"The server at {self._client.url} gives no prompt_logprobs, the log "
                 "probabilities of given tokens, which scoring needs. Take an engine that has them, "
@@ -127,17 +125,7 @@ class Wire:
             )
         seen: list[Mapping[int, Seen]] = [{}]
         for token, place in zip(row[1:], places[1:], strict=True):
-            try:
-                told = {
-                    int(name): Seen(self._number(each.get("logprob")), each.get("rank") or 0)
-                    for name, each in (place or {}).items()
-                }
-            except (AttributeError, ValueError) as error:
-                raise ServedModelError(
-                    f"The server at {self._client.url} gives prompt_logprobs in another form than "
-                    f"vLLM ({error}): expected at each place token ids with logprob and rank. Take "
-                    "an engine that has this form, such as `vllm serve`."
-                ) from error
+            told = place or {}
             if token not in told or len(told) < top:
                 raise ServedModelError(
                     f"The server at {self._client.url} told {len(told)} tokens at a place of a "
@@ -145,45 +133,56 @@ class Wire:
                     f"and the {top} likeliest: start `vllm serve` with --max-logprobs {top or 1} "
                     "or more, and without a proxy that mixes answers."
                 )
+            self._check({each: value.log_probability for each, value in told.items()})
+            # So many tokens are as likely or likelier.
+            self._check_sum(told[token].rank * math.exp(told[token].log_probability))
             seen.append(told)
         return seen
 
-    def _ranked(self, logprobs: Mapping[str, Any] | None, count: int) -> dict[int, float]:
-        listed = (logprobs or {}).get("top_logprobs") or [None]
-        told = {
-            int(name.removeprefix(_NAME)): self._number(value)
-            for name, value in (listed[0] or {}).items()
-            if name.startswith(_NAME)
-        }
-        if len(told) < count:
-            raise ServedModelError(
-                f"The server at {self._client.url} told {len(told)} of the likeliest tokens behind "
-                f"a text by their ids. Decoding needs {count}: start `vllm serve` with "
-                f"--max-logprobs {count} or more."
-            )
+    def _listed(self, choice: Choice) -> dict[int, float]:
+        """What is told of the first token behind a prompt; nothing where that is missing."""
+        listed = (choice.logprobs or Logprobs()).top_logprobs or [None]
+        told = {**(listed[0] or {})}
+        self._check(told)
         return told
 
-    def _sampled(self, logprobs: Mapping[str, Any] | None) -> list[tuple[int, float]]:
-        names = (logprobs or {}).get("tokens") or []
-        values = (logprobs or {}).get("token_logprobs") or []
-        is_named = all(name.startswith(_NAME) for name in names)
+    def _sampled(self, choice: Choice) -> list[tuple[int, float]]:
+        told = choice.logprobs or Logprobs()
+        names, values = told.tokens or [], told.token_logprobs or []
+        listed = told.top_logprobs or [None] * len(names)
         # What ended a text at once is a token too, so there is always one.
-        if not names or len(names) != len(values) or not is_named:
+        if not names or not len(names) == len(values) == len(listed):
             raise ServedModelError(
-                f"The server at {self._client.url} gave the tokens {names[:3]} for "
-                "return_tokens_as_token_ids. Expected `token_id:` and a number, which `vllm serve` "
-                "gives since 0.6; text says not which tokens were sampled."
+                f"The server at {self._client.url} gave {len(names)} tokens with {len(values)} "
+                "log probabilities for return_tokens_as_token_ids. Expected `token_id:` and a "
+                "number, which `vllm serve` gives since 0.6; text says not which tokens were "
+                "sampled."
             )
-        tokens = (int(name.removeprefix(_NAME)) for name in names)
-        return list(zip(tokens, map(self._number, values), strict=True))
+        for token, value, others in zip(names, values, listed, strict=True):
+            place = {token: value, **(others or {})}
+            self._check(place)
+            if abs(place[token] - value) > ROUNDED_ZERO:
+                raise ServedModelError(
+                    f"The server at {self._client.url} told two log probabilities of one token, "
+                    f"{value:g} and {place[token]:g}. Expected the model's own in both places: "
+                    "take an engine such as `vllm serve`, without a proxy that changes answers."
+                )
+        return list(zip(names, values, strict=True))
 
-    def _number(self, value: Any) -> float:
-        """A log probability as it was told."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not value <= _ROUNDED_ZERO:
+    def _check(self, told: Mapping[int, float]) -> None:
+        """Refuse log probabilities that tokens of one place cannot have together."""
+        for wrong in (token for token in told if not 0 <= token < self._ids):
             raise ServedModelError(
-                f"The server at {self._client.url} told {value!r} for the log probability of a "
-                "token. Expected a number of at most 0 at every place: take an engine that gives "
-                "them, without a proxy that changes answers."
+                f"The server at {self._client.url} told the token id {wrong}. Expected one of the "
+                f"tokenizer's, 0 to {self._ids - 1}: set language_model.path to the folder with "
+                "the tokenizer of the model that it runs, and take no proxy that changes answers."
             )
-        return value
+        self._check_sum(sum(map(math.exp, told.values())))
+
+    def _check_sum(self, probability: float) -> None:
+        if probability > 1 + ROUNDED_ZERO:
+            raise ServedModelError(
+                f"The server at {self._client.url} told probabilities of the tokens of one place "
+                f"that sum to {probability:.4g}. Expected at most 1: take an engine that gives the "
+                "model's own, without a proxy that changes answers."
+            )

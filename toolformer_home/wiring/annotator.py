@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.errors import ModelNotFoundError, ToolformerError
+from toolformer.errors import ModelNotFoundError
 from toolformer_home.home import Home
 from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer_home.wiring.model_location import ModelLocation, base_model
-from toolformer_home.wiring.served import served_identity
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Annotator:
         if not location.is_served:
             # Training holds the device until its checkpoint is there: looked at once it is ours.
             holder.hold_device(settings, home)
-        self._check(location.identity(settings), settings)
+        location.check(self.identity, settings)
         if precision is None or location.is_served:
             return location.load(holder, settings, home)
         return holder.load_in(precision, location.directory, settings, home)
@@ -87,15 +86,7 @@ class Annotator:
             ServedModelError: it does not answer, for long.
         """
         if self.location.is_served:
-            directory = self.location.directory
-            self._check(served_identity(settings, directory, is_known=True), settings)
-
-    def _check(self, identity: str, settings: Settings) -> None:
-        if identity != self.identity:
-            raise ToolformerError(
-                f"The annotator, {self.location.label(settings)!r}, was replaced by another model "
-                "since this run began. Run the same again, to annotate with the new one."
-            )
+            self.location.check(self.identity, settings)
 
 
 def annotator_directory(settings: Settings, home: Home) -> Path:

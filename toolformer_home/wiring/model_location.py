@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.errors import ToolformerError
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
@@ -41,6 +42,18 @@ class ModelLocation:
         if self.is_served:
             return served_identity(settings, self.directory)
         return model_identity(self.directory)
+
+    def check(self, identity: str, settings: Settings) -> None:
+        """Refuse another model than had this identity.
+
+        Raises:
+            ToolformerError: it was replaced.
+        """
+        if self.identity(settings) != identity:
+            raise ToolformerError(
+                f"The model {self.label(settings)!r} was replaced by another model since this run "
+                "began. Run the same again, with the new one."
+            )
 
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None

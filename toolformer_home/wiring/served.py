@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
+# They are waited for, if they are started again.
+_HAVE_ANSWERED: set[ServerSettings] = set()
 # Below so many standard deviations of the noise a reduction may be nothing else.
 _DEVIATIONS = 3
 
@@ -50,7 +52,7 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
         )
 
 
-def served_identity(settings: Settings, directory: Path, *, is_known: bool = False) -> str:
+def served_identity(settings: Settings, directory: Path) -> str:
     """What tells a served model from others: its name, what the server says, tokenizer and ends.
 
     The address does not: the same model elsewhere is the same model.
@@ -58,20 +60,19 @@ def served_identity(settings: Settings, directory: Path, *, is_known: bool = Fal
     Args:
         settings: name the server.
         directory: has the tokenizer, and maybe the configurations that say what ends a text.
-        is_known: the server has answered before: it is waited for, if it is started again.
 
     Raises:
         ServedModelError: the server does not answer, or has no such model.
     """
-    from toolformer.served.http_client import OF_THE_MODEL
-
-    with closing(_client(settings.language_model.server)) as client:
-        if is_known:
+    server = settings.language_model.server
+    with closing(_client(server)) as client:
+        if server in _HAVE_ANSWERED:
             client.is_known()
         card = client.described()
+    _HAVE_ANSWERED.add(server)
     ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     ours.append(json.dumps(configurations(directory)))
-    return hex_digest("served", card["id"], *(card.get(name) for name in OF_THE_MODEL), *ours)
+    return hex_digest("served", card.id, *card.of_the_model.values(), *ours)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
@@ -118,10 +119,11 @@ def _client(server: ServerSettings) -> "CompletionsClient":
 
     key = None
     if server.key_variable is not None:
-        key = os.environ.get(server.key_variable)
-        if not key:
+        key = os.environ.get(server.key_variable, "").strip()
+        if not (key and key.isascii() and key.isprintable()):
             raise ServedModelError(
-                f"The environment variable {server.key_variable!r} is not set, and "
-                "language_model.server.key_variable says that it holds the server's key. Set it."
+                f"The environment variable {server.key_variable!r} is not set, or holds no key of "
+                "one line, and language_model.server.key_variable says that it holds the server's "
+                "key. Set it."
             )
     return CompletionsClient(server.url, str(server.model), key=key)

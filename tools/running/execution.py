@@ -201,6 +201,9 @@ class _Run:
             keys: Keys of the requests in the cache: only those that it lacks are made, each
                 distinct one once. None to make every call.
             version: That the keys are of.
+
+        Raises:
+            ToolUnavailableError: The tool has another version by now.
         """
         cache = None if keys is None else self.cache
         keys = keys or [str(number) for number in range(len(requests))]

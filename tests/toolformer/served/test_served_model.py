@@ -3,16 +3,24 @@
 import contextlib
 import dataclasses
 import logging
+import queue
 import threading
+import time
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.conftest import happens
 from tests.fakes import sampling_parameters, taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import serving
 from toolformer.calls import call_open_id
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
+from toolformer.decoding.decoding_row import RowSettings
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.decoding.live_text import LiveEnd, LiveRequest
 from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, Place
@@ -214,6 +222,192 @@ def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, faul
         pytest.fail("the server was taken")
 
 
+def spoilt(answer, spoil):
+    """An answer whose numbers, names of tokens or forms are changed."""
+    (choice,) = answer["choices"]
+    places = [place for place in choice.get("prompt_logprobs") or () if place]
+    listed, told = choice["logprobs"]["top_logprobs"], choice["logprobs"]["token_logprobs"]
+    if isinstance(spoil, float):
+        told[:] = [spoil] * len(told)
+        for place in listed:
+            place.update(dict.fromkeys(place, spoil))
+        for place in places:
+            for seen in place.values():
+                seen["logprob"] = spoil
+    if isinstance(spoil, str):
+        choice["logprobs"]["tokens"][0] = f"token_id:{spoil}"
+        for place in listed:
+            place[f"token_id:{spoil}"] = -9.0
+        for place in places:
+            place[spoil] = {"logprob": -9.0, "rank": 9}
+    return answer
+
+
+def test_numbers_and_tokens_that_no_model_has_are_refused_whenever_they_come(
+    local, pair, monkeypatch
+):
+    fake, served = pair
+    answer, row = fake.answer, [0, 40, 50, 60, 70]
+    beyond = str(local.tokenizer.vocabulary_size)
+    refused = {
+        float("-inf"): "told -inf for the log probability",
+        0.0: "sum to|two log probabilities",
+        "-1": "the token id -1",
+        beyond: f"the token id {beyond}",
+        "word": "'word'",
+    }
+    questions = {
+        "prompts": lambda wire: wire.prompts([row]),
+        "likeliest": lambda wire: wire.likeliest([row], 5),
+        "behind": lambda wire: wire.behind([row], [[40, 41]]),
+        "samples": lambda wire: wire.samples(
+            [row] * 4, range(4), max_new_tokens=4, temperature=1.0
+        ),
+    }
+    for spoil, message in refused.items():
+        monkeypatch.setattr(fake, "answer", lambda body, spoil=spoil: spoilt(answer(body), spoil))
+        for ask in questions.values():
+            with pytest.raises(ServedModelError, match=message):
+                ask(served.found.wire)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_logprobs": "none"},
+        {"prompt_logprobs": [None, "none"]},
+        {"prompt_logprobs": [None, {"40": -1.0}]},
+        {"prompt_logprobs": [None, {"40": {"logprob": -1.0}}]},
+        {"logprobs": ["a"]},
+        {"logprobs": {"tokens": "token_id:4", "token_logprobs": -1.0}},
+        {"logprobs": {"tokens": [4], "token_logprobs": [-1.0]}},
+        {"logprobs": {"tokens": ["token_id:4"], "token_logprobs": ["-1"]}},
+        {"logprobs": {"top_logprobs": [["token_id:4"]]}},
+        {"logprobs": {"top_logprobs": {"token_id:4": -1.0}}},
+    ],
+)
+def test_choice_in_another_form_is_refused_in_a_sentence(pair, monkeypatch, told):
+    fake, served = pair
+    answer = fake.answer
+
+    def answered(body):
+        whole = answer(body)
+        whole["choices"][0] |= told
+        return whole
+
+    monkeypatch.setattr(fake, "answer", answered)
+    with pytest.raises(ServedModelError, match=r"Expected .*vllm serve|proxy that changes answers"):
+        served.found.wire.prompts([[0, 40]])
+
+
+def test_length_that_is_no_number_is_refused_and_other_models_of_a_server_are_no_matter(local):
+    with (
+        pytest.raises(ServedModelError, match="max_model_len is 'many'"),
+        served_by(local, card={"max_model_len": "many"}),
+    ):
+        pytest.fail("the server was taken")
+
+
+def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(local, monkeypatch):
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
+    for asked in ({"logprobs": TOLD_RANKS}, {"prompt_logprobs": TOLD_RANKS}, {"logprob_token_ids"}):
+        with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
+            answer, busy = fake.answer, {"error": {"message": "busy", "code": 503}}
+
+            def answered(body, answer=answer, asked=asked, busy=busy):
+                is_asked = all(
+                    name in body and (not isinstance(asked, dict) or body[name] == asked[name])
+                    for name in asked
+                )
+                return busy if is_asked else answer(body)
+
+            monkeypatch.setattr(fake, "answer", answered)
+            with pytest.raises(http_client.PassingError, match=r"answered 503 \(busy\)"):
+                ServedModel(client, local.tokenizer)
+
+
+KEY = "s3cr3t-k3y"
+
+
+def test_key_and_control_characters_that_a_server_gives_back_are_in_nothing_that_is_kept(
+    local, caplog
+):
+    said = f"\x1b[2J{KEY}\u202e\n"
+    with (
+        caplog.at_level(logging.INFO),
+        serving(local, key=KEY, card={"dtype": said, "revision": said}) as fake,
+        contextlib.closing(client_of(fake, key=KEY)) as client,
+    ):
+        served = ServedModel(client, local.tokenizer)
+        assert served.precision == r"\x1b[2J…\u202e"
+        errors = []
+        for error in ({"error": {"message": said, "code": 400}}, {"choices": [said]}):
+            fake.answer = lambda body, error=error: error
+            with pytest.raises(ServedModelError) as raised:
+                served.losses_at([[0, 40]], [(0, 0, 40)])
+            errors.append("".join(traceback.format_exception(raised.value)))
+    for text in (caplog.text, *errors, str(served.found.card)):
+        assert "…" in text
+        assert KEY not in text
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it(
+    local, is_compressed
+):
+    sent = []
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            if is_compressed:
+                self.send_header("content-encoding", "gzip")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(300):
+                    self.wfile.write(b" " * 2**20)
+                    sent.append(1)
+
+        def log_message(self, format, *args):  # noqa: A002
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with (
+            contextlib.closing(CompletionsClient([url], "tiny")) as client,
+            pytest.raises(ServedModelError, match=r"compresses|more than 4,195,840 bytes"),
+        ):
+            client.complete([{"prompt": [0, 40], "max_tokens": 1, "prompt_logprobs": 0}])
+        server.shutdown()
+    assert len(sent) < 100
+
+
+@pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(99), 503)], ids=["slow", "busy"])
+def test_closing_ends_what_another_thread_asks_at_once(local, failing):
+    with serving(local, seconds=0 if failing else 10, failing=failing) as fake:
+        client = client_of(fake)
+        client.is_known()
+        errors = []
+
+        def ask():
+            try:
+                client.complete([{"prompt": [0, 40], "max_tokens": 1, "temperature": 0}])
+            except ServedModelError as error:
+                errors.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert happens(lambda: fake.asked > 3 or len(client._sockets))
+        asking.join(0.3)
+        assert asking.is_alive()
+        client.close()
+        asking.join(5)
+        assert not asking.is_alive()
+        assert errors
+
+
 def test_server_that_tells_too_few_likeliest_tokens_is_asked_place_by_place(local):
     windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
     places = [(Place(0, at), open_id) for at in range(1, 6)]
@@ -267,7 +461,7 @@ def test_proxies_of_the_environment_are_not_asked_for_this_machine(local, monkey
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
     with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
-        assert client.described()["id"] == "tiny"
+        assert client.described().id == "tiny"
 
 
 def test_full_server_and_cut_connections_cost_waiting_alone(local):
@@ -288,7 +482,7 @@ def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(loca
         contextlib.closing(client_of(fake)) as client,
     ):
         request = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
-        assert client.complete([request])[0]["logprobs"]["tokens"]
+        assert client.complete([request])[0].logprobs
         assert fake.asked == 2
 
 
@@ -393,7 +587,7 @@ def taught():
     return taught_model((*LESSONS, "The mill is old, I say."))
 
 
-def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
+def parameters_of(**changes):
     parameters = {
         "max_new_tokens": 8,
         "call_top_k": 10,
@@ -402,10 +596,14 @@ def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
         "max_result_tokens": 8,
         "tools": ("QA",),
     }
+    return DecodingParameters(**(parameters | changes))
+
+
+def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
     return complete(
         model,
         prompts,
-        parameters=DecodingParameters(**(parameters | changes)),
+        parameters=parameters_of(**changes),
         run_calls=run_calls or (lambda calls: ["42"] * len(calls)),
     )
 
@@ -511,6 +709,22 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
         # Of so few that they have no probability to speak of the likeliest is left.
         assert {expected.drawn(uniform / 20, 5.0, top_p=0) for uniform in range(20)} == {first}
         assert expected.drawn(0.5, 5.0, top_p=0, banned=first) == second
+
+
+@pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"])
+def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
+    ends = queue.SimpleQueue()
+    with served_by(taught) as (fake, served):
+        batch = LiveBatch(served, max_active=4, max_waiting=4)
+        batch.start()
+        fake.failing, fake.seconds = failing, 0 if failing else 60
+        settings = RowSettings(parameters_of(max_new_tokens=8), str.strip)
+        batch.submit(LiveRequest("The mill", settings, lambda _: None), ends.put)
+        assert happens(lambda: batch.active)
+        began = time.monotonic()
+        batch.close(0.2)
+        assert time.monotonic() - began < 20
+    assert ends.get_nowait() == LiveEnd(None)
 
 
 def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught, caplog):

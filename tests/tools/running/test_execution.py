@@ -161,6 +161,23 @@ def cache(tmp_path):
 
 
 @pytest.mark.parametrize("tool_class", TOOLS)
+def test_answers_of_a_tool_that_changes_meanwhile_are_kept_under_no_version(tool_class, cache):
+    class Changing(tool_class):
+        def call(self, arguments, document):
+            self.version = str(len(self.calls) // 2 + 1)
+            return super().call(arguments, document)
+
+    tool = Changing()
+    with pytest.raises(ToolUnavailableError, match="it was '1', and now: 2"):
+        execute(tool, ["a", "b", "c", "d"], cache=cache, batch_size=2)
+    assert tool.calls == ["a", "b", "c", "d"]
+    for version in ("1", "2"):
+        tool.version = version
+        held = cache.get([outcome_key(tool.name, version, "call", each) for each in "abcd"])
+        assert [bool(each) for each in held] == [version == "1"] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
 def test_what_a_cache_holds_is_not_called_again_and_accidents_are(tool_class, cache):
     expected = {"a": "a", "refuse": "refused", "nothing": "empty_result"}
     accidents = {"crash": "tool_error", "late": "timeout", "number": "tool_error"}

@@ -1,0 +1,149 @@
+"""What servers answer, in the forms of vLLM: anything else is refused when it is read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.dataclasses import dataclass
+
+from toolformer.errors import ServedModelError
+from toolformer.files.foreign_texts import shown
+
+# A certain token's log probability may be rounded to more than 0.
+ROUNDED_ZERO = 0.01
+NAME = "token_id:"
+_Form = TypeVar("_Form")
+
+
+def _id_of(name: object) -> object:
+    if not isinstance(name, str) or not name.startswith(NAME):
+        raise ValueError
+    return name.removeprefix(NAME)
+
+
+def _of_the_model(told: object, info: ValidationInfo) -> str | None:
+    """As it may be kept: it becomes part of rows."""
+    return None if told is None else shown(told, key=info.context)
+
+
+_TokenId = Annotated[int, BeforeValidator(_id_of)]
+_LogProbability = Annotated[float, Field(strict=True, le=ROUNDED_ZERO, allow_inf_nan=False)]
+_Count = Annotated[int, Field(strict=True, ge=0)]
+_Length = Annotated[int, Field(strict=True, gt=0)]
+_OfTheModel = Annotated[str | None, BeforeValidator(_of_the_model)]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCard:
+    """What `toolformer serve` says besides."""
+
+    context_length: _Length | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a server says of a model."""
+
+    id: str
+    max_model_len: _Length | None = None
+    toolformer: OwnCard | None = None
+    # What makes its numbers others. vLLM says `root`.
+    root: _OfTheModel = None
+    revision: _OfTheModel = None
+    dtype: _OfTheModel = None
+    quantization: _OfTheModel = None
+
+    @property
+    def of_the_model(self) -> Mapping[str, str | None]:
+        """What tells it from other models of its name."""
+        names = ("root", "revision", "dtype", "quantization")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The models of a server, of which the form of others is no matter."""
+
+    data: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A token at a place: its log probability in nats, its rank from 1, and how it is spelt."""
+
+    log_probability: Annotated[_LogProbability, Field(alias="logprob")]
+    rank: _Length
+    decoded_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """The tokens behind a prompt."""
+
+    tokens: list[_TokenId] | None = None
+    token_logprobs: list[_LogProbability] | None = None
+    top_logprobs: list[dict[_TokenId, _LogProbability] | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One continuation, with what was asked about the prompt."""
+
+    logprobs: Logprobs | None = None
+    prompt_logprobs: list[dict[int, Seen] | None] | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many tokens were fed and written."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """The continuations of a prompt."""
+
+    choices: Annotated[list[Choice], Field(min_length=1)]
+    usage: Usage
+
+
+CARDS, CARD, COMPLETIONS = TypeAdapter(Cards), TypeAdapter(Card), TypeAdapter(Completions)
+
+
+def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:
+    """An answer in the form that it must have.
+
+    Raises:
+        ServedModelError: what stands where, what was expected there, and what to do.
+    """
+    try:
+        return form.validate_python(answer, context=key)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        # Without its cause, which has what was told with a key in it.
+        raise ServedModelError(_refusal(first, f"The server at {url}", key)) from None
+
+
+def _refusal(first: Mapping[str, Any], server: str, key: str | None) -> str:
+    place: Sequence[object] = first["loc"]
+    told = shown(repr(first["input"]), key=key)
+    if {"logprob", "token_logprobs", "top_logprobs"} & set(place) and place[-1] != "[key]":
+        return (
+            f"{server} told {told} for the log probability of a token. Expected a number of at "
+            "most 0 at every place: take an engine that gives them, without a proxy that changes "
+            "answers."
+        )
+    if {"tokens", "top_logprobs"} & set(place):
+        return (
+            f"{server} gave the token {told} for return_tokens_as_token_ids. Expected `{NAME}` and "
+            "a number, which `vllm serve` gives since 0.6; text says not which tokens were sampled."
+        )
+    where = shown(".".join(map(str, place)), key=key)
+    return (
+        f"{server} answered in another form than vLLM: {where or 'all of it'} is {told} "
+        f"({first['msg']}). Expected the form of OpenAI's completions, as `vllm serve` and "
+        "`toolformer serve` have it, without a proxy that changes answers."
+    )
