@@ -94,7 +94,7 @@ def dataset_card(
         ],
     )
     tool_rows = [
-        (row["tool"], f"{row['kept_calls']:,}", row["filtering_threshold"], f"`{row['versions']}`")
+        (row["tool"], f"{row['calls']:,}", row["filtering_threshold"], f"`{row['versions']}`")
         for row in tools
     ]
     models = ", ".join(f"`{name}` in {precision}" for name, precision in annotators)
@@ -110,7 +110,7 @@ def dataset_card(
         "texts have brackets of their own.",
         "## How it came about",
         f"Round {round_number} of annotation, by {models or 'a model'}.",
-        markdown_table(("tool", "kept calls", "τ_f (nats)", "version"), tool_rows),
+        markdown_table(("tool", "calls in the texts", "τ_f (nats)", "version"), tool_rows),
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
