@@ -124,7 +124,8 @@ def dataset_card(
 _WHAT_IT_IS = f"""\
 Texts with calls of tools, which a language model wrote or the tools proposed \
 (`sampling.proposals` below). A call was kept because its result made the text behind it likelier, \
-by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. {CARD_MARK}."""
+by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
+{CARD_MARK}."""
 
 _LIMITS = """\
 - A call stands where it lowered the loss of the model above, not where a person would put it. \
