@@ -33,7 +33,7 @@ def code_version(stage: Stage, rounds: Sequence[Settings]) -> str:
         f"{number} {path.replace(ANY_TOOL, tool)}": setting_value(settings, path, tool)
         for number, settings in enumerate(rounds, start=1)
         for path in paths
-        for tool in (_tools(settings) if ANY_TOOL in path else ("",))
+        for tool in (settings.tools.switched_on if ANY_TOOL in path else ("",))
     }
     return f"{stage.version}-{Fingerprint.of(values).digest[:12]}"
 
@@ -47,7 +47,3 @@ def code_version_tags(context: dg.AssetExecutionContext, stage: Stage) -> dict[s
     if not resource.overrides and not resource.preset:
         return {}
     return {CODE_VERSION_TAG: code_version(stage, resource.load_rounds())}
-
-
-def _tools(settings: Settings) -> list[str]:
-    return [name for name in settings.tools.names if settings.tools.of(name).is_enabled]

@@ -141,7 +141,6 @@ class OutputRows:
         state: how the making ended, for the report.
         side_tables: rows of other tables that belong to them, by table.
         costs: what making them cost.
-        side_partitions: further such rows, by table and name of their partition.
     """
 
     rows: pl.DataFrame
@@ -149,7 +148,6 @@ class OutputRows:
     state: str = DONE
     side_tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     costs: Sequence[StageCost] = ()
-    side_partitions: Mapping[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +161,13 @@ class PartitionOutput(Output):
     address: Address
 
     @property
-    def side_tables(self) -> Sequence[str]:
-        """Tables of which rows are made with these, and stored in partitions of the same name.
+    def sides(self) -> Mapping[str, str]:
+        """By table the partitions of the rows that are made with these, also where there are none.
 
-        They come first: an output whose side tables were missing would look complete after a kill.
-        After a kill between them they are of another run than these: see `stored_with_sides`.
+        They come first: an output whose sides were missing would look complete after a kill. After
+        a kill between them they are of another run than these: see `stored_with_sides`.
         """
-        return ()
+        return {}
 
     @abstractmethod
     def compute(self, expected: Expected) -> OutputRows:
@@ -186,21 +184,19 @@ class PartitionOutput(Output):
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
-        _, shard, name = self.address
-        for table in self.side_tables:
+        _, shard, _ = self.address
+        for table, name in self.sides.items():
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.run.warehouse.partition_version(table, shard, name)
         made = self.compute(expected)
         expected.check_unchanged(self.expected())
-        sides = {(table, name): made.side_tables[table] for table in self.side_tables}
-        sides |= made.side_partitions
         metadata = {**expected.metadata(), **made.metadata}
         # With the same fingerprint, by which they are known to belong to these.
         of_sides = {key: metadata[key] for key in expected.metadata()}
-        for (table, side_name), rows in sides.items():
-            publish(self.run, (table, shard, side_name), rows, of_sides)
-        if sides:
-            metadata[BESIDE] = json.dumps(list(sides))
+        for table, name in self.sides.items():
+            publish(self.run, (table, shard, name), made.side_tables[table], of_sides)
+        if self.sides:
+            metadata[BESIDE] = json.dumps(list(self.sides.items()))
         publish(self.run, self.address, made.rows, metadata)
         return made.state
 

@@ -1,52 +1,58 @@
-"""Asset checks: measurements of all shards that warn.
+"""The asset check of each tool, which warns of what a person should look at.
 
 What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a partition
 is written.
 """
 
+from collections.abc import Iterator, Sequence
+
 import dagster as dg
 
+from toolformer.scoring.chance_level import KeptAgainstChance
 from toolformer_home.home import Home
 from toolformer_home.report.verdicts import verdicts_of
+from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.warehouse import open_warehouse
 
-# Of executed calls; the paper's table 2 keeps a few per cent, and a share outside says that
-# thresholds and model do not fit.
-_KEPT_SHARE_BAND = (0.001, 0.5)
+# A share of fewer calls is uncertain by 15 percentage points and more.
+_FEWEST_CALLS = 30
+# Of scored calls; the paper's table 2 keeps a few per cent.
+_FEWEST_KEPT = 0.001
+_DESCRIPTION = (
+    "Of the tool's scored calls, of all shards, some are kept, and more with their own results "
+    f"than with swapped ones; of fewer than {_FEWEST_CALLS} calls neither is asked. Where not, the "
+    "filter keeps the habit of calling, not its use: look at the report, change the filtering "
+    "threshold, or switch the tool off. The newest round decides."
+)
 
 
-@dg.asset_check(asset="filtered_calls")
-def share_of_kept_calls_is_plausible() -> dg.AssetCheckResult:
-    """Neither nearly none nor most of the executed calls should help the model, in any round."""
-    shares = dict(open_warehouse(Home.find()).ask("kept_shares").iter_rows())
-    low, high = _KEPT_SHARE_BAND
-    return dg.AssetCheckResult(
-        passed=all(low <= share <= high for share in shares.values()),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            **{f"share of kept calls{suffix}": share for suffix, share in shares.items()},
-            "expected": f"{low} to {high}",
-        },
-    )
+def checks_of(rounds: Sequence[Settings]) -> list[dg.AssetChecksDefinition]:
+    """The checks of the tools that are switched on in one of these rounds."""
+    tools = dict.fromkeys(name for settings in rounds for name in settings.tools.switched_on)
+    # Not by shard: the chance sample of one is too small to tell anything.
+    specs = [
+        dg.AssetCheckSpec(f"{name}_calls_help", asset="filtered_calls", description=_DESCRIPTION)
+        for name in tools
+    ]
+
+    @dg.multi_asset_check(specs=specs)
+    def calls_help() -> Iterator[dg.AssetCheckResult]:
+        verdicts = verdicts_of(open_warehouse(Home.find()))
+        for name, spec in zip(tools, specs, strict=True):
+            found = [verdict for verdict in verdicts if verdict.tool == name]
+            yield dg.AssetCheckResult(
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                passed=not found or _is_plausible(found[-1].against_chance),
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={verdict.of: verdict.against_chance.sentence for verdict in found},
+            )
+
+    return [calls_help] if specs else []
 
 
-@dg.asset_check(asset="filtered_calls")
-def kept_calls_are_above_chance() -> dg.AssetCheckResult:
-    """Of each tool and round more calls are kept with their own results than with swapped ones.
-
-    Where not, the filter keeps the habit of calling, not its use: look at the report, raise the
-    filtering threshold, or leave the tool out.
-    """
-    verdicts = verdicts_of(open_warehouse(Home.find()))
-    return dg.AssetCheckResult(
-        # None where the chance level was not measured.
-        passed=all(verdict.against_chance.is_above_chance is not False for verdict in verdicts),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={verdict.of: verdict.against_chance.sentence for verdict in verdicts},
-    )
-
-
-CHECKS = [
-    share_of_kept_calls_is_plausible,
-    kept_calls_are_above_chance,
-]
+def _is_plausible(found: KeptAgainstChance) -> bool:
+    """Whether nothing speaks against a tool, also where too little was measured to tell."""
+    if found.scored >= _FEWEST_CALLS and found.kept < _FEWEST_KEPT * found.scored:
+        return False
+    return found.chance_scored < _FEWEST_CALLS or bool(found.is_above_chance)

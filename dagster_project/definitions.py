@@ -8,7 +8,7 @@ from assets.dataset.shard_asset import shard_assets
 from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.stages import STAGES
-from dagster_project.checks import CHECKS
+from dagster_project.checks import checks_of
 from dagster_project.jobs import JOBS
 from dagster_project.sensors import SENSORS
 from toolformer_home.home import Home
@@ -50,7 +50,7 @@ def definitions_of(home: Home) -> dg.Definitions:
             ),
             defined,
         ),
-        asset_checks=CHECKS,
+        asset_checks=checks_of(rounds),
         jobs=JOBS,
         sensors=SENSORS,
         resources={

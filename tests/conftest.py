@@ -89,7 +89,7 @@ def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home"
 
     if not first.exists():
         first.mkdir()
-        shutil.copy(REPOSITORY / "dagster.yaml", first)
+        shutil.copy(REPOSITORY / "dagster_project" / "dagster.yaml", first)
         dg.DagsterInstance.from_config(str(first)).dispose()
     if not home.dagster.exists():
         shutil.copytree(first, home.dagster, ignore=shutil.ignore_patterns("dagster.yaml"))

@@ -197,6 +197,7 @@ create table augmented_texts (
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    first_call_id varchar,  -- The call of the round before that those of this round were sampled behind; NULL where rounds are not chained.
     context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
     primary key (document_id, window_index, round),
     check (context is null or window_index = 0)

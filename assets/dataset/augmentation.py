@@ -73,8 +73,8 @@ def augment_texts(work: PartitionRun) -> OutputRows:
     for key, window in windows.items():
         if key not in calls:
             continue
-        first = [first_calls[key]] if key in first_calls else []
-        merged = one_call_per_position([*first, *calls[key]])
+        first = first_calls.get(key)
+        merged = one_call_per_position([*([first] if first else []), *calls[key]])
         check_restores(window, merged)
         rows.append(
             {
@@ -85,6 +85,7 @@ def augment_texts(work: PartitionRun) -> OutputRows:
                 "window_offset": window.start,
                 "calls": [asdict(call) for call in merged],
                 "round": work.settings.sampling.round,
+                "first_call_id": first and first.call_id,
                 "context": contexts.get(key),
             }
         )
@@ -111,7 +112,7 @@ def report_texts(rows: ShardRows, report: ShardReport) -> None:
 
 AUGMENTED_TEXTS = ShardStage(
     name="augmented_texts",
-    version="2",
+    version="3",
     kinds=("polars", "duckdb"),
     per=PER_SHARD,
     reads=("filtered_calls", "executed_calls", "candidate_calls", "documents"),

@@ -175,10 +175,11 @@ class Pipeline:
             for table in stage.reads
             if names and not self.is_per_tool(table)
         ]
+        switched_on = settings.tools.switched_on
         merged: dict[str, tuple[Input, ...]] = {}
         left_out: dict[str, str] = {}
         for name in names:
-            if name not in settings.tools.names or not settings.tools.of(name).is_enabled:
+            if name not in switched_on:
                 left_out[name] = "switched off, or not in the settings any more"
                 continue
             tool_inputs = [

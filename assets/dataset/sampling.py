@@ -37,7 +37,7 @@ def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
 
 
 def sample_calls(work: PartitionRun) -> OutputRows:
-    """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
+    """Calls that the language model wrote or the tool proposed; one row = one, by `call_id`.
 
     A sample that cannot be read as a call stays, with its reason. One partition per tool and round;
     which model a round is annotated by, the settings say (`sampling.annotator`).
@@ -141,7 +141,9 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     )
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(rows.costs("sampling"))
-    report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))
+    report.preview_each_tool(
+        parsed.select("tool", "arguments", "proposed", "call_probability", "position")
+    )
 
 
 # In a chained round a text is offered for further calls only.

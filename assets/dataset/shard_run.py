@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -155,9 +155,11 @@ class _StageOutput(PartitionOutput):
         return self.run.checkpoint_folder(self.address)
 
     @property
-    def side_tables(self) -> tuple[str, ...]:
-        """See `PartitionOutput.side_tables`."""
-        return self.run.stage.side_tables
+    def sides(self) -> Mapping[str, str]:
+        """See `PartitionOutput.sides`."""
+        stage, name = self.run.stage, self.address[2]
+        costs = {"stage_costs": f"{name}.{stage.passes[0]}"} if stage.passes else {}
+        return {**dict.fromkeys(stage.side_tables, name), **costs}
 
     def expected(self) -> Expected:
         """See `Output.expected`."""
@@ -168,21 +170,18 @@ class _StageOutput(PartitionOutput):
         work = PartitionRun(self.run, self.partition, expected, self.address, self.shared)
         made = self.run.stage.compute(work)
         self._check_annotator()
-        if set(made.side_tables) != set(self.side_tables):
+        stage = self.run.stage
+        if set(made.side_tables) != set(stage.side_tables):
             raise StageDeclarationError(
-                f"The stage {self.run.stage.name!r} made rows of {sorted(made.side_tables)} beside "
-                f"its own, and declares {sorted(self.side_tables)}. Correct its `side_tables`."
+                f"The stage {stage.name!r} made rows of {sorted(made.side_tables)} beside its own, "
+                f"and declares {sorted(stage.side_tables)}. Correct its `side_tables`."
             )
-        side_partitions = {}
-        passes = [cost.stage for cost in made.costs]
-        check_names(self.run.stage.name, "the pass", passes, self.run.stage.passes)
-        if made.costs:
-            # In one partition, so that no cost of an earlier making stays.
-            name = f"{self.address[2]}.{made.costs[0].stage}"
-            costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
-            side_partitions["stage_costs", name] = typed_frame("stage_costs", costs)
+        check_names(stage.name, "the pass", [cost.stage for cost in made.costs], stage.passes)
+        # All of a stage in one partition, so that no cost of an earlier making stays.
+        costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
+        side_tables = {**made.side_tables, "stage_costs": typed_frame("stage_costs", costs)}
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
-        return replace(made, metadata=metadata, side_partitions=side_partitions)
+        return replace(made, metadata=metadata, side_tables=side_tables)
 
     def _check_annotator(self) -> None:
         """See `Annotator.check_served`; what is put by may be of either model, and goes."""

@@ -1,6 +1,6 @@
 """Scores with intervals, and which of them are compared with which (paper §4.2, tables 3 to 7)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -80,9 +80,9 @@ class _Comparison(PartitionOutput):
         return self.address[2]
 
     @property
-    def side_tables(self) -> Sequence[str]:
-        """See `PartitionOutput.side_tables`."""
-        return ("paired_differences",)
+    def sides(self) -> Mapping[str, str]:
+        """See `PartitionOutput.sides`."""
+        return {"paired_differences": self.benchmark}
 
     def expected(self) -> Expected:
         """See `Output.expected`."""

@@ -80,9 +80,9 @@ class TrainingTexts(PartitionOutput):
         return TrainingInputs.look(self.run, self.benchmarks)
 
     @property
-    def side_tables(self) -> tuple[str, ...]:
-        """See `PartitionOutput.side_tables`."""
-        return (EXCLUSIONS,)
+    def sides(self) -> Mapping[str, str]:
+        """See `PartitionOutput.sides`."""
+        return {EXCLUSIONS: self.address[2]}
 
     def expected(self) -> ExpectedTexts:
         """See `Output.expected`.

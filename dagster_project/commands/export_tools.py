@@ -19,7 +19,7 @@ from warehouse.warehouse import Warehouse
 def chat_tools(
     warehouse: Warehouse, settings: Settings, home: Home, round_number: int, *, keeps_marks: bool
 ) -> dict[str, ChatTool]:
-    """The tools with kept calls in a round, by name; see `write_export`.
+    """The tools with calls in the texts of a round, by name; see `write_export`.
 
     Raises:
         ExportError: a call has arguments that its tool does not take; when it is read.

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ _WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
 
 def main(arguments: Sequence[str]) -> None:
     """Run until interrupted, with further options of `dagster dev`, such as `-p 3001`."""
+    from dagster import SupersessionWarning
     from dagster._cli import dev
 
+    # In favour of `dg dev`, whose web server would have no guard.
+    warnings.simplefilter("ignore", SupersessionWarning)
     # Where a script starts this in the background, SIGINT is ignored, and Dagster would ignore
     # SIGTERM with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,6 +21,7 @@ from dagster._core.execution.backfill import (
 
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
+from dagster_project.run_tags import tags_of_command
 from dagster_project.runs.planned_run import PlannedRun, still_there
 from dagster_project.runs.run_job import failure_of
 from toolformer.constants import INSTALL_EXTRA
@@ -100,7 +101,7 @@ def _launch(
         for part, given in {"resources": resources, "ops": run.ops}.items()
     }
     # The queue counts by this tag (`tag_concurrency_limits`), before the launcher could set it.
-    tags = with_gpus({}, gpus_of(settings, job=run.job, assets=run.assets))
+    tags = with_gpus(tags_of_command(), gpus_of(settings, job=run.job, assets=run.assets))
     parameters = {
         "assetSelection": [{"path": [name]} for name in run.assets],
         **({"partitionNames": list(run.partitions)} if run.partitions else {"allPartitions": True}),

@@ -26,6 +26,7 @@ from dagster_project.run_tags import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     process_of,
+    tags_of_command,
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
@@ -34,7 +35,8 @@ from toolformer_home.home import Home
 from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_INSTANCE_CONFIG = _REPOSITORY / "dagster.yaml"
+# Dagster warns where one lies in the folder that `make ui` is run in.
+_INSTANCE_CONFIG = _REPOSITORY / "dagster_project" / "dagster.yaml"
 _WORKSPACE = _REPOSITORY / "workspace.yaml"
 _PROCESS = f"process-{uuid.uuid4().hex}"
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
@@ -162,7 +164,7 @@ def run_job(
     from dagster_project.definitions import definitions
 
     # What was lost with a command goes on with the next one, and nowhere else.
-    tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
+    tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0", **tags_of_command()}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
     job = definitions().resolve_job_def(job_name)

@@ -136,8 +136,8 @@ class WithCosts(FilteredCalls):
     """The output with rows of another table beside its own."""
 
     @property
-    def side_tables(self) -> tuple[str, ...]:
-        return ("stage_costs",)
+    def sides(self) -> dict[str, str]:
+        return {"stage_costs": TOOL}
 
     def compute(self, expected: Expected) -> OutputRows:
         return OutputRows(
@@ -158,15 +158,17 @@ class WithOwnCosts(WithCosts):
     runs: ClassVar[list[str]] = []
 
     @property
-    def side_tables(self) -> tuple[str, ...]:
-        return ("rejected_records",)
+    def sides(self) -> dict[str, str]:
+        return {"rejected_records": TOOL, "stage_costs": f"{TOOL}.sampling"}
 
     def compute(self, expected: Expected) -> OutputRows:
         costs = frame("stage_costs", {"stage": "sampling", "model": self.runs[-1]})
         return OutputRows(
             frame("filtered_calls"),
-            side_tables={"rejected_records": frame("rejected_records", {"reason": self.runs[-1]})},
-            side_partitions={("stage_costs", f"{TOOL}.sampling"): costs},
+            side_tables={
+                "rejected_records": frame("rejected_records", {"reason": self.runs[-1]}),
+                "stage_costs": costs,
+            },
         )
 
 

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from dagster_project.checks import (
-    kept_calls_are_above_chance,
-    share_of_kept_calls_is_plausible,
-)
+from dagster_project.checks import checks_of
 from dagster_project.commands.reporting import show_examples
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
 from toolformer.scoring.chance_level import KeptAgainstChance
 from toolformer_home.report.verdicts import Verdict
+from toolformer_home.settings.sections import validated
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
@@ -33,32 +31,49 @@ def put(
     )
 
 
-def outcome(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
-    result = check()
-    assert isinstance(result, dg.AssetCheckResult)
-    return result
+def outcomes(**tools: dict) -> dict[str, dg.AssetCheckResult]:
+    """What the checks of the tools that are switched on say, by name."""
+    [check] = checks_of([validated({"tools": tools}, origin="test")])
+    return {str(result.check_name): result for result in check()}
 
 
-def test_a_round_that_keeps_most_calls_is_seen_beside_one_that_does_not(warehouse: Warehouse):
-    assert outcome(share_of_kept_calls_is_plausible).passed
-    put(warehouse, 1, kept=1, dropped=9)
-    assert outcome(share_of_kept_calls_is_plausible).passed
-    put(warehouse, 2, kept=3, dropped=1)
-    result = outcome(share_of_kept_calls_is_plausible)
-    assert not result.passed
-    assert result.metadata["share of kept calls"].value == 0.1
-    assert result.metadata["share of kept calls, round 2"].value == 0.75
+def is_calculator_fine() -> bool:
+    result = outcomes()["Calculator_calls_help"]
+    assert result.passed or result.severity is dg.AssetCheckSeverity.WARN
+    return result.passed
 
 
-def test_calls_that_are_kept_by_chance_warn(warehouse: Warehouse):
-    put(warehouse, 1, kept=10, dropped=90)
-    # Nobody measured what swapped results keep.
-    assert outcome(kept_calls_are_above_chance).passed
+def test_each_tool_that_is_switched_on_has_a_check_of_its_own(warehouse: Warehouse):
     put(warehouse, 1, kept=10, dropped=90, by_chance=[True] * 3 + [False] * 27)
-    found = outcome(kept_calls_are_above_chance)
-    assert not found.passed
-    assert found.severity is dg.AssetCheckSeverity.WARN
-    assert "not told apart from chance" in str(found.metadata["Calculator"].value)
+    found = outcomes(WikiSearch={"is_enabled": False})
+    assert {name: result.passed for name, result in found.items()} == {
+        f"{tool}_calls_help": tool != "Calculator"
+        for tool in ("QA", "Calculator", "MT", "Calendar")
+    }
+    told = found["Calculator_calls_help"].metadata["Calculator"].value
+    assert "not told apart from chance" in str(told)
+
+
+def test_a_tool_warns_where_enough_calls_say_that_it_helps_none(warehouse: Warehouse):
+    # Nobody measured what swapped results keep.
+    put(warehouse, 1, kept=10, dropped=90)
+    assert is_calculator_fine()
+    put(warehouse, 1, kept=0, dropped=30)
+    assert not is_calculator_fine()
+    # As in the demo: too few to tell, and a table that helps nearly everywhere.
+    put(warehouse, 1, kept=0, dropped=29)
+    assert is_calculator_fine()
+    put(warehouse, 1, kept=4, dropped=14, by_chance=[True] * 2 + [False] * 8)
+    assert is_calculator_fine()
+    put(warehouse, 1, kept=62, dropped=2, by_chance=[False] * 30)
+    assert is_calculator_fine()
+
+
+def test_the_newest_round_of_a_tool_decides(warehouse: Warehouse):
+    put(warehouse, 1, kept=0, dropped=30)
+    put(warehouse, 2, kept=10, dropped=90)
+    assert is_calculator_fine()
+    assert len(outcomes()["Calculator_calls_help"].metadata) == 2
 
 
 @pytest.mark.parametrize(

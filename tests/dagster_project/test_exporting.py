@@ -125,6 +125,40 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
     assert outcome.is_one_paragraph_naming("round 3. Expected one of 1, 2.")
 
 
+def test_a_chained_round_declares_the_tools_of_the_calls_before_it_too(
+    built: Warehouse, run, tmp_path: Path
+):
+    days = [{"document_id": "d1", "call_id": "r1", "round": 2, "position": 30, "arguments": ""}]
+    store_calls(built, "Calendar", days, "round-2.Calendar")
+    first = built.read_partition("augmented_texts", SHARD, "all")["calls"][0][0]
+    calls = [first, CALL | days[0] | {"tool": "Calendar", "character_offset": 30}]
+    calls = [{name: each[name] for name in CALL} for each in calls]
+    text = {"document_id": "d1", "text": PLAIN, "round": 2, "first_call_id": first["call_id"]}
+    store(built, "augmented_texts", SHARD, "round-2.all", text | {"calls": calls})
+    assert run("export", "sft", "--output", tmp_path / "chats").code == 0
+    (record,) = lines_of(tmp_path / "chats")
+    assert [tool["function"]["name"] for tool in record["tools"]] == ["Calculator", "Calendar"]
+    assert run("export", "dataset", "--output", tmp_path / "dataset").code == 0
+    assert "| Calculator | 1 | 1.0 | `1` |" in (tmp_path / "dataset" / "README.md").read_text()
+    # Of what was kept in round 2, only the Calendar's was merged there.
+    merged = built.query("select round, tool, rows from call_funnel where stage = 'merged'")
+    assert merged.rows() == [(1, "Calculator", 2), (1, "Calendar", 1), (2, "Calendar", 1)]
+
+
+def test_calls_of_a_tool_that_left_the_texts_are_not_exported(
+    built: Warehouse, run, tmp_path: Path
+):
+    stored = built.read_partition("augmented_texts", SHARD, "all").to_dicts()
+    (text,) = (row for row in stored if row["document_id"] == "d2")
+    calls = [each for each in text["calls"] if each["tool"] == "Calendar"]
+    store(built, "augmented_texts", SHARD, "all", text | {"calls": calls})
+    assert run("export", "dataset", "--output", tmp_path / "dataset").code == 0
+    kept = pl.read_parquet(tmp_path / "dataset" / "data" / "kept_calls" / "*.parquet")
+    assert kept["tool"].unique().to_list() == ["Calendar"]
+    outcome = run("export", "preference", "--output", tmp_path / "pairs")
+    assert outcome.is_one_paragraph_naming("no position has both a kept and a dropped call")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path: Path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")

@@ -50,12 +50,16 @@ def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
 ):
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
     monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("LOGNAME", "anna")
+    monkeypatch.setattr("sys.argv", ["cli.py", "ingest", "a b", "\udcff.txt"])
     with dagster_instance(home) as instance:
         run_job(instance, "train", resources={}, assets=["call_statistics"])
         # The filter of its pages.
         ours = dg.RunsFilter(tags={".dagster/repository": "__repository__@toolformer"})
         (run,) = instance.get_runs(ours)
     assert (run.job_name, run.status) == ("train", dg.DagsterRunStatus.SUCCESS)
+    assert run.tags["toolformer/user"] == "anna"
+    assert run.tags["toolformer/command"] == r"toolformer ingest 'a b' '\udcff.txt'"
     # What the UI does again is no longer the command's.
     assert process_of(run.tags) == run.tags[PROCESS_TAG]
     assert process_of({**run.tags, "dagster/parent_run_id": run.run_id}) is None

@@ -129,6 +129,19 @@ def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse:
     assert found.row(1) == (0.5, 2, 2)
 
 
+def test_a_threshold_above_the_last_bin_is_counted_where_all_shards_used_it(warehouse: Warehouse):
+    kept, threshold = (
+        {"loss_reduction": 16.0, "loss_without_call": 20.0},
+        {"filtering_threshold": 15.0},
+    )
+    losses = {"loss_call_without_result": 20.0, "loss_with_result": 4.0}
+    put(warehouse, "filtered_calls", kept | losses | threshold)
+    sweep = "select kept_calls, kept_texts from threshold_sweep where filtering_threshold = 15"
+    assert warehouse.query(sweep).rows() == [(1, 1)]
+    put(warehouse, "filtered_calls", {"call_id": "c2"}, shard=OTHER_SHARD)
+    assert warehouse.query(sweep).rows() == [(None, None)]
+
+
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
     put(warehouse, "filtered_calls")
     [info] = list_partitions(warehouse.folder, "filtered_calls")

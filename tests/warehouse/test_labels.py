@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.warehouse.rows import CALL, TEXT, put
+from tests.warehouse.rows import CALL, TEXT, put, put_calls
 from warehouse.errors import PartitionValidationError
 from warehouse.warehouse import Warehouse
 
@@ -11,6 +11,7 @@ PRECISION = """
     select min_reduction, useful, not_useful, unsure, precision from label_precision
     where tool = 'Calculator' and round = 1
 """
+SAMPLED_AND_EXECUTED = ("candidate_calls", "executed_calls")
 AGREEMENT = "select calls, agreed, agreement, by_chance, kappa from label_agreement"
 
 
@@ -34,6 +35,8 @@ def put_labels(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
         for number, label in enumerate(labels)
     ]
     put(warehouse, "labels", *reversed(rows))
+    calls = [{"call_id": call_id} for call_id in {row["call_id"] for row in rows}]
+    put_calls(warehouse, *calls, tables=SAMPLED_AND_EXECUTED)
 
 
 def given(warehouse: Warehouse, pairs: str) -> None:
@@ -162,7 +165,21 @@ def test_agreement_counts_a_call_once_whatever_windows_it_was_seen_in(warehouse:
         for number, (rater, label, text) in enumerate(seen)
     ]
     put(warehouse, "labels", *rows)
+    put_calls(warehouse, {}, tables=SAMPLED_AND_EXECUTED)
     assert warehouse.query("select calls, agreed from label_agreement").rows() == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"call_id": "another"}, {"arguments": "1400 / 400"}, {"result": "0.3"}]
+)
+def test_agreement_leaves_out_labels_of_calls_that_are_not_there(
+    warehouse: Warehouse, changes: dict[str, object]
+):
+    given(warehouse, "uu un")
+    put_calls(
+        warehouse, {"call_id": "c0"}, {"call_id": "c1"} | changes, tables=SAMPLED_AND_EXECUTED
+    )
+    assert warehouse.query(AGREEMENT).row(0)[:2] == (1, 1)
 
 
 def test_draw_has_of_each_tool_the_same_number_in_turn(warehouse: Warehouse):

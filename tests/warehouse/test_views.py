@@ -267,6 +267,24 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse:
     ]
 
 
+def test_perplexity_tells_sources_of_one_file_name_apart(warehouse: Warehouse):
+    files = {"d1": "/a/texts.jsonl", "d2": "/b/texts.jsonl", "d3": "/b/others.jsonl"}
+    documents = [
+        {"document_id": key, "source": file, "source_offset": number}
+        for number, (key, file) in enumerate(files.items())
+    ]
+    put(warehouse, "documents", *documents)
+    losses = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
+    items = [{"item_id": f"{key}-0", "score": float(key[1])} | losses for key in files]
+    put(warehouse, "evaluation_results", *items, name="perplexity.base")
+    found = warehouse.ask("perplexity_by_source", models=["base"], plain="base")
+    assert found.select("source", "perplexity", "increase_over_plain").rows() == [
+        ("/a/texts.jsonl", pytest.approx(math.e), 0.0),
+        ("/b/texts.jsonl", pytest.approx(math.e**2), 0.0),
+        ("others.jsonl", pytest.approx(math.e**3), 0.0),
+    ]
+
+
 def test_summary_tells_rounded_answers_and_numbers_that_no_call_equals(warehouse: Warehouse):
     rows = (
         ("a", '["0.625"]', "rounded_number", 1.0),

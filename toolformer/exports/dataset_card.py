@@ -94,7 +94,7 @@ def dataset_card(
         ],
     )
     tool_rows = [
-        (row["tool"], f"{row['kept_calls']:,}", row["filtering_threshold"], f"`{row['versions']}`")
+        (row["tool"], f"{row['calls']:,}", row["filtering_threshold"], f"`{row['versions']}`")
         for row in tools
     ]
     models = ", ".join(f"`{name}` in {precision}" for name, precision in annotators)
@@ -110,7 +110,7 @@ def dataset_card(
         "texts have brackets of their own.",
         "## How it came about",
         f"Round {round_number} of annotation, by {models or 'a model'}.",
-        markdown_table(("tool", "kept calls", "τ_f (nats)", "version"), tool_rows),
+        markdown_table(("tool", "calls in the texts", "τ_f (nats)", "version"), tool_rows),
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
@@ -122,9 +122,10 @@ def dataset_card(
 
 
 _WHAT_IT_IS = f"""\
-Texts into which a language model itself put calls of tools. A call was kept because its result \
-made the text behind it likelier, by at least τ_f (Toolformer, Schick et al. 2023, \
-arXiv 2302.04761). No person labelled anything. {CARD_MARK}."""
+Texts with calls of tools, which a language model wrote or the tools proposed \
+(`sampling.proposals` below). A call was kept because its result made the text behind it likelier, \
+by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
+{CARD_MARK}."""
 
 _LIMITS = """\
 - A call stands where it lowered the loss of the model above, not where a person would put it. \

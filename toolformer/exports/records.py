@@ -241,9 +241,7 @@ def _user_message(context: str | None) -> Record:
 def _calling_message(
     text_before: str, tool: str, arguments: str, call_id: str, tools: Mapping[str, ChatTool]
 ) -> Record:
-    # After another filtering a text may have a call of a tool that has no kept call any more.
-    values = tools[tool].values if tool in tools else _input
-    function = {"name": tool, "arguments": dict(values(arguments))}
+    function = {"name": tool, "arguments": dict(tools[tool].values(arguments))}
     call = {"id": call_id, "type": "function", "function": function}
     return {"role": "assistant", "content": text_before, "tool_calls": [call]}
 

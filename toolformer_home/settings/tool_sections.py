@@ -144,6 +144,11 @@ class ToolsSettings(McpServersSettings):
         """
         return tool_names(self.targets)
 
+    @property
+    def switched_on(self) -> tuple[str, ...]:
+        """Those of `names` that are used where none are named."""
+        return tuple(name for name in self.names if self.of(name).is_enabled)
+
     def of(self, tool_name: str) -> ToolSettings:
         """The settings of one tool."""
         if tool_name in type(self).model_fields:

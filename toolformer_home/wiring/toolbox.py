@@ -77,11 +77,11 @@ def open_toolbox(
     """
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
-    chosen = [
-        name
-        for name in settings.tools.names
-        if (settings.tools.of(name).is_enabled if named is None else name in named)
-    ]
+    chosen = (
+        settings.tools.switched_on
+        if named is None
+        else [name for name in settings.tools.names if name in named]
+    )
     tools: dict[str, Tool] = {}
     prompts: dict[str, str | None] = {}
     unavailable: dict[str, str] = {}

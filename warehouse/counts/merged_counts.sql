@@ -1,6 +1,7 @@
--- Calls of each shard that are in C*.
+-- Calls of each shard that are in C*, without those of the round before in a chained one.
 --
 -- Result: shard, tool, round, calls.
 select shard, call.tool, round, count(*) as calls
-from (select shard, round, unnest(calls) as call from augmented_texts)
+from (select shard, round, first_call_id, unnest(calls) as call from augmented_texts)
+where call.call_id is distinct from first_call_id
 group by all

@@ -1,7 +1,7 @@
--- The kept calls of a round with their losses; is_merged tells those that stand in C*, at most one
--- per position.
+-- The kept calls of a round with their losses, of the tools in C*; is_merged tells those that stand
+-- there, at most one per position.
 with merged as (
-    select unnest(calls).call_id as call_id from augmented_texts where round = $round
+    select unnest(calls, recursive := true) from augmented_texts where round = $round
 )
 select
     call_id,
@@ -27,5 +27,5 @@ select
     tool_version,
     call_id in (select call_id from merged) as is_merged
 from all_calls
-where is_kept and round = $round and result is not null
+where is_kept and round = $round and result is not null and tool in (select tool from merged)
 order by shard, document_id, window_index, position, tool, call_id

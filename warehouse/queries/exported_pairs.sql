@@ -1,5 +1,5 @@
 -- Each kept call of a round with each one that the filter dropped at the same position, of the same
--- tool and with other arguments. Dropped for its losses: a call that could not be scored, or had no
+-- tool and with other arguments, of the tools in C*. Dropped for its losses: a call that could not be scored, or had no
 -- swapped result to be compared with, says nothing.
 with calls as (
     select *
@@ -41,7 +41,10 @@ inner join augmented_texts as texts
 left join training_texts
     on training_texts.document_id = texts.document_id
     and training_texts.window_index = texts.window_index
-where kept.is_kept and not dropped.is_kept
+where
+    kept.is_kept
+    and not dropped.is_kept
+    and kept.tool in (select tool from merged_counts where round = $round)
 order by
     texts.shard, texts.document_id, texts.window_index, kept.position, kept.tool, kept.call_id,
     dropped.call_id

@@ -5,6 +5,7 @@ select
     augmented_texts.window_index,
     augmented_texts.shard,
     augmented_texts.round,
+    augmented_texts.first_call_id,
     coalesce(training_texts.split, 'none') as split,
     augmented_texts.context,
     augmented_texts.text,

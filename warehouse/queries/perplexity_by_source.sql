@@ -4,8 +4,9 @@
 -- Result: source, model, windows, tokens, perplexity, increase_over_plain (a share).
 with windows as (
     select
+        benchmark,
         -- The item of a held-out text is its document and the number of its window.
-        coalesce(parse_filename(documents.source), benchmark) as source,
+        coalesce(documents.source, benchmark) as file,
         model,
         score,
         score_weight
@@ -19,22 +20,28 @@ with windows as (
 
 measured as (
     select
-        source,
+        benchmark,
+        file,
         model,
         count(*) as windows,
         sum(score_weight)::bigint as tokens,
         exp(sum(score * score_weight) / sum(score_weight)) as perplexity
     from windows
-    group by source, model
+    group by benchmark, file, model
 )
 
 select
-    measured.source,
+    -- Files of one name are told apart by their folders.
+    if(
+        count(distinct file) over (partition by parse_filename(file)) > 1,
+        file,
+        parse_filename(file)
+    ) as source,
     measured.model,
     measured.windows,
     measured.tokens,
     measured.perplexity,
     measured.perplexity / plain.perplexity - 1 as increase_over_plain
 from measured
-left join measured as plain on measured.source = plain.source and plain.model = $plain
-order by measured.source, list_position($models, measured.model)
+left join (from measured where model = $plain) as plain using (benchmark, file)
+order by source, list_position($models, measured.model)

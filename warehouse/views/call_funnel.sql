@@ -6,7 +6,7 @@
 -- Columns:
 --   tool: name of the tool
 --   stage: documents (of the shards that the tool was run on), preselected (documents that its
---     heuristics let through), samples (calls that the model wrote), candidates (parsed and
+--     heuristics let through), samples (calls that the model wrote or the tool proposed), candidates (parsed and
 --     distinct), executed (answered by the tool), scored (given to the loss filter), kept (by the
 --     filter), merged (the winner of its position among all tools)
 --   stage_order: place of the stage, from 1

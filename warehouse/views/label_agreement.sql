@@ -1,5 +1,6 @@
 -- How far two people agree on the calls that both judged, whether or not these are kept today, and
--- however much of the text each saw. Of several labels of one person on a call the newest counts.
+-- however much of the text each saw. Of several labels of one person on a call the newest counts,
+-- and none on a call that is not there with these arguments and this result.
 --
 -- Columns:
 --   rater: name of the one
@@ -10,9 +11,16 @@
 --   by_chance: the share if both gave as many of each of the three labels, but to any calls
 --   kappa: Cohen's kappa, (agreement - by_chance) / (1 - by_chance); NULL where both gave all calls
 --     one and the same label
-with current_labels as (
+with calls as (
+    select call_id, tool, arguments, result
+    from candidate_calls
+    inner join executed_calls using (call_id, shard, tool, round)
+    where call_id in (select call_id from labels)
+),
+current_labels as (
     select rater, call_id, tool, arguments, result, arg_max(label, labelled_at) as label
     from labels
+    semi join calls using (call_id, tool, arguments, result)
     group by all
 )
 select

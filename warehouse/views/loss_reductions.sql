@@ -5,7 +5,7 @@
 -- Columns:
 --   tool: name of the tool
 --   round: sampling round, from 1
---   reduction_bin: the step, in hundredths of a nat
+--   reduction_bin: the step, in hundredths of a nat; 1000 and -1000 hold all beyond
 --   min_reduction: lower end of the step, in nats
 --   calls: in this step
 --   texts: windows whose best call is in this step

@@ -3,8 +3,8 @@
 -- The nearer chance_share is to kept_share, the less the threshold separates. Thresholds: the three
 -- of the paper's table 2 and every one that was used in the sampling round, none below
 -- scoring.lowest_threshold, where losses are missing. A contrast threshold in force holds at each of
--- them. Of thresholds that are no multiple of 0.01 the counts are known only where all shards were
--- decided on with them; they are NULL else.
+-- them. Of thresholds above 10, or that are no multiple of 0.01, the counts are known only where all
+-- shards were decided on with them; they are NULL else.
 --
 -- Columns:
 --   tool: name of the tool

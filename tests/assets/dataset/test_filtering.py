@@ -121,6 +121,16 @@ def kept(rows: pl.DataFrame) -> set[str]:
     return set(rows.filter("is_kept")["call_id"])
 
 
+def test_costs_of_an_earlier_making_are_gone_where_nothing_is_scored_now(home: ScoredHome):
+    home.run(0.0, precision="float32")
+    assert home.costs().keys() == {"scoring", "swapped_results"}
+    failed = {"status": "failed", "reason": "no_result", "result": None}
+    calls = [{"call_id": call_id, **failed} for call_id in CALLS]
+    put(home.warehouse, "executed_calls", *calls, fingerprint="y")
+    home.run(0.0, precision="float32")
+    assert home.costs() == {}
+
+
 def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
     home: ScoredHome, tmp_path: Path
 ):

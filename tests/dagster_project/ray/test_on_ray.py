@@ -23,7 +23,7 @@ pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
 from dagster_project.ray.launcher import WatchedRayRunLauncher
-from dagster_project.run_tags import RAY_TAG
+from dagster_project.run_tags import RAY_TAG, tags_of_command
 from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
@@ -37,6 +37,7 @@ SHARDS = ("shard-00000", "shard-00001", "shard-00002")
 DECISIONS = PlannedRun(BUILD, ("filtered_calls",), SHARDS)
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 UI = "http://ray-head:3000"
+OF_COMMAND = [{"key": key, "value": value} for key, value in tags_of_command().items()]
 
 
 class Cluster:
@@ -143,7 +144,7 @@ def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(c
                 "resources": {"settings": {"config": {"force": True}}},
                 "ops": {"filtered_calls": {"config": {"study": "k"}}},
             },
-            "tags": [],
+            "tags": OF_COMMAND,
         }
     ]
     assert cluster.told == [
@@ -159,7 +160,7 @@ def test_assets_without_partitions_are_a_backfill_of_all_there_is(cluster: Clust
     cluster.follow(PlannedRun("train", ("finetuned_model",)), values)
     (launched,) = cluster.launched
     assert (launched["allPartitions"], "partitionNames" in launched) == (True, False)
-    assert launched["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
+    assert launched["tags"] == [*OF_COMMAND, {"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
 
 
 @pytest.mark.parametrize("gone", [SHARDS[1:2], SHARDS])

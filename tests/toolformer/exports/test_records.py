@@ -123,13 +123,6 @@ def test_typed_arguments_are_given_by_name_under_the_tools_own_schema():
     assert record["tools"][0]["function"]["parameters"] == parameters
 
 
-def test_a_call_of_a_tool_without_kept_calls_keeps_its_text():
-    record = chat_record(row("A b.", call(1)), {"Calendar": CALENDAR})
-    assert record["messages"][1]["tool_calls"][0]["function"]["arguments"] == {
-        "input": "400 / 1400"
-    }
-
-
 @pytest.mark.parametrize(
     ("text", "broken"),
     [
