@@ -13,7 +13,7 @@ from dagster_project.jobs import JOBS
 from dagster_project.sensors import SENSORS
 from toolformer_home.home import Home
 from toolformer_home.resources.language_model import LanguageModelResource
-from toolformer_home.resources.launchpad import settings_of_launchpad
+from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
 from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.sections import RunsSettings, Settings
@@ -54,7 +54,7 @@ def definitions_of(home: Home) -> dg.Definitions:
         jobs=JOBS,
         sensors=SENSORS,
         resources={
-            "settings": settings_of_launchpad(),
+            "settings": SettingsResource.configure_at_launch(),
             "toolbox": ToolboxResource(),
             "language_model": LanguageModelResource(),
         },

@@ -22,7 +22,9 @@ class SettingsResource(dg.ConfigurableResource):
     """
 
     overrides: dict[str, Any] = Field(
-        default={}, description="settings that win over toolformer.yaml, nested as there"
+        default={},
+        description="settings that win over toolformer.yaml, nested as there (all: "
+        "docs/reference/settings.md)",
     )
     preset: str = Field(default="", description="wins over the preset named in toolformer.yaml")
     force: bool = Field(default=False, description="compute also what is up to date")
