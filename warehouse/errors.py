@@ -52,10 +52,6 @@ class ComparisonError(WarehouseError, ValueError):
     """Two homes of which there is nothing to compare."""
 
 
-class DeltaLogError(WarehouseError, ValueError):
-    """A Delta Lake log that is not as this project wrote it."""
-
-
 class StoreError(StorageError):
     """The object store refused, is not one that can be trusted, or does not answer."""
 

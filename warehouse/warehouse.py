@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from warehouse import catalogue, layout, partitions
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
-from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, PartitionInfo, list_partitions, split_round
 from warehouse.needs import needs_of
 from warehouse.query import fetch_rows, run_query, stream_query
@@ -267,18 +266,6 @@ class Warehouse:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
         self.store.bring(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
-
-    def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
-        """Brings the Delta Lake logs of all tables up to date; see `refresh_delta_log`.
-
-        With an object store, all partitions are fetched first: the logs are over this machine's
-            copy.
-        None where no table has rows.
-        """
-        self.store.bring(list(tables()))
-        if not any(list_partitions(self.folder, table) for table in tables()):
-            return None
-        return {table: refresh_delta_log(self.folder, table) for table in tables()}
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the partitions that are not as they were written; None looks at all tables."""

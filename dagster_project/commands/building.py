@@ -9,7 +9,6 @@ from assets.corpus import configured_sources, texts_of_home
 from assets.dataset.stages import PIPELINE
 from assets.documents import MissingTextsError, records_read, stored_texts
 from dagster_project.commands import console
-from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
@@ -182,12 +181,7 @@ def _build(
     runs = _runs(_planned_stages(plan, home))
     with console.progress_bars():
         failures = run_all(instance, options, settings, runs, on_ray=on_ray)
-    try:
-        if settings.runs.delta_logs:
-            # Also where shards failed: what the others replaced is swept all the same.
-            refresh_delta_logs(home)
-    finally:
-        raise_all(failures)
+    raise_all(failures)
 
 
 def _planned_stages(plan: Sequence[PlannedPartition], home: Home) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ Every command imports this module, so it imports nothing heavy.
 
 from typing import Literal
 
-ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb", "delta"]
+ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb"]
 ArgumentsForm = Literal["objects", "json"]
 CHATS: tuple[ExportFormat, ...] = ("sft", "preference")
 LINES: tuple[ExportFormat, ...] = (*CHATS, "text")
@@ -35,11 +35,6 @@ preference  JSON lines for TRL's DPOTrainer, a kept and a dropped call at
             rejected_call_id, rejected_result, rejected_loss_reduction
 text        JSON lines: IDS, text with its calls in line, as in the paper
 duckdb      one DuckDB file with all tables and views of the warehouse
-delta       no copy and no --output: a Delta Lake log beside the rows of each
-            table, in warehouse/TABLE/_delta_log, of all rounds. Run it again
-            after a build: files that were replaced go 10 minutes later, and
-            an older version of the table with them. With an object store,
-            it is over this machine's copy. Our own queries read no log.
 
 docs/export.md says how to read each.
 """

@@ -127,7 +127,7 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, for a dataset the folder; not for delta."),
+        typer.Option(help="File to write, for a dataset the folder."),
     ] = None,
     round_number: Annotated[
         int | None,
@@ -175,11 +175,11 @@ def export(
         from dagster_project.commands.export_push import push_export
 
         push_export(push_to, Home.find(), output, round_number=round_number, is_forced=force)
-    elif form != "delta":
-        if output is None:
-            raise typer.BadParameter(
-                f"{form} needs a file or folder to write to.", param_hint="--output"
-            )
+    elif output is None:
+        raise typer.BadParameter(
+            f"{form} needs a file or folder to write to.", param_hint="--output"
+        )
+    else:
         from dagster_project.commands.exporting import write_export
 
         write_export(
@@ -191,12 +191,3 @@ def export(
             arguments=arguments,
             keeps_marks=keep_marks,
         )
-    elif output is not None or round_number is not None or force:
-        raise typer.BadParameter(
-            "delta logs are written beside the rows of all rounds. Leave out "
-            "--output, --round and --force."
-        )
-    else:
-        from dagster_project.commands.delta_logs import refresh_delta_logs
-
-        refresh_delta_logs(Home.find())

@@ -27,7 +27,6 @@ WITHOUT_EFFECT = {
     "training.report_to": "a tracker shows a training, and changes nothing in it",
     "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
     "runs.shards_per_run": "it divides work into runs",
-    "runs.delta_logs": "logs name files, and change none",
 }
 """Settings that make nothing out of date, with the reason."""
 

@@ -82,7 +82,6 @@ READING = (
     ("report",),
     ("explain", "abc", "--no-model"),
     ("export", "text", "--output", "x"),
-    ("export", "delta"),
     ("sources", "list"),
     ("sources", "remove", "x"),
     ("train",),

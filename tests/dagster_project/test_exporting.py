@@ -10,17 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dagster_project.commands import building
-from dagster_project.commands.options import RunOptions
-from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import ODD, PLAIN, fill_for_export, store, store_calls
 from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
-from toolformer_home.expected_errors import RunFailedError
 from toolformer_home.home import Home
-from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -213,28 +208,3 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: P
     assert left.exists()
     assert run("export", "text", "--output", tmp_path / "export").code == 0
     assert not left.exists()
-
-
-def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(built: Warehouse, run):
-    outcome = run("export", "delta")
-    assert f"Delta Lake logs of {len(tables())} tables, {len(tables())} of them" in outcome.out
-    assert "0 of them changed: 0 files added and 0 removed" in run("export", "delta").out
-    store(built, "documents", SHARD, "all", {"document_id": "d3", "text": PLAIN})
-    assert "1 of them changed: 1 files added and 1 removed" in run("export", "delta").out
-
-
-@pytest.mark.parametrize("is_on", [True, False])
-def test_a_build_ends_with_the_logs_where_that_is_switched_on(
-    built: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch, is_on: bool
-):
-    """Also where shards failed, and what they said is told."""
-
-    def failed(failures: object) -> None:
-        raise RunFailedError("shard-00007 failed")
-
-    monkeypatch.setattr(building, "raise_all", failed)
-    options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
-    settings = options.load_settings(home)
-    with dagster_instance(home) as instance, pytest.raises(RunFailedError, match="shard-00007"):
-        building._build(instance, options, home, settings, [], on_ray=False)
-    assert bool(list(home.root.rglob("_delta_log"))) == is_on

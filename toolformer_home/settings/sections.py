@@ -112,7 +112,7 @@ class DecodingSettings(Section):
 
 
 class RunsSettings(Section):
-    """How work is divided into runs, and what a build does after them; changes no row."""
+    """How work is divided into runs; changes no row."""
 
     shards_per_run: int = Field(
         64,
@@ -120,11 +120,6 @@ class RunsSettings(Section):
         le=10_000,
         description="maximum number of shards in a run of a backfill or of `build --on ray`; a run "
         "loads its model once; reload the definitions after a change",
-    )
-    delta_logs: bool = Field(
-        False,
-        description="refresh the Delta Lake logs (`toolformer export delta`) at the end of "
-        "`toolformer build`, also where shards failed",
     )
 
 
