@@ -17,7 +17,6 @@ EXAMPLES = {
         "toolformer evaluate --study k --benchmarks asdiv",
     ),
     "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
-    "evaluate lm-eval": ("toolformer evaluate lm-eval --tasks arithmetic_2da --limit 50",),
     "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (

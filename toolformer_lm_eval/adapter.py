@@ -11,7 +11,6 @@ from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 
 from toolformer.errors import UnservedGenerationError
 from toolformer_lm_eval.answers import Answers
-from toolformer_lm_eval.tasks import GENERATING_INSTEAD
 
 
 class HarnessModel(LM):
@@ -32,7 +31,9 @@ class HarnessModel(LM):
             UnservedGenerationError: always.
         """
         raise UnservedGenerationError(
-            f"A task asks for {len(requests)} likelihoods. {GENERATING_INSTEAD}"
+            f"A task asks for {len(requests)} likelihoods. There the likelihood of given texts is "
+            "compared and the model writes nothing, so that no tool ever runs. Expected tasks with "
+            "output_type: generate_until, such as nq_open, triviaqa or gsm8k."
         )
 
     loglikelihood_rolling = loglikelihood

@@ -1,35 +1,34 @@
-"""`toolformer evaluate lm-eval`: tasks of lm-evaluation-harness without and with live calls."""
+"""`toolformer evaluate harness`: the answers to tasks of lm-evaluation-harness, with live calls."""
 
 import datetime
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
-import polars as pl
-
-from dagster_project.commands import console
-from dagster_project.commands.completing import LiveModel, given_date, live_model
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.completing import LiveModel
+from toolformer.constants import INSTALL_EXTRA
 from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError, ToolformerError
-from toolformer.files.replaceable import head_of, why_not_replaced
-from toolformer.files.whole_files import write_whole
-from toolformer_home.home import Home
 from toolformer_home.progress import progress_of
-from toolformer_lm_eval.answers import Answers, Generation
-from toolformer_lm_eval.comparison import Outcome, samples, summary
-from toolformer_lm_eval.tasks import check_installed, open_tasks
-from tools.registry import check_tool_name
+from toolformer_lm_eval.answers import Generation
 
-OFF, ON = "tools off", "tools on"
-# In every file of results.
-_MARK = "toolformer evaluate lm-eval"
 _LOGGER = logging.getLogger(__name__)
+
+
+def check_installed() -> None:
+    """Tell before anything is loaded that lm-eval is missing.
+
+    Raises:
+        ToolformerError: names the command that installs it.
+    """
+    if find_spec("lm_eval") is None:
+        raise ToolformerError(
+            "Tasks of lm-evaluation-harness need the package lm-eval, which is not installed. Run "
+            f"`{INSTALL_EXTRA.format('lm-eval')}` in the clone."
+        )
 
 
 @dataclass(frozen=True)
@@ -52,25 +51,13 @@ class Continuation:
     cut: set[str] = field(default_factory=set)
 
     def decode(
-        self,
-        prompts: Sequence[str],
-        way: Generation,
-        *,
-        with_calls: bool,
-        without_calls: Answers | None = None,
+        self, prompts: Sequence[str], way: Generation, *, with_calls: bool
     ) -> list[Completion]:
         """Continue prompts, all in the same way, in one batch.
-
-        Args:
-            without_calls: the answers to the same prompts with calls disabled, where they are
-                known; what is the same up to the first call is not decoded again.
 
         Raises:
             SequenceTooLongError: no prompt at all would leave room for so many new tokens.
         """
-        known = None
-        if without_calls is not None:
-            known = [without_calls.completions[prompt, way] for prompt in prompts]
         return self.live.complete(
             prompts,
             self.today,
@@ -79,8 +66,9 @@ class Continuation:
             ),
             prompt_ids=self._fitting(prompts, way),
             stop_texts=way.until,
-            without_calls=known,
-            progress=progress_of("answering", _LOGGER, detail=ON if with_calls else OFF),
+            progress=progress_of(
+                "answering", _LOGGER, detail="tools on" if with_calls else "tools off"
+            ),
         )
 
     def _fitting(self, prompts: Sequence[str], way: Generation) -> list[list[int]]:
@@ -96,7 +84,7 @@ class Continuation:
             raise SequenceTooLongError(
                 f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "
                 f"no room for a prompt in the model's {model.context_length}. Lower max_gen_toks "
-                "in a copy of the task, and name its folder with --include-path."
+                "in a copy of the task, and name its folder with --include_path."
             )
         encoded = [model.tokenizer.encode(prompt) for prompt in prompts]
         self.cut.update(
@@ -117,83 +105,3 @@ def decoded_with(live: LiveModel, blocked_tools: Sequence[str]) -> dict[str, Any
         "tools": list(live.toolbox.tools),
         "blocked_tools": list(blocked_tools),
     }
-
-
-def _is_ours(file: Path) -> bool:
-    return f'"made_with": "{_MARK}"'.encode() in head_of(file)
-
-
-def compare_on_tasks(
-    tasks: Sequence[str],
-    options: RunOptions,
-    *,
-    include_path: Path | None = None,
-    limit: int | None = None,
-    with_calls: bool = True,
-    model_name: str | None = None,
-    today: str | None = None,
-    blocked_tools: Sequence[str] = (),
-    output: Path | None = None,
-) -> None:
-    """Run tasks with calls disabled, and enabled, and print both results side by side.
-
-    Raises:
-        ToolformerError: where the results are to be written, something else is.
-    """
-    if output is not None and (problem := why_not_replaced(output, "result file", _is_ours)):
-        raise ToolformerError(problem)
-    check_installed()
-    home = Home.find()
-    settings = options.load_settings(home)
-    date = given_date(today)
-    for name in blocked_tools:
-        check_tool_name(name, targets=settings.tools.targets)
-    # Before the model, which may have to be converted first.
-    manager = open_tasks(tasks, include_path)
-    with live_model(options, settings, home, model_name=model_name) as live:
-        # Only now: they need what is checked above.
-        from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
-
-        from toolformer_lm_eval.adapter import HarnessModel
-
-        # Its decorator hides the parameters from type checkers.
-        evaluate: Callable[..., Any] = simple_evaluate
-        continuation = Continuation(live, today=date, blocked_tools=blocked_tools)
-        modes: dict[str, Outcome] = {}
-        with console.progress_bars():
-            for mode in (OFF, ON) if with_calls else (OFF,):
-                # The model is loaded only when the harness has read the data.
-                answers = Answers(
-                    partial(
-                        continuation.decode,
-                        with_calls=mode == ON,
-                        without_calls=modes[OFF].answers if mode == ON else None,
-                    )
-                )
-                # No cache of the harness: its keys do not name the model.
-                results = evaluate(
-                    HarnessModel(answers),
-                    tasks=list(tasks),
-                    task_manager=manager,
-                    limit=limit,
-                    bootstrap_iters=0,
-                )
-                modes[mode] = Outcome(results or {}, answers)
-    rows = summary(modes)
-    console.frame(pl.DataFrame(rows, infer_schema_length=None))
-    if continuation.cut:
-        console.say(
-            f"({len(continuation.cut)} prompts were too long for the model's context beside answer "
-            "and call, and lost their beginnings.)"
-        )
-    if output is not None:
-        report = {
-            "made_with": _MARK,
-            "limit": limit,
-            **decoded_with(live, blocked_tools),
-            "prompts_cut": sorted(continuation.cut),
-            "results": rows,
-            "versions": modes[OFF].results["versions"],
-            "samples": samples(modes),
-        }
-        write_whole(output, json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n")

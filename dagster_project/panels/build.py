@@ -1,7 +1,6 @@
 """The commands of the panel Build: from texts to a model and what it gains."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -10,10 +9,8 @@ from dagster_project.panels.flags import (
     AsJson,
     Changes,
     Force,
-    ModelName,
     Place,
     Preset,
-    Today,
     ToolNames,
     VariantName,
     names_in,
@@ -193,48 +190,6 @@ def evaluate(
         evaluate_models(options, models=names_in(models), study=study, on_ray=on == "ray")
 
 
-@evaluate_app.command("lm-eval")
-def lm_eval(
-    tasks: Annotated[
-        str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
-    ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Maximum items of each task.")] = None,
-    model: ModelName = None,
-    tools: ToolNames = None,
-    blocked_tools: Annotated[
-        str | None,
-        typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
-    ] = None,
-    no_tools: Annotated[
-        bool, typer.Option("--no-tools", help="Run with calls disabled only.")
-    ] = False,
-    include_path: Annotated[
-        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
-    ] = None,
-    today: Today = None,
-    output: Annotated[
-        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
-    ] = None,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
-    from dagster_project.commands.harness import compare_on_tasks
-    from dagster_project.commands.options import RunOptions
-
-    compare_on_tasks(
-        names_in(tasks),
-        RunOptions.of(preset, changes, tools=names_in(tools)),
-        with_calls=not no_tools,
-        include_path=include_path,
-        limit=limit,
-        model_name=model,
-        today=today,
-        blocked_tools=names_in(blocked_tools),
-        output=output,
-    )
-
-
 # All options are the harness's, --help too.
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
@@ -242,7 +197,7 @@ _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_op
 @evaluate_app.command("harness", context_settings=_PASSED_ON)
 def harness(context: typer.Context) -> None:
     """Run lm-evaluation-harness's own command, which knows `--model toolformer` here."""
-    from toolformer_lm_eval.tasks import check_installed
+    from dagster_project.commands.harness import check_installed
 
     check_installed()
     from dagster_project.commands.harness_model import cli_evaluate

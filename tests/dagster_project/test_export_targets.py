@@ -1,6 +1,5 @@
 """What `--output` names: a new place, or what the same command wrote there earlier."""
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -9,11 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dagster_project.commands.harness import compare_on_tasks
-from dagster_project.commands.options import RunOptions
 from tests.dagster_project.exports import fill_for_export
-from toolformer.errors import ToolformerError
-from toolformer_home.home import Home
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
@@ -141,16 +136,3 @@ def test_an_export_to_which_files_were_added_is_kept(
     outcome = run("export", "dataset", "--output", place, "--force")
     assert outcome.is_one_paragraph_naming("replaces earlier exports only")
     assert added.exists()
-
-
-def test_results_of_the_harness_replace_only_such_results(home: Home, place: Path):
-    """It is told before anything is evaluated, so lm-eval need not be installed."""
-    for content in ("a,b\n1,2\n", json.dumps({"results": []})):
-        place.write_text(content)
-        with pytest.raises(ToolformerError, match="no result file that toolformer wrote"):
-            compare_on_tasks(["any"], RunOptions(), output=place)
-        assert place.read_text() == content
-    place.unlink()
-    os.mkfifo(place)
-    with pytest.raises(ToolformerError, match="a named pipe"):
-        compare_on_tasks(["any"], RunOptions(), output=place)

@@ -13,7 +13,7 @@ from toolformer.errors import SequenceTooLongError
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.model_location import ModelLocation
 from toolformer_home.wiring.toolbox import Toolbox
-from toolformer_lm_eval.answers import Answers, Generation
+from toolformer_lm_eval.answers import Generation
 from tools.calculator import Calculator
 
 WAY = Generation((".",), 24)
@@ -41,17 +41,6 @@ def test_a_call_is_made_in_one_mode_alone():
     (blocked,) = blocking.decode(["6 * 7 is"], WAY, with_calls=True)
     assert blocked.text == ": many"
     assert [undone.reason for undone in blocked.undone_calls] == ["blocked_tool"]
-
-
-def test_what_is_known_without_calls_is_not_decoded_again():
-    model = ScriptedModel(["The mill is old."])
-    way = continuation(model)
-    without = Answers(lambda prompts, _: way.decode(prompts, WAY, with_calls=False))
-    without.to([("The mill is", {"until": ["."], "max_gen_toks": 24})])
-    model.asked.clear()
-    (on,) = way.decode(["The mill is"], WAY, with_calls=True, without_calls=without)
-    assert on.text == " old"
-    assert not model.asked
 
 
 @pytest.mark.parametrize(("with_calls", "tools"), [(False, True), (True, True), (False, False)])

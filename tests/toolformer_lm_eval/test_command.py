@@ -1,4 +1,4 @@
-"""`toolformer evaluate lm-eval` over invented questions, with the real harness and no network."""
+"""`toolformer evaluate harness` over invented questions, with the real harness and no network."""
 
 import json
 import socket
@@ -59,30 +59,19 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     lines = [json.dumps({"question": q, "answer": a}) for q, a in QUESTIONS]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
 
-    def run_command(
-        *arguments,
-        in_harness=False,
-        max_gen_toks=20,
-        do_sample="false",
-        kind="generate_until",
-        more="",
-    ):
+    def run_command(*arguments, max_gen_toks=20, do_sample="false", kind="generate_until", more=""):
         says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
-        fixed = ["evaluate", "lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
-        fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
-        fixed += ["--set", "decoding.call_top_k=1", "--set", "decoding.min_call_probability=0"]
-        if in_harness:
-            # Not its own ten thousand files, which take it half a minute.
-            from lm_eval import tasks
+        # Not its own ten thousand files, which take it half a minute.
+        from lm_eval import tasks
 
-            manager = partial(tasks.TaskManager, include_defaults=False)
-            monkeypatch.setattr(tasks, "TaskManager", manager)
-            monkeypatch.setattr(sys, "argv", sys.argv)
-            fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
-            fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
-            fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]
-            fixed += [f"settings=decoding.call_top_k=1+decoding.min_call_probability=0{more}"]
+        manager = partial(tasks.TaskManager, include_defaults=False)
+        monkeypatch.setattr(tasks, "TaskManager", manager)
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
+        fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
+        fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]
+        fixed += [f"settings=decoding.call_top_k=1+decoding.min_call_probability=0{more}"]
         with pytest.raises(SystemExit) as exited:
             main([*fixed, *arguments])
         return exited.value.code, *capsys.readouterr()
@@ -90,68 +79,8 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     return run_command
 
 
-def test_a_task_is_run_without_and_with_calls_and_compared(run, tmp_path):
-    file = tmp_path / "told.json"
-    code, out, err = run("--output", str(file))
-    assert not code, err
-    assert "exact_match (bare)" in out
-    told = json.loads(file.read_text())
-    (result,) = told["results"]
-    assert result["tools on"] == 1.0
-    assert result["tools off"] < 1.0
-    assert result["share with a call"] == pytest.approx(2 / 3)
-    assert result["items"] == 3
-    assert not told["prompts_cut"]
-    first, second, third = told["samples"]
-    assert first["prompts"] == ["6 times 7 is"]
-    assert (first["target"], first["tools on"]["metrics"]) == ("42", {"exact_match": 1.0})
-    (answer,) = second["tools on"]["answers"]
-    assert answer["answer"] == " 7"
-    assert answer["output"] == " [Calculator(3.5 * 2) -> 7] 7"
-    assert answer["calls"] == [{"tool": "Calculator", "arguments": "3.5 * 2", "result": "7"}]
-    assert third["tools on"] == third["tools off"]
-    assert not any(
-        answer["calls"] for row in told["samples"] for answer in row["tools off"]["answers"]
-    )
-
-
-def test_a_blocked_tool_is_not_called_and_long_prompts_lose_their_beginnings(run, tmp_path):
-    file = tmp_path / "told.json"
-    code, out, err = run(
-        *("--blocked-tools", "Calculator", "--limit", "2", "--output", str(file)),
-        *("--set", "execution.max_result_tokens=400"),
-        max_gen_toks=36,
-    )
-    assert not code, err
-    assert "2 prompts were too long" in out
-    told = json.loads(file.read_text())
-    assert told["blocked_tools"] == ["Calculator"]
-    assert told["prompts_cut"] == ["6 times 7 is", "Twice 3.5 is"]
-    assert [row["share with a call"] for row in told["results"]] == [0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "task", "named"),
-    [
-        ([], {"do_sample": "true"}, ["The task asks for sampling"]),
-        (["--blocked-tools", "Calulator"], {}, ["Calculator"]),
-        ([], {"kind": "multiple_choice"}, ["sums (multiple_choice)", "no tool ever runs"]),
-    ],
-)
-def test_what_cannot_be_run_is_refused_before_the_model_is_loaded(
-    run, monkeypatch, arguments, task, named
-):
-    monkeypatch.setattr(
-        "dagster_project.commands.completing.ModelHolder.load",
-        lambda *_arguments: pytest.fail("the model was loaded"),
-    )
-    code, _, err = run(*arguments, **task)
-    assert code == 1
-    assert all(words in err for words in named)
-
-
 def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_path):
-    code, out, err = run("tools=Calculator", in_harness=True)
+    code, out, err = run("tools=Calculator")
     assert not code, err
     assert "|exact_match|" in out.replace(" ", "")
     (results,) = (tmp_path / "results").rglob("results_*.json")
@@ -184,7 +113,7 @@ def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_pat
     ],
 )
 def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments, more, tools, cut):
-    code, _, err = run(*arguments, in_harness=True, more=more, max_gen_toks=36)
+    code, _, err = run(*arguments, more=more, max_gen_toks=36)
     assert not code, err
     (results,) = (tmp_path / "results").rglob("results_*.json")
     told = json.loads(results.read_text())
@@ -200,10 +129,11 @@ def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments
         (["tools=Calculator", "mode=1"], {}, "mode"),
         (["with_calls=no"], {}, "with_calls is 'no'. Expected True or False"),
         (["tools=Calculator"], {"do_sample": "true"}, "The task asks for sampling"),
+        (["tools=Calculator"], {"kind": "multiple_choice"}, "no tool ever runs"),
     ],
 )
 def test_what_the_harness_cannot_ask_of_the_model_is_one_paragraph(run, arguments, task, named):
-    code, _, err = run(*arguments, in_harness=True, **task)
+    code, _, err = run(*arguments, **task)
     assert code == 1
     (error,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert named in error
