@@ -131,10 +131,11 @@ class FunctionTool(Tool):
         """
         inner = _innermost(function)
         shown = getattr(inner, "__name__", repr(inner))
-        if not inspect.isroutine(inner) or inspect.iscoroutinefunction(function):
+        is_function = inspect.isfunction(inner) or inspect.ismethod(inner)
+        if not is_function or inspect.iscoroutinefunction(function):
             raise ToolSettingsError(
-                f"{shown} is asynchronous, or no function. Expected a function that "
-                "returns its answer; wrap it in one that does."
+                f"{shown} is asynchronous, or no function of Python. Expected one that returns its "
+                "answer; wrap it in one that does."
             )
         description = description or (inspect.getdoc(inner) or "").split("\n\n")[0]
         if not description.strip():
@@ -142,7 +143,13 @@ class FunctionTool(Tool):
                 f"The function {shown} has no docstring. Expected one that says what the function "
                 "does, or `description=`."
             )
-        called = _plain_function(function, inner, shown)
+
+        # Pydantic cannot read what `lru_cache` and `partial` make.
+        @functools.wraps(inner)
+        def called(**values: object) -> object:
+            return function(**values)
+
+        setattr(called, "__signature__", inspect.signature(function))  # noqa: B010
         tool = cls(
             name=name or shown,
             description=description,
@@ -215,22 +222,6 @@ def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _plain_function(
-    function: Callable[..., Any], inner: Callable[..., Any], shown: str
-) -> Callable[..., Any]:
-    """The same as a function that pydantic can read, unlike what `lru_cache` and `partial` make."""
-
-    @functools.wraps(inner)
-    def plain(**values: object) -> object:
-        return function(**values)
-
-    try:
-        setattr(plain, "__signature__", inspect.signature(function))  # noqa: B010
-    except (TypeError, ValueError) as error:
-        raise ToolSettingsError(f"The parameters of {shown} cannot be read: {error}.") from error
-    return plain
-
-
 def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) -> str:
     try:
         roots = {Path(inspect.getfile(function)): function.__globals__.get("__package__")}
@@ -239,7 +230,7 @@ def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) 
             roots[file] = maker.f_globals.get("__package__")
         parts = (function.__qualname__, *_digests_of_own_files(roots))
         return f"files {hex_digest(*parts, size=8)}"
-    except (OSError, TypeError, AttributeError) as error:
+    except OSError as error:
         raise ToolSettingsError(
             f"The function {shown} is in no file that can be read, so it has no version: {error}. "
             "Give one with `version=`."
