@@ -1,7 +1,9 @@
 """What is installed beside requirements.lock and in pods, and how documents and errors say it."""
 
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 
@@ -90,3 +92,43 @@ def test_every_pod_of_the_chart_has_an_image_that_the_schema_takes_and_a_home_on
     # So a run has them too; named a second time, the pod would have two volumes of one name.
     assert server["includeConfigInLaunchedRuns"] == {"enabled": True}
     assert values["runLauncher"]["config"]["k8sRunLauncher"].keys() == {"resources"}
+
+
+# A folder on the Python path comes before what setuptools finds of an editable installation.
+EDITABLE = """
+import sys
+from importlib.machinery import PathFinder
+
+PACKAGES = ("warehouse", "toolformer", "tools", "toolformer_home")
+
+class Editable:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        package = name.rpartition(".")[0]
+        if name in PACKAGES or package in PACKAGES:
+            return PathFinder.find_spec(name, ["{repository}/" + package])
+
+sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
+
+from toolformer.sources.files import built_in_path
+from toolformer.sources.source import STARTER_PEOPLE
+from tools.prompting import load_prompt, load_short_prompt
+from warehouse.schema import schema_text, sql_texts
+
+assert built_in_path(STARTER_PEOPLE).is_dir()
+assert load_prompt("Calculator") and load_short_prompt("Calculator")
+assert schema_text() and sql_texts("counts")
+print(sys.modules["warehouse"].__file__)
+"""
+
+
+def test_a_home_on_the_python_path_hides_no_resource(tmp_path):
+    for name in ("warehouse", "toolformer", "tools"):
+        (tmp_path / name).mkdir()
+    code = EDITABLE.replace("{repository}", str(REPOSITORY))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("None\n", "")

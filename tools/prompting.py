@@ -5,7 +5,6 @@ They are files, or drafted from a description and examples.
 
 import re
 from collections.abc import Sequence
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", r
 MIN_EXAMPLES = 3
 SHORT = "short"
 """What the settings call the short prompts that come with the project."""
+_PROMPTS = Path(__file__).with_name("prompts")
 _MAX_PROMPT_BYTES = 2**20
 
 
@@ -38,7 +38,7 @@ def load_prompt(
             it.
     """
     source = f"the prompt of {tool_name}" if path is None else str(path)
-    file = path or own or resources.files("tools.prompts").joinpath(f"{tool_name}.txt")
+    file = path or own or _PROMPTS / f"{tool_name}.txt"
     prompt = file if isinstance(file, str) else _read(file, tool_name, source)
     prompt = prompt.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n")
     check_prompt(prompt, tool_name, source=source)
@@ -54,7 +54,7 @@ def load_short_prompt(tool_name: str) -> str:
     Raises:
         PromptError: When the tool has none, being from outside.
     """
-    file = resources.files("tools.prompts").joinpath(SHORT, f"{tool_name}.txt")
+    file = _PROMPTS / SHORT / f"{tool_name}.txt"
     if not file.is_file():
         raise PromptError(
             f"{tool_name} has no short prompt; the tools of this project have one. Leave `prompt` "

@@ -7,7 +7,7 @@ makes of the same file.
 import functools
 import re
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.files.names import did_you_mean
@@ -113,7 +113,8 @@ class TableSchema:
 @functools.cache
 def sql_texts(folder: str = "") -> dict[str, str]:
     """Returns the SQL files in a folder of this package, such as `views`, by name."""
-    files = sorted(resources.files("warehouse").joinpath(folder).iterdir(), key=str)
+    # Not by `importlib.resources`: a home on the Python path has a folder `warehouse` too.
+    files = sorted((Path(__file__).parent / folder).iterdir())
     return {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in files

@@ -1,7 +1,6 @@
 """Which files a source consists of, in which format, and how to open them."""
 
 import hashlib
-import importlib.resources
 import importlib.util
 import json
 import os
@@ -164,7 +163,7 @@ def file_identity(file: SourceFile) -> str:
 def built_in_path(name: str) -> Path:
     """Where a built-in source lies on disk."""
     if name in STARTERS:
-        return Path(str(importlib.resources.files("toolformer"))) / name.replace("-", "_")
+        return Path(__file__).parents[1] / name.replace("-", "_")
     specification = importlib.util.find_spec("gensim")
     folders = specification.submodule_search_locations if specification else None
     for folder in folders or ():

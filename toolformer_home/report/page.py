@@ -1,7 +1,6 @@
 """The report as one HTML file that needs no network."""
 
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,4 +84,4 @@ def rendered(template: str, **values: object) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files("toolformer_home.report").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -5,9 +5,11 @@ about the call.
 """
 
 import ast
+import functools
 import inspect
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +34,8 @@ from tools.syntax import is_tool_name
 
 # Beyond, not every whole number has a float of its own.
 _LARGEST_WHOLE = 1e15
+# In the text of what has none of its own, such as a generator.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
 # How a function says that its arguments have no answer.
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
@@ -125,20 +129,34 @@ class FunctionTool(Tool):
             >>> tool.parse_arguments("tick, times = 03"), tool.call("tick, 3", Document("d", ""))
             ('tick, 3', 'tickticktick')
         """
-        shown = getattr(function, "__name__", repr(function))
-        description = description or (inspect.getdoc(function) or "").split("\n\n")[0]
+        inner = _innermost(function)
+        shown = getattr(inner, "__name__", repr(inner))
+        is_function = inspect.isfunction(inner) or inspect.ismethod(inner)
+        if not is_function or inspect.iscoroutinefunction(function):
+            raise ToolSettingsError(
+                f"{shown} is asynchronous, or no function of Python. Expected one that returns its "
+                "answer; wrap it in one that does."
+            )
+        description = description or (inspect.getdoc(inner) or "").split("\n\n")[0]
         if not description.strip():
             raise ToolSettingsError(
                 f"The function {shown} has no docstring. Expected one that says what the function "
                 "does, or `description=`."
             )
+
+        # Pydantic cannot read what `lru_cache` and `partial` make.
+        @functools.wraps(inner)
+        def called(**values: object) -> object:
+            return function(**values)
+
+        setattr(called, "__signature__", inspect.signature(function))  # noqa: B010
         tool = cls(
             name=name or shown,
             description=description,
-            schema=schema_of_function(function, shown),
+            schema=schema_of_function(called, shown),
             # It gets values of the types that it names, such as members of an Enum.
-            function=validate_call(function),
-            version=version or _source_version(function, shown, inspect.stack(0)[1].frame),
+            function=validate_call(called),
+            version=version or _source_version(inner, shown, inspect.stack(0)[1].frame),
             examples=examples,
             needs_network=needs_network,
         )
@@ -180,7 +198,13 @@ class FunctionTool(Tool):
             ) from error
         if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
-        return _number_text(answer) if isinstance(answer, float) else str(answer)
+        text = _number_text(answer) if isinstance(answer, float) else str(answer)
+        if isinstance(answer, set | frozenset) or (answer is not text and _ADDRESS.search(text)):
+            raise TypeError(
+                f"{self.name} answered with a {type(answer).__name__}, another text in each "
+                f"process: {text[:80]!r}. Expected a text, a number or the like."
+            )
+        return text
 
 
 def _number_text(number: float) -> str:
@@ -190,8 +214,15 @@ def _number_text(number: float) -> str:
     return f"{number:.12g}"
 
 
-def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) -> str:
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that decorators and `partial` were given."""
     function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    return function
+
+
+def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) -> str:
     try:
         roots = {Path(inspect.getfile(function)): function.__globals__.get("__package__")}
         # It has the values that a closure holds. A notebook has no file.
@@ -199,7 +230,7 @@ def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) 
             roots[file] = maker.f_globals.get("__package__")
         parts = (function.__qualname__, *_digests_of_own_files(roots))
         return f"files {hex_digest(*parts, size=8)}"
-    except (OSError, TypeError, AttributeError) as error:
+    except OSError as error:
         raise ToolSettingsError(
             f"The function {shown} is in no file that can be read, so it has no version: {error}. "
             "Give one with `version=`."

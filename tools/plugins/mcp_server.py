@@ -121,12 +121,8 @@ class McpConnection:
         """What broke, where an error is the client's and not an answer of the server."""
         return None
 
-    def has_secret(self, text: str) -> bool:
-        """Whether a text holds one of the secrets that the server was given."""
-        return any(secret in text for secret in self._secrets)
-
     def shown(self, text: str) -> str:
-        """What the server wrote, as it may be told."""
+        """What the server wrote, as it may be told: without the secrets that it was given."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
@@ -180,7 +176,8 @@ class McpConnection:
         texts = [part.text for part in result.content if part.type == "text"]
         if result.is_error:
             raise ServerRefusalError(self.shown(" ".join(texts)) or "no reason given")
-        if self.has_secret("\n".join(texts)):
+        text = "\n".join(texts)
+        if self.shown(text) != text:
             # With another secret it may be kept.
             raise ToolCallError(
                 "secret_in_answer",
@@ -188,7 +185,7 @@ class McpConnection:
                 "letters by chance: give it a longer one.",
                 is_lasting=False,
             )
-        return "\n".join(texts) if texts else None
+        return text if texts else None
 
     def close(self) -> None:
         """End the server; returns when it is gone, after some seconds at most."""

@@ -126,7 +126,8 @@ class McpTool(FunctionTool):
             ) from error
         description = (listed_tool.description or listed_tool.title or "").split("\n\n")[0]
         schema = listed_tool.input_schema
-        if connection.has_secret(f"{connection.server}\n{description}\n{json.dumps(schema)}"):
+        kept = f"{connection.server}\n{description}\n{json.dumps(schema)}"
+        if connection.shown(kept) != kept:
             self.close()
             raise ToolUnavailableError(
                 name,

@@ -84,13 +84,8 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
 
     Raises:
         ToolSettingsError: When a parameter has no type or one that cannot be written in calls, or
-            cannot be given by name, or the function is asynchronous.
+            cannot be given by name.
     """
-    if inspect.iscoroutinefunction(function):
-        raise ToolSettingsError(
-            f"The function {shown} is asynchronous. Expected one that returns its answer; wrap it "
-            "in one that calls `asyncio.run`."
-        )
     try:
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):

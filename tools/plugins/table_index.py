@@ -5,7 +5,6 @@ import sqlite3
 import weakref
 import zlib
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,9 +184,7 @@ def write_index(file: Path, facts: OpenTable, state: object) -> None:
                 "insert into facts values (?, ?, ?, ?)",
                 ((*fact, _checksum(*fact)) for fact in facts),
             )
-            connection.executescript(
-                resources.files("tools.plugins").joinpath("table_index.sql").read_text("utf-8")
-            )
+            connection.executescript(Path(__file__).with_name("table_index.sql").read_text("utf-8"))
             about = sealed({"state": state, "facts": facts.digest})
             connection.execute("create table about (content text)")
             connection.execute("insert into about values (?)", (json.dumps(about),))

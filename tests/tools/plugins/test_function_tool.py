@@ -1,6 +1,7 @@
 """Tools made of typed functions and of JSON schemas."""
 
 import enum
+import functools
 import importlib
 import inspect
 import sys
@@ -264,6 +265,39 @@ def test_what_a_function_returns_becomes_text_or_a_reason(returned, expected):
     assert found == expected
 
 
+@functools.cache
+def letters(word: str, times: int = 1) -> int:
+    """Counts the letters of a word."""
+    return len(word) * times
+
+
+def test_functions_behind_a_cache_and_with_given_values_are_read_through():
+    tool = made_of(letters)
+    assert (tool.name, tool.description) == ("letters", "Counts the letters of a word.")
+    before = letters.cache_info().hits
+    assert [tool.call("mill, 2", DOCUMENT) for _ in range(2)] == ["8", "8"]
+    assert letters.cache_info().hits == before + 1
+    twice = made_of(functools.partial(letters, times=2), name="Twice")
+    assert twice.description == tool.description
+    assert (twice.call("mill", DOCUMENT), twice.call("mill, times=3", DOCUMENT)) == ("8", "12")
+    assert FunctionTool.from_function(letters).version.startswith("files ")
+
+
+async def later(word: str) -> str:
+    """Says a word."""
+    return word
+
+
+@pytest.mark.parametrize("answer", [object(), [object()], (x for x in "a"), paint, {1, 2}])
+def test_an_answer_without_a_text_of_its_own_is_an_error_of_the_tool(answer):
+    def give() -> object:
+        """Gives."""
+        return answer
+
+    with pytest.raises(TypeError, match="another text in each process"):
+        answer_of(give)
+
+
 def untyped(x) -> str:
     """Has no type."""
     return x
@@ -286,6 +320,9 @@ def unknown(x: "Nothing") -> str:  # noqa: F821  # pyright: ignore
         (imported, "cannot be written in a call"),
         (unknown, "cannot be read"),
         (lambda: "x", "has no docstring"),
+        (later, "asynchronous"),
+        (functools.partial(later), "asynchronous"),
+        (Decimal, "no function"),
     ],
 )
 def test_a_function_that_cannot_be_called_from_text_is_refused(function, message):
