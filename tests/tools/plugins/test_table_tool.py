@@ -741,6 +741,41 @@ def test_values_are_proposed_that_follow_their_subject_for_the_first_time(make, 
         assert answer(tool, arguments).casefold() in value.casefold()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        "张伟民出生于北京，后来搬到了上海。": [("张伟民", "北京")],
+        "昨日、山田花子は京都で生まれた。": [("山田花子", "京都")],
+        "山田 花子さんは京都の人": [("山田 花子", "京都")],
+        "아침에 김철수는 서울에서 왔다": [("김철수", "서울")],
+        "วันนี้สมชายไปเชียงใหม่แล้ว": [("สมชาย", "เชียงใหม่")],
+        "Ann Holt出生于Oxney。": [("Ann Holt", "Oxney")],
+        "张伟，民出生于北京": [],
+        "Joann Holt出生于Oxney": [],
+        # Neither a letter that may be part of any word, nor one that goes on.
+        "王国在北京": [],
+        "สมชายา้ เชียงใหม่": [("สมชาย", "เชียงใหม่")],
+        "สมชายี เชียงใหม่": [],
+    }.items(),
+)
+def test_names_of_scripts_without_blanks_are_found_in_their_texts(make, text, expected):
+    rows = "张伟民,北京\n山田花子,京都\n김철수,서울\nสมชาย,เชียงใหม่\nAnn Holt,Oxney\n王,北京\n"
+    tool = make(f"name,town\n{rows}", key=["name"], values=["town"])
+    found = [(each.arguments, text[each.offset :]) for each in tool.proposals(Document("d", text))]
+    assert [arguments for arguments, _ in found] == [name for name, _ in expected]
+    for (arguments, rest), (_, town) in zip(found, expected, strict=True):
+        assert rest.startswith(town)
+        assert answer(tool, arguments) == town
+
+
+def test_long_texts_are_looked_through_to_their_end(make):
+    tool = make("name,town\n张伟民,北京\n", key=["name"], values=["town"])
+    text = "他们说今天天气很好" * 500
+    for before in (text, text[:-1], text[:1999], text[:1998]):
+        (found,) = tool.proposals(Document("d", f"{before}张伟民在北京"))
+        assert found.offset == len(before) + 4
+
+
 def test_each_relation_with_the_value_is_proposed(make):
     table = "subject,relation,object\nAnn Lee,born in,Bath\nAnn Lee,died in,Bath\nAnn,age,7\n"
     tool = make(table)
