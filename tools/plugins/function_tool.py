@@ -5,7 +5,6 @@ about the call.
 """
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,8 @@ from tools.syntax import is_tool_name
 # Beyond, not every whole number has a float of its own.
 _LARGEST_WHOLE = 1e15
 # How a function says that its arguments have no answer.
+# None, and what Python, numpy and pandas write of their values that are none.
+_NO_VALUE = frozenset({"none", "nan", "snan", "nat", "<na>", "inf", "infinity"})
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
 
@@ -40,8 +41,8 @@ class FunctionTool(Tool):
             numbers is not checked here.
         function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
             most twelve digits, and no point where it is whole; other values are as `str` writes
-            them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
-            ArithmeticError or LookupError.
+            them. None, `nan`, NaT, NA and infinity mean that there is no answer, and so does a
+            ValueError, ArithmeticError or LookupError.
         version: Changes whenever answers change.
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
@@ -167,7 +168,7 @@ class FunctionTool(Tool):
                 _snake_case(type(error).__name__),
                 f"{self.name} has no answer to {arguments!r}: {error}",
             ) from error
-        if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
+        if not isinstance(answer, str) and str(answer).lstrip("+-").lower() in _NO_VALUE:
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         return _number_text(answer) if isinstance(answer, float) else str(answer)
 
