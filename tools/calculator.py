@@ -76,13 +76,13 @@ class Calculator(Tool):
         self.decimals = decimals
         self.seed = seed
         # Of the preselection; every expression may be tried.
-        self.sampling_version = f"2 weak_share={float(weak_share)!r} seed={seed}"
+        self.sampling_version = f"3 weak_share={float(weak_share)!r} seed={seed}"
         limits_named = (
             f"max_characters={max_characters} max_depth={max_depth} "
             f"max_magnitude={float(max_magnitude)!r}"
         )
         # An expression that does not compute is not proposed.
-        self.proposals_version = f"2 {limits_named}"
+        self.proposals_version = f"3 {limits_named}"
         self.version = (
             f"2 {limits_named} weak_share={float(weak_share)!r} seed={seed} decimals={decimals}"
         )

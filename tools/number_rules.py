@@ -6,8 +6,9 @@ operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal
 that fulfil only this.
 
 The paper does not say what a token or a number is. Here tokens are numbers, words and single
-punctuation marks; a number is what `tools/numbers.py` reads, and does not touch a letter on its
-left. Signs are left out: a minus cannot be told from a hyphen.
+punctuation marks, and letters of scripts without blanks between words; a number is what
+`tools/numbers.py` reads, and touches no other letter on its left. Signs are left out: a minus
+cannot be told from a hyphen.
 """
 
 import hashlib
@@ -18,10 +19,10 @@ from contextlib import suppress
 from fractions import Fraction
 from math import lcm
 
-from tools.numbers import NUMBER, START, NumberError, digits_of, plain
+from tools.numbers import NUMBER, START, UNSPACED, NumberError, digits_of, plain
 from tools.protocol import Document, Preselection
 
-_TOKEN = re.compile(rf"(?P<number>{START}{NUMBER})|\w+|[^\w\s]")
+_TOKEN = re.compile(rf"(?P<number>{START}{NUMBER})|[^\W{UNSPACED}]+|[{UNSPACED}]|[^\w\s]")
 _NUMBER_AFTER_EQUALS = re.compile(
     r"(?:=|\b(?:equals|equal\s{1,3}to|total\s{1,3}of|average\s{1,3}of)\b)"
     r"\s{0,3}[-$€£¥]?\s?\.?[0-9]",

@@ -26,8 +26,22 @@ NUMBER = (
     rf"(?>(?:{_DIGITS}|(?<!\.)\.[0-9]+){_JOINED}*(?:[eE][-+]?[0-9]+)?(?: ?{_VULGAR})?"
     rf"(?:{_POWER})?|{_VULGAR})"
 )
-# Digits behind a letter start no number ("H2O"), nor does the rest of one.
-START = r"(?<!\w)(?<![0-9][.,'’_·])"
+# Within a class: letters and marks of scripts that put no blanks between words (Thai, Lao, Burmese,
+# Khmer, kana, Chinese), or endings right behind them (Korean).
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf"
+    r"\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
+)
+# Digits behind another letter start no number ("H2O"), nor does the rest of one.
+START = rf"(?<![^\W{UNSPACED}])(?<![0-9][.,'’_·])"
+# What may touch the end of a number: a letter of these scripts that multiplies nothing (3万), or a
+# unit. Other letters may be a variable (`20x`).
+_MULTIPLIERS = "[十百千万萬亿億兆백천만억조]|ร้อย|พัน|หมื่น|แสน|ล้าน"
+_UNITS = (
+    "kg|mg|km|cm|mm|nm|km/h|ml|mL|cl|dl|hl|lbs?|oz|ft|yd|mph|kmh|kWh?|MWh?|Hz|kHz|MHz|GHz|[KMGT]B|min|"
+    "hrs?|secs?|ms|kr|Kč|zł|EUR|USD|GBP"
+)
+END = rf"(?!(?!(?!{_MULTIPLIERS})[{UNSPACED}]|(?:{_UNITS})(?!\w))\w)"
 
 _READABLE = re.compile(
     rf"(?P<whole>[1-9][0-9]{{0,2}}(?:(?P<mark>[,'’_ {BLANKS}])[0-9]{{3}})(?:(?P=mark)[0-9]{{3}})*"

@@ -50,6 +50,35 @@ def test_proposals_come_by_offset():
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        "面包房一共36×24=864个，864×3=2592元。": [
+            ("864个，864×3=2592元。", "36×24"),
+            ("2592元。", "864×3"),
+        ],
+        "毎日36*24=864個を焼く": [("864個を焼く", "36*24")],
+        "모두 36*24=864개이고": [("864개이고", "36*24")],
+        "รวม36*24=864ชิ้น": [("864ชิ้น", "36*24")],
+        "That is 36*24=864kg in all": [("864kg", "36*24")],
+        # Ten thousand times as many, a variable, and an order.
+        "一共36×45=1620万": [],
+        "รวม36*24=864ล้าน": [],
+        "With 4*5=20x it is 20": [],
+        "In a 3*4=12th part": [],
+    }.items(),
+)
+def test_a_number_ends_at_a_unit_and_at_letters_of_scripts_without_blanks(text, expected):
+    assert sums(text) == expected
+
+
+def test_numbers_between_letters_of_scripts_without_blanks_are_read():
+    for text in ("一天烤36盘每盘24个共864个", "36枚に24個で864個", "아침36판에24개씩864개"):
+        chosen = CALCULATOR.preselect(Document("d", text))
+        assert chosen.reason == "computed_number"
+    assert CALCULATOR.preselect(Document("d", "H36 x24 y864")).reason == "fewer_than_three_numbers"
+
+
+@pytest.mark.parametrize(
     "wrong",
     [Proposal(4), Proposal(-1), Proposal(True), Proposal(1, 5), (1, None)],  # pyright: ignore
 )

@@ -8,7 +8,6 @@ import ast
 import functools
 import inspect
 import json
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,8 @@ from tools.syntax import is_tool_name
 _LARGEST_WHOLE = 1e15
 # In the text of what has none of its own, such as a generator.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
+# None, and what Python, numpy and pandas write of their values that are none.
+_NO_VALUE = frozenset({"none", "nan", "snan", "nat", "<na>", "inf", "infinity"})
 # How a function says that its arguments have no answer.
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
@@ -50,8 +51,8 @@ class FunctionTool(Tool):
             numbers is not checked here.
         function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
             most twelve digits, and no point where it is whole; other values are as `str` writes
-            them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
-            ArithmeticError or LookupError.
+            them. None, `nan`, NaT, NA and infinity mean that there is no answer, and so does a
+            ValueError, ArithmeticError or LookupError.
         version: Changes whenever answers change.
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
@@ -196,7 +197,7 @@ class FunctionTool(Tool):
                 _snake_case(type(error).__name__),
                 f"{self.name} has no answer to {arguments!r}: {error}",
             ) from error
-        if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
+        if not isinstance(answer, str) and str(answer).lstrip("+-").lower() in _NO_VALUE:
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         text = _number_text(answer) if isinstance(answer, float) else str(answer)
         if isinstance(answer, set | frozenset) or (answer is not text and _ADDRESS.search(text)):

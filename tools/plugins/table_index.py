@@ -4,7 +4,8 @@ import json
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
 from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
-from tools.plugins.table_rows import OpenTable
+from tools.plugins.table_rows import digest_of
 
 # Of the facts of a subject, and of the values of one relation, no more are looked at.
 MOST_FACTS = 1000
@@ -158,11 +159,11 @@ class TableIndex:
         )
 
 
-def write_index(file: Path, facts: OpenTable, state: object) -> None:
+def write_index(file: Path, facts: Iterable[tuple[str, str, str, int]], state: object) -> None:
     """Write an index, whole or not at all.
 
     Args:
-        facts: What it holds; the digest is of what was written, whatever became of the table.
+        facts: As `Table.opened` gives them. The digest is of these, whatever became of the table.
         state: Tells the table from others, as JSON holds it.
 
     Raises:
@@ -180,17 +181,23 @@ def write_index(file: Path, facts: OpenTable, state: object) -> None:
             connection.execute(
                 "create table facts (subject text, relation text, value text, checked integer)"
             )
-            connection.executemany(
-                "insert into facts values (?, ?, ?, ?)",
-                ((*fact, _checksum(*fact)) for fact in facts),
-            )
+            numbers = array("Q")
+            rows = _checked(facts, numbers)
+            connection.executemany("insert into facts values (?, ?, ?, ?)", rows)
             connection.executescript(Path(__file__).with_name("table_index.sql").read_text("utf-8"))
-            about = sealed({"state": state, "facts": facts.digest})
+            about = sealed({"state": state, "facts": digest_of(numbers)})
             connection.execute("create table about (content text)")
             connection.execute("insert into about values (?)", (json.dumps(about),))
             connection.commit()
         finally:
             connection.close()
+
+
+def _checked(facts: Iterable[Sequence[Any]], numbers: "array[int]") -> Iterator[Sequence[Any]]:
+    """The facts with their checksums; their numbers are appended to others."""
+    for *fact, number in facts:
+        numbers.append(number)
+        yield *fact, _checksum(*fact)
 
 
 def _checksum(*texts: str) -> int:

@@ -5,10 +5,18 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tools.numbers import UNSPACED
+
 # What separates words as a blank does. Signs that tell names apart stay: C, C# and C++.
-_GAPS = r"""\s_.,;:!?'"`´‘’‚‛“”„«»‹›()\[\]{}‐‑‒–—―/\\…·•|-"""
+_GAPS = (
+    r"""\s_.,;:!?'"`´‘’‚‛“”„«»‹›()\[\]{}‐‑‒–—―/\\…·•・、。，；：！？（）「」『』《》〈〉【】|-"""
+)
 # Between digits it stays, so that 3.5 is not 35, and so does the sign of a number.
-_WORD = re.compile(rf"(?:[^{_GAPS}]|(?<=\d)[.,:'/-](?=\d)|(?<![^\s(])-(?=\d))+")
+# Where no blanks part words, each letter is one.
+_WORD = re.compile(
+    rf"[{UNSPACED}][\u3099\u309a]*"
+    rf"|(?:[^{UNSPACED}{_GAPS}]|(?<=\d)[.,:'/-](?=\d)|(?<![^\s(])-(?=\d))+"
+)
 # Accents of letters; the marks of other scripts make other letters.
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th"})

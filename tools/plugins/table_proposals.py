@@ -3,15 +3,21 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from tools.numbers import UNSPACED
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_names import Word, folded, words_of
 from tools.protocol import Proposal
 from tools.syntax import clean_result
 
-# Words of the longest name that is found in a text.
-_LONGEST_NAME = 10
+# Words of the longest name that is found in a text; where each letter counts as a word, letters.
+_LONGEST_NAME, _LONGEST_UNSPACED = 10, 20
+# Of a long text.
+_WORDS_AT_ONCE = 2000
 # No name goes on behind the end of a sentence; behind a short word it may be that of an initial.
-_ENDS_SENTENCE = re.compile(r"\w{3,}[.!?;:]['\"”’)]*\s|.*\n")
+_ENDS_SENTENCE = re.compile(r"\w{3,}[.!?;:]['\"”’)]*\s|.*[\n。！？，、；]")
+# Vowels and tones of Thai and Lao that belong to the letter in front of them.
+_MARK = re.compile(r"[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece]")
+_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def propose_lookups(text: str, index: TableIndex) -> list[Proposal]:
@@ -47,34 +53,46 @@ def _subject(name: str, index: TableIndex) -> str | None:
 def _mentions(text: str, index: TableIndex) -> Iterator[tuple[int, int]]:
     """Yield start and end of the first mention of each subject; of nested ones the outer counts."""
     words = list(words_of(text))
-    names = {
-        (first, last): " ".join(word.folded for word in words[first:last])
-        for first in range(len(words))
-        for last in range(first + 1, _end_of_names(text, words, first) + 1)
-    }
-    known = index.known(set(names.values()))
+    names: dict[tuple[int, int], str] = {}
+    for start in range(0, len(words), _WORDS_AT_ONCE):
+        block = {
+            (first, last): " ".join(word.folded for word in words[first:last])
+            for first in range(start, min(start + _WORDS_AT_ONCE, len(words)))
+            for last in range(first + 1, _end_of_names(text, words, first) + 1)
+        }
+        known = index.known(set(block.values()))
+        names.update((place, name) for place, name in block.items() if name in known)
     seen: set[str] = set()
     behind = 0
     for (first, last), name in sorted(names.items(), key=lambda each: (each[0][0], -each[0][1])):
-        if first >= behind and name in known:
+        end = words[last - 1].end
+        # One letter may be part of any word, and a letter goes on with its marks.
+        is_part = len(name) == 1 and _IS_UNSPACED.match(name)
+        if first >= behind and not is_part and not _MARK.match(text, end):
             behind = last
             if name not in seen:
                 seen.add(name)
-                yield words[first].start, words[last - 1].end
+                yield words[first].start, end
 
 
 def _end_of_names(text: str, words: Sequence[Word], first: int) -> int:
     """Behind which word the longest name ends that begins with a word."""
-    last = first + 1
-    while last < min(first + _LONGEST_NAME, len(words)) and not _ENDS_SENTENCE.match(
-        text, words[last - 1].start, words[last].start
-    ):
-        last += 1
-    return last
+    is_unspaced = _IS_UNSPACED.match(words[first].folded)
+    longest = first + (_LONGEST_UNSPACED if is_unspaced else _LONGEST_NAME)
+    for last in range(first + 1, min(longest, len(words))):
+        end, start = words[last - 1].end, words[last].start
+        if end < start and _ENDS_SENTENCE.match(text, words[last - 1].start, start):
+            return last
+    return min(longest, len(words))
 
 
 def _first_offset(text: str, value: str) -> int | None:
     """Where a text first writes a value, as words of its own."""
     words = r"\s+".join(map(re.escape, value.split()))
-    match = re.search(rf"(?<!\w)(?<!\d[.,]){words}(?!\w)(?![.,]\d)", text, re.IGNORECASE)
+    first, last = (_IS_UNSPACED.match(letter) for letter in (value[0], value[-1]))
+    if first and len(value) == 1:
+        return None
+    before = "" if first else rf"(?<![^\W{UNSPACED}])(?<!\d[.,])"
+    behind = rf"(?!{_MARK.pattern})" if last else rf"(?![^\W{UNSPACED}])(?![.,]\d)"
+    match = re.search(rf"{before}{words}{behind}", text, re.IGNORECASE)
     return match and match.start()

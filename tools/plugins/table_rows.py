@@ -12,8 +12,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -89,8 +88,7 @@ class Table:
         """
         if self.is_query:
             with self.opened() as facts:
-                deque(facts, maxlen=0)
-                return facts.digest
+                return digest_of(number for *_, number in facts)
         file = self._file()
         try:
             check_regular(file)
@@ -108,8 +106,8 @@ class Table:
         return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
     @contextmanager
-    def opened(self) -> Iterator["OpenTable"]:
-        """Open the table.
+    def opened(self) -> Iterator[Iterator[tuple[str, str, str, int]]]:
+        """Open the table: give subject, relation and value of each fact, and their digest.
 
         Raises:
             ToolSettingsError: It cannot be read, in the block too; without the name of the tool.
@@ -139,7 +137,7 @@ class Table:
                 )
             if Path(self.table).suffix == ".parquet" and not self.is_query:
                 of_name = _with_arrow_types(self._file(), of_name)
-            yield OpenTable(connection, self._facts(source, of_name), self.most)
+            yield self._read(connection.execute(self._facts(source, of_name)))
         except duckdb.Error as error:
             told = re.split(r"\n *(?:Possible|LINE|Please|Delimiter|file = )", str(error))[0]
             reason = "; ".join(filter(None, map(str.strip, told.split("\n"))))
@@ -151,6 +149,19 @@ class Table:
         finally:
             connection.close()
             copies.cleanup()
+
+    def _read(self, facts: "duckdb.DuckDBPyConnection") -> Iterator[tuple[str, str, str, int]]:
+        count = 0
+        while batch := facts.fetchmany(_BATCH):
+            count += len(batch)
+            if count > self.most:
+                raise ToolSettingsError(
+                    f"the table has more than {self.most:,} values. Expected at most so many; "
+                    "leave out rows or columns that no text asks for"
+                )
+            yield from batch
+        if count == 0:
+            raise ToolSettingsError("the table has no row with a key and a value. Expected one")
 
     def _facts(self, source: str, columns: Mapping[str, "_Column"]) -> str:
         """A statement that gives subject, relation and value of each cell that has one."""
@@ -212,46 +223,9 @@ class Table:
         return f"{reader}, columns = {{{columns}}})", names
 
 
-class OpenTable:
-    """The facts of a table that is open.
-
-    Args:
-        connection: That has no way out.
-        facts: A statement with the columns subject, relation, value and number, a digest of them.
-        most: Facts that it may have.
-
-    Attributes:
-        digest: Of the facts, whatever their order, once they were read.
-    """
-
-    digest = ""
-
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", facts: str, most: int) -> None:
-        self._connection = connection
-        self._facts = facts
-        self._most = most
-
-    def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        """Yield subject, relation and value of each fact.
-
-        Raises:
-            ToolSettingsError: There are none, or more than there may be.
-        """
-        count, total = 0, 0
-        facts = self._connection.execute(self._facts)
-        while batch := facts.fetchmany(_BATCH):
-            count += len(batch)
-            if count > self._most:
-                raise ToolSettingsError(
-                    f"the table has more than {self._most:,} values. Expected at most so many; "
-                    "leave out rows or columns that no text asks for"
-                )
-            for *fact, number in batch:
-                total += number
-                yield tuple(fact)
-        if count == 0:
-            raise ToolSettingsError("the table has no row with a key and a value. Expected one")
-        self.digest = f"{count}-{total:x}"
+def digest_of(numbers: Iterable[int]) -> str:
+    """A digest of facts by the number of each, whatever their order."""
+    return f"{sum(numbers):x}"
 
 
 def spoken(column: str) -> str:

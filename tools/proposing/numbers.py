@@ -7,12 +7,12 @@ expressions can be computed.
 import re
 from collections.abc import Callable, Iterator
 
-from tools.numbers import BLANKS, NUMBER, NumberError, digits_of, plain
+from tools.numbers import BLANKS, END, NUMBER, UNSPACED, NumberError, digits_of, plain
 from tools.protocol import Proposal
 
 _RESULT = rf"(?P<number>-?(?:[$€£¥] ?)?(?P<digits>{NUMBER}))"
 _OPERATORS = r"\-+*/×÷·⋅∙∕∗✕✖⁄"
-_END = rf"(?!\w|[.,]?[0-9]| {{0,3}}[{_OPERATORS}^] {{0,3}}[$€£¥(]?[0-9.])"
+_END = rf"{END}(?![.,]?[0-9]| {{0,3}}[{_OPERATORS}^] {{0,3}}[$€£¥(]?[0-9.])"
 _BEHIND_EQUALS = re.compile(rf"(?<![=<>!:])=(?!=) {{0,3}}{_RESULT}{_END}")
 _WORDS = "in all|in total|altogether|costs|total of|average of|equals|equal to"
 # Three words at most in between: farther away the number is hardly that of the phrase.
@@ -26,7 +26,8 @@ _EXPRESSION = re.compile(
 _LONGEST_EXPRESSION = 100
 # Neither the fraction of a mixed number (`2 1/2`) nor brackets behind a factor (`2 (3 + 4)`).
 _BEGINNING = re.compile(
-    r"(?<![\w.,)$€£¥'’])(?!(?:(?<=[0-9] )|(?<=[0-9] and ))[0-9]+[/∕⁄][0-9])(?!(?<=[0-9)] )\()"
+    rf"(?<![^\W{UNSPACED}])(?<![)$€£¥'’])(?:(?<![.,])|(?<=[{UNSPACED}][.,]))"
+    r"(?!(?:(?<=[0-9] )|(?<=[0-9] and ))[0-9]+[/∕⁄][0-9])(?!(?<=[0-9)] )\()"
     rf"[$€£¥]?(?:{NUMBER}|\()"
 )
 # What stands in front of half an expression: `x + 3 * 4` does not begin with the 3, nor `7:30 + 2`

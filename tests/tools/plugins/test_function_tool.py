@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal, Optional
 
+import numpy
+import pandas
 import pytest
 from pydantic import Field, ImportString
 
@@ -249,6 +251,12 @@ def test_the_version_is_that_of_files_where_none_is_given():
         (ToolCallError("own_reason", "x"), "own_reason"),
         (None, "no_answer"),
         (float("nan"), "no_answer"),
+        (float("-inf"), "no_answer"),
+        (numpy.float32("nan"), "no_answer"),
+        (pandas.NA, "no_answer"),
+        (pandas.NaT, "no_answer"),
+        (Decimal("sNaN"), "no_answer"),
+        ("nan", "nan"),
     ],
 )
 def test_what_a_function_returns_becomes_text_or_a_reason(returned, expected):
