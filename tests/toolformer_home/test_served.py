@@ -78,6 +78,20 @@ def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_to
             open_served(settings_of(fake, folder), folder)
 
 
+def test_a_served_model_is_opened_anew_where_server_or_tokenizer_have_another(folder: Path):
+    holder = ModelHolder()
+    with serving(TINY) as fake:
+        settings = settings_of(fake, folder)
+        first = holder.load_served(folder, settings)
+        assert holder.load_served(folder, settings) is first
+        (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
+        second = holder.load_served(folder, settings)
+        assert second.end_ids == {0, 1, 7}
+        fake.card["dtype"] = "float16"
+        assert holder.load_served(folder, settings).precision == "float16"
+        holder.release()
+
+
 @pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])
 def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
     with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):

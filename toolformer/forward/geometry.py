@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from toolformer.errors import OutOfMemoryError
 from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.memory import activation_bytes, available_memory, release_memory
+from toolformer.forward.memory import (
+    activation_bytes,
+    available_memory,
+    release_memory,
+    whole_memory,
+)
 
 if TYPE_CHECKING:
     from toolformer.forward.network import Network
@@ -55,8 +60,12 @@ class NetworkGeometry:
         """See `Geometry.batch_tokens`."""
         if not self._is_on_gpu:
             return _PROCESSOR_BATCH_TOKENS
+        # Of what the weights leave, whoever uses it now: tools of a shard are scored one after the
+        # other, also by several processes, and L(ε) of all is of the same batches.
+        space = whole_memory(str(self._model.device)) or 0
+        space -= self._model.model.get_memory_footprint()
         # Half of the share for the batch that is running, half for the keys of the windows.
-        held = self._share_of_free() // 2 // activation_bytes(self._model.text_config)
+        held = int(space * _MEMORY_SHARE) // 2 // activation_bytes(self._model.text_config)
         return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
 
     @property

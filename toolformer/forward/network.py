@@ -68,6 +68,8 @@ class Network:
         key_bytes: bytes of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
+        prefixes: what was computed of prompts, see `prefix_cache`; those of the plain path refer to
+            the model, and so go with it.
         choice: the measurement that settled its precision; None where the precision was named.
     """
 
@@ -91,6 +93,7 @@ class Network:
         check_vocabulary(tokenizer, self.bos_id, model.config, name)
         self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0
+        self.prefixes: dict[Any, Any] = {}
         self.choice: PrecisionChoice | None = None
         # A tool's call that came too late goes on in its thread while other passes begin.
         self._turn = threading.Lock()

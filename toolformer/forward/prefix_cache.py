@@ -8,7 +8,6 @@ no prompt: then the start token alone stands before the text.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from toolformer.forward.key_rows import KeyRows
 from toolformer.forward.network import Network
@@ -54,19 +53,13 @@ class PromptPrefix:
 
 NO_PROMPT = PromptPrefix(None, 0)
 
-# Prefixes live as long as the model that computed them.
-_prefixes: WeakKeyDictionary[Network, dict[tuple[str | None, bool], PromptPrefix]] = (
-    WeakKeyDictionary()
-)
-
 
 def prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
     """The prefix of a prompt, fed once for all shards that a model is held for."""
-    prefixes = _prefixes.setdefault(model, {})
     key = (prompt, model.is_plain)
-    if key not in prefixes:
-        prefixes[key] = compute_prompt_prefix(model, prompt)
-    return prefixes[key]
+    if key not in model.prefixes:
+        model.prefixes[key] = compute_prompt_prefix(model, prompt)
+    return model.prefixes[key]
 
 
 def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:

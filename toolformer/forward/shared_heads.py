@@ -35,11 +35,15 @@ def _attention(
     attention_mask: "torch.Tensor | None",
     **options: Any,
 ) -> "tuple[torch.Tensor, None]":
-    """See `transformers.AttentionInterface`; keys are not copied where there is a mask."""
+    """See `transformers.AttentionInterface`; keys are not copied where there is a mask.
+
+    A model that was loaded here may be computed elsewhere: FSDP moves it layer by layer.
+    """
     from torch.nn.functional import scaled_dot_product_attention
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if attention_mask is None or options.get("position_bias") is not None:
+    is_elsewhere = query.device.type != "cpu"
+    if is_elsewhere or attention_mask is None or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     output = scaled_dot_product_attention(
         query,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
@@ -30,11 +31,11 @@ from toolformer.scoring.scored_call import ScoredCall, WindowKey
 
 @dataclass(frozen=True, slots=True)
 class _TextsOfCalls:
-    """Some texts that were read, and the row of each; most tokens that are fed behind them."""
+    """Some texts that were read, and the row of each; the pass that they are read for."""
 
     read: Texts
     rows: Mapping[WindowKey, int]
-    token_budget: int
+    work: ScoringPass
 
 
 class InlineScorer(CallScorer):
@@ -97,7 +98,7 @@ class InlineScorer(CallScorer):
             read = self.model.read(None, [texts[index] for index in batch])
             rows = {keys[index]: row for row, index in enumerate(batch)}
             return compute(
-                _TextsOfCalls(read, rows, work.token_budget),
+                _TextsOfCalls(read, rows, work),
                 [call for index in batch for call in calls_of_window[keys[index]]],
             )
 
@@ -149,9 +150,11 @@ class InlineScorer(CallScorer):
         # Each row copies the keys of the text before it.
         per_token = self.model.geometry.keys_per_token
         sizes = [len(branch.fed) + branch.place.position // per_token for branch in branches]
-        for batch in plan_batches(sizes, token_budget=texts.token_budget):
+        for batch in plan_batches(sizes, token_budget=texts.work.token_budget):
             in_batch = [branches[index] for index in batch]
-            following_losses = texts.read.continuation_losses(in_batch)
+            following_losses, is_halved = feed_in_halves(in_batch, texts.read.continuation_losses)
+            if is_halved:
+                texts.work.checkpoint.store("calls-regrouped", is_halved)
             for branch, token_losses in zip(in_batch, following_losses, strict=True):
                 losses[branch] = weighted_loss(token_losses, self.weights)
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}

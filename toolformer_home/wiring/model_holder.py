@@ -32,6 +32,7 @@ from toolformer_home.wiring.served import (
     check_has_weights,
     check_tokenizer_directory,
     open_served,
+    served_identity,
 )
 from tools.model_identity import model_identity
 
@@ -77,7 +78,7 @@ class ModelHolder:
         self._loaded_from: tuple[Path, str, str] | None = None
         self._copy: LanguageModel | None = None
         self._served: ServedModel | None = None
-        self._served_from: tuple[Path, LanguageModelSettings] | None = None
+        self._served_from: tuple[str, LanguageModelSettings] | None = None
         # By identity of the model: until it is released, whatever is measured anew.
         self._choices: dict[str, PrecisionChoice] = {}
         # By the device that is held.
@@ -172,10 +173,11 @@ class ModelHolder:
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
         """The model that a server runs, with its tokenizer's directory; no device is held for it.
 
-        The server is looked at once, until everything is released or the settings name another.
+        The server is looked at once, until everything is released, or it or the settings have
+        another model, or the directory another tokenizer.
         """
         with self._turn:
-            wanted = tokenizer, settings.language_model
+            wanted = served_identity(settings, tokenizer), settings.language_model
             if self._served is None or self._served_from != wanted:
                 self._drop_served()
                 self._served = open_served(settings, tokenizer)

@@ -123,12 +123,13 @@ class OnGpu:
 
     def __init__(self, model):
         self.text_config, self.key_bytes = model.text_config, model.key_bytes
+        self.model = model.model
         self.is_plain = model.is_plain
         self.device = torch.device("cuda")
 
 
-def gpu_memory(monkeypatch, *, free, reserved=0, allocated=0):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+def gpu_memory(monkeypatch, *, free, reserved=0, allocated=0, whole=2**40):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, whole))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated)
 
@@ -138,11 +139,7 @@ def test_what_the_allocator_holds_unused_counts_as_free(monkeypatch):
     model = OnGpu(tiny_model())
 
     def sizes():
-        return (
-            windows_per_batch(model),
-            NetworkGeometry(model).batch_tokens(window_tokens=16),
-            NetworkGeometry(model).rows(row_tokens=512),
-        )
+        return windows_per_batch(model), NetworkGeometry(model).rows(row_tokens=512)
 
     gpu_memory(monkeypatch, free=2**25, reserved=2**24, allocated=2**24)
     first = sizes()
@@ -150,6 +147,16 @@ def test_what_the_allocator_holds_unused_counts_as_free(monkeypatch):
     assert sizes() == first
     gpu_memory(monkeypatch, free=2**24, reserved=2**25, allocated=2**25)
     assert all(now < before for now, before in zip(sizes(), first, strict=True))
+
+
+def test_tools_that_are_scored_at_different_times_have_batches_of_the_same_texts(monkeypatch):
+    model = OnGpu(tiny_model())
+    sizes = set()
+    for free, whole in [(2**20, 2**24), (2**24, 2**24), (2**24, 2**23)]:
+        gpu_memory(monkeypatch, free=free, whole=whole)
+        sizes.add(NetworkGeometry(model).batch_tokens(window_tokens=16))
+    # The last is a smaller device.
+    assert len(sizes) == 2
 
 
 @pytest.mark.parametrize("free", [2**20, 2**24, 2**28, 2**36])

@@ -1,6 +1,8 @@
+import gc
 import json
 import math
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from transformers import (
     RecurrentGemmaConfig,
 )
 
-from tests.fakes import END, START, byte_tokenizer
+from tests.fakes import END, START, byte_tokenizer, tiny_model
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.tokenization import Tokenizer
 
 
@@ -316,3 +319,15 @@ def test_a_graphics_card_is_used_where_there_is_one(monkeypatch, is_available, e
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
     assert resolve_device("auto") == expected
     assert resolve_device("cuda:3") == "cuda:3"
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_model_goes_with_the_last_reference_to_it_whatever_prompts_it_read(is_plain):
+    model = tiny_model()
+    model.is_plain = is_plain
+    prompt = "Calls.\nIn: {text}\nOutput:"
+    assert prompt_prefix(model, prompt) is prompt_prefix(model, prompt)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None

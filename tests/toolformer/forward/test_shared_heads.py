@@ -1,6 +1,9 @@
+import pytest
 import torch
+from transformers.integrations import sdpa_attention
 
 from tests.toolformer.architectures import ARCHITECTURES
+from toolformer.forward import shared_heads
 
 
 def test_query_heads_that_share_keys_give_what_copies_of_the_keys_give():
@@ -22,3 +25,12 @@ def test_query_heads_that_share_keys_give_what_copies_of_the_keys_give():
     torch.testing.assert_close(*states)
     with torch.inference_mode():
         assert not torch.allclose(states[0], model.hidden_states(ids), atol=1e-3)
+
+
+@pytest.mark.parametrize(("device", "is_own"), [("cpu", False), ("meta", True)])
+def test_where_a_model_was_moved_to_another_device_keys_are_copied(device, is_own, monkeypatch):
+    monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *_, **__: "transformers'")
+    query, key = (torch.zeros((1, heads, 3, 8), device=device) for heads in (4, 2))
+    mask = torch.zeros((1, 1, 3, 3), device=device)
+    found = shared_heads._attention(torch.nn.Module(), query, key, key, mask)
+    assert (found == "transformers'") == is_own

@@ -12,6 +12,7 @@ from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_weights import window_weights
 from toolformer.scoring import losses as losses_module
 from toolformer.scoring import text_losses as text_losses_module
@@ -228,7 +229,11 @@ def one_text_at_a_time(whole):
 
 @pytest.mark.parametrize(
     ("form", "owner", "name"),
-    [(PAPERS_FORM, text_losses_module, "token_losses"), (INLINE, LanguageModel, "read")],
+    [
+        (PAPERS_FORM, text_losses_module, "token_losses"),
+        (INLINE, LanguageModel, "read"),
+        (INLINE, ReadTexts, "continuation_losses"),
+    ],
 )
 def test_memory_that_runs_out_halves_the_texts_and_marks_the_partition(
     llama, windows, tmp_path, monkeypatch, form, owner, name
