@@ -69,7 +69,7 @@ def served_identity(settings: Settings, directory: Path) -> str:
         card = client.described()
     _HAVE_ANSWERED.add(server)
     tokenizer = [file.read_bytes().hex() for file in tokenizer_files(directory)]
-    return hex_digest("served", card.id, *card.of_the_model.values(), *tokenizer)
+    return hex_digest("served", card.id, *card.of_the_model, *tokenizer)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
