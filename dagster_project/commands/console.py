@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from toolformer.files.foreign_texts import plain
 from toolformer_home.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
@@ -34,14 +35,18 @@ _ERR = Console(stderr=True, highlight=False)
 _is_quiet = False
 
 
+def _escaped(text: str) -> str:
+    return escape(plain(text))
+
+
 def say(text: str = "") -> None:
     """Print a line as it is."""
-    _OUT.print(escape(text), soft_wrap=True)
+    _OUT.print(_escaped(text), soft_wrap=True)
 
 
 def heading(text: str) -> None:
     """Print a heading."""
-    _OUT.print(f"\n[bold]{escape(text)}[/bold]")
+    _OUT.print(f"\n[bold]{_escaped(text)}[/bold]")
 
 
 def show(*shown: RenderableType) -> None:
@@ -59,7 +64,7 @@ def document(fields: Any) -> None:
 
 def error(text: str) -> None:
     """Print an error to the error output."""
-    _ERR.print(f"[bold red]Error:[/bold red] {escape(text)}", soft_wrap=True)
+    _ERR.print(f"[bold red]Error:[/bold red] {_escaped(text)}", soft_wrap=True)
 
 
 def be_quiet(context: typer.Context, is_asked: bool) -> None:
@@ -94,9 +99,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
     else:
         shown = Table()
         for name in columns:
-            shown.add_column(escape(name), overflow="fold")
+            shown.add_column(_escaped(name), overflow="fold")
         for row in rows:
-            shown.add_row(*(escape(_cell(value)) for value in row))
+            shown.add_row(*(_escaped(_cell(value)) for value in row))
         _OUT.print(shown)
 
 
@@ -130,7 +135,7 @@ def progress_bars() -> Iterator[None]:
         return
     if not _ERR.is_terminal:
         lines = LogReporter(
-            lambda line: _ERR.print(escape(line), soft_wrap=True), names_stages=True, seconds=120
+            lambda line: _ERR.print(_escaped(line), soft_wrap=True), names_stages=True, seconds=120
         )
         with shown_by(lines):
             yield
@@ -148,8 +153,8 @@ def progress_bars() -> Iterator[None]:
 
     def start(stage: str, detail: str) -> ProgressCallback:
         if stage not in tasks:
-            tasks[stage] = progress.add_task(escape(stage), total=None, detail="")
-        progress.update(tasks[stage], completed=0, total=None, detail=escape(detail))
+            tasks[stage] = progress.add_task(_escaped(stage), total=None, detail="")
+        progress.update(tasks[stage], completed=0, total=None, detail=_escaped(detail))
         return lambda done, total: progress.update(tasks[stage], completed=done, total=total)
 
     with Progress(*columns, console=_ERR) as progress, shown_by(start):

@@ -54,17 +54,9 @@ class Card:
     quantization: _OfTheModel = None
 
     @property
-    def of_the_model(self) -> Mapping[str, str | None]:
+    def of_the_model(self) -> list[str | None]:
         """What tells it from other models of its name."""
-        names = ("root", "revision", "dtype", "quantization")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Cards:
-    """The models of a server, of which the form of others is no matter."""
-
-    data: list[dict[str, Any]]
+        return [self.root, self.revision, self.dtype, self.quantization]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +102,9 @@ class Completions:
     usage: Usage
 
 
-CARDS, CARD, COMPLETIONS = TypeAdapter(Cards), TypeAdapter(Card), TypeAdapter(Completions)
+# Of the models of a server, of which the form of others is no matter.
+CARDS = TypeAdapter(list[dict[str, Any]])
+CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
 
 
 def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:

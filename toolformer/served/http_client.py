@@ -75,7 +75,7 @@ class CompletionsClient:
         self._patience = _FIRST_PATIENCE
         self._told = -_SECONDS_BETWEEN_LINES
         self._turn = threading.Lock()
-        self._completions = itertools.cycle([f"{url}/completions" for url in self._urls])
+        self._completions = itertools.cycle([httpx.URL(f"{url}/completions") for url in self._urls])
         self._key = key
         # A compressed one may be a thousand times as large as what is received.
         self._headers = {"content-type": "application/json", "accept-encoding": "identity"}
@@ -128,12 +128,11 @@ class CompletionsClient:
                 of it than the first one.
         """
         cards = [self._card(url) for url in self._urls]
-        told = [{**card.of_the_model, "max_model_len": card.max_model_len} for card in cards]
-        for name in told[0]:
-            if len(each := {str(one[name]) for one in told}) > 1:
+        for name in ("root", "revision", "dtype", "quantization", "max_model_len"):
+            if len(told := {str(getattr(card, name)) for card in cards}) > 1:
                 raise ServedModelError(
                     f"The servers at {self.url} say that {name} of {self.model!r} is "
-                    f"{' and '.join(sorted(each))}. Expected servers of the same model, started "
+                    f"{' and '.join(sorted(told))}. Expected servers of the same model, started "
                     "with the same flags."
                 )
         return cards[0]
@@ -142,8 +141,8 @@ class CompletionsClient:
         answer = self._with_patience(
             lambda: self._answer("GET", f"{url}/models", _LEAST_BYTES), threading.Event()
         )
-        told = in_form(answer, CARDS, self.url, self._key)
-        cards = {str(card.get("id")): card for card in told.data}
+        told = in_form(answer.get("data"), CARDS, self.url, self._key)
+        cards = {str(card.get("id")): card for card in told}
         if self.model not in cards:
             raise ServedModelError(
                 f"The server at {url} has no model {self.model!r}; it has "
@@ -241,12 +240,9 @@ class CompletionsClient:
         _LOGGER.warning("waiting for the server: %s", state.outcome.exception())
 
     def _answer(
-        self, method: str, url: str, most: int, content: str | None = None
+        self, method: str, url: httpx.URL | str, most: int, content: str | None = None
     ) -> Mapping[str, Any]:
-        """An answer that is one.
-
-        Args:
-            most: bytes.
+        """An answer that is one, of so many bytes at most.
 
         Raises:
             PassingError: it may be another one later.
@@ -258,7 +254,7 @@ class CompletionsClient:
         ) as response:
             status = response.status_code
             encoding = response.headers.get("content-encoding", "identity")
-            if encoding != "identity":
+            if status == httpx.codes.OK and encoding != "identity":
                 raise ServedModelError(
                     f"The server at {self.url} compresses its answers ({self.shown(encoding)}), "
                     "and was asked not to. Take a server, or a proxy in front of it, that leaves "

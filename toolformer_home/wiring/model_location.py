@@ -44,11 +44,7 @@ class ModelLocation:
         return model_identity(self.directory)
 
     def check(self, identity: str, settings: Settings) -> None:
-        """Refuse another model than had this identity.
-
-        Raises:
-            ToolformerError: it was replaced.
-        """
+        """Raise a ToolformerError where it is no more the model that had this identity."""
         if self.identity(settings) != identity:
             raise ToolformerError(
                 f"The model {self.label(settings)!r} was replaced by another model since this run "

@@ -72,7 +72,7 @@ def served_identity(settings: Settings, directory: Path) -> str:
     _HAVE_ANSWERED.add(server)
     ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     ours.append(json.dumps(configurations(directory)))
-    return hex_digest("served", card.id, *card.of_the_model.values(), *ours)
+    return hex_digest("served", card.id, *card.of_the_model, *ours)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":

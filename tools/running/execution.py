@@ -63,7 +63,9 @@ def execute_calls(
         >>> [(result.result, result.reason) for result in results]
         [('42', None), (None, 'division_by_zero')]
     """
-    run = _Run(tool, limits, cache, progress or _no_progress, failures)
+    # Once: a version may read files, and a tool in its own process is asked.
+    version = "" if cache is None else tool.version
+    run = _Run(tool, limits, cache, progress or _no_progress, failures, version)
     if isinstance(tool, RetrievalTool):
         outcomes = answer_from_passages(tool, requests, run.run_step)
     else:
@@ -128,6 +130,7 @@ class _Run:
     cache: ResultCache | None
     progress: _Progress
     failures: Counter[str] | None
+    version: str
 
     def call_all(self, requests: Sequence[_Request]) -> list[ToolResult]:
         """Make calls of a tool that has no steps."""
@@ -149,13 +152,11 @@ class _Run:
         dependencies = self.cache and _cache_keys(tool, [document for _, document in requests])
         if dependencies is None:
             return self._make(calls, requests)
-        # Once: a version may read files, and a tool in its own process is asked.
-        version = tool.version
         keys = [
-            outcome_key(tool.name, version, "call", arguments, *dependency)
+            outcome_key(tool.name, self.version, "call", arguments, *dependency)
             for (arguments, _), dependency in zip(requests, dependencies, strict=True)
         ]
-        return self._make(calls, requests, keys, version)
+        return self._make(calls, requests, keys)
 
     def run_step(
         self,
@@ -182,25 +183,19 @@ class _Run:
             limits=self.limits,
             failures=self.failures,
         )
-        if self.cache is None or not is_kept:
-            return run._make(calls, inputs)
-        version = tool.version
-        keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-        return run._make(calls, inputs, keys, version)
+        keys = None
+        if self.cache is not None and is_kept:
+            keys = [outcome_key(tool.name, self.version, step, json.dumps(item)) for item in inputs]
+        return run._make(calls, inputs, keys)
 
     def _make(
-        self,
-        calls: Calls,
-        requests: Sequence[Any],
-        keys: Sequence[str] | None = None,
-        version: str = "",
+        self, calls: Calls, requests: Sequence[Any], keys: Sequence[str] | None = None
     ) -> list[ToolResult]:
         """Make calls in batches.
 
         Args:
             keys: Keys of the requests in the cache: only those that it lacks are made, each
                 distinct one once. None to make every call.
-            version: That the keys are of.
 
         Raises:
             ToolUnavailableError: The tool has another version by now.
@@ -223,8 +218,8 @@ class _Run:
             outcome_of.update(made)
             if cache is not None:
                 # Its index, model or data may have been replaced meanwhile.
-                if (now := self.tool.version) != version:
-                    raise changed_tool(self.tool.name, version, now)
+                if (now := self.tool.version) != self.version:
+                    raise changed_tool(self.tool.name, self.version, now)
                 # A run that is killed has kept the batches before.
                 cache.keep(made)
             self.progress(start + len(batch), len(missing))

@@ -4,17 +4,23 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from assets.dataset.execution import execute_candidates
 from assets.dataset.tool_threads import done_together
+from assets.shard_texts import typed_frame
 from tests.fakes import byte_tokenizer
+from toolformer.forward.checkpoint import Checkpoint
 from toolformer.training.augmented_text import TextKey
+from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import validated
 from toolformer_home.wiring.execution import answered_samples
 from tools.base import Tool
-from tools.errors import ToolDiedError
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.protocol import Document
 
 
@@ -119,3 +125,23 @@ def test_the_context_of_a_text_is_known_and_a_choice_of_the_caller_is_no_content
     tool = Repeat()
     tool.arguments_are_content = False
     assert not any(row["peeks"] for row in answers(tool, tmp_path))
+
+
+def test_rows_of_a_tool_that_has_changed_are_not_those_that_were_wanted(tmp_path):
+    tool = Repeat()
+    wanted = Fingerprint.of({"tool_version": tool.version})
+    work: Any = SimpleNamespace(
+        shared=({}, {}, byte_tokenizer()),
+        partition=SimpleNamespace(tool=tool, prompt=None),
+        read=lambda _: typed_frame("candidate_calls", []),
+        checkpoint=lambda: Checkpoint(tmp_path / "checkpoint", fingerprint=""),
+        settings=validated({"preset": "small"}, origin=""),
+        run=SimpleNamespace(home=Home(tmp_path)),
+        progress=lambda _: lambda *_: None,
+        expected=SimpleNamespace(fingerprint=wanted),
+        keys={},
+    )
+    assert execute_candidates(work).rows.is_empty()
+    tool.version = "2"
+    with pytest.raises(ToolUnavailableError, match="it was '1', and now: 2"):
+        execute_candidates(work)

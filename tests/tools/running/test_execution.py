@@ -173,7 +173,7 @@ def test_answers_of_a_tool_that_changes_meanwhile_are_kept_under_no_version(tool
     assert tool.calls == ["a", "b", "c", "d"]
     for version in ("1", "2"):
         tool.version = version
-        held = cache.get([outcome_key(tool.name, version, "call", each) for each in "abcd"])
+        held = cache.get([outcome_key(tool.name, version, "call", each, "") for each in "abcd"])
         assert [bool(each) for each in held] == [version == "1"] * 2 + [False] * 2
 
 
