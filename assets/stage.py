@@ -313,8 +313,7 @@ def check_outputs(stage: ShardStage) -> None:
     Raises:
         StageDeclarationError: it has not, its table has no tool, or not every tool has a setting.
     """
-    own = (*stage.settings, *(path for part in stage.parts for path in part.settings))
-    names_tool = any(path.startswith("tools.") for path in own)
+    names_tool = any(path.startswith("tools.") for path in super(ShardStage, stage).all_settings)
     if stage.per != PER_TOOL and names_tool:
         raise StageDeclarationError(
             f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "

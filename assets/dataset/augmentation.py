@@ -1,6 +1,6 @@
 """Kept calls of all tools merged into the texts: C* (paper §2)."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import polars as pl
 
@@ -31,44 +31,26 @@ def augment_texts(work: PartitionRun) -> OutputRows:
         work.read("filtered_calls")
         .filter("is_kept")
         .select("call_id", "loss_reduction")
-        .join(work.read("candidate_calls"), on="call_id", how="inner", maintain_order="left")
-        .join(
-            work.read("executed_calls").select("call_id", "result"),
-            on="call_id",
-            how="inner",
-            maintain_order="left",
-        )
+        .join(work.read("candidate_calls"), on="call_id")
+        .join(work.read("executed_calls").select("call_id", "result"), on="call_id")
         # The order of sampling breaks ties between calls, in whatever order partitions are read.
         .sort("document_id", "window_index", "position", "tool", "sample_index")
     )
     if kept.is_empty():
         return OutputRows(typed_frame("augmented_texts", []))
-    texts, with_calls = documents_in(warehouse, shard), set(kept["document_id"])
-    windows = {
-        TextKey(window.document_id, window.index): window
-        for window in windows_of(
-            {key: texts[key] for key in texts if key in with_calls},
-            work.run.base_tokenizer,
-            window_tokens=work.settings.corpus.window_tokens,
-        )
-    }
+    with_calls, window_tokens = set(kept["document_id"]), work.settings.corpus.window_tokens
+    texts = {key: text for key, text in documents_in(warehouse, shard).items() if key in with_calls}
+    cut = windows_of(texts, work.run.base_tokenizer, window_tokens=window_tokens)
+    windows = {TextKey(window.document_id, window.index): window for window in cut}
     contexts = contexts_in(warehouse, shard)
     # In a chained round a text keeps the call that the others were sampled behind.
     first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[TextKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
         key = TextKey(row["document_id"], row["window_index"])
-        calls.setdefault(key, []).append(
-            KeptCall(
-                call_id=row["call_id"],
-                position=row["position"],
-                character_offset=row["character_offset"] - windows[key].start,
-                tool=row["tool"],
-                arguments=row["arguments"],
-                result=row["result"],
-                loss_reduction=row["loss_reduction"],
-            )
-        )
+        call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
+        offset = call.character_offset - windows[key].start
+        calls.setdefault(key, []).append(replace(call, character_offset=offset))
     rows = []
     for key, window in windows.items():
         if key not in calls:

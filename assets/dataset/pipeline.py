@@ -154,7 +154,7 @@ class Pipeline:
         *,
         besides: Collection[str] = (),
     ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-        """What the calls of each tool of a shard are merged from, also of one that cannot run here.
+        """What the calls of each tool of a shard are merged from, whether or not it is here.
 
         Args:
             stage, partition: the output; a tool is merged that has rows of the nearest table.
@@ -175,22 +175,17 @@ class Pipeline:
             for table in stage.reads
             if names and not self.is_per_tool(table)
         ]
-        switched_on = settings.tools.switched_on
         merged: dict[str, tuple[Input, ...]] = {}
         left_out: dict[str, str] = {}
         for name in names:
-            if name not in switched_on:
-                left_out[name] = "switched off, or not in the settings any more"
+            if not settings.tools.of(name).is_enabled:
+                left_out[name] = "switched off"
                 continue
             tool_inputs = [
                 stored_input(warehouse, table, shard, self[table].output_name(name, round_number))
                 for table in tables_of_tools
             ]
-            partitions = tuple(
-                stored_input
-                for stored_input in (*shard_inputs, *tool_inputs)
-                if stored_input is not None
-            )
+            partitions = tuple(filter(None, (*shard_inputs, *tool_inputs)))
             mismatch, sampled_in = find_mismatch(partitions), _window_tokens(partitions)
             if len(partitions) < len(shard_inputs) + len(tool_inputs):
                 left_out[name] = "a partition of its calls is missing"

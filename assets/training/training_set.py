@@ -163,7 +163,7 @@ def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedTe
     """C*, the newest round first: of texts that are equal the first stays."""
     for number, shard in inputs.built:
         rows = work.warehouse.read_partition("augmented_texts", shard, name_in_round(number, ALL))
-        for row in rows.iter_rows(named=True):
+        for row in rows.drop("first_call_id").iter_rows(named=True):
             calls = tuple(KeptCall(**call) for call in row["calls"])
             yield AugmentedText(**{**row, "calls": calls})
 

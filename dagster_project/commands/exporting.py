@@ -152,7 +152,7 @@ def _explained_refusals(output: Path) -> Iterator[None]:
 
 
 def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
-    rounds = {row["round"]: row for row in warehouse.ask("exportable_rounds").iter_rows(named=True)}
+    rounds = dict(warehouse.ask("exportable_rounds").iter_rows())
     if not rounds:
         raise ExportError(
             "There are no calls yet. Run `toolformer build` first, or set TOOLFORMER_HOME to a "
@@ -163,14 +163,14 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
             f"Nothing was annotated in round {wanted}. Expected one of "
             f"{', '.join(map(str, rounds))}."
         )
-    with_texts = [number for number, row in rounds.items() if row["texts"]]
+    with_texts = [number for number, texts in rounds.items() if texts]
     chosen = wanted if wanted is not None else max(with_texts, default=max(rounds))
-    if not rounds[chosen]["texts"]:
+    if not rounds[chosen]:
         raise ExportError(
-            f"Round {chosen} has no text with a kept call: {rounds[chosen]['kept_calls']} of "
-            f"{rounds[chosen]['scored_calls']} scored calls were kept. `toolformer stats` shows "
-            "what lower thresholds would keep (tools.*.filtering_threshold); then run "
-            "`toolformer build`, which also merges kept calls into their texts."
+            f"Round {chosen} has no text with a kept call of a tool that is switched on. "
+            "`toolformer stats` shows what lower thresholds would keep "
+            "(tools.*.filtering_threshold); then run `toolformer build`, which also merges kept "
+            "calls into their texts."
         )
     return chosen
 

@@ -92,12 +92,10 @@ class RunOptions:
         """The overrides, and that the named tools are switched on."""
         if not self.tools:
             return self.overrides
-        tools = load_settings(
-            home.settings_file, overrides=self.overrides, preset=self.preset
-        ).tools
-        off = [name for name in self.tools if not tools.of(name).is_enabled]
-        switched_on = {"tools": {name: {"is_enabled": True} for name in off}}
-        return merged(self.overrides, switched_on) if off else self.overrides
+        given = load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
+        off = [name for name in self.tools if not given.tools.of(name).is_enabled]
+        tools = {"tools": {name: {"is_enabled": True} for name in off}} if off else {}
+        return merged(self.overrides, tools)
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """The values as configuration of the Dagster resources, which check nothing but types.

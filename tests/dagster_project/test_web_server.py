@@ -238,7 +238,7 @@ def session(tmp_path: Path) -> Iterator[tuple[httpx.Client, Path, subprocess.Pop
     with log.open("w") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", ui.__name__, "-p", str(port)],
-            cwd=tmp_path,
+            cwd=REPOSITORY,
             env={**os.environ, "TOOLFORMER_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
             stdout=output,
             stderr=output,
@@ -283,6 +283,7 @@ def processes_of(session: int) -> list[psutil.Process]:
 def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session, tmp_path: Path):
     client, log, started = session
     own_page = {"Origin": str(client.base_url), **JSON}
+    assert "warning" not in log.read_text().lower()
 
     def asked(content: bytes) -> object:
         """What GraphQL answers to a page of the UI."""
