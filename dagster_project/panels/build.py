@@ -16,6 +16,7 @@ from dagster_project.panels.flags import (
     Today,
     ToolNames,
     VariantName,
+    expanded,
     names_in,
 )
 from toolformer.evaluation.modes import StudyName
@@ -209,11 +210,13 @@ def lm_eval(
         bool, typer.Option("--no-tools", help="Run with calls disabled only.")
     ] = False,
     include_path: Annotated[
-        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
+        Path | None,
+        typer.Option(help="Folder with task files (YAML) of your own.", callback=expanded),
     ] = None,
     today: Today = None,
     output: Annotated[
-        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
+        Path | None,
+        typer.Option(help="File for the results and every answer, as JSON.", callback=expanded),
     ] = None,
     preset: Preset = None,
     changes: Changes = None,

@@ -130,6 +130,25 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     assert not home.root.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report",),
+        ("explain", "c"),
+        ("compare", "a", "b"),
+        ("export", "text"),
+        ("export", "dataset", "--push-to", "owner/name"),
+        ("evaluate", "lm-eval", "task"),
+    ],
+    ids=" ".join,
+)
+def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
+    outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
+    assert outcome.code == 2
+    assert "~nobody-has-this-name/x" in outcome.err
+    assert "of a user that is not known" in " ".join(outcome.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "mps:3", "xla", "gpu", "", "meta"])
 def test_a_device_that_is_not_there_is_named(device: str):
     with pytest.raises(DeviceError, match=r"language_model\.device"):
