@@ -210,6 +210,17 @@ def test_a_build_with_a_model_larger_than_the_machine_ends_before_its_weights_ar
     assert built.is_one_paragraph_naming("14.8 billion", "27.5", "24.0", "Take a smaller model")
 
 
+def test_a_build_on_a_device_that_is_not_there_says_so_before_weights_are_read(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from tests.fakes import save_tiny_model
+
+    own_model(run, home, tmp_path, save_tiny_model(tmp_path / "tiny", context_length=4096))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
+    built = run("build", "--tools", "Calendar", "--set", "language_model.device=cuda:99")
+    assert built.is_one_paragraph_naming("language_model.device is 'cuda:99'", "Expected")
+
+
 @pytest.mark.parametrize(
     ("context", "window", "said"),
     [(512, 64, "no window fits"), (4096, 2000, "corpus.window_tokens to at most")],
