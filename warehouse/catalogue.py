@@ -6,7 +6,7 @@ for people, which is written anew beside and renamed, and never opened again by 
 
 import glob
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.layout import damaged_partitions
+from warehouse.layout import EMPTY_SHARD, damaged_partitions, shard_of
 from warehouse.needs import (
     METADATA_VIEW,
     STATISTICS_VIEWS,
@@ -31,6 +31,8 @@ from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
 if TYPE_CHECKING:
     import duckdb
+
+_NO_METADATA = "select '' as file_name, ''::blob as key, ''::blob as value where false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,20 @@ def shown_columns(schema: TableSchema) -> str:
     return ", ".join(map(sql_name, schema.column_names))
 
 
-def file_list_source(schema: TableSchema, files: Iterable[Path], *, unites: bool) -> Source:
-    """Returns the SQL that reads these versions of a table's partitions; see `reading.Files`."""
+def file_list_source(schema: TableSchema, files: Collection[Path], *, unites: bool) -> Source:
+    """Returns the SQL that reads these versions of a table's partitions; see `reading.Files`.
+
+    A warehouse that nobody prepared may have no file without rows to give the columns.
+    """
     listed = ", ".join(sql_literal(str(path)) for path in files)
-    return Source(
-        f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})",
-        f"parquet_kv_metadata([{listed}])",
-    )
+    rows = f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})"
+    if any(shard_of(path) == EMPTY_SHARD for path in files):
+        return Source(rows, f"parquet_kv_metadata([{listed}])")
+    columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
+    empty = f"select {columns} where false"
+    if not files:
+        return Source(f"({empty})", f"({_NO_METADATA})")
+    return Source(f"({empty} union all by name from {rows})", f"parquet_kv_metadata([{listed}])")
 
 
 def glob_source(schema: TableSchema, folder: Path) -> Source:

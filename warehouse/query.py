@@ -52,6 +52,7 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
+    keeps_counts: bool = False,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -59,6 +60,7 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
+        keeps_counts: Whether counts that were read are kept in the folder for the next statement.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -71,7 +73,9 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(folder, sql, parameters, shards, _frame, is_compared=True)
+    return _run(
+        folder, sql, parameters, shards, _frame, is_compared=True, keeps_counts=keeps_counts
+    )
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
@@ -90,7 +94,9 @@ def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object
         return connection.sql(sql_texts("queries")[name], params=values).pl()
 
 
-def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def fetch_rows(
+    folder: Path, sql: str, *, keeps_counts: bool = False
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The columns and rows of a person's statement, as Python values: frames take long to load.
 
     DuckDB reads of the partitions what the statement needs. So their digests, for which each would
@@ -106,6 +112,7 @@ def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]
         None,
         lambda relation: (relation.columns, relation.fetchall()),
         is_compared=False,
+        keeps_counts=keeps_counts,
     )
 
 
@@ -117,6 +124,7 @@ def _run(
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     *,
     is_compared: bool,
+    keeps_counts: bool,
 ) -> _T:
     import duckdb
 
@@ -128,7 +136,9 @@ def _run(
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:
-            with open_views(folder, needs, files, remembers=shards is None) as connection:
+            with open_views(
+                folder, needs, files, remembers=shards is None, keeps_counts=keeps_counts
+            ) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():

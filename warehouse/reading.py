@@ -11,10 +11,10 @@ from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.layout import files_of
+from warehouse.layout import EMPTY_SHARD, files_of, shard_of
 from warehouse.needs import Needs, everything
 from warehouse.older_files import columns_lacking
-from warehouse.partitions import damaged_error, ensure_empty_partition
+from warehouse.partitions import damaged_error
 from warehouse.remembered import remembered_counts
 from warehouse.schema import table_schema
 from warehouse.versions import is_damaged
@@ -28,7 +28,7 @@ class Files:
     """The versions to read.
 
     Attributes:
-        of: By table; the first one of each has all columns.
+        of: By table; the first one of each has all columns, or there is none without rows.
         are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
             these. With it, every footer is read before the first row.
     """
@@ -49,10 +49,20 @@ def chosen_files(
     needs: Needs,
     shards: Collection[str] | None = None,
 ) -> Files:
-    """Returns the newest versions of the partitions that are read; see `files_of`."""
-    for table in needs.tables:
-        ensure_empty_partition(folder, table)
-    return Files({table: files_of(folder, table, shards) for table in needs.tables})
+    """Returns the newest versions of the partitions that are read; see `files_of`.
+
+    Without those of no rows that are damaged: whoever may write the warehouse mends them.
+    """
+    return Files(
+        {
+            table: [
+                path
+                for path in files_of(folder, table, shards)
+                if shard_of(path) != EMPTY_SHARD or not is_damaged(path)
+            ]
+            for table in needs.tables
+        }
+    )
 
 
 def refuse_damaged(table_names: Iterable[str], files: Files) -> None:
@@ -120,13 +130,14 @@ def looked_at(needs: Needs, files: Files) -> Files:
 
 @contextmanager
 def open_views(
-    folder: Path, needs: Needs, files: Files, *, remembers: bool = False
+    folder: Path, needs: Needs, files: Files, *, remembers: bool = False, keeps_counts: bool = False
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
-        remembers: Whether counts are taken from what was read before, and kept for the next
-            statement; for the partitions of all shards.
+        remembers: Whether counts are taken from what was read before; for the partitions of all
+            shards.
+        keeps_counts: Whether those that were not are kept for the next statement.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
@@ -136,10 +147,11 @@ def open_views(
         # A statement that asks what there is would see the relations of these as well.
         remembers = remembers and needs != everything()
         for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
-            relation = f"remembered_{name}"
-            counts = remembered_counts(connection, folder, name, files.of[COUNTS[name]])
-            connection.register(relation, counts)
-            remembered[name] = rows_of_lists(relation)
+            if counted := files.of[COUNTS[name]]:
+                relation = f"remembered_{name}"
+                counts = remembered_counts(connection, folder, name, counted, is_kept=keeps_counts)
+                connection.register(relation, counts)
+                remembered[name] = rows_of_lists(relation)
         create_views(connection, needs, files.sources(), remembered)
         if needs == everything():
             # The statement may ask what there is.

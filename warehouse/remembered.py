@@ -26,12 +26,18 @@ _DIGEST_BYTES = 16
 
 
 def remembered_counts(
-    connection: "duckdb.DuckDBPyConnection", folder: Path, name: str, files: Sequence[Path]
+    connection: "duckdb.DuckDBPyConnection",
+    folder: Path,
+    name: str,
+    files: Sequence[Path],
+    *,
+    is_kept: bool,
 ) -> "pl.DataFrame":
-    """Returns the counts of partitions, and remembers those that were read for it.
+    """Returns the counts of partitions.
 
     Args:
         files: The newest version of each partition of the table, at least one.
+        is_kept: Whether those that were read for it are remembered.
 
     Returns:
         A row for each version: `file_name` within the folder, and the list `counted`.
@@ -55,7 +61,8 @@ def remembered_counts(
         f"from ({lists_in_footers(name, f'parquet_kv_metadata([{missing}])')})"
     ).pl()
     counted = read if known is None else pl.concat([known, read])
-    _store(path, name, counted)
+    if is_kept:
+        _store(path, name, counted)
     return counted
 
 
@@ -76,7 +83,7 @@ def _store(path: Path, name: str, counted: "pl.DataFrame") -> None:
     content = io.BytesIO()
     counted.write_parquet(content)
     stored = content.getvalue()
-    # On a full disk, or one that may not be written, statements still read.
+    # On a full disk, statements still read.
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         with replacing(path, is_durable=False) as temporary:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Warehouse:
-    """DuckDB over one Parquet file per partition.
+    """DuckDB over one Parquet file per partition. Until it is prepared, reading writes nothing.
 
     Args:
         folder: Folder of the partitions.
@@ -53,6 +53,7 @@ class Warehouse:
         layout.check_layout(self.folder)
         self.store = store or PartitionStore(self.folder)
         self._shards = shards
+        self._is_prepared = False
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
         """Returns the same warehouse, of which only the partitions of some shards are queried."""
@@ -76,6 +77,7 @@ class Warehouse:
         for table in tables():
             partitions.ensure_empty_partition(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
+        self._is_prepared = True
 
     def replace_partition(
         self,
@@ -172,14 +174,13 @@ class Warehouse:
         """Lists the files that hold a table's rows now, for programs that read Parquet themselves.
 
         Beside them lie files that were replaced, for queries that began with those. One without
-        rows is among them, so that an empty table has its columns.
+        rows is among them where the warehouse was prepared, so that an empty table has its columns.
 
         Raises:
             UnknownTableError: There is no such table.
         """
         table_schema(table)
         self.store.bring({table})
-        partitions.ensure_empty_partition(self.folder, table)
         return layout.files_of(self.folder, table)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -200,12 +201,14 @@ class Warehouse:
         """
         shards = self._shards if shards is None else shards
         self.store.bring(needs_of(sql).tables, shards)
-        return run_query(self.folder, sql, parameters, shards=shards)
+        return run_query(
+            self.folder, sql, parameters, shards=shards, keeps_counts=self._is_prepared
+        )
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
         self.store.bring(needs_of(sql).tables)
-        return fetch_rows(self.folder, sql)
+        return fetch_rows(self.folder, sql, keeps_counts=self._is_prepared)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order."""

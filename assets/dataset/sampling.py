@@ -1,6 +1,7 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import polars as pl
@@ -23,6 +24,7 @@ from toolformer.forward.geometry import geometry_metadata
 from toolformer.stage_cost import CostMeter
 from toolformer_home.wiring.sampling import sampled_calls
 from tools.protocol import Document, Preselection
+from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -116,12 +118,13 @@ def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:
     """Store a prompt under its digest, unless it is there.
 
     Fingerprints name it by its digest, and the file that it was read from may change. Two runs may
-    store the same; their rows are equal.
+    store the same; their rows are equal, so whichever came first has stored both.
     """
     digest = hex_digest(prompt)
     if warehouse.partition_version("prompts", ALL, digest) is None:
         rows = pl.DataFrame([{"digest": digest, "text": prompt}])
-        warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
+        with suppress(StoreConflictError):
+            warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:

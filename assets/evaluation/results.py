@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import get_args
 
 import dagster as dg
 import polars as pl
+from filelock import Timeout
 
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
@@ -29,6 +31,7 @@ from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer_home.wiring.live_calls import with_calls
 from toolformer_home.wiring.model_cards import write_model_card
+from warehouse.errors import StoreConflictError
 
 # Of the trigger, as in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
@@ -153,4 +156,8 @@ def _report(
 def _write_card(run: Run, model: EvaluatedModel) -> None:
     summary = run.warehouse.view("evaluation_summary")
     rows = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
-    write_model_card(model.directory, run.base_model, run.settings, evaluation=rows)
+    lock = run.home.output_lock(f"finetuned_model.{model.directory.name}")
+    # A model that is made anew meanwhile, here or elsewhere, has other scores.
+    with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
+        write_model_card(model.directory, run.base_model, run.settings, evaluation=rows)
+        run.home.publish(model.directory)

@@ -27,13 +27,13 @@ def compare(
         ToolformerError: the page cannot be written, or something else is there.
     """
     if output is not None:
-        check_page(output.expanduser())
+        check_page(output)
     first, second = map(Home, folders)
     found = first.warehouse.compare(second.warehouse, rounds)
     named = [f"{path}, round {number}" for path, number in zip(folders, rounds, strict=True)]
     homes = {"first": named[0], "second": named[1]}
     if output is not None:
-        write_page(output.expanduser(), page_of_comparison(found, homes))
+        write_page(output, page_of_comparison(found, homes))
         console.say(f"Page: {output}")
         return
     notes, tables = list(notes_of(found)), {by: kept_calls(found, by) for by in ("tool", "shard")}

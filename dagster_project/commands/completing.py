@@ -1,6 +1,7 @@
 """`toolformer complete`: continue a text with live calls."""
 
 import datetime
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocati
         console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
     if name in (None, BASE):
         return base_model(settings, home)
-    directory = Path(name).expanduser()
+    directory = Path(os.path.expanduser(name))  # noqa: PTH111
     check_model_directory(directory)
     return ModelLocation(directory)
 

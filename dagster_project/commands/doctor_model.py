@@ -1,6 +1,7 @@
 """`toolformer doctor --model`: loads one model, compares it with plain transformers."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
         ToolformerError: it cannot be used.
     """
     if path != _EMBEDDED:
-        path = str(Path(path).expanduser().absolute())
+        path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
     settings = load_settings(home.settings_file, overrides={"language_model": {"path": path}})
     directory = base_model_directory(settings, home)
     holder = ModelHolder()

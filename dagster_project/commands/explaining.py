@@ -28,7 +28,7 @@ def explain(
             or something else is there.
     """
     if output is not None:
-        check_page(output.expanduser())
+        check_page(output)
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
@@ -41,7 +41,7 @@ def explain(
         except CannotRecomputeError as error:
             why_not = str(error)
     if output is not None:
-        write_page(output.expanduser(), page_of_call(call, recomputation, why_not))
+        write_page(output, page_of_call(call, recomputation, why_not))
     if as_json:
         tokens = recomputation and dataclasses.asdict(recomputation)
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})

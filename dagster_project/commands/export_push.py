@@ -37,7 +37,7 @@ def push_export(
             place = None if output else f"a dataset for {name}"
             options = {"round_number": round_number, "is_forced": is_forced}
             write_export("dataset", home, folder, place=place, **options)
-            console.say(f"Pushed: {_push(folder.expanduser(), name)}")
+            console.say(f"Pushed: {_push(folder, name)}")
     except ExportError:
         raise
     # Runtime errors: of a file that did not arrive.

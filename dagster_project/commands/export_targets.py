@@ -31,7 +31,7 @@ def checked_target(output: Path, home: Home, form: ExportFormat, *, is_forced: b
     Raises:
         ExportError: there is no place for it.
     """
-    target = output.expanduser().absolute()
+    target = output.absolute()
     places = (home.root.resolve(), home.machine.resolve())
     if any(target.resolve().is_relative_to(folder) for folder in places):
         raise ExportError(

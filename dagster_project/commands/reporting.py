@@ -82,19 +82,17 @@ def make_report(output: Path | None) -> None:
     if output is None:
         from dagster_project.runs.run_job import dagster_instance, run_job
 
-        file = home.report
         with dagster_instance(home) as instance:
             run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
         verdicts = verdicts_of(open_warehouse(home))
     else:
         from toolformer_home.report.page import check_page, write_report
 
-        file = output.expanduser()
-        check_page(file)
+        check_page(output)
         settings = load_settings(home.settings_file)
-        verdicts = write_report(file, open_warehouse(home), settings).verdicts
+        verdicts = write_report(output, open_warehouse(home), settings).verdicts
     _say_verdicts(verdicts)
-    console.say(f"Report: {file}")
+    console.say(f"Report: {output or home.report}")
 
 
 def _say_verdicts(verdicts: Iterable[Verdict]) -> None:

@@ -79,9 +79,10 @@ def remove_source(given: str) -> None:
         name = _known_name(given, configured, Manifest.load(home.sources))
         if any(normalised_path(source.path) == name for source in configured):
             _unlist(home, configured, name)
-        retired = retire_shards_of(home, open_warehouse(home), instance, name)
+        retire_shards_of(home, open_warehouse(home), instance, name)
+        shards = [each for each in Manifest.load(home.sources).shards if each.source == name]
     console.say(
-        f"{name} is removed; its {len(retired)} shards are kept aside, and come back with what was "
+        f"{name} is removed; its {len(shards)} shards are kept aside, and come back with what was "
         "computed from them when it is ingested again."
     )
     if not load_settings(home.settings_file).corpus.sources:
@@ -89,8 +90,10 @@ def remove_source(given: str) -> None:
 
 
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
-    known = {normalised_path(source.path) for source in configured}
-    known |= {entry.source for entry in manifest.active_shards}
+    shown = {normalised_path(source.path) for source in configured}
+    shown |= {entry.source for entry in manifest.active_shards}
+    # Of one that a kill left half removed, the shards may be retired already.
+    known = shown | {entry.source for entry in manifest.shards}
     for name in (
         given,
         normalised_path(given),
@@ -100,7 +103,7 @@ def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Mani
             return name
     raise SourceNotFoundError(
         f"There is no source {given!r} in this home. Expected one of those that `toolformer "
-        f"sources list` shows: {', '.join(sorted(known))}."
+        f"sources list` shows: {', '.join(sorted(shown))}."
     )
 
 

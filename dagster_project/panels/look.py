@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import export_formats
-from dagster_project.panels.flags import AsJson, Changes, Preset
+from dagster_project.panels.flags import AsJson, Changes, Preset, expanded
 
 app = typer.Typer()
 
@@ -31,7 +31,8 @@ def sql(
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
+        Path | None,
+        typer.Option(help="File with the query.", metavar="QUERY.sql", callback=expanded),
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
@@ -66,6 +67,7 @@ def report(
         typer.Option(
             help="File to write. Default: report.html in the home, which the UI opens.",
             show_default=False,
+            callback=expanded,
         ),
     ] = None,
 ) -> None:
@@ -88,6 +90,7 @@ def explain(
             help="HTML page to write, in the look of the report.",
             metavar="FILE.html",
             show_default=False,
+            callback=expanded,
         ),
     ] = None,
     preset: Preset = None,
@@ -111,7 +114,12 @@ def compare(
     as_json: AsJson = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="HTML page to write.", metavar="FILE.html", show_default=False),
+        typer.Option(
+            help="HTML page to write.",
+            metavar="FILE.html",
+            show_default=False,
+            callback=expanded,
+        ),
     ] = None,
 ) -> None:
     """Which calls two homes keep, by tool and shard, and why only one keeps the others."""
@@ -127,7 +135,7 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, for a dataset the folder."),
+        typer.Option(help="File to write, for a dataset the folder.", callback=expanded),
     ] = None,
     round_number: Annotated[
         int | None,

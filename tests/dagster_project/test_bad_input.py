@@ -129,6 +129,25 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     assert not home.root.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report",),
+        ("explain", "c"),
+        ("compare", "a", "b"),
+        ("export", "text"),
+        ("export", "dataset", "--push-to", "owner/name"),
+        ("evaluate", "lm-eval", "task"),
+    ],
+    ids=" ".join,
+)
+def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
+    outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
+    assert outcome.code == 2
+    assert "~nobody-has-this-name/x" in outcome.err
+    assert "of a user that is not known" in " ".join(outcome.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "mps:3", "xla", "gpu", "", "meta"])
 def test_a_device_that_is_not_there_is_named(device: str):
     with pytest.raises(DeviceError, match=r"language_model\.device"):
@@ -188,6 +207,17 @@ def test_a_build_with_a_model_larger_than_the_machine_ends_before_its_weights_ar
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
     built = run("build", "--tools", "Calendar", "--set", "tools.Calendar.prompt=short")
     assert built.is_one_paragraph_naming("14.8 billion", "27.5", "24.0", "Take a smaller model")
+
+
+def test_a_build_on_a_device_that_is_not_there_says_so_before_weights_are_read(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from tests.fakes import save_tiny_model
+
+    own_model(run, home, tmp_path, save_tiny_model(tmp_path / "tiny", context_length=4096))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
+    built = run("build", "--tools", "Calendar", "--set", "language_model.device=cuda:99")
+    assert built.is_one_paragraph_naming("language_model.device is 'cuda:99'", "Expected")
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,22 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, ingest,
     assert run("sources", "remove", "nowhere")[0] == 1
 
 
+def test_a_removal_that_was_killed_half_way_goes_on(
+    run, ingest, home: Home, write, monkeypatch: pytest.MonkeyPatch
+):
+    a, b = write("a.jsonl", 1), write("b.jsonl", 1)
+    ingest(a, b)
+    with monkeypatch.context() as patch:
+        patch.setattr("assets.corpus.sync_shards", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("sources", "remove", a)
+    assert len(active(home)) == 1
+    assert len(registered(home)) == 2
+    code, out, _ = run("sources", "remove", a)
+    assert (code, f"{a} is removed; its 1 shards" in out) == (0, True)
+    assert registered(home) == set(active(home))
+
+
 def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     run, ingest, home: Home, write
 ):

@@ -1,6 +1,7 @@
 """What `precision: auto` was measured to be: written once, read by all, shown."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from toolformer_home.wiring.precision import (
     settled_precision,
     training_precision,
 )
+from warehouse.errors import StoreConflictError
 
 IN_FLOAT32 = PrecisionChoice("float32", 612.0, 340.0)
 IN_BFLOAT16 = PrecisionChoice("bfloat16", 100.0, 400.0)
@@ -76,6 +78,19 @@ def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
         found = list(threads.map(use, range(2)))
     assert len(measured) == 1
     assert [each.choice for each in found] == [IN_BFLOAT16] * 2
+
+
+def test_of_two_machines_that_measure_at_once_the_first_one_counts(
+    home: Home, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = settle(home, model, IN_BFLOAT16)
+
+    def refuse(_: Home, file: Path) -> None:
+        shutil.copyfile(home.precisions / file.name, file)
+        raise StoreConflictError
+
+    monkeypatch.setattr(Home, "publish", refuse)
+    assert settle(Home(tmp_path / "second"), model, IN_FLOAT32) == first
 
 
 def test_training_and_another_device_have_choices_of_their_own(

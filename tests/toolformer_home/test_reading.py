@@ -1,5 +1,7 @@
 """A home in Python: what it answers, and that reading changes nothing."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from toolformer.errors import ToolformerError
 from toolformer_home import home as places
 from toolformer_home.reading import Home
 from toolformer_home.settings.errors import SettingsError
+from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.errors import LayoutError, QueryError, StoreError
+from warehouse.schema import table_schema
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +38,30 @@ def test_a_home_is_read_in_python_and_stays_as_it_is(root: Path):
     call = home.explain("c1")
     assert (call["text"], call["result"], call["reason"]) == (TEXT, "0.29", "kept")
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("is_opened_by_a_command", [True, False])
+def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_opened_by_a_command: bool
+):
+    copy = shutil.copytree(root, tmp_path / "home")
+    for folder in copy.glob("warehouse/*/shard=none"):
+        shutil.rmtree(folder)
+    shutil.rmtree(copy / "warehouse" / "labels")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    if is_opened_by_a_command:
+        monkeypatch.setattr(os, "access", lambda path, _: path != copy)
+        warehouse = open_warehouse(places.Home(copy))
+    else:
+        warehouse = Home(copy).warehouse
+    for view in ("call_statistics", "call_provenance"):
+        counted = f"select count(*) as n from {view}"
+        assert warehouse.query(counted).equals(Home(root).sql(counted))
+    assert warehouse.query("from executed_calls where tool = 'none'").is_empty()
+    assert tuple(warehouse.query("from labels").columns) == table_schema("labels").column_names
+    assert warehouse.query("from label_precision").is_empty()
+    assert warehouse.compare(warehouse).examples.is_empty()
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
 def test_the_lines_of_the_document_run(root: Path, tmp_path: Path, monkeypatch):

@@ -164,6 +164,7 @@ def test_footers_are_read_once_for_statistics(
     def texts() -> int:
         return warehouse.query("select sum(documents) as texts from document_counts")["texts"][0]
 
+    warehouse.prepare()
     monkeypatch.setattr(remembered, "lists_in_footers", lists_in_footers)
     fill(warehouse)
     assert (texts(), texts(), len(read)) == (1, 1, 1)

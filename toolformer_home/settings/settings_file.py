@@ -35,6 +35,7 @@ _HEADER = """\
 # of annotation for a small model).
 preset: {preset}
 """
+_OF_RUN = "The settings of this run"
 # An entry of `rounds` holds any other section. All rounds annotate the same texts and search the
 # same passages.
 _SAME_IN_ALL_ROUNDS = ("preset", "rounds", "corpus", "wikipedia_index", "passage_index")
@@ -92,6 +93,35 @@ def load_settings(
         SettingsError: the file or an override is not valid, whichever round it concerns, or an
             override names the preset or could name code; names setting and remedy.
     """
+    values, round_values, settings = _values_of_file(file, preset)
+    changes = _checked(overrides or {}, file)
+    if round_values:
+        values = round_values[_round_of_run(values, changes, file) - 1]
+    elif not changes:
+        return settings
+    return validated(merged(values, changes), origin=_OF_RUN)
+
+
+def settings_of_rounds(
+    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
+) -> list[Settings]:
+    """The settings of each round that a home's file lists; a file without `rounds` has one.
+
+    Args and errors as of `load_settings`; a round that `overrides` name is not looked at. Those of
+    a round have no list of rounds themselves.
+    """
+    values, round_values, _ = _values_of_file(file, preset)
+    changes = _checked(overrides or {}, file)
+    return [
+        _validated_round(merged(merged(of_round, changes), {"sampling": {"round": n}}), _OF_RUN)
+        for n, of_round in enumerate(round_values or [values], start=1)
+    ]
+
+
+def _values_of_file(
+    file: Path, preset: str | None
+) -> tuple[dict[str, Any], list[dict[str, Any]], Settings]:
+    """What the file says: the values, those of each round that it lists, and the settings."""
     given = with_absolute_paths(_with_added_sources(_read(file), file), file.parent)
     chosen = preset or str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
@@ -100,35 +130,25 @@ def load_settings(
     settings = validated(values, origin=str(file))
     # A mistake in a later round is told before the first one is begun.
     for number, values_of_round in enumerate(round_values, start=1):
-        validated(values_of_round, origin=f"{file}, round {number}")
-    overrides = dict(with_absolute_paths(overrides or {}, file.parent))
+        _validated_round(values_of_round, f"{file}, round {number}")
+    return values, round_values, settings
+
+
+def _validated_round(values: dict[str, Any], origin: str) -> Settings:
+    # Without the list, which would be checked once for each of its entries.
+    return validated({**values, "rounds": []}, origin=origin)
+
+
+def _checked(overrides: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The changes for one run, which name no preset and no code, with absolute paths."""
+    overrides = dict(with_absolute_paths(overrides, file.parent))
     if "preset" in overrides:
         raise SettingsError(
-            "The settings of this run: `preset` cannot be overridden, since all other values "
-            "depend on it. Use --preset, or `preset` beside the Launchpad's overrides."
+            f"{_OF_RUN}: `preset` cannot be overridden, since all other values depend on it. Use "
+            "--preset, or `preset` beside the Launchpad's overrides."
         )
     _refuse_code(overrides)
-    if round_values:
-        values = round_values[_round_of_run(values, overrides, file) - 1]
-    elif not overrides:
-        return settings
-    return validated(merged(values, overrides), origin="The settings of this run")
-
-
-def settings_of_rounds(
-    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> list[Settings]:
-    """The settings of each round that a home's file lists; a file without `rounds` has one.
-
-    Args and errors as of `load_settings`; a round that `overrides` name is not looked at.
-    """
-    first = merged(overrides or {}, {"sampling": {"round": 1}})
-    settings = load_settings(file, overrides=first, preset=preset)
-    later = (
-        load_settings(file, overrides=merged(first, {"sampling": {"round": number}}), preset=preset)
-        for number in range(2, len(settings.rounds) + 1)
-    )
-    return [settings, *later]
+    return overrides
 
 
 def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
@@ -199,7 +219,7 @@ def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file:
     run_values = (
         {"round": given["round"]} if isinstance(given, Mapping) and "round" in given else {}
     )
-    chosen = validated(merged(values, {"sampling": run_values}), origin="The settings of this run")
+    chosen = validated(merged(values, {"sampling": run_values}), origin=_OF_RUN)
     number, entries = chosen.sampling.round, len(chosen.rounds)
     if number > entries:
         raise SettingsError(
@@ -221,7 +241,7 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
     """
     if "rounds" in overrides:
         raise SettingsError(
-            "The settings of this run: `rounds` is taken from toolformer.yaml alone: write it "
+            f"{_OF_RUN}: `rounds` is taken from toolformer.yaml alone: write it "
             "there, and name the round with sampling.round in --set or the Launchpad's overrides."
         )
     tools = overrides.get("tools")
@@ -238,7 +258,7 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
         for setting, value in given.items():
             if not isinstance(value, int | float | None):
                 raise SettingsError(
-                    f"The settings of this run: tools.{setting} = {value!r} could name code "
+                    f"{_OF_RUN}: tools.{setting} = {value!r} could name code "
                     "or a program to run. These are taken from toolformer.yaml alone: write the "
                     "setting there, and leave it out of --set and of the Launchpad's overrides."
                 )

@@ -21,6 +21,7 @@ from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import PrecisionChoice, name_of_device
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
+from warehouse.errors import StoreConflictError
 
 AUTO = "auto"
 ANNOTATION, TRAINING = "annotation", "training"
@@ -83,7 +84,11 @@ def settled_precision(
             )
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(sealed(asdict(record)), indent=2) + "\n")
-            home.publish(file)
+            try:
+                home.publish(file)
+            except StoreConflictError:
+                # Another machine has measured it meanwhile: all compute in one precision.
+                record = _read(home.open(file)) or record
             # The slower copy is gone, and other processes may share the device.
             release_memory()
     tell_once(record.summary)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.devices import resolve_device
+from toolformer.forward.devices import check_device, resolve_device
 from toolformer.forward.memory import check_weights_fit, whole_memory
 from toolformer.forward.model_directory import model_without_weights
 from toolformer.forward.precision import BFLOAT16
@@ -79,6 +79,7 @@ def check_can_annotate(
     if is_here:
         named = settings.language_model.precision
         device = resolve_device(settings.language_model.device)
+        check_device(device)
         check_weights_fit(
             model_without_weights(directory),
             directory,

@@ -7,6 +7,7 @@ their digests. The highest number is what is published.
 import functools
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -142,7 +143,11 @@ class MirroredFiles:
             with replacing_folder(path) as temporary:
                 for name, digest in files.items():
                     (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                    self._fetch_file(digest, temporary / name)
+                    # Of a model that got another card the weights stay.
+                    if (path / name).is_file() and _digest(path / name) == digest:
+                        shutil.copyfile(path / name, temporary / name)
+                    else:
+                        self._fetch_file(digest, temporary / name)
                 size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
         _LOGGER.info("fetched %s: %s bytes", self._stored_name(path), f"{size:,}")
 

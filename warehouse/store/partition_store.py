@@ -203,20 +203,30 @@ class MirroredStore(PartitionStore):
         published = versions_among(self._versions(keys), name)
         newest = published[-1].name if published else None
         if self._seen.get((table, shard, name), newest) != newest:
-            raise self._store.conflict(key)
-        number = number_of(newest) + 1
-        # What somebody else removed leaves its number behind.
-        while self._key(folder / numbered(name, number)) in keys:
-            number += 1
-        path = folder / version_name(name, number, temporary)
-        self._store.put_file(temporary, self._key(path))
-        try:
-            self._store.put_new(self._key(_number_file(path)), path.name.encode())
-        except StoreConflictError as error:
-            self._store.remove([self._key(path)])
-            raise self._store.conflict(key) from error
+            path = folder / version_name(name, number_of(newest), temporary)
+            # Another machine may have made the very same, as they do of a prompt.
+            if path.name != newest:
+                raise self._store.conflict(key)
+        else:
+            number = number_of(newest) + 1
+            # What somebody else removed leaves its number behind.
+            while self._key(folder / numbered(name, number)) in keys:
+                number += 1
+            path = folder / version_name(name, number, temporary)
+            self._store.put_file(temporary, self._key(path))
+            self._take_number(path, key)
         put_in_place(temporary, path)
         self._seen[table, shard, name] = path.name
+
+    def _take_number(self, path: Path, key: str) -> None:
+        number = self._key(_number_file(path))
+        try:
+            self._store.put_new(number, path.name.encode())
+        except StoreConflictError as error:
+            # With the very same, one object is the version of both.
+            if self._store.read(number) != path.name.encode():
+                self._store.remove([self._key(path)])
+                raise self._store.conflict(key) from error
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
         """See `PartitionStore.shards_with`."""

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from assets.evaluation import results
 from assets.evaluation.results import evaluation_results
 from dagster_project.definitions import definitions
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from tests.fakes import save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
+from toolformer.training.model_card import CARD_FILE
+from toolformer_home.home import Home
 from toolformer_home.partitions import BENCHMARK, MODEL
 from toolformer_home.resources.settings import SettingsResource
 
@@ -79,6 +84,27 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
             KEYS[1]: "1 done",
             KEYS[2]: "1 up to date",
         }
+
+
+def test_the_scores_of_a_model_card_reach_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def write(directory: Path, *_: object, evaluation: Sequence[object]) -> None:
+        (directory / CARD_FILE).write_text(f"{len(evaluation)} scores")
+
+    def publish(_: Home, directory: Path) -> None:
+        published.append((directory / CARD_FILE).read_text())
+
+    home, published = Home(tmp_path), []
+    run: Any = SimpleNamespace(
+        home=home, warehouse=new_warehouse(tmp_path), base_model=None, settings=None
+    )
+    model: Any = SimpleNamespace(directory=home.finetuned_model(1), name="finetuned")
+    model.directory.mkdir(parents=True)
+    monkeypatch.setattr(results, "write_model_card", write)
+    monkeypatch.setattr(Home, "publish", publish)
+    results._write_card(run, model)
+    assert published == ["0 scores"]
 
 
 def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(

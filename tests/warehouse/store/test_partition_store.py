@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse.rows import SHARD
+from tests.warehouse.rows import SHARD, put
 from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
 from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
-from warehouse.schema import table_schema
+from warehouse.schema import ALL, table_schema
 from warehouse.store.objects import StoredObject
 from warehouse.store.sweep import sweep
 
@@ -154,6 +155,32 @@ def test_of_two_that_take_the_same_number_one_is_refused(
         two.write(9)
     assert one.tokens() == two.tokens() == [7]
     assert two.fetched() == [f"{TABLE}/{SHARD}/{NAME}"]
+
+
+@pytest.mark.parametrize("has_looked", [True, False])
+def test_of_two_that_store_the_very_same_none_is_refused(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, *, has_looked: bool
+):
+    def write(machine: Machine) -> None:
+        put(machine.warehouse, "prompts", {"text": "prompt"}, name="0123")
+
+    one, two = machines
+    put_new = two.objects.put_new
+
+    def put_after_the_other(path: str, content: bytes) -> None:
+        write(one)
+        put_new(path, content)
+
+    if has_looked:
+        assert two.warehouse.partition_version("prompts", ALL, "0123") is None
+        write(one)
+    else:
+        two.warehouse.prepare()
+        monkeypatch.setattr(two.objects, "put_new", put_after_the_other)
+    write(two)
+    shutil.rmtree(one.warehouse.folder / "prompts")
+    for machine in machines:
+        assert machine.warehouse.query("select text from prompts")["text"].to_list() == ["prompt"]
 
 
 def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count(
