@@ -1,9 +1,10 @@
-"""Marks of other people's tools in texts: chat turns, special tokens, GSM8K's calculations.
+"""Marks of other people's tools in texts: chat turns, special tokens, GSM8K's calculations, HTML.
 
 What is listed has one meaning only; a Markdown heading or `cout << x` is left alone.
 """
 
 import re
+from html.entities import html5
 
 # Whatever stands between these bars is a special token: <|im_start|>, <｜User｜>, <turn|>.
 _BARRED = r"<(?:\|[^\s|<>]{1,40}\||｜[^\s｜<>]{1,40}｜|\|[a-z_]{1,30}|[a-z_]{1,30}\|)>"
@@ -44,6 +45,18 @@ _GADGET = re.compile(
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
 _ANSWERS = re.compile(rf"{_ANSWER}[ \t]*(?=\r?$)", re.MULTILINE)
 _LAST_ANSWER = re.compile(rf"{_ANSWER}\s*\Z", re.MULTILINE)
+_TAG = re.compile(
+    r"<(?P<end>/?)(?:[abiu]|br|hr|div|span|em|strong|font|img|h[1-6]|ul|ol|li|table|tr|t[dh]|su[bp]|p|"
+    r"blockquote|code|pre|small|script|style)(?P<rest>\s[^<>]{0,300})?/?>"
+)
+_ENTITY = re.compile(r"&(?:#(?:\d{1,7}|[xX][\da-fA-F]{1,6})|(?P<name>[A-Za-z][A-Za-z\d]{1,30}));")
+# Bytes of UTF-8 as Windows-1252 shows them: those behind the first of a character, and sequences of
+# which no word has the like. A capital letter may stand in front of a closing quotation mark.
+_BEHIND = "[\xa0-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_MISREAD = re.compile(
+    rf"(?<![A-ZÀ-Þ])[ÂÃ]{_BEHIND}|â[€‚„†ˆ‰œ]{_BEHIND}|ðŸ{_BEHIND}{{2}}"
+    rf"|(?:[Ä-ß]{_BEHIND}|[á-ï]{_BEHIND}{{2}}){{2,}}"
+)
 # What stands around a mark may be one without it. From the second time on a blank stands for a
 # mark, so that nested ones come to an end.
 _STANDS_FOR_MARK = ("", " ", " ", " ")
@@ -81,3 +94,19 @@ def strip_marks(text: str) -> tuple[str, int]:
     # Only a solution has such lines in its middle too: elsewhere they are headings.
     text, answers = (_ANSWERS if solutions else _LAST_ANSWER).subn("", text)
     return text, total + answers
+
+
+def count_markup(text: str) -> int:
+    """How many tags and entities of HTML, and characters of a wrong encoding, a text holds.
+
+    Tags count where one of them ends an element or has attributes: one alone may be spoken of.
+
+    Example:
+        >>> count_markup("<p>36 &times; 24 rolls for Â£3, itâ€™s cheap.</p>")
+        5
+    """
+    tags = list(_TAG.finditer(text)) if "<" in text else []
+    is_written = any(tag["end"] or tag["rest"] for tag in tags)
+    names = [entity["name"] for entity in _ENTITY.finditer(text)] if "&" in text else []
+    entities = sum(name is None or f"{name};" in html5 for name in names)
+    return len(tags) * is_written + entities + len(_MISREAD.findall(text))

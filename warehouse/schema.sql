@@ -40,7 +40,7 @@ create table rejected_records (
 create table reading_losses (
     shard varchar not null,  -- Shard of the corpus that the records belong to.
     source varchar not null,  -- File or collection that the records were read from.
-    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings or marks.
+    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings, marks or markup.
     name varchar not null,  -- Column that nothing reads, of unread_columns; empty for the other kinds.
     count bigint not null check (count > 0),  -- How often; of damaged_bytes the bytes.
     primary key (shard, source, kind, name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from toolformer.marks import CHAT_MARKS, strip_marks
+from toolformer.marks import CHAT_MARKS, count_markup, strip_marks
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,26 @@ def test_marks_in_one_another_leave_none():
 def test_every_mark_of_a_chat_is_found_by_one_pattern():
     text = "<|im_end|> </s> [/INST] <end_of_turn> <|eot_id|> <tool_response> ### Human: "
     assert len(CHAT_MARKS.findall(text)) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("The cafÃ© sold 36 rolls for Â£3 each â€“ itâ€™s 108 in all.", 4),
+        ("<p>The mill &amp; the bakery: 36 &times; 24 = 864.&nbsp;They&#39;re <b>glad</b>.</p>", 8),
+        ('See <a href="x.html">this', 1),
+        ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚, å¤§é˜ª, ðŸ˜€, 3Â°, Â½, â‚¬5", 6),
+        # What people write.
+        ("AT&T, R&D; &c., x &lt y, ?a=1&copy=2, &foo;", 0),
+        ("a < b > c, List<A>, cout << p >> q, a lone <b> or <table>, <s>, <think>", 0),
+        ("“IRMÔ, «AMANHÃ», château, voilà…», Ångström, Ña, ß„, ð, Ç’", 0),
+        (r"$36 \times 24$", 0),
+    ],
+)
+def test_html_and_characters_of_a_wrong_encoding_are_counted(text, count):
+    assert count_markup(text) == count
+
+
+@pytest.mark.parametrize("piece", ["<p", "<p ", "&a", "&#1", "Ã", "Ä€", "á€€", "</p>"])
+def test_counting_takes_no_quadratic_time(piece):
+    count_markup(piece * 200_000)

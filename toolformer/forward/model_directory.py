@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.beside_models import ADAPTER_FILE
 from toolformer.files.loading import loading
+from toolformer.files.named_files import check_regular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -56,6 +57,13 @@ def check_model_directory(path: Path) -> None:
         raise ModelNotFoundError(
             f"The model directory {str(path)!r} has no {' and no '.join(missing)}. {remedy}"
         )
+    try:
+        for file in filter(Path.is_file, path.iterdir()):
+            check_regular(file)
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"The model directory is not complete: {error}. {remedy}"
+        ) from error
 
 
 def configurations(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from toolformer.files.digests import hex_digest
 from toolformer.files.file_digest import file_digest
 from toolformer.files.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
-from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
+from toolformer.sources.compression import COMPRESSION_SUFFIXES, decompressed, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
     BUILT_IN_SOURCES,
@@ -40,9 +40,14 @@ _FORMAT_OF_SUFFIX: dict[str, SourceFormat] = {
 }
 # Dumps in parts carry the range of page numbers behind the suffix: `….xml-p1p41242.bz2`.
 _DUMP_NAME = re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$")
+# Of WikiExtractor: articles between `<doc …>` and `</doc>`, or in JSON lines.
+_EXTRACTED_NAME = re.compile(r"wiki_\d+$")
+# What `datasets` writes beside the Arrow files of a set.
+_ABOUT_ARROW = ("state.json", "dataset_info.json")
 _EXPECTED_NAMES = (
-    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, .warc, .wet, or .xml for a "
-    f"Wikipedia dump; all but .parquet also with {', '.join(COMPRESSION_SUFFIXES)}"
+    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, .warc, .wet, .xml for a "
+    "Wikipedia dump, or wiki_00 and so on, as of WikiExtractor; all but .parquet also with "
+    f"{', '.join(COMPRESSION_SUFFIXES)}"
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
@@ -66,6 +71,8 @@ def detect_format(name: str) -> SourceFormat | None:
     base, compression = split_compression(posixpath.basename(name).lower())
     if _DUMP_NAME.search(base):
         return "wikipedia-dump"
+    if _EXTRACTED_NAME.match(base):
+        return "text"
     detected = _FORMAT_OF_SUFFIX.get(posixpath.splitext(base)[1])
     # Parquet compresses inside and is read from its end: a compressed one is not a Parquet file.
     return None if detected == "parquet" and compression else detected
@@ -104,7 +111,8 @@ def list_files(source: Source) -> list[SourceFile]:
             f"No file matches the pattern {source.path!r}. Expected at least one. Check the "
             "pattern; `**` stands for folders at any depth."
         )
-    source_format, paths = _agreed_format(source, sorted(map(str, paths)), is_folder)
+    _refuse_arrow(paths, is_folder)
+    source_format, paths = _agreed_format(source, filesystem, sorted(map(str, paths)), is_folder)
     return sorted(
         (SourceFile(_name(source, filesystem, p), p, source_format, filesystem) for p in paths),
         key=lambda file: file.name,
@@ -191,15 +199,30 @@ def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
     return [str(path) for path, facts in listing.items() if facts["type"] == "file"]
 
 
+def _refuse_arrow(paths: list[str], is_folder: bool) -> None:
+    for path in paths:
+        folder, name = posixpath.split(path)
+        about = (posixpath.join(folder, each) for each in _ABOUT_ARROW)
+        if name.endswith(".arrow") and (not is_folder or any(each in paths for each in about)):
+            raise SourceError(
+                f"{path!r} is an Arrow file, as save_to_disk of datasets writes it. Expected "
+                "Parquet or JSON lines. Write the set as such and name that file (in Python: "
+                f"datasets.load_from_disk({folder!r}).to_parquet(FILE))."
+            )
+
+
 def _agreed_format(
-    source: Source, paths: list[str], is_folder: bool
+    source: Source, filesystem: "AbstractFileSystem", paths: list[str], is_folder: bool
 ) -> tuple[SourceFormat, list[str]]:
     """The one format of all files, and the files that have it."""
     if source.format != "auto":
         return source.format, paths
     formats: dict[str, SourceFormat] = {}
+    extracted: SourceFormat | None = None
     for path in paths:
         known = detect_format(path)
+        if _EXTRACTED_NAME.match(split_compression(posixpath.basename(path))[0]):
+            extracted = known = extracted or _extracted_format(filesystem, path)
         if known is not None:
             formats[path] = known
         elif not is_folder:
@@ -219,6 +242,11 @@ def _agreed_format(
             "one format. Name each kind by a source of its own, with a pattern such as '*.jsonl'."
         )
     return distinct[0], list(formats)
+
+
+def _extracted_format(filesystem: "AbstractFileSystem", path: str) -> SourceFormat:
+    with source_errors(path), open_file(filesystem, path) as stored:
+        return "jsonl" if decompressed(stored, path).read(1) == b"{" else "text"
 
 
 def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 #     out, or that holds U+FFFD, which stands for what could not be decoded, or whose archive names
 #     an encoding that is unknown.
 #   marks: marks of other people's tools that stand in the text (chat turns, GSM8K's calculations).
+#   markup: HTML tags and entities, and characters of a wrong encoding, that stand in the text.
 LossKind = Literal[
     "dates",
     "addresses",
@@ -25,6 +26,7 @@ LossKind = Literal[
     "damaged_bytes",
     "encodings",
     "marks",
+    "markup",
 ]
 
 _WORDS: dict[str, str] = {
@@ -37,6 +39,7 @@ _WORDS: dict[str, str] = {
     "damaged_bytes": "damaged bytes that were passed over",
     "encodings": "texts with characters that were taken out or could not be decoded",
     "marks": "marks of other tools in the text, which --strip-marks takes out",
+    "markup": "HTML tags, entities (&amp;) and misread characters (Ã©) in the text",
 }
 _SHOWN_COLUMNS = 20
 

@@ -1,12 +1,15 @@
 """Raw records of a source, one at a time; of a damaged file those before and after the damage."""
 
 import codecs
+import html
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
-from typing import IO
+from typing import IO, Any
 from xml.etree import ElementTree
 
+from toolformer.files.named_files import IS_POINTER, POINTER_START
 from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed
@@ -29,6 +32,9 @@ from toolformer.sources.wikipedia_dump import read_pages
 CHECKED_RECORDS = 100
 
 _EXCERPT_BYTES = 4_096
+_ARTICLE = re.compile(
+    rb'<doc id="[^"]*"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$'
+)
 # What expat reports where a well-formed document just stops.
 _XML_STOPS = frozenset({3, 4, 5})
 
@@ -136,7 +142,9 @@ def _reason_of(error: Exception) -> Reason:
     return "truncated_source" if isinstance(error, EOFError) else "damaged_source"
 
 
-def _read(file: SourceFile, stored: IO[bytes], source: Source) -> Iterator[RawRecord]:
+def _read(file: SourceFile, stored: Any, source: Source) -> Iterator[RawRecord]:
+    if stored.peek(len(POINTER_START)).startswith(POINTER_START):
+        raise OSError(IS_POINTER)
     if file.format == "parquet":
         yield from read_rows(file.name, stored, source)
         return
@@ -175,16 +183,44 @@ def _read_lines(name: str, content: ByteStream, source: Source) -> Iterator[RawR
 
 
 def _read_text(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:
-    pieces, size = list[bytes](), 0
-    while size <= source.maximum_text_bytes and (chunk := content.read()):
-        pieces.append(chunk)
-        size += len(chunk)
-    text = b"".join(pieces).removeprefix(codecs.BOM_UTF8)
-    if size > source.maximum_text_bytes:
+    stream = io.BufferedReader(content, CHUNK_BYTES)
+    if stream.peek().startswith(b"<doc id="):
+        yield from _read_articles(name, stream, source)
+        return
+    text = stream.read(source.maximum_text_bytes + 1)
+    if len(text) > source.maximum_text_bytes:
         excerpt = text[:_EXCERPT_BYTES].decode("utf-8", "replace")
         yield RawRecord(name, 0, excerpt_of(excerpt), "too_long")
     else:
+        text = text.removeprefix(codecs.BOM_UTF8)
         yield RawRecord(name, 0, text.decode("utf-8", "surrogateescape"))
+
+
+def _read_articles(name: str, lines: IO[bytes], source: Source) -> Iterator[RawRecord]:
+    """Articles as WikiExtractor writes them: each begins with its title, and is safe in HTML."""
+    number = size = 0
+    head, body = None, list[bytes]()
+    while line := lines.readline(source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE):
+        size += len(line)
+        found = _ARTICLE.match(line)
+        if found if head else not found and line.strip():
+            yield damaged_record(name, number, DamageError("<doc …> or </doc> is missing", size))
+            number, size = number + 1, 0
+        if found:
+            head, body, size = found, [], 0
+        elif head and line.strip() == b"</doc>":
+            url, title = (part.decode("utf-8", "replace") for part in head.groups())
+            if size > source.maximum_text_bytes:
+                yield RawRecord(name, number, excerpt_of(title), "too_long")
+            else:
+                text = html.unescape(b"".join(body).decode("utf-8", "surrogateescape"))
+                text = text.lstrip("\n").removeprefix(f"{title}\n").strip("\n")
+                yield RawRecord(name, number, {"text": text, "title": title, "url": url})
+            number, size, head = number + 1, 0, None
+        elif size <= source.maximum_text_bytes:
+            body.append(line)
+    if head:
+        raise EOFError("the last article has no </doc>")
 
 
 def _read_dump(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:

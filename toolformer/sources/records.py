@@ -10,7 +10,7 @@ from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
 
 from toolformer.files.digests import hex_digest
-from toolformer.marks import strip_marks
+from toolformer.marks import count_markup, strip_marks
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.columns import MISSING, has_too_many_values, value_at
 from toolformer.sources.dates import parse_publication_date
@@ -136,7 +136,8 @@ def parse_record(
         return _parse_page(record, source)
     if source.format == "text":
         fields = {"text": record.raw, "title": record.source.rpartition("/")[2]}
-        return [_parse_fields(record, source, fields)]
+        given = record.raw if isinstance(record.raw, dict) else fields
+        return [_parse_fields(record, source, given)]
     row = row_of(record)
     if not isinstance(row, Mapping):
         return [_rejection(record, row)]
@@ -202,6 +203,7 @@ def _parse_fields(
     losses["columns"] += sum(fields[content] is MISSING for content in named if content in fields)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += fields.get("encoding") == "unknown" or has_undecodable(written)
+    losses["markup"] += count_markup(text) + count_markup(context)
     stripped, marks = strip_marks(text)
     stripped_context, context_marks = strip_marks(context)
     if source.strip_marks:
@@ -274,6 +276,7 @@ def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Reje
         text, spans, marks = _without_marks(section.text, section.damaged_spans)
         losses = Counter[LossKind](section.losses)
         losses["encodings"] += has_undecodable([section.text])
+        losses["markup"] += count_markup(section.text)
         if not source.strip_marks:
             text, spans = section.text, section.damaged_spans
             losses["marks"] += marks

@@ -166,6 +166,7 @@ def without_prefix(weights):
         (put_beside, b"", r"second\.safetensors"),
         (put_beside, b"anything, and more than eight bytes", r"second\.safetensors"),
         (put_beside, None, r"second\.safetensors"),
+        (put_beside, b"version https://git-lfs.github.com/spec/v1\n", r"LFS.*second\.safetensors"),
         (set_config, {"pad_token_id": 9999}, "Padding_idx"),
         (set_config, {"quantization_config": QUANTIZED}, "quantization_config"),
     ],

@@ -181,6 +181,7 @@ def test_a_file_without_a_usable_record_is_an_error(written, name, content, sett
         parsed(written(name, content, **settings))
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 # Of no time, which would be part of a test's name.
 PACKED = gzip.compress(b'{"text": "one"}\n', mtime=0)
 
@@ -194,11 +195,69 @@ PACKED = gzip.compress(b'{"text": "one"}\n', mtime=0)
         ("a.jsonl", '{"text": "café"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.jsonl", PACKED, "is gzip"),
         ("a.jsonl.gz", gzip.compress(PACKED, mtime=0), "is gzip"),
+        *(
+            (name, LFS_POINTER, "pointer of Git LFS")
+            for name in ("a.jsonl.gz", "a.txt", "a.parquet")
+        ),
     ],
 )
 def test_why_no_line_is_an_object_is_told(written, name, content, said):
     with pytest.raises(SourceError, match=said):
         parsed(written(name, content))
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "state.json"])
+def test_a_set_on_disk_is_refused_with_the_remedy(written, tmp_path, source_of, name):
+    written(f"saved/train/{name}", '{"features": {}}')
+    arrow = written("saved/train/data-00000-of-00001.arrow", b"ARROW1")
+    for source in (source_of(tmp_path / "saved"), arrow):
+        with pytest.raises(SourceError, match=r"load_from_disk\(\S+/train\'\)\.to_parquet"):
+            parsed(source)
+    # What only lies there is left out, and told.
+    (tmp_path / "saved" / "train" / name).unlink()
+    written("saved/train/a.jsonl", '{"text": "One."}\n')
+    assert outcomes(source_of(tmp_path / "saved")) == ["One."]
+
+
+EXTRACTED = b"""<doc id="12" url="https://e.org/wiki?curid=12" title="The "Big" M&M">
+The "Big" M&M
+
+A &lt; B.
+
+Two.
+
+</doc>
+<doc id="13" revid="7" url="x" title="Rode">
+Rode
+
+</doc>
+"""
+
+
+@pytest.mark.parametrize("name", ["AA/wiki_00", "AA/wiki_00.bz2", "wiki.txt"])
+def test_files_of_wikiextractor_give_an_article_a_document(written, tmp_path, source_of, name):
+    source = written(f"all/{name}", bz2.compress(EXTRACTED) if name.endswith("2") else EXTRACTED)
+    for each in (source, source_of(tmp_path / "all")):
+        article, empty = parsed(each)
+        assert (article.title, article.url) == ('The "Big" M&M', "https://e.org/wiki?curid=12")
+        assert (article.text, article.source_offset) == ("A < B.\n\nTwo.", 0)
+        assert (empty.reason, empty.source_offset) == ("empty_text", 1)
+
+
+def test_wikiextractors_files_of_json_lines_are_read_as_such(written):
+    source = written("wiki_07", '{"id": "1", "title": "Rode", "text": "Rode has 42 houses."}\n')
+    assert outcomes(source) == ["Rode has 42 houses."]
+
+
+def test_articles_without_a_beginning_or_an_end_are_counted(written):
+    begun, article = EXTRACTED.split(b"</doc>\n")[:2]
+    content = begun + article + b"Rode has 42 houses.\n</doc>\n\nLost.\n" + begun
+    unfinished, read, lost, cut = parsed(written("wiki_00", content))
+    assert (unfinished.reason, read.text) == ("damaged_source", "Rode has 42 houses.")
+    assert (lost.reason, lost.losses) == ("damaged_source", {"damaged_bytes": 7})
+    assert (cut.reason, cut.source_offset) == ("truncated_source", 3)
+    (long,) = parsed(written("wiki_01", begun + b"</doc>\n", maximum_text_bytes=20))
+    assert (long.reason, long.excerpt) == ("too_long", 'The "Big" M&M')
 
 
 def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_of, written):

@@ -432,6 +432,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
         ("a.jsonl", '{"subject": "a", "relation": "b", "object": [1]}\n', "lists or objects"),
         ("a.jsonl", '{"subject": "a", "relation": "b", "object": {"x": 1}}', "'object' holds"),
         ("a.xlsx", "x", "of no known kind.*ends in .csv"),
+        ("a.csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "pointer of Git LFS"),
         (None, "missing.csv", "No such file.*Expected a file"),
         (None, ".", "it is a folder"),
         (None, "/dev/zero", "it is no regular file"),
