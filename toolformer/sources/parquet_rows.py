@@ -17,7 +17,7 @@ from toolformer.sources.compression import (
     Allowance,
     usual_file_bytes,
 )
-from toolformer.sources.errors import DamageError, SourceError
+from toolformer.sources.errors import DamageError, ExpansionError, SourceError
 from toolformer.sources.records import (
     LINE_BYTES_PER_TEXT_BYTE,
     RawRecord,
@@ -57,7 +57,8 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
     from pyarrow import parquet
 
     stored = stream.seek(0, os.SEEK_END)
-    allowance = Allowance(stream, source.maximum_file_bytes or usual_file_bytes(stored))
+    most_bytes = source.maximum_file_bytes or usual_file_bytes(stored)
+    allowance = Allowance(stream, most_bytes)
     try:
         # Without the first two settings Arrow holds the columns of a row group whole.
         table = parquet.ParquetFile(
@@ -68,12 +69,15 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
         rows, counts = table.metadata.num_rows, [group.num_rows for group in groups]
         if min(counts, default=0) < 0 or sum(counts) != rows:
             raise OSError(f"its footer tells of {rows} rows, and of {sum(counts)} in row groups")
+        paths = sorted({".".join(column.path) for column in columns.values()})
         first = 0
         for number, group in enumerate(groups):
             given, wrong = 0, "they are not there"
             try:
                 allowance.check(group.total_byte_size)
-                for record in _records_of(table, number, columns, allowance, name, source):
+                if _lacks_values(table, number, paths, Allowance(stream, most_bytes)):
+                    raise OSError("a column lacks values, so that the others are of no known row")
+                for record in _records_of(table, number, paths, columns, allowance, name, source):
                     yield replace(record, offset=first + given)
                     given += 1
             except (OSError, pyarrow.ArrowException) as error:
@@ -92,9 +96,32 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
         raise OSError(str(error)) from error
 
 
+def _lacks_values(
+    table: "parquet.ParquetFile", group_number: int, paths: list[str], allowance: Allowance
+) -> bool:
+    """Whether a column ends before the others, without an error: its values are of other rows."""
+    import pyarrow
+
+    for path in paths:
+        # By itself: together, columns give rows until one of them ends.
+        batches = table.iter_batches(_BATCH_ROWS, row_groups=[group_number], columns=[path])
+        count = 0
+        try:
+            for batch in batches:
+                allowance.spend(batch.nbytes)
+                count += len(batch)
+        # Whoever reads the rows is told.
+        except (OSError, pyarrow.ArrowException, ExpansionError):
+            continue
+        if count < table.metadata.row_group(group_number).num_rows:
+            return True
+    return False
+
+
 def _records_of(
     table: "parquet.ParquetFile",
     group_number: int,
+    paths: list[str],
     columns: Mapping[str, _Column],
     allowance: Allowance,
     name: str,
@@ -104,7 +131,6 @@ def _records_of(
     longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
     read = {column.path[0] for column in columns.values()}
     unread = tuple(_names(table.schema_arrow, read))
-    paths = sorted({".".join(column.path) for column in columns.values()})
     for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group_number], columns=paths):
         cells = [_cells(batch, column) for column in columns.values()]
         for row in zip(*cells, strict=True):

@@ -241,7 +241,31 @@ def test_rows_of_a_page_that_a_flipped_bit_hides_are_counted_as_lost(rows_of, tm
     assert rows == [*range(10), *range(20, 40)]
     quarter = -(-(tmp_path / "a.parquet").stat().st_size // 4)
     assert lost.losses == {"damaged_bytes": quarter}
-    assert "10 of 10 rows of row group 1 are lost: they are not there" in lost.excerpt
+    assert "10 of 10 rows of row group 1 are lost: a column lacks values" in lost.excerpt
+
+
+def test_no_row_has_the_date_of_another_where_a_page_of_one_column_is_hidden(source_of, tmp_path):
+    path = tmp_path / "a.parquet"
+    days = [f"2024-01-{number % 28 + 1:02}" for number in range(60)]
+    texts = [f"Of {day}: {os.urandom(20).hex()}" for day in days]
+    parquet.write_table(
+        pyarrow.table({"text": texts, "date": days}),
+        path,
+        row_group_size=30,
+        use_dictionary=False,
+        compression="none",
+        data_page_size=100,
+        write_batch_size=10,
+    )
+    stored, chunk = path.read_bytes(), parquet.read_metadata(path).row_group(0).column(0)
+    second_page = stored.index(b"\x15\x00", chunk.data_page_offset + 100)
+    path.write_bytes(stored[: second_page + 1] + b"\2" + stored[second_page + 2 :])
+    items = parsed(source_of(path, date_column="date"))
+    found = [item for item in items if isinstance(item, ParsedDocument)]
+    assert [item.text[3:13] for item in found] == [str(item.published_on) for item in found]
+    assert len(found) == 30
+    (lost,) = [item for item in items if isinstance(item, Rejection)]
+    assert "30 of 30 rows of row group 0 are lost: a column lacks values" in lost.excerpt
 
 
 @pytest.mark.parametrize(("column", "rows"), [("text", 0), ("number", 40)])
