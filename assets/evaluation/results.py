@@ -7,8 +7,10 @@ from typing import get_args
 import dagster as dg
 import polars as pl
 
+from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
+from assets.outputs import data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
@@ -29,6 +31,7 @@ from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer_home.wiring.live_calls import with_calls
 from toolformer_home.wiring.model_cards import write_model_card
+from warehouse.schema import ALL
 
 # Of the trigger, as in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
@@ -76,7 +79,8 @@ def evaluation_results(run: Run) -> PartitionEvents:
                 continue
             finished = model
             metadata = _report(measuring, name, model, time.monotonic() - began)
-            yield reports.of(key, metadata)
+            version = data_version_of(run.warehouse, TABLE, ALL, f"{name}.{model.name}.")
+            yield reports.of(key, metadata, data_version=version)
         if finished is not None and finished.is_finetuned:
             _write_card(run, finished)
     if errors:
