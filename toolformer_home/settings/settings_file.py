@@ -120,15 +120,17 @@ def settings_of_rounds(
 ) -> list[Settings]:
     """The settings of each round that a home's file lists; a file without `rounds` has one.
 
-    Args and errors as of `load_settings`; a round that `overrides` name is not looked at.
+    Args and errors as of `load_settings`.
     """
-    first = merged(overrides or {}, {"sampling": {"round": 1}})
-    settings = load_settings(file, overrides=first, preset=preset)
-    later = (
-        load_settings(file, overrides=merged(first, {"sampling": {"round": number}}), preset=preset)
-        for number in range(2, len(settings.rounds) + 1)
-    )
-    return [settings, *later]
+    settings = load_settings(file, overrides=overrides, preset=preset)
+    if not settings.rounds:
+        return [settings]
+    return [
+        load_settings(
+            file, overrides=merged(overrides or {}, {"sampling": {"round": number}}), preset=preset
+        )
+        for number in range(1, len(settings.rounds) + 1)
+    ]
 
 
 def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
