@@ -8,7 +8,15 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.documents import DOCUMENTS, reading_losses, records_read, store_texts, stored_texts
+from assets.code_versions import code_version_tags
+from assets.documents import (
+    DOCUMENTS,
+    reading_losses,
+    records_read,
+    reported_texts,
+    store_texts,
+    stored_texts,
+)
 from assets.failures import failure_of
 from assets.run import Run
 from assets.source_list import listing, new_sources, remove_sources
@@ -147,10 +155,7 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
     stored = stored_texts(run.warehouse).keys
     for entry in active:
         if entry.key in stored and entry.key not in reported:
-            metadata = {"records": entry.records}
-            run.context.log_event(
-                dg.AssetMaterialization(DOCUMENTS, partition=entry.key, metadata=metadata)
-            )
+            run.context.log_event(reported_texts(entry, metadata={"records": entry.records}))
 
 
 def retire_shards_of(
@@ -238,6 +243,8 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         orient="row",
     )
     return dg.MaterializeResult(
+        # By the sources as they are listed now.
+        tags=code_version_tags(context, CORPUS_MANIFEST),
         metadata={
             "dagster/row_count": len(active),
             "shards": len(active),
@@ -251,5 +258,5 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
             "shards by source": table_markdown(shards, rows=50),
-        }
+        },
     )

@@ -6,11 +6,13 @@ An asset that no run makes by itself: `corpus_manifest` stores and reports its p
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets.outputs import RUN, store_partition
+from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from toolformer.errors import ToolformerError
@@ -174,6 +176,10 @@ def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.Asset
     losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
     report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    return dg.AssetMaterialization(
-        DOCUMENTS, partition=entry.key, description=report.flow, metadata=report.metadata()
-    )
+    return reported_texts(entry, description=report.flow, metadata=report.metadata())
+
+
+def reported_texts(entry: ShardEntry, **shown: Any) -> dg.AssetMaterialization:
+    """The event for Dagster that a shard's texts are stored; `shown` is its further fields."""
+    tags = data_version_tags(texts_fingerprint(entry).digest)
+    return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, tags=tags, **shown)

@@ -16,7 +16,7 @@ from assets.inputs import Expected
 from assets.run import Run, Workspace
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
-from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -215,6 +215,20 @@ def stored_with_sides(warehouse: Warehouse, address: Address) -> dict[str, str] 
             parts = {**json.loads(stored.get(PARTS, "{}")), table: "of another run"}
             return {**stored, FINGERPRINT: "", PARTS: json.dumps(parts)}
     return stored
+
+
+def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:
+    """A digest of the fingerprints of a shard's partitions, as far as their names begin so.
+
+    Args:
+        begin: the first parts of the names, such as `svamp.finetuned.`
+    """
+    names = [info.name for info in warehouse.partitions(table, shard)]
+    of_these = [name for name in names if f"{name}.".startswith(begin)]
+    stored = {name: warehouse.partition_metadata(table, shard, name) for name in of_these}
+    return Fingerprint.of(
+        {name: metadata and metadata.get(FINGERPRINT) for name, metadata in stored.items()}
+    ).digest
 
 
 def publish(

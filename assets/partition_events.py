@@ -58,7 +58,12 @@ class PartitionReports:
         assert isinstance(event, dg.AssetMaterialization)
         tags = dict(event.tags or {})
         if data_version is not None:
-            tags |= {DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+            tags |= data_version_tags(data_version)
         return dg.AssetMaterialization(
             event.asset_key, partition=partition, metadata=metadata, tags=tags
         )
+
+
+def data_version_tags(data_version: str) -> dict[str, str]:
+    """The tags of a materialisation that tell Dagster the data version."""
+    return {DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}

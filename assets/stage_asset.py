@@ -1,7 +1,7 @@
 """The asset of a stage, as its declaration says."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -48,11 +48,16 @@ def asset_of(
         def events(context: dg.AssetExecutionContext) -> PartitionEvents:
             with expected_errors():
                 variant = context.partition_key if stage.per == PER_VARIANT else None
-                made = compute(begin(context) if begin else Run(context, variant=variant))
-                # Dagster would take the code version of the file's settings.
+                run = begin(context) if begin else Run(context, variant=variant)
+                # Before the work: settings and files may be edited while it lasts.
                 tags = code_version_tags(context, stage)
-                for event in made if isinstance(made, Iterator) else (made,):
-                    yield event._replace(tags={**(event.tags or {}), **tags}) if tags else event
+                made = compute(run)
+                if isinstance(made, dg.MaterializeResult):
+                    yield made._replace(tags={**tags, **(made.tags or {})})
+                    return
+                for event in made:
+                    # Dagster's own is among these.
+                    yield event._replace(tags={**(event.tags or {}), **tags})
 
         table = stage.table or stage.name
         every = dg.AllPartitionMapping()

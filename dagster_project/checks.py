@@ -11,7 +11,6 @@ import dagster as dg
 from toolformer.scoring.chance_level import KeptAgainstChance
 from toolformer_home.home import Home
 from toolformer_home.report.verdicts import verdicts_of
-from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.warehouse import open_warehouse
 
 # A share of fewer calls is uncertain by 15 percentage points and more.
@@ -26,9 +25,8 @@ _DESCRIPTION = (
 )
 
 
-def checks_of(rounds: Sequence[Settings]) -> list[dg.AssetChecksDefinition]:
-    """The checks of the tools that are switched on in one of these rounds."""
-    tools = dict.fromkeys(name for settings in rounds for name in settings.tools.switched_on)
+def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+    """The checks of tools."""
     # Not by shard: the chance sample of one is too small to tell anything.
     specs = [
         dg.AssetCheckSpec(f"{name}_calls_help", asset="filtered_calls", description=_DESCRIPTION)

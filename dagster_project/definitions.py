@@ -1,5 +1,11 @@
 """All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 import dagster as dg
 
 import assets
@@ -10,16 +16,19 @@ from assets.documents import documents
 from assets.stages import STAGES
 from dagster_project.checks import checks_of
 from dagster_project.jobs import JOBS
-from dagster_project.sensors import SENSORS
+from dagster_project.sensors import sensors
+from toolformer.files.whole_files import write_whole
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer_home.home import Home
 from toolformer_home.resources.language_model import LanguageModelResource
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.sections import RunsSettings, Settings
+from toolformer_home.settings.sections import RunsSettings
 from toolformer_home.settings.settings_file import settings_of_rounds
-from tools.errors import ToolRegistrationError
+from toolformer_home.shared_files import share_settings
 
+_LOGGER = logging.getLogger(__name__)
+_SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
 # One process per run: the model is loaded once for all stages and shards of a run. A stage that
 # failed for some shards gave its output for the others, and the next goes on with these.
 _EXECUTOR = dg.in_process_executor.configured(
@@ -34,25 +43,30 @@ def definitions() -> dg.Definitions:
 
 
 def definitions_of(home: Home) -> dg.Definitions:
-    """The definitions of a home."""
-    rounds = _rounds(home)
-    runs = rounds[0].runs if rounds else RunsSettings()  # pyright: ignore[reportCallIssue]
-    versions = {stage.name: code_version(stage, rounds) for stage in STAGES}
+    """The definitions of a home; by its last good settings while its file cannot be used.
+
+    Assets and sensors say then what is wrong, and nothing is asked for by itself: what fails would
+    not be asked for again. A sensor whose assets have no condition keeps its state.
+    """
+    by_settings, problem = _by_settings(home)
+    shards_per_run = by_settings.get(_SHARDS_PER_RUN, RunsSettings().shards_per_run)  # pyright: ignore[reportCallIssue]
+    broken: dict[str, Any] = {"automation_condition": None} if problem else {}
+
+    def told(spec: dg.AssetSpec) -> dg.AssetSpec:
+        version = by_settings.get(spec.key.to_user_string(), spec.code_version)
+        spec = spec.replace_attributes(code_version=version, **broken)
+        return spec.merge_attributes(metadata={"settings": problem}) if problem else spec
+
     defined = [
         documents,
         *dg.load_assets_from_package_module(assets),
-        *shard_assets(PIPELINE, shards_per_run=runs.shards_per_run),
+        *shard_assets(PIPELINE, shards_per_run=shards_per_run),
     ]
     return dg.Definitions(
-        assets=dg.map_asset_specs(
-            lambda spec: spec.replace_attributes(
-                code_version=versions.get(spec.key.to_user_string(), spec.code_version)
-            ),
-            defined,
-        ),
-        asset_checks=checks_of(rounds),
+        assets=dg.map_asset_specs(told, defined),
+        asset_checks=checks_of(by_settings.get(_TOOLS, ())),
         jobs=JOBS,
-        sensors=SENSORS,
+        sensors=sensors(problem),
         resources={
             "settings": SettingsResource.configure_at_launch(),
             "toolbox": ToolboxResource(),
@@ -62,9 +76,27 @@ def definitions_of(home: Home) -> dg.Definitions:
     )
 
 
-def _rounds(home: Home) -> list[Settings]:
-    """The settings of all rounds; none where something is wrong, which whatever is run tells."""
+def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
+    """What follows from the settings: code versions of stages, shards of a run, tools switched on.
+
+    It is kept, and taken from there while the settings cannot be used; nothing where none were good
+    so far, and nothing is out of date then as far as Dagster knows.
+
+    Returns:
+        This, and what is wrong with the settings.
+    """
     try:
-        return settings_of_rounds(home.settings_file)
-    except (SettingsError, ToolRegistrationError, OSError):
-        return []
+        share_settings(home)
+        rounds = settings_of_rounds(home.settings_file)
+        versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}
+        tools = list(dict.fromkeys(name for each in rounds for name in each.tools.switched_on))
+        found = {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run, _TOOLS: tools}
+        if home.settings_file.exists():
+            write_whole(home.good_settings, json.dumps(found, indent=1), is_durable=False)
+        return found, ""
+    except EXPECTED_ERRORS as error:
+        problem = explained(error)
+        _LOGGER.error(problem)
+    with suppress(OSError, ValueError):
+        return json.loads(home.good_settings.read_text(encoding="utf-8")), problem
+    return {}, problem

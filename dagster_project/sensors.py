@@ -17,7 +17,9 @@ from dagster_project.jobs import prepare
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
+from toolformer_home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer_home.home import Home
+from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.settings.settings_file import listed_sources
 
 # Of the inbox: a file that grew in this time is still being written.
@@ -42,6 +44,11 @@ _RUNS = 100
 def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Cut what came into the inbox."""
     home = Home.find()
+    try:
+        SettingsResource().load()
+    except EXPECTED_ERRORS as error:
+        # Each run would fail, and use up the tries of its entry.
+        return dg.SkipReason(explained(error))
     folder = home.inbox
     folder.mkdir(parents=True, exist_ok=True)
     # By name of the entry: the states at the last look; those in which entries were asked for, and
@@ -138,16 +145,24 @@ def _state(entry: Path) -> str:
     return digest.hexdigest()
 
 
-annotate_new_shards = dg.AutomationConditionSensorDefinition(
-    "annotate_new_shards",
-    target=dg.AssetSelection.groups("build_dataset")
-    | dg.AssetSelection.assets("call_statistics", "report"),
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Runs the stages of new shards, and of those whose texts, calls, search index, "
+_OF_BUILDS = (
+    "Runs the stages of new shards, and of those whose texts, calls, search index, "
     "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
     "toolformer.yaml is seen when the code location is loaded again. It runs every shard "
     "that is not held out, also those beyond `sampling.shards`, in the round of `sampling.round`. "
-    "call_statistics and report follow.",
+    "call_statistics and report follow."
 )
 
-SENSORS = [inbox, annotate_new_shards]
+
+def sensors(problem: str = "") -> list[dg.SensorDefinition]:
+    """All sensors; a problem of the settings keeps `annotate_new_shards` from running anything."""
+    annotate_new_shards = dg.AutomationConditionSensorDefinition(
+        "annotate_new_shards",
+        target=dg.AssetSelection.groups("build_dataset")
+        | dg.AssetSelection.assets("call_statistics", "report"),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Runs nothing now. {problem} Then load the code location again."
+        if problem
+        else _OF_BUILDS,
+    )
+    return [inbox, annotate_new_shards]

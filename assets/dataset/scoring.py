@@ -169,7 +169,7 @@ SCORED_CALLS = ShardStage(
         "scoring.chance_calls",
     ),
     passes=("scoring", "rescoring", "swapped_results"),
-    tokens_fed=(0, 110),
+    tokens_fed=(0, 60),
     share=shard_scoring,
     compute=score_calls,
     report=report_losses,

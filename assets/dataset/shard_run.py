@@ -15,7 +15,7 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import Expected, NoCallsError
-from assets.outputs import RUN, Address, OutputRows, PartitionOutput
+from assets.outputs import RUN, Address, OutputRows, PartitionOutput, data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -26,7 +26,6 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
 from toolformer_home.expected_errors import EXPECTED_ERRORS, memory_explained
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import Annotator
@@ -250,7 +249,9 @@ class ShardRun(Run):
                 **report.metadata(),
                 "seconds": round(seconds, 2),
             }
-            yield reports.of(key, metadata, data_version=self._data_version(key))
+            # Of all rounds.
+            version = data_version_of(self.warehouse, self.stage.name, key)
+            yield reports.of(key, metadata, data_version=version)
         self.holder.drop_copy()
         # Before the failure: the next stage begins once there is an output.
         yield REPORTED
@@ -301,15 +302,6 @@ class ShardRun(Run):
         rows = ShardRows(self.warehouse, self.settings, entry)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
-
-    def _data_version(self, shard: str) -> str:
-        """A digest of the fingerprints of all that the table holds of a shard, of all rounds."""
-        table = self.stage.name
-        names = [info.name for info in self.warehouse.partitions(table, shard)]
-        stored = {name: self.warehouse.partition_metadata(table, shard, name) for name in names}
-        return Fingerprint.of(
-            {name: metadata and metadata.get(FINGERPRINT) for name, metadata in stored.items()}
-        ).digest
 
     def _import_transformers(self) -> None:
         """Before threads start: those that import it together fail on its lazy modules."""

@@ -9,8 +9,10 @@ import dagster as dg
 import polars as pl
 from filelock import Timeout
 
+from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
+from assets.outputs import data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
@@ -32,6 +34,7 @@ from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_mo
 from toolformer_home.wiring.live_calls import with_calls
 from toolformer_home.wiring.model_cards import write_model_card
 from warehouse.errors import StoreConflictError
+from warehouse.schema import ALL
 
 # Of the trigger, as in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
@@ -79,7 +82,8 @@ def evaluation_results(run: Run) -> PartitionEvents:
                 continue
             finished = model
             metadata = _report(measuring, name, model, time.monotonic() - began)
-            yield reports.of(key, metadata)
+            version = data_version_of(run.warehouse, TABLE, ALL, f"{name}.{model.name}.")
+            yield reports.of(key, metadata, data_version=version)
         if finished is not None and finished.is_finetuned:
             _write_card(run, finished)
     if errors:

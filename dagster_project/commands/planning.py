@@ -6,9 +6,10 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
-from dagster_project.runs.plan import PlannedPartition
 from toolformer_home.home import Home
 from toolformer_home.settings.settings_file import load_settings
+
+_LONGEST_IN_SECONDS = 600
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
@@ -33,12 +34,12 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
             f"{forecast.held_out}."
         )
     if forecast.partitions:
-        _show_partitions(forecast.partitions)
+        _show_partitions(forecast)
         if forecast.keeps_states:
             console.say(
                 "Layers of this model keep states in place of keys, so it goes the plain path "
                 "(docs/how-to/models.md). Until shards were annotated with it, expect several "
-                "times these minutes."
+                "times these seconds."
             )
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
@@ -70,17 +71,29 @@ def _show_preparation(forecast: Forecast) -> None:
         )
 
 
-def _show_partitions(partitions: Sequence[PlannedPartition]) -> None:
+def _show_partitions(forecast: Forecast) -> None:
     import polars as pl
 
-    rows = pl.DataFrame(partitions)
+    rows = pl.DataFrame(forecast.partitions)
     summary = rows.group_by("table", "partition_name", "reason", maintain_order=True).agg(
         pl.len().alias("shards"),
         pl.col("tokens").sum().alias("expected tokens"),
-        (pl.col("seconds").sum() / 60).round(1).alias("expected minutes"),
+        pl.col("seconds").sum().round().cast(int).alias("expected seconds"),
     )
     console.frame(summary.rename({"table": "stage", "partition_name": "tool", "reason": "why"}))
+    seconds = sum(each.seconds for each in forecast.partitions)
     console.say(
-        f"{len(partitions)} partitions of {rows['shard'].n_unique()} shards, about "
-        f"{rows['tokens'].sum():,} tokens and {rows['seconds'].sum() / 60:.1f} minutes."
+        f"{rows.height} partitions of {rows['shard'].n_unique()} shards, about "
+        f"{rows['tokens'].sum():,} tokens and {_time(seconds + forecast.preparing_seconds)}, of "
+        f"which {forecast.preparing_seconds} s to start and prepare. "
+        + (
+            "Planned from what the shards that were built took: expect half to twice as much."
+            if forecast.is_measured
+            else "Nothing was measured here yet: the tokens are half to twice as many, and how "
+            "fast this machine reads them the first shard tells."
+        )
     )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"{seconds / 60:.0f} minutes"

@@ -6,6 +6,7 @@ planned from their first records; what depends on an index, once it exists.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from assets.corpus import configured_sources, texts_of_home
 from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
@@ -21,8 +22,15 @@ from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.annotator import Annotator
 from toolformer_home.wiring.retriever import tools_searching
 from toolformer_home.wiring.sampling import check_can_annotate
-from toolformer_home.wiring.toolbox import open_toolbox
+from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
+from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
+
+# Of English, with most vocabularies.
+_CHARACTERS_PER_TOKEN = 4.0
+# On two cores: to start the program and load a small model; to convert the embedded one; to build
+# the indexes of its excerpt.
+_START_SECONDS, _CONVERSION_SECONDS, _INDEX_SECONDS = 10, 15, 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,8 @@ class Forecast:
             earlier rows may be of the base model, which is not there to be compared.
         longer: new sources of which only the first records are planned.
         unavailable: tools that would be left out, with the reason.
-        unknown_tools: tools that are planned once their index is there.
+        unknown_tools: tools with rows that may be of the index that would be built first.
+        is_measured: whether shards were built, whose tokens and times were taken.
         keeps_states: whether the annotating model has layers that keep states in place of keys, so
             that it goes the plain path.
     """
@@ -55,6 +64,7 @@ class Forecast:
     longer: Sequence[str]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
+    is_measured: bool
     keeps_states: bool
 
     @property
@@ -62,6 +72,13 @@ class Forecast:
         """Whether nothing has to be done before the shards are built."""
         can_be_built = any(index.can_be_built for index in self.indexes)
         return self.is_converted and not (self.cut or can_be_built)
+
+    @property
+    def preparing_seconds(self) -> int:
+        """About how long it takes before anything is annotated; of a small dump."""
+        is_built = any(index.can_be_built for index in self.indexes)
+        conversion = 0 if self.is_converted else _CONVERSION_SECONDS
+        return _START_SECONDS + conversion + is_built * _INDEX_SECONDS
 
     @property
     def does_anything(self) -> bool:
@@ -121,10 +138,13 @@ def forecast_build(
             annotator=annotator.identity if annotator else "not converted",
             force=force,
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
+            coming_tools=missing,
             characters=expected.characters,
+            characters_per_token=partial(_characters_per_token, annotator, toolbox),
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
+    executed = {stored.name for stored in warehouse.partitions("executed_calls")}
     return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},
@@ -135,11 +155,24 @@ def forecast_build(
         partitions=partitions,
         longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
-        unknown_tools=missing,
+        unknown_tools=[
+            name for name in missing if name_in_round(settings.sampling.round, name) in executed
+        ],
+        is_measured=bool(warehouse.partitions("stage_costs")),
         keeps_states=annotator is not None
         and not annotator.location.is_served
         and keeps_states(annotator.location.directory),
     )
+
+
+def _characters_per_token(annotator: Annotator | None, toolbox: Toolbox) -> float:
+    """Of the prompts, as the model's tokenizer cuts them; as usual where there is neither."""
+    text = "".join(filter(None, toolbox.prompts.values()))
+    if annotator is None or not text:
+        return _CHARACTERS_PER_TOKEN
+    from toolformer.forward.tokenization import load_tokenizer
+
+    return len(text) / len(load_tokenizer(annotator.location.directory).encode(text))
 
 
 def _searching(

@@ -1,7 +1,7 @@
 """What a build would do, and why: fingerprints of stored partitions against those due now."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.outputs import stored_with_sides
-from assets.stage import Partition, ShardStage
+from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.fingerprints import FINGERPRINT
@@ -20,9 +20,8 @@ from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Where nothing has been measured yet: characters of a token, of a record, and tokens a second of a
-# small model on two cores.
-_CHARACTERS_PER_TOKEN = 4
+# Where nothing has been measured yet: characters of a record, and tokens a second of a small model
+# on two cores.
 _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SECOND = 1500.0
 
@@ -92,7 +91,10 @@ class BuildPlan:
         annotator: identity of the annotating model.
         force: make also what is up to date.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
+        coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
+            what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
+        characters_per_token: asked where nothing has been measured.
         pipeline: the stages.
     """
 
@@ -103,7 +105,9 @@ class BuildPlan:
     annotator: str
     force: bool
     outdated_tools: Collection[str] = ()
+    coming_tools: Collection[str] = ()
     characters: Mapping[str, int] = field(default_factory=dict)
+    characters_per_token: Callable[[], float] = lambda: 4.0
     pipeline: Pipeline = PIPELINE
 
     @cached_property
@@ -116,6 +120,10 @@ class BuildPlan:
         named = None if self._is_measured else shards
         counted = self.warehouse.ask("document_characters", shards=named)
         return {**self.characters, **dict(counted.iter_rows())}
+
+    @cached_property
+    def _characters_per_token(self) -> float:
+        return self.characters_per_token()
 
     @cached_property
     def _is_measured(self) -> bool:
@@ -139,6 +147,13 @@ class BuildPlan:
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
         for stage in self.pipeline:
+            for name in self.coming_tools if stage.per == PER_TOOL else ():
+                partition_name = stage.output_name(name, self.settings.sampling.round)
+                if not self.warehouse.partition_metadata(stage.name, entry.key, partition_name):
+                    cost = self._expected_cost(stage, name, entry)
+                    planned.append(
+                        PlannedPartition(entry.key, stage.name, partition_name, "missing", *cost)
+                    )
             for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
                 before = self.pipeline.of_round_before(stage, partition, self.warehouse)
@@ -183,18 +198,23 @@ class BuildPlan:
         }
 
     def _expected_cost(self, stage: ShardStage, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        if not stage.uses_annotator:
+        if not (stage.passes and self.settings.is_annotated(entry.source, tool)):
             return 0, 0.0
         characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
         if (tool, stage.name) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, stage.name]
             return int(tokens_per_character * characters), seconds_per_character * characters
-        text_tokens = characters // _CHARACTERS_PER_TOKEN
-        windows = max(1, text_tokens // self.settings.corpus.window_tokens)
-        tool_settings = self.settings.tools.of(tool)
+        if not stage.uses_annotator:
+            return 0, 0.0
+        corpus, tool_settings = self.settings.corpus, self.settings.tools.of(tool)
+        text_tokens = int(characters / self._characters_per_token)
+        # Each text has at least one, and none more than this.
+        windows = max(entry.records, text_tokens // corpus.window_tokens)
+        windows = min(windows, entry.records * corpus.max_windows_per_text)
         samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position
         tokens_of_text, tokens_of_sample = stage.tokens_fed
-        tokens = text_tokens * tokens_of_text + samples * tokens_of_sample
+        tokens = min(text_tokens, windows * corpus.window_tokens) * tokens_of_text
+        tokens += samples * tokens_of_sample
         return tokens, tokens / _TOKENS_PER_SECOND
 
 
@@ -208,20 +228,24 @@ def _measured_rates(
     """
     costs = warehouse.ask("tokens_fed", round=round_number)
     characters = warehouse.ask("document_characters")
-    of_model = [stage for stage in pipeline if stage.uses_annotator]
-    tables = {name: stage.name for stage in of_model for name in stage.passes}
-    per_character = (
-        costs.join(characters, on="shard")
-        .group_by("tool", "stage", "is_of_round")
-        .agg(pl.col("tokens_fed", "seconds", "characters").sum())
-        .filter(pl.col("stage").is_in(list(tables)), pl.col("characters") > 0)
-        .with_columns(pl.col("tokens_fed", "seconds") / pl.col("characters"))
-        .group_by("tool", pl.col("stage").replace_strict(tables).alias("table"), "is_of_round")
+    tables = {name: stage.name for stage in pipeline for name in stage.passes}
+    measured = (
+        costs.filter(pl.col("stage").is_in(list(tables)))
+        .group_by(
+            "shard", "tool", pl.col("stage").replace_strict(tables).alias("table"), "is_of_round"
+        )
         .agg(pl.col("tokens_fed", "seconds").sum())
+        .join(characters, on="shard")
+        .group_by("tool", "table", "is_of_round")
+        .agg(pl.col("tokens_fed", "seconds", "characters").sum())
+        .filter(pl.col("characters") > 0)
         # Those of the round come last, and so take the place of the others below.
         .sort("is_of_round")
     )
     return {
-        (row["tool"], row["table"]): (row["tokens_fed"], row["seconds"])
-        for row in per_character.iter_rows(named=True)
+        (row["tool"], row["table"]): (
+            row["tokens_fed"] / row["characters"],
+            row["seconds"] / row["characters"],
+        )
+        for row in measured.iter_rows(named=True)
     }

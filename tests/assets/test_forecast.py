@@ -48,6 +48,15 @@ def made(home: PipelineHome, before: Mapping[str, tuple[int, int]], tables: tupl
     }
 
 
+def tokens(forecast: Forecast) -> int:
+    return sum(each.tokens for each in forecast.partitions)
+
+
+def tokens_fed(home: PipelineHome, shard: str) -> int:
+    costs = home.warehouse.query("select shard, tokens_fed from stage_costs")
+    return int(costs.filter(shard=shard)["tokens_fed"].sum())
+
+
 def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) -> set[str]:
     names = made(home, before, ("stage_costs",))
     return {name for name in names if name.rpartition(".")[2] in COSTS.values()}
@@ -97,6 +106,12 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert made(home, {}, PLANNED) == planned(prepared)
     assert costs_of_model(home, {}) == planned_costs(prepared)
     assert home.run_ids("build_dataset")
+    # Of a shard before anything was measured, and of the next by what the first took.
+    assert 0.5 <= tokens_fed(home, SHARDS[0]) / tokens(prepared) <= 2
+    planned_by_the_first = forecast(home, shards=SHARDS[1:])
+    assert planned_by_the_first.is_measured
+    home.build(shards=SHARDS[1:])
+    assert 0.5 <= tokens_fed(home, SHARDS[1]) / tokens(planned_by_the_first) <= 2
 
     # Not a partition more, not a model loaded, not even a run.
     request.getfixturevalue("no_model")

@@ -19,6 +19,7 @@ from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.definitions import definitions
 from dagster_project.runs.run_job import failure_of
 from tests.warehouse.rows import new_warehouse, put
+from toolformer_home.home import Home
 from toolformer_home.resources.settings import SettingsResource
 from toolformer_home.settings.sections import validated
 from warehouse.schema import ALL
@@ -104,12 +105,32 @@ def test_a_stage_between_the_training_set_and_the_model_is_declared_and_made(hom
     assert state(materialise(training={"max_tokens": 77})) == "done"
 
 
-def test_the_settings_behind_a_part_are_in_the_code_version():
+def test_the_settings_behind_a_part_are_in_the_code_version(tmp_path: Path):
     versions = {
-        code_version(TEXT_LENGTHS, [validated({"training": changes}, origin="test")])
+        code_version(
+            TEXT_LENGTHS, [validated({"training": changes}, origin="test")], Home(tmp_path)
+        )
         for changes in ({}, {"seed": 9}, {"max_tokens": 77}, {"clip_norm": 0.5})
     }
     assert len(versions) == 3
+
+
+def test_an_edit_while_rows_are_made_does_not_make_them_look_like_its_own(
+    home: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    edited, compute = Home.find(), TextLengths.compute
+
+    def edit_and_compute(output: TextLengths, expected: Expected) -> OutputRows:
+        edited.settings_file.write_text("training: {max_tokens: 77, seed: 9}\n", encoding="utf-8")
+        return compute(output, expected)
+
+    monkeypatch.setattr(TextLengths, "compute", edit_and_compute)
+    (event,) = materialise(training={"max_tokens": 77}).get_asset_materialization_events()
+    made_with = validated({"training": {"max_tokens": 77}}, origin="test")
+    assert (event.materialization.tags or {})["dagster/code_version"] == code_version(
+        TEXT_LENGTHS, [made_with], edited
+    )
+    assert home.partition_metadata("training_metrics", ALL, "lengths")
 
 
 def test_an_expected_error_is_a_failure_that_says_what_to_do(home: Warehouse):

@@ -8,7 +8,7 @@ import pytest
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.sensors import SENSORS, annotate_new_shards
+from dagster_project.sensors import sensors
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer_home.home import Home as ProjectHome
 from toolformer_home.partitions import register_shards
@@ -53,10 +53,18 @@ class Home:
 
     def look(self) -> Mapping[str, set[str]]:
         """What is asked for: the shards, by asset."""
+        _, annotate_new_shards = sensors()
+        selection = annotate_new_shards.asset_selection
+        assert selection is not None
+        graph = self.definitions.get_repository_def().asset_graph
+        # As the daemon does; this helper would forget the state of assets that have none.
+        if not any(graph.get(key).automation_condition for key in selection.resolve(graph)):
+            self.following = set()
+            return {}
         found = dg.evaluate_automation_conditions(
             self.definitions,
             self._instance,
-            asset_selection=annotate_new_shards.asset_selection,
+            asset_selection=selection,
             cursor=self._cursor,
         )
         self._cursor = found.cursor
@@ -86,10 +94,9 @@ def home() -> Iterator[Home]:
 
 def test_only_two_sensors_are_there_and_both_are_off():
     # A condition that no sensor is for would get one of Dagster's own.
-    sensors = definitions().get_repository_def().sensor_defs
-    assert {sensor.name for sensor in sensors} == {each.name for each in SENSORS}
-    assert {each.name for each in SENSORS} == {"inbox", "annotate_new_shards"}
-    for sensor in sensors:
+    defined = definitions().get_repository_def().sensor_defs
+    assert {sensor.name for sensor in defined} == {"inbox", "annotate_new_shards"}
+    for sensor in defined:
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
         assert sensor.description
 
@@ -152,6 +159,28 @@ def test_another_setting_makes_its_stage_and_those_behind_it_stale(built: Home, 
     behind = STAGES[STAGES.index("filtered_calls") :]
     assert built.look() == all_of(behind, "shard-00000", "shard-00001")
     assert not built.look()
+
+
+def test_nothing_is_asked_for_while_the_settings_are_broken_and_nothing_is_forgotten(
+    built: Home, tmp_path: Path
+):
+    root = tmp_path / "home"
+    root.mkdir()
+
+    def write(text: str) -> None:
+        (root / "toolformer.yaml").write_text(text)
+        built.definitions = definitions_of(ProjectHome(root))
+
+    write("preset: small\n")
+    built.look()
+    write("presett: small\n")
+    built.add("shard-00002")
+    assert built.look() == {}
+    assert built.following == set()
+    # What came meanwhile would have failed, and is asked for now; the others are as they were.
+    write("preset: small\n")
+    assert built.look() == all_of(STAGES, "shard-00002")
+    assert built.look() == {}
 
 
 def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):

@@ -13,8 +13,12 @@ from dagster_project.definitions import definitions, definitions_of
 from tests.conftest import REPOSITORY
 from tests.generated import graph
 from toolformer_home.home import Home
+from toolformer_home.settings.corpus_sections import SourceSettings
+from toolformer_home.settings.source_file import write_added_sources
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
+# The stages whose rows depend on the version of each tool that may be called.
+OF_TOOLS = ("min_call_probability", "evaluation_results")
 JOBS = {
     "prepare": {"corpus_manifest", "wikipedia_index", "passage_index"},
     "build_dataset": set(PIPELINE.names),
@@ -114,6 +118,69 @@ class TestCodeVersions:
         changed = self.changed(Home(tmp_path / "home"), f"{self.SETTINGS}{own}\n")
         assert {"candidate_calls", "executed_calls", "filtered_calls"} <= changed
 
-    def test_a_broken_file_leaves_the_versions_of_the_stages(self, tmp_path):
-        found = self.versions(Home(tmp_path / "home"), "presett: small\n")
-        assert found["filtered_calls"] == PIPELINE["filtered_calls"].version
+    @pytest.mark.parametrize(
+        ("settings", "file", "expected"),
+        [
+            ("tools: {Calculator: {prompt: own.txt}}", "own.txt", {"candidate_calls"}),
+            (
+                "tools: {Facts: {class: 'tools.plugins.table_tool:TableTool', options: "
+                "{table: facts.csv, key: [a], values: [b]}}}",
+                "facts.csv",
+                {"candidate_calls", "executed_calls", *OF_TOOLS},
+            ),
+            (
+                "tools: {Mark: {class: 'of_this_test:tool'}}",
+                "beside_this_test.py",
+                {"candidate_calls", "executed_calls", *OF_TOOLS},
+            ),
+            (
+                "language_model: {path: model}",
+                "model/weights.safetensors",
+                {"candidate_calls", "executed_calls", "scored_calls", "training_set"}
+                | {"finetuned_model", *OF_TOOLS},
+            ),
+            (
+                "evaluation: {files: {svamp: questions.json}}",
+                "questions.json",
+                {"training_set", "evaluation_results"},
+            ),
+            # Which texts there are, the manifest knows: a new one changes no other.
+            ("corpus: {sources: [{path: texts.jsonl}]}", "texts.jsonl", set()),
+        ],
+    )
+    def test_an_edited_file_is_in_those_of_the_stages_whose_rows_depend_on_it(
+        self, tmp_path, monkeypatch, settings, file, expected
+    ):
+        home = Home(tmp_path / "home")
+        edited = home.root / file
+        edited.parent.mkdir(parents=True)
+        (home.root / "of_this_test.py").write_text("import beside_this_test\n")
+        monkeypatch.syspath_prepend(str(home.root))
+        texts = []
+        for text in ("RATE = 1.9\n", "RATE = 2.5\n"):
+            edited.write_text(text)
+            texts.append(self.versions(home, f"{settings}\n"))
+        before, after = texts
+        assert {name for name, version in after.items() if version != before[name]} == expected
+
+    def test_a_further_source_is_in_that_of_the_corpus_alone(self, tmp_path):
+        home = Home(tmp_path / "home")
+        before = self.versions(home, self.SETTINGS)
+        write_added_sources(home.settings_file, [SourceSettings(path="/new.jsonl")])  # pyright: ignore[reportCallIssue]
+        after = self.versions(home, self.SETTINGS)
+        assert {name for name in after if after[name] != before[name]} == {"corpus_manifest"}
+
+    def test_a_broken_file_leaves_the_last_good_versions_and_runs_and_is_told(self, tmp_path):
+        home = Home(tmp_path / "home")
+        before = self.versions(home, f"{self.SETTINGS}runs: {{shards_per_run: 3}}\n")
+        assert self.versions(home, "presett: small\n") == before
+        defined = definitions_of(home)
+        asset = defined.get_assets_def("filtered_calls")
+        assert asset.backfill_policy == dg.BackfillPolicy.multi_run(3)
+        (spec,) = asset.specs
+        assert "no setting 'presett'. Did you mean 'preset'?" in spec.metadata["settings"]
+        shown = defined.get_repository_def().get_sensor_def("annotate_new_shards").description
+        assert "no setting 'presett'" in str(shown)
+
+    def test_a_home_whose_file_was_never_good_has_none(self, tmp_path):
+        assert self.versions(Home(tmp_path / "home"), "presett: small\n")["filtered_calls"] is None

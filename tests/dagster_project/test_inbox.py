@@ -10,7 +10,7 @@ import pytest
 from dagster_project.definitions import definitions
 from dagster_project.sensors import entries_of, inbox
 from tests.corpora import write_texts
-from toolformer.sources.manifest import Manifest
+from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer_home.home import Home
 from toolformer_home.settings.settings_file import listed_sources
 
@@ -124,11 +124,17 @@ def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home, l
     assert "more.docx" in look.said
 
 
+def damage(home: Home) -> None:
+    """Makes runs fail."""
+    home.sources.mkdir()
+    manifest_path(home.sources).write_text("no manifest")
+
+
 def test_an_entry_whose_run_fails_is_tried_twice_more_and_then_when_it_changes(
     home: Home, look: Looks
 ):
     file = put(home, "news.jsonl")
-    (home.root / "toolformer.yaml").write_text("preset: none such\n")
+    damage(home)
     look()
     for _ in range(3):
         assert look() == [str(file)]
@@ -137,7 +143,7 @@ def test_an_entry_whose_run_fails_is_tried_twice_more_and_then_when_it_changes(
     put(home, "news.jsonl", 2)
     look()
     assert look() == [str(file)]
-    (home.root / "toolformer.yaml").unlink()
+    manifest_path(home.sources).unlink()
     assert look.run() == [True]
     assert sources_with_shards(home) == [str(file)]
     assert look() == []
@@ -145,11 +151,11 @@ def test_an_entry_whose_run_fails_is_tried_twice_more_and_then_when_it_changes(
 
 def test_what_failed_is_tried_again_each_alone_beside_what_is_new(home: Home, look: Looks):
     first, second = put(home, "first.jsonl"), put(home, "second.jsonl")
-    (home.root / "toolformer.yaml").write_text("preset: none such\n")
+    damage(home)
     look()
     look()
     assert look.run() == [False]
-    (home.root / "toolformer.yaml").unlink()
+    manifest_path(home.sources).unlink()
     third = put(home, "third.jsonl")
     look()
     assert list(map(paths_of, look.requests)) == [[str(first)], [str(second)]]
@@ -228,3 +234,13 @@ def test_new_sources_are_listed_and_cut_except_one_that_cannot_be_read(home: Hom
     assert {text.partition for text in texts} == {"shard-00000", "shard-00001"}
     assert made.metadata["dagster/row_count"].value == 2
     assert list(made.metadata["rejected sources"].value) == [str(bad)]
+
+
+def test_an_entry_waits_until_the_settings_can_be_read(home: Home, look: Looks):
+    file = put(home, "news.jsonl")
+    assert look() == []
+    home.settings_file.write_text("presett: small\n", encoding="utf-8")
+    assert look() == []
+    assert "no setting 'presett'" in look.said
+    home.settings_file.unlink()
+    assert look() == [str(file)]

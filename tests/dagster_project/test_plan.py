@@ -114,6 +114,29 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
 
 
+def test_a_tool_whose_index_is_to_come_is_planned_as_the_others(warehouse: Warehouse):
+    planned = plan_of(warehouse, coming_tools=["WikiSearch"])
+    costs = {each.table: each.tokens for each in planned if each.partition_name == "WikiSearch"}
+    assert list(costs) == STAGES[:-1]
+    assert {name for name, tokens in costs.items() if tokens} == {"candidate_calls", "scored_calls"}
+
+
+def test_each_text_is_a_window_and_costs_nothing_where_another_tool_annotates_it(
+    warehouse: Warehouse,
+):
+    def tokens(changes: dict, entry: ShardEntry) -> int:
+        settings = settings_with(changes)
+        plan = BuildPlan(
+            warehouse, settings, toolbox_of("Calculator"), annotator="model-1", force=False
+        )
+        return sum(each.tokens for each in plan.of([entry]))
+
+    many = dataclasses.replace(ENTRY, records=20)
+    assert tokens({}, many) > 5 * tokens({}, ENTRY)
+    source = {"path": ENTRY.source, "tools": ["Calendar"]}
+    assert tokens({"corpus": {"sources": [source]}}, many) == 0
+
+
 def manifest_with(*shards: tuple[str, bool]) -> Manifest:
     """Shards of these sources, and whether each is held out."""
     entries = [

@@ -11,6 +11,7 @@ import pytest
 
 from assets.corpus import sync_shards
 from assets.documents import store_texts, stored_texts
+from dagster_project.definitions import definitions_of
 from tests.corpora import write_texts
 from tests.s3 import Store, running_store
 from toolformer.sources.cutting import CutShard
@@ -85,6 +86,20 @@ def test_settings_reach_the_other_machine_and_two_edits_are_both_kept_and_refuse
     share_settings(two)
     share_settings(one)
     assert one.settings_file.read_text() == "preset: laptop\n"
+
+
+def test_dagster_shows_what_another_machine_has_edited(homes: Homes):
+    one, two = homes
+    for home, text in ((one, "preset: demo\n"), (two, "preset: small\n")):
+        shared = [definitions_of(each) for each in homes]
+        _write(home.settings_file, text)
+        versions = [
+            {spec.key: spec.code_version for spec in defined.resolve_all_asset_specs()}
+            for defined in (definitions_of(home), *map(definitions_of, homes), *shared)
+        ]
+        edited, *seen, before, _ = versions
+        assert seen == [edited, edited]
+        assert edited != before
 
 
 def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | None = None) -> None:

@@ -45,14 +45,15 @@ class SettingsResource(dg.ConfigurableResource):
     def load_rounds(self) -> list[Settings]:
         """The settings of each round that the file lists, as this run would have them.
 
-        Overrides that are not valid in all of them concern the round of this run alone, which is
-        among them, listed or not.
+        Overrides that are not valid in all of them concern the round of this run alone.
         """
         file, preset = Home.find().settings_file, self.preset or None
         own = self.load()
+        if not own.rounds:
+            return [own]
         try:
-            rounds = settings_of_rounds(file, overrides=self.overrides, preset=preset)
+            return settings_of_rounds(file, overrides=self.overrides, preset=preset)
         except SettingsError:
             rounds = settings_of_rounds(file, preset=preset)
-        rounds[own.sampling.round - 1 : own.sampling.round] = [own]
+        rounds[own.sampling.round - 1] = own
         return rounds

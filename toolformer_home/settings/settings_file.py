@@ -107,14 +107,16 @@ def settings_of_rounds(
 ) -> list[Settings]:
     """The settings of each round that a home's file lists; a file without `rounds` has one.
 
-    Args and errors as of `load_settings`; a round that `overrides` name is not looked at. Those of
-    a round have no list of rounds themselves.
+    Args and errors as of `load_settings`; a round that `overrides` name is not looked at where the
+    file lists some. Those of a round have no list of rounds themselves.
     """
     values, round_values, _ = _values_of_file(file, preset)
     changes = _checked(overrides or {}, file)
+    if not round_values:
+        return [_validated_round(merged(values, changes), _OF_RUN)]
     return [
         _validated_round(merged(merged(of_round, changes), {"sampling": {"round": n}}), _OF_RUN)
-        for n, of_round in enumerate(round_values or [values], start=1)
+        for n, of_round in enumerate(round_values, start=1)
     ]
 
 

@@ -4,28 +4,22 @@ The function is called with values of the right types; what it raises for want o
 about the call.
 """
 
-import ast
 import functools
 import inspect
 import json
 import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec, resolve_name
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 from pydantic import validate_call
 
-from toolformer.files.digests import digest_of_bytes, hex_digest
+from toolformer.files.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.plugins.own_files import digests_of_own_files
 from tools.plugins.parameters import left_out, parameters_of_schema, schema_of_function
-from tools.plugins.plugins import is_own_code
 from tools.plugins.typed_arguments import read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
@@ -229,73 +223,13 @@ def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) 
         # It has the values that a closure holds. A notebook has no file.
         if (file := Path(maker.f_code.co_filename)).is_file():
             roots[file] = maker.f_globals.get("__package__")
-        parts = (function.__qualname__, *_digests_of_own_files(roots))
+        parts = (function.__qualname__, *digests_of_own_files(roots))
         return f"files {hex_digest(*parts, size=8)}"
     except OSError as error:
         raise ToolSettingsError(
             f"The function {shown} is in no file that can be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-
-
-def _digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:
-    """Digests of files, and of the user's own modules that they import, and these in turn.
-
-    Nothing is imported for it, so that it does not matter what was imported before.
-
-    Args:
-        roots: The files, and the package of each. Its other modules are the user's own, too.
-    """
-    packages = {package.partition(".")[0] for package in roots.values() if package}
-    waiting = [("", file.resolve(), package or "") for file, package in roots.items()]
-    digests, seen = dict[Path, str](), set[str]()
-    while waiting:
-        name, file, package = waiting.pop(0)
-        if file in digests:
-            continue
-        content = file.read_bytes()
-        digests[file] = f"{name} {digest_of_bytes(content).hex()}"
-        for name, spec in _imported_modules(content, package):
-            if name in seen or not spec.has_location or spec.origin is None:
-                continue
-            seen.add(name)
-            source = Path(spec.origin).resolve()
-            # Environments may be links, and packages be linked into them.
-            is_own = is_own_code(spec.origin) and is_own_code(str(source))
-            if is_own or name.partition(".")[0] in packages:
-                is_package = spec.submodule_search_locations is not None
-                waiting.append((name, source, name if is_package else name.rpartition(".")[0]))
-    return sorted(digests.values())
-
-
-def _imported_modules(content: bytes, package: str) -> Iterator[tuple[str, ModuleSpec]]:
-    """The modules that a source imports, also within functions, and the packages around them."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            nodes = [*ast.walk(ast.parse(content))]
-    # A compiled module, or one that cannot be imported.
-    except (SyntaxError, ValueError):
-        return
-    imported = set[str]()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            with suppress(ImportError):
-                module = resolve_name("." * node.level + (node.module or ""), package)
-                # What is imported from a package may be a module.
-                imported |= {f"{module}.{alias.name}" for alias in node.names}
-    for dotted in sorted(imported):
-        folders: Iterable[str] = ()
-        for name in accumulate(dotted.split("."), "{}.{}".format):
-            spec, last = None, name.rpartition(".")[2]
-            # `__main__` may have none.
-            with suppress(ValueError):
-                spec = find_spec(name) if name == last else PathFinder.find_spec(last, [*folders])
-            if spec is None:
-                break
-            yield name, spec
-            folders = spec.submodule_search_locations or ()
 
 
 def _snake_case(name: str) -> str:

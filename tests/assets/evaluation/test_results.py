@@ -52,6 +52,12 @@ def reported(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return states
 
 
+def data_version(result: dg.ExecuteInProcessResult, key: str) -> str:
+    events = result.get_asset_materialization_events()
+    (event,) = (event for event in events if event.partition == key)
+    return (event.materialization.tags or {})["dagster/data_version"]
+
+
 def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -84,6 +90,13 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
             KEYS[1]: "1 done",
             KEYS[2]: "1 up to date",
         }
+        # What is made of the scores is out of date only where these were measured anew.
+        write_lines(files["last"], [{"id": "1", "question": "How few?", "answers": ["1"]}])
+        edited = run(instance, settings)
+        same, other = (
+            data_version(again, key) == data_version(edited, key) for key in (KEYS[0], KEYS[2])
+        )
+        assert (same, other) == (True, False)
 
 
 def test_the_scores_of_a_model_card_reach_other_machines(
