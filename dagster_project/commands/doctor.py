@@ -3,30 +3,38 @@
 Reads only; no model is loaded and no Java started.
 """
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, requires, version
 
-from dagster_project.commands import doctor_home
+from dagster_project.commands import console, doctor_home
 from dagster_project.commands.doctor_damage import examine_files
-from dagster_project.commands.doctor_machine import examine_machine
 from dagster_project.commands.findings import INSTALL, Finding, guarded, show
+from toolformer.forward.memory import GIB
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.settings.settings_file import load_settings, preset_values
 from toolformer_home.shared_files import bring_small
 from warehouse.errors import StoreError
 
-_PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
+_MIN_FREE_DISK = 5 * GIB
+_GPU_SECONDS = 1.5
 
 
 def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
-    """Examine a home and print what was found.
+    """Examine a home and print what needs a remedy; as JSON, everything.
 
     Returns:
         Whether no file is damaged.
     """
     findings = examine(home, is_full=is_full)
-    show(findings, as_json=as_json)
+    wrong = [finding for finding in findings if finding.status != "ok"]
+    if as_json or wrong:
+        show(findings if as_json else wrong, as_json=as_json)
+    if not as_json:
+        console.say(f"{len(findings) - len(wrong)} things that were looked at in {home.root} work.")
     return not any(finding.files for finding in findings)
 
 
@@ -39,7 +47,8 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
             seconds per GiB; else this takes a few seconds at most.
     """
     findings = guarded("packages", _packages)
-    findings += guarded("machine", lambda: examine_machine(home.root, home.cache))
+    findings += guarded("disk", lambda: _disk(home))
+    findings += guarded("GPU", _graphics_card)
     # Without its store a machine has those texts alone that it has read.
     has_all_texts = True
     if home.store is not None:
@@ -66,29 +75,41 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    from importlib.metadata import PackageNotFoundError, requires, version
+    """Those that are missing, or not of a version that the project is made for."""
+    from packaging.requirements import Requirement
 
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        needed = {
-            entry.name: entry.specifier for entry in map(Requirement, requires("toolformer") or ())
-        }
-    except (PackageNotFoundError, InvalidRequirement):
-        needed = {}
-        yield Finding("toolformer", "missing", "the project is not installed", INSTALL)
-    for name in _PACKAGES:
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            yield Finding(name, "missing", "not installed", INSTALL)
+    for entry in map(Requirement, requires("toolformer") or ()):
+        if entry.marker is not None and not entry.marker.evaluate({"extra": ""}):
             continue
-        wanted = needed.get(name)
-        if wanted is None or wanted.contains(installed, prereleases=True):
-            yield Finding(name, "ok", installed)
-        else:
-            detail = f"{installed}; the project is made for {wanted}"
-            yield Finding(name, "warning", detail, INSTALL)
+        try:
+            installed = version(entry.name)
+        except PackageNotFoundError:
+            yield Finding(entry.name, "missing", "not installed", INSTALL)
+            continue
+        if not entry.specifier.contains(installed, prereleases=True):
+            detail = f"{installed}; the project is made for {entry.specifier}"
+            yield Finding(entry.name, "warning", detail, INSTALL)
+
+
+def _disk(home: Home) -> Iterator[Finding]:
+    for folder in dict.fromkeys((home.root, home.machine)):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if (free := shutil.disk_usage(existing).free) < _MIN_FREE_DISK:
+            remedy = f"Free {_MIN_FREE_DISK // GIB} GiB, or set TOOLFORMER_HOME to another disk"
+            yield Finding("disk", "warning", f"{free / GIB:.1f} GiB free for {folder}", remedy)
+
+
+def _graphics_card() -> Iterator[Finding]:
+    """An NVIDIA card that torch cannot use; without importing torch, which takes seconds."""
+    if (program := shutil.which("nvidia-smi")) is None or not version("torch").endswith("+cpu"):
+        return
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=False
+    )
+    if cards := "; ".join(answer.stdout.split("\n")).strip("; "):
+        remedy = "Install the CUDA build of torch (`make clean`, then `make setup TORCH=default`)"
+        yield Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
 
 
 def _object_store(home: Home, address: str) -> Finding:

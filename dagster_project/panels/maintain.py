@@ -32,7 +32,7 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Show what is available here and how to get what is missing; exit code 1 on damaged files."""
+    """Show what is missing here and how to get it; exit code 1 on damaged files."""
     from dagster_project.commands.doctor import show_findings
     from toolformer_home.home import Home
 

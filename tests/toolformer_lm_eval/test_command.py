@@ -129,7 +129,7 @@ def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments
         (["tools=Calculator", "mode=1"], {}, "mode"),
         (["with_calls=no"], {}, "with_calls is 'no'. Expected True or False"),
         (["tools=Calculator"], {"do_sample": "true"}, "The task asks for sampling"),
-        (["tools=Calculator"], {"kind": "multiple_choice"}, "no tool ever runs"),
+        (["tools=Calculator"], {"kind": "loglikelihood"}, "no tool ever runs"),
     ],
 )
 def test_what_the_harness_cannot_ask_of_the_model_is_one_paragraph(run, arguments, task, named):
