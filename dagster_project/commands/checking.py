@@ -21,8 +21,7 @@ from toolformer_home.wiring.toolbox import options_of, prompt_of
 from tools.base import Tool
 from tools.errors import ToolError
 from tools.registry import create_tool
-from tools.running.contract import RULES, ContractFinding, check_contract
-from tools.running.trial import Trial
+from tools.running.contract import RULES, ContractFinding, Trial, check_contract
 
 _GRACE_SECONDS = 5.0
 

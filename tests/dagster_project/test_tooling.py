@@ -101,11 +101,11 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
 @pytest.mark.parametrize(
     ("source", "rule", "passed"),
     [
-        ("import os\n\nos.abort()\n", "describes itself", 0),
+        ("import os\n\nos.abort()\n", "describes itself and shows its calls", 0),
         (
             ECHO.replace("return", "import os; os.abort(); return"),
             "answers in time, or fails with the right error",
-            7,
+            3,
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source
     assert code == 1
     lines = out.splitlines()
     assert lines[passed].startswith(f"failed  {rule}: The process ended (")
-    assert lines[-1] == f"{passed} passed, 1 failed, {12 - passed} skipped"
+    assert lines[-1] == f"{passed} passed, 1 failed, {5 - passed} skipped"
 
 
 def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
@@ -124,8 +124,8 @@ def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     code, out, _ = run("tools", "check", "Facts")
     assert code == 0
     # Its table comes with the project, under a name that is no file.
-    assert "passed  is available: it can run here" in out
-    assert "facts=312" in out
+    assert "passed  answers in time, or fails with the right error: " in out
+    assert " facts=" in out
 
 
 @pytest.mark.parametrize("endless", ["9**9**9**9", "7**7**7**7**7", "sum(range(10**18))"])
@@ -168,5 +168,5 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
     assert "available" in line_of(listed, "count_words")
     assert "The prompt of get_weather cannot be read" in line_of(listed, "get_weather")
     assert tried == "[count_words(all for one) -> 3]\n"
-    assert {rule.status for rule in rules} == {"passed", "skipped"}, rules
+    assert {rule.status for rule in rules} == {"passed"}, rules
     assert found["tool count_words"].status == found["tool get_weather"].status == "ok"

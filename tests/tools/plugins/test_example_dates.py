@@ -13,8 +13,7 @@ from tools.errors import CallSyntaxError, ToolCallError
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import create_tool
-from tools.running.contract import check_contract
-from tools.running.trial import Trial
+from tools.running.contract import Trial, check_contract
 
 EXAMPLE = EXAMPLES / "dates"
 FRIDAY = datetime.date(2024, 5, 31)

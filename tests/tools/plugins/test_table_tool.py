@@ -32,8 +32,7 @@ from tools.plugins.table_tool import TABLE_TOOL, TableTool
 from tools.prompting import demonstrations_of, load_prompt
 from tools.protocol import Document
 from tools.registry import create_tool
-from tools.running.contract import check_contract
-from tools.running.trial import Trial
+from tools.running.contract import Trial, check_contract
 
 NO_TEXT = Document("d", "")
 FACTS = """subject,relation,object
@@ -821,11 +820,7 @@ def test_it_keeps_the_contract(tmp_path, kind):
         read_prompt=lambda tool: load_prompt("Facts", own=tool.prompt),
         deadline_seconds=10.0,
     )
-    found = list(check_contract(trial))
-    assert [each for each in found if each.status == "failed"] == []
-    assert [each.rule for each in found if each.status == "skipped"] == [
-        "version names what answers depend on"
-    ]
+    assert [each for each in check_contract(trial) if each.status != "passed"] == []
 
 
 def test_the_table_of_a_home_lies_beside_its_settings_and_is_read_by_the_worker(tmp_path: Path):

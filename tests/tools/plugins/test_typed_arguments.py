@@ -123,7 +123,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(
     st.lists(PIECES, max_size=12).map("".join),
     st.text(max_size=30),
-    st.sampled_from(NASTY_ARGUMENTS),
+    st.sampled_from((*NASTY_ARGUMENTS, "\ud800")),
 )
 
 
