@@ -30,7 +30,7 @@ from toolformer.samples import SampledCall, forced_text, read_samples
 from toolformer.sampling import allowed_positions
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.scoring.scored_call import ScoredCall
-from tools.prompting import fill_prompt
+from tools.prompting import SLOT
 
 BATCH_SIZE = 16
 _STOP_MARKS = (")", "]")
@@ -89,7 +89,7 @@ class LiteralEngine:
         for document in documents:
             prompt = [self._bos_id]
             if tool.prompt is not None:
-                prompt = self._tokenizer.encode(fill_prompt(tool.prompt, document.text))
+                prompt = self._tokenizer.encode(tool.prompt.replace(SLOT, document.text))
             probabilities = self._call_probabilities(prompt, list(document.ids))
             for position in choose_positions(
                 probabilities,

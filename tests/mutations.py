@@ -65,11 +65,6 @@ FAULTS = [
           "::test_exactly_the_threshold_is_kept_and_a_millionth_less_is_not"),
     Fault("toolformer/filtering.py", "min(without_call, without_result) -", "without_call -",
           "toolformer/test_literal_decisions.py::test_the_calls_that_the_formulas_keep_are_kept"),
-    Fault("toolformer/filtering.py",
-          "self.loss_with_swapped_result - self.loss_with_result",
-          "self.loss_with_result - self.loss_with_swapped_result",
-          "toolformer/test_filtering.py"
-          "::test_a_contrast_is_asked_of_calls_that_reach_the_threshold"),
     # Places and samples.
     Fault("toolformer/positions.py", "if probability > threshold", "if probability >= threshold",
           "toolformer/test_positions.py::test_exactly_the_threshold_and_nan_are_not_above_it"),

@@ -52,13 +52,6 @@ class CallLosses:
     tokens_used: int
     loss_with_swapped_result: float | None = None
 
-    @property
-    def contrast(self) -> float | None:
-        """By how much the own result lowers the loss more than a swapped one, in nats."""
-        if self.loss_with_swapped_result is None or self.loss_with_result is None:
-            return None
-        return self.loss_with_swapped_result - self.loss_with_result
-
 
 @dataclass(frozen=True, slots=True)
 class FilterDecision:
@@ -82,20 +75,15 @@ def decide(
     losses: CallLosses,
     *,
     filtering_threshold: float,
-    contrast_threshold: float | None = None,
     baseline: Baseline = Baseline.MINIMUM,
 ) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
-
-    With a contrast threshold τ_c, only if its own result also lowers the loss by τ_c more than a
-    swapped one; a call that reaches τ_f and has no loss with a swapped result is not kept then.
 
     Losses may be missing where an upper bound of the reduction decided already: L_i⁺ is not
     negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
 
     Args:
         filtering_threshold: τ_f in nats.
-        contrast_threshold: τ_c in nats; None, as in the paper, for no contrast.
         baseline: what L_i⁻ is; L_i(ε) alone does without the third loss.
     """
     if losses.tokens_used == 0:
@@ -115,19 +103,4 @@ def decide(
     loss_reduction = min(without_call, without_result) - losses.loss_with_result
     if not reaches(loss_reduction, filtering_threshold):
         return FilterDecision(False, FilterReason.BELOW_THRESHOLD, loss_reduction)
-    if contrast_threshold is None:
-        return FilterDecision(True, FilterReason.KEPT, loss_reduction)
-    return _decide_by_contrast(losses.contrast, contrast_threshold, loss_reduction)
-
-
-def _decide_by_contrast(
-    contrast: float | None, contrast_threshold: float, loss_reduction: float
-) -> FilterDecision:
-    """The decision on a call that reaches τ_f."""
-    if contrast is None:
-        return FilterDecision(False, FilterReason.NO_SWAPPED_RESULT, loss_reduction)
-    if not math.isfinite(contrast):
-        return FilterDecision(False, FilterReason.NOT_FINITE, None)
-    if not reaches(contrast, contrast_threshold):
-        return FilterDecision(False, FilterReason.BELOW_CONTRAST, loss_reduction)
     return FilterDecision(True, FilterReason.KEPT, loss_reduction)

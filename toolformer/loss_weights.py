@@ -7,21 +7,9 @@ import math
 from collections.abc import Sequence
 
 # w̃_t = max(0, 1 - 0.2 t), divided by their sum over all t, which is 3. Written as fractions of 15
-# so that no rounding error enters: w = 1/3, 4/15, 1/5, 2/15, 1/15, 0, 0, …
+# so that no rounding error enters: w = 1/3, 4/15, 1/5, 2/15, 1/15, 0, 0, … The sum is taken before
+# the end of a text cuts the window: near the end the weights that remain add up to less than 1.
 TOKEN_WEIGHTS = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
-
-
-def token_weights(count: int) -> list[float]:
-    """The first `count` weights w_t; they sum to 1 over all t, and are 0 from the sixth on.
-
-    The sum is taken before the end of a text cuts the window, so near the end the weights that
-    remain add up to less than 1.
-
-    Example:
-        >>> token_weights(6) == [5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15, 0.0]
-        True
-    """
-    return [TOKEN_WEIGHTS[t] if t < len(TOKEN_WEIGHTS) else 0.0 for t in range(count)]
 
 
 def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:

@@ -24,9 +24,6 @@ from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbTranslator
 from tools.translation.preselection import preselect_by_language
 
-# Translations kept in memory; models ask for the same phrase again and again.
-_MAX_KEPT = 100_000
-
 
 class MachineTranslation(Tool):
     """Translates a phrase of any language into English.
@@ -100,7 +97,6 @@ class MachineTranslation(Tool):
         self.proposals_version = (
             f"1 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
         )
-        self._kept: dict[str, str] = {}
 
     @cached_property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -138,9 +134,6 @@ class MachineTranslation(Tool):
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
         for phrase in dict.fromkeys(arguments for arguments, _ in requests):
-            if phrase in self._kept:
-                answers[phrase] = self._kept[phrase]
-                continue
             try:
                 by_language[self._language_of(phrase)].append(phrase)
             except ToolCallError as error:
@@ -223,8 +216,7 @@ class MachineTranslation(Tool):
 
     def _translate(self, phrases: Sequence[str], language: str) -> dict[str, str | ToolCallError]:
         """Translate distinct phrases of one language."""
-        # Longest first: little padding, and memory that does not suffice shows at once. Each batch
-        # is kept when it is done, so that calls repeated after a deadline need not wait for all.
+        # Longest first: little padding, and memory that does not suffice shows at once.
         ordered = sorted(phrases, key=len, reverse=True)
         translations: dict[str, str | ToolCallError] = {}
         at_once = self._translator.texts_at_once
@@ -232,13 +224,6 @@ class MachineTranslation(Tool):
             batch = ordered[start : start + at_once]
             for phrase, answer in zip(batch, self._translate_batch(batch, language), strict=True):
                 translations[phrase] = _checked(phrase, answer)
-            if len(self._kept) >= _MAX_KEPT:
-                self._kept.clear()
-            self._kept |= {
-                phrase: answer
-                for phrase in batch
-                if isinstance(answer := translations[phrase], str)
-            }
         return translations
 
     def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:

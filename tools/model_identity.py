@@ -1,9 +1,9 @@
 """The identity of a model directory."""
 
-import hashlib
 from pathlib import Path
 
 from toolformer.files.beside_models import BESIDE_MODELS
+from toolformer.files.digests import digest_of_bytes
 from toolformer.files.file_digest import file_digest
 from toolformer.files.named_files import read_named
 
@@ -23,17 +23,16 @@ def model_identity(directory: Path) -> str:
     Raises:
         OSError: When a file cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    parts = list[bytes]()
     texts = sorted(directory.glob("*.json"))
     texts += [file for file in tokenizer_files(directory) if file not in texts]
     for file in texts:
         if file.name in BESIDE_MODELS:
             continue
-        digest.update(file.name.encode())
-        digest.update(read_named(file, maximum_bytes=_LONGEST_TEXT))
-    for file in sorted(directory.glob(SAFETENSORS)):
-        digest.update(f"{file.name} {file_digest(file)}".encode())
-    return digest.hexdigest()
+        parts += file.name.encode(), read_named(file, maximum_bytes=_LONGEST_TEXT)
+    weights = sorted(directory.glob(SAFETENSORS))
+    parts += (f"{file.name} {file_digest(file)}".encode() for file in weights)
+    return digest_of_bytes(b"".join(parts)).hex()
 
 
 def tokenizer_files(directory: Path) -> list[Path]:

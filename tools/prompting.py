@@ -138,11 +138,6 @@ def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
     ]
 
 
-def fill_prompt(prompt: str, text: str) -> str:
-    """Put a text into the slot of a prompt, giving P(x)."""
-    return prompt.replace(SLOT, text)
-
-
 def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> None:
     """Check the form of a prompt and the copy rule.
 

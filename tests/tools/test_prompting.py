@@ -8,7 +8,6 @@ from tools.prompting import (
     check_prompt,
     demonstrations_of,
     draft_prompt,
-    fill_prompt,
     load_prompt,
     load_short_prompt,
 )
@@ -30,7 +29,9 @@ def test_each_tool_has_a_prompt_into_which_a_text_goes_unchanged(name):
     assert len(demonstrations_of(prompt)) >= 2
     assert f'"[{name}(' in prompt.splitlines()[0]
     text = "Braces {text} and {0} and 100% \\1 stay."
-    assert fill_prompt(prompt, text) == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
+    assert (
+        prompt.replace(SLOT, text) == prompt.removesuffix(f"{SLOT}\nOutput:") + text + "\nOutput:"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -15,7 +15,7 @@ from toolformer.decoding.triggers import CallChance, next_emission
 from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import (
-    token_weights,
+    TOKEN_WEIGHTS,
     weighted_loss,
 )
 from toolformer.positions import choose_positions
@@ -48,8 +48,8 @@ def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None =
         return {"weight_sum": [weighted_loss([1.0] * count) for count in tokens_left]}
     if t is None or tokens_left is not None:
         raise CaseError("expected one of the inputs 't' and 'tokens_left'")
-    weights = token_weights(max(t) + 1)
-    chosen = [weights[index] for index in t]
+    weights = dict(enumerate(TOKEN_WEIGHTS))
+    chosen = [weights.get(index, 0.0) for index in t]
     return {
         # Before they are divided by their sum, the first of them is 1.
         "unnormalised": [weight / weights[0] for weight in chosen],

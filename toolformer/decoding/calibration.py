@@ -37,6 +37,7 @@ from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.sealed import sealed, unsealed
 
 _LOGGER = logging.getLogger(__name__)
+_warn_once = functools.cache(_LOGGER.warning)
 # Below this, one text more or less moves the choice at will.
 MIN_TEXTS_WITH_CALLS = 8
 ItemT = TypeVar("ItemT")
@@ -348,8 +349,3 @@ def min_call_probability(directory: Path | None, given: float | None) -> MinCall
     closed = stored or CalibratedProbability(None, None, _NOT_LOOKED_AT, 0, 0, 0)
     _warn_once(f"{directory or 'The model'}: {closed.summary}")
     return CLOSED
-
-
-@functools.cache
-def _warn_once(line: str) -> None:
-    _LOGGER.warning("%s", line)

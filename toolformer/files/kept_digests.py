@@ -14,8 +14,8 @@ from toolformer.files.whole_files import write_whole
 DIGESTS_FILE = "digests"
 
 
-def keep_digests(folder: Path) -> int:
-    """Write down size and digest of all files of a folder; returns how many there are.
+def keep_digests(folder: Path) -> None:
+    """Write down size and digest of all files of a folder.
 
     Args:
         folder: its hidden files do not count, nor what is no part of a model.
@@ -34,7 +34,6 @@ def keep_digests(folder: Path) -> int:
     # With a digest of its own, so that damage to it is not taken for damage to the files.
     content = {"digest": hex_digest(json.dumps(files)), "files": files}
     write_whole(folder / DIGESTS_FILE, json.dumps(content, indent=1) + "\n")
-    return len(files)
 
 
 def damaged_files(folder: Path, *, max_bytes: int | None = None) -> dict[str, str] | None:

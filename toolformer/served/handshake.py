@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.served.answers import Card, Seen
+from toolformer.served.answers import Seen
 from toolformer.served.http_client import CompletionsClient, PassingError
 from toolformer.served.wire import Wire
 from tools.syntax import CALL_OPEN
@@ -37,7 +37,6 @@ class FoundFit:
 
     Attributes:
         wire: asks it.
-        card: what it says of its model.
         context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
@@ -47,7 +46,6 @@ class FoundFit:
     """
 
     wire: Wire
-    card: Card
     context_length: int
     precision: str
     top: int
@@ -76,7 +74,6 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
     (opening,) = tokenizer.encode_behind(CALL_OPEN)
     found = FoundFit(
         wire,
-        card,
         length,
         card.dtype or "unknown",
         0 if _refusal(lambda: wire.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,

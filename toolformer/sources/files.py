@@ -1,6 +1,5 @@
 """Which files a source consists of, in which format, and how to open them."""
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from toolformer.files.digests import hex_digest
+from toolformer.files.digests import digest_of_bytes, hex_digest
 from toolformer.files.file_digest import file_digest
 from toolformer.files.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
@@ -156,16 +155,14 @@ def file_identity(file: SourceFile) -> str:
         if is_local(file.filesystem):
             return hex_digest(file.name, file.format, file_digest(Path(file.path)))
         size, version, etag = _facts(file)
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(json.dumps([file.name, file.format, size, etag or version]).encode())
-        if etag:
-            return digest.hexdigest()
-        with open_stored(file) as stream:
-            digest.update(stream.read(_DIGESTED_BYTES))
-            if size > _DIGESTED_BYTES:
-                stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
-                digest.update(stream.read(_DIGESTED_BYTES))
-    return digest.hexdigest()
+        content = json.dumps([file.name, file.format, size, etag or version]).encode()
+        if not etag:
+            with open_stored(file) as stream:
+                content += stream.read(_DIGESTED_BYTES)
+                if size > _DIGESTED_BYTES:
+                    stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
+                    content += stream.read(_DIGESTED_BYTES)
+    return digest_of_bytes(content).hex()
 
 
 def built_in_path(name: str) -> Path:

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -266,10 +267,10 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
                 )
 
 
-def write_settings_file(file: Path, *, preset: str) -> bool:
-    """Write the commented file where there is none; says whether it did."""
+def write_settings_file(file: Path, *, preset: str) -> None:
+    """Write the commented file where there is none."""
     if file.exists():
-        return False
+        return
     settings = validated(preset_values(preset), origin=f"preset {preset}")
     lines = [_HEADER.format(preset=preset)]
     for name, field in Settings.model_fields.items():
@@ -280,11 +281,8 @@ def write_settings_file(file: Path, *, preset: str) -> bool:
         elif name != "preset":
             lines.extend([f"# {name}: {_inline(section)}  # {field.description}", ""])
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with suppress(FileExistsError):
         write_new(file, "\n".join(lines))
-    except FileExistsError:
-        return False
-    return True
 
 
 def _section_lines(name: str, section: BaseModel, *, indent: int) -> list[str]:

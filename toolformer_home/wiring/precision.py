@@ -26,6 +26,8 @@ from warehouse.errors import StoreConflictError
 AUTO = "auto"
 ANNOTATION, TRAINING = "annotation", "training"
 _LOGGER = logging.getLogger(__name__)
+tell_once = functools.cache(_LOGGER.info)
+"""Writes a line into the log of a run, whose process is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,6 @@ def training_precision(settings: Settings, base: Path, device: str, home: Home) 
     # With adapters the weights are held in it.
     purpose = TRAINING if settings.training.lora_rank is None else f"{TRAINING}-lora"
     return settled_precision(purpose, base, device, home, measure).choice.precision
-
-
-@functools.cache
-def tell_once(line: str) -> None:
-    """Write a line into the log of a run, whose process is its own."""
-    _LOGGER.info(line)
 
 
 def _machine_description(device: str) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import replacing
 from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
@@ -41,7 +40,8 @@ class TableIndex:
         sqlite3.Error, ValueError: There is none.
 
     Attributes:
-        about: `state` of the table that it was written for, and a digest of its `facts`.
+        state: Of the table that it was written for.
+        facts: A digest of its facts.
     """
 
     def __init__(self, file: Path) -> None:
@@ -50,8 +50,8 @@ class TableIndex:
         )
         weakref.finalize(self, self._connection.close)
         self._file = file
-        ((about,),) = self._connection.execute("select content from about")
-        self.about = unsealed(json.loads(str(about)), ("state", "facts"))
+        ((state, facts),) = self._connection.execute("select state, facts from about")
+        self.state, self.facts = json.loads(str(state)), str(facts)
 
     def subjects(self, name: str) -> list[str]:
         """The subjects with a folded name; most have one."""
@@ -185,9 +185,9 @@ def write_index(file: Path, facts: Iterable[tuple[str, str, str, int]], state: o
             rows = _checked(facts, numbers)
             connection.executemany("insert into facts values (?, ?, ?, ?)", rows)
             connection.executescript(Path(__file__).with_name("table_index.sql").read_text("utf-8"))
-            about = sealed({"state": state, "facts": digest_of(numbers)})
-            connection.execute("create table about (content text)")
-            connection.execute("insert into about values (?)", (json.dumps(about),))
+            about = json.dumps(state), digest_of(numbers)
+            connection.execute("create table about (state text, facts text)")
+            connection.execute("insert into about values (?, ?)", about)
             connection.commit()
         finally:
             connection.close()

@@ -112,7 +112,7 @@ class TableTool(Tool):
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
         self._aliases = self._read_aliases(aliases or [])
-        content = f"key={list(key)} values={list(values)} facts={self.index.about['facts']}"
+        content = f"key={list(key)} values={list(values)} facts={self.index.facts}"
         self.sampling_version = f"{_VERSION} {content}"
         self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
         asked = self._relations_text() if self.asks else f"{spoken(values[0])} by {spoken(key[0])}"
@@ -254,7 +254,7 @@ def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableInd
     state = table.state()
     with suppress(sqlite3.Error, ValueError):
         index = TableIndex(file)
-        if index.about["facts" if table.is_query else "state"] == state:
+        if state == (index.facts if table.is_query else index.state):
             remove_unused(file.parent.glob("*.sqlite"), used=file)
             return index
     if readings == 0:

@@ -5,7 +5,6 @@ neural encoders, seconds of torch and transformers.
 """
 
 import fcntl
-import hashlib
 import json
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from toolformer.files.file_digest import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import find_java, open_reader, pyserini_jar, start_jvm
@@ -72,7 +72,7 @@ class PassageRanker:
         commits = sorted(self.directory.glob("segments_*"), key=lambda path: (len(path.name), path))
         if not commits:
             return NO_INDEX
-        return f"segments-{hashlib.sha256(commits[-1].read_bytes()).hexdigest()[:16]}"
+        return f"segments-{file_digest(commits[-1])[:16]}"
 
     def version(self) -> str:
         """Settings and the fingerprint of the index."""
