@@ -137,7 +137,6 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
         ("compare", "a", "b"),
         ("export", "text"),
         ("export", "dataset", "--push-to", "owner/name"),
-        ("evaluate", "lm-eval", "task"),
     ],
     ids=" ".join,
 )
