@@ -82,7 +82,7 @@ class Calculator(Tool):
             f"max_magnitude={float(max_magnitude)!r}"
         )
         # An expression that does not compute is not proposed.
-        self.proposals_version = f"3 {limits_named}"
+        self.proposals_version = f"4 {limits_named}"
         self.version = (
             f"2 {limits_named} weak_share={float(weak_share)!r} seed={seed} decimals={decimals}"
         )

@@ -71,6 +71,34 @@ def test_a_number_ends_at_a_unit_and_at_letters_of_scripts_without_blanks(text, 
     assert sums(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        r"It fills $36 \times 24 = 864$ sacks; \(864 \cdot 3 = 2592\) crowns, \(8 \div 2=4\).": [
+            ("864$", "36 × 24"),
+            (r"2592\)", "864 ⋅ 3"),
+            (r"4\).", "8 ÷ 2"),
+        ],
+        r"In all \(2\cdot3\times4\) is \(2\cdot3\times4=24\)": [(r"24\)", "2⋅3×4")],
+        "36 &times; 24 = 864; 5 &middot; 3 = 15, 8&nbsp;&divide; 2 = 4, 2 &minus; 5 = &minus;3": [
+            ("864;", "36 × 24"),
+            ("15,", "5 · 3"),
+            ("4,", "8 ÷ 2"),
+            ("&minus;3", "2 - 5"),
+        ],
+        # It may be 5.3, and what begins another expression is no result.
+        "5&middot;3 = 15": [("15", None)],
+        r"It is = 20 \times 31": [],
+        r"\(x \cdot 3 \times 4 = 12\)": [(r"12\)", None)],
+        r"D:\36\times24 = 5": [("5", None)],
+        r"D:\tmp\36 * 24 = 864": [("864", None)],
+        r"36 \timestamp 24 = 5, 36 \n 24 = 6": [("5,", None), ("6", None)],
+    }.items(),
+)
+def test_signs_of_latex_and_html_are_read_and_places_stay(text, expected):
+    assert sums(text) == expected
+
+
 def test_numbers_between_letters_of_scripts_without_blanks_are_read():
     for text in ("一天烤36盘每盘24个共864个", "36枚に24個で864個", "아침36판에24개씩864개"):
         chosen = CALCULATOR.preselect(Document("d", text))

@@ -8,9 +8,9 @@ standard output that are no messages, a banner say, are passed over, and the fir
 
 import logging
 import math
+import os
 import re
 import tempfile
-import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from pydantic import ValidationError
 
+from toolformer.files import foreign_texts
 from toolformer.files.names import did_you_mean
 from tools.errors import ToolCallError, ToolError, ToolSettingsError
-from tools.plugins.parameters import parameters_of_schema
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -32,6 +32,7 @@ _Answer = TypeVar("_Answer")
 _LOGGER = logging.getLogger(__name__)
 _MAX_PAGES = 100
 _LONGEST_LOG = 300
+_LAST_BYTES_OF_LOG = 2**20
 # Of variables of these names. A short value, such as `false`, would be found in any answer.
 _SECRET = re.compile(r"key|token|secret|passw|credential|auth(?!ors?(_|$))", re.IGNORECASE)
 _SHORTEST_SECRET = 8
@@ -103,29 +104,44 @@ class McpConnection:
             self._end_thread()
             raise lost from error
         info = self._client.server_info
-        self.server = f"{info.name} {info.version}" if info else ""
+        self.server = foreign_texts.shown(f"{info.name} {info.version}") if info else ""
 
     def _streams(self) -> AbstractAsyncContextManager[Any]:
         """The streams of messages, which end what they belong to."""
         from mcp import stdio_client  # pyright: ignore[reportMissingImports]
+        from mcp.client import stdio  # pyright: ignore[reportMissingImports]
 
+        from tools.plugins.mcp_messages import LimitedLines
+
+        # The client library reads lines of any length.
+        stdio.TextReceiveStream = LimitedLines  # pyright: ignore[reportPrivateImportUsage]
         return stdio_client(self._parameters, errlog=cast("TextIO", self._log))
 
     @asynccontextmanager
     async def _sound_streams(self) -> AsyncIterator[Any]:
+        from tools.plugins.mcp_messages import SoundTools
+
         async with self._streams() as (read, write):
             self._refused: dict[str, str] = {}
-            yield _SoundTools(read, self._refused), write
+            yield SoundTools(read, self._refused), write
 
     def _fault(self, error: BaseException) -> str | None:  # noqa: ARG002
         """What broke, where an error is the client's and not an answer of the server."""
         return None
 
-    def shown(self, text: str) -> str:
-        """What the server wrote, as it may be told: without the secrets that it was given."""
+    def has_secret(self, text: str) -> bool:
+        """Whether a text holds a secret that the server was given."""
+        return any(secret in text for secret in self._secrets)
+
+    def masked(self, text: str) -> str:
+        """What the server wrote, without the secrets that it was given; see `plain`."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return text
+        return foreign_texts.plain(text)
+
+    def shown(self, text: object) -> str:
+        """One short line of what the server wrote, masked before it is cut."""
+        return foreign_texts.shown(self.masked(str(text)))
 
     def find_tool(self, name: str, *, seconds: float) -> "Tool":
         """Look a tool up.
@@ -144,16 +160,18 @@ class McpConnection:
                 for tool in page.tools:
                     if tool.name == name:
                         if wrong := self._refused.get(name):
-                            wrong = textwrap.shorten(self.shown(wrong), _LONGEST_LOG)
-                            raise ToolSettingsError(wrong)
+                            raise ToolSettingsError(self.shown(wrong))
                         return tool
-                names += [tool.name for tool in page.tools]
+                names += [foreign_texts.shown(tool.name) for tool in page.tools]
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-            has = self.shown(", ".join(sorted(names)))
-            has = textwrap.shorten(has, _LONGEST_LOG, placeholder=" …") or "none"
-            hint = self.shown(did_you_mean(name, names))
+            else:
+                raise ServerRefusalError(
+                    f"the server lists its tools on more than {_MAX_PAGES} pages"
+                )
+            has = self.shown(", ".join(sorted(names))) or "none"
+            hint = self.masked(did_you_mean(name, names))
             raise ServerRefusalError(f"the server has no tool {name!r}.{hint} It has {has}")
 
         return self._ask(find, seconds)
@@ -177,7 +195,7 @@ class McpConnection:
         if result.is_error:
             raise ServerRefusalError(self.shown(" ".join(texts)) or "no reason given")
         text = "\n".join(texts)
-        if self.shown(text) != text:
+        if self.has_secret(text):
             # With another secret it may be kept.
             raise ToolCallError(
                 "secret_in_answer",
@@ -220,9 +238,13 @@ class McpConnection:
 
     async def _pass_over(self, message: object) -> None:
         """Keep a line that is no message, and name the first; the client goes on behind it."""
+        from tools.plugins.mcp_messages import LONGEST_MESSAGE, is_too_long
+
         if not isinstance(message, ValidationError):
             return
-        line = self.shown(str(message.errors()[0]["input"])).strip()[:_LONGEST_LOG]
+        line = self.shown(message.errors()[0]["input"])
+        if is_too_long(message):
+            line = f"a message of more than {LONGEST_MESSAGE:,} characters"
         print(line, file=self._log, flush=True)
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)
@@ -244,7 +266,7 @@ class McpConnection:
         except MCPError as error:
             fault = self._fault(error)
             if is_call and fault is None:
-                raise ServerRefusalError(self.shown(str(error))) from error
+                raise ServerRefusalError(self.shown(error)) from error
             raise self._lost(fault or error) from error
         except (ValidationError, RuntimeError, CancelledError) as error:
             raise self._lost("its answer is no message of the protocol, or broke off") from error
@@ -263,60 +285,12 @@ class McpConnection:
     def _lost(self, cause: object) -> ServerLostError:
         log = ""
         if not self._log.closed:
-            self._log.seek(0)
-            log = self.shown(" ".join(self._log.read().split()))[-_LONGEST_LOG:]
-        # Masked before it is cut: else a part of a secret would be left.
-        cause = textwrap.shorten(self.shown(str(cause)), _LONGEST_LOG, placeholder=" …").rstrip(
-            ".: "
-        )
+            written = os.fstat(self._log.fileno()).st_size
+            self._log.seek(max(0, written - _LAST_BYTES_OF_LOG))
+            log = self.masked(" ".join(self._log.read().split()))[-_LONGEST_LOG:]
+        cause = self.shown(cause).rstrip(".: ")
         wrote = f"; it wrote: {log}" if log else ""
         return ServerLostError(f"{self.name} failed: {cause}{wrote}")
-
-
-class _SoundTools:
-    """What a server sends, with what the client refuses in a list of tools taken out.
-
-    It would refuse the whole list for one malformed tool.
-
-    Args:
-        refused: Gets what is wrong with the arguments of a tool, by name.
-    """
-
-    def __init__(self, stream: Any, refused: dict[str, str]) -> None:
-        self._stream, self._refused = stream, refused
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    async def __aenter__(self) -> "_SoundTools":
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> Any:
-        return await self._stream.__aexit__(*error)
-
-    def __aiter__(self) -> "_SoundTools":
-        return self
-
-    async def __anext__(self) -> Any:
-        item = await anext(self._stream)
-        result = getattr(getattr(item, "message", None), "result", None)
-        if isinstance(result, dict) and isinstance(tools := result.get("tools"), list):
-            tools = [tool for tool in tools if isinstance(tool, dict)]
-            result["tools"] = [self._sound(tool) for tool in tools if type(tool.get("name")) is str]
-        return item
-
-    def _sound(self, tool: Mapping[str, Any]) -> dict[str, Any]:
-        name, schema = tool["name"], tool.get("inputSchema")
-        self._refused.pop(name, None)
-        try:
-            parameters_of_schema(schema, name)
-        except ToolSettingsError as error:
-            self._refused[name], schema = str(error), {}
-        # What an answer has beside its text is not read, nor what a tool says of that.
-        said = {key: tool[key] for key in ("title", "description") if type(tool.get(key)) is str}
-        arguments = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
-        return {"name": name, **said, "inputSchema": {**arguments, "type": "object"}}
 
 
 def is_secret(variable: str) -> bool:

@@ -21,6 +21,7 @@ from pydantic import Field, PositiveFloat
 
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.files.digests import hex_digest
+from toolformer.files.foreign_texts import plain
 from tools.base import with_checked_settings
 from tools.errors import (
     ToolCallError,
@@ -116,7 +117,7 @@ class McpTool(FunctionTool):
         except ToolSettingsError as error:
             self.close()
             raise ToolUnavailableError(
-                name, f"its arguments cannot be written in calls ({error})", "Leave it out"
+                name, f"it cannot be written in calls ({error})", "Leave it out"
             ) from error
         except (ServerLostError, ServerRefusalError, TimeoutError) as error:
             self.close()
@@ -124,10 +125,10 @@ class McpTool(FunctionTool):
             raise ToolUnavailableError(
                 name, str(error), f"{wrong} and tool in its options"
             ) from error
-        description = (listed_tool.description or listed_tool.title or "").split("\n\n")[0]
+        description = plain((listed_tool.description or listed_tool.title or "").split("\n\n")[0])
         schema = listed_tool.input_schema
         kept = f"{connection.server}\n{description}\n{json.dumps(schema)}"
-        if connection.shown(kept) != kept:
+        if connection.has_secret(kept):
             self.close()
             raise ToolUnavailableError(
                 name,
@@ -205,7 +206,7 @@ class McpTool(FunctionTool):
         except (ServerRefusalError, ToolSettingsError) as error:
             now = str(error)
         if now != self.version:
-            raise changed_tool(self.name, self.version, connection.shown(now))
+            raise changed_tool(self.name, self.version, connection.masked(now))
         self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
     def _abandon(self) -> None:

@@ -5,7 +5,10 @@ expressions can be computed.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from html import unescape
+from itertools import accumulate
 
 from tools.numbers import BLANKS, END, NUMBER, UNSPACED, NumberError, digits_of, plain
 from tools.protocol import Proposal
@@ -24,9 +27,10 @@ _EXPRESSION = re.compile(
     rf"(?:{NUMBER}|[.,()$€£¥{_OPERATORS} {BLANKS}]|(?<=[0-9)] )x(?= [0-9($]))++\Z"
 )
 _LONGEST_EXPRESSION = 100
-# Neither the fraction of a mixed number (`2 1/2`) nor brackets behind a factor (`2 (3 + 4)`).
+# Neither the fraction of a mixed number (`2 1/2`), nor brackets behind a factor (`2 (3 + 4)`), nor
+# part of a path (`\36`).
 _BEGINNING = re.compile(
-    rf"(?<![^\W{UNSPACED}])(?<![)$€£¥'’])(?:(?<![.,])|(?<=[{UNSPACED}][.,]))"
+    rf"(?<![^\W{UNSPACED}])(?<![)$€£¥'’])(?<!\\(?=[0-9]))(?:(?<![.,])|(?<=[{UNSPACED}][.,]))"
     r"(?!(?:(?<=[0-9] )|(?<=[0-9] and ))[0-9]+[/∕⁄][0-9])(?!(?<=[0-9)] )\()"
     rf"[$€£¥]?(?:{NUMBER}|\()"
 )
@@ -42,6 +46,9 @@ _LONGEST_HALF_BEFORE = 16
 _OPERATION = re.compile(rf"[^\s(] *[{_OPERATORS}] *[^\s)]")
 # Not the one between two numbers, which may not become one.
 _CURRENCY = re.compile(r"(?<![0-9)])(?<![0-9)] )[$€£¥] ?|[$€£¥](?! ?[0-9(])")
+# Signs as LaTeX and HTML write them; a middle dot of LaTeX is no decimal point.
+_SPELT = re.compile(r"\\(?:times|cdot|div)(?![A-Za-z])|&(?:times|middot|sdot|divide|minus|nbsp);")
+_LATEX = {r"\times": "×", r"\cdot": "⋅", r"\div": "÷"}
 _MARKS = str.maketrans({"x": "*", **dict.fromkeys(BLANKS, " ")})
 
 
@@ -58,7 +65,11 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
         $51 24 + 27
         60  None
     """
-    text = plain(text)
+    # As one character each, with what was cut in front of every place.
+    spelt = list(_SPELT.finditer(text))
+    cut = [0, *accumulate(len(sign[0]) - 1 for sign in spelt)]
+    signs = [sign.start() - before for sign, before in zip(spelt, cut, strict=False)]
+    text = plain(_SPELT.sub(lambda sign: _LATEX.get(sign[0]) or unescape(sign[0]), text))
     proposals = {
         match.start("number"): Proposal(match.start("number"))
         for match in _BEHIND_WORDS.finditer(text)
@@ -70,7 +81,10 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
         expressions = _expressions_before(text, match.start())
         arguments = next(filter(computes, expressions), None)
         proposals[match.start("number")] = Proposal(match.start("number"), arguments)
-    return [proposals[offset] for offset in sorted(proposals)]
+    return [
+        Proposal(offset + cut[bisect_left(signs, offset)], proposals[offset].arguments)
+        for offset in sorted(proposals)
+    ]
 
 
 def _is_readable(number: str) -> bool:

@@ -1,6 +1,7 @@
 """Tools of MCP servers at an address: an official one, and one that does what none should."""
 
 import gc
+import gzip
 import json
 import logging
 import socket
@@ -101,6 +102,7 @@ def test_a_tool_of_an_official_server_answers_as_one_over_streams():
         thread.join()
 
 
+TOO_LONG = b'"%s"' % (b"x" * 2**22)
 FAULTS = {
     "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized"),
     "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error"),
@@ -118,7 +120,21 @@ FAULTS = {
     "no more events": ((200, EVENTS, b""), "SSE stream ended without a response"),
     "redirect by GET": ((302, {"location": "/x"}, b""), "/x not followed"),
     "no redirect": ((307, {"location": "http://[::1"}, b""), "Unexpected content type"),
-    "no archive": ((200, {**JSON, "content-encoding": "gzip"}, b"x"), ""),
+    "compressed": (
+        (200, {**JSON, "content-encoding": "gzip"}, b"x"),
+        "compresses its answers (gzip)",
+    ),
+    "compressed events": (
+        (200, {**EVENTS, "content-encoding": "gzip"}, gzip.compress(b"data: {}\n\n")),
+        "compresses its answers (gzip)",
+    ),
+    "too long": ((200, JSON, TOO_LONG), "it answered with more than 4,194,304 bytes"),
+    "too many events": (
+        (200, EVENTS, b"event: a\ndata: %s\n\n" % (b"x" * 2**20) * 5),
+        "more than 4,194,304 bytes",
+    ),
+    "too long an error": ((400, JSON, TOO_LONG), "it answered 400 Bad Request"),
+    "steering": ((200, {"content-type": "\x1b[2J"}, b""), r"Unexpected content type: \x1b[2j"),
 }
 
 
@@ -211,6 +227,48 @@ def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(make, serve
         make("bad")
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"title": "x" * 10_001}, "its title has 10,001 characters. Expected 10,000 at most"),
+        ({"description": "x" * 10_001}, "its description has 10,001 characters"),
+        ({"inputSchema": {**SCHEMA, "$defs": "x" * 100_000}}, "its inputSchema has 100,0"),
+    ],
+)
+def test_a_tool_with_too_long_a_part_is_refused_by_name_alone(make, server, part, said):
+    tools = [{"name": name, "inputSchema": SCHEMA} for name in ("count", "long")]
+    tools[1].update(part)
+    server.answers = {
+        "tools/list": reply(result={"tools": tools}),
+    }
+    assert outcome(make()).result == "2"
+    with pytest.raises(ToolUnavailableError) as caught:
+        make("long")
+    assert said in caught.value.reason
+
+
+def test_a_list_of_tools_without_an_end_is_refused(make, server):
+    server.answers = {"tools/list": reply(result={"tools": [], "nextCursor": "more"})}
+    with pytest.raises(ToolUnavailableError, match="lists its tools on more than 100 pages"):
+        make()
+
+
+def test_no_text_of_a_server_steers_a_terminal(make, server):
+    steering = "\x1b[2J" + "x" * 1000
+    server.server_version = "1\x1b[2J"
+    tool = make()
+    assert r" server=raw 1\x1b[2J schema=" in tool.version
+    refusal = {"content": [{"type": "text", "text": steering}], "isError": True}
+    for wrong in ({"result": refusal}, {"error": {"code": 1, "message": steering}}):
+        server.answers = {"tools/call": reply(**wrong)}
+        message = str(outcome(tool).message)
+        assert message.startswith(r"Words: \x1b(2Jxxx")
+        assert len(message) < 350
+    tools = [{"name": "count", "description": "Counts.\x07", "inputSchema": SCHEMA}]
+    server.answers = {"tools/list": reply(result={"tools": tools})}
+    assert make().description == r"Counts.\x07"
+
+
 def test_an_order_of_parameters_is_a_version_and_optional_ones_that_no_call_can_give_are_named(
     make, server
 ):
@@ -286,6 +344,7 @@ def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
     named = "key_variable=KEY_OF_THE_TEST"
     assert tool.version.startswith(f"2 url={server.url} {named} tool=count server=raw 1.0 schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
+    assert {headers["accept-encoding"] for _, headers in server.seen} == {"identity"}
     # A server may write back what it was sent.
     server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
     assert outcome(tool).message == "Words: not …."
