@@ -135,7 +135,8 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert not forecast(home, **part).does_anything
 
     # A tool that is switched off leaves the texts, until it is switched on or named.
-    merged = "select distinct unnest(calls).tool from augmented_texts order by all"
+    of_shard = f"(from augmented_texts where shard = '{SHARDS[0]}')"
+    merged = f"select distinct unnest(calls).tool from {of_shard} order by all"
     home.change_settings({"tools": {"Calendar": {"filtering_threshold": 0.0}}})
     home.build(**part)
     texts, partitions = home.rows("augmented_texts", shards=SHARDS[:1]), home.partition_states()
