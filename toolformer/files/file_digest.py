@@ -9,10 +9,11 @@ inode was touched (ctime), and who puts another file in its place gives it anoth
 import hashlib
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
-from toolformer.files.digests import hex_digest
+from toolformer.files.digests import digest_of_bytes
 from toolformer.files.named_files import check_regular
 from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import write_whole
@@ -20,7 +21,9 @@ from toolformer.files.whole_files import write_whole
 _LOGGER = logging.getLogger(__name__)
 # A file that was touched less long ago may be touched again within the same tick of its clock.
 _SETTLED_SECONDS = 2
-_LARGE_BYTES = 2**30
+# A smaller one is read again by each process, in a tenth of a second.
+_KEPT_BYTES = 2**27
+_TOLD_BYTES = 2**30
 _kept: dict[Path, dict[str, str]] = {}
 _folders: list[Path] = []
 
@@ -42,17 +45,16 @@ def file_digest(file: Path) -> str:
     kept = _kept.get(path) or _read(path)
     if kept.get("state") == known["state"]:
         return kept["content"]
-    if (size := path.stat().st_size) > _LARGE_BYTES:
+    if (size := path.stat().st_size) > _TOLD_BYTES:
         _LOGGER.info("reading %s once, to tell it from others: %.1f GB", path, size / 1e9)
     with path.open("rb") as stream:
         known["content"] = hashlib.file_digest(stream, "sha256").hexdigest()
     is_settled = time.time() - path.stat().st_ctime > _SETTLED_SECONDS
     if is_settled and known["state"] == _state(path):
         _kept[path] = known
-        for folder in _folders:
+        for folder in _folders if size >= _KEPT_BYTES else ():
             try:
-                target = folder / hex_digest(path)
-                write_whole(target, json.dumps(sealed(known)), is_durable=False)
+                write_whole(_place(folder, path), json.dumps(sealed(known)), is_durable=False)
             except OSError as error:
                 _LOGGER.debug("the digest of %s is not kept: %s", path, error)
     return known["content"]
@@ -67,9 +69,12 @@ def _read(path: Path) -> dict[str, str]:
     """What an earlier process kept; nothing where that is damaged."""
     for folder in _folders:
         try:
-            return unsealed(
-                json.loads((folder / hex_digest(path)).read_bytes()), ("state", "content")
-            )
+            return unsealed(json.loads(_place(folder, path).read_bytes()), ("state", "content"))
         except (OSError, ValueError):
             continue
     return {}
+
+
+def _place(folder: Path, path: Path) -> Path:
+    # Names of files need not be text.
+    return folder / digest_of_bytes(os.fsencode(path)).hex()

@@ -13,6 +13,7 @@ from toolformer.files.file_digest import file_digest, keep_file_digests_in
 def file(tmp_path, monkeypatch) -> Path:
     """A file whose digest may be kept at once, in a folder."""
     monkeypatch.setattr(module, "_SETTLED_SECONDS", -1)
+    monkeypatch.setattr(module, "_KEPT_BYTES", 0)
     monkeypatch.setattr(module, "_folders", [])
     monkeypatch.setattr(module, "_kept", {})
     keep_file_digests_in(tmp_path / "kept")
@@ -54,6 +55,19 @@ def test_a_file_that_was_touched_just_now_is_read_again(file, monkeypatch):
     monkeypatch.setattr(module, "_SETTLED_SECONDS", 1000)
     file_digest(file)
     assert not module._kept
+
+
+def test_the_digest_of_a_small_file_is_not_written_down(file, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT_BYTES", 1001)
+    file_digest(file)
+    assert module._kept
+    assert not module._folders[0].exists()
+
+
+def test_a_name_that_is_no_text_is_as_good_as_any(file):
+    other = file.rename(os.fsdecode(os.fsencode(file) + b"\xe9"))
+    assert file_digest(other) == hashlib.sha256(bytes(1000)).hexdigest()
+    assert len(list(module._folders[0].iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_costs_nothing_else(file):
