@@ -314,9 +314,9 @@ def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session, tmp
     ):
         assert refused.status_code in (403, 415), refused
         assert refused.text.startswith("Refused: "), refused
-    # From the UI's own page a setting that nobody defined is refused before the launch …
+    # From the UI's own page a resource that nobody defined is refused before the launch …
     refusal = {"launchRun": {"__typename": "RunConfigValidationInvalid"}}
-    assert asked(launch.replace(b'"tools"', b'"toolz"')) == refusal
+    assert asked(launch.replace(b'"settings"', b'"setings"')) == refusal
     assert asked(query) == nothing
 
     # … and the same launch as above is queued and run; then the settings refuse the program.

@@ -50,6 +50,8 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
+# Of a file on this machine, above the largest dump of Wikipedia.
+_LARGEST_WHOLE = 2**35
 # The last is the hub's.
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
@@ -146,15 +148,17 @@ def file_identity(file: SourceFile) -> str:
     """A digest of the file's name and bytes.
 
     Of a file elsewhere the ETag of its store stands for the bytes; without one size, time of
-    change, and first and last bytes do.
+    change, and first and last bytes do, as for a file here that would take minutes to read.
 
     Raises:
         SourceError: the file cannot be read.
     """
     with source_errors(file.name):
-        if is_local(file.filesystem):
-            return hex_digest(file.name, file.format, file_digest(Path(file.path)))
         size, version, etag = _facts(file)
+        if is_local(file.filesystem):
+            if size <= _LARGEST_WHOLE:
+                return hex_digest(file.name, file.format, file_digest(Path(file.path)))
+            version = str(Path(file.path).stat().st_ctime_ns)
         content = json.dumps([file.name, file.format, size, etag or version]).encode()
         if not etag:
             with open_stored(file) as stream:

@@ -10,7 +10,7 @@ from tests.toolformer.sources.kept_texts import (
     stored_texts,
     update,
 )
-from toolformer.sources import cutting
+from toolformer.sources import cutting, files
 from toolformer.sources.errors import (
     CorpusWriteError,
     ManifestError,
@@ -96,10 +96,14 @@ def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(fold
     assert keys(update(folder, jsonl("a.jsonl", texts(7))).added) == ["shard-00003"]
 
 
-def test_a_change_in_the_middle_of_a_large_file_is_seen_with_size_and_time_set_back(folder, jsonl):
+@pytest.mark.parametrize("largest_whole", [10**6, 10**5])
+def test_a_change_in_the_middle_of_a_large_file_is_seen_with_size_and_time_set_back(
+    folder, jsonl, monkeypatch, largest_whole
+):
+    monkeypatch.setattr(files, "_LARGEST_WHOLE", largest_whole)
     source = jsonl("a.jsonl", [{"text": letter * 100_000} for letter in "abc"])
-    update(folder, source)
     os.utime(source.path, ns=(0, 0))
+    update(folder, source)
     assert stale_sources(folder, [source], stored_texts(folder)) == ([], {})
     jsonl("a.jsonl", [{"text": letter * 100_000} for letter in "aBc"])
     os.utime(source.path, ns=(0, 0))
