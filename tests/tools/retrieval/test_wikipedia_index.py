@@ -86,7 +86,8 @@ build_index(killed(), Path({str(directory)!r}), fingerprint="x")
     done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, cwd=REPOSITORY)
     assert done.returncode == -9
     assert not directory.exists()
-    assert len(siblings(directory)) == 1
+    # What was written, and its lock.
+    assert len(siblings(directory)) == 2
     build_index(passages(3), directory, fingerprint="x")
     assert described(directory) == ("x", 3)
     assert siblings(directory) == {"index"}
