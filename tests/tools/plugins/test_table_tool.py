@@ -436,7 +436,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
         (None, ".", "it is a folder"),
         (None, "/dev/zero", "it is no regular file"),
         (None, "~nouser/a.csv", "~nouser/a.csv' cannot be read"),
-        (None, "a\0b.csv", r"a\\x00b.csv' cannot be read \(embedded null byte\)"),
+        (None, "a\0b.csv", r"a\\x00b.csv' cannot be read \(.*embedded null"),
         (None, "from missing.csv", "No files found"),
         (None, "select 1; select 2", "the query is SELECT, SELECT. Expected one select"),
         (None, "with x as (copy (select 1) to 'evil.csv') from x", "COPY statement"),
