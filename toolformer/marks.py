@@ -109,4 +109,5 @@ def count_markup(text: str) -> int:
     is_written = any(tag["end"] or tag["rest"] for tag in tags)
     names = [entity["name"] for entity in _ENTITY.finditer(text)] if "&" in text else []
     entities = sum(name is None or f"{name};" in html5 for name in names)
-    return len(tags) * is_written + entities + len(_MISREAD.findall(text))
+    misread = [] if text.isascii() else _MISREAD.findall(text)
+    return len(tags) * is_written + entities + len(misread)
