@@ -5,7 +5,6 @@ with others as out of date, and `annotate_new_shards` makes it again. Whether ro
 their fingerprints decide; these also hold what takes a model or a process to find out.
 """
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,8 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from assets.stage import ANY_TOOL, Stage, setting_value
 from toolformer.files.beside_models import BESIDE_MODELS
-from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer.files.digests import hex_digest
+from toolformer.files.file_digest import file_digest
 from toolformer_home.fingerprints import Fingerprint
 from toolformer_home.home import Home
 from toolformer_home.resources.settings import SettingsResource
@@ -98,21 +98,18 @@ def _with_contents(value: Any, folder: Path) -> Any:
 
 
 def _content(places: Iterable[Path]) -> str:
-    files = ((place, place.stat()) for place in places if place.is_file())
-    return hex_digest(
-        *(
-            [file.name, _digest(file, stat.st_size, stat.st_mtime_ns)]
-            for file, stat in files
-            # A model card is written anew with each evaluation.
-            if file.name not in BESIDE_MODELS and file.suffix != ".md"
-        )
+    files = (
+        file
+        for file in places
+        # A model card is written anew with each evaluation.
+        if file.is_file() and file.name not in BESIDE_MODELS and file.suffix != ".md"
     )
+    return hex_digest(*([file.name, _digest(file)] for file in files))
 
 
-@functools.lru_cache(maxsize=10_000)
-def _digest(file: Path, size: int, _modified: int) -> str:
-    if size <= _LONGEST_WHOLE:
-        return hex_digest_of_file(file)
+def _digest(file: Path) -> str:
+    if (size := file.stat().st_size) <= _LONGEST_WHOLE:
+        return file_digest(file)
     with file.open("rb") as stream:
         starts = range(0, size, size // _BLOCKS)
         blocks = [stream.read(_BLOCK_BYTES) for start in starts if stream.seek(start) == start]
