@@ -34,7 +34,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
             f"{forecast.held_out}."
         )
     if forecast.partitions:
-        _show_partitions(forecast)
+        _show_partitions(forecast, is_served=settings.is_annotated_by_server)
         if forecast.keeps_states:
             console.say(
                 "Layers of this model keep states in place of keys, so it goes the plain path "
@@ -71,7 +71,7 @@ def _show_preparation(forecast: Forecast) -> None:
         )
 
 
-def _show_partitions(forecast: Forecast) -> None:
+def _show_partitions(forecast: Forecast, *, is_served: bool) -> None:
     import polars as pl
 
     rows = pl.DataFrame(forecast.partitions)
@@ -86,12 +86,21 @@ def _show_partitions(forecast: Forecast) -> None:
         f"{rows.height} partitions of {rows['shard'].n_unique()} shards, about "
         f"{rows['tokens'].sum():,} tokens and {_time(seconds + forecast.preparing_seconds)}, of "
         f"which {forecast.preparing_seconds} s to start and prepare. "
-        + (
-            "Planned from what the shards that were built took: expect half to twice as much."
-            if forecast.is_measured
-            else "Nothing was measured here yet: the tokens are half to twice as many, and how "
-            "fast this machine reads them the first shard tells."
+        + _bounds(is_measured=forecast.is_measured, is_served=is_served)
+    )
+
+
+def _bounds(*, is_measured: bool, is_served: bool) -> str:
+    if is_measured:
+        return "Planned from what the shards that were built took: expect half to twice as much."
+    if is_served:
+        return (
+            "Nothing was built here yet: the tokens are half to twice as many, and how fast the "
+            "server reads them the first shard tells."
         )
+    return (
+        "Nothing was built here yet: planned from how fast this machine multiplies; expect half "
+        "to twice as much."
     )
 
 

@@ -13,7 +13,7 @@ from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.forward.model_directory import keeps_states
+from toolformer.forward.model_directory import keeps_states, model_without_weights
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
@@ -31,6 +31,9 @@ _CHARACTERS_PER_TOKEN = 4.0
 # On two cores: to start the program and load a small model; to convert the embedded one; to build
 # the indexes of its excerpt.
 _START_SECONDS, _CONVERSION_SECONDS, _INDEX_SECONDS = 10, 15, 15
+_EMBEDDED_WEIGHTS = 134_515_008
+# A guess: nothing is known of a server before it was asked.
+_SERVED_TOKENS_PER_SECOND = 1500.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,7 @@ def forecast_build(
             coming_tools=missing,
             characters=expected.characters,
             characters_per_token=partial(_characters_per_token, annotator, toolbox),
+            tokens_per_second=partial(_tokens_per_second, annotator, settings),
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
@@ -173,6 +177,22 @@ def _characters_per_token(annotator: Annotator | None, toolbox: Toolbox) -> floa
     from toolformer.forward.tokenization import load_tokenizer
 
     return len(text) / len(load_tokenizer(annotator.location.directory).encode(text))
+
+
+def _tokens_per_second(annotator: Annotator | None, settings: Settings) -> float:
+    """Of annotation: by what this machine computes, or a guess of a server."""
+    if settings.is_annotated_by_server:
+        return _SERVED_TOKENS_PER_SECOND
+    from toolformer.forward.devices import resolve_device
+    from toolformer.forward.speed import expected_tokens_per_second
+
+    weights = _EMBEDDED_WEIGHTS
+    if annotator is not None:
+        weights = model_without_weights(annotator.location.directory).num_parameters()
+    section = settings.language_model
+    return expected_tokens_per_second(
+        weights, device=resolve_device(section.device), precision=section.precision
+    )
 
 
 def _searching(

@@ -20,10 +20,8 @@ from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Where nothing has been measured yet: characters of a record, and tokens a second of a small model
-# on two cores.
+# Where nothing has been measured yet.
 _CHARACTERS_PER_RECORD = 3000
-_TOKENS_PER_SECOND = 1500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class BuildPlan:
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
-        characters_per_token: asked where nothing has been measured.
+        characters_per_token, tokens_per_second: asked where nothing has been measured.
         pipeline: the stages.
     """
 
@@ -108,6 +106,7 @@ class BuildPlan:
     coming_tools: Collection[str] = ()
     characters: Mapping[str, int] = field(default_factory=dict)
     characters_per_token: Callable[[], float] = lambda: 4.0
+    tokens_per_second: Callable[[], float] = lambda: 1500.0
     pipeline: Pipeline = PIPELINE
 
     @cached_property
@@ -124,6 +123,10 @@ class BuildPlan:
     @cached_property
     def _characters_per_token(self) -> float:
         return self.characters_per_token()
+
+    @cached_property
+    def _tokens_per_second(self) -> float:
+        return self.tokens_per_second()
 
     @cached_property
     def _is_measured(self) -> bool:
@@ -215,7 +218,7 @@ class BuildPlan:
         tokens_of_text, tokens_of_sample = stage.tokens_fed
         tokens = min(text_tokens, windows * corpus.window_tokens) * tokens_of_text
         tokens += samples * tokens_of_sample
-        return tokens, tokens / _TOKENS_PER_SECOND
+        return tokens, tokens / self._tokens_per_second
 
 
 def _measured_rates(
