@@ -4,7 +4,7 @@ import time
 
 # Annotation feeds this share of the tokens that the matrix products alone would allow: attention,
 # steps of sampling and the program take the rest.
-_SHARE_OF_PRODUCTS = 0.5
+_SHARE_OF_PRODUCTS = 0.6
 _ROWS, _INPUTS, _OUTPUTS = 512, 1024, 1024
 _TURNS = 5
 
