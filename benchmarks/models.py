@@ -227,15 +227,19 @@ COLUMNS = ("p_i, relative", "samples", "losses", "inline", "training", "decoded"
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table, largest differences in nats."""
-    heads = ["vocabulary", "architecture", "served by", "start token", *COLUMNS, "text restored"]
+    """The table: of each architecture the largest differences with any vocabulary, in nats."""
+    heads = ["architecture", "served by", *COLUMNS, "text restored"]
     lines = [heads, ["---"] * len(heads)]
+    checks: dict[tuple[str, str], list[ModelCheck]] = {}
     for row in rows:
-        cells = [row.vocabulary, row.architecture, row.path or "–"]
-        if (check := row.check) is None:
-            cells += [f"{row.problem}"]
+        if row.check is None:
+            name = f"{row.architecture} ({row.vocabulary})"
+            lines.append([name, row.path or "–", row.problem, *[""] * len(COLUMNS)])
         else:
-            figures = (
+            checks.setdefault((row.architecture, row.path or "–"), []).append(row.check)
+    for named, of_one in checks.items():
+        figures = [
+            (
                 check.call_probability,
                 check.samples,
                 check.losses,
@@ -243,13 +247,12 @@ def markdown(rows: list[Row]) -> str:
                 check.training_loss,
                 check.decoded,
             )
-            cells += [
-                f"`{row.start_token.replace(' ', '` ', 1)}",
-                *(f"{one:.0e}" for one in figures),
-            ]
-            cells += ["no" if check.unrestored else "yes"]
-        lines.append(cells + [""] * (len(heads) - len(cells)))
-    # A start token may have bars of its own, and a reason several lines.
+            for check in of_one
+        ]
+        largest = (f"{max(column):.0e}" for column in zip(*figures, strict=True))
+        is_restored = not any(check.unrestored for check in of_one)
+        lines.append([*named, *largest, "yes" if is_restored else "no"])
+    # A reason may have several lines, and bars.
     written = [[" ".join(cell.split()).replace("|", "\\|") for cell in cells] for cells in lines]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in written)
 

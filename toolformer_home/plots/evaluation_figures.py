@@ -15,7 +15,6 @@ from toolformer_home.plots.style import (
     TEXT,
     add_legend,
     new_figure,
-    no_data,
     panels_of,
     style_axes,
     with_note,
@@ -39,8 +38,6 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
             the order of their first rows.
         title: title of the figure.
     """
-    if frame.is_empty():
-        return no_data(title)
     comparisons = _distinct(frame, "comparison")
     markers = dict(zip(comparisons, cycle(_MARKERS)))
     benchmarks = _distinct(frame, "benchmark")
@@ -83,15 +80,12 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
         frame: benchmark, model, parameters, mode (disabled, enabled), score, low, high (percent,
             with the 95 % interval).
     """
-    title = "Scores by size of the model"
-    if frame.is_empty():
-        return no_data(title)
     models = frame.select("model", "parameters").unique().sort("parameters", "model")
     places = {model: x for x, model in enumerate(models["model"])}
     names = [f"{model} ({_short_count(size)})" for model, size in models.iter_rows()]
     name_height = _NAME_HEIGHT_PER_CHARACTER * max(map(len, names))
     benchmarks = _distinct(frame, "benchmark")
-    figure, panels = panels_of(benchmarks, title, height=1.95 + name_height)
+    figure, panels = panels_of(benchmarks, "Scores by size of the model", height=1.95 + name_height)
     modes = {
         "disabled": {"label": "calls off", "color": FAINT, "marker": "s", "markersize": 4.5},
         "enabled": {"label": "calls on", "color": _BLUE, "marker": "o", "markersize": 4.5},

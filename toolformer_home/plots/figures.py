@@ -1,6 +1,5 @@
-"""The plots of calls and of finetuning; each takes the frame that the view of its name gives."""
+"""The plots of a tool's calls and of finetuning, of rows of the views."""
 
-from collections.abc import Mapping
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,6 @@ import polars as pl
 
 from toolformer.filtering import reaches
 from toolformer_home.plots.style import (
-    COLUMNS,
     PALE,
     RUN_COLOURS,
     SMALL,
@@ -16,12 +14,9 @@ from toolformer_home.plots.style import (
     colour_of,
     hide_bottom,
     new_figure,
-    no_data,
-    panels_of,
+    panel_of,
     style_axes,
-    with_note,
 )
-from tools.registry import TOOL_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,81 +30,50 @@ _RESULT_STAGES = frozenset({"kept", "merged"})
 
 
 def funnel_plot(frame: pl.DataFrame) -> "Figure":
-    """How many rows of each tool reach each stage, one panel per tool.
+    """How many rows of a tool reach each stage, on a logarithmic scale.
 
     Args:
-        frame: the view `call_funnel`: tool, stage, stage_order, rows.
+        frame: its rows of the view `call_funnel`: tool, stage, stage_order, rows.
     """
-    tools = _tools(frame)
-    if not tools:
-        return no_data("Calls per stage")
-    stages = frame.group_by("stage").agg(pl.col("stage_order").min()).sort("stage_order")["stage"]
-    figure, panels = panels_of(tools, "Calls per stage", height=0.55 + 0.24 * len(stages))
-    max_rows = max(int(frame["rows"].max() or 0), 1)  # pyright: ignore[reportArgumentType]
-    places = {stage: len(stages) - number for number, stage in enumerate(stages)}
-    for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
-        for stage, rows in frame.filter(tool=tool).select("stage", "rows").iter_rows():
-            is_result = stage in _RESULT_STAGES
-            # One is a bar of visible length too: the scale begins at 0.5.
-            axes.barh(
-                places[stage],
-                max(rows - 0.5, 0),
-                left=0.5,
-                height=0.74,
-                color=colour_of(tool),
-                alpha=1 if is_result else PALE,
-            )
-            axes.text(
-                max(rows, 0.5),
-                places[stage],
-                f" {rows:,}",
-                va="center",
-                **SMALL,
-                fontweight="bold" if is_result else "normal",
-            )
-        axes.set_xscale("log")
-        axes.set_xlim(0.5, (2 * max_rows) ** 1.32)
-        hide_bottom(axes)
-        axes.minorticks_off()
-        axes.set_ylim(0.4, len(stages) + 0.6)
-        axes.set_yticks(list(places.values()), list(places))
-        axes.tick_params(labelleft=number % COLUMNS == 0)
-    return with_note(figure, "Length of the bars: logarithm of the count")
-
-
-def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float]) -> "Figure":
-    """How far calls with their results lower the loss, one panel per tool.
-
-    Args:
-        frame: rows of the view `loss_reductions`: tool, min_reduction (nats) and calls of each
-            step.
-        thresholds: τ_f by tool, in nats; a tool without one gets no line.
-    """
-    title = "Loss reduction of the scored calls"
-    tools = _tools(frame)
-    if not tools:
-        return no_data(title)
-    figure, panels = panels_of(tools, title, height=2.2)
-    for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
-        _draw_histogram(axes, tool, frame.filter(tool=tool), thresholds.get(tool))
-        if number % COLUMNS == 0:
-            axes.set_ylabel("calls", **SMALL)
-    return with_note(
-        figure,
-        "Loss reduction in nats; the logarithm of the number of calls. "
-        f"Values above {_HIGHEST_SHOWN:g} or below −{-_LOWEST_SHOWN:g} are in the outermost bars",
-    )
+    frame = frame.sort("stage_order")
+    tool, stages = frame["tool"][0], frame["stage"].to_list()
+    figure, axes = panel_of(tool, height=0.55 + 0.24 * len(stages))
+    places = range(len(stages), 0, -1)
+    for place, stage, rows in zip(places, stages, frame["rows"], strict=True):
+        is_result = stage in _RESULT_STAGES
+        # One is a bar of visible length too: the scale begins at 0.5.
+        axes.barh(
+            place,
+            max(rows - 0.5, 0),
+            left=0.5,
+            height=0.74,
+            color=colour_of(tool),
+            alpha=1 if is_result else PALE,
+        )
+        axes.text(
+            max(rows, 0.5),
+            place,
+            f" {rows:,}",
+            va="center",
+            **SMALL,
+            fontweight="bold" if is_result else "normal",
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, (2 * max(*frame["rows"], 1)) ** 1.32)
+    hide_bottom(axes)
+    axes.minorticks_off()
+    axes.set_ylim(0.4, len(stages) + 0.6)
+    axes.set_yticks(list(places), stages)
+    return figure
 
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
     """Training loss and development perplexity over the steps of finetuning.
 
     Args:
-        frame: the table `training_metrics`: run, step, loss, development_perplexity. Several runs
-            get a colour each.
+        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity.
+            Several runs get a colour each.
     """
-    if frame.is_empty():
-        return no_data("Finetuning")
     runs = frame["run"].unique(maintain_order=True).to_list()
     measured = frame.filter(
         pl.col("development_perplexity").is_not_null()
@@ -147,60 +111,57 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
 
 
 def threshold_plot(frame: pl.DataFrame) -> "Figure":
-    """How many calls and texts each filtering threshold would keep, one panel per tool.
+    """How many calls of a tool, and texts with one, each filtering threshold would keep.
 
     Args:
-        frame: the view `threshold_sweep`: tool, filtering_threshold, kept_calls, kept_texts,
-            scored_calls, chance_share. A tick stands where the bar of the calls would end by
-            chance, if as many were kept as with the results of other calls.
+        frame: its rows of the view `threshold_sweep`: tool, filtering_threshold (nats), kept_calls,
+            kept_texts, scored_calls, chance_share. A tick stands where the bar of the calls would
+            end by chance, if as many were kept as with the results of other calls.
     """
-    title = "Kept calls by filtering threshold"
-    tools = _tools(frame)
-    if not tools:
-        return no_data(title)
-    frame = frame.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
-    max_thresholds = max(frame.filter(tool=tool).height for tool in tools)
-    figure, panels = panels_of(tools, title, height=0.55 + 0.42 * max_thresholds)
-    for axes, tool in zip(panels, tools, strict=True):
-        rows = frame.filter(tool=tool).sort("filtering_threshold", descending=True)
-        places = range(rows.height)
-        for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
-            bars = axes.barh(
-                [y + shift for y in places],
-                rows[column].to_list(),
-                height=0.35,
-                color=colour_of(tool),
-                alpha=opacity,
-            )
-            labels = [f"{count:,}" for count in rows[column]]
-            axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
-        for y, by_chance in zip(places, rows["by_chance"], strict=True):
-            if by_chance is not None:
-                ends = (y + 0.01, y + 0.37)
-                axes.plot([by_chance, by_chance], ends, color=TEXT, linewidth=1.6)
-        axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
-        # Bars of the same thickness in all panels, also where a panel has fewer of them.
-        axes.set_ylim(rows.height - max_thresholds - 0.45, rows.height - 0.45)
-        counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
-        axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
-        hide_bottom(axes)
-    return with_note(
-        figure,
-        "Thresholds in nats. Full colour: calls; pale: texts with at least one of them; "
-        "tick: calls kept by chance",
-    )
+    rows = frame.sort("filtering_threshold", descending=True)
+    rows = rows.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
+    tool, places = rows["tool"][0], range(rows.height)
+    figure, axes = panel_of(tool, height=0.55 + 0.42 * rows.height)
+    for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
+        bars = axes.barh(
+            [y + shift for y in places],
+            rows[column].to_list(),
+            height=0.35,
+            color=colour_of(tool),
+            alpha=opacity,
+        )
+        labels = [f"{count:,}" for count in rows[column]]
+        axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
+    for y, by_chance in zip(places, rows["by_chance"], strict=True):
+        if by_chance is not None:
+            axes.plot([by_chance] * 2, (y + 0.01, y + 0.37), color=TEXT, linewidth=1.6)
+    axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
+    axes.set_ylim(-0.45, rows.height - 0.45)
+    counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
+    axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
+    hide_bottom(axes)
+    return figure
 
 
-def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float | None) -> None:
+def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "Figure":
+    """How far the calls of a tool with their results lower the loss; their number is logarithmic.
+
+    Args:
+        frame: its rows of the view `loss_reductions`: tool, min_reduction (nats) and calls of each
+            step. Values below -2 and above 4 are in the outermost bars.
+        threshold: τ_f in nats, at which a line stands.
+    """
     import numpy as np
     from matplotlib.ticker import FuncFormatter, NullLocator
 
+    tool = frame["tool"][0]
+    figure, axes = panel_of(tool, height=2.2)
     # The bins have an edge at the threshold, so that no bar holds kept and dropped calls.
     origin = 0.0 if threshold is None else threshold
     before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
     after = max(np.ceil((_HIGHEST_SHOWN - origin) / _BIN_WIDTH - 1e-9), 1)
     edges = origin + _BIN_WIDTH * np.arange(-max(before, 1), after + 1)
-    reductions, calls = steps["min_reduction"].to_numpy(), steps["calls"].to_numpy()
+    reductions, calls = frame["min_reduction"].to_numpy(), frame["calls"].to_numpy()
     kept = np.array(
         [threshold is not None and reaches(value, threshold) for value in reductions], bool
     )
@@ -225,8 +186,9 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(edges[0] - _BIN_WIDTH, edges[-1] + _BIN_WIDTH)
+    axes.set_ylabel("calls", **SMALL)
     if threshold is None:
-        return
+        return figure
     axes.axvline(threshold, color=TEXT, linewidth=1.1, linestyle=(0, (4, 2)))
     axes.annotate(
         f"τ = {threshold:g}\nkept {int(calls[kept].sum()):,} of {int(calls.sum()):,}",
@@ -237,6 +199,7 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
         va="top",
         **SMALL,
     )
+    return figure
 
 
 def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
@@ -253,9 +216,3 @@ def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
         va="top",
         **SMALL,
     )
-
-
-def _tools(frame: pl.DataFrame) -> list[str]:
-    """The tools of a frame, always in the same order; unknown ones come last."""
-    names = frame["tool"].unique().to_list()
-    return [name for name in TOOL_NAMES if name in names] + sorted(set(names) - set(TOOL_NAMES))

@@ -59,6 +59,12 @@ def panels_of(names: Sequence[str], title: str, *, height: float) -> tuple[Any, 
     return figure, panels
 
 
+def panel_of(name: str, *, height: float) -> tuple[Any, Any]:
+    """A figure of one panel, and the panel; what they show is told beside them."""
+    figure, (axes,) = panels_of([name], "", height=height)
+    return figure, axes
+
+
 def new_figure(width: float, height: float, title: str) -> Any:
     """A figure with a title; sizes in inches."""
     # `Figure` instead of pyplot: no state is shared between threads, and nothing must be closed.
@@ -111,13 +117,6 @@ def hide_bottom(axes: Any) -> None:
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-
-
-def no_data(title: str) -> "Figure":
-    """A figure that says that there is nothing to show yet."""
-    figure = new_figure(_MIN_WIDTH, 1.6, title)
-    figure.text(0.5, 0.4, "no data yet", ha="center", va="center", fontsize=13, color=FAINT)
-    return figure
 
 
 def with_note(figure: "Figure", note: str) -> "Figure":

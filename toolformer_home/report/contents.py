@@ -174,8 +174,7 @@ def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Pictu
 
     def draw(rows: pl.DataFrame) -> "Figure":
         number, tool = rows.select("round", "tool").row(0)
-        thresholds = {tool: in_force[number, tool]} if (number, tool) in in_force else {}
-        return loss_reduction_histogram(rows, thresholds)
+        return loss_reduction_histogram(rows, in_force.get((number, tool)))
 
     reductions = store.view("loss_reductions")
     if not reductions.is_empty():

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from assets.evaluation import report as report_module
 from assets.evaluation.report import evaluation_report
 from dagster_project.definitions import definitions
 from tests.fakes import save_tiny_model
@@ -42,24 +44,33 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return report
 
 
-def rows_of(table: str) -> list[str]:
-    return table.splitlines()[2:]
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[pl.DataFrame]:
+    """The rows of each plot."""
+    shown: list[pl.DataFrame] = []
+    for name in ("difference_plot", "model_size_plot"):
+        draw = getattr(report_module, name)
+
+        def drawing(frame: pl.DataFrame, *title: str, draw: Any = draw) -> Any:
+            shown.append(frame)
+            return draw(frame, *title)
+
+        monkeypatch.setattr(report_module, name, drawing)
+    return shown
 
 
-def test_scores_without_a_tool_stand_against_those_with_all(reported):
+def test_scores_without_a_tool_stand_against_those_with_all(reported, drawn):
     shown = reported(("finetuned", "disabled"), ("finetuned", "enabled"), ("base", "disabled"))
     assert not {"scores without a tool", "scores by size"} & set(shown)
     without = [("finetuned", f"without-{tool}") for tool in ("QA", "Calendar")]
     shown = reported(*without, ("finetuned", "k-1"))
-    rows = rows_of(shown["without a tool, against all"])
-    assert ["without-Calendar" in row for row in rows] == [True, False]
     assert shown["scores without a tool"].startswith(
         f"{ADDRESS}/evaluation_report/scores-without-a-tool-"
     )
-    assert any("| k-1 |" in row for row in rows_of(shown["where it called and where not"]))
+    assert drawn[-1]["comparison"].to_list() == ["without-Calendar", "without-QA"]
 
 
-def test_scores_by_size_are_of_the_models_that_are_there(reported, tmp_path: Path):
+def test_scores_by_size_are_of_the_models_that_are_there(reported, drawn, tmp_path: Path):
     save_tiny_model(tmp_path / "model")
     cells = [
         (model, mode)
@@ -67,11 +78,7 @@ def test_scores_by_size_are_of_the_models_that_are_there(reported, tmp_path: Pat
         for mode in ("disabled", "enabled", "k-1")
     ]
     shown = reported(*cells, large=str(tmp_path / "model"), gone=str(tmp_path / "gone"))
-    rows = rows_of(shown["by size of the model"])
-    assert [[model in row for model in ("base", "finetuned", "large")] for row in rows] == [
-        *([[True, False, False]] * 2),
-        *([[False, True, False]] * 2),
-        *([[False, False, True]] * 2),
-    ]
-    assert len({row.split("|")[-2] for row in rows}) == 1
+    rows = drawn[-1]
+    assert rows["model"].to_list() == [*["base"] * 2, *["finetuned"] * 2, *["large"] * 2]
+    assert rows["parameters"].n_unique() == 1
     assert (Path(shown["folder of the plots"]) / Path(shown["scores by size"]).name).is_file()
