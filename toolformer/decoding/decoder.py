@@ -47,9 +47,10 @@ def complete(
 
     The start token stands in front of each prompt, as it does in scoring and finetuning.
 
-    A call is undone, and no other opened in that text, when what follows ` [` is no call of an
-    enabled tool, grows too long, or gets no result. The text then goes on as if the opening token
-    had been banned there. No call is opened inside a character of several tokens.
+    A call opens where its tool is likely enough: see `toolformer.decoding.triggers`. It is undone,
+    and no other opened in that text, when what follows ` [` is no call of an enabled tool, grows
+    too long, or gets no result. The text then goes on as if the opening token had been banned
+    there. No call is opened inside a character of several tokens.
 
     Args:
         run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
@@ -111,6 +112,7 @@ def _known_without_calls(
             (CallChance(step.call_rank, step.call_probability) for step in completion.trace),
             call_top_k=parameters.call_top_k,
             min_call_probability=parameters.min_call_probability,
+            tools=parameters.enabled_tools,
         )
         if opening is None:
             known[row.index] = completion
