@@ -18,6 +18,7 @@ from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.model import TOLD_RANKS, Contexts, Model
+from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
@@ -40,6 +41,7 @@ def complete(
     end_ids: frozenset[int] | None = None,
     stop_texts: tuple[str, ...] = (),
     without_calls: Sequence[Completion] | None = None,
+    is_forced: bool = False,
     rows_at_once: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
@@ -63,6 +65,8 @@ def complete(
         stop_texts: the output ends before the first of these that appears outside calls.
         without_calls: completions of the same prompts that only differ in that calls were disabled.
             Up to where the first call can open a text is the same, so it is not decoded again.
+        is_forced: whether a call opens in each text at the one place of its completion without
+            calls where ` [` is likeliest, whatever its rank and probability. Needs these.
         rows_at_once: most texts that are decoded at the same time; chosen for the device by
             default. Changes last digits only.
 
@@ -80,7 +84,10 @@ def complete(
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
-    known = _known_without_calls(rows, without_calls, parameters)
+    if is_forced:
+        known = _forced(rows, without_calls or ())
+    else:
+        known = _known_without_calls(rows, without_calls, parameters)
     unknown = [row for row in rows if row.index not in known]
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
@@ -118,6 +125,27 @@ def _known_without_calls(
             known[row.index] = completion
         else:
             row.begin_with(completion.trace[:opening])
+    return known
+
+
+def _forced(
+    rows: Sequence[DecodingRow], without_calls: Sequence[Completion]
+) -> dict[int, Completion]:
+    """Completions without a place for a call; the other rows are told to open one."""
+    known = {}
+    for row, completion in zip(rows, without_calls, strict=True):
+        probabilities = {
+            at: step.call_probability
+            for at, step in enumerate(completion.trace)
+            if step.call_probability is not None
+            # Not inside a character.
+            and not (at and completion.trace[at - 1].text.endswith(REPLACEMENT_CHARACTER))
+        }
+        if not probabilities:
+            known[row.index] = completion
+            continue
+        row.begin_with(completion.trace[: max(probabilities, key=lambda at: probabilities[at])])
+        row.is_forced = True
     return known
 
 

@@ -169,6 +169,9 @@ class DecodingBatch:
             expected.call_rank,
             None if call_log_probability is None else math.exp(call_log_probability),
         )
+        if row.is_forced:
+            self._open(row, expected.kept(), length, chance)
+            return
         token = next_emission(
             expected.ranked,
             open_token=self._open_id,

@@ -92,6 +92,7 @@ class DecodingRow:
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         is_passed: whether none opens at the next token, because no tool is likely enough there.
+        is_forced: whether a call opens at the next token, whatever its probability.
         undone_calls: those that were taken back.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.
@@ -114,6 +115,7 @@ class DecodingRow:
         self.open_call: OpenCall | None = None
         self.is_banned = False
         self.is_passed = False
+        self.is_forced = False
         self.undone_calls: list[UndoneCall] = []
         self.stopped_by: StopReason | None = None
         self.cache: Contexts | None = None
@@ -216,7 +218,8 @@ class DecodingRow:
         chance: CallChance,
     ) -> None:
         """Begin a call; see `OpenCall`."""
-        is_certain = not any(self.min_call_probability.values())
+        is_certain = self.is_forced or not any(self.min_call_probability.values())
+        self.is_forced = False
         self.open_call = OpenCall(
             open_id, before, length, len(self._trace), chance.probability or 0.0, is_certain
         )
