@@ -7,9 +7,11 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
     python -m benchmarks.gains chained --data DATA --work FOLDER --seed 0 --problems 600
     python -m benchmarks.gains both --data DATA --work FOLDER --seed 0 --problems 300
+    python -m benchmarks.gains openings --work HOME
 
 DATA is searched for the files of the recipe's texts and for those of the benchmarks; `both` reads
-the files of examples/facts in DATA/lama.
+the files of examples/facts in DATA/lama. It ends with `openings`, which asks the finetuned model of
+a home once more with the one value for all tools that was calibrated beside those of each tool.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ import yaml
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
+from toolformer.decoding.calibration import min_call_probability_text, read_min_call_probability
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer_home.home import Home
 from toolformer_home.settings.presets import PRESETS
 from toolformer_home.wiring.warehouse import open_warehouse
@@ -54,6 +59,7 @@ _STATEMENTS = {
         ) order by all
     """,
     "calls": "select * from call_statistics order by all",
+    "use": "select * from call_use order by all",
     "thresholds": "select * from threshold_sweep order by all",
     "exclusions": "select * from training_exclusion_summary order by all",
     "costs": """
@@ -68,12 +74,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("measurement", choices=("preset", "growth", "chained", "both"))
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("measurement", choices=("preset", "growth", "chained", "both", "openings"))
+    parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
     options = parser.parse_args()
+    if options.measurement == "openings":
+        _measure_openings(Home(options.work))
+        return
     sizes = sorted(options.problems)
     kind = "growth" if options.measurement == "chained" else options.measurement
     home = Home(options.work / f"{kind}-{options.seed}")
@@ -210,6 +219,26 @@ def _measure_both(home: Home, data: Path, seed: int, size: int) -> None:
     run_command(home.root, "train", *in_round)
     run_command(home.root, "evaluate", "--models", "base,finetuned", *in_round)
     _write_figures(home, "figures.json")
+    _measure_openings(home, 2)
+
+
+def _measure_openings(home: Home, round_number: int = 1) -> None:
+    """The model as it is, and as it would be with one value for all tools; forced calls besides."""
+    trained = home.finetuned_model(round_number)
+    chosen = read_min_call_probability(trained)
+    if chosen is None or not chosen.min_call_probability_by_tool:
+        raise SystemExit(f"{trained} has no values by tool. Expected a model of several tools.")
+    one_value = home.root / "sizes" / "one-value"
+    if not one_value.exists():
+        shutil.copytree(trained, one_value)
+        same = replace(chosen, min_call_probability_by_tool={})
+        file = one_value / MIN_CALL_PROBABILITY_FILE
+        file.write_text(min_call_probability_text(same), encoding="utf-8")
+    in_round = ("--set", f"sampling.round={round_number}")
+    named = ("--set", f"evaluation.models.{one_value.name}={one_value}")
+    run_command(home.root, "evaluate", "--models", f"finetuned,{one_value.name}", *named, *in_round)
+    run_command(home.root, "evaluate", "--study", "openings", *in_round)
+    _write_figures(home, "figures-openings.json", chosen=chosen.summary)
 
 
 def data_file(data: Path, beginning: str) -> Path:
@@ -275,8 +304,9 @@ def _write_settings(home: Home, settings: dict[str, Any]) -> None:
         home.settings_file.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _write_figures(home: Home, name: str) -> None:
+def _write_figures(home: Home, name: str, **more: object) -> None:
     figures: dict[str, Any] = {
+        **more,
         "machine": machine(),
         "versions": versions(),
         "measured_at": time.strftime("%Y-%m-%d"),

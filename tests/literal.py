@@ -51,6 +51,27 @@ def call_probability(model: LanguageModel, prompt: str, text: str, position: int
     return math.exp(_log_probability(model, context, opening))
 
 
+def named_tool(
+    model: LanguageModel, ids: list[int], tools: Sequence[str]
+) -> tuple[str | None, float]:
+    """The tool that a model writes behind ids that end with <API>, and p(tool | ids).
+
+    Greedily, up to the token with which the whole name stands there and no other can follow.
+    """
+    written: list[int] = []
+    probability = 1.0
+    while True:
+        scores = next_token_log_probabilities(model, [*ids, *written])
+        written.append(int(scores.argmax()))
+        probability *= math.exp(float(scores[written[-1]]))
+        text = model.tokenizer.decode_behind(written).lstrip(" ")
+        left = [t for t in tools if f"{t}(".startswith(text) or text.startswith(f"{t}(")]
+        if not left:
+            return None, 0.0
+        if len(left) == 1 and text.startswith(left[0]):
+            return left[0], probability
+
+
 def _log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
     scores = log_probabilities_behind(model, context, tokens)
     return sum(float(row[token]) for row, token in zip(scores, tokens, strict=False))

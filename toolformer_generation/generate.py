@@ -9,7 +9,7 @@ The options of `generate` are passed on to the decoder; `refusals` refuses those
 import copy
 import datetime
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.vocabulary_check import check_writes_calls
 from toolformer_generation.defaults import DEFAULTS
-from toolformer_generation.refusals import check_served, tools_by_name
+from toolformer_generation.refusals import check_served, check_values, tools_by_name
 from tools.base import Tool
 from tools.calendar import Calendar
 from tools.plugins.plugins import parse_arguments
@@ -55,7 +55,7 @@ def toolformer_generate(
     tools: "Sequence[Tool | str | Callable[..., object]] | None" = None,
     date: datetime.date | None = None,
     call_top_k: int = DEFAULTS.call_top_k,
-    min_call_probability: float | None = None,
+    min_call_probability: float | Mapping[str, float] | None = None,
     max_calls: int = DEFAULTS.max_calls,
     max_call_tokens: int = DEFAULTS.max_call_tokens,
     max_result_tokens: int = DEFAULTS.max_result_tokens,
@@ -81,9 +81,10 @@ def toolformer_generate(
             a call. None is refused: a pipeline of transformers keeps `tools=` to itself.
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
-        min_call_probability: a call is opened only where its opening also has this probability;
-            0 leaves k alone to decide, as in the paper. None takes what `toolformer train`
-            calibrated for the first token behind a prompt and for later ones, from the directory
+        min_call_probability: a call is opened only where ` [` and the name of its tool also have
+            this probability, given for all tools or by tool; 0 leaves k alone to decide, as in the
+            paper. None, and a tool without a number, takes what `toolformer train` calibrated for
+            each tool, for the first token behind a prompt and for later ones, from the directory
             that the model was loaded from; without that no call is opened, and the log says so.
         max_calls: most calls with a result per prompt.
         max_call_tokens: a call with more tokens than this before `->` is undone.
@@ -111,6 +112,7 @@ def toolformer_generate(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
+    check_values(min_call_probability, named)
     directory = _directory(model)
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)

@@ -1,7 +1,7 @@
 """What can be asked of `generate` and is refused, since decoding with calls cannot do it."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import UnservedGenerationError
@@ -104,6 +104,22 @@ def tools_by_name(
         check_usable(tool, name)
         by_name[name] = tool
     return by_name
+
+
+def check_values(
+    min_call_probability: float | Mapping[str, float] | None, tools: Collection[str]
+) -> None:
+    """Refuse a minimum probability of a tool that is not there.
+
+    Raises:
+        UnservedGenerationError: names the tool.
+    """
+    named = min_call_probability if isinstance(min_call_probability, Mapping) else {}
+    if unknown := sorted(named.keys() - {*tools}):
+        raise UnservedGenerationError(
+            f"min_call_probability names {unknown[0]!r}, which tools= does not have. Expected "
+            f"some of {', '.join(tools) or 'none'}."
+        )
 
 
 def _of_search(config: Any) -> Iterator[_Refusal]:

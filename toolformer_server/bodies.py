@@ -27,6 +27,7 @@ BODY_SECONDS = 30
 MAX_STOP_TEXTS = 16
 MAX_LOGPROBS = 20
 """As vLLM has it by default (`--max-logprobs`)."""
+_Probability = Annotated[float, Field(ge=0, le=1)]
 _TokenId = Annotated[int, Field(ge=0)]
 _TokenIds = Annotated[list[_TokenId], Field(min_length=1)]
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -98,7 +99,9 @@ class TextBody(_Body):
         None, description='a list of names of our tools, as GET /v1/models says them, or "off"'
     )
     call_top_k: int | None = Field(None, ge=0, le=1000, description="a whole number up to 1000")
-    min_call_probability: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    min_call_probability: _Probability | dict[str, _Probability] | None = Field(
+        None, description="a number from 0 to 1, or one for each of some tools"
+    )
     max_calls: int | None = Field(None, ge=0, le=100, description="a whole number up to 100")
     today: Annotated[str, AfterValidator(_check_date)] | None = Field(
         None, description="a date, YYYY-MM-DD"

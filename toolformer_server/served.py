@@ -5,7 +5,7 @@ import random
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ class Served:
         batch: decodes it.
         settings: settings of the server.
         toolbox: its tools, opened for decoding and prepared.
-        min_call_probability: that the opening of a call must have.
+        min_call_probability: that a call must have to open.
         precision: what its numbers are computed in.
         context_length: context length of the model, in tokens.
         tokenizer: its tokenizer.
@@ -128,14 +128,14 @@ class Served:
         self.check_ids(body.logprob_token_ids or (), "logprob_token_ids")
         toolbox = self._requested_tools(body)
         given, is_continued = body.min_call_probability, body.max_tokens != 0
+        if isinstance(given, dict):
+            self._check_tools(given, "min_call_probability")
         parameters = decoding_parameters(
             self.settings,
             tuple(toolbox.tools),
             max_new_tokens=body.max_tokens if is_continued else 1,
             call_top_k=body.call_top_k,
-            min_call_probability=self.min_call_probability
-            if given is None
-            else MinCallProbability.everywhere(given),
+            min_call_probability=self.min_call_probability.changed(given),
         )
         if body.max_calls is not None:
             parameters = replace(parameters, max_calls=body.max_calls)
@@ -213,16 +213,20 @@ class Served:
         return name if name in self.toolbox.tools else "unknown"
 
     def _requested_tools(self, body: CompletionBody) -> Toolbox:
-        known, unavailable = self.toolbox.tools, self.toolbox.unavailable
+        known = self.toolbox.tools
         if body.tools is None and body.prompt_top is None:
             return self.toolbox
         names = body.tools if isinstance(body.tools, list) else ()
+        self._check_tools(names, "tools")
+        return replace(self.toolbox, tools={name: known[name] for name in known if name in names})
+
+    def _check_tools(self, names: Iterable[str], param: str) -> None:
+        known, unavailable = self.toolbox.tools, self.toolbox.unavailable
         for name in names:
             if name not in known:
                 reason = unavailable.get(name) or nearest(name, known)
                 message = f"There is no tool {reprlib.repr(name)} here. {reason}"
-                raise ApiError(400, message, param="tools")
-        return replace(self.toolbox, tools={name: known[name] for name in known if name in names})
+                raise ApiError(400, message, param=param)
 
 
 def _run_call(tools: LiveTools, call: ToolCall) -> str | None:

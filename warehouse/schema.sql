@@ -276,10 +276,11 @@ create table evaluation_results (
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
     precision varchar not null,  -- Floating-point format that the model computed in, float32 for texts; of a served model what its server says, else unknown.
-    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
+    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one), forced (a call opens where it is likeliest).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
-    min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.
+    min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability and that of the tool's name behind it had to be at least, besides; 0 where k alone decided.
     min_call_probability_behind_prompt double not null check (min_call_probability_behind_prompt between 0 and 1),  -- The same for the first token behind the prompt.
+    min_call_probability_by_tool varchar,  -- Both for the tools that have their own, as a JSON object of in_text and behind_prompt by tool; NULL where there are none.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
     metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss).
     prompt varchar,  -- What the model was given.

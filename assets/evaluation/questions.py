@@ -7,7 +7,7 @@ from functools import partial
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import Mode
+from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer.forward.model import Model
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.live_calls import decoding_parameters, live_tools
@@ -59,6 +59,10 @@ class Questions:
         """
         asked_items = [item for item in items if item.item_id not in known]
         short, long = self._by_length(model, asked_items)
+        without_calls = self._known_without_calls(short)
+        if mode.is_forced and without_calls is None:
+            self.ask(model, DISABLED, short, known={}, progress=progress)
+            without_calls = self._known_without_calls(short)
         failed: set[int] = set()
         prompts = [item.prompt for item in short]
         tools = live_tools(
@@ -82,7 +86,8 @@ class Questions:
             run_calls=tools.run_calls,
             parse_arguments=tools.parse_arguments,
             stop_texts=self.benchmark.stop_rule.stop_texts,
-            without_calls=self._known_without_calls(short),
+            without_calls=without_calls,
+            is_forced=mode.is_forced,
             rows_at_once=self._settings.evaluation.batch_size,
             progress=progress,
         )
@@ -165,8 +170,6 @@ def _question(item: BenchmarkItem, mode: Mode) -> dict:
         "gold": json.dumps(item.gold, ensure_ascii=False),
         "score_weight": 1.0,
         "metric": "accuracy",
-        "mode": mode.name,
-        "call_top_k": mode.call_top_k,
-        **mode.min_call_probability.entries,
+        **mode.entries,
         "without_tool": mode.without_tool,
     }

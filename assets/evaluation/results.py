@@ -23,6 +23,7 @@ from toolformer.evaluation.modes import (
     Mode,
     StudyName,
     enabled,
+    forced,
     modes_by_k,
     modes_without_each,
 )
@@ -42,7 +43,7 @@ _STUDY = dg.Field(
     dg.Enum("Study", [dg.EnumValue(name) for name in get_args(StudyName)]),
     is_required=False,
     description="further modes: k (calls by k of the trigger, table 9), tools (without each tool), "
-    "sizes (with calls, the base model too)",
+    "sizes (with calls, the base model too), openings (each answer with a call that is forced)",
 )
 
 
@@ -58,8 +59,8 @@ def evaluation_results(run: Run) -> PartitionEvents:
     knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
     `base`, `finetuned`, the controls `plain`, `shuffled` and `random`, and those of
     `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
-    name. `study` adds the modes of a study of the paper. Of texts the perplexity is measured, with
-    calls disabled. A benchmark that cannot be measured does not keep the others of a run from it.
+    name. `study` adds the modes of a study. Of texts the perplexity is measured, with calls
+    disabled. A benchmark that cannot be measured does not keep the others of a run from it.
     """
     errors: dict[str, Exception] = {}
     measuring = Measuring.open(run)
@@ -116,14 +117,17 @@ def _modes(
     else:
         calls = with_calls(model.directory, settings)
     by_k = modes_by_k(_CALL_TOP_KS, with_calls=calls)
+    with_forced = forced(settings.decoding.call_top_k)
     without = modes_without_each(measuring.tools.tools, with_calls=calls)
     if study == "k":
         modes = by_k if is_base or calls in by_k else [*by_k, calls]
     elif study == "tools":
         modes = without
+    elif study == "openings":
+        modes = [DISABLED, calls, with_forced]
     else:
         modes = [DISABLED] if is_base and study is None else [DISABLED, calls]
-    return modes, [*by_k, *without]
+    return modes, [*by_k, *without, with_forced]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

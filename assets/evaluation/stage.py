@@ -44,6 +44,7 @@ EVALUATION_RESULTS = Stage(
         Part("call_top_k", ("decoding.call_top_k",)),
         Part("min_call_probability", ("decoding.min_call_probability",)),
         Part("without_tool"),
+        Part("is_forced"),
         Part("held_out_documents"),
         Part("file", ("evaluation.texts",)),
     ),
@@ -85,6 +86,7 @@ def questions_fingerprint(
         "call_top_k": mode.call_top_k,
         "min_call_probability": mode.min_call_probability,
         "without_tool": mode.without_tool,
+        "is_forced": mode.is_forced,
     }
     return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*_OF_QUESTIONS, *_OF_CALLS))
 

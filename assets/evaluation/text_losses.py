@@ -107,9 +107,7 @@ def _loss_rows(model: Model, windows: Sequence[Window]) -> list[dict]:
     return [
         {
             "item_id": f"{window.document_id}-{window.index}",
-            "mode": DISABLED.name,
-            "call_top_k": DISABLED.call_top_k,
-            **DISABLED.min_call_probability.entries,
+            **DISABLED.entries,
             "metric": "perplexity",
             "prompt": window.text,
             "output": "",

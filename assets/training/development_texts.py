@@ -4,7 +4,7 @@ Both come from documents of the development side. With calls: the development te
 set. Without: the other windows of such documents, in which nothing was kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -34,12 +34,12 @@ class DevelopmentText:
     Attributes:
         window: its tokens, behind those of its context.
         document: that the window is of, as the tools know it.
-        call_positions: where its kept calls stand, counted in these tokens.
+        call_positions: where its kept calls stand, counted in these tokens, each with its tool.
     """
 
     window: Window
     document: Document
-    call_positions: frozenset[int]
+    call_positions: Mapping[int, str]
 
 
 def development_texts(
@@ -91,7 +91,7 @@ def _with_calls(
             raise other_window_error(key, row["shard"])
         whole = _in_context(window, row["context"], tokenizer, settings)
         ahead = len(whole.ids) - len(window.ids)
-        positions = frozenset(ahead + call["position"] for call in row["calls"])
+        positions = {ahead + call["position"]: call["tool"] for call in row["calls"]}
         yield DevelopmentText(whole, documents[row["document_id"]], positions)
 
 
@@ -124,9 +124,7 @@ def _without_calls(
         ),
     )
     plain = (
-        DevelopmentText(
-            _in_context(window, text.context, tokenizer, settings), document, frozenset()
-        )
+        DevelopmentText(_in_context(window, text.context, tokenizer, settings), document, {})
         for document, window, text in windows
         if text.key not in left_out
     )

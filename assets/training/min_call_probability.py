@@ -1,8 +1,9 @@
-"""How likely ` [` must be for a finetuned model to open a call, calibrated on development texts.
+"""How likely a call must be for a finetuned model to open it, calibrated on development texts.
 
 The paper has no such number: there k alone decides (§4.2).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,7 +40,7 @@ from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="9",
+    version="10",
     group="train",
     kinds=("pytorch", "python"),
     per=PER_VARIANT,
@@ -151,6 +152,7 @@ class Calibration(ModelOutput):
             progress_of=partial(run.progress, "calibrating calls"),
         )
         kept_places = sum(len(text.call_positions) for text in texts)
+        texts_by_tool = Counter(tool for text in texts for tool in {*text.call_positions.values()})
         places = sum(offset is not None for text in texts for offset in text.window.offsets)
         chosen = choose_min_call_probability(
             openings,
@@ -159,6 +161,7 @@ class Calibration(ModelOutput):
             texts_without_calls=without_calls,
             kept_places=kept_places,
             other_places=places - kept_places,
+            texts_by_tool=texts_by_tool,
         )
         return chosen, given_up
 
@@ -196,10 +199,11 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 
 @asset_of(MIN_CALL_PROBABILITY)
 def min_call_probability(run: Run) -> dg.MaterializeResult:
-    """`min_call_probability.json` beside the model: how likely ` [` has to be to open a call.
+    """`min_call_probability.json` beside the model: how likely a call has to be for it to open.
 
-    One partition = one variant of the finetuned model. Decoding takes its two values, for the first
-    token behind a prompt and for later ones, where `decoding.min_call_probability` is null. With
+    One partition = one variant of the finetuned model. Decoding takes its values, for the first
+    token behind a prompt and for later ones, where `decoding.min_call_probability` is null: those
+    of the tool where at least eight development texts have its calls, else those of all tools. With
     them the model's own calls, with their results, gain most on development texts; of those that
     gain as much behind a prompt, within one standard error, it is the middle. The control `plain`
     has none. A model without them opens no calls.
@@ -228,6 +232,11 @@ def _report(chosen: CalibratedProbability) -> dict[str, Any]:
         values = {
             "minimum call probability": chosen.values.in_text,
             "minimum call probability behind a prompt": chosen.values.behind_prompt,
+            **{
+                f"minimum call probability of {tool}": f"{own.in_text:.4g}, behind a prompt "
+                f"{own.behind_prompt:.4g}; {own.texts_with_calls} texts with its calls"
+                for tool, own in chosen.min_call_probability_by_tool.items()
+            },
             "choice": chosen.summary,
             "kept places": chosen.kept_places,
             "other places": chosen.other_places,

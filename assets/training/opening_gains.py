@@ -54,8 +54,9 @@ def measure_openings(
 
     Returns:
         What was measured, and how many calls were given up, because their tool had no answer to
-        many in a row. The gain is 0 where decoding would take a call back: where it is no call of
-        one of the tools, too long, or has no result.
+        many in a row. Where the model names none of the tools no call opens, so there is no
+        opening; the gain is 0 where decoding would take a call back, since it is too long, say, or
+        has no result.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
@@ -81,7 +82,8 @@ def measure_openings(
     )
     tokenizer = model.tokenizer
     del model
-    answered, given_up = _answered(calls, texts, tools, tokenizer, work, progress_of=progress_of)
+    made = {place: each.call for place, each in calls.items() if each.call is not None}
+    answered, given_up = _answered(made, texts, tools, tokenizer, work, progress_of=progress_of)
     parameters = scoring_parameters(settings)
     with tempfile.TemporaryDirectory() as scratch:
         gains = call_gains(
@@ -95,12 +97,13 @@ def measure_openings(
         )
     return [
         Opening(
-            chances[place.text][place.position].probability or 0.0,
+            each.probability,
             gains.get(place, 0.0),
             place.position in texts[place.text].call_positions,
-            weight,
+            measured[place],
+            each.tool,
         )
-        for place, weight in measured.items()
+        for place, each in calls.items()
     ], given_up
 
 

@@ -35,7 +35,7 @@ class LiveModel:
         settings: settings of the run.
         toolbox: opened for decoding.
         location: where the model is.
-        min_call_probability: that the opening of a call must have.
+        min_call_probability: that a call must have to open.
         load: gives the model; the first time it takes long.
     """
 

@@ -62,7 +62,7 @@ def evaluate_models(
     Args:
         options: options of the command.
         models: by name; where there are none, base and the one that `training.variant` says; that
-            one alone for studies of k and of tools, and for sizes those of `evaluation.models` too.
+            one alone for studies, but for sizes all of them and those of `evaluation.models`.
         study: in its modes, and by the benchmarks that have questions.
         on_ray: on a Ray cluster.
 

@@ -148,7 +148,10 @@ def evaluate(
     ] = None,
     study: Annotated[
         StudyName | None,
-        typer.Option(help="A study of the paper: k of the trigger, single tools left out, sizes."),
+        typer.Option(
+            help="A study of the paper: k of the trigger, single tools left out, sizes; or "
+            "openings: what a call would do in answers without one."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum items of each benchmark.")

@@ -173,13 +173,19 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     request = running.batch.requests[-1]
     parameters = request.settings.parameters
     assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
-    assert (parameters.max_calls, parameters.min_call_probability) == (3, (0.5, 0.5))
+    assert (parameters.max_calls, parameters.min_call_probability) == (3, (0.5, 0.5, {}))
     assert parameters.tools == ("Calendar",)
     assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
     running.complete()
     parameters = running.batch.requests[-1].settings.parameters
     assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
-    assert parameters.min_call_probability == (0.25, 0.125)
+    assert parameters.min_call_probability == (0.25, 0.125, {})
+    running.complete(min_call_probability={"Calendar": 0.5})
+    parameters = running.batch.requests[-1].settings.parameters
+    tools = ("Calculator", "Calendar")
+    assert parameters.min_call_probability.at(1, tools) == {"Calculator": 0.25, "Calendar": 0.5}
+    error = running.complete(min_call_probability={"Calender": 0.5}).json()["error"]
+    assert (error["param"], "'Calender'" in error["message"]) == ("min_call_probability", True)
     assert parameters.tools == ("Calculator", "Calendar")
     (choice,) = running.complete(tools="off").json()["choices"]
     assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])

@@ -354,9 +354,16 @@ def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_u
     put(warehouse, "evaluation_results", *rows, {"item_id": "only here"})
     other = {"item_id": "helps", "model": "plain", "mode": "disabled", "score": 1.0}
     put(warehouse, "evaluation_results", other, name="dateset.plain")
+    before = warehouse.query("select right_if_forced, forced_share from call_use").rows()
+    assert before == [(None, None)]
+    forced = [
+        {"item_id": item, "mode": "forced", "score": score}
+        for item, score in (("missing", 1.0), ("helps", 1.0), ("none needed", 0.0))
+    ]
+    put(warehouse, "evaluation_results", *forced, name="dateset.base.forced")
     answered = warehouse.query(
         "select item_id, is_needless_call, is_missing_call, is_unused_result"
-        " from answers_with_calls"
+        " from answers_with_calls where mode <> 'forced'"
     )
     assert answered.rows() == [
         ("helps", False, False, False),
@@ -366,8 +373,8 @@ def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_u
         ("none needed", False, False, False),
     ]
     two_thirds = pytest.approx(2 / 3)
-    assert warehouse.query("from call_use").rows() == [
-        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 0.5),
+    assert warehouse.query("from call_use where mode <> 'forced'").rows() == [
+        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 1.0, 1, 0.5),
     ]
 
 

@@ -1,9 +1,10 @@
 """The minimum probabilities with which a model opens calls, chosen on texts that were held back.
 
-An opening is a place of a text where ` [` is among the k likeliest tokens. What a call gains there,
-as the model writes it and with its result, in nats, was measured at openings of texts with kept
-calls and without (`call_chances`, `call_gains`). Of all thresholds the one is chosen with the
-largest
+An opening is a place of a text where ` [` is among the k likeliest tokens, and the model goes on
+with the name of a tool. How likely that is (p(` [`) · p(tool | ` [`), see `triggers`) and what the
+call gains there, as the model writes it and with its result, in nats, was measured at openings of
+texts with kept calls and without (`call_chances`, `call_gains`). Of all thresholds the one is
+chosen with the largest
 
     total(t) = sum of weight * gain over all openings with at least the probability t
 
@@ -11,7 +12,10 @@ of equal ones the largest; where none gains anything that is one above all proba
 no call opens. It is what the isotonic fit of the gain to the probability says, too: total(t) is
 largest where the first block of pooled places with a mean above 0 begins.
 
-There are two, for two uses. Within a text that goes on every place counts once. A prompt is a
+A tool with enough texts has a threshold of its own, chosen from its openings alone: the total of
+all tools is the sum of theirs. For the other tools it is chosen from all openings.
+
+Each is two, for two uses. Within a text that goes on every place counts once. A prompt is a
 prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
 that end at kept places count as much, all together, as those that end elsewhere. Prompts are not
 development texts, though: see `threshold_behind_prompt`.
@@ -21,7 +25,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -45,6 +49,7 @@ _NOT_LOOKED_AT = (
     f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train`, or the asset "
     "`min_call_probability`, makes it for the models that are trained here)"
 )
+_CLOSING = "No value gains anything there, so with it no call opens."
 _TO_OPEN = (
     "To have calls all the same, set decoding.min_call_probability to a number; with 0 k alone "
     "decides, as in the paper."
@@ -56,17 +61,32 @@ class Opening:
     """A place where a call can open, and what it would do there.
 
     Attributes:
-        probability: of ` [`.
+        probability: of ` [` and the tool's name.
         gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
             that decoding takes back.
         is_kept: whether a kept call stands there.
         weight: how many openings it stands for; see `sampled`.
+        tool: that the model calls there; None where that is not known.
     """
 
     probability: float
     gain: float
     is_kept: bool
     weight: int = 1
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolThresholds:
+    """Those of a tool that has its own: for all tokens of a text but the first, and for the first.
+
+    Attributes:
+        texts_with_calls: with a kept call of this tool.
+    """
+
+    in_text: float
+    behind_prompt: float
+    texts_with_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,7 @@ class CalibratedProbability:
         min_call_probability: threshold for all tokens of a text but the first; None where none was
             chosen, which counts as `CLOSED`.
         min_call_probability_behind_prompt: threshold for the first token behind a prompt.
+        min_call_probability_by_tool: both for the tools that have their own.
         reason: why none was chosen; None where both were.
         texts_with_calls, texts_without_calls: that they were chosen on.
         kept_places: places of these texts where a kept call stands.
@@ -94,12 +115,19 @@ class CalibratedProbability:
     other_places: int = 0
     openings: tuple[Opening, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
+    min_call_probability_by_tool: Mapping[str, ToolThresholds] = field(default_factory=dict)
 
     @property
     def values(self) -> MinCallProbability | None:
-        """Both thresholds; None where none was chosen."""
+        """All thresholds; None where none was chosen."""
         in_text, behind = self.min_call_probability, self.min_call_probability_behind_prompt
-        return None if in_text is None or behind is None else MinCallProbability(in_text, behind)
+        if in_text is None or behind is None:
+            return None
+        by_tool = {
+            tool: MinCallProbability(own.in_text, own.behind_prompt)
+            for tool, own in self.min_call_probability_by_tool.items()
+        }
+        return MinCallProbability(in_text, behind, by_tool)
 
     @property
     def summary(self) -> str:
@@ -109,20 +137,25 @@ class CalibratedProbability:
                 "No call opens, since no minimum call probability was calibrated: "
                 f"{self.reason}. {_TO_OPEN}"
             )
-        in_text, behind_prompt = self.values
-        is_closed = any(self._opened(value) == [] for value in self.values)
+        own = self.values.by_tool
+        told = [self._of(f" of {tool}", values, {tool}) for tool, values in own.items()]
+        others = {opening.tool for opening in self.openings} - own.keys()
+        if others or not own:
+            told.append(self._of(" of other tools" if own else "", self.values, others))
+        return " ".join([*told, *[_TO_OPEN] * any(_CLOSING in each for each in told)])
+
+    def _of(self, whose: str, values: MinCallProbability, tools: Set[str | None]) -> str:
+        openings = [opening for opening in self.openings if opening.tool in tools]
         return (
-            f"Minimum call probability in running text: {self._described(in_text)} "
-            f"Behind a prompt: {self._described(behind_prompt)}{f' {_TO_OPEN}' * is_closed}"
+            f"Minimum call probability{whose} in running text: "
+            f"{self._described(values.in_text, openings)} "
+            f"Behind a prompt: {self._described(values.behind_prompt, openings)}"
         )
 
-    def _opened(self, threshold: float) -> list[Opening]:
-        return [opening for opening in self.openings if opening.probability >= threshold]
-
-    def _described(self, threshold: float) -> str:
-        opened = self._opened(threshold)
+    def _described(self, threshold: float, openings: Sequence[Opening]) -> str:
+        opened = [opening for opening in openings if opening.probability >= threshold]
         if not opened:
-            return f"{threshold:.4g}. No value gains anything there, so with it no call opens."
+            return f"{threshold:.4g}. {_CLOSING}"
         kept, others = (
             [opening for opening in opened if opening.is_kept is is_kept]
             for is_kept in (True, False)
@@ -266,33 +299,47 @@ def choose_min_call_probability(
     texts_without_calls: int,
     kept_places: int,
     other_places: int,
+    texts_by_tool: Mapping[str, int],
 ) -> CalibratedProbability:
-    """Choose both thresholds; see `CalibratedProbability` for what they are chosen from.
+    """Choose the thresholds; see `CalibratedProbability` for what they are chosen from.
 
     Args:
         call_top_k: k that the openings are of.
         kept_places: at least one.
+        texts_by_tool: how many texts have a kept call of each tool; one with fewer than
+            `MIN_TEXTS_WITH_CALLS` has no thresholds of its own.
 
     Returns:
         The choice; none where no call could open in any text.
     """
-    in_text = behind_prompt = None
-    if openings:
-        in_text = best_threshold(openings)
-        kept_weight = max(other_places, 1) / kept_places
-        behind_prompt = threshold_behind_prompt(openings, kept_weight=kept_weight)
+    kept_weight = max(other_places, 1) / kept_places
+
+    def chosen(of: Sequence[Opening]) -> tuple[float, float]:
+        return best_threshold(of), threshold_behind_prompt(of, kept_weight=kept_weight)
+
+    in_text, behind_prompt = chosen(openings) if openings else (None, None)
+    by_tool = {
+        tool: ToolThresholds(*chosen(of_tool), texts_by_tool[tool])
+        for tool in sorted(texts_by_tool)
+        if texts_by_tool[tool] >= MIN_TEXTS_WITH_CALLS
+        and (of_tool := [opening for opening in openings if opening.tool == tool])
+        # Of one tool alone they are the same.
+        and len(of_tool) < len(openings)
+    }
     return CalibratedProbability(
         in_text,
         behind_prompt,
         None
         if openings
-        else f"the opening of a call is nowhere among the {call_top_k} likeliest tokens",
+        else f"nowhere is the opening of a call among the {call_top_k} likeliest tokens, with the "
+        "name of a tool behind it",
         call_top_k,
         texts_with_calls,
         texts_without_calls,
         kept_places,
         other_places,
         tuple(openings),
+        min_call_probability_by_tool=by_tool,
     )
 
 
@@ -313,7 +360,7 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
         content = unsealed(from_json(file.read_bytes()), names)
         stored = TypeAdapter(CalibratedProbability).validate_python(content)
         values = stored.values
-        if stored.reason is None if values is None else not all(0 <= each <= 1 for each in values):
+        if stored.reason is None if values is None else not values.is_in_range:
             raise ValueError(f"its values are {values}, its reason {stored.reason!r}")
         return stored
     except (FileNotFoundError, NotADirectoryError):
@@ -326,13 +373,16 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
         ) from error
 
 
-def min_call_probability(directory: Path | None, given: float | None) -> MinCallProbability:
+def min_call_probability(
+    directory: Path | None, given: float | Mapping[str, float] | None
+) -> MinCallProbability:
     """The minimum probabilities with which a model opens calls; whoever decodes asks here.
 
     Args:
         directory: directory of the model; None where it was not loaded from one.
-        given: what the user set, for all tokens. 0 leaves k alone to decide, as in the paper; None
-            stands for the calibrated values.
+        given: what the user set, for all tools or by tool. 0 leaves k alone to decide, as in the
+            paper; None stands for the calibrated values, which also hold for tools that are not
+            named.
 
     Returns:
         The values; `CLOSED` where none is given and none was calibrated, since nothing says that
@@ -341,11 +391,12 @@ def min_call_probability(directory: Path | None, given: float | None) -> MinCall
     Raises:
         ToolformerError: the model's calibration is damaged.
     """
-    if given is not None:
-        return MinCallProbability.everywhere(given)
+    if isinstance(given, (int, float)):
+        return CLOSED.changed(given)
     stored = read_min_call_probability(directory) if directory else None
     if stored is not None and stored.values is not None:
-        return stored.values
-    closed = stored or CalibratedProbability(None, None, _NOT_LOOKED_AT, 0, 0, 0)
-    _warn_once(f"{directory or 'The model'}: {closed.summary}")
-    return CLOSED
+        return stored.values.changed(given)
+    if not given:
+        closed = stored or CalibratedProbability(None, None, _NOT_LOOKED_AT, 0, 0, 0)
+        _warn_once(f"{directory or 'The model'}: {closed.summary}")
+    return CLOSED.changed(given)

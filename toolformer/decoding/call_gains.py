@@ -8,20 +8,24 @@ The call is the one that decoding would write at p. The caller runs the tools in
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import NamedTuple
 
-from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters
+from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, TraceStep
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.triggers import tool_meant
 from toolformer.filtering import Baseline
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Model
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.scored_call import ScoredCall
+from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 
 
@@ -39,6 +43,20 @@ class AnsweredCall(NamedTuple):
     result: str
 
 
+class WrittenCall(NamedTuple):
+    """What a model writes where a call opens.
+
+    Attributes:
+        tool: that it names.
+        probability: p(` [`) · p(tool | ` [`).
+        call: None where what follows the name is no call that could be made.
+    """
+
+    tool: str
+    probability: float
+    call: ToolCall | None
+
+
 def written_calls(
     model: Model,
     windows: Sequence[Window],
@@ -47,7 +65,7 @@ def written_calls(
     parameters: DecodingParameters,
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
-) -> dict[Place, ToolCall]:
+) -> dict[Place, WrittenCall]:
     """The calls that decoding would make if it opened one at each place.
 
     The text in front of a place is fed, and the model goes on to the arrow; the call is then
@@ -60,8 +78,8 @@ def written_calls(
         parse_arguments: see `toolformer.decoding.decoder.complete`.
 
     Returns:
-        By place; none where what the model writes is no call of one of the tools, or where there
-        is no room for a call in the model's context.
+        By place; none where what the model writes names none of the tools, or where there is no
+        room for a call in the model's context.
     """
     # One token behind the call, or in its place, ends the text.
     parameters = replace(
@@ -69,13 +87,13 @@ def written_calls(
     )
     max_prompt = longest_prompt_tokens(model, parameters)
     roomy = [place for place in places if place.position <= max_prompt]
-    written: dict[Place, ToolCall] = {}
+    calls: dict[int, ToolCall] = {}
 
-    def note(calls: Sequence[tuple[int, ToolCall]]) -> list[None]:
-        written.update((roomy[index], call) for index, call in calls)
-        return [None] * len(calls)
+    def note(asked: Sequence[tuple[int, ToolCall]]) -> list[None]:
+        calls.update(asked)
+        return [None] * len(asked)
 
-    complete(
+    completions = complete(
         model,
         # What is fed are the tokens; nobody reads the prompts of these completions.
         [""] * len(roomy),
@@ -85,7 +103,35 @@ def written_calls(
         parse_arguments=parse_arguments,
         progress=progress,
     )
-    return written
+    named = (
+        _named_tool(completion.trace, model.tokenizer, parameters.enabled_tools)
+        for completion in completions
+    )
+    return {
+        place: WrittenCall(*found, calls.get(index))
+        for index, (place, found) in enumerate(zip(roomy, named, strict=True))
+        if found is not None
+    }
+
+
+def _named_tool(
+    trace: Sequence[TraceStep], tokenizer: Tokenizer, tools: Sequence[str]
+) -> tuple[str, float] | None:
+    """The tool whose call was taken back, and its probability; see `tool_meant`."""
+    undone: Iterator[TraceStep] = takewhile(lambda step: step.kind == "undone", trace)
+    opening = next(undone, None)
+    probability, tokens = (opening and opening.call_probability) or 0.0, []
+    least = dict.fromkeys(tools, 0.0)
+    for step in undone:
+        tokens.append(step.token)
+        probability *= math.exp(step.log_probability or 0.0)
+        try:
+            tool = tool_meant(tokenizer.decode_behind(tokens), probability, least=least)
+        except CallSyntaxError:
+            return None
+        if tool is not None:
+            return tool, probability
+    return None
 
 
 def call_gains(

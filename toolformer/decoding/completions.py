@@ -1,7 +1,8 @@
 """What decoding takes and gives: its parameters, and the completions with their calls."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
@@ -16,33 +17,56 @@ _MINIMA = {
 
 
 class MinCallProbability(NamedTuple):
-    """How likely ` [` has to be for a call to open, besides being among the k likeliest tokens.
+    """How likely a call of a tool has to be for it to open, besides the rank of ` [`.
 
-    Of both 0 leaves k alone to decide, as in the paper; 1 opens none.
+    What is compared is p(` [`) · p(tool | ` [`); see `toolformer.decoding.triggers.tool_meant`. 0
+    leaves k alone to decide, as in the paper; 1 opens none.
 
     Attributes:
         in_text: for every token but the first one.
         behind_prompt: for the first token behind a prompt, which ends where its author wants it.
+        by_tool: both for the tools that have values of their own.
     """
 
     in_text: float
     behind_prompt: float
+    by_tool: Mapping[str, "MinCallProbability"] = {}
 
     @classmethod
     def everywhere(cls, value: float) -> Self:
-        """One value for both."""
+        """One value for all."""
         return cls(value, value)
 
-    def at(self, step: int) -> float:
-        """What holds for a token outside calls, counted from 0 behind the prompt."""
-        return self.in_text if step else self.behind_prompt
+    def changed(self, given: float | Mapping[str, float] | None) -> "MinCallProbability":
+        """What they are where a user sets a number for all tools, or one for each of some."""
+        if given is None:
+            return self
+        if isinstance(given, Mapping):
+            own = {tool: MinCallProbability.everywhere(value) for tool, value in given.items()}
+            return self._replace(by_tool={**self.by_tool, **own})
+        return MinCallProbability.everywhere(given)
+
+    def at(self, step: int, tools: Iterable[str]) -> dict[str, float]:
+        """What holds for each tool at a token outside calls, counted from 0 behind the prompt."""
+        own = {tool: self.by_tool.get(tool, self) for tool in tools}
+        return {tool: each.in_text if step else each.behind_prompt for tool, each in own.items()}
 
     @property
-    def entries(self) -> dict[str, float]:
-        """Both by their names in files, tables and answers."""
+    def is_in_range(self) -> bool:
+        """Whether all are from 0 to 1."""
+        values = [value for own in (self, *self.by_tool.values()) for value in own[:2]]
+        return all(0 <= value <= 1 for value in values)
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """All by their names in files, tables and answers."""
         return {
             "min_call_probability": self.in_text,
             "min_call_probability_behind_prompt": self.behind_prompt,
+            "min_call_probability_by_tool": {
+                tool: {"in_text": own.in_text, "behind_prompt": own.behind_prompt}
+                for tool, own in self.by_tool.items()
+            },
         }
 
 
@@ -80,9 +104,10 @@ class DecodingParameters:
         for name, minimum in _MINIMA.items():
             if (value := getattr(self, name)) < minimum:
                 raise ValueError(f"{name} is {value}; expected at least {minimum}.")
-        for name, value in self.min_call_probability.entries.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; expected 0 to 1.")
+        if not self.min_call_probability.is_in_range:
+            raise ValueError(
+                f"{self.min_call_probability} has a value that is not expected: 0 to 1."
+            )
 
     @property
     def is_disabled(self) -> bool:

@@ -18,6 +18,7 @@ from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.model import TOLD_RANKS, Contexts, Model
+from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
@@ -40,6 +41,7 @@ def complete(
     end_ids: frozenset[int] | None = None,
     stop_texts: tuple[str, ...] = (),
     without_calls: Sequence[Completion] | None = None,
+    is_forced: bool = False,
     rows_at_once: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
@@ -47,9 +49,10 @@ def complete(
 
     The start token stands in front of each prompt, as it does in scoring and finetuning.
 
-    A call is undone, and no other opened in that text, when what follows ` [` is no call of an
-    enabled tool, grows too long, or gets no result. The text then goes on as if the opening token
-    had been banned there. No call is opened inside a character of several tokens.
+    A call opens where its tool is likely enough: see `toolformer.decoding.triggers`. It is undone,
+    and no other opened in that text, when what follows ` [` is no call of an enabled tool, grows
+    too long, or gets no result. The text then goes on as if the opening token had been banned
+    there. No call is opened inside a character of several tokens.
 
     Args:
         run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
@@ -62,6 +65,8 @@ def complete(
         stop_texts: the output ends before the first of these that appears outside calls.
         without_calls: completions of the same prompts that only differ in that calls were disabled.
             Up to where the first call can open a text is the same, so it is not decoded again.
+        is_forced: whether a call opens in each text at the one place of its completion without
+            calls where ` [` is likeliest, whatever its rank and probability. Needs these.
         rows_at_once: most texts that are decoded at the same time; chosen for the device by
             default. Changes last digits only.
 
@@ -79,7 +84,10 @@ def complete(
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
-    known = _known_without_calls(rows, without_calls, parameters)
+    if is_forced:
+        known = _forced(rows, without_calls or ())
+    else:
+        known = _known_without_calls(rows, without_calls, parameters)
     unknown = [row for row in rows if row.index not in known]
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
@@ -111,11 +119,33 @@ def _known_without_calls(
             (CallChance(step.call_rank, step.call_probability) for step in completion.trace),
             call_top_k=parameters.call_top_k,
             min_call_probability=parameters.min_call_probability,
+            tools=parameters.enabled_tools,
         )
         if opening is None:
             known[row.index] = completion
         else:
             row.begin_with(completion.trace[:opening])
+    return known
+
+
+def _forced(
+    rows: Sequence[DecodingRow], without_calls: Sequence[Completion]
+) -> dict[int, Completion]:
+    """Completions without a place for a call; the other rows are told to open one."""
+    known = {}
+    for row, completion in zip(rows, without_calls, strict=True):
+        probabilities = {
+            at: step.call_probability
+            for at, step in enumerate(completion.trace)
+            if step.call_probability is not None
+            # Not inside a character.
+            and not (at and completion.trace[at - 1].text.endswith(REPLACEMENT_CHARACTER))
+        }
+        if not probabilities:
+            known[row.index] = completion
+            continue
+        row.begin_with(completion.trace[: max(probabilities, key=lambda at: probabilities[at])])
+        row.is_forced = True
     return known
 
 

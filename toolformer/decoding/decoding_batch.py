@@ -5,6 +5,9 @@
              B B B ->    B B B B        B waits beside the batch for the result of its call,
              C C C C C C C C C C        with its keys and values; the others go on
 
+A call that may open is read ahead until its tool is certain. Where it does not open, the row goes
+on behind the token in front of it, which is not fed again.
+
 The caller takes out the rows that wait for a result, runs their calls, and hands them back.
 """
 
@@ -23,6 +26,8 @@ from toolformer.decoding.triggers import (
     CallChance,
     next_emission,
     read_open_call,
+    smallest,
+    tool_meant,
 )
 from toolformer.forward.model import Contexts, Model, NextTokens
 from tools.errors import CallSyntaxError
@@ -158,21 +163,24 @@ class DecodingBatch:
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
-        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
+        is_open = not (parameters.is_disabled or row.is_banned or row.is_passed)
         call_log_probability = expected.call_log_probability
         chance = CallChance(
             expected.call_rank,
             None if call_log_probability is None else math.exp(call_log_probability),
         )
+        if row.is_forced:
+            self._open(row, expected.kept(), length, chance)
+            return
         token = next_emission(
             expected.ranked,
             open_token=self._open_id,
             chance=chance,
             call_top_k=parameters.call_top_k,
-            min_call_probability=row.min_call_probability,
+            min_call_probability=smallest(row.min_call_probability),
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
-            is_disabled=is_disabled,
+            is_disabled=not is_open or row.is_inside_character,
         )
         if token == self._open_id:
             self._open(row, expected.kept(), length, chance)
@@ -221,13 +229,19 @@ class DecodingBatch:
         if token in self._end_ids or token in self._tokenizer.special_ids:
             return END_OF_TEXT
         call.tokens.append(token)
+        text = self._tokenizer.decode_behind(call.tokens)
         try:
             call.request = read_open_call(
-                self._tokenizer.decode_behind(call.tokens),
+                text,
                 enabled_tools=parameters.enabled_tools,
                 blocked_tools=parameters.blocked_tools,
                 parse_arguments=row.settings.parse_arguments,
             )
+            if not call.is_certain:
+                call.probability *= math.exp(expected.log_probability(token))
+                least = row.min_call_probability
+                tool = tool_meant(text, call.probability, least=least)
+                call.is_certain = tool is not None
         except CallSyntaxError as error:
             return error.reason
         if call.request is None and len(call.tokens) > parameters.max_call_tokens:

@@ -32,6 +32,8 @@ class OpenCall:
         before: what the model expected in place of the opening token.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.
+        probability: of the opening token and of those after it, while the tool is not certain.
+        is_certain: whether it has opened; until then it is read ahead.
         tokens: the model's tokens after the opening one.
         request: the call, once the arrow has been written.
     """
@@ -40,6 +42,8 @@ class OpenCall:
     before: NextTokens
     length: int
     trace_start: int
+    probability: float
+    is_certain: bool
     tokens: list[int] = field(default_factory=list)
     request: ToolCall | None = None
 
@@ -87,6 +91,8 @@ class DecodingRow:
         pending: tokens that are chosen, but not fed yet.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
+        is_passed: whether none opens at the next token, because no tool is likely enough there.
+        is_forced: whether a call opens at the next token, whatever its probability.
         undone_calls: those that were taken back.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.
@@ -108,6 +114,8 @@ class DecodingRow:
         self.pending = list(prompt_ids)
         self.open_call: OpenCall | None = None
         self.is_banned = False
+        self.is_passed = False
+        self.is_forced = False
         self.undone_calls: list[UndoneCall] = []
         self.stopped_by: StopReason | None = None
         self.cache: Contexts | None = None
@@ -129,11 +137,12 @@ class DecodingRow:
         return len(self._calls)
 
     @property
-    def min_call_probability(self) -> float:
-        """That ` [` must have as the next token outside calls."""
+    def min_call_probability(self) -> dict[str, float]:
+        """That the call of each tool must have to open as the next token outside calls."""
         # What follows a call is running text, even where the call stands right behind the prompt.
         step = self.tokens_outside_calls + self.calls_so_far
-        return self.settings.parameters.min_call_probability.at(step)
+        parameters = self.settings.parameters
+        return parameters.min_call_probability.at(step, parameters.enabled_tools)
 
     @property
     def tokens_outside_calls(self) -> int:
@@ -198,6 +207,7 @@ class DecodingRow:
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls."""
         self._segments[-1].append(token)
+        self.is_passed = False
 
     def open(
         self,
@@ -208,7 +218,11 @@ class DecodingRow:
         chance: CallChance,
     ) -> None:
         """Begin a call; see `OpenCall`."""
-        self.open_call = OpenCall(open_id, before, length, len(self._trace))
+        is_certain = self.is_forced or not any(self.min_call_probability.values())
+        self.is_forced = False
+        self.open_call = OpenCall(
+            open_id, before, length, len(self._trace), chance.probability or 0.0, is_certain
+        )
         self.record(open_id, "trigger", before, chance)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
@@ -222,13 +236,20 @@ class DecodingRow:
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
-        """Take the open call back: the text stands where it stood, and may open no other."""
+        """Take the open call back: the text stands where it stood, and may open no other.
+
+        One that was only read ahead leaves nothing behind, and others may open further on.
+        """
+        self.pending = []
+        self.open_call = None
+        if not call.is_certain:
+            del self._trace[call.trace_start :]
+            self.is_passed = True
+            return
         text = self._tokenizer.decode_behind([call.open_id, *call.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
-        self.pending = []
-        self.open_call = None
         self.is_banned = True
 
     @property

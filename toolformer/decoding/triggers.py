@@ -3,7 +3,7 @@
 Pure rules on ranked tokens and on text.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from toolformer.decoding.completions import MinCallProbability
@@ -23,6 +23,8 @@ NO_ARROW = "no_arrow"
 TOO_LONG = "too_long"
 END_OF_TEXT = "end_of_text"
 NO_RESULT = "no_result"
+# Of a bracket that opens no call, since no tool is likely enough; none of those that are told.
+UNLIKELY = "unlikely"
 
 _ARROW_SIGN = ARROW.strip()
 
@@ -61,6 +63,7 @@ def next_emission(
             the opening token is banned.
         chance: of the opening token.
         call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
+        min_call_probability: the smallest of the tools that may be called.
         calls_so_far: calls of this text that have a result.
         is_disabled: no call may be opened here.
 
@@ -123,17 +126,63 @@ def first_opening(
     *,
     call_top_k: int,
     min_call_probability: MinCallProbability,
+    tools: Iterable[str],
 ) -> int | None:
-    """The first step of a text without calls at which decoding would open one; see `may_open`.
+    """The first step of a text without calls at which decoding could open one; see `may_open`.
 
     Args:
         chances: step by step, from the first token behind the prompt on.
+        tools: that may be called.
     """
+    # Behind the first step all are alike.
+    behind_prompt, in_text = (smallest(min_call_probability.at(step, tools)) for step in (0, 1))
     for at, chance in enumerate(chances):
-        least = min_call_probability.at(at)
+        least = in_text if at else behind_prompt
         if may_open(*chance, call_top_k=call_top_k, min_call_probability=least):
             return at
     return None
+
+
+def smallest(least: Mapping[str, float]) -> float:
+    """The smallest of minimum probabilities by tool: what ` [` itself must have at least.
+
+    0 where no tool may be called: the bracket is then taken back at once.
+    """
+    return min(least.values(), default=0.0)
+
+
+def tool_meant(text: str, probability: float, *, least: Mapping[str, float]) -> str | None:
+    """The tool whose call opens, once its name has been written and is likely enough.
+
+    Compared with a tool's value is p(` [`) · p(tool | ` [`), where p(tool | ` [`) is the product of
+    the probabilities of the tokens that the model writes behind ` [`, up to the one with which the
+    text holds the whole name and can become the call of no other tool. So it does not matter how a
+    tokenizer splits the name, which tools begin alike, or what the last of these tokens holds
+    behind the name.
+
+    Args:
+        text: decoded text after `" ["`.
+        probability: p(` [`) times those of the tokens so far.
+        least: minimum probability of each tool that may be called.
+
+    Returns:
+        The tool; None while the text may still become the call of one that is likely enough.
+
+    Raises:
+        CallSyntaxError: it cannot.
+
+    Example:
+        >>> least = {"Calculator": 0.2, "Calendar": 0.05}
+        >>> tool_meant("Cal", 0.1, least=least) is None
+        True
+        >>> tool_meant("Calendar", 0.1, least=least)
+        'Calendar'
+    """
+    start = text.lstrip(" ")
+    meant = [tool for tool in least if _agree(start, f"{tool}(")]
+    if not any(1 > least[tool] <= probability for tool in meant):
+        raise _failure(UNLIKELY, text)
+    return meant[0] if len(meant) == 1 and start.startswith(meant[0]) else None
 
 
 def read_open_call(

@@ -1,13 +1,15 @@
 """How a model is used while it is measured (paper §4.2, §4.4, table 9)."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
 
-# The paper's studies: of k of the trigger, of single tools, of the size of the model.
-StudyName = Literal["k", "tools", "sizes"]
+# The paper's studies: of k of the trigger, of single tools, of the size of the model. Ours besides:
+# of what calls would do where none opens.
+StudyName = Literal["k", "tools", "sizes", "openings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,28 @@ class Mode:
     Attributes:
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
-        min_call_probability: That the opening token must have besides.
+        min_call_probability: That a call must have besides.
+        is_forced: Whether the model's own call opens, whatever its probability, at the one place
+            of its answer without calls where ` [` is likeliest.
     """
 
     name: str
     call_top_k: int
     without_tool: str | None = None
     min_call_probability: MinCallProbability = BY_RANK_ALONE
+    is_forced: bool = False
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """It and what opens its calls, as columns of `evaluation_results`."""
+        least = self.min_call_probability.entries
+        by_tool = least.pop("min_call_probability_by_tool")
+        return {
+            "mode": self.name,
+            "call_top_k": self.call_top_k,
+            **least,
+            "min_call_probability_by_tool": json.dumps(by_tool) if by_tool else None,
+        }
 
     @property
     def is_disabled(self) -> bool:
@@ -38,6 +55,11 @@ ENABLED = "enabled"
 def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_ALONE) -> Mode:
     """Calls as the settings want them."""
     return Mode(ENABLED, call_top_k, min_call_probability=min_call_probability)
+
+
+def forced(call_top_k: int) -> Mode:
+    """Each answer with the model's own call, opened where ` [` is likeliest."""
+    return Mode("forced", call_top_k, is_forced=True)
 
 
 def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:

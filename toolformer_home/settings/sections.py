@@ -5,7 +5,7 @@ The sections of corpus, annotation, tools, training and evaluation stand in modu
 names what a smaller set-up changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -34,6 +34,7 @@ from tools.registry import tool_names
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
 
+_Probability = Annotated[float, Field(ge=0, le=1)]
 _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 
 
@@ -96,13 +97,12 @@ class DecodingSettings(Section):
     call_top_k: int = Field(
         10, ge=0, description="k: a call opens where ` [` is among the k likeliest tokens; 0: never"
     )
-    min_call_probability: float | None = Field(
+    min_call_probability: _Probability | Mapping[str, _Probability] | None = Field(
         0.0,
-        ge=0,
-        le=1,
-        description="minimum probability of ` [` for a call to open; 0: k alone decides; null: the "
-        "values that `toolformer train` calibrated for the model, one for the first token behind "
-        "a prompt and one for later ones, and no calls without them",
+        description="minimum probability (0 to 1) of ` [` and the name of a tool behind it for a call to "
+        "open; 0: k alone decides; null: the values that `toolformer train` calibrated for the "
+        "model and each tool, one for the first token behind a prompt and one for later ones, and "
+        "no calls without them; a number by tool is for that tool, and the others have theirs",
     )
     max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
     max_call_tokens: int = Field(
@@ -159,12 +159,15 @@ class Settings(Section):
     costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
 
     @model_validator(mode="after")
-    def _annotating_tools_are_known(self) -> "Settings":
-        chosen: dict[tuple[str | int, ...], tuple[str, ...] | None] = {
+    def _named_tools_are_known(self) -> "Settings":
+        chosen: dict[tuple[str | int, ...], Iterable[str] | None] = {
             ("corpus", "sources", number, "tools"): source.tools
             for number, source in enumerate(self.corpus.sources)
         }
-        for path, names in {**chosen, ("sampling", "tools"): self.sampling.tools}.items():
+        chosen["sampling", "tools"] = self.sampling.tools
+        if isinstance(least := self.decoding.min_call_probability, Mapping):
+            chosen["decoding", "min_call_probability"] = least
+        for path, names in chosen.items():
             # The names of tools are only looked for where some are given.
             if names and (unknown := sorted({*names} - {*self.tools.names})):
                 raise invalid(

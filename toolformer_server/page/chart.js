@@ -20,7 +20,11 @@ const short = (probability) => String(Number(probability.toPrecision(2)));
 // Draws into an element and returns the same in words. `tokens` and `calls` are those of the
 // answer; inside calls tokens have no probability.
 export function drawChart(place, { tokens, calls }, model) {
-  const { min_call_probability: threshold, min_call_probability_behind_prompt: first } = model;
+  // The smallest of the tools': what a call has to reach at least.
+  const own = Object.values(model.min_call_probability_by_tool);
+  const least = (all, name) => Math.min(all, ...own.map((values) => values[name]));
+  const threshold = least(model.min_call_probability, "in_text");
+  const first = least(model.min_call_probability_behind_prompt, "behind_prompt");
   const points = tokens.filter((token) => token.call_probability !== null);
   const width = Math.max(place.clientWidth, 200);
   const bottom = HEIGHT - MARGIN.bottom;

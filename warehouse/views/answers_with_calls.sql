@@ -15,8 +15,9 @@
 --   score_without_calls: score of its answer with calls disabled
 --   is_result_right: whether the result would be right if it were the answer; NULL without a call
 --   is_needless_call: it called, though it is right with calls disabled
---   is_missing_call: it called no tool, though it is wrong with calls disabled; whether a call would
---     have helped is not known
+--   is_missing_call: it called no tool, though it is wrong with calls disabled
+--   score_if_forced: score of its answer where its own call opens at the one place of the answer
+--     without calls where ` [` is likeliest; NULL until `toolformer evaluate --study openings`
 --   is_unused_result: the result is right, and the answer wrong
 select
     benchmark,
@@ -34,10 +35,13 @@ select
     answered.is_result_right,
     answered.called_tool is not null and disabled.score = 1 as is_needless_call,
     answered.called_tool is null and disabled.score = 0 as is_missing_call,
+    forced.score as score_if_forced,
     coalesce(answered.is_result_right, false) and answered.score = 0 as is_unused_result
 from evaluation_results as answered
 inner join evaluation_results as disabled
     -- Items of one name may be other questions.
+    using (benchmark, item_id, model, metric, prompt, gold)
+left join (from evaluation_results where mode = 'forced') as forced
     using (benchmark, item_id, model, metric, prompt, gold)
 where
     metric = 'accuracy'

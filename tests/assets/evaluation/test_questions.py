@@ -12,7 +12,7 @@ from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.evaluation.modes import DISABLED, Mode, enabled
+from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
 from toolformer_home.settings.sections import Settings, validated
 from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
@@ -98,6 +98,24 @@ def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
         assert {row["min_call_probability"] for row in rows} == {least}
         assert {row["min_call_probability_behind_prompt"] for row in rows} == {1.0}
     assert answers == {0.5: " It is 41 so.", 0.05: f" It is{CALLED} 42 so."}
+
+
+def test_a_forced_call_opens_where_it_is_likeliest_whatever_its_probability(benchmark):
+    # Without that nothing would open: its probability is far below what calls need.
+    model = calling_model()
+    least = enabled(1, MinCallProbability.everywhere(0.9))
+    for modes in ([DISABLED, least, forced(1)], [forced(1)]):
+        # What it writes without calls is asked for where it is not known.
+        questions = questions_of(benchmark)
+        rows = {mode.name: rows_of(questions, model, mode, items_of(benchmark)) for mode in modes}
+        right, undone = rows["forced"]
+        assert (right["output"], right["score"]) == (f" It is{CALLED} 42 so.", 1.0)
+        assert (right["mode"], right["call_top_k"]) == ("forced", 1)
+        # What is no call is taken back.
+        assert (undone["called_tool"], undone["answer"]) == (None, " Just because so.")
+        assert undone["undone_call"].startswith(" [")
+        if "enabled" in rows:
+            assert {row["called_tool"] for row in rows["enabled"]} == {None}
 
 
 MODES = ("disabled", "enabled")

@@ -157,5 +157,7 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
         assert modes("own|large", "k") == (seen, "3 done, 2 up to date")
         seen |= {"without-Calculator", "without-Calendar"}
         assert modes("own|large", "tools") == (seen, "2 done, 2 up to date")
+        seen |= {"forced"}
+        assert modes("own|large", "openings") == (seen, "1 done, 2 up to date")
         with pytest.raises(dg.DagsterInvalidConfigError, match="horoscope"):
             run(instance, settings, keys=["own|base"], study="horoscope")

@@ -17,6 +17,7 @@ from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.calls import call_ids
 from toolformer.decoding.calibration import best_threshold, read_min_call_probability
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
@@ -125,6 +126,7 @@ def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> N
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):
     texts = texts_of(home)
     found = {(text.window.document_id, text.window.index): text.call_positions for text in texts}
+    assert found[WITH_CALLS[0], 0] == {AT: "Calculator"}
     assert len(found) == len(texts)
     assert {key for key, calls in found.items() if calls} == {(name, 0) for name in WITH_CALLS}
     assert {key for key, calls in found.items() if not calls} == {
@@ -159,7 +161,7 @@ def test_texts_stand_behind_the_context_that_training_puts_in_front(home: Home):
         assert window.offsets[: len(ahead)] == (None,) * len(ahead)
         # Places are those of the document.
         assert window.start + (window.offsets[len(ahead)] or 0) == own.start
-        assert text.call_positions <= {len(in_front) + AT}
+        assert text.call_positions.keys() <= {len(in_front) + AT}
     assert sum(bool(text.call_positions) for text in texts) == len(WITH_CALLS)
 
 
@@ -190,19 +192,18 @@ def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Ho
     with torch.no_grad():
         logits = pupil.model(torch.tensor([[0, *ids[:AT]]]), use_cache=False).logits[0, -1]
     (opening,) = pupil.tokenizer.encode(" [")
-    probability = float(logits.softmax(dim=-1)[opening])
+    _, of_name = literal.named_tool(pupil, [0, *ids[:AT], opening], TOOLS)
+    probability = float(logits.softmax(dim=-1)[opening]) * of_name
     kept = [opening for opening in chosen.openings if opening.is_kept]
     others = [opening for opening in chosen.openings if not opening.is_kept]
     assert (len(kept), alone - with_call > 0.5) == (9, True)
     for each in (*kept, max(others, key=lambda opening: opening.probability)):
         assert each.gain == pytest.approx(alone - with_call, abs=1e-4)
         assert each.probability == pytest.approx(probability, rel=1e-3)
-    assert chosen.values == (
+    assert chosen.values == MinCallProbability(
         best_threshold(chosen.openings),
         best_threshold(chosen.openings, kept_weight=chosen.other_places / 9),
     )
-    # As many are measured as there are, up to the limit; here ` [` is never beyond k.
-    assert sum(opening.weight for opening in chosen.openings) == chosen.other_places + 9
     assert len(chosen.openings) <= 409
     assert said["state"] == "done"
     assert said["tools"] == "Calculator, Calendar"

@@ -75,7 +75,7 @@ def text_of(model, document: Document, *, start: int = 0, kept: int | None = Non
     ids, offsets = model.tokenizer.encode_with_offsets(text)
     # The second of its document, where it does not begin with it.
     window = Window(document.document_id, int(start > 0), start, text, tuple(ids), tuple(offsets))
-    return DevelopmentText(window, document, frozenset([] if kept is None else [kept]))
+    return DevelopmentText(window, document, {} if kept is None else {kept: "Search"})
 
 
 def texts_of(model) -> list[DevelopmentText]:
@@ -116,7 +116,7 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
     found = [measured(pupil, tool, tmp_path, [text])[0] for text in texts]
     # The tool is asked as in annotation: for the document of the text.
     assert {("boat", BOAT), ("lamp", LAMP)} <= set(tool.asked)
-    boat, lamp, note = map(likeliest, found)
+    boat, lamp = map(likeliest, found[:2])
     at = len("The boat")
     for opening, text, name in ((boat, texts[0], "boat"), (lamp, texts[1], "lamp")):
         call = ToolCall("Search", name)
@@ -124,13 +124,13 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
         assert opening.gain == pytest.approx(expected, abs=1e-4)
         assert opening.gain > 0.5
         assert opening.probability > 0.5
+        assert opening.tool == "Search"
     assert (boat.is_kept, lamp.is_kept) == (True, False)
-    # What the model opens there is no call.
-    assert note.probability > 0.5
-    assert {opening.gain for opening in found[2]} == {0}
+    # What the model writes behind the bracket there names no tool, so no call opens.
+    assert found[2] == []
     # Of all texts together the same, at every place where k allows a call.
     together, _ = measured(pupil, Search(), tmp_path)
-    assert len(together) == sum(map(len, found)) > 3
+    assert len(together) == sum(map(len, found)) >= 2
     assert {opening.weight for opening in together} == {1}
     gains = sorted(opening.gain for openings in found for opening in openings)
     assert sorted(opening.gain for opening in together) == pytest.approx(gains, abs=1e-4)
@@ -139,27 +139,27 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
 def test_of_many_openings_the_kept_ones_and_a_sample_of_the_others_are_measured(
     pupil, tmp_path, monkeypatch
 ):
-    every, _ = measured(pupil, Search(), tmp_path)
+    texts = [*texts_of(pupil), *(text_of(pupil, BOAT) for _ in range(8))]
+    every, _ = measured(pupil, Search(), tmp_path, texts)
     monkeypatch.setattr(opening_gains, "_MAX_OTHERS", 3)
-    some, _ = measured(pupil, Search(), tmp_path)
-    assert len(some) < len(every) == sum(opening.weight for opening in some)
-    for is_kept in (True, False):
-        of_all, of_some = (
-            [opening for opening in openings if opening.is_kept == is_kept]
-            for openings in (every, some)
-        )
-        assert sum(opening.weight for opening in of_some) == len(of_all)
-        if is_kept:
-            assert [each.probability for each in of_some] == [each.probability for each in of_all]
-        else:
-            assert likeliest(of_some).probability > 0.9
+    some, _ = measured(pupil, Search(), tmp_path, texts)
+    kept, of_others = (
+        [[each for each in found if each.is_kept == is_kept] for found in (every, some)]
+        for is_kept in (True, False)
+    )
+    assert [each.probability for each in kept[0]] == [each.probability for each in kept[1]]
+    assert len(of_others[1]) <= 3 < 9 <= len(of_others[0])
+    assert likeliest(of_others[1]).probability > 0.9
+    assert {each.weight for each in of_others[0]} == {1}
+    # Of the likeliest places each stands for several.
+    assert any(each.weight > 1 for each in of_others[1])
 
 
 def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_path):
     window = text_of(pupil, BOAT).window
     whole = window_in_context(window, "What floats?", pupil.tokenizer, max_tokens=100)
     at = len(whole.ids) - len(window.ids) + len("The boat")
-    text = DevelopmentText(whole, BOAT, frozenset([at]))
+    text = DevelopmentText(whole, BOAT, {at: "Search"})
     found, _ = measured(pupil, Search(), tmp_path, [text])
     opening = likeliest(found)
     assert opening.is_kept
@@ -167,8 +167,9 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     assert opening.gain == pytest.approx(gain, abs=1e-4)
     (token,) = pupil.tokenizer.encode(" [")
     context = [pupil.bos_id, *pupil.tokenizer.encode("What floats?\nThe boat")]
-    expected = literal.next_token_log_probabilities(pupil, context)[token].exp()
-    assert opening.probability == pytest.approx(float(expected), rel=1e-3)
+    expected = float(literal.next_token_log_probabilities(pupil, context)[token].exp())
+    _, of_name = literal.named_tool(pupil, [*context, token], ["Search"])
+    assert opening.probability == pytest.approx(expected * of_name, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.toolformer.architectures import windows_of
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     Opening,
+    ToolThresholds,
     best_threshold,
     choose_min_call_probability,
     min_call_probability_text,
@@ -25,6 +26,7 @@ from toolformer.decoding.calibration import (
     threshold_behind_prompt,
 )
 from toolformer.decoding.call_chances import call_chances
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
@@ -185,7 +187,7 @@ KEPT = [Opening(0.4, 1.0, True), Opening(0.1, 0.5, True), Opening(0.02, 0.0, Tru
 OTHERS = [Opening(0.2, -0.5, False, 2), Opening(0.1, -0.25, False, 20)]
 
 
-def chosen_of(openings: list[Opening]) -> CalibratedProbability:
+def chosen_of(openings: list[Opening], **texts_by_tool: int) -> CalibratedProbability:
     return choose_min_call_probability(
         openings,
         call_top_k=K,
@@ -193,6 +195,7 @@ def chosen_of(openings: list[Opening]) -> CalibratedProbability:
         texts_without_calls=5,
         kept_places=10,
         other_places=400,
+        texts_by_tool=texts_by_tool,
     )
 
 
@@ -211,9 +214,42 @@ def test_behind_a_prompt_kept_places_count_as_much_as_all_others():
     )
 
 
+def test_each_tool_has_the_thresholds_of_its_own_openings_where_enough_texts_have_its_calls():
+    facts = [Opening(0.05, 1.0, True, tool="Facts"), Opening(0.01, -1.0, False, tool="Facts")]
+    sums = [Opening(0.6, 0.5, True, tool="Sums"), Opening(0.2, -2.0, False, tool="Sums")]
+    rare = [Opening(0.3, 0.5, True, tool="Rare")]
+    openings = [*facts, *sums, *rare]
+    chosen = chosen_of(openings, Facts=8, Sums=9, Rare=7, Unwritten=9)
+    assert chosen.min_call_probability_by_tool == {
+        name: ToolThresholds(value, value, texts)
+        for name, value, texts in (("Facts", 0.05, 8), ("Sums", 0.6, 9))
+    }
+    # One for all closes the tool that gains at 0.05.
+    assert chosen.min_call_probability == best_threshold(openings) == 0.3
+    assert chosen.values is not None
+    named = ("Facts", "Sums", "Rare")
+    assert chosen.values.at(1, named) == {"Facts": 0.05, "Sums": 0.6, "Rare": 0.3}
+    # The total of both is as large as it can be with any two thresholds.
+    gained = total_gain(facts, 0.05, 1) + total_gain(sums, 0.6, 1)
+    assert gained == max(
+        total_gain(facts, of_facts, 1) + total_gain(sums, of_sums, 1)
+        for of_facts, of_sums in itertools.product((0.01, 0.05, 0.2, 0.6, 1.0), repeat=2)
+    )
+    said = chosen.summary
+    assert "probability of Facts in running text: 0.05, at which a call opens at 1 of 10" in said
+    assert "probability of other tools in running text: 0.3, at which a call opens at 1 of" in said
+
+
+def test_one_tool_alone_needs_no_thresholds_beside_those_of_all():
+    of_sums = [dataclasses.replace(each, tool="Sums") for each in (*KEPT, *OTHERS)]
+    chosen = chosen_of(of_sums, Sums=9)
+    assert chosen.min_call_probability_by_tool == {}
+    assert chosen.values == chosen_of([*KEPT, *OTHERS]).values
+
+
 def test_where_nothing_gains_no_call_opens_and_the_summary_says_so():
     chosen = chosen_of(OTHERS)
-    assert chosen.values == (math.nextafter(0.2, 1),) * 2
+    assert chosen.values == MinCallProbability.everywhere(math.nextafter(0.2, 1))
     assert chosen.summary.count("No value gains anything there, so with it no call opens.") == 2
     assert chosen.summary.count("set decoding.min_call_probability to a number") == 1
 
@@ -221,18 +257,23 @@ def test_where_nothing_gains_no_call_opens_and_the_summary_says_so():
 def test_where_no_call_could_open_nothing_is_chosen():
     chosen = chosen_of([])
     assert chosen.values is None
-    assert "10 likeliest" in str(chosen.reason)
+    assert "among the 10 likeliest tokens, with the name of a tool" in str(chosen.reason)
     assert str(chosen.reason) in chosen.summary
 
 
 def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_min_call_probability(tmp_path) is None
     assert read_min_call_probability(tmp_path / "nowhere") is None
-    chosen = chosen_of([*KEPT, *OTHERS])
+    sums = [dataclasses.replace(each, tool="Sums") for each in KEPT]
+    chosen = chosen_of([*sums, *OTHERS], Sums=8)
+    assert chosen.min_call_probability_by_tool
     refused = CalibratedProbability(None, None, "why", K, 0, 0)
     for each in (dataclasses.replace(chosen, made_from={"fingerprint": "x"}), refused):
         (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(each))
         assert read_min_call_probability(tmp_path) == each
+
+
+TOO_LARGE = {"in_text": 1.5, "behind_prompt": 0.5, "texts_with_calls": 9}
 
 
 @pytest.mark.parametrize(
@@ -243,6 +284,10 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
         {"min_call_probability_behind_prompt": -0.5},
         {"min_call_probability_behind_prompt": None},
         {"min_call_probability": None, "min_call_probability_behind_prompt": None},
+        *(
+            {"min_call_probability_by_tool": {"Sums": own}}
+            for own in (0.5, {"in_text": 0.5}, TOO_LARGE)
+        ),
     ],
 )
 def test_a_choice_that_is_none_is_damage(tmp_path: Path, damage):

@@ -61,19 +61,41 @@ def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
     return found
 
 
+def calls_of(found: dict) -> dict:
+    return {place: each.call for place, each in found.items()}
+
+
 def test_calls_are_those_that_decoding_would_make_at_the_places(pupil):
     # The others write a call of a tool that is not there, and what is no call.
-    assert written(pupil, EVERY) == {Place(0, AT): SIX, Place(1, AT - 1): HALF}
+    found = written(pupil, EVERY)
+    assert calls_of(found) == {Place(0, AT): SIX, Place(1, AT - 1): HALF}
+    assert {each.tool for each in found.values()} == {"Calculator"}
     with_friend = written(pupil, EVERY, tools=("Calculator", "Friend"))
-    assert with_friend[Place(2, AT)] == ToolCall("Friend", "me")
+    assert with_friend[Place(2, AT)].call == ToolCall("Friend", "me")
     assert written(pupil, []) == {}
+
+
+def test_the_probability_of_a_call_is_that_of_its_opening_and_its_tools_name(pupil):
+    tools = ("Calculator", "Friend")
+    (opening,) = pupil.tokenizer.encode(" [")
+    for place, each in written(pupil, EVERY, tools=tools).items():
+        ids = [pupil.bos_id, *windows_of(pupil.tokenizer, *TEXTS)[place.text].ids[: place.position]]
+        p_opening = literal.next_token_log_probabilities(pupil, ids)[opening].exp()
+        tool, of_name = literal.named_tool(pupil, [*ids, opening], tools)
+        assert each.tool == tool
+        assert each.probability == pytest.approx(float(p_opening) * of_name, rel=1e-3)
 
 
 def test_a_call_that_cannot_be_finished_or_read_is_none(pupil):
     def refuse(_, text):
         raise CallSyntaxError("refused", text)
 
-    assert written(pupil, EVERY, parse=refuse) == {}
+    refused = written(pupil, EVERY, parse=refuse)
+    assert {place: each.call for place, each in refused.items()} == {
+        Place(0, AT): None,
+        Place(1, AT - 1): None,
+    }
+    # It ends before the name of the tool does.
     assert written(pupil, EVERY, max_call_tokens=3) == {}
 
 
@@ -82,7 +104,8 @@ def test_where_the_context_has_no_room_for_a_call_there_is_none(pupil):
     # One token of start, one behind the call, and three besides what is limited.
     room = pupil.context_length - 1 - 1 - 3 - opening - 20
     fits, too_long = room - AT, room - AT + 1
-    assert written(pupil, [Place(0, AT)], max_result_tokens=fits) == {Place(0, AT): SIX}
+    found = written(pupil, [Place(0, AT)], max_result_tokens=fits)
+    assert calls_of(found) == {Place(0, AT): SIX}
     assert written(pupil, [Place(0, AT)], max_result_tokens=too_long) == {}
 
 

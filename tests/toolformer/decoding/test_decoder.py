@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import literal
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import CLOSED, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
@@ -140,6 +141,20 @@ def test_the_first_token_behind_the_prompt_opens_by_a_value_of_its_own(
     least = MinCallProbability(in_text, behind_prompt)
     completion = complete_one(model, run_calls=answer("42"), min_call_probability=least)
     assert PROMPT + completion.text == text
+
+
+def test_what_is_read_ahead_and_does_not_open_bans_nothing_and_is_not_fed_again(fed):
+    early, late = " [QA(now) ->", f" many{CALL}"
+    texts = [f"{PROMPT} many 42.", f"{PROMPT}{early}", f"{PROMPT}{late} 42] 42.", f"{PROMPT}{late}"]
+    model = ScriptedModel(texts, {PROMPT: 2, PROMPT + " many": 2})
+    least = MinCallProbability(0.1, 0.1, {"QA": MinCallProbability.everywhere(0.9)})
+    completion = complete_one(model, run_calls=answer("42"), min_call_probability=least)
+    assert completion.text == f"{late} 42] 42."
+    assert completion.undone_calls == ()
+    assert {step.kind for step in completion.trace} == {"sampled", "trigger", "forced"}
+    # Behind ` [` no tool is likely enough once Q is chosen, and the text goes on behind the prompt.
+    ids = [model.tokenizer.encode(piece) for piece in (" [", " ", "m")]
+    assert fed[1:4] == [[each] for each in ids]
 
 
 def test_behind_a_call_at_the_end_of_the_prompt_a_text_goes_on():
@@ -504,7 +519,7 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
 
 
 @pytest.mark.parametrize("top_k", [1, 20])
-def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_k):
+def test_a_call_opens_first_where_rank_and_the_tools_probability_both_allow_it(pupil, top_k):
     opening = pupil.tokenizer.encode(" [")
     prompts = LESSON_PROMPTS[::2]
     run = {"call_top_k": 0, "max_new_tokens": 20}
@@ -521,27 +536,38 @@ def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_
                 before.append(token)
             others = whole_logits(pupil, ids)[-1].softmax(dim=-1)
             others[opening[0]] = 0
-            chances.append((1 + int((others > probability).sum()), probability))
+            tool, of_name = literal.named_tool(pupil, [*ids, *opening], TOOLS)
+            rank = 1 + int((others > probability).sum())
+            chances.append((rank, probability, tool, probability * of_name))
             ids.append(step.token)
-        likely = sorted({probability for _, probability in chances})[-4:]
+        likely = sorted({product for *_, tool, product in chances if tool})[-4:]
         # Between two that occur, so that the last digits do not matter.
         values = (0.0, *map(statistics.mean, itertools.pairwise(likely)), 1.0)
-        for least in itertools.starmap(MinCallProbability, itertools.product(values, values)):
-            literal = next(
-                (
-                    at
-                    for at, (rank, p) in enumerate(chances)
-                    if rank <= top_k and p >= (least.in_text if at else least.behind_prompt)
-                ),
-                None,
-            )
+        for in_text, behind_prompt in itertools.product(values, values):
+            # A tool of its own has them the other way round.
+            own = MinCallProbability(behind_prompt, in_text)
+            least = MinCallProbability(in_text, behind_prompt, {"QA": own})
+            expected = None
+            for at, (rank, _, tool, product) in enumerate(chances):
+                of_tool = {
+                    "Calculator": in_text if at else behind_prompt,
+                    "QA": behind_prompt if at else in_text,
+                }
+                by_rank_alone = set(of_tool.values()) == {0}
+                if rank <= top_k and (by_rank_alone or (tool and product >= of_tool[tool])):
+                    expected = at
+                    break
             chosen = {"call_top_k": top_k, "min_call_probability": least, "max_new_tokens": 20}
             completion = complete_one(pupil, prompt, run_calls=answer("1"), **chosen)
             kinds = [step.kind for step in completion.trace]
             opened = next((at for at, kind in enumerate(kinds) if kind != "sampled"), None)
-            assert opened == literal
+            assert opened == expected
             if opened is not None:
                 step = completion.trace[opened]
+                # What was read ahead and did not open has left nothing behind.
+                assert [each.token for each in completion.trace[:opened]] == [
+                    each.token for each in text.trace[:opened]
+                ]
                 assert step.call_rank == chances[opened][0]
                 assert step.call_probability == pytest.approx(chances[opened][1], rel=1e-3)
             places.add(opened)
