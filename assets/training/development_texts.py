@@ -4,7 +4,7 @@ Both come from documents of the development side. With calls: the development te
 set. Without: the other windows of such documents, in which nothing was kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,6 +19,7 @@ from toolformer.training.augmented_text import TextKey
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import is_for_development, random_rank
 from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.chats import chats_of
 from tools.protocol import Document
 from warehouse.schema import ALL
 
@@ -32,7 +33,7 @@ class DevelopmentText:
     """A text of the development side.
 
     Attributes:
-        window: its tokens, behind those of its context.
+        window: its tokens, behind those of its context, or as a chat.
         document: that the window is of, as the tools know it.
         call_positions: where its kept calls stand, counted in these tokens.
     """
@@ -78,6 +79,7 @@ def _with_calls(
         for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in wanted
     }
+    as_trained = _forms(tokenizer, settings)
     # Cut again: the training set does not say where in the document a window is.
     cut = windows_of(documents, tokenizer, window_tokens=settings.corpus.window_tokens)
     windows = {TextKey(window.document_id, window.index): window for window in cut}
@@ -89,16 +91,17 @@ def _with_calls(
         window = windows.get(key)
         if window is None or window.text != row["text"]:
             raise other_window_error(key, row["shard"])
-        whole = _in_context(window, row["context"], tokenizer, settings)
+        calls = [call["position"] for call in row["calls"]]
+        whole = as_trained(window, row["context"], min(calls, default=None))
         ahead = len(whole.ids) - len(window.ids)
-        positions = frozenset(ahead + call["position"] for call in row["calls"])
+        positions = frozenset(ahead + position for position in calls)
         yield DevelopmentText(whole, documents[row["document_id"]], positions)
 
 
 def _without_calls(
     work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
 ) -> list[DevelopmentText]:
-    settings, training = work.settings, work.settings.training
+    training, as_trained = work.settings.training, _forms(tokenizer, work.settings)
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
@@ -124,17 +127,24 @@ def _without_calls(
         ),
     )
     plain = (
-        DevelopmentText(
-            _in_context(window, text.context, tokenizer, settings), document, frozenset()
-        )
+        DevelopmentText(as_trained(window, text.context, None), document, frozenset())
         for document, window, text in windows
         if text.key not in left_out
     )
     return list(islice(plain, _MAX_TEXTS))
 
 
-def _in_context(
-    window: Window, context: str | None, tokenizer: Tokenizer, settings: Settings
-) -> Window:
-    max_tokens = settings.training.max_tokens
-    return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
+def _forms(tokenizer: Tokenizer, settings: Settings) -> Callable[..., Window]:
+    """Writes a window as training would: behind its context, or as a chat."""
+    training, chats = settings.training, chats_of(tokenizer, settings)
+
+    def as_trained(window: Window, context: str | None, first_call: int | None) -> Window:
+        draw = chats and chats.draw(TextKey(window.document_id, window.index))
+        chat = None
+        if chats is not None and draw is not None:
+            room = training.max_tokens - 1 - len(window.ids) - chats.frame
+            chat = chats.window(window, context, first_call=first_call, room=room, draw=draw)
+        max_tokens = training.max_tokens
+        return chat or window_in_context(window, context, tokenizer, max_tokens=max_tokens)
+
+    return as_trained
