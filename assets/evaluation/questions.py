@@ -138,9 +138,8 @@ class Questions:
             return chat_ids(model.tokenizer, turns, start=model.bos_id, today=today)
         except ChatTemplateError as error:
             raise ToolformerError(
-                "Questions cannot be asked as chats: a question does not go through the chat "
-                f"template of the model ({error}). Expected a model whose tokenizer has one; set "
-                "evaluation.form to plain."
+                f"Chats cannot be asked for: no question goes through the model's chat template "
+                f"({error}). Expected a model whose tokenizer has one, or evaluation.form plain."
             ) from error
 
     def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:

@@ -90,7 +90,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
     )
     told = ""
     if training.chat_share:
-        none = "; the model has no chat template that takes a question: none is written as a chat"
+        none = "; the model has no chat template that takes a question, so none is a chat"
         told = none if chats is None else f"; {rows.chats:,} of the texts are chats"
     # Plain, so that perplexities with any share can be compared, and without calls, which settle
     # the part of a long text: its beginning.

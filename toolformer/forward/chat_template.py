@@ -13,6 +13,10 @@ from toolformer.marks import broken_mark
 _FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
+# What templates write a date with.
+_DATE_CODES = "aAbBdmyYjHMSp"
+
+
 def has_chat_template(tokenizer: Tokenizer) -> bool:
     """Whether a model says how a conversation is written."""
     return bool(tokenizer.backend.chat_template)
@@ -51,12 +55,19 @@ def chat_ids(
     special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
     safe_turns = [{**turn, "content": special.sub(broken_mark, turn["content"])} for turn in turns]
     options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
-    if today is not None:
-        options["strftime_now"] = today.strftime
     try:
+        if today is not None:
+            options["chat_template"] = _dated(tokenizer.backend.get_chat_template(), today)
         ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
         if not ids:
             raise ValueError("it leaves nothing of them")
     except (TemplateError, *_FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
+
+
+def _dated(template: str, today: datetime.date) -> str:
+    """A template whose clock stands still; transformers lets no function of ours into it."""
+    codes = (f"%{code}" for code in _DATE_CODES)
+    replaced = "".join(f"|replace('{code}', '{today.strftime(code)}')" for code in codes)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{template}"
