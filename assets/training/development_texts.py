@@ -6,6 +6,7 @@ set. Without: the other windows of such documents, in which nothing was kept.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import polars as pl
@@ -16,9 +17,8 @@ from assets.training.corpus_windows import other_window_error, windows_without_c
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import TextKey
-from toolformer.training.contexts import window_in_context
+from toolformer.training.chats import window_as_trained
 from toolformer.training.training_set import is_for_development, random_rank
-from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.chats import chats_of
 from tools.protocol import Document
 from warehouse.schema import ALL
@@ -57,14 +57,24 @@ def development_texts(
         ToolformerError: windows are cut in another way than the training set's.
     """
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
+    as_trained = partial(
+        window_as_trained,
+        tokenizer=tokenizer,
+        chats=chats_of(tokenizer, work.settings),
+        max_tokens=work.settings.training.max_tokens,
+    )
     return [
-        *_with_calls(work, shards, tokenizer, texts),
-        *_without_calls(work, shards, tokenizer, texts),
+        *_with_calls(work, shards, tokenizer, texts, as_trained),
+        *_without_calls(work, shards, tokenizer, texts, as_trained),
     ]
 
 
 def _with_calls(
-    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
+    work: Workspace,
+    shards: Sequence[str],
+    tokenizer: Tokenizer,
+    texts: pl.DataFrame,
+    as_trained: Callable[[Window, str | None, int | None], Window],
 ) -> Iterator[DevelopmentText]:
     seed, settings = work.settings.training.seed, work.settings
     development = texts.filter(pl.col("split") == "development", pl.col("shard").is_in(shards))
@@ -79,7 +89,6 @@ def _with_calls(
         for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in wanted
     }
-    as_trained = _forms(tokenizer, settings)
     # Cut again: the training set does not say where in the document a window is.
     cut = windows_of(documents, tokenizer, window_tokens=settings.corpus.window_tokens)
     windows = {TextKey(window.document_id, window.index): window for window in cut}
@@ -99,9 +108,13 @@ def _with_calls(
 
 
 def _without_calls(
-    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
+    work: Workspace,
+    shards: Sequence[str],
+    tokenizer: Tokenizer,
+    texts: pl.DataFrame,
+    as_trained: Callable[[Window, str | None, int | None], Window],
 ) -> list[DevelopmentText]:
-    training, as_trained = work.settings.training, _forms(tokenizer, work.settings)
+    training = work.settings.training
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
@@ -132,19 +145,3 @@ def _without_calls(
         if text.key not in left_out
     )
     return list(islice(plain, _MAX_TEXTS))
-
-
-def _forms(tokenizer: Tokenizer, settings: Settings) -> Callable[..., Window]:
-    """Writes a window as training would: behind its context, or as a chat."""
-    training, chats = settings.training, chats_of(tokenizer, settings)
-
-    def as_trained(window: Window, context: str | None, first_call: int | None) -> Window:
-        draw = chats and chats.draw(TextKey(window.document_id, window.index))
-        chat = None
-        if chats is not None and draw is not None:
-            room = training.max_tokens - 1 - len(window.ids) - chats.frame
-            chat = chats.window(window, context, first_call=first_call, room=room, draw=draw)
-        max_tokens = training.max_tokens
-        return chat or window_in_context(window, context, tokenizer, max_tokens=max_tokens)
-
-    return as_trained

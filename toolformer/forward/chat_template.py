@@ -11,8 +11,6 @@ from toolformer.marks import broken_mark
 
 # What the expressions of a template may raise besides.
 _FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-
-
 # What templates write a date with.
 _DATE_CODES = "aAbBdmyYjHMSp"
 

@@ -16,6 +16,7 @@ from toolformer.forward.chat_template import chat_ids
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import TextKey
+from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import random_rank
 
 # For templates that tell the date: rows are the same on any day.
@@ -111,34 +112,50 @@ class Chats:
         question = self._tokenizer.decode_behind(asked).strip()
         return Chat(self._prompt(question), answer) if question else None
 
-    def window(
-        self, window: Window, context: str | None, *, first_call: int | None, room: int, draw: float
-    ) -> Window | None:
-        """A window of a text as a conversation; see `chat` and `contexts.window_in_context`."""
-        chat = self.chat(
+    def _prompt(self, question: str) -> list[int]:
+        turns = [{"role": "user", "content": question}]
+        return chat_ids(self._tokenizer, turns, start=self._start, today=_TODAY)
+
+
+def window_as_trained(
+    window: Window,
+    context: str | None,
+    first_call: int | None,
+    *,
+    tokenizer: Tokenizer,
+    chats: Chats | None,
+    max_tokens: int,
+) -> Window:
+    """A window of a text as in a training row without calls: as a chat, or behind its context.
+
+    Args:
+        first_call: position of its first kept call; None where it has none.
+        chats: what writes chats; None where none is wanted.
+        tokenizer, max_tokens: see `window_in_context`.
+    """
+    draw = None if chats is None else chats.draw(TextKey(window.document_id, window.index))
+    chat = None
+    if chats is not None and draw is not None:
+        chat = chats.chat(
             window.ids,
             tokens=range(len(window.ids)),
             first_call=first_call,
             context=context,
-            room=room,
+            room=max_tokens - 1 - len(window.ids) - chats.frame,
             draw=draw,
         )
-        if chat is None:
-            return None
-        in_front, cut = self._tokenizer.decode_behind(chat.prompt), window.offsets[chat.answer] or 0
-        moved = len(in_front) - cut
-        behind = window.offsets[chat.answer :]
-        return replace(
-            window,
-            start=window.start - moved,
-            text=in_front + window.text[cut:],
-            ids=(*chat.prompt, *window.ids[chat.answer :]),
-            offsets=(
-                *[None] * len(chat.prompt),
-                *(None if offset is None else moved + offset for offset in behind),
-            ),
-        )
-
-    def _prompt(self, question: str) -> list[int]:
-        turns = [{"role": "user", "content": question}]
-        return chat_ids(self._tokenizer, turns, start=self._start, today=_TODAY)
+    if chat is None:
+        return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
+    in_front, cut = tokenizer.decode_behind(chat.prompt), window.offsets[chat.answer] or 0
+    moved = len(in_front) - cut
+    behind = window.offsets[chat.answer :]
+    return replace(
+        window,
+        start=window.start - moved,
+        text=in_front + window.text[cut:],
+        ids=(*chat.prompt, *window.ids[chat.answer :]),
+        offsets=(
+            *[None] * len(chat.prompt),
+            *(None if offset is None else moved + offset for offset in behind),
+        ),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from toolformer.augmentation import KeptCall, augmented_segments
+from toolformer.augmentation import KeptCall, Segment, augmented_segments
 from toolformer.files.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.chats import Chats
@@ -100,17 +100,13 @@ def variant_rows(
     written = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         (ids,) = tokenizer.encode_each([text.text], is_behind=text.is_behind)
-        row_with = partial(_row, tokenizer, ids, length)
-
-        def room(tokens: range, row_with: partial = row_with, index: int = index) -> int:
-            """For a context."""
-            others = (row_with(tokens, calls[index]) for calls in calls_by_variant)
-            return length - max((len(row.ids) for row in others), default=0)
-
-        tokens = kept_tokens(augmented_segments(tokenizer, ids, text.kept), max_tokens=length)
+        kept_segments = augmented_segments(tokenizer, ids, text.kept)
+        tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
             continue
-        chat = None if chats is None else _chat(chats, tokenizer, ids, length, text, room)
+        row_with = partial(_row, tokenizer, ids, length)
+        room = partial(_room, row_with, [calls[index] for calls in calls_by_variant], length)
+        chat = None if chats is None else _chat(chats, text, ids, kept_segments, length, room)
         if chat is not None:
             tokens, prompt = chat
             written += 1
@@ -140,19 +136,28 @@ def _row(
     )
 
 
+def _room(
+    row_with: Callable[..., TrainingRow],
+    others: Sequence[Sequence[KeptCall]],
+    length: int,
+    tokens: range,
+) -> int:
+    """Tokens that the longest of the variants' rows leaves."""
+    return length - max((len(row_with(tokens, calls).ids) for calls in others), default=0)
+
+
 def _chat(
     chats: Chats,
-    tokenizer: Tokenizer,
-    ids: Sequence[int],
-    length: int,
     text: TextWithCalls,
+    ids: Sequence[int],
+    kept_segments: Sequence[Segment],
+    length: int,
     room: Callable[[range], int],
 ) -> tuple[range, list[int]] | None:
     """The tokens of a text that are a chat's answer, and what stands in front of them."""
     if text.chat_draw is None:
         return None
-    segments = augmented_segments(tokenizer, ids, text.kept)
-    tokens = kept_tokens(segments, max_tokens=length - chats.frame)
+    tokens = kept_tokens(kept_segments, max_tokens=length - chats.frame)
     if not tokens:
         return None
     has_context = text.context is not None and tokens.start == 0

@@ -11,7 +11,7 @@ from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.windows import split_into_windows
 from toolformer.training.augmented_text import TextKey
-from toolformer.training.chats import Chats
+from toolformer.training.chats import Chats, window_as_trained
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import PROMPT, TrainingRow
 from toolformer.training.variant_rows import TextWithCalls, variant_rows
@@ -145,13 +145,15 @@ def test_what_spells_a_special_token_opens_no_turn():
 
 
 @pytest.mark.parametrize("context", [None, "How many?"])
-@pytest.mark.parametrize("draw", [AT_CALL, EARLIER])
-def test_a_window_has_the_tokens_of_its_row_and_its_places_in_the_document(context, draw):
+@pytest.mark.parametrize("document_id", ["d1", "d3", "d5", "d8"])
+def test_a_window_has_the_tokens_of_its_row_and_its_places_in_the_document(context, document_id):
     document = f"{'x' * len(SUM)}{SUM}"
-    window = [*split_into_windows("d", document, TOKENIZER, window_tokens=len(SUM))][1]
+    made = split_into_windows(document_id, document, TOKENIZER, window_tokens=len(SUM))
+    window = [*made][1]
     call = kept(SUM, " 42")
-    chat = chats().window(window, context, first_call=call.position, room=99, draw=draw)
-    assert chat is not None
+    form = {"tokenizer": TOKENIZER, "max_tokens": 256}
+    draw = chats(share=1).draw(TextKey(document_id, 1))
+    chat = window_as_trained(window, context, call.position, chats=chats(share=1), **form)
     row = row_of(TextWithCalls(SUM, context, (call,), (), True, draw), PLAIN)
     assert chat.ids == tuple(row.ids)
     places = [at for at in chat.offsets if at is not None]
@@ -162,6 +164,10 @@ def test_a_window_has_the_tokens_of_its_row_and_its_places_in_the_document(conte
     at = chat.offsets[ahead + call.position]
     assert at is not None
     assert document[chat.start + at :] == " 42 in all."
+    # Of the texts that are no chats nothing changes.
+    for others in (None, chats(share=1e-9)):
+        plain = window_as_trained(window, context, call.position, chats=others, **form)
+        assert plain.text == ("" if context is None else f"{context}\n") + window.text
 
 
 @pytest.mark.parametrize(
