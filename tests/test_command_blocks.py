@@ -177,6 +177,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         "news/texts.jsonl.gz": gzip.compress(lines(*texts)),
         "my_prompt.txt": b"Input: 2\nOutput: [Calculator(1+1)] 2\n\nInput: {text}\nOutput:",
         "benchmarks/SVAMP.json": json.dumps([problem]).encode(),
+        "model/chat_template.jinja": b"{% for turn in messages %}{{ turn.content }}.{% endfor %}",
         "benchmarks/kitchen.jsonl": lines({"q": "What is 1 + 1?", "a": "2"}),
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,10 @@ class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 
 
+class ChatTemplateError(ToolformerError, ValueError):
+    """A model's chat template does not write a conversation."""
+
+
 class UnservedGenerationError(ToolformerError, ValueError):
     """Transformers' `generate`, or a task, asks for what decoding with calls cannot do."""
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from toolformer.forward.start_token import start_token
 from toolformer_server.api_errors import ApiError, internal
 from toolformer_server.bodies import CompletionBody, TextBody, parsed_body, read_body
 from toolformer_server.chat_bodies import ChatBody
@@ -100,8 +101,9 @@ def make_app(
     @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
     async def answer_chat(request: Request) -> Response:
         chat = parsed_body(await read_body(request), ChatBody)
+        start = start_token(served.tokenizer, served.settings.language_model.bos_token)
         # In a thread: a long chat takes a while to be cut into tokens.
-        body = await asyncio.to_thread(chat.as_completion, served.tokenizer)
+        body = await asyncio.to_thread(chat.as_completion, served.tokenizer, start)
         record = request.state.record
         record.further |= {"messages": chat.messages} if logs_prompts else {}
         return await Exchange(served, body, record).answer(request.receive)

@@ -4,16 +4,15 @@ For models without a chat template the prompt is plain: the text of the system, 
 `Assistant: …` and so on, with empty lines between them, and `Assistant:` at the end.
 """
 
-import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from jinja2 import TemplateError
 from pydantic import Field, model_validator
 
+from toolformer.errors import ChatTemplateError
+from toolformer.forward.chat_template import chat_ids, has_chat_template
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.marks import broken_mark
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
 
@@ -31,8 +30,6 @@ _OF_MESSAGES = (
 )
 _PLAIN_NAMES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 _PLAIN_STOPS = tuple(f"{gap}{name}:" for name in ("User", "Assistant") for gap in ("\n\n", "\n"))
-# What the expressions of a template may raise besides.
-_FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class ChatCompletionBody(CompletionBody):
@@ -71,11 +68,12 @@ class ChatBody(TextBody):
     def _leave_out(cls, fields: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
-    def as_completion(self, tokenizer: Tokenizer) -> ChatCompletionBody:
+    def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
         """What continues the prompt that the messages become as this request wants it.
 
         Args:
             tokenizer: of the model, with its chat template.
+            start: the model's start token.
 
         Raises:
             ApiError: a message cannot be answered to, the template refuses it or fails, or two
@@ -86,12 +84,12 @@ class ChatBody(TextBody):
             raise _refused("messages", "has none of the role user", "at least one")
         if self.top_logprobs is not None and not self.logprobs:
             raise _refused("top_logprobs", f"is {self.top_logprobs}", "logprobs besides, true")
-        has_own = bool(tokenizer.backend.chat_template)
+        has_own = has_chat_template(tokenizer)
         if self.chat_template == "own" and not has_own:
             raise _refused("chat_template", "is 'own'", "'plain': the model has none")
         is_plain = self.chat_template == "plain" or not has_own
         changed = {
-            "prompt": _plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns),
+            "prompt": _plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns, start),
             "stop": [*self.stop_texts, *(_PLAIN_STOPS if is_plain else ())],
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
@@ -137,20 +135,10 @@ def _plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
     return "\n\n".join([*said, "Assistant:"])
 
 
-def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]]) -> list[int]:
-    """Token ids, whose special tokens are those of the template alone."""
-    names = {tokenizer.token_text(token) for token in tokenizer.special_ids}
-    special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
-
-    # Nobody's words open a turn.
-    safe_turns = [{**turn, "content": special.sub(broken_mark, turn["content"])} for turn in turns]
-    options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
+def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:
+    """Token ids behind the start token, as a finetuned model has seen its chats."""
     try:
-        ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
-        if not ids:
-            raise ValueError("it leaves nothing of them")
-    except (TemplateError, *_FAILURES) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        what = f"do not go through the model's chat template ({reason})"
+        return [start, *chat_ids(tokenizer, turns, start=start)]
+    except ChatTemplateError as error:
+        what = f"do not go through the model's chat template ({error})"
         raise _refused("messages", what, "roles in an order that it knows") from error
-    return list(ids)

@@ -35,6 +35,17 @@ def model_identity(directory: Path) -> str:
     return digest_of_bytes(b"".join(parts)).hex()
 
 
+def chat_template_identity(directory: Path) -> str:
+    """A digest of the chat template, where it is a file of its own.
+
+    It is no part of `model_identity`, since annotation never uses it; one in tokenizer_config.json
+    is.
+    """
+    file = directory / "chat_template.jinja"
+    text = read_named(file, maximum_bytes=_LONGEST_TEXT) if file.exists() else b""
+    return digest_of_bytes(text).hex()
+
+
 def tokenizer_files(directory: Path) -> list[Path]:
     """The files that the tokenizer of a directory is read from, in a fixed order."""
     files = sorted(directory.glob("tokenizer*.json"))

@@ -26,6 +26,7 @@ from toolformer.forward.model import Model
 from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer_home.progress import ProgressCallback
 from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from tools.model_identity import chat_template_identity
 
 TABLE = EVALUATION_RESULTS.name
 DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
@@ -114,7 +115,7 @@ class Answers(Measured):
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
         """The fingerprint of the answers to some of its items."""
-        benchmark = self.questions.benchmark
+        benchmark, is_chat = self.questions.benchmark, self.run.settings.evaluation.form == "chat"
         callable_tools = {} if self.mode.is_disabled else self.questions.tools.tools
         return questions_fingerprint(
             questions_digest(benchmark, items),
@@ -122,6 +123,7 @@ class Answers(Measured):
             self.mode,
             self.run.settings,
             self.model.identity(self.run.settings),
+            chat_template=chat_template_identity(self.model.directory) if is_chat else None,
             blocked_tools=benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )

@@ -91,10 +91,14 @@ class Measuring:
 
     def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
         """What has no score, by reason, in whichever run it was measured."""
-        rows = self.run.warehouse.ask("items_without_score", benchmark=name, model=model.name)
+        results = self._results(name)
+        rows = self.run.warehouse.ask("items_without_score", benchmark=results, model=model.name)
         reasons = dict(rows.iter_rows())
         unread = self.rows_left_out.get(name)
         return {"rows of the file": unread, **reasons} if unread else reasons
+
+    def _results(self, name: str) -> str:
+        return self.run.settings.evaluation.result_name(name)
 
     def _ask(
         self, name: str, model: EvaluatedModel, modes: Sequence[Mode], others: Sequence[Mode]
@@ -108,7 +112,8 @@ class Measuring:
         unasked = self._answers(benchmark, items, 0, model, others)
         unanswered = {part.address[2]: part for part in (*answers, *unasked) if not part.count}
         asked = {part.address[2] for part in answers if part.count}
-        clear_up = partial(self._empty_stale, f"{benchmark.name}.{model.name}.", asked, unanswered)
+        prefix = f"{self._results(name)}.{model.name}."
+        clear_up = partial(self._empty_stale, prefix, asked, unanswered)
         for part in answers:
             if part.count:
                 self._bring_up_to_date(replace(part, before_storing=clear_up))
@@ -125,8 +130,9 @@ class Measuring:
         modes: Sequence[Mode],
     ) -> list[Answers]:
         """All parts in all modes, of which the first `count` items are asked."""
-        name = benchmark.name
-        show = self.run.progress("evaluating", model.name, name, f"{self.items_asked[name]} items")
+        name = self._results(benchmark.name)
+        asked = self.items_asked[benchmark.name]
+        show = self.run.progress("evaluating", model.name, name, f"{asked} items")
         answers: list[Answers] = []
         total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):

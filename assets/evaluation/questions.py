@@ -6,8 +6,10 @@ from functools import partial
 
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.errors import ChatTemplateError, ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
+from toolformer.forward.chat_template import chat_ids
 from toolformer.forward.model import Model
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.live_calls import decoding_parameters, live_tools
@@ -56,6 +58,7 @@ class Questions:
 
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.
+            ToolformerError: questions are chats, and the model has no chat template for them.
         """
         asked_items = [item for item in items if item.item_id not in known]
         short, long = self._by_length(model, asked_items)
@@ -84,6 +87,7 @@ class Questions:
                 blocked_tools=(*self.benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             ),
             run_calls=tools.run_calls,
+            prompt_ids=[self._prompt_ids(model, item) for item in short],
             parse_arguments=tools.parse_arguments,
             stop_texts=self.benchmark.stop_rule.stop_texts,
             without_calls=without_calls,
@@ -125,8 +129,23 @@ class Questions:
         max_tokens = longest_prompt_tokens(model, parameters)
         parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
         for item in items:
-            parts[len(model.tokenizer.encode(item.prompt)) > max_tokens].append(item)
+            parts[len(self._prompt_ids(model, item)) > max_tokens].append(item)
         return parts
+
+    def _prompt_ids(self, model: Model, item: BenchmarkItem) -> list[int]:
+        """What is fed for an item, behind the start token."""
+        evaluation = self._settings.evaluation
+        if evaluation.form == "plain":
+            return model.tokenizer.encode(item.prompt)
+        today = item.current_date or evaluation.today
+        turns = [{"role": "user", "content": item.prompt}]
+        try:
+            return chat_ids(model.tokenizer, turns, start=model.bos_id, today=today)
+        except ChatTemplateError as error:
+            raise ToolformerError(
+                f"Chats cannot be asked for: no question goes through the model's chat template "
+                f"({error}). Expected a model whose tokenizer has one, or evaluation.form plain."
+            ) from error
 
     def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:
         call = completion.calls[0] if completion.calls else None

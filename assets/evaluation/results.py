@@ -83,7 +83,8 @@ def evaluation_results(run: Run) -> PartitionEvents:
                 continue
             finished = model
             metadata = _report(measuring, name, model, time.monotonic() - began)
-            version = data_version_of(run.warehouse, TABLE, ALL, f"{name}.{model.name}.")
+            results = loaded.evaluation.result_name(name)
+            version = data_version_of(run.warehouse, TABLE, ALL, f"{results}.{model.name}.")
             yield reports.of(key, metadata, data_version=version)
         if finished is not None and finished.is_finetuned:
             _write_card(run, finished)
@@ -143,13 +144,14 @@ def _report(
 ) -> dict[str, object]:
     """What one partition came to."""
     store = measuring.run.warehouse
-    summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
-    examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
+    results = measuring.run.settings.evaluation.result_name(name)
+    summary = store.view("evaluation_summary").filter(benchmark=results, model=model.name)
+    examples = store.ask("evaluation_examples", benchmark=results, model=model.name)
     left_out = measuring.left_out(name, model)
-    state = describe_states(measuring.states[f"{name} with {model.name}"])
+    state = describe_states(measuring.states[f"{results} with {model.name}"])
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
     shown = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
-    measuring.run.log.info(f"{name} with {model.name}: {shown}, {state}, {seconds:.1f} s")
+    measuring.run.log.info(f"{results} with {model.name}: {shown}, {state}, {seconds:.1f} s")
     return {
         "tools": ", ".join(measuring.tools.tools) or "none",
         "state": state,

@@ -36,6 +36,7 @@ EVALUATION_RESULTS = Stage(
     parts=(
         Part("questions", ("evaluation.files", "evaluation.questions", "evaluation.dateset_items")),
         Part("items", ("evaluation.items",)),
+        Part("chat_template", ("evaluation.form",)),
         Part(
             "language_model", ("evaluation.models", "language_model.bos_token", "training.variant")
         ),
@@ -59,6 +60,7 @@ def questions_fingerprint(
     settings: Settings,
     model: str,
     *,
+    chat_template: str | None,
     blocked_tools: Sequence[str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
@@ -70,6 +72,7 @@ def questions_fingerprint(
         mode: how the model is used.
         settings: settings of the run.
         model: its identity.
+        chat_template: digest of its template where questions are chats.
         blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.
     """
@@ -78,6 +81,8 @@ def questions_fingerprint(
         "items": items,
         "language_model": [model, settings.language_model.bos_token],
     }
+    if chat_template is not None:
+        parts["chat_template"] = chat_template
     if mode.is_disabled:
         return EVALUATION_RESULTS.fingerprint(settings, parts, paths=_OF_QUESTIONS)
     parts |= {

@@ -4,8 +4,9 @@ Both come from documents of the development side. With calls: the development te
 set. Without: the other windows of such documents, in which nothing was kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import polars as pl
@@ -16,9 +17,9 @@ from assets.training.corpus_windows import other_window_error, windows_without_c
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import TextKey
-from toolformer.training.contexts import window_in_context
+from toolformer.training.chats import window_as_trained
 from toolformer.training.training_set import is_for_development, random_rank
-from toolformer_home.settings.sections import Settings
+from toolformer_home.wiring.chats import chats_of
 from tools.protocol import Document
 from warehouse.schema import ALL
 
@@ -32,7 +33,7 @@ class DevelopmentText:
     """A text of the development side.
 
     Attributes:
-        window: its tokens, behind those of its context.
+        window: its tokens, behind those of its context, or as a chat.
         document: that the window is of, as the tools know it.
         call_positions: where its kept calls stand, counted in these tokens, each with its tool.
     """
@@ -56,14 +57,24 @@ def development_texts(
         ToolformerError: windows are cut in another way than the training set's.
     """
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
+    as_trained = partial(
+        window_as_trained,
+        tokenizer=tokenizer,
+        chats=chats_of(tokenizer, work.settings),
+        max_tokens=work.settings.training.max_tokens,
+    )
     return [
-        *_with_calls(work, shards, tokenizer, texts),
-        *_without_calls(work, shards, tokenizer, texts),
+        *_with_calls(work, shards, tokenizer, texts, as_trained),
+        *_without_calls(work, shards, tokenizer, texts, as_trained),
     ]
 
 
 def _with_calls(
-    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
+    work: Workspace,
+    shards: Sequence[str],
+    tokenizer: Tokenizer,
+    texts: pl.DataFrame,
+    as_trained: Callable[[Window, str | None, int | None], Window],
 ) -> Iterator[DevelopmentText]:
     seed, settings = work.settings.training.seed, work.settings
     development = texts.filter(pl.col("split") == "development", pl.col("shard").is_in(shards))
@@ -89,16 +100,21 @@ def _with_calls(
         window = windows.get(key)
         if window is None or window.text != row["text"]:
             raise other_window_error(key, row["shard"])
-        whole = _in_context(window, row["context"], tokenizer, settings)
+        calls = [call["position"] for call in row["calls"]]
+        whole = as_trained(window, row["context"], min(calls, default=None))
         ahead = len(whole.ids) - len(window.ids)
         positions = {ahead + call["position"]: call["tool"] for call in row["calls"]}
         yield DevelopmentText(whole, documents[row["document_id"]], positions)
 
 
 def _without_calls(
-    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
+    work: Workspace,
+    shards: Sequence[str],
+    tokenizer: Tokenizer,
+    texts: pl.DataFrame,
+    as_trained: Callable[[Window, str | None, int | None], Window],
 ) -> list[DevelopmentText]:
-    settings, training = work.settings, work.settings.training
+    training = work.settings.training
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
@@ -124,15 +140,8 @@ def _without_calls(
         ),
     )
     plain = (
-        DevelopmentText(_in_context(window, text.context, tokenizer, settings), document, {})
+        DevelopmentText(as_trained(window, text.context, None), document, {})
         for document, window, text in windows
         if text.key not in left_out
     )
     return list(islice(plain, _MAX_TEXTS))
-
-
-def _in_context(
-    window: Window, context: str | None, tokenizer: Tokenizer, settings: Settings
-) -> Window:
-    max_tokens = settings.training.max_tokens
-    return window_in_context(window, context, tokenizer, max_tokens=max_tokens)

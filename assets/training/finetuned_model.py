@@ -19,7 +19,7 @@ from toolformer_generation.model_folder import write_custom_generate
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer_home.wiring.annotator import finetuned_model_directory
 from toolformer_home.wiring.model_cards import write_model_card
-from tools.model_identity import model_identity
+from tools.model_identity import chat_template_identity, model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
@@ -33,6 +33,7 @@ FINETUNED_MODEL = Stage(
     settings=(
         "corpus.window_tokens",
         "training.variant",
+        "training.chat_share",
         "training.development_share",
         "training.learning_rate",
         "training.warmup_share",
@@ -51,6 +52,7 @@ FINETUNED_MODEL = Stage(
     parts=(
         Part("training_set"),
         Part("language_model", ("language_model.path", "language_model.bos_token")),
+        Part("chat_template"),
     ),
     needs_device=always,
 )
@@ -82,9 +84,10 @@ def is_finetuned(work: Workspace) -> bool:
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
     """The fingerprint of the finetuned model, given that of its texts."""
     identity = [model_identity(work.base_model), work.settings.language_model.bos_token]
-    return FINETUNED_MODEL.fingerprint(
-        work.settings, {"training_set": training_set, "language_model": identity}
-    )
+    parts = {"training_set": training_set, "language_model": identity}
+    if work.settings.training.chat_share:
+        parts["chat_template"] = chat_template_identity(work.base_model)
+    return FINETUNED_MODEL.fingerprint(work.settings, parts)
 
 
 def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:

@@ -59,6 +59,7 @@ MIN_CALL_PROBABILITY = Stage(
         "decoding.max_call_tokens",
         # As long may a text be with its context.
         "training.max_tokens",
+        "training.chat_share",
         "training.development_share",
         "training.seed",
     ),

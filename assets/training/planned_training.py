@@ -13,8 +13,11 @@ from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.training.augmented_text import TextKey
+from toolformer.training.chats import Chats
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
+from toolformer_home.wiring.chats import chats_of
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -28,12 +31,14 @@ class PlannedTraining:
         development: texts for the development perplexity, as token ids.
         batch_size: rows of a step.
         steps: optimiser steps.
+        chats: what the plan says of chats.
     """
 
     rows: VariantRows
     development: Sequence[Sequence[int]]
     batch_size: int
     steps: int
+    chats: str = ""
 
     @property
     def summary(self) -> str:
@@ -44,6 +49,7 @@ class PlannedTraining:
         return (
             f"{len(rows):,} texts with {sum(self.rows.calls.values()):,} calls; {self.steps:,} "
             f"steps of {self.batch_size} texts, {epochs:.1f} epochs, about {tokens:,} tokens"
+            f"{self.chats}"
         )
 
     def check_size(self, min_texts: int) -> None:
@@ -76,8 +82,18 @@ def planned_training(work: Workspace) -> PlannedTraining:
         raise _empty_error(work)
     training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
-    rows = rows_of([_text_with_calls(row) for row in train.iter_rows(named=True)], training.variant)
-    # Without calls, which settle the part of a long text: its beginning.
+    chats = chats_of(tokenizer, work.settings)
+    rows = rows_of(
+        [_text_with_calls(row, chats) for row in train.iter_rows(named=True)],
+        training.variant,
+        chats=chats,
+    )
+    told = ""
+    if training.chat_share:
+        none = "; the model has no chat template that takes a question, so none is a chat"
+        told = none if chats is None else f"; {rows.chats:,} of the texts are chats"
+    # Plain, so that perplexities with any share can be compared, and without calls, which settle
+    # the part of a long text: its beginning.
     development = [
         TextWithCalls(row["text"], row["context"], (), (), row["window_index"] > 0)
         for row in _split(texts, "development").iter_rows(named=True)
@@ -88,6 +104,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
+        told,
     )
 
 
@@ -122,11 +139,13 @@ def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
     return texts.filter(pl.col("split") == name)
 
 
-def _text_with_calls(row: Mapping) -> TextWithCalls:
+def _text_with_calls(row: Mapping, chats: Chats | None) -> TextWithCalls:
+    key = TextKey(row["document_id"], row["window_index"])
     return TextWithCalls(
         row["text"],
         row["context"],
         tuple(KeptCall(**call) for call in row["calls"]),
         tuple(KeptCall(**call) for call in row["dropped_calls"]),
         row["window_index"] > 0,
+        None if chats is None else chats.draw(key),
     )

@@ -109,7 +109,8 @@ def evaluate_models(
 
 def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
     """The scores that this command asked for, and what calls gain."""
-    chosen = pl.col("benchmark").is_in(settings.evaluation.benchmarks)
+    evaluation = settings.evaluation
+    chosen = pl.col("benchmark").is_in([*map(evaluation.result_name, evaluation.benchmarks)])
     table = store.view("evaluation_table").filter(chosen)
     for heading, frame in paper_tables(table).items():
         console.heading(f"{heading} (with 95 % intervals)")

@@ -155,6 +155,26 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
     assert request.settings.stop_texts == ()
 
 
+def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier_calls():
+    # As a chat client sends back what it has shown, calls in the text and beside it.
+    written = {"role": "assistant", "content": ANSWER.lstrip()}
+    with with_template(
+        "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}|{% endfor %}"
+    ) as own:
+        listed = message_of(own.chat(tool_calls_in_message=True))
+        history = [HISTORY[0], HISTORY[1], written, HISTORY[1], listed, HISTORY[1]]
+        answer = own.chat(history)
+        request = own.batch.requests[-1]
+    assert message_of(answer)["content"] == TEXT
+    assert answer.json()["choices"][0]["toolformer"]["calls"][0]["text"] == CALL
+    # As trained: the template writes no start token.
+    assert request.prompt_ids[0] == 0
+    assert byte_tokenizer().decode(request.prompt_ids[1:]) == (
+        "system: Be brief.|user: 6 * 7|assistant: It is [Calculator(6 * 7) -> 42] 42.|"
+        "user: 6 * 7|assistant: It is 42.|user: 6 * 7|"
+    )
+
+
 def test_a_request_chooses_the_plain_prompt_of_a_model_with_a_template():
     with with_template(TEMPLATE) as own:
         for template, is_plain in (("plain", True), ("own", False), (None, False)):

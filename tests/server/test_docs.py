@@ -90,4 +90,4 @@ def test_the_plain_prompt_of_a_chat_is_the_one_on_the_page():
     (shown,) = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
     turns = [("system", "Be brief."), ("user", "What is 6 times 7?")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    assert ChatBody(messages=messages).as_completion(byte_tokenizer()).prompts == [shown]
+    assert ChatBody(messages=messages).as_completion(byte_tokenizer(), 0).prompts == [shown]

@@ -34,6 +34,9 @@ def test_right_answers_by_a_call_come_in_turn_those_first_that_need_it(warehouse
     ]
     put(warehouse, "evaluation_results", *rows, *without, name="sums.finetuned")
     put(warehouse, "evaluation_results", item("base", model="base"), name="sums.base")
+    # A question of a chat is no beginning of a text.
+    of_chat = [made("asked", benchmark="sums-chat") for made in (item, disabled)]
+    put(warehouse, "evaluation_results", *of_chat, name="sums-chat.finetuned")
     assert warehouse.ask("right_with_call", model="finetuned").rows() == [
         ("Calculator", "hard"),
         ("QA", "searched"),

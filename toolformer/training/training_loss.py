@@ -32,13 +32,17 @@ class LossWeights:
 
     def of(self, row: TrainingRow) -> list[float]:
         """The weight of each token of a row."""
-        by_kind = (self.text, self.call, self.result)
-        return [by_kind[kind] for kind in row.kinds]
+        return [self._by_kind[kind] for kind in row.kinds]
 
     def total(self, rows: Sequence[TrainingRow]) -> float:
         """The sum of the weights of all tokens of some rows."""
-        by_kind = (self.text, self.call, self.result)
-        return sum(row.kinds.count(kind) * by_kind[kind] for row in rows for kind in range(3))
+        weights = [*enumerate(self._by_kind)]
+        return sum(row.kinds.count(kind) * weight for row in rows for kind, weight in weights)
+
+    @property
+    def _by_kind(self) -> tuple[float, ...]:
+        # In the order of the kinds; the prompt of a chat counts nothing.
+        return self.text, self.call, self.result, 0.0
 
 
 def add_gradient(

@@ -9,7 +9,7 @@ from toolformer.augmentation import Segment
 from toolformer.files.digests import digest
 
 # Kinds of tokens, each with a weight of its own in the loss.
-TEXT, CALL, RESULT = range(3)
+TEXT, CALL, RESULT, PROMPT = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class TrainingRow:
     Attributes:
         ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
             the memory, in each process that trains.
-        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result
-            and the bracket behind it, which are never generated).
+        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow), `RESULT` (the result and
+            the bracket behind it, which are never generated) or `PROMPT` (of a chat up to the
+            answer, which counts nothing).
     """
 
     ids: Sequence[int]
@@ -67,7 +68,12 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
 
 
 def training_row(
-    segments: Sequence[Segment], tokens: range, *, max_tokens: int, context: Sequence[int] = ()
+    segments: Sequence[Segment],
+    tokens: range,
+    *,
+    max_tokens: int,
+    context: Sequence[int] = (),
+    context_kind: int = TEXT,
 ) -> TrainingRow:
     """The row of some tokens of a text, with the calls that stand in front of one of them.
 
@@ -77,7 +83,8 @@ def training_row(
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
         max_tokens: maximum length of the row, without the beginning-of-sequence token.
-        context: tokens in front of the text, of the same kind as its own.
+        context: tokens in front of the text.
+        context_kind: their kind.
 
     Example:
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
@@ -87,7 +94,7 @@ def training_row(
         ([3, 70, 71, 72, 4], [0, 1, 1, 2, 0])
     """
     ids = list(context)
-    kinds = bytearray([TEXT] * len(ids))
+    kinds = bytearray([context_kind] * len(ids))
     position = 0
     for segment in segments:
         is_kept = position in tokens

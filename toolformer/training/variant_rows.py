@@ -2,15 +2,22 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from toolformer.augmentation import KeptCall, augmented_segments
+from toolformer.augmentation import KeptCall, Segment, augmented_segments
 from toolformer.files.digests import digest
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.training.chats import Chats
 from toolformer.training.contexts import context_ids
-from toolformer.training.training_rows import TrainingRow, kept_tokens, training_row
+from toolformer.training.training_rows import (
+    PROMPT,
+    TEXT,
+    TrainingRow,
+    kept_tokens,
+    training_row,
+)
 from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS
 
 
@@ -24,6 +31,7 @@ class TextWithCalls:
         kept: its calls in C*, at most one per position.
         dropped: calls in the same text that the filter dropped, for `random`.
         is_behind: whether other text stood in front of it in its document.
+        chat_draw: see `Chats.draw`; None where it is no chat.
     """
 
     text: str
@@ -31,6 +39,7 @@ class TextWithCalls:
     kept: tuple[KeptCall, ...]
     dropped: tuple[KeptCall, ...]
     is_behind: bool = False
+    chat_draw: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,13 @@ class VariantRows:
         rows: rows of the texts that have one, in their order; the same texts for every variant.
         calls: how many calls of each tool stand in them.
         texts_without_row: texts of which no kept call fits into a row.
+        chats: how many rows are chats.
     """
 
     rows: tuple[TrainingRow, ...]
     calls: Mapping[str, int]
     texts_without_row: int
+    chats: int
 
 
 def variant_rows(
@@ -55,13 +66,14 @@ def variant_rows(
     *,
     max_tokens: int,
     seed: int,
+    chats: Chats | None = None,
 ) -> VariantRows:
     """The rows of a variant.
 
-    Which part of a long text is kept is decided by its calls in C*, for every variant; a row that
-    other calls make longer is cut at its end. A context has the room that the longest of the
-    variants' rows leaves: its beginning goes before anything of a text. A row that begins within
-    its text has none, since the text does not go on from there.
+    Which part of a long text is kept, and where a chat's answer begins, is decided by its calls in
+    C*, for every variant; a row that other calls make longer is cut at its end. A context has the
+    room that the longest of the variants' rows leaves: its beginning goes before anything of a
+    text. A row that begins within its text has none, since the text does not go on from there.
 
     Args:
         tokenizer: tokenizer of the model that is trained.
@@ -69,6 +81,8 @@ def variant_rows(
         variant: one of `VARIANTS`.
         max_tokens: maximum length of a row, the beginning-of-sequence token included.
         seed: seed of the exchange of results.
+        chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of
+            the answer, or no call has room beside the template; None leaves all as they are.
 
     Raises:
         ValueError: there is no such variant.
@@ -83,34 +97,81 @@ def variant_rows(
     ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
+    written = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         (ids,) = tokenizer.encode_each([text.text], is_behind=text.is_behind)
         kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
             continue
-        row_with = partial(_row, tokenizer, ids, tokens, length)
-        context: list[int] = []
-        if text.context is not None and tokens.start == 0:
-            longest = max(
-                len(row_with(variant_calls[index]).ids) for variant_calls in calls_by_variant
-            )
-            context = context_ids(tokenizer, text.context, room=length - longest)
-        rows.append(row_with(calls_of_text, context))
+        row_with = partial(_row, tokenizer, ids, length)
+        room = partial(_room, row_with, [calls[index] for calls in calls_by_variant], length)
+        chat = None if chats is None else _chat(chats, text, ids, kept_segments, length, room)
+        if chat is not None:
+            tokens, prompt = chat
+            written += 1
+            row = row_with(tokens, calls_of_text, prompt, PROMPT)
+        else:
+            context: list[int] = []
+            if text.context is not None and tokens.start == 0:
+                context = context_ids(tokenizer, text.context, room=room(tokens))
+            row = row_with(tokens, calls_of_text, context)
+        rows.append(row)
         calls.update(call.tool for call in calls_of_text if call.position in tokens)
-    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows))
+    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows), written)
 
 
 def _row(
     tokenizer: Tokenizer,
     ids: Sequence[int],
-    tokens: range,
     length: int,
+    tokens: range,
     calls: Sequence[KeptCall],
     context: Sequence[int] = (),
+    context_kind: int = TEXT,
 ) -> TrainingRow:
     segments = augmented_segments(tokenizer, ids, calls)
-    return training_row(segments, tokens, max_tokens=length, context=context)
+    return training_row(
+        segments, tokens, max_tokens=length, context=context, context_kind=context_kind
+    )
+
+
+def _room(
+    row_with: Callable[..., TrainingRow],
+    others: Sequence[Sequence[KeptCall]],
+    length: int,
+    tokens: range,
+) -> int:
+    """Tokens that the longest of the variants' rows leaves."""
+    return length - max((len(row_with(tokens, calls).ids) for calls in others), default=0)
+
+
+def _chat(
+    chats: Chats,
+    text: TextWithCalls,
+    ids: Sequence[int],
+    kept_segments: Sequence[Segment],
+    length: int,
+    room: Callable[[range], int],
+) -> tuple[range, list[int]] | None:
+    """The tokens of a text that are a chat's answer, and what stands in front of them."""
+    if text.chat_draw is None:
+        return None
+    tokens = kept_tokens(kept_segments, max_tokens=length - chats.frame)
+    if not tokens:
+        return None
+    has_context = text.context is not None and tokens.start == 0
+    chat = chats.chat(
+        ids,
+        tokens=tokens,
+        first_call=min(
+            (call.position for call in text.kept if call.position in tokens), default=None
+        ),
+        context=text.context if has_context else None,
+        room=room(tokens) - chats.frame if has_context else 0,
+        draw=text.chat_draw,
+    )
+    return chat and (range(chat.answer, tokens.stop), chat.prompt)
 
 
 def calls_of_variant(

@@ -22,6 +22,8 @@ BASE, FINETUNED = "base", "finetuned"
 # Models that have a name without the settings giving them one.
 MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if variant != CALLS))
 PERPLEXITY, DATESET, SUMS, FACTS = "perplexity", "dateset", "sums", "facts"
+# Ends the names of results of chats.
+_CHAT = "-chat"
 # Part of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 # What there is without a file of questions.
@@ -76,6 +78,11 @@ class EvaluationSettings(Section):
         (PERPLEXITY, DATESET),
         description="benchmarks to run; `toolformer evaluate --list` names all",
     )
+    form: Literal["plain", "chat"] = Field(
+        "plain",
+        description="how questions are asked: plain, as a text that goes on, or chat, by the "
+        "model's own chat template; results of chats stand beside the others, as sums-chat",
+    )
     items: int | None = Field(
         None, ge=1, description="maximum items per benchmark, chosen by the seed; null: all"
     )
@@ -112,6 +119,16 @@ class EvaluationSettings(Section):
         own = {name: questions.path for name, questions in self.questions.items()}
         return {**self.files, **self.texts, **own}
 
+    def result_name(self, benchmark: str) -> str:
+        """The name that a benchmark's results have: another one where it is asked as a chat.
+
+        Example:
+            >>> EvaluationSettings(form="chat").result_name("sums")
+            'sums-chat'
+        """
+        is_chat = self.form == "chat" and not self.is_text(benchmark)
+        return f"{benchmark}{_CHAT}" if is_chat else benchmark
+
     def is_text(self, benchmark: str) -> bool:
         """Whether a benchmark measures the losses of texts, and asks no questions."""
         return benchmark == PERPLEXITY or benchmark in self.texts
@@ -139,12 +156,16 @@ class EvaluationSettings(Section):
             name
             for name in named
             # `plain-round-2` is what the plain model of that round is called.
-            if name.partition("-round-")[0] in taken or not _NAME.fullmatch(name)
+            if name.partition("-round-")[0] in taken
+            or not _NAME.fullmatch(name)
+            # Results of chats are called so.
+            or name.endswith(_CHAT)
         ]
         if wrong:
             raise ValueError(
                 f"{', '.join(map(repr, wrong))} cannot be the name of one of {info.field_name}: "
-                "another has it, or it is not made of letters, digits, - and _. Choose another name"
+                f"another has it, it ends with {_CHAT}, or it is not made of letters, digits, "
+                "- and _. Choose another name"
             )
         return named
 

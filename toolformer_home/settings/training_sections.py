@@ -39,6 +39,13 @@ class TrainingSettings(Section):
     plain_share: float = Field(
         0.0, ge=0, lt=1, description="share of the texts that hold no call; the paper has none"
     )
+    chat_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the texts that are written as a chat, by the model's own chat "
+        "template: asked is the context of a text, or else its beginning; the paper has none",
+    )
     near_duplicate_similarity: float | None = Field(
         None,
         ge=0.5,

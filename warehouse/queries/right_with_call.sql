@@ -1,5 +1,6 @@
 -- Questions that a model answered right with a call: first those that it answered wrong with calls
--- disabled, then the shorter ones. Answers of the Calendar are right on the day of their item only.
+-- disabled, then the shorter ones. Answers of the Calendar are right on the day of their item only,
+-- and a question of a chat is no beginning of a text.
 --
 -- Parameter: model. Result: tool, prompt; the first of each tool, then the second of each, six at
 -- most.
@@ -15,6 +16,7 @@ with ranked as (
         and mode = 'enabled'
         and score = 1
         and called_tool <> 'Calendar'
+        and benchmark not like '%-chat'
         and length(prompt) <= 300
 )
 select tool, prompt from ranked where place <= 6 order by place, tool

@@ -81,11 +81,13 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         others=(),
         tool: Tool | None = None,
         force: bool = False,
+        template: str | None = None,
         **evaluation: Any,
     ) -> tuple[Measuring, list[str]]:
         asked = [*range(20), *DECIMALS]
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
         model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in asked)])
+        model.tokenizer.backend.chat_template = template
         described = {"own": {"path": str(file), "prompt": "Q: {question}"}}
         settings = validated(
             {
@@ -146,6 +148,27 @@ def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_wit
         ("enabled", 10, 0.2, 0.1),
         ("k-10", 10, 0.0, 0.0),
     ]
+
+
+def test_chats_stand_beside_the_other_form_and_depend_on_the_template(measure, tmp_path: Path):
+    measure()
+    template = tmp_path / "model" / "chat_template.jinja"
+    written = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
+    work, asked = measure(form="chat", template=written)
+    template.write_text(written)
+    assert asked
+    names = {
+        name: work.run.warehouse.view("evaluation_summary").filter(benchmark=name)["items"]
+        for name in ("own", "own-chat")
+    }
+    assert {name: items.to_list() for name, items in names.items()} == {
+        "own": [QUESTIONS] * 2,
+        "own-chat": [QUESTIONS] * 2,
+    }
+    # The file was not there then.
+    assert measure(form="chat", template=written)[1]
+    assert not measure(form="chat", template=written)[1]
+    assert not measure()[1]
 
 
 def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measure):

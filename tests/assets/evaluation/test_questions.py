@@ -10,6 +10,7 @@ from assets.evaluation.questions import Questions
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
+from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
@@ -119,6 +120,35 @@ def test_a_forced_call_opens_where_it_is_likeliest_whatever_its_probability(benc
 
 
 MODES = ("disabled", "enabled")
+
+
+def test_a_chat_is_asked_by_the_models_own_template(benchmark: QuestionFile):
+    settings = validated(
+        {"decoding": {"call_top_k": 3}, "evaluation": {"form": "chat"}}, origin="test"
+    )
+    # Each begins with the start token, which the template writes too.
+    said = [f"{text[: len('Q: Why?')]}<|im_end|>{text[len('Q: Why?') :]}" for text in TEXTS[1:]]
+    right = "Q: Six times seven?<|im_end|>"
+    model = ScriptedModel(
+        [*said, f"{right} It is 41 so.", f"{right} It is{CALLED} 42 so."],
+        open_ranks={f"{right} It is": 3},
+    )
+    with pytest.raises(
+        ToolformerError, match=r"no question goes through .* \(the model has none\)"
+    ):
+        asked(model, benchmark, settings)
+    model.tokenizer.backend.chat_template = (
+        "{% for turn in messages %}<|endoftext|>{{ turn.content }}<|im_end|>{% endfor %}"
+    )
+    rows = asked(model, benchmark, settings)
+    off, on = rows["right", "disabled"], rows["right", "enabled"]
+    assert (off["prompt"], off["answer"], off["score"]) == (
+        "Q: Six times seven?",
+        " It is 41 so.",
+        0.0,
+    )
+    assert (on["output"], on["score"], on["result"]) == (f" It is{CALLED} 42 so.", 1.0, "42")
+    assert rows["undone", "enabled"]["answer"] == " Just because so."
 
 
 class Broken(Tool):

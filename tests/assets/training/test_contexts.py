@@ -159,6 +159,47 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
         }
 
 
+def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(
+    home: ContextHome, tmp_path: Path
+):
+    calls = [CALL | {"position": 7, "character_offset": 7, "arguments": "2 + 2", "result": "4"}]
+    texts = [{"document_id": f"d{at}", "text": "2 + 2 = 4.", "calls": calls} for at in range(8)]
+    texts[0]["context"] = "What is 2 + 2?"
+    put(home.warehouse, "training_texts", *texts, fingerprint="by hand")
+
+    def planned(**training: Any):
+        loaded = home.settings(**training).load()
+        return planned_training(Workspace(loaded, home.home))
+
+    assert "chat" not in planned(chat_share=0).summary
+    told = planned(chat_share=1).summary
+    assert told.endswith(
+        "; the model has no chat template that takes a question, so none is a chat"
+    )
+    assert planned(chat_share=1).rows == planned(chat_share=0).rows
+    (tmp_path / "model" / "chat_template.jinja").write_text(
+        "{% for turn in messages %}<|endoftext|>{{ turn.content }}{% endfor %}<|im_end|>"
+    )
+    for variant in VARIANTS:
+        made = planned(chat_share=1, variant=variant)
+        assert made.summary.endswith("; 8 of the texts are chats")
+        rows = [byte_tokenizer().decode(list(row.ids)) for row in made.rows.rows]
+        call = SPELLED if variant in ("calls", "shuffled") else ""
+        assert rows[0] == f"What is 2 + 2?<|im_end|>2 + 2 ={call} 4."
+        assert all(row.replace("<|im_end|>", "") == f"2 + 2 ={call} 4." for row in rows[1:])
+    assert 0 < planned(chat_share=0.5).rows.chats < 8
+    # The perplexity that checkpoints are compared by is of plain texts.
+    put(
+        home.warehouse,
+        "training_texts",
+        *texts,
+        {**texts[0], "document_id": "e", "split": "development"},
+        fingerprint="by hand",
+    )
+    (ids,) = planned(chat_share=1).development
+    assert byte_tokenizer().decode(ids) == "What is 2 + 2?\n2 + 2 = 4."
+
+
 def test_texts_for_the_development_perplexity_have_their_context(home: ContextHome):
     of_development = {"split": "development", "calls": [CALL | {"character_offset": 3}]}
     rows = [

@@ -130,6 +130,21 @@ def test_a_model_made_again_is_the_same_model_however_long_it_took(home: Home, b
     assert len(rates) > 1
 
 
+def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_them(
+    home: Home, tmp_path: Path
+):
+    base = save_tiny_model(tmp_path / "tiny", context_length=256)
+    template = base / "chat_template.jinja"
+    states = []
+    for share, text in ((0, "a"), (0, "b"), (1, "b"), (1, "b{{ messages[0].content }}"), (1, None)):
+        template.unlink(missing_ok=True) if text is None else template.write_text(text)
+        made = train(base, "calls", chat_share=share)
+        assert made.success
+        states.append(metadata_of(made)["state"])
+    # Without chats nothing is asked of the template.
+    assert states == ["done", "up to date", "done", "done", "done"]
+
+
 def test_what_a_killed_run_with_another_seed_put_by_goes_once_the_model_is_up_to_date(
     home: Home, base: Path
 ):

@@ -1,0 +1,71 @@
+"""Prompts of conversations, by the chat template of a model's own tokenizer."""
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toolformer.errors import ChatTemplateError
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.marks import broken_mark
+
+# What the expressions of a template may raise besides.
+_FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+# What templates write a date with.
+_DATE_CODES = "aAbBdmyYjHMSp"
+
+
+def has_chat_template(tokenizer: Tokenizer) -> bool:
+    """Whether a model says how a conversation is written."""
+    return bool(tokenizer.backend.chat_template)
+
+
+def chat_ids(
+    tokenizer: Tokenizer,
+    turns: Sequence[Mapping[str, str]],
+    *,
+    start: int,
+    today: datetime.date | None = None,
+) -> list[int]:
+    """The tokens of a conversation, up to where the model answers.
+
+    The special tokens are those of the template alone: in a turn that spells one a blank breaks it,
+    so nobody's words open a turn.
+
+    Args:
+        turns: each with its role and content.
+        start: the start token, which stands in front of every text; a template that writes it too
+            does not make it two.
+        today: the date for templates that tell one; by default the clock's.
+
+    Returns:
+        Token ids without the start token in front.
+
+    Raises:
+        ChatTemplateError: the model has no template, or it refuses these turns, fails, or leaves
+            nothing of them.
+    """
+    from jinja2 import TemplateError
+
+    if not has_chat_template(tokenizer):
+        raise ChatTemplateError("the model has none")
+    names = {tokenizer.token_text(token) for token in tokenizer.special_ids}
+    special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
+    safe_turns = [{**turn, "content": special.sub(broken_mark, turn["content"])} for turn in turns]
+    options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
+    try:
+        if today is not None:
+            options["chat_template"] = _dated(tokenizer.backend.get_chat_template(), today)
+        ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
+        if not ids:
+            raise ValueError("it leaves nothing of them")
+    except (TemplateError, *_FAILURES) as error:
+        raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
+    return list(ids[ids[0] == start :])
+
+
+def _dated(template: str, today: datetime.date) -> str:
+    """A template whose clock stands still; transformers lets no function of ours into it."""
+    codes = (f"%{code}" for code in _DATE_CODES)
+    replaced = "".join(f"|replace('{code}', '{today.strftime(code)}')" for code in codes)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{template}"
