@@ -1,7 +1,6 @@
 """What the model is trained on, and in how many steps (paper §4.1)."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +12,7 @@ from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
@@ -25,13 +25,13 @@ class PlannedTraining:
 
     Attributes:
         rows: rows of the variant.
-        development: texts for the development perplexity, as token ids.
+        development: texts to measure on.
         batch_size: rows of a step.
         steps: optimiser steps.
     """
 
     rows: VariantRows
-    development: Sequence[Sequence[int]]
+    development: DevelopmentRows
     batch_size: int
     steps: int
 
@@ -63,8 +63,12 @@ class PlannedTraining:
             )
 
 
-def planned_training(work: Workspace) -> PlannedTraining:
+def planned_training(work: Workspace, variant: str | None = None) -> PlannedTraining:
     """What a run with these settings would train on, and in how many steps.
+
+    Args:
+        work: has the training set.
+        variant: what is trained; None: what the settings say.
 
     Raises:
         ToolformerError: there is no training set, or none that can be used.
@@ -76,15 +80,12 @@ def planned_training(work: Workspace) -> PlannedTraining:
         raise _empty_error(work)
     training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
-    rows = rows_of([_text_with_calls(row) for row in train.iter_rows(named=True)], training.variant)
-    # Without calls, which settle the part of a long text: its beginning.
-    development = [
-        TextWithCalls(row["text"], row["context"], (), (), row["window_index"] > 0)
-        for row in _split(texts, "development").iter_rows(named=True)
-    ]
+    variant = variant or training.variant
+    rows = rows_of(_texts_with_calls(train), variant)
+    development = _texts_with_calls(_split(texts, "development"))
     return PlannedTraining(
         rows,
-        [row.ids for row in rows_of(development, PLAIN).rows],
+        DevelopmentRows(rows_of(development, variant).rows, rows_of(development, PLAIN).rows),
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
@@ -122,11 +123,14 @@ def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
     return texts.filter(pl.col("split") == name)
 
 
-def _text_with_calls(row: Mapping) -> TextWithCalls:
-    return TextWithCalls(
-        row["text"],
-        row["context"],
-        tuple(KeptCall(**call) for call in row["calls"]),
-        tuple(KeptCall(**call) for call in row["dropped_calls"]),
-        row["window_index"] > 0,
-    )
+def _texts_with_calls(rows: pl.DataFrame) -> list[TextWithCalls]:
+    return [
+        TextWithCalls(
+            row["text"],
+            row["context"],
+            tuple(KeptCall(**call) for call in row["calls"]),
+            tuple(KeptCall(**call) for call in row["dropped_calls"]),
+            row["window_index"] > 0,
+        )
+        for row in rows.iter_rows(named=True)
+    ]

@@ -49,7 +49,11 @@ class TrainingSettings(Section):
     development_share: float = Field(
         0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
     )
-    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate after the warm-up")
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        1e-5,
+        description="constant learning rate after the warm-up; auto: the best of three that are "
+        "tried, each for a twentieth of the steps",
+    )
     warmup_share: float = Field(
         0.1, ge=0, le=1, description="share of the steps in the linear warm-up"
     )
