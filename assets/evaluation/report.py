@@ -21,6 +21,7 @@ from toolformer.training.variants import PLAIN
 from toolformer_home.metadata import table_markdown
 from toolformer_home.plots.evaluation_figures import difference_plot, model_size_plot
 from toolformer_home.plots.files import plot_links
+from toolformer_home.report.perplexities import perplexity_sentences
 from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.wiring.evaluated_models import (
     evaluated_model,
@@ -78,6 +79,10 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
             **{
                 f"rounding: {name}": sentence
                 for name, sentence in rounding_sentences(store.view("evaluation_summary")).items()
+            },
+            **{
+                f"language lost: {named}": sentence
+                for named, sentence in perplexity_sentences(store).items()
             },
             **{
                 f"against {label}": table_markdown(frame, rows=40)
