@@ -40,7 +40,7 @@ _LAPTOP: dict[str, Any] = {
         "learning_rate": "auto",
         "max_tokens": 512,
         "micro_batch_tokens": 512,
-        "evaluate_every": 20,
+        "evaluate_every": 40,
         "save_every": 20,
         "development_share": 0.05,
         # A small corpus is often one site's, and repeats itself. The threshold of Lee et al. 2021.
