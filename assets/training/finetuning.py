@@ -168,7 +168,7 @@ class FinetunedModel(ModelOutput):
         def measure() -> ChosenRate:
             is_control = run.settings.training.variant != CALLS
             of_calls = planned_training(run, CALLS) if is_control else work
-            folder = home.checkpoints / f"learning-rate.{inputs}"
+            folder = self.leftovers / "learning-rates"
             chosen = measured_learning_rate(
                 run.base_model,
                 of_calls.rows.rows,

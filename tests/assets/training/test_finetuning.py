@@ -132,7 +132,7 @@ def test_a_learning_rate_that_is_measured_is_that_of_all_variants_and_stands_bes
     ]
     # Tried once, on the rows of the paper's variant.
     (file,) = home.precisions.glob("learning-rate.*.json")
-    assert not list(home.checkpoints.glob("learning-rate.*"))
+    assert not list(home.checkpoints.rglob("learning-rates"))
     measured = json.loads(file.read_text())
     for record, told in zip(records, said.values(), strict=True):
         assert record["facts"]["learning_rate"]["trials"] == measured["trials"]
