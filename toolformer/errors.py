@@ -45,6 +45,10 @@ class TrainingError(ToolformerError, ValueError):
     """There is nothing to train on, or training diverged."""
 
 
+class DivergedError(TrainingError):
+    """A loss of a training is not finite."""
+
+
 class CheckpointError(ToolformerError, ValueError):
     """A stored intermediate result does not belong to the work at hand."""
 

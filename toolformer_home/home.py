@@ -124,7 +124,7 @@ class Home:
     checkpoints = _Place("cache/checkpoints")
     """Intermediate results of unfinished stages; shared, so that another machine goes on."""
     precisions = _Place("precision")
-    """What `precision: auto` was measured to be, one file per kind of model and device."""
+    """What `auto` was measured to be: precisions by model and device, and learning rates."""
     tool_results = _Place("cache/tool_results", of_machine=True)
     """Answers of earlier calls, shared by all runs of the machine: SQLite."""
     file_digests = _Place("cache/file_digests", of_machine=True)

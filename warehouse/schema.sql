@@ -265,7 +265,8 @@ create table training_metrics (
     loss double not null,  -- Mean training loss since the last row, in nats per token.
     learning_rate double not null check (learning_rate >= 0),  -- Learning rate of the step.
     tokens bigint not null check (tokens >= 0),  -- Tokens trained on so far.
-    development_perplexity double,  -- Perplexity of the development split; NULL where it was not measured.
+    development_perplexity double,  -- Perplexity of the development split without calls; NULL where it was not measured.
+    development_loss double,  -- Mean of the losses of the development split with calls and without, in nats per token; the checkpoint with the lowest is kept.
     variant varchar not null,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random.
     primary key (run, step)
 );

@@ -15,6 +15,7 @@ from toolformer.forward.model_directory import model_without_weights
 from toolformer_home.plots.evaluation_figures import difference_plot, model_size_plot
 from toolformer_home.plots.files import plot_links
 from toolformer_home.report import ADDRESS
+from toolformer_home.report.perplexities import perplexity_sentences
 from toolformer_home.settings.evaluation_sections import BASE
 from toolformer_home.wiring.evaluated_models import (
     evaluated_model,
@@ -59,6 +60,10 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
         metadata={
             **gain_sentences(table, gained, model=model),
             **{f"rounding: {name}": sentence for name, sentence in rounding.items()},
+            **{
+                f"language lost: {named}": sentence
+                for named, sentence in perplexity_sentences(store).items()
+            },
             **plot_links(run.home, EVALUATION_REPORT.name, plots),
             "report": dg.MetadataValue.url(ADDRESS),
             "dagster/row_count": store.read_partitions("score_intervals", ALL).height,

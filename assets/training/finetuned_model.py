@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.files.beside_models import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE
+from toolformer.training.perplexity_rise import perplexity_rise
 from toolformer.training.variants import PLAIN
 from toolformer_generation.model_folder import write_custom_generate
 from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
@@ -25,7 +27,7 @@ from warehouse.schema import ALL
 
 FINETUNED_MODEL = Stage(
     name="finetuned_model",
-    version="2",
+    version="3",
     group="train",
     kinds=("pytorch", "huggingface"),
     per=PER_VARIANT,
@@ -57,6 +59,9 @@ FINETUNED_MODEL = Stage(
     needs_device=always,
 )
 
+# Where the record says how the rate was measured.
+LEARNING_RATE = "learning_rate"
+
 
 def run_of(fingerprint: str) -> str:
     """How the curve of a training is named."""
@@ -81,13 +86,35 @@ def is_finetuned(work: Workspace) -> bool:
     return identity.difference(stored_model(work, directory)) is None
 
 
-def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
-    """The fingerprint of the finetuned model, given that of its texts."""
+def model_fingerprint(
+    work: Workspace, training_set: str, *, paths: tuple[str, ...] | None = None
+) -> Fingerprint:
+    """The fingerprint of the finetuned model, given that of its texts.
+
+    Args:
+        paths: settings that are part of it; None for all of the stage's.
+    """
     identity = [model_identity(work.base_model), work.settings.language_model.bos_token]
     parts = {"training_set": training_set, "language_model": identity}
     if work.settings.training.chat_share:
         parts["chat_template"] = chat_template_identity(work.base_model)
-    return FINETUNED_MODEL.fingerprint(work.settings, parts)
+    return FINETUNED_MODEL.fingerprint(work.settings, parts, paths=paths)
+
+
+def learning_rate_inputs(work: Workspace, training_set: str) -> str:
+    """Digest of what a measured learning rate follows from: all but the variant."""
+    paths = tuple(path for path in FINETUNED_MODEL.settings if path != "training.variant")
+    return model_fingerprint(work, training_set, paths=paths).digest
+
+
+def remarks_on(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a model's record says in sentences: how its rate was chosen, and what it lost."""
+    result, measured = record["result"], record["facts"].get(LEARNING_RATE)
+    rise = perplexity_rise(
+        result["base_perplexity"], result["best_perplexity"], of="the development texts"
+    )
+    said = {"learning rate": measured and measured["summary"], "perplexity": rise}
+    return {name: sentence for name, sentence in said.items() if sentence}
 
 
 def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:

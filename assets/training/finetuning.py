@@ -1,6 +1,7 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
-from dataclasses import asdict, dataclass, fields
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
 from assets.training.finetuned_model import (
     FINETUNED_MODEL,
+    LEARNING_RATE,
     ModelOutput,
+    learning_rate_inputs,
     model_fingerprint,
     record_of,
+    remarks_on,
     run_of,
     stored_model,
 )
@@ -27,8 +31,10 @@ from assets.training.planned_training import (
 )
 from toolformer.forward.memory import check_training_fits
 from toolformer.training.finetuning import FinetuningParameters, Progress, StepReport, finetune
+from toolformer.training.learning_rates import ChosenRate, measured_learning_rate
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
+from toolformer.training.variants import CALLS
 from toolformer_home.partitions import MODEL, register
 from toolformer_home.plots.figures import training_curve
 from toolformer_home.plots.files import plot_links
@@ -37,6 +43,7 @@ from toolformer_home.wiring.evaluated_models import name_of_variant
 from toolformer_home.wiring.model_damage import check_undamaged
 from toolformer_home.wiring.precision import training_precision
 from toolformer_home.wiring.served import check_has_weights
+from toolformer_home.wiring.settled import AUTO, settled
 from toolformer_home.wiring.trackers import check_trackers, tracked
 from warehouse.schema import ALL
 
@@ -44,7 +51,7 @@ from warehouse.schema import ALL
 SECONDS = "seconds"
 # Of the section `training`: how the loop trains.
 _OF_THE_LOOP = {field.name for field in fields(FinetuningParameters)} - {
-    *("precision", "steps", "loss_weights")
+    *("learning_rate", "precision", "steps", "loss_weights")
 }
 
 
@@ -111,7 +118,20 @@ class FinetunedModel(ModelOutput):
             lora_rank=training.lora_rank,
             shares=training.processes if is_divided and device != "cpu" else 1,
         )
-        precision = training_precision(settings, base, device, home)
+        parameters = FinetuningParameters(
+            **training.model_dump(include=_OF_THE_LOOP),
+            # Where it is measured, none of its trials has this.
+            learning_rate=0.0 if training.learning_rate == AUTO else training.learning_rate,
+            precision=training_precision(settings, base, device, home),
+            steps=work.steps,
+            loss_weights=LossWeights(**training.loss_weights.model_dump()),
+        )
+        measured = {}
+        if training.learning_rate == AUTO:
+            chosen = self._learning_rate(work, parameters, device)
+            self.run.log.info(chosen.summary)
+            parameters = replace(parameters, learning_rate=chosen.learning_rate)
+            measured = {LEARNING_RATE: {**asdict(chosen), "summary": chosen.summary}}
         show = self.run.progress("finetuning", training.variant)
         with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
 
@@ -124,12 +144,7 @@ class FinetunedModel(ModelOutput):
                 self.directory,
                 work.rows.rows,
                 work.development,
-                parameters=FinetuningParameters(
-                    **training.model_dump(include=_OF_THE_LOOP),
-                    precision=precision,
-                    steps=work.steps,
-                    loss_weights=LossWeights(**training.loss_weights.model_dump()),
-                ),
+                parameters=parameters,
                 bos_token=settings.language_model.bos_token,
                 resume_folder=self.leftovers,
                 fingerprint=fingerprint,
@@ -137,10 +152,38 @@ class FinetunedModel(ModelOutput):
                     "variant": training.variant,
                     "calls": dict(work.rows.calls),
                     "texts without a call that fits": work.rows.texts_without_row,
+                    **measured,
                 },
                 report=report,
                 device=device,
             )
+
+    def _learning_rate(
+        self, work: PlannedTraining, parameters: FinetuningParameters, device: str
+    ) -> ChosenRate:
+        """What suits the paper's variant; the controls, which are compared with it, have it too."""
+        run, home = self.run, self.run.home
+        inputs = learning_rate_inputs(run, stored_training_set(run.warehouse).fingerprint)
+
+        def measure() -> ChosenRate:
+            is_control = run.settings.training.variant != CALLS
+            of_calls = planned_training(run, CALLS) if is_control else work
+            folder = self.leftovers / "learning-rates"
+            chosen = measured_learning_rate(
+                run.base_model,
+                of_calls.rows.rows,
+                of_calls.development,
+                parameters=parameters,
+                bos_token=run.settings.language_model.bos_token,
+                resume_folder=folder,
+                fingerprint=inputs,
+                report=run.progress("trying learning rates"),
+                device=device,
+            )
+            shutil.rmtree(folder)
+            return chosen
+
+        return settled(home.precisions / f"learning-rate.{inputs}.json", ChosenRate, home, measure)
 
 
 @asset_of(FINETUNED_MODEL)
@@ -178,6 +221,7 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "directory": dg.MetadataValue.path(str(model.directory)),
         "model card": dg.MetadataValue.md((model.directory / CARD_FILE).read_text()),
         "round": model.run.settings.training_rounds[0],
+        **remarks_on(record),
         "texts": record["rows"],
         "calls": record["facts"]["calls"],
         "steps": curve.height,

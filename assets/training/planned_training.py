@@ -1,7 +1,6 @@
 """What the model is trained on, and in how many steps (paper §4.1)."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +14,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import Chats
+from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
 from toolformer_home.wiring.chats import chats_of
@@ -28,14 +28,14 @@ class PlannedTraining:
 
     Attributes:
         rows: rows of the variant.
-        development: texts for the development perplexity, as token ids.
+        development: texts to measure on.
         batch_size: rows of a step.
         steps: optimiser steps.
         chats: what the plan says of chats.
     """
 
     rows: VariantRows
-    development: Sequence[Sequence[int]]
+    development: DevelopmentRows
     batch_size: int
     steps: int
     chats: str = ""
@@ -69,8 +69,12 @@ class PlannedTraining:
             )
 
 
-def planned_training(work: Workspace) -> PlannedTraining:
+def planned_training(work: Workspace, variant: str | None = None) -> PlannedTraining:
     """What a run with these settings would train on, and in how many steps.
+
+    Args:
+        work: has the training set.
+        variant: what is trained; None: what the settings say.
 
     Raises:
         ToolformerError: there is no training set, or none that can be used.
@@ -82,25 +86,18 @@ def planned_training(work: Workspace) -> PlannedTraining:
         raise _empty_error(work)
     training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
+    variant = variant or training.variant
     chats = chats_of(tokenizer, work.settings)
-    rows = rows_of(
-        [_text_with_calls(row, chats) for row in train.iter_rows(named=True)],
-        training.variant,
-        chats=chats,
-    )
+    rows = rows_of(_texts_with_calls(train, chats), variant, chats=chats)
     told = ""
     if training.chat_share:
         none = "; the model has no chat template that takes a question, so none is a chat"
         told = none if chats is None else f"; {rows.chats:,} of the texts are chats"
-    # Plain, so that perplexities with any share can be compared, and without calls, which settle
-    # the part of a long text: its beginning.
-    development = [
-        TextWithCalls(row["text"], row["context"], (), (), row["window_index"] > 0)
-        for row in _split(texts, "development").iter_rows(named=True)
-    ]
+    # Plain, so that figures with any share can be compared.
+    development = _texts_with_calls(_split(texts, "development"), None)
     return PlannedTraining(
         rows,
-        [row.ids for row in rows_of(development, PLAIN).rows],
+        DevelopmentRows(rows_of(development, variant).rows, rows_of(development, PLAIN).rows),
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
@@ -139,13 +136,15 @@ def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
     return texts.filter(pl.col("split") == name)
 
 
-def _text_with_calls(row: Mapping, chats: Chats | None) -> TextWithCalls:
-    key = TextKey(row["document_id"], row["window_index"])
-    return TextWithCalls(
-        row["text"],
-        row["context"],
-        tuple(KeptCall(**call) for call in row["calls"]),
-        tuple(KeptCall(**call) for call in row["dropped_calls"]),
-        row["window_index"] > 0,
-        None if chats is None else chats.draw(key),
-    )
+def _texts_with_calls(rows: pl.DataFrame, chats: Chats | None) -> list[TextWithCalls]:
+    return [
+        TextWithCalls(
+            row["text"],
+            row["context"],
+            tuple(KeptCall(**call) for call in row["calls"]),
+            tuple(KeptCall(**call) for call in row["dropped_calls"]),
+            row["window_index"] > 0,
+            None if chats is None else chats.draw(TextKey(row["document_id"], row["window_index"])),
+        )
+        for row in rows.iter_rows(named=True)
+    ]

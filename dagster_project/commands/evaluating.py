@@ -23,6 +23,7 @@ from toolformer_home.partitions import (
     evaluation_key,
     register,
 )
+from toolformer_home.report.perplexities import perplexity_sentences
 from toolformer_home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
 from toolformer_home.settings.sections import Settings
 from toolformer_home.wiring.evaluated_models import (
@@ -118,6 +119,8 @@ def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
     summary = store.view("evaluation_summary").filter(chosen)
     for benchmark, sentence in rounding_sentences(summary).items():
         console.say(f"{benchmark}: {sentence}")
+    for named, sentence in perplexity_sentences(store).items():
+        console.say(f"{named}: {sentence}")
     model = name_of_model(name_of_variant(settings.training.variant), settings)
     differences = store.view("evaluation_difference").filter(chosen)
     gained = gains(differences, model=model, other_model=model)

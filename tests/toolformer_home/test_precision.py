@@ -21,6 +21,7 @@ from toolformer_home.wiring.precision import (
     settled_precision,
     training_precision,
 )
+from toolformer_home.wiring.settled import read_settled
 from warehouse.errors import StoreConflictError
 
 IN_FLOAT32 = PrecisionChoice("float32", 612.0, 340.0)
@@ -45,7 +46,8 @@ def settle(
 
 
 def recorded(home: Home) -> list[MeasuredPrecision]:
-    found = [records._read(file) for file in sorted(home.precisions.glob("*.json"))]
+    files = sorted(home.precisions.glob("*.json"))
+    found = [read_settled(file, MeasuredPrecision) for file in files]
     return [record for record in found if record is not None]
 
 

@@ -127,6 +127,24 @@ def test_the_page_counts_calls_that_were_needless_missing_or_unused(store):
     }
 
 
+def test_the_page_says_which_model_lost_language_by_how_much_and_what_to_do(store):
+    measured = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
+    losses = {"base": 3.0, "finetuned": 3.04, "plain-round-2": 3.2, "another": 5.0}
+    for model, loss in losses.items():
+        rows = frame("evaluation_results", measured | {"model": model, "score": loss})
+        name = f"perplexity.{model}"
+        store.replace_partition("evaluation_results", ALL, name, rows, metadata={})
+    interval = frame("score_intervals", {"benchmark": "perplexity"})
+    store.replace_partition("score_intervals", ALL, "perplexity", interval, metadata={})
+    page = page_of(contents_of(store, Settings()))
+    told = re.findall(r"<p>(perplexity, .*?)</p>", page)
+    assert told == [
+        "perplexity, plain-round-2: Perplexity of the texts of perplexity without calls rose by "
+        "22%, from 20.09 to 24.53: the model has lost language. Lower training.learning_rate, or "
+        "training.epochs, or train on more texts, also such without calls (training.plain_share)."
+    ]
+
+
 def test_the_page_asks_for_nothing_from_outside(store):
     fill(store)
     page = page_of(contents_of(store, Settings()))

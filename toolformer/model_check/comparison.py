@@ -27,7 +27,7 @@ from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.scored_call import ScoredCall
-from toolformer.training.training_loss import LossWeights, add_gradient, summed_loss
+from toolformer.training.training_loss import ALIKE, add_gradient, summed_loss
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
 
@@ -245,16 +245,12 @@ class _Comparison:
         tokens = sum(len(row.ids) for row in rows)
         if self.with_gradient:
             loss = add_gradient(
-                self.model,
-                rows,
-                weights=LossWeights(text=1.0, call=1.0, result=1.0),
-                batch_weight=tokens,
-                precision="float32",
+                self.model, rows, weights=ALIKE, batch_weight=tokens, precision="float32"
             )
             self.model.model.zero_grad()
         else:
             # "float32" says that weights are taken as they are.
-            loss = summed_loss(self.model, [row.ids for row in rows], precision="float32") / tokens
+            loss = summed_loss(self.model, rows, weights=ALIKE, precision="float32") / tokens
         expected = 0.0
         for window in self.windows:
             ids: list[int] = []

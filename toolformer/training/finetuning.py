@@ -19,9 +19,9 @@ from toolformer.forward.devices import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters
-from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
-from toolformer.training.training_processes import train_in_processes
-from toolformer.training.training_rows import TrainingRow
+from toolformer.training.trainer import TrainingJob
+from toolformer.training.training_processes import train_job
+from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
@@ -32,7 +32,7 @@ def finetune(
     base: Path,
     output: Path,
     train_rows: Sequence[TrainingRow],
-    development_rows: Sequence[Sequence[int]],
+    development: DevelopmentRows,
     *,
     parameters: FinetuningParameters,
     bos_token: str | None,
@@ -44,9 +44,10 @@ def finetune(
 ) -> Progress:
     """Train a model and keep its best checkpoint.
 
-    Every `evaluate_every` steps and at the end the perplexity on the development rows is measured;
-    the checkpoint with the lowest one wins, the earlier of two equal ones. The base model is
-    measured too but is no candidate. A killed run goes on from its last saved state, with the
+    Every `evaluate_every` steps and at the end the losses of the development texts with calls and
+    without are measured; the checkpoint with the lowest mean of the two wins, the earlier of two
+    equal ones. Where three measurements in a row are no better, the training ends. The base model
+    is measured too but is no candidate. A killed run goes on from its last saved state, with the
     numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
     otherwise, within rounding.
 
@@ -56,7 +57,7 @@ def finetune(
     Args:
         base: directory of the model to begin with; stays as it is.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
-        development_rows: ids of plain texts without calls.
+        development: texts to measure on.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         resume_folder: where the state of the run lies; emptied when the output is there.
         fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
@@ -82,36 +83,22 @@ def finetune(
         §4.1: batch 128, learning rate 1e-5, linear warmup over the first 10 %, at most 2,000
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
     """
-    rows = [row for row in train_rows if row.ids]
-    development = [row for row in development_rows if row]
-    _check_rows(rows, development, parameters)
     _check_output(output)
-    if parameters.lora_rank is not None:
-        check_installed()
-    device = resolve_device(device)
-    key = hex_digest(fingerprint, *map(hex_digest, rows), "", *map(hex_digest, development))
-    state = TrainingState(resume_folder, fingerprint=key)
-    job = TrainingJob(
-        base=base,
-        rows=rows,
-        development=development,
+    job = training_job(
+        base,
+        train_rows,
+        development,
         parameters=parameters,
         bos_token=bos_token,
+        resume_folder=resume_folder,
+        fingerprint=fingerprint,
         device=device,
-        state_folder=resume_folder,
-        fingerprint=key,
     )
-    if parameters.processes == 1:
-        import torch
-
-        # Dropout draws from the global generators; they are given back as they were.
-        cuda_devices = range(torch.cuda.device_count())
-        with torch.random.fork_rng(devices=cuda_devices), memory_explained(job):
-            progress = Trainer(job).run(state, report)
-    else:
-        progress = train_in_processes(job, state, report=report)
+    progress = train_job(job, report)
+    state = TrainingState(resume_folder, fingerprint=job.fingerprint)
     # The last step was evaluated.
     assert progress.best_step is not None
+    assert progress.best is not None
     # Without times: it is part of what the model is, and made again the model is the same.
     record = {
         "fingerprint": fingerprint,
@@ -119,13 +106,15 @@ def finetune(
         "bos_token": bos_token,
         "precision": parameters.precision,
         "parameters": asdict(parameters),
-        "rows": len(rows),
+        "rows": len(job.rows),
         "facts": dict(facts),
         "result": {
             "steps": progress.step,
             "best_step": progress.best_step,
-            "base_perplexity": progress.base_perplexity,
-            "best_perplexity": progress.best_perplexity,
+            "base_loss": progress.base.mean,
+            "best_loss": progress.best.mean,
+            "base_perplexity": progress.base.perplexity,
+            "best_perplexity": progress.best.perplexity,
             "tokens": progress.tokens,
         },
         "history": [asdict(step) for step in progress.history],
@@ -149,6 +138,43 @@ def finetune(
     return progress
 
 
+def training_job(
+    base: Path,
+    train_rows: Sequence[TrainingRow],
+    development: DevelopmentRows,
+    *,
+    parameters: FinetuningParameters,
+    bos_token: str | None,
+    resume_folder: Path,
+    fingerprint: str,
+    device: str,
+) -> TrainingJob:
+    """A job of what can be trained; the arguments are those of `finetune`.
+
+    Raises:
+        TrainingError: nothing to train or measure on, or a package is missing.
+    """
+    rows = [row for row in train_rows if row.ids]
+    pairs = zip(development.with_calls, development.without_calls, strict=True)
+    measured = [pair for pair in pairs if all(row.ids for row in pair)]
+    _check_rows(rows, measured, parameters)
+    if parameters.lora_rank is not None:
+        check_installed()
+    with_calls, without_calls = zip(*measured, strict=True)
+    return TrainingJob(
+        base=base,
+        rows=rows,
+        development=DevelopmentRows(with_calls, without_calls),
+        parameters=parameters,
+        bos_token=bos_token,
+        device=resolve_device(device),
+        state_folder=resume_folder,
+        fingerprint=hex_digest(
+            fingerprint, *map(hex_digest, rows), "", *(hex_digest(*pair) for pair in measured)
+        ),
+    )
+
+
 def _check_rows(
     rows: Sequence[TrainingRow], development: Sequence[object], parameters: FinetuningParameters
 ) -> None:
@@ -164,8 +190,8 @@ def _check_rows(
         )
     if not development:
         raise TrainingError(
-            "There is no text for the development perplexity, by which the best checkpoint is "
-            "chosen. Raise training.development_share or build more shards."
+            "There is no development text, by which the best checkpoint is chosen. Raise "
+            "training.development_share or build more shards."
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.errors import DivergedError, OutOfMemoryError, TrainingError
 from toolformer.files.digests import hex_digest
 from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.batching import longest_first, plan_batches
@@ -20,9 +20,14 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
-from toolformer.training.training_loss import add_gradient, summed_loss
-from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
-from toolformer.training.training_state import Progress, StepReport, TrainingState
+from toolformer.training.training_loss import ALIKE, LossWeights, add_gradient, summed_loss
+from toolformer.training.training_rows import TEXT, DevelopmentRows, TrainingRow, batch_rows
+from toolformer.training.training_state import (
+    DevelopmentLoss,
+    Progress,
+    StepReport,
+    TrainingState,
+)
 
 _ADAM_BETAS = (0.9, 0.999)
 
@@ -34,21 +39,25 @@ class TrainingJob:
     Attributes:
         base: directory of the model to begin with.
         rows: what to train on, none of them empty.
-        development: ids of plain texts without calls, none of them empty.
+        development: what to measure on, no row of it empty.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each.
         state_folder: where the state of the run lies.
         fingerprint: fingerprint of everything that the numbers of the run follow from.
+        base_loss: what the base model was measured to have; None: it is measured first.
+        keeps_best: whether the best checkpoint is kept.
     """
 
     base: Path
     rows: Sequence[TrainingRow]
-    development: Sequence[Sequence[int]]
+    development: DevelopmentRows
     parameters: FinetuningParameters
     bos_token: str | None
     device: str
     state_folder: Path
     fingerprint: str
+    base_loss: DevelopmentLoss | None = None
+    keeps_best: bool = True
 
 
 @contextmanager
@@ -102,7 +111,8 @@ class Trainer:
             bos_token=job.bos_token,
         )
         self._rows = job.rows
-        self._development = job.development
+        self._development, self._base_loss = job.development, job.base_loss
+        self._keeps_best = job.keeps_best
         self._parameters = parameters
         self._check_fit()
         if parameters.lora_rank is not None:
@@ -134,44 +144,48 @@ class Trainer:
             }
 
     def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
-        """Do the steps that are left.
+        """Do the steps that are left, fewer where three measurements in a row were no better.
 
         Args:
             state: state of the run; made with the same group.
             report: called after every step, and first for those that were done before.
 
         Raises:
-            TrainingError: a loss is not finite, or the disk is full.
+            DivergedError: a loss is not finite.
+            TrainingError: the disk is full.
             CheckpointError: the saved state is damaged.
         """
         parameters = self._parameters
         began = time.monotonic()
         progress = state.load_progress()
         if progress is None:
-            progress = Progress(base_perplexity=self._development_perplexity(0))
-        elif progress.step < parameters.steps:
+            progress = Progress(base=self._base_loss or self._development_loss(0))
+        elif not progress.is_over(parameters.steps):
             state.restore(self._weights, self._optimizer)
         began -= progress.seconds
         for done in progress.history:
             report(done)
-        for step in range(progress.step + 1, parameters.steps + 1):
-            is_last = step == parameters.steps
+        while not progress.is_over(parameters.steps):
+            step = progress.step + 1
             loss, tokens = self._step(step)
-            perplexity = None
-            if step % parameters.evaluate_every == 0 or is_last:
-                perplexity = self._development_perplexity(step)
-                if progress.best_perplexity is None or perplexity < progress.best_perplexity:
-                    self._save_best(state, step)
-                    progress.best_step, progress.best_perplexity = step, perplexity
+            measured = None
+            if step % parameters.evaluate_every == 0 or step == parameters.steps:
+                measured = self._development_loss(step)
+                if progress.best is None or measured.mean < progress.best.mean:
+                    if self._keeps_best:
+                        self._save_best(state, step)
+                    progress.best_step, progress.best = step, measured
             progress.history.append(
                 StepReport(
                     step=step,
                     loss=loss,
                     learning_rate=parameters.learning_rate_at(step),
                     tokens=progress.tokens + tokens,
-                    development_perplexity=perplexity,
+                    development_perplexity=measured and measured.perplexity,
+                    development_loss=measured and measured.mean,
                 )
             )
+            is_last = progress.is_over(parameters.steps)
             progress.seconds = time.monotonic() - began
             if is_last or step % parameters.save_every == 0:
                 # A run that has no step left needs no weights to go on.
@@ -221,23 +235,30 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         return loss, sum(len(row.ids) for row in batch)
 
-    def _development_perplexity(self, step: int) -> float:
+    def _development_loss(self, step: int) -> DevelopmentLoss:
+        rows, weights = self._development, self._parameters.loss_weights
+        # Those of `random` have no calls, and their texts may count nothing in training.
+        weights = weights if weights.total(rows.with_calls) else ALIKE
+        measured = DevelopmentLoss(
+            self._mean_loss(rows.with_calls, weights), self._mean_loss(rows.without_calls, ALIKE)
+        )
+        if not math.isfinite(measured.mean):
+            raise _not_finite(step, "development loss", measured.mean)
+        return measured
+
+    def _mean_loss(self, rows: Sequence[TrainingRow], weights: LossWeights) -> float:
         self.model.model.eval()
         losses: list[float] = []
-        for group in self._micro_batches([len(row) for row in self._development]):
+        for group in self._micro_batches([len(row.ids) for row in rows]):
             loss = summed_loss(
                 self.model,
-                [self._development[index] for index in group] or [self._weightless.ids],
+                [rows[index] for index in group] or [self._weightless],
+                weights=weights,
                 precision=self._parameters.precision,
                 with_weights=self._group.with_weights,
             )
             losses.append(loss if group else 0.0)
-        total = self._group.total(math.fsum(losses))
-        mean = total / sum(map(len, self._development))
-        if not math.isfinite(mean):
-            raise _not_finite(step, "development loss", mean)
-        # Above this the exponential overflows; no model that learns comes near.
-        return math.exp(min(mean, 700.0))
+        return self._group.total(math.fsum(losses)) / weights.total(rows)
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """The rows that this process feeds at once; empty ones where it feeds for the others."""
@@ -266,7 +287,8 @@ class Trainer:
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()
         vocabulary = int(embeddings.weight.shape[0])
-        every = [*(row.ids for row in self._rows), *self._development]
+        rows = [*self._rows, *self._development.with_calls, *self._development.without_calls]
+        every = [row.ids for row in rows]
         longest, largest = max(map(len, every)), max(map(max, every))
         if largest >= vocabulary:
             raise TrainingError(
@@ -312,9 +334,8 @@ def _not_finite(step: int, name: str, value: float) -> TrainingError:
         else "Training diverged: set a smaller training.learning_rate, or float32 as "
         "training.precision."
     )
-    return TrainingError(
-        f"The {name} at step {step} is {value}; expected a finite number. {remedy}"
-    )
+    kind = TrainingError if step == 0 else DivergedError
+    return kind(f"The {name} at step {step} is {value}; expected a finite number. {remedy}")
 
 
 def _seed(*parts: object) -> int:

@@ -45,6 +45,9 @@ class LossWeights:
         return self.text, self.call, self.result, 0.0
 
 
+ALIKE = LossWeights(text=1.0, call=1.0, result=1.0)
+
+
 def add_gradient(
     model: LanguageModel,
     rows: Sequence[TrainingRow],
@@ -71,9 +74,7 @@ def add_gradient(
     import torch
     from torch.nn.functional import cross_entropy
 
-    token_weights = torch.tensor(
-        [weight for row in rows for weight in weights.of(row)], device=model.device
-    )
+    token_weights = _token_weights(model, rows, weights)
 
     def forward() -> tuple[torch.Tensor, torch.Tensor, float]:
         """The hidden states, and the gradient by them of the loss behind them."""
@@ -99,27 +100,37 @@ def add_gradient(
 
 def summed_loss(
     model: LanguageModel,
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[TrainingRow],
     *,
+    weights: LossWeights,
     precision: str,
     with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
-    """Sum of -log p over all tokens of some rows, in nats; leaves no gradient.
+    """Sum of -log p over all tokens of some rows, by weight, in nats; leaves no gradient.
 
-    The arguments are those of `add_gradient`; rows are token ids.
+    The arguments are those of `add_gradient`.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
     def forward() -> float:
-        hidden, targets = _fed(model, rows)
+        hidden, targets = _fed(model, [row.ids for row in rows])
+        pieces = _pieces(hidden, targets, _token_weights(model, rows, weights))
         return sum(
-            cross_entropy(model.logits(piece), targets_of_piece, reduction="none").sum().item()
-            for piece, targets_of_piece in _pieces(hidden, targets)
+            (cross_entropy(model.logits(piece), tokens, reduction="none") * by).sum().item()
+            for piece, tokens, by in pieces
         )
 
     with torch.no_grad(), _autocast(model, precision):
         return with_weights(forward)
+
+
+def _token_weights(
+    model: LanguageModel, rows: Sequence[TrainingRow], weights: LossWeights
+) -> "torch.Tensor":
+    import torch
+
+    return torch.tensor([weight for row in rows for weight in weights.of(row)], device=model.device)
 
 
 # fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts

@@ -14,7 +14,7 @@ from toolformer.forward.precision import (
     timed,
 )
 from toolformer.training.low_rank import add_adapters, check_installed
-from toolformer.training.training_loss import LossWeights, add_gradient
+from toolformer.training.training_loss import ALIKE, add_gradient
 from toolformer.training.training_rows import TEXT, TrainingRow
 
 # However few tokens it feeds, a step casts all weights and adds to all their gradients. That hides
@@ -56,7 +56,7 @@ def training_choice(
             add_gradient,
             model,
             rows,
-            weights=LossWeights(text=1.0, call=1.0, result=1.0),
+            weights=ALIKE,
             batch_weight=fed,
             precision=precision,
         )

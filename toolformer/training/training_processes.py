@@ -24,6 +24,27 @@ _POLL_SECONDS = 0.1
 _SECONDS_TO_END = 5.0
 
 
+def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progress:
+    """Train a job in this very process, or in several, which end before this call does.
+
+    Args:
+        job: what to train; what is left of it where its folder has a state.
+        report: called after every step, and first for those that were done before.
+
+    Raises:
+        ToolformerError: as `finetune` does.
+    """
+    import torch
+
+    state = TrainingState(job.state_folder, fingerprint=job.fingerprint)
+    if job.parameters.processes > 1:
+        return train_in_processes(job, state, report=report)
+    # Dropout draws from the global generators; they are given back as they were.
+    cuda_devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=cuda_devices), memory_explained(job):
+        return Trainer(job).run(state, report)
+
+
 def train_in_processes(
     job: TrainingJob, state: TrainingState, *, report: Callable[[StepReport], None]
 ) -> Progress:

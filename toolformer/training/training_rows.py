@@ -28,6 +28,24 @@ class TrainingRow:
     kinds: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class DevelopmentRows:
+    """Texts to measure on, none of which is trained on.
+
+    Attributes:
+        with_calls: their rows as the variant is trained.
+        without_calls: the rows of the same texts without calls, in the same order.
+    """
+
+    with_calls: Sequence[TrainingRow]
+    without_calls: Sequence[TrainingRow]
+
+    def at_most(self, texts: int) -> "DevelopmentRows":
+        """So many of the texts, at even distances."""
+        step = -(-len(self.with_calls) // max(texts, 1)) or 1
+        return DevelopmentRows(self.with_calls[::step], self.without_calls[::step])
+
+
 def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
     """Which tokens of a text with calls stand in its row.
 

@@ -6,6 +6,7 @@ together, and any number of processes goes on from it.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,34 @@ PROGRESS_FILE = "progress.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+# The training ends where so many measurements in a row were no better than the best.
+_PATIENCE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentLoss:
+    """Mean losses of the development texts, in nats per token.
+
+    Attributes:
+        with_calls: of the texts with their calls; tokens count as in training.
+        without_calls: of the same texts without calls.
+    """
+
+    with_calls: float
+    without_calls: float
+
+    @property
+    def mean(self) -> float:
+        """What checkpoints and learning rates are judged by: both losses count alike."""
+        return (self.with_calls + self.without_calls) / 2
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity of the texts without calls."""
+        # Above this the exponential overflows; no model that learns comes near.
+        return math.exp(min(self.without_calls, 700.0))
+
+
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """One optimiser step.
@@ -39,7 +68,9 @@ class StepReport:
         step: number of the step, from 1.
         loss: mean training loss of the step's batch before the step, in nats per token.
         tokens: tokens trained on so far, this step included.
-        development_perplexity: after the step; None where it was not measured.
+        development_perplexity: of the texts without calls, after the step; None where it was not
+            measured.
+        development_loss: `DevelopmentLoss.mean` after the step, likewise.
     """
 
     step: int
@@ -47,6 +78,7 @@ class StepReport:
     learning_rate: float
     tokens: int
     development_perplexity: float | None
+    development_loss: float | None = None
 
 
 @dataclass(slots=True)
@@ -54,16 +86,16 @@ class Progress:
     """What is known of a run besides weights and optimiser.
 
     Attributes:
-        base_perplexity: development perplexity before the first step.
+        base: what was measured before the first step.
         seconds: time spent so far, interrupted runs included.
-        best_step, best_perplexity: the best checkpoint so far; None before the first evaluation.
+        best_step, best: the best checkpoint so far; None before the first measurement.
         history: all steps done.
     """
 
-    base_perplexity: float
+    base: DevelopmentLoss
     seconds: float = 0.0
     best_step: int | None = None
-    best_perplexity: float | None = None
+    best: DevelopmentLoss | None = None
     history: list[StepReport] = field(default_factory=list)
 
     @property
@@ -75,6 +107,12 @@ class Progress:
     def tokens(self) -> int:
         """Tokens trained on so far."""
         return self.history[-1].tokens if self.history else 0
+
+    def is_over(self, steps: int) -> bool:
+        """Whether no step is left of so many, or three measurements in a row were no better."""
+        measured = [step.step for step in self.history if step.development_loss is not None]
+        worse = sum(step > (self.best_step or 0) for step in measured)
+        return self.step >= steps or worse >= _PATIENCE
 
 
 class TrainingState:

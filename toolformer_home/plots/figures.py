@@ -71,8 +71,8 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
     """Training loss and development perplexity over the steps of finetuning.
 
     Args:
-        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity.
-            Several runs get a colour each.
+        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity and
+            development_loss. Several runs get a colour each.
     """
     runs = frame["run"].unique(maintain_order=True).to_list()
     measured = frame.filter(
@@ -203,10 +203,11 @@ def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "F
 
 
 def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
-    best = rows.row(int(rows["development_perplexity"].arg_min() or 0), named=True)
+    # Older curves have perplexities alone, by which their checkpoint was chosen.
+    chosen_by = pl.coalesce("development_loss", "development_perplexity")
+    best = rows.sort(chosen_by, maintain_order=True).row(0, named=True)
     best_point = (best["step"], best["development_perplexity"])
     axes.plot(*best_point, marker="o", markersize=9, fillstyle="none", color=colour)
-    # Nothing of the same curve is below its lowest point.
     axes.annotate(
         f"best {best_point[1]:.4g} at step {best_point[0]:,}",
         best_point,

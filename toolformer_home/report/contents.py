@@ -1,6 +1,6 @@
 """What the report says: the warehouse's views as figures, tables and sentences."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,7 @@ from toolformer_home.plots.figures import (
     training_curve,
 )
 from toolformer_home.plots.style import svg_of
+from toolformer_home.report.perplexities import perplexity_sentences
 from toolformer_home.report.texts import ShownTexts, shown_texts
 from toolformer_home.report.verdicts import Verdict, cost_of_tools, verdicts_of
 from toolformer_home.settings.evaluation_sections import FINETUNED
@@ -62,6 +63,7 @@ class Contents:
     gain_pictures: Sequence[Picture]
     call_use: Table
     scores: Table
+    language_lost: Mapping[str, str]
     funnels: Sequence[Picture]
     proposals: Table
     sweeps: Sequence[Picture]
@@ -91,6 +93,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         scores=table_of(
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
         ),
+        language_lost=perplexity_sentences(store),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         proposals=table_of(store.view("call_proposals")),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),

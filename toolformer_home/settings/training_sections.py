@@ -3,9 +3,10 @@
 `sections.py` says what holds for all settings.
 """
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from toolformer.training.variants import Variant
 from toolformer_home.settings.section import Section
@@ -56,7 +57,11 @@ class TrainingSettings(Section):
     development_share: float = Field(
         0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
     )
-    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate after the warm-up")
+    learning_rate: float | Literal["auto"] = Field(
+        1e-5,
+        description="constant learning rate after the warm-up, above 0; auto: the best of three "
+        "that are tried, each for a twentieth of the steps",
+    )
     warmup_share: float = Field(
         0.1, ge=0, le=1, description="share of the steps in the linear warm-up"
     )
@@ -110,3 +115,14 @@ class TrainingSettings(Section):
         (), description="trackers that show the steps while they are done, such as [tensorboard]"
     )
     seed: int = Field(0, ge=0, description="random seed of the choice of texts and their order")
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _is_a_rate(cls, value: Any) -> Any:
+        try:
+            is_rate = value == "auto" or 0 < float(value) < math.inf
+        except (TypeError, ValueError):
+            is_rate = False
+        if not is_rate:
+            raise ValueError("expected a number above 0, or auto")
+        return value

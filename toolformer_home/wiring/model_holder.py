@@ -21,19 +21,14 @@ from toolformer_home.locks import holder_of
 from toolformer_home.progress import progress_of, waiting_shown
 from toolformer_home.settings.sections import LanguageModelSettings, Settings
 from toolformer_home.wiring.model_damage import check_undamaged
-from toolformer_home.wiring.precision import (
-    ANNOTATION,
-    AUTO,
-    MeasuredPrecision,
-    settled_precision,
-    tell_once,
-)
+from toolformer_home.wiring.precision import ANNOTATION, MeasuredPrecision, settled_precision
 from toolformer_home.wiring.served import (
     check_has_weights,
     check_tokenizer_directory,
     open_served,
     served_identity,
 )
+from toolformer_home.wiring.settled import AUTO, tell_once
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:

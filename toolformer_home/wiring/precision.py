@@ -1,4 +1,4 @@
-"""What `precision: auto` means: measured at the first use, then read from `precision/` in the home.
+"""What `precision: auto` means.
 
 There is one file per kind of work, model and device. A model and those finetuned from it share one,
 since they are compared; so do the machines that share the home.
@@ -6,28 +6,20 @@ since they are compared; so do the machines that share the home.
 
 import datetime
 import functools
-import json
-import logging
 import os
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import write_whole
 from toolformer.forward.memory import release_memory
 from toolformer.forward.model_directory import kind_of_model
 from toolformer.forward.precision import PrecisionChoice, name_of_device
 from toolformer_home.home import Home
 from toolformer_home.settings.sections import Settings
-from warehouse.errors import StoreConflictError
+from toolformer_home.wiring.settled import AUTO, settled, tell_once
 
-AUTO = "auto"
 ANNOTATION, TRAINING = "annotation", "training"
-_LOGGER = logging.getLogger(__name__)
-tell_once = functools.cache(_LOGGER.info)
-"""Writes a line into the log of a run, whose process is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +64,22 @@ def settled_precision(
     Call it while the resolved device is held.
     """
     model = kind_of_model(directory)
+
+    def measured() -> MeasuredPrecision:
+        record = MeasuredPrecision(
+            purpose=purpose,
+            model=model,
+            device=_kind(device),
+            measured_on=_machine_description(device),
+            measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            choice=measure(),
+        )
+        # The slower copy is gone, and other processes may share the device.
+        release_memory()
+        return record
+
     file = _file(purpose, model, device, home)
-    with home.output_lock(f"precision.{file.stem}"):
-        record = _read(home.open(file))
-        if record is None:
-            record = MeasuredPrecision(
-                purpose=purpose,
-                model=model,
-                device=_kind(device),
-                measured_on=_machine_description(device),
-                measured_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
-                choice=measure(),
-            )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(sealed(asdict(record)), indent=2) + "\n")
-            try:
-                home.publish(file)
-            except StoreConflictError:
-                # Another machine has measured it meanwhile: all compute in one precision.
-                record = _read(home.open(file)) or record
-            # The slower copy is gone, and other processes may share the device.
-            release_memory()
+    record = settled(file, MeasuredPrecision, home, measured)
     tell_once(record.summary)
     return record
 
@@ -141,16 +128,3 @@ def _kind(device: str) -> str:
 def _file(purpose: str, model: str, device: str, home: Home) -> Path:
     kind = re.sub(r"[^A-Za-z0-9-]+", "-", _kind(device))
     return home.precisions / f"{purpose}.{model}.{kind}.json"
-
-
-def _read(file: Path) -> MeasuredPrecision | None:
-    """None too where the file is damaged: it is measured again."""
-    names = [each.name for each in fields(MeasuredPrecision)]
-    try:
-        content = unsealed(json.loads(file.read_bytes()), names)
-        return MeasuredPrecision(**{**content, "choice": PrecisionChoice(**content["choice"])})
-    except FileNotFoundError:
-        return None
-    except (ValueError, LookupError, TypeError) as error:
-        tell_once(f"{file} is damaged, and measured again: {error}")
-        return None

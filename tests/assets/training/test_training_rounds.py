@@ -15,6 +15,7 @@ from assets.training.finetuning import FinetunedModel
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
 from toolformer.training.finetuning import Progress, StepReport
+from toolformer.training.training_state import DevelopmentLoss
 from toolformer_home.home import Home
 from toolformer_home.resources.settings import SettingsResource
 from warehouse.layout import name_in_round
@@ -109,9 +110,14 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (directory / "toolformer.json").write_text(json.dumps(record))
         folders.append(directory.name)
         step = StepReport(
-            step=1, loss=2.0, learning_rate=1e-5, tokens=7, development_perplexity=9.0
+            step=1,
+            loss=2.0,
+            learning_rate=1e-5,
+            tokens=7,
+            development_perplexity=9.0,
+            development_loss=2.2,
         )
-        return Progress(base_perplexity=9.5, seconds=1.0, history=[step])
+        return Progress(base=DevelopmentLoss(2.3, 2.2), seconds=1.0, history=[step])
 
     def write_card(directory: Path, *_) -> None:
         (directory / "README.md").write_text("a card")

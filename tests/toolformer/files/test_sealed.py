@@ -20,12 +20,19 @@ from toolformer.files.sealed import DIGEST, sealed, unsealed
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
-from toolformer.training.training_state import PROGRESS_FILE, Progress, StepReport, TrainingState
+from toolformer.training.training_state import (
+    PROGRESS_FILE,
+    DevelopmentLoss,
+    Progress,
+    StepReport,
+    TrainingState,
+)
 from toolformer_home.settings.corpus_sections import SourceSettings
 from toolformer_home.settings.errors import SettingsError
 from toolformer_home.settings.source_file import read_sources, sources_file, write_added_sources
-from toolformer_home.wiring import precision
+from toolformer_home.wiring import settled
 from toolformer_home.wiring.precision import MeasuredPrecision
+from toolformer_home.wiring.settled import read_settled
 
 CHOSEN = CalibratedProbability(
     *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),
@@ -35,8 +42,15 @@ CHOSEN = CalibratedProbability(
 MEASURED = MeasuredPrecision(
     "annotation", "Llama-1", "cpu", "a processor", "2026-01-01", PrecisionChoice("float32", 2.0, 1)
 )
-STEP = StepReport(step=1, loss=2.5, learning_rate=1e-5, tokens=9, development_perplexity=7.25)
-PROGRESS = Progress(8.5, 1.5, 1, 7.25, [STEP])
+STEP = StepReport(
+    step=1,
+    loss=2.5,
+    learning_rate=1e-5,
+    tokens=9,
+    development_perplexity=7.25,
+    development_loss=2.25,
+)
+PROGRESS = Progress(DevelopmentLoss(3.5, 2.5), 1.5, 1, DevelopmentLoss(2.75, 1.75), [STEP])
 
 
 def put_manifest(folder: Path) -> Path:
@@ -89,7 +103,11 @@ FILES: dict[
     ),
     "no sources": (put_no_sources, lambda at: read_sources(at / "sources.json"), (SettingsError,)),
     "probability": (put_probability, read_min_call_probability, (ToolformerError,)),
-    "precision": (put_precision, lambda folder: precision._read(folder / "annotation.json"), ()),
+    "precision": (
+        put_precision,
+        lambda folder: read_settled(folder / "annotation.json", MeasuredPrecision),
+        (),
+    ),
     "progress": (
         put_progress,
         lambda folder: TrainingState(folder, fingerprint="f").load_progress(),
@@ -102,7 +120,7 @@ FILES: dict[
 def test_each_flipped_bit_is_refused_or_changes_nothing(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(precision, "tell_once", lambda _: None)
+    monkeypatch.setattr(settled, "tell_once", lambda _: None)
     put, read, refused = FILES[kind]
     file = put(tmp_path)
     content, expected = file.read_bytes(), read(tmp_path)

@@ -12,6 +12,7 @@ from tests.toolformer.training.tiny import (
     DEVELOPMENT,
     IDS,
     PARAMETERS,
+    PLAIN,
     ROWS,
     VOCABULARY,
     row,
@@ -26,6 +27,7 @@ from toolformer.files.kept_digests import damaged_files
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training import trainer
 from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_rows import DevelopmentRows
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -92,29 +94,55 @@ def test_the_learning_rate_rises_over_its_share_of_the_steps_and_stays(run):
     assert set(rates[3:]) == {8e-4}
 
 
-def test_the_checkpoint_with_the_lowest_perplexity_wins_and_of_equal_ones_the_earlier(
+def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_the_training(
     run, base, tmp_path
 ):
-    # Training on calls of words that the development texts lack makes them less likely in time.
+    # Training on words that the development texts lack makes these less likely in time.
+    of_kinds = LossWeights(text=1.0, call=2.0, result=0.5)
     result, reports = run(
-        rows=[row([5], [6], [7], [30, 31, 32])], batch_size=1, steps=30, evaluate_every=3
+        rows=[row([5], [6], [7], [30, 31, 32])],
+        batch_size=1,
+        steps=30,
+        evaluate_every=3,
+        loss_weights=of_kinds,
     )
     measured = {
-        report.step: report.development_perplexity
+        report.step: report.development_loss
         for report in reports
-        if report.development_perplexity is not None
+        if report.development_loss is not None
     }
-    assert list(measured) == list(range(3, 31, 3))
     best = min(measured, key=lambda step: (measured[step], step))
-    assert (result.best_step, result.best_perplexity) == (best, measured[best])
-    assert best < 30
-    for folder, told in ((base, result.base_perplexity), (tmp_path / "tuned", measured[best])):
-        perplexity = math.exp(mean(token_losses(folder, DEVELOPMENT)))
-        assert perplexity == pytest.approx(told, rel=1e-5)
+    assert (result.best_step, result.best.mean) == (best, measured[best])
+    # Three measurements in a row that are no better.
+    assert list(measured) == list(range(3, best + 10, 3))
+    assert reports[-1].step == best + 9 < 30
+    by_kind = (1.0, 2.0, 0.5)
+    counted = [by_kind[kind] for each in DEVELOPMENT.with_calls for kind in each.kinds]
+    for folder, told in ((base, result.base), (tmp_path / "tuned", result.best)):
+        losses = token_losses(folder, [each.ids for each in DEVELOPMENT.with_calls])
+        with_calls = sum(map(math.prod, zip(counted, losses, strict=True))) / sum(counted)
+        without_calls = mean(token_losses(folder, PLAIN))
+        assert told.with_calls == pytest.approx(with_calls, rel=1e-5)
+        assert told.perplexity == pytest.approx(math.exp(without_calls), rel=1e-5)
+        assert told.mean == pytest.approx((with_calls + without_calls) / 2, rel=1e-5)
+
+
+def test_of_equal_checkpoints_the_earliest_is_kept(run):
     # A learning rate that float32 weights do not feel.
     result, reports = run(learning_rate=1e-30, steps=4, evaluate_every=2)
-    assert len({r.development_perplexity for r in reports if r.development_perplexity}) == 1
+    assert len({r.development_loss for r in reports if r.development_loss}) == 1
     assert result.best_step == 2
+
+
+def test_a_training_that_ended_early_and_was_killed_then_does_no_step_more(run, tmp_path):
+    settings = {"learning_rate": 1e-30, "steps": 9, "evaluate_every": 1, "save_every": 100}
+    undisturbed, all_reports = run("undisturbed", **settings)
+    assert undisturbed.step == 4
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", stop_at=4, **settings)
+    resumed, reports = run("killed", **settings)
+    assert reports == all_reports
+    assert resumed.best_step == 1
 
 
 @pytest.mark.parametrize("stop_at", [3, 7, 8, 11])
@@ -225,7 +253,7 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
     ("changes", "named"),
     [
         ({"rows": []}, "no text"),
-        ({"development": []}, "development_share"),
+        ({"development": DevelopmentRows([], [])}, "development_share"),
         ({"rows": [row([VOCABULARY])]}, f"token {VOCABULARY}"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
         (

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, weights
+from tests.toolformer.training.tiny import PARAMETERS, PLAIN, weights
 from toolformer.forward.language_model import LanguageModel
 
 pytestmark = [
@@ -41,16 +41,16 @@ def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adap
     assert not list((tmp_path / "tuned").glob("*adapter*"))
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert record["parameters"]["lora_rank"] == 4
-    assert record["result"]["best_perplexity"] == result.best_perplexity
+    assert record["result"]["best_perplexity"] == result.best.perplexity
     loaded = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
     assert loaded.tokenizer.encode("$") == [5]
     losses = []
-    for ids in DEVELOPMENT:
+    for ids in PLAIN:
         with torch.no_grad():
             logits = loaded.model(torch.tensor([[0, *ids]])).logits[0, :-1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum"))
-    mean = sum(losses) / sum(map(len, DEVELOPMENT))
-    assert result.best_perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
+    mean = sum(losses) / sum(map(len, PLAIN))
+    assert result.best.perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
 
 
 def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path):

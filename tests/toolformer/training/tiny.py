@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.fakes import byte_tokenizer
 from toolformer.training.finetuning import FinetuningParameters
 from toolformer.training.training_loss import LossWeights
-from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
+from toolformer.training.training_rows import CALL, RESULT, TEXT, DevelopmentRows, TrainingRow
 from toolformer.training.variants import CALLS
 
 VOCABULARY = byte_tokenizer().vocabulary_size
@@ -46,7 +46,19 @@ ROWS = [
     row([40, 48, 44], [21]),
 ]
 IDS = [each.ids for each in ROWS]
-DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
+DEVELOPMENT = DevelopmentRows(
+    with_calls=[
+        row([5], [6], [40, 41, 43, 44], [7], [8]),
+        row([9], [10]),
+        row([11], [12], [13], [14], [15], [40, 45, 42, 43, 44], [16]),
+    ],
+    without_calls=[
+        row([5], [6], [7], [8]),
+        row([9], [10]),
+        row([11], [12], [13], [14], [15], [16]),
+    ],
+)
+PLAIN = [each.ids for each in DEVELOPMENT.without_calls]
 
 
 def save_base(folder: Path) -> None:
