@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import LOGIT_ROWS, Network
-from toolformer.forward.next_tokens import LogitsOfNext, next_tokens
+from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.prefill import ReadTexts, losses_of_states
 from toolformer.forward.prefix_cache import prompt_prefix
 from toolformer.forward.row_cache import PlainContexts, RowCache
@@ -66,7 +66,7 @@ class LanguageModel(Network):
         top: Sequence[int],
         open_id: int,
         counts: Sequence[int],
-    ) -> list[tuple[list[GivenToken], LogitsOfNext]]:
+    ) -> list[tuple[list[GivenToken], LocalNextTokens]]:
         """See `ReadingModel.given_tokens`; rows are fed together, padded to the longest."""
         import torch
 

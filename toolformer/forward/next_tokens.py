@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class LogitsOfNext:
+class LocalNextTokens:
     """A `toolformer.forward.model.NextTokens` from logits.
 
     Attributes:
@@ -64,7 +64,7 @@ class LogitsOfNext:
         return replace(self, logits=self.logits.clone())
 
 
-def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[LogitsOfNext]:
+def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[LocalNextTokens]:
     """What is expected behind each row of logits.
 
     Args:
@@ -89,7 +89,7 @@ def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[Log
             equal = torch.nonzero(row_logits == -least)[:count, 0].tolist()
             pairs = [pair for pair in pairs if pair[0] < least] + [(least, at) for at in equal]
         expected.append(
-            LogitsOfNext(
+            LocalNextTokens(
                 row_logits,
                 ranked=[token for _, token in pairs[:count]],
                 log_probabilities=[-negative - total for negative, _ in pairs[:count]],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.key_rows import HIDDEN, KeyRows
 from toolformer.forward.network import Network
-from toolformer.forward.next_tokens import LogitsOfNext, next_tokens
+from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.plain_rows import PlainRows
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class RowCache:
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
-    ) -> list[LogitsOfNext]:
+    ) -> list[LocalNextTokens]:
         """See `Contexts.next_tokens`."""
         return next_tokens(self.feed(tokens), open_id=open_id, count=count)
 

@@ -228,25 +228,25 @@ class ShardScoring:
         )
         scores = {key: CallScore(losses, model.precision) for key, losses in first.items()}
         costs = [meter.cost("scoring", candidates=len(looked_at))]
-        near = [
+        undecided = [
             call
             for call in calls
             if call.call_id not in first
             or needs_second_look(first[call.call_id], wanted.lowest_threshold, wanted.baseline)
         ]
-        if self._has_second_look and near:
+        if self._has_second_look and undecided:
             reference = self._reference()
-            kept_again = _named(checkpoint, "rescoring", {call.call_id for call in near})
+            kept_again = _named(checkpoint, "rescoring", {call.call_id for call in undecided})
             meter = CostMeter(reference, checkpoint=kept_again)
-            windows = cut_windows(self._windows, near, self._parameters.form)
+            windows = cut_windows(self._windows, undecided, self._parameters.form)
             again = scorer_for(reference, windows, self._parameters).score(
-                near,
+                undecided,
                 pruning=Pruning(wanted.lowest_threshold, sample, wanted.baseline),
                 checkpoint=kept_again,
                 progress=self._progress("rescoring", tool_name),
             )
             scores |= {key: CallScore(losses, FLOAT32) for key, losses in again.items()}
-            costs.append(meter.cost("rescoring", candidates=len(near)))
+            costs.append(meter.cost("rescoring", candidates=len(undecided)))
         return ToolScores(scores, tuple(costs), geometry_metadata(kept))
 
     def _with_results(

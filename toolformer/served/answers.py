@@ -60,7 +60,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TokenScore:
     """A token at a place: its log probability in nats, its rank from 1, and how it is spelt."""
 
     log_probability: Annotated[_LogProbability, Field(alias="logprob")]
@@ -82,7 +82,7 @@ class Choice:
     """One continuation, with what was asked about the prompt."""
 
     logprobs: Logprobs | None = None
-    prompt_logprobs: list[dict[int, Seen] | None] | None = None
+    prompt_logprobs: list[dict[int, TokenScore] | None] | None = None
     finish_reason: str | None = None
 
 

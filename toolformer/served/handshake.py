@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.served.answers import Seen
+from toolformer.served.answers import TokenScore
+from toolformer.served.completion_forms import CompletionForms
 from toolformer.served.http_client import CompletionsClient, PassingError
-from toolformer.served.wire import Wire
 from tools.syntax import CALL_OPEN
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ _NOISE_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class FoundFit:
+class ServerCapabilities:
     """A server that can be annotated with.
 
     Attributes:
-        wire: asks it.
+        forms: asks it.
         context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
@@ -45,7 +45,7 @@ class FoundFit:
         noise: standard deviation of a token's loss when the same is asked again in another order.
     """
 
-    wire: Wire
+    forms: CompletionForms
     context_length: int
     precision: str
     top: int
@@ -54,7 +54,9 @@ class FoundFit:
     noise: float
 
 
-def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> FoundFit:
+def server_capabilities(
+    client: CompletionsClient, tokenizer: Tokenizer, bos_id: int
+) -> ServerCapabilities:
     """Look at a server, and tell in the log what it can do.
 
     Raises:
@@ -66,39 +68,41 @@ def found_fit(client: CompletionsClient, tokenizer: Tokenizer, bos_id: int) -> F
         length = _DEFAULT_CONTEXT
         _LOGGER.warning("the server tells no max_model_len: taken as %d", length)
     vocabulary = tokenizer.backend.get_vocab().values()
-    wire = Wire(client, ids=max(vocabulary) + 1, has_tools=card.toolformer is not None)
+    forms = CompletionForms(client, ids=max(vocabulary) + 1, has_tools=card.toolformer is not None)
     row = [bos_id, *tokenizer.encode(_PROBE)]
     last = max(set(vocabulary) - tokenizer.special_ids)
-    _check_vocabulary(client, wire, row, last)
-    _check_raw(client, wire, row)
+    _check_vocabulary(client, forms, row, last)
+    _check_raw(client, forms, row)
     (opening,) = tokenizer.encode_behind(CALL_OPEN)
-    found = FoundFit(
-        wire,
+    found = ServerCapabilities(
+        forms,
         length,
         card.dtype or "unknown",
-        0 if _refusal(lambda: wire.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
-        not _refusal(lambda: wire.likeliest([row], TOLD_RANKS)),
-        _lists_tokens(wire, row, opening),
-        _noise(wire, row),
+        0 if _refusal(lambda: forms.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
+        not _refusal(lambda: forms.likeliest([row], TOLD_RANKS)),
+        _lists_tokens(forms, row, opening),
+        _noise(forms, row),
     )
     client.is_known()
     _tell(client, found)
     return found
 
 
-def _check_vocabulary(client: CompletionsClient, wire: Wire, row: Sequence[int], last: int) -> None:
+def _check_vocabulary(
+    client: CompletionsClient, forms: CompletionForms, row: Sequence[int], last: int
+) -> None:
     """Refuse another vocabulary than the tokenizer's, as far as the server spells tokens out."""
     mend = (
         "Set language_model.path to the folder with the tokenizer of the model that "
         f"{client.model!r} is."
     )
-    if error := _refusal(lambda: wire.prompts([[*row, last]])):
-        if _refusal(lambda: wire.prompts([row])):
+    if error := _refusal(lambda: forms.prompts([[*row, last]])):
+        if _refusal(lambda: forms.prompts([row])):
             raise error
         raise ServedModelError(
             f"The tokenizer has the token {last}, and the server refuses it: {error} {mend}"
         ) from error
-    (told,) = wire.prompts([row])
+    (told,) = forms.prompts([row])
     spelled = "".join(
         place[token].decoded_token or "" for token, place in zip(row[1:], told[1:], strict=True)
     )
@@ -114,16 +118,16 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isalnum())
 
 
-def _check_raw(client: CompletionsClient, wire: Wire, row: Sequence[int]) -> None:
+def _check_raw(client: CompletionsClient, forms: CompletionForms, row: Sequence[int]) -> None:
     """Refuse log probabilities of samples that are not those of the prompt."""
     rows = [row[:end] for end in (len(row) // 2, len(row))]
-    samples = wire.samples(
+    samples = forms.samples(
         rows,
         range(len(rows)),
         max_new_tokens=_SAMPLED_TOKENS,
         temperature=_TEMPERATURE,
     )
-    seen = wire.prompts(
+    seen = forms.prompts(
         [
             [*before, *(token for token, _ in tokens)]
             for before, tokens in zip(rows, samples, strict=True)
@@ -154,21 +158,21 @@ def _refusal(ask: Callable[[], object]) -> ServedModelError | None:
     return None
 
 
-def _lists_tokens(wire: Wire, row: Sequence[int], token: int) -> bool:
+def _lists_tokens(forms: CompletionForms, row: Sequence[int], token: int) -> bool:
     """Whether the server tells the log probability of a token that is named, and the right one."""
-    if _refusal(lambda: wire.behind([row], [[token]])):
+    if _refusal(lambda: forms.behind([row], [[token]])):
         return False
-    (expected,), ((told,),) = wire.prompts([[*row, token]]), wire.behind([row], [[token]])
+    (expected,), ((told,),) = forms.prompts([[*row, token]]), forms.behind([row], [[token]])
     return told is not None and abs(told - expected[-1][token].log_probability) <= _MAX_DIFFERENCE
 
 
-def _noise(wire: Wire, row: Sequence[int]) -> float:
+def _noise(forms: CompletionForms, row: Sequence[int]) -> float:
     """Standard deviation of a token's loss between two orders of the same rows."""
     # No two have the same beginning, so that none is spared by a cache of the other.
     rows = [[*row[:1], *row[1 + turn :], *row[1 : 1 + turn]] for turn in range(_NOISE_ROWS)]
-    first, second = wire.prompts(rows), wire.prompts(rows[::-1])[::-1]
+    first, second = forms.prompts(rows), forms.prompts(rows[::-1])[::-1]
 
-    def losses(all_seen: Sequence[Sequence[Mapping[int, Seen]]]) -> list[float]:
+    def losses(all_seen: Sequence[Sequence[Mapping[int, TokenScore]]]) -> list[float]:
         return [
             seen[at][token].log_probability
             for tokens, seen in zip(rows, all_seen, strict=True)
@@ -181,7 +185,7 @@ def _noise(wire: Wire, row: Sequence[int]) -> float:
     return math.sqrt(sum(each * each for each in differences) / len(differences) / 2)
 
 
-def _tell(client: CompletionsClient, found: FoundFit) -> None:
+def _tell(client: CompletionsClient, found: ServerCapabilities) -> None:
     named = "by logprob_token_ids, a request for each place"
     if not found.lists_tokens:
         named = "as the last of a prompt, a request for each place"

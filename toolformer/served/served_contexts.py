@@ -9,14 +9,14 @@ from typing import Self
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS, GivenToken
-from toolformer.served.wire import Wire
+from toolformer.served.completion_forms import CompletionForms
 
 # Of a place where another token than the opening of a call is wanted.
 _DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ServedNext:
+class ServedNextTokens:
     """A `toolformer.forward.model.NextTokens` as a server tells it.
 
     Attributes:
@@ -24,7 +24,7 @@ class ServedNext:
         told: log-probabilities of tokens, in nats, the ranked ones among them.
     """
 
-    wire: Wire
+    forms: CompletionForms
     context: tuple[int, ...]
     told: dict[int, float]
     ranked: list[int]
@@ -34,7 +34,7 @@ class ServedNext:
     def log_probability(self, token: int) -> float:
         """See `NextTokens.log_probability`; of a token that is not ranked it is a request."""
         if token not in self.told:
-            (seen,) = self.wire.prompts([[*self.context, token]])
+            (seen,) = self.forms.prompts([[*self.context, token]])
             self.told[token] = seen[-1][token].log_probability
         return self.told[token]
 
@@ -63,7 +63,7 @@ class ServedNext:
         options = {"temperature": temperature, "top_p": max(top_p, 1e-9)}
         seed = int(uniform * 2**31)
         for attempt in range(_DRAWS):
-            (((token, log_probability),),) = self.wire.samples(
+            (((token, log_probability),),) = self.forms.samples(
                 [self.context], [seed ^ attempt], max_new_tokens=1, **options
             )
             self.told[token] = log_probability
@@ -79,8 +79,8 @@ class ServedNext:
 class ServedContexts:
     """A `toolformer.forward.model.Contexts` of a served model: the tokens of its rows."""
 
-    def __init__(self, wire: Wire, rows: Sequence[Sequence[int]]):
-        self._wire = wire
+    def __init__(self, forms: CompletionForms, rows: Sequence[Sequence[int]]):
+        self._forms = forms
         self._rows = [list(row) for row in rows]
 
     def length(self, row: int) -> int:
@@ -94,10 +94,10 @@ class ServedContexts:
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
-    ) -> list[ServedNext]:
+    ) -> list[ServedNextTokens]:
         """See `Contexts.next_tokens`."""
         self.append(tokens)
-        all_told = self._wire.likeliest(self._rows, max(TOLD_RANKS, count + 1))
+        all_told = self._forms.likeliest(self._rows, max(TOLD_RANKS, count + 1))
         all_ranked = [sorted(told, key=lambda token: (-told[token], token)) for told in all_told]
         # What is not told is less likely than the first `count`, unless the last are all equal.
         unclear = [
@@ -105,11 +105,11 @@ class ServedContexts:
             for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
             if open_id not in told and told[ranked[-1]] == told[ranked[count - 1]]
         ]
-        asked = self._wire.prompts([[*row, open_id] for row, _ in unclear])
+        asked = self._forms.prompts([[*row, open_id] for row, _ in unclear])
         for (_, told), seen in zip(unclear, asked, strict=True):
             told[open_id] = seen[-1][open_id].log_probability
         return [
-            _expected(self._wire, tuple(row), told, ranked, open_id)
+            _expected(self._forms, tuple(row), told, ranked, open_id)
             for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
         ]
 
@@ -119,42 +119,46 @@ class ServedContexts:
 
     def copies(self, rows: int) -> "ServedContexts":
         """See `Contexts.copies`."""
-        return ServedContexts(self._wire, self._rows * rows)
+        return ServedContexts(self._forms, self._rows * rows)
 
     def take(self, rows: Sequence[int]) -> "ServedContexts":
         """See `Contexts.take`."""
-        return ServedContexts(self._wire, [self._rows[row] for row in rows])
+        return ServedContexts(self._forms, [self._rows[row] for row in rows])
 
     def join(self, others: Sequence["ServedContexts"]) -> "ServedContexts":
         """See `Contexts.join`."""
-        return ServedContexts(self._wire, [row for each in (self, *others) for row in each._rows])
+        return ServedContexts(self._forms, [row for each in (self, *others) for row in each._rows])
 
 
 def _expected(
-    wire: Wire, context: tuple[int, ...], told: dict[int, float], ranked: list[int], open_id: int
-) -> ServedNext:
+    forms: CompletionForms,
+    context: tuple[int, ...],
+    told: dict[int, float],
+    ranked: list[int],
+    open_id: int,
+) -> ServedNextTokens:
     call = told.get(open_id)
     rank = None
     # All that are likelier are told.
     if call is not None and call >= told[ranked[-1]]:
         rank = 1 + sum(told[token] > call for token in ranked)
-    return ServedNext(wire, context, told, ranked, rank, call)
+    return ServedNextTokens(forms, context, told, ranked, rank, call)
 
 
 def given_tokens(
-    wire: Wire,
+    forms: CompletionForms,
     rows: Sequence[Sequence[int]],
     *,
     top: Sequence[int],
     open_id: int,
     counts: Sequence[int],
-) -> list[tuple[list[GivenToken], ServedNext]]:
+) -> list[tuple[list[GivenToken], ServedNextTokens]]:
     """See `toolformer.forward.model.ReadingModel.given_tokens`."""
-    behind = ServedContexts(wire, [[] for _ in rows]).next_tokens(
+    behind = ServedContexts(forms, [[] for _ in rows]).next_tokens(
         rows, open_id=open_id, count=max(counts)
     )
     found = []
-    all_seen = wire.prompts(rows, top=max(top))
+    all_seen = forms.prompts(rows, top=max(top))
     for row, seen, wanted, expected in zip(rows, all_seen, top, behind, strict=True):
         given = []
         for token, place in zip(row[1:], seen[1:], strict=True):

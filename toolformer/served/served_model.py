@@ -10,9 +10,9 @@ from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.served.handshake import found_fit
+from toolformer.served.handshake import server_capabilities
 from toolformer.served.http_client import CompletionsClient
-from toolformer.served.served_contexts import ServedContexts, ServedNext, given_tokens
+from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, given_tokens
 
 # So many tokens and texts are asked about between two checkpoints: several times what is in flight.
 _BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
@@ -49,7 +49,7 @@ class ServedModel:
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.end_ids = end_ids(tokenizer, self.bos_id, configurations)
-        self.found = found_fit(client, tokenizer, self.bos_id)
+        self.found = server_capabilities(client, tokenizer, self.bos_id)
         self.loss_noise: float | None = self.found.noise
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
@@ -115,7 +115,7 @@ class ServedModel:
         for row, at, _ in places:
             last[row] = max(at, last.get(row, 0))
         asked = [[*rows[row][: at + 1], behind[row, at]] for row, at in last.items()]
-        seen = dict(zip(last, self.found.wire.prompts(asked, top=top), strict=True))
+        seen = dict(zip(last, self.found.forms.prompts(asked, top=top), strict=True))
         losses = {}
         for row, at, token in places:
             told = seen[row][at + 1].get(token)
@@ -135,7 +135,7 @@ class ServedModel:
                 for (row, at), tokens in named.items()
                 for first in range(0, len(tokens), TOLD_RANKS)
             ]
-            told = self.found.wire.behind(
+            told = self.found.forms.behind(
                 [rows[row][: at + 1] for row, at, _ in asked], [tokens for _, _, tokens in asked]
             )
             losses = {
@@ -146,7 +146,7 @@ class ServedModel:
             }
         # Of a server that names no tokens each is asked about as the last of a prompt.
         left = [place for place in places if place not in losses]
-        seen = self.found.wire.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
+        seen = self.found.forms.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
         for place, places_seen in zip(left, seen, strict=True):
             losses[place] = -places_seen[-1][place[2]].log_probability
         return losses
@@ -175,7 +175,7 @@ class ServedModel:
 
     def contexts(self, rows: int) -> ServedContexts:
         """See `Model.contexts`."""
-        return ServedContexts(self.found.wire, [[] for _ in range(rows)])
+        return ServedContexts(self.found.forms, [[] for _ in range(rows)])
 
     def given_tokens(
         self,
@@ -184,9 +184,9 @@ class ServedModel:
         top: Sequence[int],
         open_id: int,
         counts: Sequence[int],
-    ) -> list[tuple[list[GivenToken], ServedNext]]:
+    ) -> list[tuple[list[GivenToken], ServedNextTokens]]:
         """See `ReadingModel.given_tokens`."""
-        return given_tokens(self.found.wire, rows, top=top, open_id=open_id, counts=counts)
+        return given_tokens(self.found.forms, rows, top=top, open_id=open_id, counts=counts)
 
 
 class ServedTexts:
@@ -217,7 +217,7 @@ class ServedTexts:
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`; of equally likely tokens vLLM counts all."""
-        seen = self._model.found.wire.prompts([[*self._context(place), token] for place in places])
+        seen = self._model.found.forms.prompts([[*self._context(place), token] for place in places])
         return [(row[-1][token].rank, row[-1][token].log_probability) for row in seen]
 
     def sample(
@@ -234,7 +234,7 @@ class ServedTexts:
         branches = [
             (place, branch) for place, group in zip(places, groups, strict=True) for branch in group
         ]
-        sampled = self._model.found.wire.samples(
+        sampled = self._model.found.forms.samples(
             [[*self._context(place), *forced_ids] for place, _ in branches],
             # 31 bits, as many as all engines take.
             [int(branch.uniforms[0] * 2**31) for _, branch in branches],

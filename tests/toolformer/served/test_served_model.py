@@ -257,10 +257,10 @@ def test_numbers_and_tokens_that_no_model_has_are_refused_whenever_they_come(
         "word": "'word'",
     }
     questions = {
-        "prompts": lambda wire: wire.prompts([row]),
-        "likeliest": lambda wire: wire.likeliest([row], 5),
-        "behind": lambda wire: wire.behind([row], [[40, 41]]),
-        "samples": lambda wire: wire.samples(
+        "prompts": lambda forms: forms.prompts([row]),
+        "likeliest": lambda forms: forms.likeliest([row], 5),
+        "behind": lambda forms: forms.behind([row], [[40, 41]]),
+        "samples": lambda forms: forms.samples(
             [row] * 4, range(4), max_new_tokens=4, temperature=1.0
         ),
     }
@@ -268,7 +268,7 @@ def test_numbers_and_tokens_that_no_model_has_are_refused_whenever_they_come(
         monkeypatch.setattr(fake, "answer", lambda body, spoil=spoil: spoilt(answer(body), spoil))
         for ask in questions.values():
             with pytest.raises(ServedModelError, match=message):
-                ask(served.found.wire)
+                ask(served.found.forms)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_choice_in_another_form_is_refused_in_a_sentence(pair, monkeypatch, told
 
     monkeypatch.setattr(fake, "answer", answered)
     with pytest.raises(ServedModelError, match=r"Expected .*vllm serve|proxy that changes answers"):
-        served.found.wire.prompts([[0, 40]])
+        served.found.forms.prompts([[0, 40]])
 
 
 def test_length_that_is_no_number_is_refused_and_other_models_of_a_server_are_no_matter(local):
@@ -523,7 +523,7 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local):
     # Its client is closed with the first server; the second has one of its own.
     client = CompletionsClient([fake.url], "tiny")
     client.is_known()
-    served._client = served.found.wire._client = client
+    served._client = served.found.forms._client = client
     asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
     asking.start()
     asking.join(0.3)
@@ -548,7 +548,7 @@ def test_servers_of_the_same_model_are_asked_in_turn_and_one_that_ends_costs_wai
         # Its connections are closed with the client.
         client = CompletionsClient([first.url, second.url], "tiny")
         client.is_known()
-        served._client = served.found.wire._client = client
+        served._client = served.found.forms._client = client
         with contextlib.closing(client):
             losses = served.read(PROMPT, windows).losses(places)
         assert first.asked > asked

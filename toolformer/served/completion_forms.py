@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolformer.errors import ServedModelError
-from toolformer.served.answers import ROUNDED_ZERO, Choice, Logprobs, Seen
+from toolformer.served.answers import ROUNDED_ZERO, Choice, Logprobs, TokenScore
 from toolformer.served.http_client import CompletionsClient
 
 # As few as all engines take, where the prompt is what is asked about.
@@ -30,7 +30,7 @@ _OWN_DISTRIBUTION = {
 }
 
 
-class Wire:
+class CompletionForms:
     """Asks in these forms, and refuses numbers that are not those of a model of this vocabulary.
 
     Args:
@@ -45,7 +45,7 @@ class Wire:
 
     def prompts(
         self, rows: Sequence[Sequence[int]], *, top: int = 0
-    ) -> list[list[Mapping[int, Seen]]]:
+    ) -> list[list[Mapping[int, TokenScore]]]:
         """What is seen at the places of rows: the given token, and so many of the likeliest.
 
         Returns:
@@ -115,15 +115,15 @@ class Wire:
         return {"prompt": list(row), **self._plain, **fields}
 
     def _seen(
-        self, row: Sequence[int], places: Sequence[Mapping[int, Seen] | None] | None, top: int
-    ) -> list[Mapping[int, Seen]]:
+        self, row: Sequence[int], places: Sequence[Mapping[int, TokenScore] | None] | None, top: int
+    ) -> list[Mapping[int, TokenScore]]:
         if places is None or len(places) != len(row):
             raise ServedModelError(
                 f"The server at {self._client.url} gives no prompt_logprobs, the log "
                 "probabilities of given tokens, which scoring needs. Take an engine that has them, "
                 "such as `vllm serve`."
             )
-        seen: list[Mapping[int, Seen]] = [{}]
+        seen: list[Mapping[int, TokenScore]] = [{}]
         for token, place in zip(row[1:], places[1:], strict=True):
             told = place or {}
             if token not in told or len(told) < top:
