@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
@@ -219,6 +219,17 @@ def test_tokens_of_the_embedded_model_are_those_of_the_decoder(embedded_model_pa
         assert output.tolist() == padded(tokenizer, prompts, completions)
         assert [len(each.calls) for each in completions] == [len(tools[:1]), 0, 0]
         assert [len(each.undone_calls) for each in completions] == [0, 0, len(tools[:1])]
+    # With values by tool the bracket of a note opens nothing, so nothing is taken back.
+    by_tool = {"Calculator": 1e-4, "Calendar": 1.0}
+    least = CLOSED.changed(by_tool)
+    completions = decoded(model, tokenizer, prompts, tools, least=least, **limits)
+    run = {"call_top_k": 10, "max_new_tokens": 8, "min_call_probability": by_tool}
+    output = generate(model, tokenizer, prompts, tools, **run)
+    assert output.tolist() == padded(tokenizer, prompts, completions)
+    assert [len(each.calls) for each in completions] == [1, 0, 0]
+    assert [each.undone_calls for each in completions] == [()] * 3
+    with pytest.raises(UnservedGenerationError, match="'QA', which tools= does not have"):
+        generate(model, tokenizer, prompts, tools, min_call_probability={"QA": 0.5})
 
 
 def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tokenizer):

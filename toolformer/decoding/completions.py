@@ -106,7 +106,7 @@ class DecodingParameters:
                 raise ValueError(f"{name} is {value}; expected at least {minimum}.")
         if not self.min_call_probability.is_in_range:
             raise ValueError(
-                f"{self.min_call_probability} has a value that is not expected: 0 to 1."
+                f"{self.min_call_probability} has a value out of range; expected 0 to 1."
             )
 
     @property

@@ -23,7 +23,7 @@ NO_ARROW = "no_arrow"
 TOO_LONG = "too_long"
 END_OF_TEXT = "end_of_text"
 NO_RESULT = "no_result"
-# Of a bracket that opens no call, since no tool is likely enough; none of those that are told.
+# Of a bracket behind which no tool is likely enough. It is never told, since no call has opened.
 UNLIKELY = "unlikely"
 
 _ARROW_SIGN = ARROW.strip()

@@ -99,10 +99,10 @@ class DecodingSettings(Section):
     )
     min_call_probability: _Probability | Mapping[str, _Probability] | None = Field(
         0.0,
-        description="minimum probability (0 to 1) of ` [` and the name of a tool behind it for a call to "
-        "open; 0: k alone decides; null: the values that `toolformer train` calibrated for the "
-        "model and each tool, one for the first token behind a prompt and one for later ones, and "
-        "no calls without them; a number by tool is for that tool, and the others have theirs",
+        description="minimum probability (0 to 1) of ` [` and the name of a tool behind it for a "
+        "call to open; 0: k alone decides; null: the values that `toolformer train` calibrated for "
+        "the model and each tool, one for the first token behind a prompt and one for later ones, "
+        "and no calls without them; a number by tool is for that tool, and the others have theirs",
     )
     max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
     max_call_tokens: int = Field(

@@ -12,7 +12,7 @@ from tests import literal
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import CLOSED, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
-from toolformer.decoding.triggers import read_open_call
+from toolformer.decoding.triggers import read_open_call, tool_meant
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.row_cache import RowCache
 from tools.errors import CallSyntaxError
@@ -97,6 +97,42 @@ def test_text_that_becomes_no_call_is_refused_as_soon_as_that_is_certain(text, r
     assert refused.value.reason == reason
 
 
+LEAST = {"Calculator": 0.4, "Calendar": 0.1, "Search": 0.2, "SearchWiki": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("text", "probability", "meant"),
+    [
+        ("Cal", 0.1, None),
+        ("Calcu", 0.4, None),
+        ("Calculator", 0.4, "Calculator"),
+        (" Calendar", 0.1, "Calendar"),
+        # A token may hold more than the name.
+        ("Calendar(a", 0.1, "Calendar"),
+        # The name of another goes on from here.
+        ("Search", 0.2, None),
+        ("Search(", 0.2, "Search"),
+        ("SearchW", 0.3, None),
+        # Reading ends as soon as no tool can be reached any more.
+        ("Cal", 0.09, "unlikely"),
+        ("Calcu", 0.39, "unlikely"),
+        ("SearchWiki", 0.29, "unlikely"),
+        ("7", 1.0, "unlikely"),
+    ],
+)
+def test_a_tool_is_meant_once_its_whole_name_is_written_and_likely_enough(text, probability, meant):
+    if meant == "unlikely":
+        with pytest.raises(CallSyntaxError, match=meant):
+            tool_meant(text, probability, least=LEAST)
+    else:
+        assert tool_meant(text, probability, least=LEAST) == meant
+
+
+def test_a_value_of_1_opens_no_call_of_its_tool():
+    with pytest.raises(CallSyntaxError, match="unlikely"):
+        tool_meant("Calendar", 1.0, least={"Calendar": 1.0, "Calculator": 0.0})
+
+
 @pytest.mark.parametrize("text", ["", " ", "Calc", "QA", "QA(", "QA(Who?)", "QA(a) -"])
 def test_text_that_may_still_become_a_call_is_waited_for(text):
     assert read_open_call(text, enabled_tools=TOOLS, blocked_tools=[], parse_arguments=None) is None
@@ -145,14 +181,15 @@ def test_the_first_token_behind_the_prompt_opens_by_a_value_of_its_own(
 
 def test_what_is_read_ahead_and_does_not_open_bans_nothing_and_is_not_fed_again(fed):
     early, late = " [QA(now) ->", f" many{CALL}"
-    texts = [f"{PROMPT} many 42.", f"{PROMPT}{early}", f"{PROMPT}{late} 42] 42.", f"{PROMPT}{late}"]
+    texts = [f"{PROMPT} many 42.", f"{PROMPT}{early}", f"{PROMPT}{late} 42] 42.", f"{PROMPT} [Z"]
     model = ScriptedModel(texts, {PROMPT: 2, PROMPT + " many": 2})
-    least = MinCallProbability(0.1, 0.1, {"QA": MinCallProbability.everywhere(0.9)})
+    least = MinCallProbability(0.1, 0.1, {"QA": MinCallProbability.everywhere(0.2)})
+    # ` [` alone would do, at 0.23; with Q, which is preferred to Z, it is 0.17.
     completion = complete_one(model, run_calls=answer("42"), min_call_probability=least)
     assert completion.text == f"{late} 42] 42."
     assert completion.undone_calls == ()
     assert {step.kind for step in completion.trace} == {"sampled", "trigger", "forced"}
-    # Behind ` [` no tool is likely enough once Q is chosen, and the text goes on behind the prompt.
+    # Once Q is chosen no tool is likely enough, and the text goes on behind the prompt.
     ids = [model.tokenizer.encode(piece) for piece in (" [", " ", "m")]
     assert fed[1:4] == [[each] for each in ids]
 
