@@ -86,7 +86,7 @@ def run_on_ray(
             pages = _pages_of(backfills)
             tell(f"What was launched goes on without this command. Cancel it at {pages}")
         raise
-    return failures + [error for each in ended for error in _errors_of(instance, each)]
+    return failures + [error for each in ended for error in errors_of(instance, each)]
 
 
 def _launch(
@@ -213,7 +213,7 @@ def _state_of(backfills: Sequence[PartitionBackfill]) -> str:
     return f"On Ray: {made} of {wanted} partitions of assets made{note}."
 
 
-def _errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list[RunFailedError]:
+def errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list[RunFailedError]:
     """What the failed runs of a backfill say that has ended, without those that were retried."""
     backfill_id = backfill.backfill_id
     name = f"The backfill {backfill_id}"
@@ -231,9 +231,29 @@ def _errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> lis
         return errors
     if backfill.error is not None:
         errors.append(RunFailedError(f"{name} failed: {backfill.error.message.strip()}"))
-    elif not errors:
+    elif not errors and not _has_all(instance, backfill, runs):
         errors.append(RunFailedError(f"{name} did not make all; see {_pages_of([backfill_id])}"))
     return errors
+
+
+def _has_all(
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, runs: Sequence[dg.DagsterRun]
+) -> bool:
+    """Whether the runs of a backfill have made all of it, whatever its status says.
+
+    Until the retry of a lost run has made a partition, Dagster counts it as failed. It counts
+    first and then asks whether runs are left: where the retry ends in between, the backfill has
+    failed by its status.
+    """
+    of_type = dg.DagsterEventType.ASSET_MATERIALIZATION
+    made = {
+        (event.asset_key, event.partition)
+        for run in runs
+        for entry in instance.all_logs(run.run_id, of_type=of_type)
+        if (event := entry.dagster_event) is not None
+    }
+    data = backfill.asset_backfill_data
+    return data is not None and made.issuperset(data.target_subset.iterate_asset_partitions())
 
 
 def _error_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailedError:

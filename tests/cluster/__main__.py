@@ -32,7 +32,10 @@ def run(folder: Path, model: Path) -> list[str]:
         course.reached("store has the settings")
         play(made, course)
         finish(building, "the reference", seconds=_REFERENCE_SECONDS)
-        return verdict.wrong(made, course, reference)
+        course.reached("reference")
+        wrong = verdict.wrong(made, course, reference)
+        course.reached("verdict")
+        return wrong
 
 
 def main() -> int:
@@ -45,10 +48,11 @@ def main() -> int:
     try:
         wrong = run(folder, model)
     except (ServiceError, RuntimeError) as error:
-        sys.stderr.write(f"{error}\n{last_words(folder)}\n")
+        # What is wrong comes last: the end of a long output is what is kept of it.
+        sys.stderr.write(f"{last_words(folder)}\n{error}\n")
         return 2
     if wrong:
-        sys.stderr.write("\n".join([*wrong, last_words(folder), ""]))
+        sys.stderr.write("\n".join([last_words(folder), *wrong, ""]))
     return int(bool(wrong))
 
 

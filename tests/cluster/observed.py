@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from dagster_project.runs.on_ray import errors_of
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.processes import ServiceError
@@ -63,13 +64,13 @@ def status_of(cluster: Cluster, run: str) -> str:
 
 
 def have_ended(cluster: Cluster, *, backfills: int) -> bool:
-    """Whether so many backfills were launched, all have succeeded, and nobody runs any more."""
+    """Whether so many backfills were launched, all have made all, and nobody runs any more."""
     with _instance(cluster) as instance:
-        statuses = [backfill.status.value for backfill in instance.get_backfills()]
-        if len(statuses) < backfills or any(status in _BEGUN for status in statuses):
+        launched = instance.get_backfills()
+        if len(launched) < backfills or any(each.status.value in _BEGUN for each in launched):
             return False
-        if failed := set(statuses) - {"COMPLETED_SUCCESS"}:
-            raise ServiceError(f"a backfill ended as {failed.pop()}")
+        if errors := [error for each in launched for error in errors_of(instance, each)]:
+            raise ServiceError("\n".join(map(str, errors)))
         return all(run.is_finished for run in instance.get_runs())
 
 

@@ -42,7 +42,7 @@ def test_a_shaken_cluster_has_the_rows_of_one_machine_each_made_once(
     try:
         code = process.wait(_SECONDS)
     except subprocess.TimeoutExpired:
-        pytest.fail(f"no end after {_SECONDS:.0f} s\n{last_words(folder)}")
+        pytest.fail(f"{last_words(folder)}\nno end after {_SECONDS:.0f} s")
     finally:
         process.kill()
         process.wait()

@@ -1,5 +1,8 @@
 """Chats as programs ask for them, whose form none of them takes for calls that it must make."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -120,14 +123,24 @@ def test_the_official_client_answers_streams_and_sends_answers_back(address: str
             client.chat.completions.create(**asked, tools=functions)
 
 
-# Those of its import, and of connections that it keeps.
-@pytest.mark.filterwarnings("ignore")
-def test_litellm_answers_streams_and_finds_no_calls_to_make(
-    address: str, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """With an event loop and connections that are closed; its own it would leave open."""
     # Prices are looked up on the net otherwise.
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    litellm = pytest.importorskip("litellm", reason="needs the extra `clients`")
+    module = pytest.importorskip("litellm", reason="needs the extra `clients`")
+    import httpx
+
+    with closing(asyncio.new_event_loop()) as loop, httpx.Client() as session:
+        asyncio.set_event_loop(loop)
+        monkeypatch.setattr(module, "client_session", session)
+        yield module
+        asyncio.set_event_loop(None)
+
+
+# Those of its import.
+@pytest.mark.filterwarnings("ignore")
+def test_litellm_answers_streams_and_finds_no_calls_to_make(address: str, litellm: Any):
     asked = {"model": f"openai/{MODEL}", "api_base": address, "api_key": "none"}
     asked |= {"messages": [QUESTION], "temperature": 0.7, "top_p": 0.9, "seed": 1}
     (choice,) = litellm.completion(**asked).choices

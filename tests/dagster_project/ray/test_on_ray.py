@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.events import StepMaterializationData
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_run_id
@@ -233,6 +234,25 @@ def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
     cluster.events = [end]
     (error,) = cluster.follow()
     assert words in str(error)
+
+
+def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(
+    cluster: Cluster,
+):
+    def retry() -> None:
+        lost = cluster.add_run(FAILURE)
+        made = cluster.add_run(SUCCESS, retries=lost.run_id)
+        for name in DECISIONS.assets:
+            event = dg.DagsterEvent(
+                dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+                "__ASSET_JOB",
+                event_specific_data=StepMaterializationData(dg.AssetMaterialization(name)),
+            )
+            cluster.instance.report_dagster_event(event, made.run_id)
+        cluster.end(BulkActionStatus.COMPLETED_FAILED)
+
+    cluster.events = [retry]
+    assert cluster.follow() == []
 
 
 def test_records_that_cannot_be_read_for_a_while_end_nothing(
