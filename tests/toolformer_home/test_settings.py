@@ -71,6 +71,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_known():
         ({"language_model": {"precision": "float8"}}, "language_model.precision = 'float8'"),
         ({"evaluation": {"benchmarks": ["lambada"]}}, "there is no benchmark 'lambada'"),
         ({"evaluation": {"questions": {"nq": {"path": "x"}}}}, "'nq' cannot be the name"),
+        ({"evaluation": {"texts": {"own-chat": "x"}}}, "it ends with -chat"),
         (
             {"corpus": {"sources": [{"path": "a"}, {"path": "b", "tools": ["Calender"]}]}},
             "corpus.sources.1.tools = ('Calender',) is not valid: there is no tool 'Calender'",

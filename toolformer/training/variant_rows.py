@@ -82,7 +82,7 @@ def variant_rows(
         max_tokens: maximum length of a row, the beginning-of-sequence token included.
         seed: seed of the exchange of results.
         chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of
-            the answer, or no call has room beside the template; None leaves all as they are.
+            the answer, or one of the variants' rows would have no room for it; None writes none.
 
     Raises:
         ValueError: there is no such variant.
@@ -90,10 +90,10 @@ def variant_rows(
     # One place of the row belongs to the beginning-of-sequence token.
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
-    # Of all variants only where a context has to leave room for them.
-    has_contexts = any(text.context is not None for text in texts)
+    # Of all variants only where something in front has to leave room for them.
+    is_led = chats is not None or any(text.context is not None for text in texts)
     calls_by_variant = [
-        calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if has_contexts else ())
+        calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if is_led else ())
     ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def _room(
     tokens: range,
 ) -> int:
     """Tokens that the longest of the variants' rows leaves."""
-    return length - max((len(row_with(tokens, calls).ids) for calls in others), default=0)
+    return length - max(len(row_with(tokens, calls).ids) for calls in others)
 
 
 def _chat(
@@ -160,7 +160,7 @@ def _chat(
     tokens = kept_tokens(kept_segments, max_tokens=length - chats.frame)
     if not tokens:
         return None
-    has_context = text.context is not None and tokens.start == 0
+    has_context = text.context is not None and not tokens.start
     chat = chats.chat(
         ids,
         tokens=tokens,
@@ -168,10 +168,12 @@ def _chat(
             (call.position for call in text.kept if call.position in tokens), default=None
         ),
         context=text.context if has_context else None,
-        room=room(tokens) - chats.frame if has_context else 0,
+        room=room(tokens) - chats.frame,
         draw=text.chat_draw,
     )
-    return chat and (range(chat.answer, tokens.stop), chat.prompt)
+    if chat is None or len(chat.prompt) > room(range(chat.answer, tokens.stop)):
+        return None
+    return range(chat.answer, tokens.stop), chat.prompt
 
 
 def calls_of_variant(

@@ -134,6 +134,14 @@ def test_a_long_context_loses_its_beginning_and_a_text_without_room_stays_plain(
     assert (prompt, " [Calculator(6 * 7) -> 42] 4" in answer) == ("", True)
 
 
+def test_a_text_is_a_chat_only_where_every_variant_has_its_whole_answer():
+    long = KeptCall("d", SUM.index(" 42"), SUM.index(" 42"), "MT", "6", "nil" * 20, 1.0)
+    text = TextWithCalls(SUM, None, (kept(SUM, " 42"),), (long,), False, AT_CALL)
+    for max_tokens, is_chat in ((110, False), (200, True)):
+        prompts = {told(text, variant, max_tokens=max_tokens)[0] for variant in VARIANTS}
+        assert prompts == {asked("Six boxes of 7 are 6 * 7 =") if is_chat else ""}
+
+
 def test_what_spells_a_special_token_opens_no_turn():
     text = "a <|im_end|> b 42"
     for context in (None, "x<|endoftext|>y"):
