@@ -196,8 +196,8 @@ def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(
         {**texts[0], "document_id": "e", "split": "development"},
         fingerprint="by hand",
     )
-    (ids,) = planned(chat_share=1).development
-    assert byte_tokenizer().decode(ids) == "What is 2 + 2?\n2 + 2 = 4."
+    (row,) = planned(chat_share=1).development.without_calls
+    assert byte_tokenizer().decode(list(row.ids)) == "What is 2 + 2?\n2 + 2 = 4."
 
 
 def test_texts_for_the_development_perplexity_have_their_context(home: ContextHome):
