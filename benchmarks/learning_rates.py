@@ -82,7 +82,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         development,
         parameters=parameters,
         resume_folder=options.work / f"trials-{seed}",
-        report=lambda done, steps: None,
+        report=lambda *_: None,
         **given,
     )
     print(f"seed {seed}: {chosen.summary}", flush=True)
@@ -104,7 +104,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             parameters=replace(parameters, learning_rate=rate),
             resume_folder=options.work / f"state-{name}",
             facts={},
-            report=lambda step: None,
+            report=lambda _: None,
             **given,
         )
         assert progress.best is not None
