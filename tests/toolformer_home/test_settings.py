@@ -92,7 +92,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_known():
         ({"sampling": {"temperature": float("inf")}}, "sampling.temperature = inf"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
         ({"training": {"learning_rate": 0}}, "a number above 0, or auto"),
-        ({"training": {"learning_rate": "fast"}}, "training.learning_rate = fast"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate = 'fast'"),
         ({"training": {"loss_weights": {"call": float("inf")}}}, "training.loss_weights.call = in"),
         ({"tools": {"MT": {"options": {"a": [float("inf")]}}}}, "tools.MT.options = {'a': [inf]}"),
     ],

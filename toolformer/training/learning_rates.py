@@ -19,6 +19,8 @@ RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 # Adapters begin at zero, and take about ten times the rate of all weights.
 RATES_OF_ADAPTERS = (1e-4, 3e-4, 1e-3, 3e-3)
 _SHARE_OF_STEPS = 1 / 20
+# Behind fewer, a rate looks worse the larger it is.
+_FEWEST_STEPS = 4
 # So that measuring a trial costs at most a third of its steps.
 _DEVELOPMENT_TEXTS = 1 / 2
 # Nats above the base model's, from which on a loss is that of a model that is being lost.
@@ -87,11 +89,12 @@ def measured_learning_rate(
 ) -> ChosenRate:
     """Try learning rates, each in a short training of its own from the base model.
 
-    Each trial has a twentieth of the steps, its warm-up included, and is measured behind them on
-    half as many development texts as it trained on, at most. Tried are 3e-5 and 1e-4, and then
-    1e-5 or 3e-4 beside the better of them; of adapters ten times these. The smallest development
-    loss wins, of equal ones that of the smaller rate. So all trials together feed and measure less
-    than a quarter of what the training does. A killed one goes on.
+    Each trial has a twentieth of the steps, its warm-up included, or four if those are more, and is
+    measured behind them on half as many development texts as it trained on, at most. Tried are
+    3e-5 and 1e-4, and then 1e-5 or 3e-4 beside the better of them; of adapters ten times these. The
+    smallest development loss wins, of equal ones that of the smaller rate. So all trials together
+    feed and measure less than a quarter of what a training of at least 80 steps does. A killed one
+    goes on.
 
     Args:
         parameters: of the training; their rate is not used.
@@ -104,7 +107,7 @@ def measured_learning_rate(
         TrainingError: every rate diverges: a loss is not finite, or more than 0.1 nats above the
             base model's.
     """
-    steps = max(1, int(parameters.steps * _SHARE_OF_STEPS))
+    steps = max(_FEWEST_STEPS, int(parameters.steps * _SHARE_OF_STEPS))
     texts = max(1, int(steps * parameters.batch_size * _DEVELOPMENT_TEXTS))
     rates = RATES if parameters.lora_rank is None else RATES_OF_ADAPTERS
     job = replace(

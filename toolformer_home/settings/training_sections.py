@@ -60,7 +60,7 @@ class TrainingSettings(Section):
     learning_rate: float | Literal["auto"] = Field(
         1e-5,
         description="constant learning rate after the warm-up, above 0; auto: the best of three "
-        "that are tried, each for a twentieth of the steps",
+        "that are tried, each for a twentieth of the steps, at least four",
     )
     warmup_share: float = Field(
         0.1, ge=0, le=1, description="share of the steps in the linear warm-up"

@@ -200,7 +200,7 @@ def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(
     assert byte_tokenizer().decode(list(row.ids)) == "What is 2 + 2?\n2 + 2 = 4."
 
 
-def test_texts_for_the_development_perplexity_have_their_context(home: ContextHome):
+def test_development_texts_with_and_without_calls_have_their_context(home: ContextHome):
     of_development = {"split": "development", "calls": [CALL | {"character_offset": 3}]}
     rows = [
         {"document_id": "a", "text": "abc", "calls": []},
@@ -208,8 +208,16 @@ def test_texts_for_the_development_perplexity_have_their_context(home: ContextHo
         {"document_id": "c", "text": LONG, **of_development},
     ]
     put(home.warehouse, "training_texts", *rows, fingerprint="by hand")
-    loaded = home.settings(max_tokens=21).load()
+    loaded = home.settings(max_tokens=51).load()
     development = planned_training(Workspace(loaded, home.home)).development
-    # Twenty tokens: a long context loses its beginning, a long text its end.
-    expected = [" is 2 + 2?\n2 + 2 = 4."[-20:], LONG[:20]]
-    assert list(map(byte_tokenizer().decode, development)) == expected
+    decode = byte_tokenizer().decode
+    plain = [decode(list(row.ids)) for row in development.without_calls]
+    # A long context loses its beginning, a long text its end.
+    assert "What is 2 + 2?\n2 + 2 = 4.".endswith(plain[0])
+    assert LONG.startswith(plain[1])
+    # The rows with calls are full.
+    assert [len(row.ids) for row in development.with_calls] == [50, 50]
+    with_calls = [decode(list(row.ids)) for row in development.with_calls]
+    call = " [Calculator(400 / 1400) -> 0.29]"
+    assert all(call in text for text in with_calls)
+    assert [text.replace(call, "") for text in with_calls] == plain

@@ -11,13 +11,13 @@ from toolformer.training import learning_rates, training_processes
 from toolformer.training.finetuning import finetune
 from toolformer.training.learning_rates import ChosenRate, best_rate, measured_learning_rate
 
-SETTINGS = replace(PARAMETERS, steps=60, batch_size=2, learning_rate=0.0)
+SETTINGS = replace(PARAMETERS, steps=100, batch_size=2, learning_rate=0.0)
 NONE = math.inf
 
 
 @pytest.fixture
 def measure(base, tmp_path):
-    def measure(told=lambda done, steps: None, name="trials", **changes) -> ChosenRate:
+    def measure(told=lambda *_: None, name="trials", **changes) -> ChosenRate:
         return measured_learning_rate(
             base,
             ROWS,
@@ -53,8 +53,8 @@ def test_two_rates_and_the_one_beside_the_better_are_tried(losses, best, tried):
 
 def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path):
     chosen = measure(warmup_share=0.5)
-    # A twentieth of 60 steps, and at most as many texts as half of what is trained on.
-    assert (chosen.steps, chosen.texts) == (3, 3)
+    # A twentieth of the steps.
+    assert (chosen.steps, chosen.texts) == (5, 3)
     assert [trial.learning_rate for trial in chosen.trials] == [3e-5, 1e-4, 3e-4]
     for trial in chosen.trials:
         alone = finetune(
@@ -63,7 +63,7 @@ def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path
             ROWS,
             DEVELOPMENT,
             parameters=replace(
-                SETTINGS, steps=3, warmup_share=0.5, learning_rate=trial.learning_rate
+                SETTINGS, steps=5, warmup_share=0.5, learning_rate=trial.learning_rate
             ),
             bos_token=None,
             resume_folder=tmp_path / "state",
@@ -75,10 +75,16 @@ def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path
         assert (alone.base, alone.best) == (chosen.base, trial.loss)
     assert chosen.learning_rate == min(chosen.trials, key=lambda each: each.loss.mean).learning_rate
     assert chosen.summary.startswith(
-        f"learning rate {chosen.learning_rate:.0e}, by the development loss after 3 steps"
+        f"learning rate {chosen.learning_rate:.0e}, by the development loss after 5 steps"
     )
     # No checkpoint of them is kept.
     assert not list((tmp_path / "trials").rglob("*.safetensors"))
+
+
+def test_a_trial_has_four_steps_at_least_and_half_as_many_texts_as_it_trained_on_at_most(measure):
+    chosen = measure(steps=10, batch_size=1)
+    # Of three development texts every second one is taken, where two are wanted.
+    assert (chosen.steps, chosen.texts) == (4, 2)
 
 
 def test_adapters_are_tried_with_ten_times_the_rates(measure):
@@ -90,7 +96,7 @@ def test_adapters_are_tried_with_ten_times_the_rates(measure):
 def test_killed_trials_go_on_and_finished_ones_are_not_done_again(measure, monkeypatch):
     undisturbed_steps = []
     undisturbed = measure(lambda done, steps: undisturbed_steps.append((done, steps)))
-    assert undisturbed_steps == [(done, 9) for done in range(1, 10)]
+    assert undisturbed_steps == [(done, 15) for done in range(1, 16)]
     fed = []
     step = training_processes.Trainer._step
     monkeypatch.setattr(
@@ -99,16 +105,16 @@ def test_killed_trials_go_on_and_finished_ones_are_not_done_again(measure, monke
         lambda trainer, number: fed.append(number) or step(trainer, number),
     )
 
-    def kill(done, steps):
-        if done == 5:
+    def kill(done, _):
+        if done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         measure(kill, "killed", save_every=1)
-    assert fed == [1, 2, 3, 1, 2]
+    assert fed == [1, 2, 3, 4, 5, 1, 2]
     fed.clear()
     resumed = measure(name="killed", save_every=1)
-    assert fed == [3, 1, 2, 3]
+    assert fed == [3, 4, 5, 1, 2, 3, 4, 5]
     assert resumed == undisturbed
 
 
