@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import byte_tokenizer
+from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
 from toolformer.scoring.loss_form import LossForm, Placement
@@ -57,6 +58,6 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
 def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path: Path):
     (tmp_path / "min_call_probability.json").write_text("not read")
     mode = with_calls(tmp_path, paper)
-    assert (mode.call_top_k, mode.min_call_probability) == (10, (0.0, 0.0))
+    assert (mode.call_top_k, mode.min_call_probability) == (10, BY_RANK_ALONE)
     told = decoding_parameters(paper, TOOL_NAMES, min_call_probability=mode.min_call_probability)
-    assert (told.call_top_k, told.min_call_probability) == (10, (0.0, 0.0))
+    assert (told.call_top_k, told.min_call_probability) == (10, BY_RANK_ALONE)

@@ -61,7 +61,8 @@ export function drawChart(place, { tokens, calls }, model) {
     drawing.append(dot);
   });
   place.replaceChildren(drawing);
-  return inWords(points, threshold, first) + whyNoFurther(calls, model.max_calls);
+  const ofTools = own.length ? " The threshold is that of the tool that needs least." : "";
+  return inWords(points, threshold, first) + ofTools + whyNoFurther(calls, model.max_calls);
 }
 
 // Why none opens, even where the line crosses the threshold.

@@ -110,7 +110,7 @@ def test_the_likeliest_of_equal_tokens_are_the_lowest_in_every_batch(rows, count
     seed=st.integers(0, 1000),
     scores=st.integers(1, 60),
     top_k=st.integers(1, 150),
-    least=st.builds(MinCallProbability, LEAST, LEAST),
+    least=st.builds(MinCallProbability, LEAST, LEAST, st.just({})),
 )
 def test_among_equal_tokens_a_call_opens_where_the_text_without_calls_says(
     seed, scores, top_k, least
