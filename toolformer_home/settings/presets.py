@@ -43,8 +43,6 @@ _LAPTOP: dict[str, Any] = {
         "evaluate_every": 40,
         "save_every": 20,
         "development_share": 0.05,
-        # So that chat clients see calls too; plain texts lose nothing by it that could be seen.
-        "chat_share": 0.25,
         # A small corpus is often one site's, and repeats itself. The threshold of Lee et al. 2021.
         "near_duplicate_similarity": 0.8,
     },
