@@ -1,9 +1,12 @@
 """Asks Dagster's web server what the UI asks."""
 
 import json
+import os
 import urllib.request
+from pathlib import Path
 from typing import Any
 
+from tests.conftest import REPOSITORY
 from tests.processes import answers
 
 LAUNCH = """
@@ -36,6 +39,21 @@ query Runs($filter: RunsFilter!) {
   }
 }
 """
+# It looks for backfills every half a minute, and no setting changes that.
+_IMPATIENT_DAEMON = """
+import sys
+
+if "dagster._daemon" in sys.orig_argv:
+    import dagster._daemon.controller
+
+    dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
+"""
+
+
+def with_impatient_daemon(folder: Path) -> str:
+    """A PYTHONPATH with which Dagster's daemon looks for backfills every 2 s."""
+    (folder / "sitecustomize.py").write_text(_IMPATIENT_DAEMON)
+    return os.pathsep.join(map(str, (folder, REPOSITORY)))
 
 
 class Browser:

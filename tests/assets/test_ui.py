@@ -17,7 +17,7 @@ from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
-from tests.browser import Browser
+from tests.browser import Browser, with_impatient_daemon
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.processes import ServiceError, await_until
@@ -35,15 +35,6 @@ query Nodes {
     repository { location { name } }
   }
 }
-"""
-# It looks for backfills every half a minute, and no setting changes that.
-IMPATIENT_DAEMON = """
-import sys
-
-if "dagster._daemon" in sys.orig_argv:
-    import dagster._daemon.controller
-
-    dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
 """
 
 
@@ -68,15 +59,17 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
     port = free_port()
-    (tmp_path / "sitecustomize.py").write_text(IMPATIENT_DAEMON)
-    modules = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     dagster = Path(sys.executable).with_name("dagster")
-    environment = {**environment_of(home.root), "DAGSTER_HOME": str(home.home.dagster)}
+    environment = {
+        **environment_of(home.root),
+        "DAGSTER_HOME": str(home.home.dagster),
+        "PYTHONPATH": with_impatient_daemon(tmp_path),
+    }
     with log.open("w") as output:
         server = subprocess.Popen(
             [dagster, "dev", "-w", "workspace.yaml", "-p", str(port)],
             cwd=REPOSITORY,
-            env={**environment, "PYTHONPATH": modules},
+            env=environment,
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -23,9 +23,9 @@ def run(folder: Path, model: Path) -> list[str]:
     """Build the cluster and the reference, let it happen; what is wrong in the end."""
     course = Course()
     reference = folder / "reference"
-    building = start_reference(reference, model, folder / "reference.log")
     with cluster(folder, model) as made:
         course.reached("nodes")
+        building = start_reference(reference, model, folder / "reference.log")
         write_settings(made.head.disk / "home")
         seeding = made.head.run(command("cli", "cluster", "seed"), log="seed")
         finish(seeding, "cluster seed", seconds=_SEED_SECONDS)

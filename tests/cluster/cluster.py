@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.browser import with_impatient_daemon
 from tests.cluster.nodes import DASHBOARD, Node, await_head
 from tests.cluster.postgres import running_postgres
 from tests.cluster.store import STORE, Store, object_store
@@ -53,6 +54,7 @@ def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
             "DAGSTER_PG_PASSWORD": "of-tests",
             **store.environment,
             "TOOLFORMER_STORE": STORE,
+            "PYTHONPATH": with_impatient_daemon(folder),
         }
         head, worker = (
             Node(name, number, folder / name, place, logs, environment)

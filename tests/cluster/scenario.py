@@ -1,7 +1,7 @@
 """Two nodes build the same shards; the process of a run and a whole node are killed meanwhile.
 
-1. On the worker a command launches a backfill of the first eight shards; in the UI, which the head
-   serves, one of all twelve is launched. So every partition of eight shards is wanted by two runs,
+1. On the worker a command launches a backfill of the first five shards; in the UI, which the head
+   serves, one of all eight is launched. So every partition of five shards is wanted by two runs,
    of which one is to make it.
 2. When the run on the head has published calls, its process gets -9.
 3. When decisions are published and a run is on the worker, the whole worker gets -9, and with it
