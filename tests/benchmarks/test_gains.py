@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.panels.flags import names_in
 from tests.conftest import REPOSITORY
 from tests.test_command_blocks import parsed_commands
+from toolformer.decoding.calibration import (
+    MIN_CALL_PROBABILITY_FILE,
+    CalibratedProbability,
+    ToolThresholds,
+    min_call_probability_text,
+    read_min_call_probability,
+)
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer_home.home import Home
 from toolformer_home.wiring.benchmarks import configured_benchmark
@@ -35,6 +43,9 @@ DATA = {
     "lama_squad": {"masked_sentence": "Oslo is in [MASK].", "answer": "Norway"},
     **dict.fromkeys(("asdiv", "svamp", "mawps", "triviaqa"), QUESTION),
 }
+CHOSEN = CalibratedProbability(
+    0.05, 0.1, None, 10, 8, 8, min_call_probability_by_tool={"Facts": ToolThresholds(0.2, 0.3, 8)}
+)
 PROGRAM = re.compile(r"python -m (benchmarks\.[^`#\n]+)")
 PAGES = ("results", "measurements", "models")
 
@@ -63,7 +74,9 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
                     next(iter(configured_benchmark(name, settings).items())), BenchmarkItem
                 )
         if arguments[0] == "train":
-            home.finetuned_model(settings.sampling.round).mkdir(parents=True, exist_ok=True)
+            trained = home.finetuned_model(settings.sampling.round)
+            trained.mkdir(parents=True, exist_ok=True)
+            (trained / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(CHOSEN))
         if not home.warehouse.exists():
             open_warehouse(home).prepare()
         return 0.0
@@ -123,11 +136,18 @@ def test_both_families_are_annotated_trained_and_asked_in_one_model(
     for name, relation in (("google_re", "place_of_birth"), ("trex", "P19")):
         row = gzip.compress(json.dumps(facts | {"relation": relation}).encode())
         (tmp_path / "data" / f"lama_{name}.jsonl.gz").write_bytes(row)
+    one_value = tmp_path / "work" / "both-0" / "sizes" / "one-value"
+    in_round = "--set sampling.round=2"
     assert measure("both --problems 50") == [
         "build --rounds 2",
-        "train --set sampling.round=2",
-        "evaluate --models base,finetuned --set sampling.round=2",
+        f"train {in_round}",
+        f"evaluate --models base,finetuned {in_round}",
+        "evaluate --models finetuned,one-value --set "
+        f"evaluation.models.one-value={one_value} {in_round}",
+        f"evaluate --study openings {in_round}",
     ]
+    stored = read_min_call_probability(one_value)
+    assert stored == replace(CHOSEN, min_call_probability_by_tool={})
 
 
 def evaluation_of(model: str, flags: str, folder: Path) -> str:

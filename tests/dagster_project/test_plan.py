@@ -313,7 +313,14 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
     on = enabled(decoding.call_top_k, MinCallProbability(0.0, decoding.min_call_probability or 0.0))
     made = {
         mode.name: questions_fingerprint(
-            "items", 3, mode, settings, "m", blocked_tools=("QA",), tool_versions=versions
+            "items",
+            3,
+            mode,
+            settings,
+            "m",
+            chat_template=None,
+            blocked_tools=("QA",),
+            tool_versions=versions,
         )
         for mode, versions in ((DISABLED, {}), (on, {"Calendar": "1"}))
     }

@@ -20,6 +20,6 @@ def perplexity_rise(before: float, after: float, *, of: str) -> str | None:
         return None
     return (
         f"Perplexity of {of} without calls rose by {rise:.0%}, from {before:.2f} to {after:.2f}: "
-        "the model has lost language. Lower training.learning_rate, or training.epochs, or train "
-        "on more texts, also such without calls (training.plain_share)."
+        "the model has lost language. Lower training.learning_rate (auto measures it), or "
+        "training.epochs, or train on more texts, also such without calls (training.plain_share)."
     )
