@@ -57,7 +57,7 @@ def test_an_example_answers_as_shown(running: Running, command: str, shown: str)
 def test_each_shape_on_the_page_is_that_of_an_answer(running: Running):
     # The blocks are those that are compared above.
     assert PAGE.count("```json") == sum(bool(shown) for _, shown in EXAMPLES) == 1
-    (of_error,) = re.findall(r'`(\{"[^`]+)`', PAGE)
+    (of_error,) = re.findall(r'`(\{"error[^`]+)`', PAGE)
     answer = running.complete(max_tokens=0).json()
     assert re.findall(r'"(\w+)"', of_error) == ["error", *answer["error"]]
     (of_health,) = re.findall(r"8000/health +# (.*)", PAGE)
