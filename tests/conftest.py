@@ -96,7 +96,7 @@ def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home"
     prepare(home)
 
 
-def happens(what: Callable[[], object], *, seconds: float = 5) -> bool:
+def happens(what: Callable[[], object], *, seconds: float = 30) -> bool:
     """Whether something becomes true in time."""
     until = time.monotonic() + seconds
     while not what() and time.monotonic() < until:

@@ -164,7 +164,7 @@ class FakeBatch:
                 text.cancel()
             self._change.wait_for(self._is_idle, 5)
 
-    def is_idle_soon(self, seconds: float = 5) -> bool:
+    def is_idle_soon(self, seconds: float = 30) -> bool:
         with self._change:
             return self._change.wait_for(self._is_idle, seconds)
 

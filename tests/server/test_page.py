@@ -80,7 +80,7 @@ def open_page(
         contexts.append(context)
         context.route("**", pass_on)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{address}{PREFIX}/")
