@@ -122,6 +122,9 @@ def test_the_page_counts_calls_that_were_needless_missing_or_unused(store):
         "needless share": "1",
         "missing calls": "1",
         "missing share": "1",
+        # Of the study `openings`, which was not done.
+        "right if forced": "–",
+        "forced share": "–",
         "unused results": "1",
         "unused share": "1",
     }
