@@ -30,7 +30,7 @@ from warehouse.warehouse import Warehouse
 _CHARACTERS_PER_TOKEN = 4.0
 # On two cores: to start the program and load a small model; to convert the embedded one; to build
 # the indexes of its excerpt.
-_START_SECONDS, _CONVERSION_SECONDS, _INDEX_SECONDS = 10, 15, 15
+_START_SECONDS, _CONVERSION_SECONDS, _INDEX_SECONDS = 15, 20, 30
 _EMBEDDED_WEIGHTS = 134_515_008
 # A guess: nothing is known of a server before it was asked.
 _SERVED_TOKENS_PER_SECOND = 1500.0
