@@ -125,7 +125,10 @@ def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
 def test_a_learning_rate_that_is_measured_is_that_of_all_variants_and_stands_beside_the_model(
     home: Home, base: Path
 ):
-    said = {variant: metadata_of(train(base, variant)) for variant in ("shuffled", "calls")}
+    said = {
+        variant: metadata_of(train(base, variant, learning_rate="auto"))
+        for variant in ("shuffled", "calls")
+    }
     records = [
         json.loads((home.finetuned_model(1, variant) / "toolformer.json").read_text())
         for variant in said
@@ -139,9 +142,9 @@ def test_a_learning_rate_that_is_measured_is_that_of_all_variants_and_stands_bes
         assert record["parameters"]["learning_rate"] == measured["learning_rate"]
         assert told["learning rate"] == record["facts"]["learning_rate"]["summary"]
     assert len(measured["trials"]) == 3
-    assert metadata_of(train(base, "calls"))["state"] == "up to date"
+    assert metadata_of(train(base, "calls", learning_rate="auto"))["state"] == "up to date"
     # Another seed is measured anew; a rate that is named is not.
-    assert metadata_of(train(base, "calls", seed=1))["state"] == "done"
+    assert metadata_of(train(base, "calls", seed=1, learning_rate="auto"))["state"] == "done"
     assert len(list(home.precisions.glob("learning-rate.*.json"))) == 2
     assert "learning rate" not in metadata_of(train(base, "calls", learning_rate=1e-4))
 
@@ -150,7 +153,7 @@ def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_
     home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(learning_rates, "RATES", (1e28, 1e29, 1e30, 1e31))
-    result = train(base, "calls")
+    result = train(base, "calls", learning_rate="auto")
     (failed,) = (event for event in result.all_events if event.is_step_failure)
     told = failed.step_failure_data.user_failure_data
     assert told
