@@ -31,7 +31,8 @@ class PlannedPartition:
     Attributes:
         shard, table, partition_name: which.
         reason: why: missing, or what changed.
-        tokens, seconds: expected cost; 0 for stages without a model.
+        tokens, seconds: expected cost; 0 for stages without a model. Of what the model of a tool
+            reads only the seconds.
     """
 
     shard: str
@@ -207,7 +208,8 @@ class BuildPlan:
         if (tool, stage.name) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, stage.name]
             return int(tokens_per_character * characters), seconds_per_character * characters
-        if not stage.uses_annotator:
+        tokens_of_tool = stage.tokens_of_tool if tool in self.toolbox.on_device else 0
+        if not (stage.uses_annotator or tokens_of_tool):
             return 0, 0.0
         corpus, tool_settings = self.settings.corpus, self.settings.tools.of(tool)
         text_tokens = int(characters / self._characters_per_token)
@@ -218,7 +220,8 @@ class BuildPlan:
         tokens_of_text, tokens_of_sample = stage.tokens_fed
         tokens = min(text_tokens, windows * corpus.window_tokens) * tokens_of_text
         tokens += samples * tokens_of_sample
-        return tokens, tokens / self._tokens_per_second
+        # Only seconds are counted of what a tool's own model reads.
+        return tokens, (tokens + samples * tokens_of_tool) / self._tokens_per_second
 
 
 def _measured_rates(

@@ -121,6 +121,15 @@ def test_a_tool_whose_index_is_to_come_is_planned_as_the_others(warehouse: Wareh
     assert {name for name, tokens in costs.items() if tokens} == {"candidate_calls", "scored_calls"}
 
 
+def test_answers_of_a_tool_with_a_model_take_seconds_too(warehouse: Warehouse):
+    toolbox = dataclasses.replace(toolbox_of(), on_device=frozenset({"QA"}))
+    coming = plan_of(warehouse, toolbox=toolbox, coming_tools=["QA", "WikiSearch"])
+    seconds = {each.partition_name: each.seconds for each in coming if "executed" in each.table}
+    assert seconds["QA"] > 1
+    assert seconds["WikiSearch"] == 0
+    assert {each.tokens for each in coming if "executed" in each.table} == {0}
+
+
 def test_each_text_is_a_window_and_costs_nothing_where_another_tool_annotates_it(
     warehouse: Warehouse,
 ):
