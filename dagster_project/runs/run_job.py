@@ -30,9 +30,9 @@ from dagster_project.run_tags import (
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
-from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
-from toolformer_home.home import Home
-from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
+from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
+from toolformer.home.home import Home
+from toolformer.home.metadata import PAGES_READ, REJECTED_SOURCES
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # Dagster warns where one lies in the folder that `make ui` is run in.

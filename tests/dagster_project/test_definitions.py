@@ -12,9 +12,9 @@ from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
 from tests.conftest import REPOSITORY
 from tests.generated import graph
-from toolformer_home.home import Home
-from toolformer_home.settings.corpus_sections import SourceSettings
-from toolformer_home.settings.source_file import write_added_sources
+from toolformer.home.home import Home
+from toolformer.home.settings.corpus_sections import SourceSettings
+from toolformer.home.settings.source_file import write_added_sources
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 # The stages whose rows depend on the version of each tool that may be called.
