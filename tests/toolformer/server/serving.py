@@ -8,11 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx2 as httpx
-import pytest
-
-pytest.importorskip("fastapi", reason="needs the extra `serve`")
-pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
-
 from starlette.routing import Route
 
 from dagster_project.commands import console

@@ -16,7 +16,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from dagster_project.commands import completing
-from dagster_project.commands import serving as command
 from tests.conftest import REPOSITORY, happens
 from tests.dagster_project.command_line import run_command
 from tests.fakes import ScriptedModel
@@ -153,6 +152,3 @@ def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, 
     monkeypatch.delenv("TOOLFORMER_API_KEY", raising=False)
     refused = run_command(capsys, "serve", "--host", "0.0.0.0")
     assert refused.is_one_paragraph_naming("TOOLFORMER_API_KEY")
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
-    missing = run_command(capsys, "serve")
-    assert missing.is_one_paragraph_naming("fastapi")
