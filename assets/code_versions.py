@@ -17,10 +17,10 @@ from assets.stage import ANY_TOOL, Stage, setting_value
 from toolformer.files.beside_models import BESIDE_MODELS
 from toolformer.files.digests import hex_digest
 from toolformer.files.file_digest import file_digest
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.home import Home
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.settings.sections import Settings
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.settings.sections import Settings
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.plugins.own_files import digests_of_own_files, imported_modules
 

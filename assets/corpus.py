@@ -23,6 +23,12 @@ from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
+from toolformer.home.home import Home
+from toolformer.home.metadata import REJECTED_SOURCES, table_markdown
+from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
+from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
+from toolformer.home.settings.sections import Settings
+from toolformer.home.shared_files import changing_corpus
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import files_left_out
@@ -34,12 +40,6 @@ from toolformer.sources.ingestion import (
 )
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
-from toolformer_home.home import Home
-from toolformer_home.metadata import REJECTED_SOURCES, table_markdown
-from toolformer_home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
-from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
-from toolformer_home.settings.sections import Settings
-from toolformer_home.shared_files import changing_corpus
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(

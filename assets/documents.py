@@ -16,15 +16,15 @@ from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from toolformer.errors import ToolformerError
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.metadata import table_metadata
+from toolformer.home.partitions import SHARDS_OF_TEXTS
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
 from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer_home.metadata import table_metadata
-from toolformer_home.partitions import SHARDS_OF_TEXTS
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL

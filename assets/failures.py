@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 
 # Metadata of the failure of a stage: the shards that it failed for itself.
 FAILED_SHARDS = "failed shards"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from toolformer.errors import ToolformerError
-from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from assets.inputs import Expected
 from assets.run import Run, Workspace
+from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
-from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

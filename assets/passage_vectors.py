@@ -13,11 +13,11 @@ from assets.search_index import (
 )
 from assets.stage import Part, Stage, always
 from assets.stage_asset import asset_of
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.progress import progress_of
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.retriever import tools_searching
 from toolformer.sources.files import SourceFile
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.progress import progress_of
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.retriever import tools_searching
 from tools.retrieval.passage_index import (
     build_passage_index,
     open_encoder,

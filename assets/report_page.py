@@ -5,9 +5,9 @@ import dagster as dg
 from assets.run import Run
 from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
-from toolformer_home.report import ADDRESS
-from toolformer_home.report.page import write_report
-from toolformer_home.report.verdicts import verdicts_markdown
+from toolformer.home.report import ADDRESS
+from toolformer.home.report.page import write_report
+from toolformer.home.report.verdicts import verdicts_markdown
 
 REPORT = Stage(
     name="report",

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from toolformer_home.home import Home
-from toolformer_home.progress import ProgressCallback, progress_of
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory, process_holder
-from toolformer_home.wiring.toolbox import Toolbox
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.progress import ProgressCallback, progress_of
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.resources.toolbox import ToolboxResource
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory, process_holder
+from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 # The resources that every asset asks for: none opens anything before it is used.

@@ -11,14 +11,14 @@ from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.stage import Part, Stage
 from assets.stage_asset import asset_of
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.metadata import PAGES_READ
+from toolformer.home.progress import progress_of
+from toolformer.home.settings.sections import Settings
 from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer_home.metadata import PAGES_READ
-from toolformer_home.progress import progress_of
-from toolformer_home.settings.sections import Settings
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
 from warehouse.errors import StoreConflictError

@@ -8,9 +8,9 @@ import dagster as dg
 import polars as pl
 
 from assets.outputs import DONE, UP_TO_DATE
+from toolformer.home.metadata import table_markdown
+from toolformer.home.settings.sections import Settings
 from toolformer.sources.manifest import ShardEntry
-from toolformer_home.metadata import table_markdown
-from toolformer_home.settings.sections import Settings
 from warehouse.layout import split_round
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse

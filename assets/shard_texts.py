@@ -8,9 +8,9 @@ import polars as pl
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.home.settings.sections import Settings
 from toolformer.scoring.scored_call import WindowKey
 from toolformer.training.augmented_text import TextKey
-from toolformer_home.settings.sections import Settings
 from tools.protocol import Document
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema

@@ -16,11 +16,11 @@ from assets.shard_report import ShardReport, ShardRows
 from toolformer.errors import ToolformerError
 from toolformer.files.digests import hex_digest
 from toolformer.files.names import did_you_mean
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import ShardEntry
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
-from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema, tables
@@ -242,7 +242,7 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
         path: its names from the outermost section on, joined by dots; `*` is the tool.
 
     Example:
-        >>> from toolformer_home.settings.sections import validated
+        >>> from toolformer.home.settings.sections import validated
         >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
         1.0
     """

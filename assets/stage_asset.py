@@ -11,8 +11,8 @@ from assets.failures import expected_errors
 from assets.partition_events import PartitionEvents
 from assets.run import RESOURCES, Run
 from assets.stage import PER_EVALUATION, PER_SHARD, PER_TOOL, PER_VARIANT, Stage
-from toolformer_home.metadata import table_metadata
-from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
+from toolformer.home.metadata import table_metadata
+from toolformer.home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 from warehouse.schema import tables
 
 _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {

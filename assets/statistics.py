@@ -9,14 +9,14 @@ import polars as pl
 from assets.run import Run
 from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
-from toolformer.scoring.chance_level import percent
-from toolformer_home.report import ADDRESS
-from toolformer_home.report.verdicts import (
+from toolformer.home.report import ADDRESS
+from toolformer.home.report.verdicts import (
     Verdict,
     cost_of_tools,
     verdicts_markdown,
     verdicts_of,
 )
+from toolformer.scoring.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics",

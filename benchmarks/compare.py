@@ -24,8 +24,8 @@ import polars as pl
 
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine
-from toolformer_home.fingerprints import FINGERPRINT
-from toolformer_home.home import Home
+from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.home import Home
 from warehouse.comparison import TABLES
 from warehouse.warehouse import Warehouse
 

@@ -24,10 +24,10 @@ from rich.table import Table
 
 from assets.training.benchmark_texts import BenchmarkTexts, add_benchmark, benchmark_texts
 from benchmarks.workload import test_data_file
+from toolformer.home.settings.settings_file import load_settings
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.exclusions import TrainingTextFilter
-from toolformer_home.settings.settings_file import load_settings
 
 _OTHER_WORDS = "The ferry leaves at noon, and whoever waits on the quay has brought bread."
 WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {

@@ -68,7 +68,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         read_documents,
     )
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     began = time.monotonic()
     path = options.model or ensure_embedded_model(Home.find().converted_models)

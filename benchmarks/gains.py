@@ -33,9 +33,9 @@ from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
 from toolformer.decoding.calibration import min_call_probability_text, read_min_call_probability
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer_home.home import Home
-from toolformer_home.settings.presets import PRESETS
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.settings.presets import PRESETS
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.query import run_query
 
 MATHS = ("asdiv", "svamp", "mawps")

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.gains import MATHS
 from toolformer.evaluation.intervals import paired_difference, score_interval
-from toolformer_home.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
+from toolformer.home.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
 
 Figures = Mapping[str, Any]
 _STEPS = "worked-steps"

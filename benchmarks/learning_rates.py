@@ -43,11 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from assets.run import Workspace
     from assets.training.planned_training import planned_steps, planned_training
+    from toolformer.home.home import Home
+    from toolformer.home.settings.settings_file import load_settings
     from toolformer.training.finetuning import FinetuningParameters, finetune
     from toolformer.training.learning_rates import measured_learning_rate
     from toolformer.training.training_loss import LossWeights
-    from toolformer_home.home import Home
-    from toolformer_home.settings.settings_file import load_settings
 
     home = Home(options.home)
     changes: dict[str, Any] = {"training": {"seed": seed}}

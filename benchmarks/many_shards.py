@@ -31,17 +31,17 @@ from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.partitions import register_shards
+from toolformer.home.settings.sections import Settings, validated
+from toolformer.home.settings.settings_file import preset_values
+from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import stale_sources, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.home import Home
-from toolformer_home.partitions import register_shards
-from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.settings_file import preset_values
-from toolformer_home.wiring.toolbox import Toolbox
-from toolformer_home.wiring.warehouse import open_warehouse
 from tools.prompting import load_prompt
 from tools.registry import create_tool
 from warehouse.needs import STATISTICS_VIEWS

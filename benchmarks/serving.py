@@ -56,7 +56,7 @@ def _prompts(count: int) -> list[str]:
 def _engine(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.machine import load_faster
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
     from tools.registry import create_tool
 
     directory = options.model or ensure_embedded_model(Home.find().converted_models)

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     from benchmarks.machine import gemm_peak, machine, versions
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.model_directory import model_without_weights
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     base = options.model or ensure_embedded_model(Home.find().converted_models)
     rows = _rows(base, options.documents)

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from toolformer.home.home import Home
+from toolformer.home.report.verdicts import verdicts_of
+from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.scoring.chance_level import KeptAgainstChance
-from toolformer_home.home import Home
-from toolformer_home.report.verdicts import verdicts_of
-from toolformer_home.wiring.warehouse import open_warehouse
 
 # A share of fewer calls is uncertain by 15 percentage points and more.
 _FEWEST_CALLS = 30

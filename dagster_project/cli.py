@@ -10,7 +10,7 @@ import typer
 from dagster_project.commands import console
 from dagster_project.examples import EXAMPLES
 from dagster_project.panels import build, look, maintain, use
-from toolformer_home.settings.errors import SettingsError
+from toolformer.home.settings.errors import SettingsError
 
 # The panels of the help, and the commands in each, in this order.
 PANELS = {
@@ -68,12 +68,12 @@ def toolformer(
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if context.invoked_subcommand in _READING and not is_helping:
-        from toolformer_home.home import Home
+        from toolformer.home.home import Home
 
         Home.find().check_there()
     if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
-        from toolformer_home.home import Home
-        from toolformer_home.shared_files import bring_small, share_settings
+        from toolformer.home.home import Home
+        from toolformer.home.shared_files import bring_small, share_settings
 
         home = Home.find()
         bring_small(home)

@@ -18,14 +18,14 @@ from dagster_project.checks import checks_of
 from dagster_project.jobs import JOBS
 from dagster_project.sensors import sensors
 from toolformer.files.whole_files import write_whole
-from toolformer_home.expected_errors import EXPECTED_ERRORS, explained
-from toolformer_home.home import Home
-from toolformer_home.resources.language_model import LanguageModelResource
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.settings.sections import RunsSettings
-from toolformer_home.settings.settings_file import settings_of_rounds
-from toolformer_home.shared_files import share_settings
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
+from toolformer.home.home import Home
+from toolformer.home.resources.language_model import LanguageModelResource
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.resources.toolbox import ToolboxResource
+from toolformer.home.settings.sections import RunsSettings
+from toolformer.home.settings.settings_file import settings_of_rounds
+from toolformer.home.shared_files import share_settings
 
 _LOGGER = logging.getLogger(__name__)
 _SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"

@@ -14,13 +14,13 @@ import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from dagster_project.jobs import prepare
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
+from toolformer.home.home import Home
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.settings.settings_file import listed_sources
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
-from toolformer_home.expected_errors import EXPECTED_ERRORS, explained
-from toolformer_home.home import Home
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.settings.settings_file import listed_sources
 
 # Of the inbox: a file that grew in this time is still being written.
 _SECONDS_BETWEEN_LOOKS = 30

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.outside import Outside
 
 if TYPE_CHECKING:
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
 REPOSITORY = Path(__file__).parent.parent
 # Libraries read it when they are first imported, by whichever test that is.
@@ -32,7 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
     """An empty home, which commands find."""
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     root = tmp_path / "home"
     monkeypatch.setenv("TOOLFORMER_HOME", str(root))

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from assets.documents import store_texts, stored_texts
+from toolformer.home.home import Home
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import ManifestUpdate, update_manifest
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.source import Source
-from toolformer_home.home import Home
 from warehouse.warehouse import Warehouse
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.conftest import REPOSITORY
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 if TYPE_CHECKING:
     from warehouse.warehouse import Warehouse

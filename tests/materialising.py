@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import definitions
-from toolformer_home.partitions import SHARD, VARIANT, register
-from toolformer_home.resources.language_model import LanguageModelResource
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.resources.toolbox import ToolboxResource
+from toolformer.home.partitions import SHARD, VARIANT, register
+from toolformer.home.resources.language_model import LanguageModelResource
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.resources.toolbox import ToolboxResource
 
 
 def materialise(

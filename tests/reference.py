@@ -16,11 +16,11 @@ from assets.stage import ANY_TOOL
 from dagster_project.cli import _complete_command
 from dagster_project.examples import EXAMPLES
 from tests.assets.setting_effects import effect
-from toolformer_home.settings.corpus_sections import SourceSettings
-from toolformer_home.settings.evaluation_sections import QuestionFileSettings
-from toolformer_home.settings.presets import PRESETS
-from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.tool_sections import (
+from toolformer.home.settings.corpus_sections import SourceSettings
+from toolformer.home.settings.evaluation_sections import QuestionFileSettings
+from toolformer.home.settings.presets import PRESETS
+from toolformer.home.settings.sections import Settings, validated
+from toolformer.home.settings.tool_sections import (
     McpServerSettings,
     PluginSettings,
     ToolSettings,

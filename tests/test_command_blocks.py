@@ -33,9 +33,9 @@ from dagster_project import cli
 from dagster_project.examples import EXAMPLES
 from tests.conftest import REPOSITORY
 from tests.homes import generated_texts, small_settings
-from toolformer_home.settings import presets
-from toolformer_home.settings.sections import merged
-from toolformer_home.settings.settings_file import preset_values
+from toolformer.home.settings import presets
+from toolformer.home.settings.sections import merged
+from toolformer.home.settings.settings_file import preset_values
 from tools.retrieval.word_vectors import WordVectors
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
@@ -70,7 +70,7 @@ sys.exit(code)
 SERVER = """
 import datetime
 from dagster_project import cli
-from toolformer_home.settings.presets import PRESETS
+from toolformer.home.settings.presets import PRESETS
 PRESETS.update({presets!r})
 cli.main({arguments!r})
 """
@@ -128,8 +128,6 @@ class Shell:
             for path in filter(None, environment.get("PYTHONPATH", "").split(":")):
                 patch.syspath_prepend(path)
             if arguments[0] == "serve":
-                # The blocks up to here ran.
-                pytest.importorskip("fastapi", reason="needs the extra `serve`")
                 return self._serve(arguments), "", ""
             with pytest.raises(SystemExit) as exited:
                 cli.main(arguments)

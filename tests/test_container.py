@@ -123,15 +123,19 @@ def test_the_steps_of_the_container_make_the_environment_and_leave_a_command(tmp
         image.take(step["instruction"], step["value"])
         if step["instruction"] == "RUN":
             noted[step["value"].split()[1]] = image.noted()
+            made = step["value"]
     # The large layer has the build of PyTorch that was asked for, and knows nothing of the code.
     torch, lock, *rest = noted["dependencies"]
     assert torch.startswith("pip install --quiet torch==")
     assert lock == "pip install --quiet --no-deps -r requirements.lock"
     assert rest == []
     # The other one installs none of that again, though the file is newer now.
-    project, extras = noted["--old-file=.venv/dependencies"]
-    assert project == "pip install --quiet --no-deps --no-build-isolation -e ."
-    assert extras == INSTALL_EXTRA.format("serve").replace("'", "")
+    assert noted["--old-file=.venv/dependencies"] == [
+        "pip install --quiet --no-deps --no-build-isolation -e ."
+    ]
+    image.arguments["EXTRAS"] = "kubernetes"
+    image.take("RUN", made)
+    assert image.noted() == [INSTALL_EXTRA.format("kubernetes").replace("'", "")]
     assert "make" in noted["update"][1]
     # The project was built of what the image gets, and its command is that of the image.
     (wheel,) = image.wheels.glob("toolformer-*.whl")

@@ -99,7 +99,7 @@ EDITABLE = """
 import sys
 from importlib.machinery import PathFinder
 
-PACKAGES = ("warehouse", "toolformer", "tools", "toolformer_home")
+PACKAGES = ("warehouse", "toolformer", "tools")
 
 class Editable:
     @staticmethod

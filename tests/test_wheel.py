@@ -1,6 +1,7 @@
 """The wheel: what an installation has that is no clone."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.fakes import save_tiny_model
 
 # Builds, installs and starts a program.
 pytestmark = pytest.mark.slow
@@ -47,16 +47,48 @@ def test_a_wheel_has_every_file_of_the_packages(wheel: Path):
         assert set(files_in_git(*PACKAGES)) <= set(archive.namelist())
 
 
-def test_an_installed_wheel_looks_at_a_model_outside_of_the_clone(wheel: Path, tmp_path: Path):
-    site, home = tmp_path / "site", tmp_path / "home"
-    model = save_tiny_model(tmp_path / "model")
+@pytest.fixture(scope="module")
+def site(wheel: Path) -> Path:
+    """Where it is installed."""
+    site = wheel.parent / "site"
     pip("install", "--target", site, wheel)
+    return site
+
+
+def toolformer(site: Path, home: Path, *arguments: str | Path) -> str:
+    """What a command prints, outside of the clone."""
     done = subprocess.run(
-        [sys.executable, site / "bin" / "toolformer", "doctor", "--model", model],
+        [sys.executable, site / "bin" / "toolformer", *arguments],
         env={**os.environ, "PYTHONPATH": str(site), "TOOLFORMER_HOME": str(home)},
-        cwd=tmp_path,
+        cwd=home.parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "text restored" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.model
+def test_an_installed_wheel_looks_at_the_embedded_model_outside_of_the_clone(
+    site: Path, embedded_model_path: Path, tmp_path: Path
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(embedded_model_path.parent)
+    # Else each precision is measured first.
+    (home / "toolformer.yaml").write_text("language_model: {precision: float32}")
+    assert "text restored" in toolformer(site, home, "doctor", "--model", "embedded")
+
+
+def test_an_installed_wheel_cuts_the_texts_of_the_demo_outside_of_the_clone(
+    site: Path, tmp_path: Path
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "toolformer.yaml").write_text("preset: demo")
+    texts = site / "toolformer" / "starter_texts" / "starter_texts.jsonl"
+    records = len(texts.read_text("utf-8").splitlines())
+    assert f"{records} records read" in toolformer(site, home, "ingest", texts)
+    planned = toolformer(site, home, "build", "--dry-run", "--tools", "Calculator")
+    assert re.search(r"candidate_calls\W+Calculator\W+missing", planned)

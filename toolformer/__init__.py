@@ -1,1 +1,1 @@
-"""The engine: the method of the paper, without orchestration and without storage."""
+"""The method of the paper as an engine, and what is built on it: a home, a server, adapters."""

@@ -12,11 +12,11 @@ from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.execution import answered_samples
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
 from toolformer.training.augmented_text import TextKey
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.wiring.execution import answered_samples
 from tools.errors import changed_tool
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN

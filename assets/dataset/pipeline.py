@@ -14,7 +14,7 @@ from assets.stage import (
     check_stages,
 )
 from toolformer.errors import ToolformerError
-from toolformer_home.fingerprints import Fingerprint
+from toolformer.home.fingerprints import Fingerprint
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse

@@ -21,8 +21,8 @@ from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStag
 from toolformer.chained_calls import FirstCalls
 from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
+from toolformer.home.wiring.sampling import sampled_calls
 from toolformer.stage_cost import CostMeter
-from toolformer_home.wiring.sampling import sampled_calls
 from tools.protocol import Document, Preselection
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL

@@ -21,10 +21,10 @@ from toolformer.chained_calls import FirstCalls
 from toolformer.forward.precision import FLOAT16, FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.shard_scoring import CallScore, ShardScoring
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.wiring.scoring import losses_wanted, scoring_parameters
 from tools.protocol import ToolCall
 
 # Stand beside the losses too, so that statistics need no join.

@@ -24,12 +24,12 @@ from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError,
 from toolformer.errors import ServedModelError, ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest
-from toolformer_home.expected_errors import EXPECTED_ERRORS, memory_explained
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import Annotator
-from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from assets.stage import Part, Stage
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
+from toolformer.home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from toolformer.training.variants import PLAIN
-from toolformer_home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from warehouse.schema import ALL
 
 EVALUATION_REPORT = Stage(

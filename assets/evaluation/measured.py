@@ -23,9 +23,9 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import hex_digest
 from toolformer.forward.model import Model
-from toolformer_home.fingerprints import FINGERPRINT, PARTS, Fingerprint
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from tools.model_identity import chat_template_identity
 
 TABLE = EVALUATION_RESULTS.name

@@ -21,11 +21,11 @@ from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.files.digests import number_digest
-from toolformer_home.fingerprints import FINGERPRINT
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.wiring.benchmarks import configured_benchmark, items_of
-from toolformer_home.wiring.evaluated_models import EvaluatedModel
-from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 

@@ -12,12 +12,12 @@ from assets.stage_asset import asset_of
 from toolformer.errors import ModelNotFoundError
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.forward.model_directory import model_without_weights
-from toolformer_home.plots.evaluation_figures import difference_plot, model_size_plot
-from toolformer_home.plots.files import plot_links
-from toolformer_home.report import ADDRESS
-from toolformer_home.report.perplexities import perplexity_sentences
-from toolformer_home.settings.evaluation_sections import BASE
-from toolformer_home.wiring.evaluated_models import (
+from toolformer.home.plots.evaluation_figures import difference_plot, model_size_plot
+from toolformer.home.plots.files import plot_links
+from toolformer.home.report import ADDRESS
+from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.settings.evaluation_sections import BASE
+from toolformer.home.wiring.evaluated_models import (
     evaluated_model,
     name_of_model,
     name_of_variant,

@@ -27,13 +27,13 @@ from toolformer.evaluation.modes import (
     modes_by_k,
     modes_without_each,
 )
-from toolformer_home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
-from toolformer_home.metadata import table_markdown
-from toolformer_home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
-from toolformer_home.settings.evaluation_sections import BASE
-from toolformer_home.wiring.evaluated_models import EvaluatedModel, evaluated_model
-from toolformer_home.wiring.live_calls import with_calls
-from toolformer_home.wiring.model_cards import write_model_card
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer.home.metadata import table_markdown
+from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
+from toolformer.home.settings.evaluation_sections import BASE
+from toolformer.home.wiring.evaluated_models import EvaluatedModel, evaluated_model
+from toolformer.home.wiring.live_calls import with_calls
+from toolformer.home.wiring.model_cards import write_model_card
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 

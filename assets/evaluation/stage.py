@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from assets.stage import PER_EVALUATION, TOOL_VERSIONS, Part, Stage, always
 from toolformer.evaluation.modes import Mode
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.settings.sections import Settings
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.settings.sections import Settings
 
 # In every mode an item is left out where no call would have room.
 _OF_QUESTIONS = (

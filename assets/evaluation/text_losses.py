@@ -17,9 +17,9 @@ from toolformer.forward.batching import plan_batches
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.home.settings.evaluation_sections import PERPLEXITY
+from toolformer.home.wiring.benchmarks import read_text, text_file
 from toolformer.scoring.text_losses import token_losses
-from toolformer_home.settings.evaluation_sections import PERPLEXITY
-from toolformer_home.wiring.benchmarks import read_text, text_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,16 @@ from itertools import chain
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.files.digests import hex_digest_of_file
-from toolformer.training.contexts import text_in_context
-from toolformer.training.decontamination import NgramIndex
-from toolformer_home.settings.evaluation_sections import DATESET, PERPLEXITY
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.benchmarks import (
+from toolformer.home.settings.evaluation_sections import DATESET, PERPLEXITY
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.benchmarks import (
     configured_benchmark,
     identity_of,
     read_text,
     text_file,
 )
+from toolformer.training.contexts import text_in_context
+from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -16,10 +16,10 @@ from assets.shard_texts import documents_in, windows_of
 from assets.training.corpus_windows import other_window_error, windows_without_calls
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
+from toolformer.home.wiring.chats import chats_of
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import window_as_trained
 from toolformer.training.training_set import is_for_development, random_rank
-from toolformer_home.wiring.chats import chats_of
 from tools.protocol import Document
 from warehouse.schema import ALL
 

@@ -14,13 +14,13 @@ from assets.run import Workspace
 from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.files.beside_models import RECORD_FILE
+from toolformer.generation.model_folder import write_custom_generate
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.perplexity_rise import perplexity_rise
 from toolformer.training.variants import PLAIN
-from toolformer_generation.model_folder import write_custom_generate
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer_home.wiring.annotator import finetuned_model_directory
-from toolformer_home.wiring.model_cards import write_model_card
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL

@@ -30,21 +30,21 @@ from assets.training.planned_training import (
     stored_training_set,
 )
 from toolformer.forward.memory import check_training_fits
+from toolformer.home.partitions import MODEL, register
+from toolformer.home.plots.figures import training_curve
+from toolformer.home.plots.files import plot_links
+from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.evaluated_models import name_of_variant
+from toolformer.home.wiring.model_damage import check_undamaged
+from toolformer.home.wiring.precision import training_precision
+from toolformer.home.wiring.served import check_has_weights
+from toolformer.home.wiring.settled import AUTO, settled
+from toolformer.home.wiring.trackers import check_trackers, tracked
 from toolformer.training.finetuning import FinetuningParameters, Progress, StepReport, finetune
 from toolformer.training.learning_rates import ChosenRate, measured_learning_rate
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.variants import CALLS
-from toolformer_home.partitions import MODEL, register
-from toolformer_home.plots.figures import training_curve
-from toolformer_home.plots.files import plot_links
-from toolformer_home.wiring.annotator import finetuned_model_directory
-from toolformer_home.wiring.evaluated_models import name_of_variant
-from toolformer_home.wiring.model_damage import check_undamaged
-from toolformer_home.wiring.precision import training_precision
-from toolformer_home.wiring.served import check_has_weights
-from toolformer_home.wiring.settled import AUTO, settled
-from toolformer_home.wiring.trackers import check_trackers, tracked
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.

@@ -32,8 +32,8 @@ from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.whole_files import write_whole
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.training.variants import PLAIN
-from toolformer_home.wiring.evaluated_models import evaluated_model, name_of_variant
 from tools.base import Tool
 from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse

@@ -18,10 +18,10 @@ from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer_home.progress import ProgressCallback
-from toolformer_home.wiring.execution import answered_calls
-from toolformer_home.wiring.live_calls import decoding_parameters
-from toolformer_home.wiring.scoring import scoring_parameters
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.execution import answered_calls
+from toolformer.home.wiring.live_calls import decoding_parameters
+from toolformer.home.wiring.scoring import scoring_parameters
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall

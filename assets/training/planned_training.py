@@ -12,12 +12,12 @@ from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.home.wiring.chats import chats_of
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import Chats
 from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
-from toolformer_home.wiring.chats import chats_of
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -9,8 +9,8 @@ from assets.stage import Part, Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.dropped_calls import CallPartitions, partitions_behind
 from toolformer.errors import ToolformerError
+from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
-from toolformer_home.home import Home
 from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL

@@ -19,12 +19,12 @@ from assets.training.dropped_calls import dropped_calls
 from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.home.metadata import table_markdown
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.dropped_calls import choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
 from toolformer.training.training_set import build_training_set
-from toolformer_home.metadata import table_markdown
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 

@@ -25,17 +25,17 @@ from dagster_project.runs.run_job import (
     was_made,
 )
 from toolformer.errors import ToolformerError
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
+from toolformer.home.partitions import are_shards_registered
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.retriever import SEARCHING_TOOLS
+from toolformer.home.wiring.sampling import check_can_annotate
+from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.home import Home
-from toolformer_home.partitions import are_shards_registered
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import Annotator
-from toolformer_home.wiring.retriever import SEARCHING_TOOLS
-from toolformer_home.wiring.sampling import check_can_annotate
-from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
-from toolformer_home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dagster_project.commands.errors import COMMAND_ERRORS
 from dagster_project.commands.options import RunOptions
-from toolformer_home.expected_errors import explained
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.toolbox import options_of, prompt_of
+from toolformer.home.expected_errors import explained
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import options_of, prompt_of
 from tools.base import Tool
 from tools.errors import ToolError
 from tools.registry import create_tool

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dagster_project.commands import console
-from toolformer_home.reading import Home
-from toolformer_home.report.comparison import kept_calls, notes_of, page_of_comparison, reason_of
-from toolformer_home.report.page import check_page, write_page
+from toolformer.home.reading import Home
+from toolformer.home.report.comparison import kept_calls, notes_of, page_of_comparison, reason_of
+from toolformer.home.report.page import check_page, write_page
 
 # Rows of a table that are printed; JSON and the page have all.
 _ROWS = 30

@@ -13,14 +13,14 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from toolformer.decoding.completions import CLOSED, Completion, MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.evaluation_sections import BASE
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import finetuned_model_directory, is_trained
-from toolformer_home.wiring.model_holder import ModelHolder
-from toolformer_home.wiring.model_location import ModelLocation, base_model
-from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.evaluation_sections import BASE
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import finetuned_model_directory, is_trained
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.model_location import ModelLocation, base_model
+from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters
@@ -53,7 +53,7 @@ class LiveModel:
         blocked_tools: Sequence[str] = (),
     ) -> "DecodingParameters":
         """How it continues a text."""
-        from toolformer_home.wiring.live_calls import decoding_parameters
+        from toolformer.home.wiring.live_calls import decoding_parameters
 
         return decoding_parameters(
             self.settings,
@@ -72,7 +72,7 @@ class LiveModel:
     ) -> list[Completion]:
         """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
         from toolformer.decoding.decoder import complete
-        from toolformer_home.wiring.live_calls import live_tools
+        from toolformer.home.wiring.live_calls import live_tools
 
         tools = live_tools(self.toolbox, self.settings, prompts, [today] * len(prompts))
         return complete(
@@ -99,7 +99,7 @@ def live_model(
     Raises:
         ToolformerError: there is no such model, or its calibration is damaged.
     """
-    from toolformer_home.wiring.live_calls import min_call_probability
+    from toolformer.home.wiring.live_calls import min_call_probability
 
     holder = ModelHolder()
     toolbox = Toolbox({}, {}, {})

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from toolformer.files.foreign_texts import plain
-from toolformer_home.progress import LogReporter, ProgressCallback, shown_by
+from toolformer.home.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
     import polars as pl

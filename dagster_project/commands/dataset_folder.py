@@ -15,8 +15,8 @@ from toolformer.exports.dataset_card import (
 )
 from toolformer.exports.records import break_marks
 from toolformer.files.digests import hex_digest, hex_digest_of_file
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_cards import source_licences
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_cards import source_licences
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

@@ -13,10 +13,10 @@ from dagster_project.commands import console, doctor_home
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded, show
 from toolformer.forward.memory import GIB
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.settings_file import load_settings, preset_values
-from toolformer_home.shared_files import bring_small
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, validated
+from toolformer.home.settings.settings_file import load_settings, preset_values
+from toolformer.home.shared_files import bring_small
 from warehouse.errors import StoreError
 
 _MIN_FREE_DISK = 5 * GIB
@@ -146,7 +146,7 @@ def _java() -> Iterator[Finding]:
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
-    from toolformer_home.wiring.toolbox import options_of
+    from toolformer.home.wiring.toolbox import options_of
     from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
     from tools.registry import check_usable, create_tool
 

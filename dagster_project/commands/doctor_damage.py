@@ -9,12 +9,12 @@ from dagster_project.commands.findings import Finding, guarded, named
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 from toolformer.files.sealed import DIGEST, unsealed
+from toolformer.home.home import Home
+from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_damage import remedy_for_model
 from toolformer.sources.manifest import manifest_path
 from toolformer.training.training_state import PROGRESS_FILE
-from toolformer_home.home import Home
-from toolformer_home.settings.evaluation_sections import BASE, FINETUNED
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_damage import remedy_for_model
 
 # Every row of a partition is read to find damage; more than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding, named
-from toolformer_home.home import Home
-from toolformer_home.locks import remedy, why_locks_fail
-from toolformer_home.settings.sections import Settings
+from toolformer.home.home import Home
+from toolformer.home.locks import remedy, why_locks_fail
+from toolformer.home.settings.sections import Settings
 
 
 def locks(home: Home) -> Iterator[Finding]:
@@ -29,7 +29,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     from toolformer.errors import ModelNotFoundError
     from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.model_directory import check_model_directory, check_weight_files
-    from toolformer_home.wiring.served import check_tokenizer_directory
+    from toolformer.home.wiring.served import check_tokenizer_directory
 
     path = settings.language_model.path
     directory, detail = Path(path), f"in {path}"
@@ -60,7 +60,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def wikipedia_index(home: Home, settings: Settings) -> Iterator[Finding]:
     """The index that is searched by BM25."""
-    from toolformer_home.wiring.retriever import WIKIPEDIA_INDEX, tools_searching
+    from toolformer.home.wiring.retriever import WIKIPEDIA_INDEX, tools_searching
     from tools.retrieval.wikipedia_index import index_information
 
     folder = home.wikipedia_index
@@ -75,7 +75,7 @@ def wikipedia_index(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     """The index of dense vectors and its encoder, where the settings need one."""
-    from toolformer_home.wiring.retriever import PASSAGE_INDEX, tools_searching
+    from toolformer.home.wiring.retriever import PASSAGE_INDEX, tools_searching
     from tools.errors import ToolUnavailableError
     from tools.retrieval.passage_index import open_encoder, passage_index_information
 

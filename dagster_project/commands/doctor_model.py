@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, show
 from toolformer.errors import SequenceTooLongError
-from toolformer_home.home import Home
-from toolformer_home.progress import progress_of
-from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.model_holder import ModelHolder, base_model_directory
-from toolformer_home.wiring.model_location import ModelLocation
+from toolformer.home.home import Home
+from toolformer.home.progress import progress_of
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.home.wiring.model_location import ModelLocation
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -137,8 +137,8 @@ def _tokens_a_second(model: "LanguageModel") -> float:
 
 def _room(directory: Path, settings: Settings, home: Home) -> Finding:
     """Whether prompts, windows and calls fit its context."""
-    from toolformer_home.wiring.sampling import check_can_annotate
-    from toolformer_home.wiring.toolbox import open_toolbox
+    from toolformer.home.wiring.sampling import check_can_annotate
+    from toolformer.home.wiring.toolbox import open_toolbox
 
     toolbox = open_toolbox(settings, home)
     try:

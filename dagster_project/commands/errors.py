@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dagster_project.commands import console
-from toolformer_home.expected_errors import (
+from toolformer.home.expected_errors import (
     EXPECTED_ERRORS,
     RunFailedError,
     RunInterruptedError,

@@ -15,23 +15,23 @@ from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import StudyName
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.home import Home
-from toolformer_home.partitions import (
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
+from toolformer.home.partitions import (
     BENCHMARK,
     MODEL,
     evaluation_key,
     register,
 )
-from toolformer_home.report.perplexities import perplexity_sentences
-from toolformer_home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.evaluated_models import (
+from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.evaluated_models import (
     check_model_name,
     name_of_model,
     name_of_variant,
 )
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"

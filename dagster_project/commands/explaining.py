@@ -7,8 +7,8 @@ from dagster_project.commands import console
 from dagster_project.commands.explanation import explanation_of, page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
-from toolformer_home.reading import Home
-from toolformer_home.report.page import check_page, write_page
+from toolformer.home.reading import Home
+from toolformer.home.report.page import check_page, write_page
 
 
 def explain(

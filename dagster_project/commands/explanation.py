@@ -12,8 +12,8 @@ from rich.text import Text
 from dagster_project.commands.recomputation import Recomputation
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
-from toolformer_home.report.page import rendered
-from toolformer_home.wiring.execution import PEEKS
+from toolformer.home.report.page import rendered
+from toolformer.home.wiring.execution import PEEKS
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 

@@ -10,7 +10,7 @@ from dagster_project.commands import console
 from dagster_project.commands.exporting import write_export
 from toolformer.errors import ExportError
 from toolformer.exports.dataset_card import CARD_FILE, CARD_MARK, is_data_file
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 _TOKEN = "Set HF_TOKEN to a token that may write there, or run `hf auth login`."
 

@@ -13,7 +13,7 @@ from toolformer.exports.dataset_card import CARD_FILE, CARD_MARK, is_data_file
 from toolformer.exports.records import IDS
 from toolformer.files.replaceable import head_of, kind_of, why_not_replaced
 from toolformer.files.whole_files import remove_abandoned
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.standalone import is_standalone_database
 
 # How every line of an export begins.

@@ -8,9 +8,9 @@ from typing import Any
 from dagster_project.commands import console
 from toolformer.errors import ExportError
 from toolformer.exports.records import ChatTool, break_marks, text_tool, tool_schema
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.toolbox import open_tool
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import open_tool
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
 from warehouse.warehouse import Warehouse

@@ -25,10 +25,10 @@ from toolformer.exports.records import (
     without_marks,
 )
 from toolformer.files.whole_files import replacing, replacing_folder
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 

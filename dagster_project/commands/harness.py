@@ -12,8 +12,8 @@ from toolformer.constants import INSTALL_EXTRA
 from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError, ToolformerError
-from toolformer_home.progress import progress_of
-from toolformer_lm_eval.answers import Generation
+from toolformer.home.progress import progress_of
+from toolformer.lm_eval.answers import Generation
 
 _LOGGER = logging.getLogger(__name__)
 

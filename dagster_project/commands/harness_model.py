@@ -12,9 +12,9 @@ from dagster_project.commands.completing import given_date, live_model
 from dagster_project.commands.harness import Continuation, decoded_with
 from dagster_project.commands.options import RunOptions
 from toolformer.errors import ToolformerError
-from toolformer_home.home import Home
-from toolformer_lm_eval.adapter import HarnessModel
-from toolformer_lm_eval.answers import Answers
+from toolformer.home.home import Home
+from toolformer.lm_eval.adapter import HarnessModel
+from toolformer.lm_eval.answers import Answers
 from tools.registry import check_tool_name
 
 __all__ = ["HomeModel", "cli_evaluate"]

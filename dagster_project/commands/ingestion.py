@@ -17,12 +17,12 @@ from dagster_project.runs.run_job import (
     run_job,
 )
 from toolformer.errors import ToolformerError
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import listed_sources, load_settings
+from toolformer.home.settings.source_file import absolute_source
+from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import normalised_path
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import listed_sources, load_settings
-from toolformer_home.settings.source_file import absolute_source
-from toolformer_home.wiring.warehouse import open_warehouse
 
 _SHOWN_FILES = 10
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolformer.training.variants import CALLS
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.sections import Settings, merged
-from toolformer_home.settings.settings_file import (
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.sections import Settings, merged
+from toolformer.home.settings.settings_file import (
     load_settings,
     with_absolute_paths,
     write_settings_file,
 )
-from toolformer_home.settings.yaml_text import YAML_ERRORS, loaded
+from toolformer.home.settings.yaml_text import YAML_ERRORS, loaded
+from toolformer.training.variants import CALLS
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import dagster as dg
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.planned_run import PlannedRun, run_here
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.settings.sections import Settings
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.settings.sections import Settings
 
 
 def run_all(

@@ -6,8 +6,8 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import load_settings
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
 
 _LONGEST_IN_SECONDS = 600
 

@@ -5,10 +5,10 @@ from dagster_project.commands.building import prepare
 from dagster_project.commands.errors import explained_errors
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
+from toolformer.home.home import Home
+from toolformer.home.partitions import register_evaluations
+from toolformer.home.shared_files import bring_small
 from toolformer.sources.manifest import Manifest
-from toolformer_home.home import Home
-from toolformer_home.partitions import register_evaluations
-from toolformer_home.shared_files import bring_small
 
 
 def main() -> None:

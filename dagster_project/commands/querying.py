@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from dagster_project.commands import console
-from toolformer_home.home import Home
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"

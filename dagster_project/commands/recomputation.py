@@ -16,13 +16,13 @@ from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, merged
+from toolformer.home.wiring.annotator import directory_of_model
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.scoring import scoring_parameters
+from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.scoring.losses import ScoredCall
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings, merged
-from toolformer_home.wiring.annotator import directory_of_model
-from toolformer_home.wiring.model_holder import ModelHolder
-from toolformer_home.wiring.scoring import scoring_parameters
-from toolformer_home.wiring.warehouse import open_warehouse
 from tools.protocol import ToolCall
 
 _LOSSES = (

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from assets.documents import reading_losses, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from toolformer.sources.manifest import ShardEntry
-from toolformer.sources.reasons import Tally
-from toolformer_home.home import Home
-from toolformer_home.report.verdicts import (
+from toolformer.home.home import Home
+from toolformer.home.report.verdicts import (
     Verdict,
     cost_of_tools,
     examples_above_chance,
     verdicts_of,
 )
-from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def make_report(output: Path | None) -> None:
             run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
         verdicts = verdicts_of(open_warehouse(home))
     else:
-        from toolformer_home.report.page import check_page, write_report
+        from toolformer.home.report.page import check_page, write_report
 
         check_page(output)
         settings = load_settings(home.settings_file)

@@ -13,14 +13,14 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.training import train_model
 from toolformer.errors import ToolformerError
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.evaluation_sections import FINETUNED
-from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import load_settings, settings_of_rounds
-from toolformer_home.wiring.annotator import finetuned_model_directory
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.evaluation_sections import FINETUNED
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
+from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.warehouse import open_warehouse
 
 
 def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool = False) -> None:

@@ -4,25 +4,21 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 from dagster_project.commands import console
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
-from toolformer.constants import INSTALL_EXTRA
-from toolformer.errors import ToolformerError
-from toolformer_home.home import Home
-from toolformer_home.settings.evaluation_sections import BASE
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import finetuned_model_directory
-from toolformer_home.wiring.evaluated_models import name_of_model, name_of_variant
-from toolformer_home.wiring.warehouse import open_warehouse
-from toolformer_server.web_guard import in_url
+from toolformer.home.home import Home
+from toolformer.home.settings.evaluation_sections import BASE
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
+from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.server.web_guard import in_url
 from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)
-_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 # Texts that wait for a place; more are refused.
 _MAX_WAITING = 64
 
@@ -40,15 +36,13 @@ def serve_model(
     cors_origins: Sequence[str],
 ) -> None:
     """Serve a model until SIGTERM or SIGINT."""
-    check_installed()
-
     from toolformer.decoding.live_batch import LiveBatch
-    from toolformer_server.app import make_app
-    from toolformer_server.gate import KEY_VARIABLE, check_access, check_names
-    from toolformer_server.labelling import label_routes
-    from toolformer_server.request_log import log_to_standard_error
-    from toolformer_server.running import Server, bound_socket
-    from toolformer_server.served import Served
+    from toolformer.server.app import make_app
+    from toolformer.server.gate import KEY_VARIABLE, check_access, check_names
+    from toolformer.server.labelling import label_routes
+    from toolformer.server.request_log import log_to_standard_error
+    from toolformer.server.running import Server, bound_socket
+    from toolformer.server.served import Served
 
     key = os.environ.get(KEY_VARIABLE) or None
     check_access(host, key)
@@ -128,17 +122,3 @@ def right_examples(
         _LOGGER.warning("The page shows examples that were not measured: %s", error)
         return []
     return list(rows.iter_rows())
-
-
-def check_installed() -> None:
-    """Tell before anything is loaded that a package is missing.
-
-    Raises:
-        ToolformerError: names the command that installs it.
-    """
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            raise ToolformerError(
-                f"`toolformer serve` needs the package {package}, which is not installed. Run "
-                f"`{INSTALL_EXTRA.format('serve')}` in the clone."
-            )

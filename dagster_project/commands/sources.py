@@ -16,21 +16,21 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
-from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import list_files
-from toolformer.sources.manifest import Manifest, check_complete
-from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
-from toolformer_home.home import Home
-from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
-from toolformer_home.settings.sections import Settings
-from toolformer_home.settings.settings_file import load_settings, sources_of_user
-from toolformer_home.settings.source_file import (
+from toolformer.home.home import Home
+from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings, sources_of_user
+from toolformer.home.settings.source_file import (
     absolute_source,
     added_sources,
     write_added_sources,
 )
-from toolformer_home.shared_files import changing_corpus
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.shared_files import changing_corpus
+from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.files import list_files
+from toolformer.sources.manifest import Manifest, check_complete
+from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
 from warehouse.warehouse import Warehouse
 
 

@@ -4,8 +4,8 @@ from dagster_project.commands import console
 from dagster_project.commands.checking import try_rules, try_rules_apart
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
-from toolformer_home.home import Home
-from toolformer_home.wiring.toolbox import (
+from toolformer.home.home import Home
+from toolformer.home.wiring.toolbox import (
     execution_limits,
     open_tool,
     open_toolbox,

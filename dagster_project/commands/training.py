@@ -9,10 +9,10 @@ from dagster_project.commands.places import run_all
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
-from toolformer_home.home import Home
-from toolformer_home.partitions import VARIANT, register
-from toolformer_home.wiring.annotator import finetuned_model_directory
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.partitions import VARIANT, register
+from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.warehouse import open_warehouse
 
 
 def train_model(

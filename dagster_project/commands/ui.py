@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster_project.commands import web_server
 from dagster_project.runs.run_job import prepare_dagster_home
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 _WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
 

@@ -15,12 +15,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from toolformer_home.home import Home
-from toolformer_home.plots.files import ADDRESS as PLOTS
-from toolformer_home.plots.files import KEPT
-from toolformer_home.report import ADDRESS as REPORT
-from toolformer_server.labelling import label_routes
-from toolformer_server.web_guard import foreign_page, media_type, wrong_host
+from toolformer.home.home import Home
+from toolformer.home.plots.files import ADDRESS as PLOTS
+from toolformer.home.plots.files import KEPT
+from toolformer.home.report import ADDRESS as REPORT
+from toolformer.server.labelling import label_routes
+from toolformer.server.web_guard import foreign_page, media_type, wrong_host
 
 
 @dataclass(frozen=True)

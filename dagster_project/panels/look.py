@@ -167,7 +167,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     if arguments != "objects" and form not in export_formats.CHATS:
         raise typer.BadParameter(

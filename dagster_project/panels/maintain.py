@@ -34,7 +34,7 @@ def doctor(
 ) -> None:
     """Show what is missing here and how to get it; exit code 1 on damaged files."""
     from dagster_project.commands.doctor import show_findings
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     if model is not None:
         from dagster_project.commands.doctor_model import show_model
@@ -117,8 +117,8 @@ def tools_check(
 def cluster_seed() -> None:
     """Copy the contents of this home into its object store (TOOLFORMER_STORE), still empty."""
     from dagster_project.commands import console
-    from toolformer_home.home import Home
-    from toolformer_home.shared_files import seed
+    from toolformer.home.home import Home
+    from toolformer.home.shared_files import seed
 
     home = Home.find()
     partitions, others = seed(home)
@@ -132,8 +132,8 @@ def cluster_seed() -> None:
 def cluster_sweep() -> None:
     """Remove old contents of the object store, a day after the last use; harmless at any time."""
     from dagster_project.commands import console
-    from toolformer_home.home import Home
-    from toolformer_home.shared_files import shared_store
+    from toolformer.home.home import Home
+    from toolformer.home.shared_files import shared_store
     from warehouse.store.sweep import sweep
 
     removed, freed = sweep(shared_store(Home.find()))

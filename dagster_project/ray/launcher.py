@@ -24,9 +24,9 @@ from dagster_project.ray import run as process_of_run
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.run import unreadable
 from dagster_project.run_tags import RAY_TAG, process_of
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.settings_file import load_settings
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.settings_file import load_settings
 
 _LOGGER = logging.getLogger(__name__)
 # How a head that is gone shows: Ray's client raises the first at its start, the second later.

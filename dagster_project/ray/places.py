@@ -7,7 +7,7 @@ from typing import Any
 from assets.stages import STAGES
 from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.run_tags import RAY_TAG
-from toolformer_home.settings.sections import Settings
+from toolformer.home.settings.sections import Settings
 
 _GPUS = "num_gpus"
 # Those that any GPU will do for. Who names another one, by its number, chooses the place himself.

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from toolformer.home.settings.sections import Settings
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.records import ParsedDocument, RawRecord, parse_record
 from toolformer.sources.source import Source
-from toolformer_home.settings.sections import Settings
 
 # A plan takes moments; a dump may hold millions.
 MAX_RECORDS = 2000

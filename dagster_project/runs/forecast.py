@@ -14,15 +14,15 @@ from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, pla
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.forward.model_directory import keeps_states, model_without_weights
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.retriever import tools_searching
+from toolformer.home.wiring.sampling import check_can_annotate
+from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import Annotator
-from toolformer_home.wiring.retriever import tools_searching
-from toolformer_home.wiring.sampling import check_can_annotate
-from toolformer_home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 

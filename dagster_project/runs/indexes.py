@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from assets.passage_vectors import passage_index_fingerprint
 from assets.search_index import dump_files, wikipedia_index_fingerprint
-from toolformer_home.expected_errors import EXPECTED_ERRORS
-from toolformer_home.fingerprints import FINGERPRINT
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
+from toolformer.home.expected_errors import EXPECTED_ERRORS
+from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from tools.retrieval.passage_index import passage_index_information
 from tools.retrieval.wikipedia_index import index_information
 

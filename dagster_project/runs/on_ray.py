@@ -26,8 +26,8 @@ from dagster_project.runs.planned_run import PlannedRun, still_there
 from dagster_project.runs.run_job import failure_of
 from toolformer.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.settings.sections import Settings
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.settings.sections import Settings
 
 _LAUNCH = """
 mutation Launch($parameters: LaunchBackfillParams!) {

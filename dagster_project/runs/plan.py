@@ -13,10 +13,10 @@ from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.outputs import stored_with_sides
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
+from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
-from toolformer_home.fingerprints import FINGERPRINT
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

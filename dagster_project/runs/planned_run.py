@@ -8,8 +8,8 @@ import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from dagster_project.runs.run_job import run_job
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 
 _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
     "build_dataset": SHARDS,

@@ -1,7 +1,6 @@
 """Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
-import functools
 import os
 import sqlite3
 import uuid
@@ -15,7 +14,11 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import execute_run
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from filelock import Timeout
 
 from assets.failures import FAILED_SHARDS
@@ -30,14 +33,20 @@ from dagster_project.run_tags import (
 )
 from toolformer.errors import ToolformerError
 from toolformer.files.whole_files import write_whole
-from toolformer_home.expected_errors import RunFailedError, RunInterruptedError
-from toolformer_home.home import Home
-from toolformer_home.metadata import PAGES_READ, REJECTED_SOURCES
+from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
+from toolformer.home.home import Home
+from toolformer.home.metadata import PAGES_READ, REJECTED_SOURCES
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 # Dagster warns where one lies in the folder that `make ui` is run in.
-_INSTANCE_CONFIG = _REPOSITORY / "dagster_project" / "dagster.yaml"
-_WORKSPACE = _REPOSITORY / "workspace.yaml"
+_INSTANCE_CONFIG = Path(__file__).resolve().parents[1] / "dagster.yaml"
+# What `dagster dev` reads in workspace.yaml, which only a clone has: its pages of jobs and times
+# show no run of another one.
+REPOSITORY_ORIGIN = RemoteRepositoryOrigin(
+    ManagedGrpcPythonEnvCodeLocationOrigin(
+        LoadableTargetOrigin(module_name="dagster_project.definitions"), location_name="toolformer"
+    ),
+    SINGLETON_REPOSITORY_NAME,
+)
 _PROCESS = f"process-{uuid.uuid4().hex}"
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
 # it, and Ctrl-C reaches these too: they end with a traceback.
@@ -180,22 +189,13 @@ def run_job(
         },
         tags=tags,
         asset_selection=selection or None,
-        remote_job_origin=_code_location().get_job_origin(job_name),
+        remote_job_origin=REPOSITORY_ORIGIN.get_job_origin(job_name),
     )
     result = execute_run(InMemoryJob(job), run, instance)
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
         raise failure_of(result.all_events, result.run_id)
-
-
-@functools.cache
-def _code_location() -> RemoteRepositoryOrigin:
-    """Ours, as `dagster dev` knows it: its pages of jobs and times show no run of another one."""
-    from dagster._core.workspace.load import location_origins_from_yaml_paths
-
-    (location,) = location_origins_from_yaml_paths([str(_WORKSPACE)])
-    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
 
 
 def _is_interrupted(result: dg.JobExecutionResult) -> bool:

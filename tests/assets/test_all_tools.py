@@ -15,9 +15,9 @@ import pytest
 
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
+from toolformer.home.wiring import reader
 from toolformer.sources.files import list_files
 from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
-from toolformer_home.wiring import reader
 
 SHARD = "shard-00000"
 _WORDS = 60

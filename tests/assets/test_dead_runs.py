@@ -13,8 +13,8 @@ from dagster_project.runs.run_job import (
     dagster_instance,
     prepare_dagster_home,
 )
-from toolformer_home.home import Home
-from toolformer_home.resources.language_model import LanguageModelResource
+from toolformer.home.home import Home
+from toolformer.home.resources.language_model import LanguageModelResource
 
 
 @pytest.fixture

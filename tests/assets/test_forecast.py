@@ -10,7 +10,7 @@ from assets.dataset.stages import PIPELINE
 from dagster_project.runs.forecast import Forecast, forecast_build
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from toolformer.forward import speed
-from toolformer_home.settings.settings_file import load_settings
+from toolformer.home.settings.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ from assets.inputs import Expected, InputChangedError, stored_input
 from assets.outputs import OutputRows, PartitionOutput
 from assets.stage import Partition
 from tests.warehouse.rows import SHARD, frame, put, save_manifest
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import validated
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import validated
-from toolformer_home.wiring.toolbox import Toolbox
 from warehouse.errors import StoreConflictError
 from warehouse.warehouse import Warehouse
 

@@ -24,8 +24,8 @@ from tests.warehouse.rows import (
     save_manifest,
 )
 from toolformer.files.beside_models import RECORD_FILE
+from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
-from toolformer_home.home import Home
 
 pytestmark = pytest.mark.slow
 
@@ -69,10 +69,10 @@ def materialise(
     import dagster as dg
 
     from dagster_project.definitions import definitions
-    from toolformer_home.partitions import register_evaluations, register_shards
-    from toolformer_home.resources.settings import SettingsResource
-    from toolformer_home.resources.toolbox import ToolboxResource
-    from toolformer_home.settings.evaluation_sections import EvaluationSettings
+    from toolformer.home.partitions import register_evaluations, register_shards
+    from toolformer.home.resources.settings import SettingsResource
+    from toolformer.home.resources.toolbox import ToolboxResource
+    from toolformer.home.settings.evaluation_sections import EvaluationSettings
 
     # Each device has a lock of its own; both are the processor here.
     Home.device_lock = lambda self, device: self.output_lock(f"device-{own}")

@@ -2,7 +2,7 @@
 
 from tests.fakes import byte_tokenizer
 from toolformer.forward.windows import split_into_windows
-from toolformer_home.wiring.sampling import proposed_calls
+from toolformer.home.wiring.sampling import proposed_calls
 from tools.calculator import Calculator
 from tools.plugins.function_tool import FunctionTool
 from tools.protocol import Document

@@ -13,9 +13,9 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.indexes import indexes_of
 from dagster_project.runs.run_job import dagster_instance
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
-from toolformer_home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings, validated
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, validated
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])

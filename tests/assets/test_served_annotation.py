@@ -11,8 +11,8 @@ from tests.assets.conftest import MakeHome, PipelineHome, refuse_models
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.errors import ServedModelError
 from toolformer.forward.language_model import LanguageModel
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.settings.sections import merged
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.settings.sections import merged
 
 pytestmark = pytest.mark.slow
 # Its calls have nothing to sample: the places and losses decide.

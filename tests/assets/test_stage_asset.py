@@ -19,9 +19,9 @@ from assets.training.finetuned_model import FINETUNED_MODEL
 from dagster_project.definitions import definitions
 from dagster_project.runs.run_job import failure_of
 from tests.warehouse.rows import new_warehouse, put
-from toolformer_home.home import Home
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.settings.sections import validated
+from toolformer.home.home import Home
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.settings.sections import validated
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

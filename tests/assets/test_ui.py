@@ -21,7 +21,7 @@ from tests.browser import Browser, with_impatient_daemon
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.processes import ServiceError, await_until
-from toolformer_home.settings.sections import validated
+from toolformer.home.settings.sections import validated
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 

@@ -27,10 +27,10 @@ from toolformer.decoding.calibration import (
     read_min_call_probability,
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
-from toolformer_home.home import Home
-from toolformer_home.wiring.benchmarks import configured_benchmark
-from toolformer_home.wiring.evaluated_models import check_model_name
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.wiring.benchmarks import configured_benchmark
+from toolformer.home.wiring.evaluated_models import check_model_name
+from toolformer.home.wiring.warehouse import open_warehouse
 
 SOLUTION = "He has 1+2 = 3 eggs.\nHe eats 3-1 = 2 eggs."
 PROBLEM = {"id": "a", "question": "How many eggs?", "solution": SOLUTION}

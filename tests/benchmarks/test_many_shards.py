@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import many_shards
+from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
-from toolformer_home.home import Home
 
 
 def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(

@@ -35,7 +35,7 @@ def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:
 
 def _seen_by_a_newcomer(made: Cluster) -> Path:
     """The home as a machine sees it that comes new to the cluster."""
-    from toolformer_home.home import Home
+    from toolformer.home.home import Home
 
     root = made.folder / "newcomer"
     os.environ.update(made.store.environment)

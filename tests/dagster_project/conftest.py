@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from tests.dagster_project.command_line import Outcome, run_command
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 Run = Callable[..., Outcome]

@@ -9,9 +9,9 @@ import pytest
 from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
 from dagster_project.sensors import sensors
+from toolformer.home.home import Home as ProjectHome
+from toolformer.home.partitions import register_shards
 from toolformer.sources.manifest import Manifest, ShardEntry
-from toolformer_home.home import Home as ProjectHome
-from toolformer_home.partitions import register_shards
 
 STAGES = list(PIPELINE.names)
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]

@@ -15,9 +15,9 @@ from toolformer.errors import DeviceError
 from toolformer.files.named_files import read_named
 from toolformer.files.whole_files import write_new
 from toolformer.forward.devices import check_device
-from toolformer_home.home import Home
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.settings_file import load_settings, write_settings_file
+from toolformer.home.home import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.settings_file import load_settings, write_settings_file
 from tools.errors import PromptError
 from tools.prompting import load_prompt
 
@@ -171,7 +171,7 @@ def test_a_device_in_place_of_a_file_is_not_read_for_ever(run, warehouse):
 
 def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path: Path):
     code = (
-        "from toolformer_home.home import Home\n"
+        "from toolformer.home.home import Home\n"
         "from dagster_project.runs.run_job import dagster_instance\n"
         "with dagster_instance(Home.find()) as instance: instance.get_runs()\n"
     )

@@ -8,9 +8,9 @@ import pytest
 from dagster_project.checks import checks_of
 from dagster_project.commands.reporting import show_examples
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
+from toolformer.home.report.verdicts import Verdict
+from toolformer.home.settings.sections import validated
 from toolformer.scoring.chance_level import KeptAgainstChance
-from toolformer_home.report.verdicts import Verdict
-from toolformer_home.settings.sections import validated
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}

@@ -19,7 +19,7 @@ from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
 from tests.fakes import save_taught_model
 from tests.warehouse.rows import SHARD, frame
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.

@@ -9,7 +9,7 @@ import pytest
 from tests.dagster_project.conftest import Run
 from tests.warehouse.rows import put
 from tests.warehouse.test_comparison import put_home
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.

@@ -7,14 +7,16 @@ import tomllib
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
+from dagster_project.runs.run_job import REPOSITORY_ORIGIN
 from tests.conftest import REPOSITORY
 from tests.generated import graph
-from toolformer_home.home import Home
-from toolformer_home.settings.corpus_sections import SourceSettings
-from toolformer_home.settings.source_file import write_added_sources
+from toolformer.home.home import Home
+from toolformer.home.settings.corpus_sections import SourceSettings
+from toolformer.home.settings.source_file import write_added_sources
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 # The stages whose rows depend on the version of each tool that may be called.
@@ -49,7 +51,9 @@ def test_code_location_and_command_line_import_nothing_heavy(module: str, heavy:
     assert done.stdout.strip() == "[]"
 
 
-def test_dagster_loads_workspace_yaml_and_dg_the_same_module():
+def test_dagster_commands_and_dg_load_the_same_module():
+    (location,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
+    assert location == REPOSITORY_ORIGIN.code_location_origin
     (entry,) = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
     assert entry["python_module"]["module_name"] == "dagster_project.definitions"
     pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())

@@ -12,10 +12,10 @@ from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
 from dagster_project.runs.run_job import dagster_instance
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.home import Home
-from toolformer_home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
-from toolformer_home.settings.sections import validated
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
+from toolformer.home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
+from toolformer.home.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 

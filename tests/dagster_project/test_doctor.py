@@ -7,8 +7,8 @@ import pytest
 from dagster_project.commands import doctor, doctor_home
 from dagster_project.commands.doctor import Finding, examine
 from tests.warehouse.rows import SHARD, frame
+from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
-from toolformer_home.home import Home
 from tools.registry import TOOL_NAMES
 from warehouse.warehouse import Warehouse
 

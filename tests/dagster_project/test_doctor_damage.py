@@ -20,12 +20,12 @@ from toolformer.errors import DamagedModelError
 from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.files.sealed import sealed
 from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, validated
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.model_damage import check_undamaged
+from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.sources.source import Source
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings, validated
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.model_damage import check_undamaged
-from toolformer_home.wiring.model_holder import ModelHolder
 from tools.retrieval.index_folder import write_information
 
 EMBEDDED, FINETUNED = "models/smollm2-135m-instruct", "models/toolformer-round-2"
@@ -245,12 +245,12 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "toolformer.json"])
 def test_of_a_model_too_large_to_be_read_the_small_files_are(home, monkeypatch, name):
-    monkeypatch.setattr("toolformer_home.wiring.model_damage._MAX_BYTES_READ", 10_000)
+    monkeypatch.setattr("toolformer.home.wiring.model_damage._MAX_BYTES_READ", 10_000)
     path = home.root / FINETUNED
     flip(path / "model.safetensors", 1)
     check_undamaged(path, home)
     flip(path / name, 1)
-    monkeypatch.setattr("toolformer_home.wiring.model_damage._compared", set())
+    monkeypatch.setattr("toolformer.home.wiring.model_damage._compared", set())
     with pytest.raises(DamagedModelError, match=name):
         check_undamaged(path, home)
 

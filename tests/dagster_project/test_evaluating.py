@@ -7,7 +7,7 @@ import pytest
 
 from dagster_project.commands import evaluating
 from dagster_project.runs.planned_run import PlannedRun
-from toolformer_home.expected_errors import RunFailedError
+from toolformer.home.expected_errors import RunFailedError
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import pytest
 
 from dagster_project.runs.expected_shards import expected_shards
+from toolformer.home.settings.sections import Settings
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
-from toolformer_home.settings.sections import Settings
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from dagster_project.commands.options import RunOptions
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.files.digests import hex_digest
-from toolformer_home.fingerprints import FINGERPRINT, PARTS
-from toolformer_home.home import Home
-from toolformer_home.reading import Home as Reading
-from toolformer_home.wiring import model_holder
-from toolformer_home.wiring.model_holder import ModelHolder
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.fingerprints import FINGERPRINT, PARTS
+from toolformer.home.home import Home
+from toolformer.home.reading import Home as Reading
+from toolformer.home.wiring import model_holder
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.warehouse import open_warehouse
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
 

@@ -17,7 +17,7 @@ from tests.dagster_project.exports import call, fill_for_export, store, store_ca
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
 from tests.warehouse.rows import SHARD
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from tests.dagster_project.exports import ODD, PLAIN, fill_for_export, store, st
 from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.

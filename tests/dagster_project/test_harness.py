@@ -10,10 +10,10 @@ from dagster_project.commands.harness import Continuation
 from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED
 from toolformer.errors import SequenceTooLongError
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.model_location import ModelLocation
-from toolformer_home.wiring.toolbox import Toolbox
-from toolformer_lm_eval.answers import Generation
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_location import ModelLocation
+from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.lm_eval.answers import Generation
 from tools.calculator import Calculator
 
 WAY = Generation((".",), 24)

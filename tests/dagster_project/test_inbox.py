@@ -10,9 +10,9 @@ import pytest
 from dagster_project.definitions import definitions
 from dagster_project.sensors import entries_of, inbox
 from tests.corpora import write_texts
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest, manifest_path
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import listed_sources
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def sources_with_shards(home: Home) -> list[str]:
 def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    from toolformer_home.settings.corpus_sections import EMBEDDED_SOURCES
+    from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 
     # Whole it has hundreds of shards.
     short = tuple(source.model_copy(update={"limit": 4}) for source in EMBEDDED_SOURCES)

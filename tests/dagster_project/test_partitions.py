@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from toolformer_home.partitions import (
+from toolformer.home.partitions import (
     BENCHMARK,
     EVALUATIONS,
     MODEL,
@@ -13,7 +13,7 @@ from toolformer_home.partitions import (
     register,
     register_evaluations,
 )
-from toolformer_home.settings.evaluation_sections import EMBEDDED_BENCHMARKS, EvaluationSettings
+from toolformer.home.settings.evaluation_sections import EMBEDDED_BENCHMARKS, EvaluationSettings
 
 
 def test_a_benchmark_without_its_file_and_controls_are_no_partitions_until_they_are_wanted(

@@ -16,11 +16,11 @@ from tests.warehouse.rows import frame, remove_partition
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED, enabled
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.settings.sections import Settings, merged, validated
+from toolformer.home.settings.settings_file import preset_values
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.settings.sections import Settings, merged, validated
-from toolformer_home.settings.settings_file import preset_values
-from toolformer_home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.plugins.function_tool import FunctionTool
 from tools.prompting import load_prompt

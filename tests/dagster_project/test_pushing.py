@@ -10,7 +10,7 @@ from tests.dagster_project.command_line import Outcome
 from tests.dagster_project.exports import fill_for_export
 from tests.hub import READER, STRANGER, Hub, connected_hub
 from toolformer.exports.dataset_card import CARD_MARK
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 # Of `huggingface_hub`, which sends files in a way that httpx2 will drop.

@@ -11,8 +11,8 @@ from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.home import Home
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
 
 SCHEDULE = """\
 training: {variant: plain}

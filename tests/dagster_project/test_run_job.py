@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from dagster_project.commands.errors import explained_errors
 from dagster_project.run_tags import PROCESS_TAG, process_of
 from dagster_project.runs.run_job import dagster_instance, failure_of, run_job
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 
 from dagster_project.commands.serving import right_examples
 from tests.warehouse.rows import put
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.annotator import finetuned_model_directory
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import finetuned_model_directory
 from warehouse.warehouse import Warehouse
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
-from toolformer_home.home import Home
-from toolformer_home.wiring.warehouse import open_warehouse
+from toolformer.home.home import Home
+from toolformer.home.wiring.warehouse import open_warehouse
 
 TEXTS = (
     ("Snow is expected tomorrow.", "https://a.org/2024/01/08/snow"),

@@ -20,11 +20,11 @@ from dagster_project.runs.run_job import dagster_instance
 from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame, save_manifest
+from toolformer.home.home import Home
+from toolformer.home.partitions import SHARD, SHARD_OF_TEXTS, register_shards
+from toolformer.home.settings.settings_file import listed_sources, write_settings_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
-from toolformer_home.home import Home
-from toolformer_home.partitions import SHARD, SHARD_OF_TEXTS, register_shards
-from toolformer_home.settings.settings_file import listed_sources, write_settings_file
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names

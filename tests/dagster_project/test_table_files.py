@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import store, store_calls
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
 PAGE = REPOSITORY / "docs" / "sql.md"

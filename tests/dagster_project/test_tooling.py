@@ -12,8 +12,8 @@ from dagster_project.commands.doctor import examine
 from tests.conftest import REPOSITORY
 from tests.outside import ECHO
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import load_settings
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket
 from dagster_project.commands import ui, web_server
 from dagster_project.commands.web_server import WebGuard
 from tests.conftest import REPOSITORY, happens
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 OWN = "127.0.0.1:3000"
 SUBSCRIPTIONS = f"ws://{OWN}/graphql"

@@ -95,8 +95,8 @@ def _files(home: SmallHome) -> dict[str, object]:
     from ruamel.yaml import YAML
     from safetensors import safe_open
 
+    from toolformer.home.settings.source_file import added_sources
     from toolformer.sources.manifest import Manifest
-    from toolformer_home.settings.source_file import added_sources
 
     file = home.home.settings_file
     found: dict[str, object] = {

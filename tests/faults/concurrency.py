@@ -142,8 +142,8 @@ def _awaiting_device(
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:
+    from toolformer.home.settings.source_file import added_sources
     from toolformer.sources.manifest import Manifest
-    from toolformer_home.settings.source_file import added_sources
 
     home = workshop.stages["ingest"].before.copy(workshop.place("ingests"))
     files = []

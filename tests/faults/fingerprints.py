@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from assets.inputs import merged_part
 from tests.faults.comparison import Address, Damage, partitions_of
 from tests.homes import SmallHome
-from toolformer_home.fingerprints import FINGERPRINT, PARTS
+from toolformer.home.fingerprints import FINGERPRINT, PARTS
 
 _MERGED_CALLS = merged_part("filtered_calls", "")
 

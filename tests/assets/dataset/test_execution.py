@@ -14,11 +14,11 @@ from assets.dataset.tool_threads import done_together
 from assets.shard_texts import typed_frame
 from tests.fakes import byte_tokenizer
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import validated
+from toolformer.home.wiring.execution import answered_samples
 from toolformer.training.augmented_text import TextKey
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import validated
-from toolformer_home.wiring.execution import answered_samples
 from tools.base import Tool
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.protocol import Document

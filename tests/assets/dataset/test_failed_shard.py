@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
-from toolformer_home.expected_errors import RunFailedError
+from toolformer.home.expected_errors import RunFailedError
 
 STAGES = ("filtered_calls", "augmented_texts")
 BAD, GOOD = SHARDS

@@ -16,10 +16,10 @@ from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
+from toolformer.home.wiring.precision import ANNOTATION, settled_precision
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM
 from toolformer.scoring.losses import ScoredCall, scorer_for
-from toolformer_home.wiring.precision import ANNOTATION, settled_precision
 from tools.protocol import ToolCall
 
 # Seconds each; `make test-fast` leaves them out.

@@ -36,14 +36,14 @@ from tests.assets.setting_effects import (
     stages_of,
 )
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
+from toolformer.home.home import Home
+from toolformer.home.partitions import SHARDS
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.resources.toolbox import ToolboxResource
+from toolformer.home.settings.sections import validated
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import ShardEntry
 from toolformer.stage_cost import StageCost
-from toolformer_home.home import Home
-from toolformer_home.partitions import SHARDS
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.resources.toolbox import ToolboxResource
-from toolformer_home.settings.sections import validated
-from toolformer_home.wiring.toolbox import Toolbox
 from tools.registry import create_tool
 from warehouse.warehouse import Warehouse
 

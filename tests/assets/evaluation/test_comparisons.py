@@ -13,8 +13,8 @@ from assets.evaluation.comparisons import compare, compared
 from assets.evaluation.tables import gains
 from assets.inputs import InputChangedError
 from tests.warehouse.rows import new_warehouse, put
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 # Of five items each; the first is right.

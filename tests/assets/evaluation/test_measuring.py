@@ -21,11 +21,11 @@ from tests.warehouse.rows import new_warehouse
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import DamagedModelError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
-from toolformer_home.fingerprints import PARTS
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import validated
-from toolformer_home.wiring.evaluated_models import EvaluatedModel
-from toolformer_home.wiring.toolbox import Toolbox
+from toolformer.home.fingerprints import PARTS
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import validated
+from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.toolbox import Toolbox
 from tools.base import Tool
 from tools.errors import ToolTimeoutError
 from warehouse.schema import ALL

@@ -12,8 +12,8 @@ from assets.evaluation.report import evaluation_report
 from dagster_project.definitions import definitions
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import new_warehouse, put
-from toolformer_home.plots.files import ADDRESS
-from toolformer_home.resources.settings import SettingsResource
+from toolformer.home.plots.files import ADDRESS
+from toolformer.home.resources.settings import SettingsResource
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from tests.fakes import save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
+from toolformer.home.home import Home
+from toolformer.home.partitions import BENCHMARK, MODEL
+from toolformer.home.resources.settings import SettingsResource
 from toolformer.training.model_card import CARD_FILE
-from toolformer_home.home import Home
-from toolformer_home.partitions import BENCHMARK, MODEL
-from toolformer_home.resources.settings import SettingsResource
 
 KEYS = ["first|base", "bad|base", "last|base"]
 

@@ -13,11 +13,11 @@ from assets.evaluation.measuring import Measuring
 from assets.evaluation.text_losses import Losses, mean_loss
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import validated
-from toolformer_home.wiring.evaluated_models import EvaluatedModel
-from toolformer_home.wiring.model_holder import ModelHolder
-from toolformer_home.wiring.toolbox import Toolbox
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import validated
+from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.toolbox import Toolbox
 from warehouse.warehouse import Warehouse
 
 TEXT = (

@@ -15,11 +15,11 @@ from tests.corpora import cut_corpus
 from tests.fakes import byte_tokenizer, save_tiny_model
 from tests.homes import SmallHome, write_lines
 from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
+from toolformer.home.partitions import register_shards
+from toolformer.home.resources.settings import SettingsResource
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
 from toolformer.training.variants import VARIANTS
-from toolformer_home.partitions import register_shards
-from toolformer_home.resources.settings import SettingsResource
 from warehouse.schema import ALL
 
 TRAINED, HELD_OUT = "shard-00000", "shard-00001"

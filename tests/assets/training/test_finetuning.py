@@ -14,10 +14,10 @@ from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
+from toolformer.home.home import Home
+from toolformer.home.wiring.precision import settled_precision
 from toolformer.training import learning_rates
 from toolformer.training.variants import VARIANTS
-from toolformer_home.home import Home
-from toolformer_home.wiring.precision import settled_precision
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

@@ -22,12 +22,12 @@ from toolformer.errors import ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
+from toolformer.home.fingerprints import FINGERPRINT, PARTS
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.loss_weights import window_weights
 from toolformer.training.training_set import is_for_development
-from toolformer_home.fingerprints import FINGERPRINT, PARTS
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
-from toolformer_home.wiring.toolbox import Toolbox
 from tools.model_identity import model_identity
 from tools.protocol import ToolCall
 from warehouse.schema import ALL

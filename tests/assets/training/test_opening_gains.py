@@ -14,10 +14,10 @@ from tests.fakes import taught_model
 from toolformer.calls import call_ids
 from toolformer.decoding.calibration import Opening
 from toolformer.forward.windows import Window
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
-from toolformer_home.home import Home
-from toolformer_home.settings.sections import Settings
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall

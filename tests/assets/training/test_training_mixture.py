@@ -16,10 +16,10 @@ from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls, remove_partition
 from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from toolformer.training.words import words_of
-from toolformer_home.fingerprints import Fingerprint
-from toolformer_home.resources.settings import SettingsResource
-from toolformer_home.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from warehouse.schema import ALL
 
 HELD_OUT = "shard-00009"

@@ -14,10 +14,10 @@ from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
+from toolformer.home.home import Home
+from toolformer.home.resources.settings import SettingsResource
 from toolformer.training.finetuning import Progress, StepReport
 from toolformer.training.training_state import DevelopmentLoss
-from toolformer_home.home import Home
-from toolformer_home.resources.settings import SettingsResource
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 

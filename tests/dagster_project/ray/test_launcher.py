@@ -34,7 +34,7 @@ from dagster_project.ray.launcher import HeadUnreachableError, WatchedRayRunLaun
 from dagster_project.ray.places import gpus_of
 from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
 from tests.conftest import REPOSITORY
-from toolformer_home.settings.sections import validated
+from toolformer.home.settings.sections import validated
 
 STARTING, STARTED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 UNKNOWN_JOB = RuntimeError("Request failed with status code 404: Job does not exist")

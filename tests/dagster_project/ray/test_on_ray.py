@@ -29,9 +29,9 @@ from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
 from toolformer.errors import ToolformerError
-from toolformer_home.expected_errors import RunFailedError
-from toolformer_home.partitions import SHARD
-from toolformer_home.settings.sections import validated
+from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.partitions import SHARD
+from toolformer.home.settings.sections import validated
 
 BUILD = "build_dataset"
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")

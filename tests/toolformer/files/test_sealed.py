@@ -18,6 +18,12 @@ from toolformer.errors import CheckpointError, ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.sealed import DIGEST, sealed, unsealed
 from toolformer.forward.precision import PrecisionChoice
+from toolformer.home.settings.corpus_sections import SourceSettings
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.settings.source_file import read_sources, sources_file, write_added_sources
+from toolformer.home.wiring import settled
+from toolformer.home.wiring.precision import MeasuredPrecision
+from toolformer.home.wiring.settled import read_settled
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.training.training_state import (
@@ -27,12 +33,6 @@ from toolformer.training.training_state import (
     StepReport,
     TrainingState,
 )
-from toolformer_home.settings.corpus_sections import SourceSettings
-from toolformer_home.settings.errors import SettingsError
-from toolformer_home.settings.source_file import read_sources, sources_file, write_added_sources
-from toolformer_home.wiring import settled
-from toolformer_home.wiring.precision import MeasuredPrecision
-from toolformer_home.wiring.settled import read_settled
 
 CHOSEN = CalibratedProbability(
     *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),

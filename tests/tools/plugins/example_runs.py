@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dagster_project.commands.options import RunOptions
 from tests.test_command_blocks import parsed_commands
-from toolformer_home.home import Home
+from toolformer.home.home import Home
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 # In place of the installed command: it writes itself down, with its home.

@@ -14,9 +14,9 @@ import pytest
 
 from tests.tools.plugins.mcp_example_server import count_words, nothing
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.toolbox import open_tool, open_toolbox
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.toolbox import open_tool, open_toolbox
 from tools.errors import (
     ToolSettingsError,
     ToolTimeoutError,

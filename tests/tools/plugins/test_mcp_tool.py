@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import happens
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.toolbox import open_tool
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.toolbox import open_tool
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,

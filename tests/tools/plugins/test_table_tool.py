@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from toolformer_home.home import Home
-from toolformer_home.settings.settings_file import load_settings
-from toolformer_home.wiring.toolbox import open_tool
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.toolbox import open_tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.plugins import table_tool
 from tools.plugins.table_index import TableIndex

@@ -1,0 +1,149 @@
+"""Which models annotate a round and read for QA, and what the card of a finetuned one says."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from tests.toolformer.training.tiny import record
+from toolformer.errors import ModelNotFoundError, ToolformerError
+from toolformer.files.beside_models import RECORD_FILE
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.forward.language_model import LanguageModel
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, validated
+from toolformer.home.wiring import model_location
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.model_cards import write_model_card
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.reader import open_reader
+
+
+def settings_of(base: Path, annotator: str = "finetuned", *, number: int = 2) -> Settings:
+    model = {"path": str(base), "device": "cpu", "precision": "float32"}
+    sampling = {"round": number, "annotator": annotator}
+    return validated({"language_model": model, "sampling": sampling}, origin="test")
+
+
+def put_finetuned(home: Home, tiny: Path, number: int, *, seconds: float) -> Path:
+    """A checkpoint of a round, as training leaves it."""
+    folder = home.finetuned_model(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(tiny, folder)
+    record = {"fingerprint": "same", "result": {"seconds": seconds}}
+    (folder / "toolformer.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: Home, tiny: Path):
+    first = put_finetuned(home, tiny, 1, seconds=1.0)
+    second, third = settings_of(tiny), settings_of(tiny, number=3)
+    before = Annotator.of(second, home)
+    assert before.location.directory == first
+    with pytest.raises(ModelNotFoundError, match=r"finetuned in round 2.*`toolformer train`"):
+        Annotator.of(third, home)
+    put_finetuned(home, tiny, 2, seconds=2.0)
+    assert Annotator.of(second, home) == before
+    assert Annotator.of(third, home).location.directory == home.finetuned_model(2)
+    assert Annotator.of(third, home).identity != before.identity
+    # Another checkpoint of round 1 is another annotator.
+    put_finetuned(home, tiny, 1, seconds=1.1)
+    assert Annotator.of(second, home).location == before.location
+    assert Annotator.of(second, home).identity != before.identity
+
+
+def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny, other)
+    content = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ModelNotFoundError, match="another vocabulary"):
+        Annotator.of(settings_of(tiny, str(other)), home)
+
+
+def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: Path):
+    put_finetuned(home, tiny, 1, seconds=1.0)
+    settings, holder = settings_of(tiny), ModelHolder()
+    annotator = Annotator.of(settings, home)
+    put_finetuned(home, tiny, 1, seconds=1.1)
+    with pytest.raises(ToolformerError, match="replaced by another"):
+        annotator.load(holder, settings, home)
+    assert holder.loads == 0
+    holder.release()
+
+
+def test_a_model_replaced_while_it_is_loaded_is_not_used(
+    home: Home, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    newer, link = tmp_path / "newer", tmp_path / "model"
+    shutil.copytree(tiny, newer)
+    (newer / "generation_config.json").write_text("{}")
+    link.symlink_to(tiny)
+    load = LanguageModel.load
+
+    def slowly(directory: Path, **options: Any) -> LanguageModel:
+        loaded = load(directory, **options)
+        link.unlink()
+        link.symlink_to(newer)
+        return loaded
+
+    monkeypatch.setattr(LanguageModel, "load", slowly)
+    holder = ModelHolder()
+    with pytest.raises(ToolformerError, match="replaced by another while it was loaded"):
+        holder.load(link, settings_of(link), home)
+    monkeypatch.undo()
+    assert holder.load(link, settings_of(link), home).name == link.name
+    holder.release()
+
+
+def test_the_start_token_is_part_of_the_version_where_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(model_location, "base_model_directory", lambda *_: tmp_path)
+
+    def version_of(bos_token: str | None) -> str:
+        of_model = {"precision": "float32", "device": "cpu", "bos_token": bos_token}
+        settings = validated({"language_model": of_model}, origin="test")
+        return open_reader(settings, Home(tmp_path), ModelHolder()).version()
+
+    assert version_of("<s>") == f"{version_of(None)} bos_token=<s>"
+
+
+def card_of(folder: Path, settings: Settings) -> str:
+    (folder / RECORD_FILE).write_text(json.dumps(record()))
+    write_model_card(folder, folder / "base", settings)
+    return (folder / "README.md").read_text()
+
+
+def test_the_licence_of_a_source_stands_in_the_card(tmp_path: Path):
+    sources = [{"path": "/texts/a.jsonl", "license": "cc-by-4.0"}, {"path": "/texts/b.jsonl"}]
+    card = card_of(tmp_path, validated({"corpus": {"sources": sources}}, origin="test"))
+    assert "- texts of `a.jsonl`: cc-by-4.0" in card
+    assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
+
+
+def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path: Path):
+    paths = ["hf://datasets/ada/texts@v2/a/*.jsonl", "hf://datasets/ada/more/b.jsonl", "/c.jsonl"]
+    settings = validated({"corpus": {"sources": [{"path": path} for path in paths]}}, origin="test")
+    (tmp_path / RECORD_FILE).write_text(json.dumps(record()))
+    write_model_card(tmp_path, tmp_path / "models--Qwen--Qwen3-0.6B/snapshots/c1", settings)
+    head = ModelCard.load(tmp_path / "README.md").data
+    assert (head.base_model, head.datasets) == ("Qwen/Qwen3-0.6B", ["ada/more", "ada/texts"])
+    write_model_card(tmp_path, tmp_path / EMBEDDED_MODEL_NAME, Settings())
+    head = ModelCard.load(tmp_path / "README.md").data
+    assert (head.base_model, head.datasets) == ("HuggingFaceTB/SmolLM2-135M-Instruct", None)
+
+
+_ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"
+
+
+@pytest.mark.parametrize("head", [_ALIASES, "license: " + "[" * 3_000, "5: mit"])
+def test_a_base_models_card_that_cannot_be_understood_names_no_licence(tmp_path: Path, head: str):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").write_text(f"---\n{head}\n---\n")
+    assert "license: unknown" in card_of(tmp_path, Settings())

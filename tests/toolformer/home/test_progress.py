@@ -1,0 +1,37 @@
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.home.progress import ProgressCallback, progress_of, shown_by, waiting_shown
+
+LOG = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.summary: list[tuple[int, int | None]] = []
+
+    def __call__(self, stage: str, detail: str) -> ProgressCallback:
+        return lambda done, total: self.summary.append((done, total))
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.none() | st.integers(0, 99))))
+def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
+    recorder = Recorder()
+    with shown_by(recorder):
+        report = progress_of("work", LOG)
+        for done, total in steps:
+            report(done, total)
+    assert [done for done, _ in recorder.summary] == [done for done, _ in steps]
+    for (done, shown), (_, total) in zip(recorder.summary, steps, strict=True):
+        assert shown is None if total is None else shown == max(done, total)
+
+
+def test_waiting_is_a_stage_that_ends_where_progress_is_shown():
+    recorder = Recorder()
+    with shown_by(recorder), waiting_shown("waiting for another run", LOG):
+        assert recorder.summary == []
+    assert recorder.summary == [(1, 1)]

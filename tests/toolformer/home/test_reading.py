@@ -1,0 +1,105 @@
+"""A home in Python: what it answers, and that reading changes nothing."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.test_command_blocks import blocks
+from tests.warehouse.rows import TEXT, fill, new_warehouse, put_calls
+from toolformer.errors import ToolformerError
+from toolformer.home import home as places
+from toolformer.home.reading import Home
+from toolformer.home.settings.errors import SettingsError
+from toolformer.home.wiring.warehouse import open_warehouse
+from warehouse.errors import LayoutError, QueryError, StoreError
+from warehouse.schema import table_schema
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    warehouse = new_warehouse(folder)
+    fill(warehouse)
+    put_calls(warehouse, {"call_id": "c1"}, {"call_id": "c2", "position": 4})
+    return folder
+
+
+def test_a_home_is_read_in_python_and_stays_as_it_is(root: Path):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    home = Home(str(root))
+    assert home.sql("select text from documents")["text"].to_list() == [TEXT]
+    kept = home.kept_calls()
+    assert kept["call_id"].to_list() == ["c1", "c2"]
+    assert {"arguments", "result", "text_before", "loss_reduction"} <= set(kept.columns)
+    call = home.explain("c1")
+    assert (call["text"], call["result"], call["reason"]) == (TEXT, "0.29", "kept")
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("is_opened_by_a_command", [True, False])
+def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_opened_by_a_command: bool
+):
+    copy = shutil.copytree(root, tmp_path / "home")
+    for folder in copy.glob("warehouse/*/shard=none"):
+        shutil.rmtree(folder)
+    shutil.rmtree(copy / "warehouse" / "labels")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    if is_opened_by_a_command:
+        monkeypatch.setattr(os, "access", lambda path, _: path != copy)
+        warehouse = open_warehouse(places.Home(copy))
+    else:
+        warehouse = Home(copy).warehouse
+    for view in ("call_statistics", "call_provenance"):
+        counted = f"select count(*) as n from {view}"
+        assert warehouse.query(counted).equals(Home(root).sql(counted))
+    assert warehouse.query("from executed_calls where tool = 'none'").is_empty()
+    assert tuple(warehouse.query("from labels").columns) == table_schema("labels").column_names
+    assert warehouse.query("from label_precision").is_empty()
+    assert warehouse.compare(warehouse).examples.is_empty()
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_the_lines_of_the_document_run(root: Path, tmp_path: Path, monkeypatch):
+    (lines,) = blocks(REPOSITORY / "docs" / "how-to" / "look-at-calls.md", "python")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "news-strict").symlink_to(root)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert names["kept"].height == 2
+
+
+def test_without_a_folder_it_is_the_home_of_the_environment(root: Path, monkeypatch):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    assert Home().places == Home(root).places == places.Home(root)
+
+
+def test_a_mistake_is_told(root: Path, tmp_path: Path):
+    with pytest.raises(SettingsError, match="There is no home in"):
+        Home(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match=r"The home is '.*' in it as part of a name"):
+        Home(tmp_path / "home[1]")
+    with pytest.raises(SettingsError, match=r"There is no home in '.*~nobody-here/news'"):
+        Home("~nobody-here/news")
+    with pytest.raises(ToolformerError, match="ids of several calls begin with 'c': c1, c2"):
+        Home(root).explain("c")
+    with pytest.raises(ToolformerError, match="There is no call whose id begins with 'x'"):
+        Home(root).explain("x")
+    with pytest.raises(QueryError, match="Only a single statement that reads"):
+        Home(root).sql("drop table documents")
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse" / "layout-version").write_text("7\n")
+    with pytest.raises(LayoutError, match="layout version 7"):
+        Home(tmp_path)
+
+
+def test_a_folder_that_is_a_copy_of_an_object_store_is_read_by_it(tmp_path: Path):
+    copied = places.Home(tmp_path)
+    copied.copy_file.parent.mkdir()
+    copied.copy_file.write_text("s3://bucket/news")
+    with pytest.raises(StoreError, match="s3://bucket/news"):
+        Home(tmp_path)

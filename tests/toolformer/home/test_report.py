@@ -1,0 +1,179 @@
+"""The report: what its page says of a small warehouse; a stranger's text does nothing in it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from dagster_project.commands.web_server import with_own_pages
+from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame, put
+from toolformer.home.report import ADDRESS
+from toolformer.home.report.contents import contents_of
+from toolformer.home.report.page import page_of, write_report
+from toolformer.home.settings.sections import Settings
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+_PARTITIONS = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
+# What a page must never take for its own; 😀 counts twice in a browser.
+STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u2028"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Warehouse:
+    store = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    store.prepare()
+    return store
+
+
+def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/") -> None:
+    """One text with a kept and a dropped call, which both stand in it."""
+    place = len(text) - 3
+    rows = {
+        "documents": [{"text": text, "url": url, "title": text[:40]}],
+        "document_selection": [{}],
+        "candidate_calls": [
+            {"character_offset": place},
+            {
+                "call_id": "c2",
+                "sample_index": 1,
+                "character_offset": 4,
+                "arguments": "1 + 1",
+                "proposed": "call",
+            },
+        ],
+        "executed_calls": [{}, {"call_id": "c2", "result": "2"}],
+        "filtered_calls": [
+            SAMPLED,
+            {
+                "call_id": "c2",
+                "proposed": "call",
+                "is_kept": False,
+                "reason": "below_threshold",
+                "loss_with_result": 2.9,
+                "loss_reduction": 0.1,
+            },
+        ],
+        "augmented_texts": [{"text": text, "calls": [CALL | {"character_offset": place}]}],
+        "stage_costs": [{}],
+    }
+    for table, changes in rows.items():
+        name = _PARTITIONS.get(table, "Calculator")
+        store.replace_partition(table, SHARD, name, frame(table, *changes), metadata={})
+
+
+def data_of(page: str) -> list[dict]:
+    content = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert content is not None
+    return json.loads(content[1])
+
+
+def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its_calls(store):
+    fill(store)
+    page = page_of(contents_of(store, Settings()))
+    assert "not told apart from chance (50 % of 2 calls kept, 100 % of 1 with swapped" in page
+    (text,) = data_of(page)
+    assert "".join(part for part in text["parts"] if isinstance(part, str)) == TEXT
+    before, dropped, between, kept, behind = text["parts"]
+    assert (before, behind) == (TEXT[:4], TEXT[-3:])
+    assert before + between + behind == TEXT
+    assert (dropped["kept"], dropped["reason"], dropped["gain"]) == (False, "below_threshold", 0.1)
+    assert (kept["kept"], kept["result"], kept["id"]) == (True, "0.29", "c1")
+    assert text["date"] == "2020-05-04"
+    # The model wrote one call, the tool's rule the other.
+    assert (dropped["proposed"], kept["proposed"]) == ("call", "none")
+    assert re.search(r"<dt>of these, written by the model</dt><dd>1</dd>", page)
+    writers = re.search(r"<h3>Who wrote the calls</h3>.*?<tbody>(.*?)</tbody>", page, re.S)
+    assert writers is not None
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in writers[1].split("<tr>")[1:]]
+    assert [row[:5] for row in rows] == [
+        ["Calculator", "call", "1", "1", "0"],
+        ["Calculator", "none", "1", "1", "1"],
+    ]
+    assert "logarithmic scale" in page.partition('id="funnel"')[2].partition("<svg")[0]
+    # Funnel, thresholds and loss reductions of the one tool.
+    assert page.count("<svg") == 3
+
+
+def test_the_page_counts_calls_that_were_needless_missing_or_unused(store):
+    without = {"mode": "disabled", "called_tool": None, "is_result_right": None}
+    put(
+        store,
+        "evaluation_results",
+        {"mode": "enabled", "score": 0.0},
+        without,
+        without | {"item_id": "i2", "score": 0.0},
+        without | {"item_id": "i2", "score": 0.0, "mode": "enabled"},
+    )
+    page = page_of(contents_of(store, Settings()))
+    table = re.search(r'id="call-use".*?</table>', page, re.S)
+    assert table is not None
+    names = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", table[0])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table[0])
+    assert dict(zip(names, cells, strict=True)) == {
+        "benchmark": "dateset",
+        "model": "base",
+        "items": "2",
+        "calls": "1",
+        "needless calls": "1",
+        "needless share": "1",
+        "missing calls": "1",
+        "missing share": "1",
+        # Of the study `openings`, which was not done.
+        "right if forced": "–",
+        "forced share": "–",
+        "unused results": "1",
+        "unused share": "1",
+    }
+
+
+def test_the_page_says_which_model_lost_language_by_how_much_and_what_to_do(store):
+    measured = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
+    losses = {"base": 3.0, "finetuned": 3.04, "plain-round-2": 3.2, "another": 5.0}
+    for model, loss in losses.items():
+        rows = frame("evaluation_results", measured | {"model": model, "score": loss})
+        name = f"perplexity.{model}"
+        store.replace_partition("evaluation_results", ALL, name, rows, metadata={})
+    interval = frame("score_intervals", {"benchmark": "perplexity"})
+    store.replace_partition("score_intervals", ALL, "perplexity", interval, metadata={})
+    page = page_of(contents_of(store, Settings()))
+    told = re.findall(r"<p>(perplexity, .*?)</p>", page)
+    assert told == [
+        "perplexity, plain-round-2: Perplexity of the texts of perplexity without calls rose by "
+        "22%, from 20.09 to 24.53: the model has lost language. Lower training.learning_rate "
+        "(auto measures it), or training.epochs, or train on more texts, also such without "
+        "calls (training.plain_share)."
+    ]
+
+
+def test_the_page_asks_for_nothing_from_outside(store):
+    fill(store)
+    page = page_of(contents_of(store, Settings()))
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*""", page)
+    assert not re.findall(r"@import|url\((?!#)", page)
+
+
+def test_a_strangers_text_is_shown_and_does_nothing(store):
+    fill(store, text=f"See {STRANGE} and more.", url="javascript:alert(1)")
+    page = page_of(contents_of(store, Settings()))
+    assert "<img" not in page
+    (text,) = data_of(page)
+    assert text["url"] is None
+    assert "".join(part for part in text["parts"] if isinstance(part, str)) == (
+        f"See {STRANGE} and more."
+    )
+
+
+def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    client = TestClient(with_own_pages(Starlette()))
+    missing = client.get(ADDRESS)
+    assert missing.status_code == 404
+    assert "toolformer report" in missing.text
+    write_report(tmp_path / "report.html", store, Settings())
+    found = client.get(ADDRESS)
+    assert found.headers["content-type"].startswith("text/html")
+    assert "What the tools brought" in found.text

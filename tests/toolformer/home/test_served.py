@@ -1,0 +1,171 @@
+"""The served model of a home: what tells it from others, and what is warned of."""
+
+import contextlib
+import datetime
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from dagster_project.commands.completing import live_model
+from dagster_project.commands.options import RunOptions
+from tests.fakes import save_tiny_model, tiny_model
+from tests.toolformer.served.fake_server import FakeServer, serving
+from toolformer.decoding.decoder import complete
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings, merged, validated
+from toolformer.home.settings.settings_file import preset_values
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.evaluated_models import evaluated_model
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.reader import open_reader
+from toolformer.home.wiring.served import open_served, served_identity
+from tools.model_identity import model_identity
+
+TINY = tiny_model(context_length=2048)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The tokenizer alone."""
+    TINY.tokenizer.backend.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def settings_of(fake: FakeServer, folder: Path) -> Settings:
+    model = {"path": str(folder), "server": {"url": fake.url, "model": "tiny"}}
+    return validated(merged(preset_values("paper"), {"language_model": model}), origin="")
+
+
+def identity(folder: Path, **card: str) -> str:
+    with serving(TINY, card=card) as fake:
+        return Annotator.of(settings_of(fake, folder), Home(folder)).identity
+
+
+def test_address_is_no_part_of_the_model_and_what_the_server_says_of_it_is(folder: Path):
+    assert identity(folder) == identity(folder)
+    others = [identity(folder, root="other"), identity(folder, dtype="float16")]
+    assert len({identity(folder), *others}) == 3
+    (folder / "tokenizer.json").write_text("{}")
+    assert identity(folder) not in others
+
+
+def test_files_that_a_tokenizer_is_read_from_are_part_of_the_model(folder: Path):
+    (folder / "tokenizer.json").unlink()
+    (folder / "merges.txt").write_text("o ne")
+    before = identity(folder)
+    (folder / "merges.txt").write_text("on e")
+    assert identity(folder) != before
+
+
+def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_tokenizer(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    before = identity(folder)
+    ends = json.dumps({"eos_token_id": [1, 7]})
+    (folder / "generation_config.json").write_text(ends)
+    assert identity(folder) != before
+    local = save_tiny_model(tmp_path_factory.mktemp("model"), context_length=2048)
+    (local / "generation_config.json").write_text(ends)
+    with serving(TINY) as fake:
+        with contextlib.closing(open_served(settings_of(fake, folder), folder)) as model:
+            assert model.end_ids == LanguageModel.load(local, device="cpu").end_ids == {0, 1, 7}
+        (folder / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
+        with pytest.raises(ModelNotFoundError, match=r"eos_token_id is '</s>'.*Expected"):
+            open_served(settings_of(fake, folder), folder)
+
+
+def test_a_served_model_is_opened_anew_where_server_or_tokenizer_have_another(folder: Path):
+    holder = ModelHolder()
+    with serving(TINY) as fake:
+        settings = settings_of(fake, folder)
+        first = holder.load_served(folder, settings)
+        assert holder.load_served(folder, settings) is first
+        (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
+        second = holder.load_served(folder, settings)
+        assert second.end_ids == {0, 1, 7}
+        fake.card["dtype"] = "float16"
+        assert holder.load_served(folder, settings).precision == "float16"
+        holder.release()
+
+
+@pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])
+def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
+    with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):
+        settings = settings_of(fake, folder)
+        tools = {"Calendar": {"filtering_threshold": 0.05}}
+        low = {"tools": tools, "scoring": {"lowest_threshold": 0.0}}
+        settings = validated(merged(settings.model_dump(), low), origin="")
+        with contextlib.closing(open_served(settings, folder)) as model:
+            assert (model.found.noise > 0.05) == is_warned
+    assert ("tools.Calendar.filtering_threshold is 0.05" in caplog.text) == is_warned
+    assert "tools.WikiSearch" not in caplog.text
+
+
+@pytest.fixture(params=["tokenizer", "tokenizer and weights"])
+def base(request: pytest.FixtureRequest, folder: Path) -> Path:
+    """The directory of a base model that a server runs."""
+    if request.param != "tokenizer":
+        # Of a model that cannot be loaded, so whoever does not ask the server fails.
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_base_model_is_the_served_one_whoever_asks_for_it(base: Path):
+    home = Home(base)
+
+    def identities(settings: Settings) -> list[str]:
+        live = live_model(RunOptions(), settings, home, model_name="base", with_tools=False)
+        with live as opened:
+            completing = opened.location.identity(settings)
+        return [
+            Annotator.of(settings, home).identity,
+            evaluated_model("base", settings, home).identity(settings),
+            completing,
+            open_reader(settings, home, ModelHolder()).version().rpartition("model=")[2],
+        ]
+
+    with serving(TINY) as fake, serving(TINY, card={"root": "other"}) as other:
+        settings = settings_of(fake, base)
+        assert set(identities(settings)) == {served_identity(settings, base)}
+        # Another model behind the same settings makes stale what either of them answered.
+        assert not set(identities(settings)) & set(identities(settings_of(other, base)))
+        if (base / "model.safetensors").exists():
+            here = merged(settings.model_dump(), {"language_model": {"server": {"url": []}}})
+            local = identities(validated(here, origin=""))
+            assert local == [model_identity(base)] * 3 + [f"{model_identity(base)} auto"]
+            assert not set(local) & set(identities(settings))
+
+
+def test_base_model_decodes_where_its_server_is(base: Path):
+    with serving(TINY) as fake:
+        settings, home = settings_of(fake, base), Home(base)
+        with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:
+            parameters = live.parameters(5)
+            (theirs,) = live.complete(["The mill"], datetime.date(2026, 1, 1), parameters)
+    (ours,) = complete(TINY, ["The mill"], parameters=parameters, run_calls=lambda _: [])
+    assert theirs.token_ids == ours.token_ids
+    assert theirs.stopped_by == ours.stopped_by
+
+
+def test_passages_are_read_by_the_served_model(base: Path):
+    holder, passage = ModelHolder(), {"title": "Suez", "text": "It opened in 1869.", "score": 0.0}
+    with serving(TINY) as fake:
+        settings = settings_of(fake, base)
+        open_reader(settings, Home(base), holder).read([("when?", [passage])])
+        assert holder.load_served(base, settings).tokens_fed > 0
+        assert holder.loads == 0
+        holder.release()
+
+
+def test_another_server_in_the_settings_is_asked_from_then_on(folder: Path):
+    holder = ModelHolder()
+    with serving(TINY) as one, serving(TINY) as other:
+        first = holder.load_served(folder, settings_of(one, folder))
+        assert holder.load_served(folder, settings_of(one, folder)) is first
+        assert holder.load_served(folder, settings_of(other, folder)) is not first
+        holder.release()

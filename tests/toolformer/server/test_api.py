@@ -1,0 +1,493 @@
+"""The API: each field, each error, whole answers and streams."""
+
+import datetime
+import json
+
+import pytest
+
+from tests.conftest import happens
+from tests.fakes import byte_tokenizer
+from tests.toolformer.server.fake_engine import ANSWER, CALL, FakeBatch
+from tests.toolformer.server.serving import Running, serving
+
+
+@pytest.fixture(scope="module")
+def running():
+    with serving() as started:
+        yield started
+
+
+def events(answer) -> list[dict]:
+    """The events of a stream, without the last."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in answer.text.split("\n\n") if line]
+    assert lines.pop() == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def error_of(answer) -> dict:
+    """The error of an answer, which has OpenAI's shape."""
+    assert set(answer.json()) == {"error"}, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+# Answers
+
+
+def test_a_whole_answer_has_the_text_with_its_calls_and_without(running: Running):
+    answer = running.complete()
+    assert answer.status_code == 200
+    assert len(answer.headers["x-request-id"]) == 32
+    body = answer.json()
+    assert (body["object"], body["model"]) == ("text_completion", "tiny/model")
+    (choice,) = body["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (ANSWER, "stop")
+    assert choice["logprobs"] is None
+    assert choice["toolformer"]["text_without_calls"] == ANSWER.replace(CALL, "")
+    (call,) = choice["toolformer"]["calls"]
+    assert call.pop("milliseconds") >= 0
+    told = {"tool": "Calculator", "arguments": "6 * 7", "result": "42", "text": CALL}
+    assert call == told | {"character_offset": 6, "undone": False}
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+
+
+def test_each_prompt_has_a_choice_and_calls_that_were_taken_back_have_a_reason(running: Running):
+    body = running.complete(["6 * 7", "undo"]).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
+    assert [choice["text"] for choice in body["choices"]] == [ANSWER, ANSWER.replace(CALL, "")]
+    (call,) = body["choices"][1]["toolformer"]["calls"]
+    assert (call["undone"], call["reason"], call["tool"]) == (True, "no_result", None)
+
+
+def test_a_stream_has_the_calls_as_events_of_their_own(running: Running):
+    *parts, last, usage = events(
+        running.complete(stream=True, stream_options={"include_usage": True})
+    )
+    choices = [part["choices"][0] for part in parts]
+    assert "".join(choice["text"] for choice in choices) == ANSWER
+    assert {choice["finish_reason"] for choice in choices} == {None}
+    (call,) = [choice for choice in choices if choice["toolformer"]]
+    assert (call["text"], call["toolformer"]["call"]["result"]) == (CALL, "42")
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["choices"][0]["text"] == ""
+    assert last["choices"][0]["toolformer"] == {"text_without_calls": " It is 42."}
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 5)
+    assert len({part["id"] for part in parts}) == 1
+
+
+def test_probabilities_of_tokens_and_of_calls_are_the_same_in_a_stream(running: Running):
+    fields = {"logprobs": 2, "call_probabilities": True}
+    (choice,) = running.complete(**fields).json()["choices"]
+    tokens = choice["toolformer"]["tokens"]
+    assert tokens[0] == {"text": " It", "kind": "sampled", "call_probability": 0.125}
+    assert [token["kind"] for token in tokens[2:4]] == ["trigger", "forced"]
+    logprobs = choice["logprobs"]
+    assert "".join(logprobs["tokens"]) == ANSWER
+    assert logprobs["token_logprobs"] == [-0.5, -0.5, -0.5, None, -0.5]
+    # What is impossible is no infinity, which JSON does not have.
+    assert logprobs["top_logprobs"][0] == {" It": -0.5, " other": -9999.0}
+    assert logprobs["top_logprobs"][3] == {}
+    assert logprobs["text_offset"] == [0, 3, 6, 8, 32]
+    *parts, _last = events(running.complete(**fields, stream=True))
+    streamed = [part["choices"][0] for part in parts]
+    assert [one for part in streamed for one in part["toolformer"]["tokens"]] == tokens
+    for name, values in logprobs.items():
+        assert [value for part in streamed for value in part["logprobs"][name]] == values
+
+
+def test_without_calls_in_the_text_they_are_listed_and_counted_all_the_same(running: Running):
+    with_calls = running.complete(logprobs=0, return_token_ids=True, echo=True, tools="off")
+    hidden = {"calls_in_text": False, "call_probabilities": True, "stream_options": None}
+    body = running.complete(logprobs=0, return_token_ids=True, **hidden).json()
+    (choice,), (plain,) = body["choices"], with_calls.json()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (" It is 42.", "stop")
+    assert choice["toolformer"]["text_without_calls"] == choice["text"]
+    (call,) = choice["toolformer"]["calls"]
+    assert (call["text"], call["character_offset"]) == (CALL, 6)
+    assert len(choice["toolformer"]["tokens"]) == 5
+    assert choice["logprobs"]["tokens"] == [" It", " is", " 42."]
+    assert choice["logprobs"]["text_offset"] == [0, 3, 6]
+    assert choice["token_ids"] == plain["token_ids"]
+    assert body["usage"]["completion_tokens"] == 5
+    hidden["stream_options"] = {"include_usage": True}
+    *parts, last, usage = events(running.complete(echo=True, stream=True, logprobs=None, **hidden))
+    choices = [part["choices"][0] for part in parts]
+    assert [choice["text"] for choice in choices] == ["6 * 7", " It", " is", "", " 42."]
+    assert choices[3]["toolformer"]["call"]["text"] == CALL
+    assert last["choices"][0]["text"] == ""
+    assert usage["usage"]["completion_tokens"] == 5
+
+
+def test_a_stop_text_with_a_call_in_its_midst_ends_an_answer_without_calls(running: Running):
+    asked = {"calls_in_text": False, "stop": ["?", "is 42"], "return_token_ids": True}
+    (choice,) = running.complete(logprobs=0, **asked).json()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (" It ", "stop")
+    assert "".join(choice["logprobs"]["tokens"]) == " It is 42."
+    del asked["return_token_ids"]
+    parts = [part["choices"][0] for part in events(running.complete(stream=True, **asked))]
+    assert [part["text"] for part in parts] == [" It", " ", "", "", ""]
+    assert parts[-1]["finish_reason"] == "stop"
+    # What only begins one is sent in the end.
+    asked["stop"] = ["42.!"]
+    parts = [part["choices"][0] for part in events(running.complete(stream=True, **asked))]
+    assert [part["text"] for part in parts] == [" It", " is", "", " ", "42."]
+
+
+def test_the_server_decides_where_a_request_does_not_whether_calls_stand_in_texts():
+    with serving(calls_in_text=False) as clean:
+        assert clean.complete().json()["choices"][0]["text"] == " It is 42."
+        assert clean.complete(calls_in_text=True).json()["choices"][0]["text"] == ANSWER
+        (model,) = clean.client.get("/v1/models").json()["data"]
+        assert model["toolformer"]["calls_in_text"] is False
+
+
+# What their clients send unasked.
+LANGCHAIN = {
+    "temperature": 0.7,
+    "max_tokens": 256,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "n": 1,
+    "seed": None,
+    "logprobs": None,
+    "stop": ["Observation:"],
+}
+LLAMA_INDEX = {"temperature": 0.1, "max_tokens": 200, "stream": False}
+
+
+@pytest.mark.parametrize("sent", [LANGCHAIN, LLAMA_INDEX], ids=["LangChain", "LlamaIndex"])
+def test_default_temperatures_of_clients_sample_between_live_calls(running: Running, sent: dict):
+    (choice,) = running.complete(["6 * 7"], model="tiny/model", **sent).json()["choices"]
+    assert choice["toolformer"]["calls"][0]["result"] == "42"
+    settings = running.batch.requests[-1].settings
+    assert settings.temperature == sent["temperature"]
+    assert settings.parameters.tools == ("Calculator", "Calendar")
+
+
+def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
+    calls = {"call_top_k": 2, "min_call_probability": 0.5, "max_calls": 3, "tools": ["Calendar"]}
+    running.complete(model="tiny/model", max_tokens=3, stop=["!", "?"], logprobs=4, **calls)
+    request = running.batch.requests[-1]
+    parameters = request.settings.parameters
+    assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
+    assert (parameters.max_calls, parameters.min_call_probability) == (3, (0.5, 0.5, {}))
+    assert parameters.tools == ("Calendar",)
+    assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
+    running.complete()
+    parameters = running.batch.requests[-1].settings.parameters
+    assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
+    assert parameters.min_call_probability == (0.25, 0.125, {})
+    running.complete(min_call_probability={"Calendar": 0.5})
+    parameters = running.batch.requests[-1].settings.parameters
+    tools = ("Calculator", "Calendar")
+    assert parameters.min_call_probability.at(1, tools) == {"Calculator": 0.25, "Calendar": 0.5}
+    error = running.complete(min_call_probability={"Calender": 0.5}).json()["error"]
+    assert (error["param"], "'Calender'" in error["message"]) == ("min_call_probability", True)
+    assert parameters.tools == ("Calculator", "Calendar")
+    (choice,) = running.complete(tools="off").json()["choices"]
+    assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
+    assert running.batch.requests[-1].settings.parameters.is_disabled
+
+
+def test_the_calendar_takes_the_day_that_is_given(running: Running):
+    from tools.protocol import ToolCall
+
+    running.complete(today="2024-05-31")
+    assert "May 31, 2024" in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
+    running.complete()
+    present = datetime.datetime.now().astimezone().strftime("%Y")
+    assert present in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0, "n": 1, "best_of": 1, "presence_penalty": 0.0, "logit_bias": {}},
+        {"temperature": None, "suffix": None, "stop": None, "max_tokens": None, "tools": None},
+        {"top_p": 0.5, "seed": -3, "user": "me"},
+        {"stop": "42", "logprobs": 0},
+    ],
+)
+def test_fields_that_ask_for_greedy_decoding_are_taken(running: Running, fields: dict):
+    assert running.complete(**fields).status_code == 200
+
+
+@pytest.mark.parametrize("prompt", ["", "\x00\x1b[31m\x7f", "ü 🦉 \u202e", "a\r\ndata: x\n\n"])
+def test_any_text_is_a_prompt_and_echo_puts_it_in_front(running: Running, prompt: str):
+    whole = running.complete(prompt, echo=True).json()
+    assert whole["choices"][0]["text"] == prompt + ANSWER
+    parts = events(running.complete(prompt, echo=True, stream=True))
+    assert parts[0]["choices"][0]["text"] == (prompt or " It")
+    assert "".join(part["choices"][0]["text"] for part in parts) == prompt + ANSWER
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "word"),
+    [
+        *(
+            (name, value, "Expected")
+            for name, values in {
+                "temperature": [-1, 3, 0.001, [], True],
+                "n": [2, 0, 10**40],
+                "suffix": ["x"],
+                "logit_bias": [{"50256": -100}],
+                "frequency_penalty": [-1],
+                "top_p": [2, "1"],
+                "prompt": [
+                    *(None, {}, [["a"]], [None], [], ["a"] * 5, [[1]] * 5),
+                    *([[]], [[1], []], [1, "a"], ["a", [1]], [[1], 1], [-1], [1.0], [True]),
+                    *([1, 10**6], [[1], [2, 10**30]]),
+                ],
+                "max_tokens": [0, -1, 2.0, True, "1", 10**30],
+                "stop": [["a"] * 17, "", [""], "x" * 101],
+                "logprobs": [21, -1, True],
+                "prompt_logprobs": [21, -1, True],
+                "logprob_token_ids": [[5], [], [1] * 21, "a"],
+                "return_token_ids": [1],
+                "stream": ["yes", 1],
+                "stream_options": [{"usage": True}, {"include_usage": 1}],
+                "tools": ["on", [5]],
+                "call_top_k": [-1, 0.5],
+                "min_call_probability": [1.5, True],
+                "max_calls": [101],
+                "today": ["2024-02-30", 20240101, "2024-01-01T00:00"],
+                "call_probabilities": [1],
+                "calls_in_text": [1, "off"],
+                "__class__": [{}],
+            }.items()
+            for value in values
+        ),
+        ("prompt", "a" * 20_001, "tokens"),
+        ("max_token", 5, "'max_tokens'"),
+        ("tools", ["Calculater"], "'Calculator'"),
+        ("tools", ["QA"], "no index"),
+    ],
+)
+def test_a_field_that_cannot_be_served_is_refused_by_name(running, param, value, word):
+    answer = running.complete(**{param: value})
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert (error["param"], error["type"]) == (param, "invalid_request_error")
+    assert word in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("param", "fields", "word"),
+    [
+        ("max_tokens", {"max_tokens": 0}, "echo"),
+        ("stream", {"stream": True, "echo": True, "logprobs": 0}, "false"),
+        ("stream", {"stream": True, "prompt_logprobs": 0}, "false"),
+        ("stream", {"stream": True, "return_token_ids": True}, "false"),
+        ("n", {"n": 2, "tools": "off"}, "one outcome"),
+        ("logprob_token_ids", {"logprob_token_ids": [5]}, "logprobs"),
+        ("logprob_token_ids", {"logprob_token_ids": [10**6], "logprobs": 0}, "vocabulary"),
+        ("tools", {"tools": ["Calendar"], "prompt_logprobs": 0}, "no call"),
+        ("prompt", {"n": 5, "temperature": 1, "tools": "off"}, "at most 4"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused_by_name(running, param, fields, word):
+    answer = running.complete(**fields)
+    assert answer.status_code == 400
+    assert error_of(answer)["param"] == param
+    assert word in error_of(answer)["message"]
+
+
+def test_what_is_asked_about_a_prompt_and_of_samples_is_what_the_batch_is_told(running: Running):
+    running.complete([[40, 41], [42]], echo=True, logprobs=3, prompt_logprobs=1)
+    first, second = running.batch.requests[-2:]
+    assert ([*first.prompt_ids], [*second.prompt_ids]) == ([40, 41], [42])
+    assert first.prompt == byte_tokenizer().decode([40, 41])
+    assert first.settings.prompt_top == 3
+    assert first.settings.parameters.is_disabled
+    sampled = {"temperature": 0.5, "top_p": 0.9, "tools": "off", "seed": 7}
+    running.complete(["a", "b"], n=2, **sampled)
+    requests = running.batch.requests[-4:]
+    assert [request.prompt for request in requests] == ["a", "a", "b", "b"]
+    assert {request.settings.temperature for request in requests} == {0.5}
+    assert {request.settings.top_p for request in requests} == {0.9}
+    drawn = [request.settings.uniform() for request in requests]
+    assert len(set(drawn)) == 4
+    running.complete("a", **sampled)
+    assert running.batch.requests[-1].settings.uniform() == drawn[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1, 2]",
+        b'{"prompt": "a", "top_p": NaN}',
+        b'{"prompt": "a", "top_p": 1e999}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "\xff"}',
+        b"[" * 500_000,
+        b'{"prompt": ' + b"[" * 150 + b"]" * 150 + b"}",
+        b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}",
+        b"{}",
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(running: Running, content: bytes):
+    for media_type, status in (("application/json", 400), ("text/plain", 415)):
+        headers = {"content-type": media_type}
+        answer = running.client.post("/v1/completions", content=content, headers=headers)
+        assert answer.status_code == status
+        assert error_of(answer)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_large_body_is_refused_whether_or_not_it_tells_its_length(running, is_told):
+    body = b'{"prompt": "' + b"a" * 10_000_000 + b'"}'
+    answer = running.client.post(
+        "/v1/completions",
+        content=body if is_told else (body[at : at + 65536] for at in range(0, len(body), 65536)),
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 413
+    assert error_of(answer)
+
+
+def test_other_addresses_methods_and_models_are_refused(running: Running):
+    client = running.client
+    assert client.get("/v1/chat").status_code == 404
+    for method, path, allowed in (
+        ("GET", "/v1/completions", "POST"),
+        ("DELETE", "/v1/models", "GET"),
+        ("POST", "/page.js", "GET, HEAD"),
+    ):
+        refused = client.request(method, path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert error_of(refused)["message"].endswith(f"the method. Expected {allowed}.")
+    for answer in (running.complete(model="gpt-4"), client.get("/v1/models/gpt-4")):
+        assert answer.status_code == 404
+        assert error_of(answer)["code"] == "model_not_found"
+
+
+def test_memory_that_runs_out_is_a_503_that_says_what_to_lower(running):
+    answer = running.complete("large")
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "out_of_memory")
+    assert "max_tokens" in error_of(answer)["message"]
+    streamed = running.complete("large", stream=True)
+    assert "memory" in json.loads(streamed.text.removeprefix("data: "))["error"]["message"]
+
+
+def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog, monkeypatch):
+    from toolformer.server.exchange import Exchange
+
+    answer = running.complete("fail")
+    assert answer.status_code == 500
+    error = error_of(answer)
+    assert answer.headers["x-request-id"] in error["message"]
+    assert "the batch has a bug" not in answer.text
+    assert "the batch has a bug" in caplog.text
+    streamed = running.complete("fail", stream=True)
+    assert json.loads(streamed.text.removeprefix("data: "))["error"]["type"] == "server_error"
+    # One of the server itself.
+    monkeypatch.setattr(Exchange, "_begin", None)
+    answer = running.complete()
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] in error_of(answer)["message"]
+    # The log is written behind the answer.
+    assert happens(lambda: "'NoneType' object is not callable" in caplog.text)
+
+
+def test_a_full_queue_is_a_429_and_frees_what_the_request_had():
+    with serving(FakeBatch(max_active=3, max_waiting=0)) as full:
+        with full.client.stream(
+            "POST", "/v1/completions", json={"prompt": "slow", "stream": True, "max_tokens": 512}
+        ):
+            refused = full.complete(["slow"] * 3, max_tokens=512)
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 0
+            assert error_of(refused)["type"] == "rate_limit_error"
+        assert full.batch.is_idle_soon()
+        assert full.complete().status_code == 200
+
+
+# What else is there
+
+
+def test_the_page_is_served_with_a_policy_that_keeps_others_out(running: Running):
+    answer = running.client.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    for path in ("/../app.py", "/%2e%2e/app.py", "//etc/passwd", "/__init__.py"):
+        assert running.client.get(path).status_code == 404
+    assert "min_call_probability" in running.client.get("/openapi.json").text
+
+
+def test_models_are_described_with_their_tools(running: Running):
+    answer = running.client.get("/v1/models").json()
+    (model,) = answer["data"]
+    assert (answer["object"], model["id"], model["object"]) == ("list", "tiny/model", "model")
+    said = model["toolformer"]
+    assert said["tools"] == ["Calculator", "Calendar"]
+    assert "no index" in said["unavailable"]["QA"]
+    assert (said["min_call_probability"], said["max_tokens"]) == (0.25, 512)
+    assert said["min_call_probability_behind_prompt"] == 0.125
+    datetime.date.fromisoformat(said["today"])
+    assert running.client.get("/v1/models/tiny/model").json() == model
+
+
+def test_a_model_is_described_with_what_it_was_measured_to_get_right():
+    examples = [("Calculator", "36 * 45 ="), ("QA", "Oslo is in")]
+    with serving(examples=examples) as measured:
+        (model,) = measured.client.get("/v1/models").json()["data"]
+    assert model["toolformer"]["examples"] == [
+        {"tool": tool, "text": text} for tool, text in examples
+    ]
+
+
+def test_metrics_count_requests_tokens_and_calls():
+    with serving() as counted:
+        counted.complete()
+        counted.complete("undo")
+        for stream in (True, False):
+            counted.complete("fail", stream=stream)
+        counted.client.get("/made-up-1")
+        text = counted.client.get("/metrics").text
+    for line in (
+        'toolformer_requests_total{path="/v1/completions",status="200"} 3.0',
+        'toolformer_requests_total{path="/v1/completions",status="500"} 1.0',
+        'toolformer_requests_total{path="other",status="404"} 1.0',
+        "toolformer_tokens_decoded_total 8.0",
+        'toolformer_calls_total{outcome="answered",tool="Calculator"} 1.0',
+        'toolformer_calls_total{outcome="undone",tool="Calculator"} 1.0',
+        'toolformer_tool_seconds_count{tool="Calculator"} 1.0',
+        "toolformer_first_token_seconds_count 2.0",
+        "toolformer_active 0.0",
+        "toolformer_waiting 0.0",
+    ):
+        assert line in text
+
+
+# The official client
+
+
+def test_the_official_client_completes_streams_and_reads_errors(running: Running):
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(
+        base_url=f"{running.client.base_url}/v1", api_key="none", max_retries=0
+    ) as client:
+        assert [model.id for model in client.models.list()] == ["tiny/model"]
+        assert client.models.retrieve("tiny/model").owned_by == "toolformer"
+        asked = {"model": "tiny/model", "prompt": "6 * 7", "temperature": 0}
+        whole = client.completions.create(**asked, logprobs=2, extra_body={"max_calls": 1})
+        assert whole.choices[0].text == ANSWER
+        assert whole.choices[0].logprobs.token_logprobs[0] == -0.5
+        assert whole.choices[0].toolformer["calls"][0]["result"] == "42"
+        parts = list(
+            client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+        )
+        assert "".join(part.choices[0].text for part in parts if part.choices) == ANSWER
+        assert parts[-1].usage.prompt_tokens == 3
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.completions.create(**{**asked, "n": 2})
+        assert caught.value.param == "n"
+        with pytest.raises(openai.APIError, match="The server failed"):
+            list(client.completions.create(**{**asked, "prompt": "fail"}, stream=True))

@@ -1,0 +1,303 @@
+"""Chats: their prompts, their answers, and the messages and fields that are refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fakes import byte_tokenizer
+from tests.toolformer.server.fake_engine import ANSWER, CALL
+from tests.toolformer.server.serving import Running, serving
+from tests.toolformer.server.test_api import error_of, events
+from toolformer.decoding.decoder import most_new_tokens
+from toolformer.server.request_log import REQUESTS
+
+TEXT = "It is 42."
+TEMPLATE = """{% for message in messages %}{% if message.role == 'system' %}\
+{{ raise_exception('System role not supported') }}{% endif %}\
+<|endoftext|>{{ message.role }}: {{ message.content }}<|im_end|>{% endfor %}\
+{% if add_generation_prompt %}<|endoftext|>assistant:{% endif %}"""
+HISTORY = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "6 * 7"},
+    {"role": "assistant", "content": TEXT},
+    {"role": "user", "content": [{"type": "text", "text": "And"}, {"type": "text", "text": "8?"}]},
+]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with serving() as started:
+        yield started
+
+
+def with_template(template: str):
+    tokenizer = byte_tokenizer()
+    tokenizer.backend.chat_template = template
+    return serving(tokenizer=tokenizer)
+
+
+def message_of(answer) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]
+
+
+# Answers
+
+
+def test_an_answer_is_clean_and_its_calls_are_listed_beside_it(running: Running):
+    body = running.chat().json()
+    assert (body["object"], body["id"][:9]) == ("chat.completion", "chatcmpl-")
+    (choice,) = body["choices"]
+    assert choice["message"] == {"role": "assistant", "content": TEXT, "refusal": None}
+    assert (choice["finish_reason"], choice["logprobs"]) == ("stop", None)
+    (call,) = choice["toolformer"]["calls"]
+    assert (call["tool"], call["result"], call["text"]) == ("Calculator", "42", CALL)
+    assert choice["toolformer"]["text_without_calls"] == " It is 42."
+    assert set(choice) == {"index", "message", "finish_reason", "logprobs", "toolformer"}
+    assert body["usage"]["completion_tokens"] == 5
+    assert message_of(running.chat(calls_in_text=True))["content"] == ANSWER.lstrip()
+    assert message_of(running.chat(tool_choice="none", calls_in_text=True))["content"] == TEXT
+
+
+def test_a_stream_begins_with_the_role_and_has_no_tool_calls(running: Running):
+    told = events(running.chat(stream=True, stream_options={"include_usage": True}))
+    assert {one["object"] for one in told} == {"chat.completion.chunk"}
+    *parts, usage = told
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 5)
+    choices = [part["choices"][0] for part in parts]
+    deltas = [choice["delta"] for choice in choices]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[1:] == [{"content": "It"}, {"content": " is"}, {}, {"content": " 42."}, {}]
+    assert choices[3]["toolformer"]["call"]["result"] == "42"
+    assert [choice["finish_reason"] for choice in choices] == [None] * 5 + ["stop"]
+    assert choices[-1]["toolformer"] == {"text_without_calls": " It is 42."}
+
+
+def test_calls_stand_in_the_message_where_that_is_asked_for(running: Running):
+    message = message_of(running.chat(tool_calls_in_message=True))
+    (call,) = message["tool_calls"]
+    assert call["id"].startswith("executed_")
+    told = {"name": "Calculator", "arguments": '{"input": "6 * 7"}'}
+    assert (call["type"], call["function"], call["result"]) == ("function", told, "42")
+    parts = events(running.chat(tool_calls_in_message=True, stream=True))
+    listed = [part["choices"][0]["delta"].get("tool_calls") for part in parts]
+    ((streamed,),) = [calls for calls in listed if calls]
+    assert (streamed["index"], streamed["function"]) == (0, told)
+    assert parts[-1]["choices"][0]["finish_reason"] == "stop"
+    # Clients send the message back, without what they do not know.
+    del call["result"]
+    message["content"] = None
+    again = [{"role": "user", "content": "a"}, message, {"role": "user", "content": "b"}]
+    assert running.chat(again).status_code == 200
+
+
+def test_log_probabilities_are_of_what_the_model_chose_the_same_in_a_stream(running: Running):
+    fields = {"logprobs": True, "top_logprobs": 2}
+    (choice,) = running.chat(**fields).json()["choices"]
+    content = choice["logprobs"]["content"]
+    assert [token["token"] for token in content] == [" It", " is", " 42."]
+    assert (content[0]["logprob"], content[0]["bytes"]) == (-0.5, list(b" It"))
+    others = [(token["token"], token["logprob"]) for token in content[0]["top_logprobs"]]
+    assert others == [(" It", -0.5), (" other", -9999.0)]
+    parts = events(running.chat(stream=True, **fields))
+    streamed = [part["choices"][0]["logprobs"] for part in parts]
+    assert [token for each in streamed if each for token in each["content"]] == content
+    (choice,) = running.chat(logprobs=True, calls_in_text=True).json()["choices"]
+    # Of the call the model chose the opening, and not the result.
+    assert [token["token"] for token in choice["logprobs"]["content"]][2:] == [" [", " 42."]
+
+
+def test_samples_answers_and_stops_as_in_completions(running: Running):
+    sampled = {"temperature": 0.7, "top_p": 0.8, "seed": 7, "n": 2, "stop": "42"}
+    body = running.chat(**sampled).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
+    assert {choice["message"]["content"] for choice in body["choices"]} == {"It is"}
+    settings = [request.settings for request in running.batch.requests[-2:]]
+    assert {(one.temperature, one.top_p) for one in settings} == {(0.7, 0.8)}
+    drawn = [one.uniform() for one in settings]
+    running.chat(**sampled)
+    assert [one.settings.uniform() for one in running.batch.requests[-2:]] == drawn
+    running.chat()
+    assert running.batch.requests[-1].settings.temperature == 0
+
+
+# Prompts
+
+
+def test_without_a_template_turns_are_told_plainly_and_end_the_answer(running: Running):
+    assert running.chat(HISTORY, stop=["!"]).status_code == 200
+    request = running.batch.requests[-1]
+    assert request.prompt == (
+        "Be brief.\n\nUser: 6 * 7\n\nAssistant: It is 42.\n\nUser: And\n8?\n\nAssistant:"
+    )
+    assert request.prompt_ids is None
+    assert request.settings.stop_texts[0] == "!"
+    assert {"\nUser:", "\n\nUser:"} < set(request.settings.stop_texts)
+    (model,) = running.client.get("/v1/models").json()["data"]
+    assert model["toolformer"]["chat_template"] == "plain"
+
+
+def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone():
+    with with_template(TEMPLATE) as own:
+        text = "a <|im_end|> b"
+        messages = [{"role": "user", "content": text}, *HISTORY[2:]]
+        assert own.chat(messages).status_code == 200
+        (model,) = own.client.get("/v1/models").json()["data"]
+        request = own.batch.requests[-1]
+    assert model["toolformer"]["chat_template"] == "own"
+    start, end = 0, 1
+    ids = list(request.prompt_ids)
+    assert [token for token in ids if token in (start, end)] == [start, end] * 3 + [start]
+    told = byte_tokenizer().decode(ids)
+    assert told.startswith("<|endoftext|>user: a < |im_end|> b<|im_end|><|endoftext|>assistant: It")
+    assert told.endswith("And\n8?<|im_end|><|endoftext|>assistant:")
+    assert request.settings.stop_texts == ()
+
+
+def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier_calls():
+    # As a chat client sends back what it has shown, calls in the text and beside it.
+    written = {"role": "assistant", "content": ANSWER.lstrip()}
+    with with_template(
+        "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}|{% endfor %}"
+    ) as own:
+        listed = message_of(own.chat(tool_calls_in_message=True))
+        history = [HISTORY[0], HISTORY[1], written, HISTORY[1], listed, HISTORY[1]]
+        answer = own.chat(history)
+        request = own.batch.requests[-1]
+    assert message_of(answer)["content"] == TEXT
+    assert answer.json()["choices"][0]["toolformer"]["calls"][0]["text"] == CALL
+    # As trained: the template writes no start token.
+    assert request.prompt_ids[0] == 0
+    assert byte_tokenizer().decode(request.prompt_ids[1:]) == (
+        "system: Be brief.|user: 6 * 7|assistant: It is [Calculator(6 * 7) -> 42] 42.|"
+        "user: 6 * 7|assistant: It is 42.|user: 6 * 7|"
+    )
+
+
+def test_a_request_chooses_the_plain_prompt_of_a_model_with_a_template():
+    with with_template(TEMPLATE) as own:
+        for template, is_plain in (("plain", True), ("own", False), (None, False)):
+            assert own.chat(chat_template=template).status_code == 200
+            assert own.batch.requests[-1].prompt.startswith("User: ") is is_plain
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (TEMPLATE, "System role not supported"),
+        ("{{ messages[9].content.strip() }}", "has no element 9"),
+        ("{{ 1 / 0 }}", "zero"),
+        ("{% for %}", "Expected"),
+        ("{% if messages %}{% endif %}", "nothing of them"),
+        ("{{ messages.__class__.__mro__ }}", "unsafe"),
+    ],
+)
+def test_a_template_that_fails_is_one_sentence(template: str, reason: str):
+    with with_template(template) as failing:
+        answer = failing.chat(HISTORY)
+        assert answer.status_code == 400, answer.text
+        error = error_of(answer)
+        assert error["param"] == "messages"
+        assert reason in error["message"]
+        assert not failing.batch.requests
+
+
+def test_an_answer_gets_the_room_that_is_left(running: Running):
+    def given(**fields) -> int:
+        assert running.chat(**fields).status_code == 200
+        parameters = running.batch.requests[-1].settings.parameters
+        assert most_new_tokens(parameters) + 1 + len("User: 6 * 7\n\nAssistant:") <= 512
+        return parameters.max_new_tokens
+
+    assert given(max_tokens=3) == given(max_completion_tokens=3, max_tokens=9) == 3
+    room = given()
+    assert 200 < room == given(max_completion_tokens=1000) < given(tools="off") < 512
+    assert running.chat("x" * 20_001).status_code == 400
+
+
+# Errors
+
+
+def with_message(**message) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": "a"}, message]
+
+
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "word"),
+    [
+        ("chat_template", "own", "the model has none"),
+        ("chat_template", "{{ 1 }}", '"plain"'),
+        ("messages", [], "list of messages"),
+        ("messages", {}, "list of messages"),
+        ("messages", [5], "list of messages"),
+        ("messages", [{"role": "system", "content": "a"}], "role user"),
+        ("messages", with_message(role="tool", content="1", tool_call_id="x"), "server's own"),
+        ("messages", with_message(role="function", content="1"), "'function'"),
+        ("messages", with_message(role=["user"], content="1"), "system, developer, user"),
+        ("messages", with_message(content="1"), "messages[1] has the role None"),
+        ("messages", with_message(role="user"), "None"),
+        ("messages", with_message(role="user", content=5), "5"),
+        ("messages", with_message(role="user", content=[IMAGE]), "'image_url'"),
+        ("messages", with_message(role="user", content=[{"type": "input_audio"}]), "input_audio"),
+        ("messages", with_message(role="user", content=["a"]), "'a'"),
+        ("messages", with_message(role="user", content="a", images=["x"]), "'images'"),
+        ("messages", with_message(role="assistant", content="", tool_calls=[FOREIGN]), "of others"),
+        ("messages", with_message(role="assistant", content="", tool_calls=5), "of others"),
+        ("tools", [FUNCTION], "names of our tools"),
+        ("tools", ["Calculater"], "'Calculator'"),
+        ("tool_choice", "required", "opens calls"),
+        ("functions", [FUNCTION], "no field"),
+        ("function_call", "auto", "no field"),
+        ("response_format", {"type": "json_object"}, "no grammar"),
+        ("response_format", {"type": "json_schema", "json_schema": {}}, "no grammar"),
+        ("modalities", ["text", "audio"], "no field"),
+        ("max_tokens", 0, "from 1"),
+        ("max_completion_tokens", -1, "from 1"),
+        ("top_logprobs", 2, "logprobs besides"),
+        ("logprobs", 2, "true or false"),
+        ("n", 2, "one outcome"),
+        ("presence_penalty", 0.5, "own choice"),
+        ("top_k", 40, "'top_p'"),
+        ("prompt", "a", "no field"),
+        ("audio", {"voice": "a"}, "no field"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_by_name(running: Running, param, value, word):
+    asked = len(running.batch.requests)
+    # Beside a field without effect, which is not what is wrong.
+    answer = running.chat(**{"metadata": {"a": "b"}, param: value})
+    assert answer.status_code == 400, answer.text
+    error = error_of(answer)
+    assert (error["param"], error["type"]) == (param, "invalid_request_error")
+    assert word in error["message"]
+    assert len(running.batch.requests) == asked
+
+
+def test_other_models_too_many_answers_and_bugs_are_told_as_in_completions(running: Running):
+    assert error_of(running.chat(model="gpt-4"))["code"] == "model_not_found"
+    error = error_of(running.chat(n=5, temperature=1))
+    assert (error["param"], "at most 4" in error["message"]) == ("messages", True)
+    assert running.chat("fail").status_code == 500
+    streamed = running.chat("fail", stream=True).text.split("\n\n")
+    assert json.loads(streamed[-2].removeprefix("data: "))["error"]["type"] == "server_error"
+    assert running.client.get("/v1/chat/completions").status_code == 405
+    metrics = running.client.get("/metrics").text
+    assert 'path="/v1/chat/completions",status="500"} 1.0' in metrics
+
+
+def test_messages_stand_in_the_log_where_prompts_may(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", REQUESTS.name)
+    for logs_prompts in (False, True):
+        caplog.clear()
+        with serving(logs_prompts=logs_prompts) as logging:
+            logging.chat("a secret")
+        (record,) = (one for one in caplog.records if one.name == REQUESTS.name)
+        fields = record.fields  # pyright: ignore[reportAttributeAccessIssue]
+        assert fields["path"] == "/v1/chat/completions"
+        assert ("a secret" in str(fields)) is logs_prompts

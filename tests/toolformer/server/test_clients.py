@@ -1,0 +1,104 @@
+"""Clients that leave, and clients that mean harm."""
+
+import json
+import random
+import socket
+
+import pytest
+
+from tests.conftest import happens
+from tests.toolformer.server.fake_engine import FakeBatch
+from tests.toolformer.server.serving import Running, serving
+
+
+def hostile(choice: random.Random) -> tuple[bytes, set[int]]:
+    """A body, and the statuses that are right for it."""
+    whole = json.dumps({"prompt": "6 * 7", "max_tokens": 5}).encode()
+    kind = choice.randrange(5)
+    if kind == 0:
+        text = "".join(chr(choice.randrange(32)) for _ in range(choice.randrange(50)))
+        return json.dumps({"prompt": text + "\x7f\u202e\ufeff"}).encode(), {200}
+    if kind == 1:
+        return whole[: choice.randrange(len(whole))], {400}
+    if kind == 2:
+        return choice.randbytes(choice.randrange(1, 2000)), {400}
+    if kind == 3:
+        opening = choice.choice([b"[", b'{"prompt":', b'{"stop":['])
+        return opening * choice.randrange(1, 60_000), {400}
+    changed = bytearray(whole)
+    for _ in range(choice.randrange(1, 4)):
+        changed[choice.randrange(len(changed))] = choice.randrange(256)
+    return bytes(changed), {200, 400}
+
+
+def test_hostile_bodies_get_their_status_and_leave_a_server_that_answers():
+    choice = random.Random(32)
+    with serving() as running:
+        for _ in range(600):
+            body, statuses = hostile(choice)
+            answer = running.client.post(
+                "/v1/completions", content=body, headers={"content-type": "application/json"}
+            )
+            assert answer.status_code in statuses, (body[:200], answer.text)
+            assert answer.status_code == 200 or set(answer.json()) == {"error"}
+        assert running.batch.is_idle_soon()
+        assert running.complete().status_code == 200
+
+
+def connection(running: Running, body: bytes, *, length: int | None = None) -> socket.socket:
+    """One on which a body was sent."""
+    opened = socket.create_connection(("127.0.0.1", running.port), timeout=20)
+    opened.sendall(
+        b"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
+        + f"Host: 127.0.0.1:{running.port}\r\n".encode()
+        + f"Content-Length: {length or len(body)}\r\n\r\n".encode()
+        + body
+    )
+    return opened
+
+
+def slow(prompts: str | list[str], *, stream: bool = True) -> bytes:
+    return json.dumps({"prompt": prompts, "stream": stream, "max_tokens": 512}).encode()
+
+
+def counted(running: Running, status: int) -> float:
+    """How many requests for completions have ended so."""
+    beginning = f'toolformer_requests_total{{path="/v1/completions",status="{status}"}} '
+    lines = running.client.get("/metrics").text.splitlines()
+    return sum(float(line.removeprefix(beginning)) for line in lines if line.startswith(beginning))
+
+
+def test_two_hundred_clients_that_vanish_in_mid_stream_leave_all_places_free():
+    with serving(FakeBatch(max_active=200, max_waiting=0)) as running:
+        connections = [connection(running, slow("slow")) for _ in range(200)]
+        assert happens(lambda: running.batch.active == 200, seconds=20)
+        assert running.complete().status_code == 429
+        for opened in connections:
+            while b"data: " not in opened.recv(4096):
+                pass
+        for opened in connections:
+            opened.close()
+        assert running.batch.is_idle_soon()
+        assert happens(lambda: counted(running, 499) == 200)
+        assert running.complete().status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_does_not_wait_for_its_answer_frees_its_places(stream: bool):
+    with serving(FakeBatch(max_active=2, max_waiting=1)) as running:
+        with connection(running, slow(["slow", "slow"], stream=stream)):
+            assert happens(lambda: running.batch.active == 2)
+        assert running.batch.is_idle_soon(1)
+
+
+def test_a_client_that_keeps_its_body_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("toolformer.server.bodies.BODY_SECONDS", 0.1)
+    with serving() as running, connection(running, b'{"pro', length=99) as opened:
+        assert opened.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_leaves_within_its_body_takes_no_place():
+    with serving() as running:
+        connection(running, b'{"pro', length=99).close()
+        assert happens(lambda: counted(running, 499) == 1)
+        assert not running.batch.requests

@@ -1,0 +1,8 @@
+"""What `generate` decodes with by default, as the settings have it; numbers in a model's folder."""
+
+from types import SimpleNamespace
+
+from toolformer.home.settings.annotation_sections import ExecutionSettings
+from toolformer.home.settings.sections import DecodingSettings
+
+DEFAULTS = SimpleNamespace(**DecodingSettings().model_dump(), **ExecutionSettings().model_dump())  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,147 @@
+"""Locks that keep processes out of each other's way: files, held by the kernel.
+
+Those in a folder that many machines share depend on the file system between them, so it is tried
+first. With an object store each machine locks for itself, and the store refuses the second of two
+publications.
+"""
+
+import errno
+import functools
+import logging
+import os
+import textwrap
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from toolformer.errors import ToolformerError
+from toolformer.files.whole_files import beside
+from toolformer.home.progress import waiting_shown
+
+# Of NFS and Lustre: each machine locks for itself.
+_LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
+_COMMAND_WIDTH = 100
+_LOGGER = logging.getLogger(__name__)
+
+
+class LockError(ToolformerError):
+    """Locks do not exclude others."""
+
+
+class NamedLock(FileLock):
+    """A lock that says whom it waits for. Whoever asks with `timeout=0` does not wait."""
+
+    def acquire(self, timeout: float | None = None, *arguments: Any, **options: Any) -> Any:
+        """See `FileLock`."""
+        try:
+            return super().acquire(0)
+        except Timeout:
+            if timeout == 0:
+                raise
+        file = Path(self.lock_file)
+        with waiting_shown(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
+            return super().acquire(timeout, *arguments, **options)
+
+
+def file_lock(folder: Path, name: str) -> FileLock:
+    """The lock of a name among those of a folder, which is made where it is missing.
+
+    The kernel frees it when its process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return NamedLock(folder / f"{name}.lock", thread_local=False)
+
+
+def holder_of(file: Path) -> str:
+    """The command that holds a lock, as far as the kernel tells: Linux does, of its own machine."""
+    import psutil
+
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        inode = str(file.stat().st_ino)
+        # 1: FLOCK  ADVISORY  WRITE 4242 fe:00:5522428 0 EOF
+        [number] = {int(lock[4]) for lock in locks if lock[5].rpartition(":")[2] == inode}
+        words = psutil.Process(number).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return "another run"
+    names = [Path(word).name for word in words]
+    for program in {"toolformer", "dagster_project.cli"}.intersection(names):
+        command = " ".join(["toolformer", *words[names.index(program) + 1 :]])
+        return f"`{textwrap.shorten(command, _COMMAND_WIDTH, placeholder=' …')}` (process {number})"
+    return f"another run (process {number})"
+
+
+@functools.cache
+def check_locks(machine: Path, shared: Path) -> None:
+    """Take a lock twice, once a process, in the folder of this machine and in that of all.
+
+    Raises:
+        LockError: both were given, so nobody would be excluded.
+    """
+    for folder in dict.fromkeys((machine, shared)):
+        folder.mkdir(parents=True, exist_ok=True)
+        why = why_locks_fail(folder)
+        if why is not None:
+            raise LockError(
+                f"Locks in '{folder}' exclude nobody: {why}. "
+                f"{remedy(folder, machine=machine)}, and run the same again."
+            )
+
+
+def remedy(folder: Path, *, machine: Path) -> str:
+    """What to do where locks in a folder exclude nobody.
+
+    Args:
+        folder: folder of the machine, or of all machines.
+        machine: folder of what belongs to this machine.
+    """
+    if folder == machine:
+        return "Set TOOLFORMER_CACHE to a folder on a disk of this machine"
+    return (
+        "Mount the shared folder with locks that all machines see, or set TOOLFORMER_STORE to an "
+        "object store"
+    )
+
+
+def why_locks_fail(folder: Path) -> str | None:
+    """Take a lock twice in a folder that is there; None where the second is refused.
+
+    Whether another machine is refused too, a machine cannot try alone: how the folder is mounted
+    tells.
+    """
+    options = _LOCKS_OF_ONE_MACHINE.intersection(_mount_options(folder))
+    if options:
+        return f"it is mounted with {', '.join(sorted(options))}, so each machine locks for itself"
+    import fcntl
+
+    with ExitStack() as stack:
+        try:
+            probe = stack.enter_context(beside(folder / "trial"))
+            first, second = (os.open(probe, os.O_RDWR | os.O_CREAT) for _ in range(2))
+            stack.callback(os.close, first)
+            stack.callback(os.close, second)
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return f"a file in it cannot be locked: {error.strerror or error}"
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            refused = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK)
+            return None if error.errno in refused else f"{error.strerror or error}"
+    return "a file in it can be locked twice at the same time"
+
+
+def _mount_options(folder: Path) -> list[str]:
+    """Options of the file system that a folder lies on; none where the system does not tell."""
+    import psutil
+
+    try:
+        mounts = psutil.disk_partitions(all=True)
+    except OSError:
+        return []
+    above = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
+    # Of two at one place the later one is on top.
+    nearest = max(reversed(above), key=lambda mount: len(mount.mountpoint), default=None)
+    return nearest.opts.split(",") if nearest else []

@@ -1,0 +1,219 @@
+"""The plots of a tool's calls and of finetuning, of rows of the views."""
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from toolformer.filtering import reaches
+from toolformer.home.plots.style import (
+    PALE,
+    RUN_COLOURS,
+    SMALL,
+    TEXT,
+    colour_of,
+    hide_bottom,
+    new_figure,
+    panel_of,
+    style_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BIN_WIDTH = 0.1  # nats
+# Of the view `loss_reductions`, in nats. A threshold inside a step counts all of it as dropped.
+_STEP = 0.01
+# A few calls mislead the model by tens of nats; they count in the outermost bar.
+_LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
+_RESULT_STAGES = frozenset({"kept", "merged"})
+
+
+def funnel_plot(frame: pl.DataFrame) -> "Figure":
+    """How many rows of a tool reach each stage, on a logarithmic scale.
+
+    Args:
+        frame: its rows of the view `call_funnel`: tool, stage, stage_order, rows.
+    """
+    frame = frame.sort("stage_order")
+    tool, stages = frame["tool"][0], frame["stage"].to_list()
+    figure, axes = panel_of(tool, height=0.55 + 0.24 * len(stages))
+    places = range(len(stages), 0, -1)
+    for place, stage, rows in zip(places, stages, frame["rows"], strict=True):
+        is_result = stage in _RESULT_STAGES
+        # One is a bar of visible length too: the scale begins at 0.5.
+        axes.barh(
+            place,
+            max(rows - 0.5, 0),
+            left=0.5,
+            height=0.74,
+            color=colour_of(tool),
+            alpha=1 if is_result else PALE,
+        )
+        axes.text(
+            max(rows, 0.5),
+            place,
+            f" {rows:,}",
+            va="center",
+            **SMALL,
+            fontweight="bold" if is_result else "normal",
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, (2 * max(*frame["rows"], 1)) ** 1.32)
+    hide_bottom(axes)
+    axes.minorticks_off()
+    axes.set_ylim(0.4, len(stages) + 0.6)
+    axes.set_yticks(list(places), stages)
+    return figure
+
+
+def training_curve(frame: pl.DataFrame) -> "Figure":
+    """Training loss and development perplexity over the steps of finetuning.
+
+    Args:
+        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity and
+            development_loss. Several runs get a colour each.
+    """
+    runs = frame["run"].unique(maintain_order=True).to_list()
+    measured = frame.filter(
+        pl.col("development_perplexity").is_not_null()
+        & pl.col("development_perplexity").is_finite()
+    )
+    parts = 1 if measured.is_empty() else 2
+    figure = new_figure(7.6, 0.8 + 2.1 * parts, "Finetuning")
+    panels = [figure.add_subplot(parts, 1, part + 1) for part in range(parts)]
+    for axes in panels:
+        style_axes(axes, has_grid=True)
+    for run, colour in zip(runs, cycle(RUN_COLOURS)):
+        line = {"color": colour, "linewidth": 1.6, "marker": "o"}
+        rows = frame.filter(run=run).sort("step").filter(pl.col("loss").is_finite())
+        # Markers only where there is room for them; a single step would be invisible without.
+        size = 3.5 if rows.height <= 40 else 0
+        panels[0].plot(rows["step"], rows["loss"], markersize=size, label=str(run), **line)
+        rows = measured.filter(run=run).sort("step")
+        if not rows.is_empty():
+            panels[1].plot(rows["step"], rows["development_perplexity"], markersize=4.5, **line)
+            if run == runs[-1]:
+                _mark_best(panels[1], rows, colour)
+    panels[0].set_ylabel("training loss\n(nats per token)", **SMALL)
+    if len(runs) > 1:
+        panels[0].legend(fontsize=8, frameon=False, loc="upper right")
+    if parts == 2:
+        panels[1].set_ylabel("development\nperplexity", **SMALL)
+        panels[1].margins(y=0.35)
+    panels[-1].set_xlabel("step", **SMALL)
+    first, last = int(frame["step"].min()), int(frame["step"].max())  # pyright: ignore[reportArgumentType]
+    margin = max(0.04 * (last - first), 1)
+    for axes in panels:
+        axes.set_xlim(first - margin, last + margin)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    return figure
+
+
+def threshold_plot(frame: pl.DataFrame) -> "Figure":
+    """How many calls of a tool, and texts with one, each filtering threshold would keep.
+
+    Args:
+        frame: its rows of the view `threshold_sweep`: tool, filtering_threshold (nats), kept_calls,
+            kept_texts, scored_calls, chance_share. A tick stands where the bar of the calls would
+            end by chance, if as many were kept as with the results of other calls.
+    """
+    rows = frame.sort("filtering_threshold", descending=True)
+    rows = rows.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
+    tool, places = rows["tool"][0], range(rows.height)
+    figure, axes = panel_of(tool, height=0.55 + 0.42 * rows.height)
+    for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
+        bars = axes.barh(
+            [y + shift for y in places],
+            rows[column].to_list(),
+            height=0.35,
+            color=colour_of(tool),
+            alpha=opacity,
+        )
+        labels = [f"{count:,}" for count in rows[column]]
+        axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
+    for y, by_chance in zip(places, rows["by_chance"], strict=True):
+        if by_chance is not None:
+            axes.plot([by_chance] * 2, (y + 0.01, y + 0.37), color=TEXT, linewidth=1.6)
+    axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
+    axes.set_ylim(-0.45, rows.height - 0.45)
+    counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
+    axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
+    hide_bottom(axes)
+    return figure
+
+
+def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "Figure":
+    """How far the calls of a tool with their results lower the loss; their number is logarithmic.
+
+    Args:
+        frame: its rows of the view `loss_reductions`: tool, min_reduction (nats) and calls of each
+            step. Values below -2 and above 4 are in the outermost bars.
+        threshold: τ_f in nats, at which a line stands.
+    """
+    import numpy as np
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    tool = frame["tool"][0]
+    figure, axes = panel_of(tool, height=2.2)
+    # The bins have an edge at the threshold, so that no bar holds kept and dropped calls.
+    origin = 0.0 if threshold is None else threshold
+    before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
+    after = max(np.ceil((_HIGHEST_SHOWN - origin) / _BIN_WIDTH - 1e-9), 1)
+    edges = origin + _BIN_WIDTH * np.arange(-max(before, 1), after + 1)
+    reductions, calls = frame["min_reduction"].to_numpy(), frame["calls"].to_numpy()
+    kept = np.array(
+        [threshold is not None and reaches(value, threshold) for value in reductions], bool
+    )
+    # Steps are finer than bars: their middles lie on no edge.
+    inside = np.clip(reductions + _STEP / 2, edges[0] + _STEP / 2, edges[-1] - _STEP / 2)
+    centres = (edges[:-1] + edges[1:]) / 2
+    highest = 1
+    for is_in_group, opacity in ((~kept, PALE), (kept, 1.0)):
+        counts, _ = np.histogram(inside[is_in_group], bins=edges, weights=calls[is_in_group])
+        highest = max(highest, int(counts.max()))
+        axes.bar(
+            centres,
+            np.maximum(counts - 0.5, 0),
+            bottom=0.5,
+            width=_BIN_WIDTH * 0.92,
+            color=colour_of(tool),
+            alpha=opacity,
+            linewidth=0,
+        )
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, max(highest, 10) * 6)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(edges[0] - _BIN_WIDTH, edges[-1] + _BIN_WIDTH)
+    axes.set_ylabel("calls", **SMALL)
+    if threshold is None:
+        return figure
+    axes.axvline(threshold, color=TEXT, linewidth=1.1, linestyle=(0, (4, 2)))
+    axes.annotate(
+        f"τ = {threshold:g}\nkept {int(calls[kept].sum()):,} of {int(calls.sum()):,}",
+        (threshold, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="top",
+        **SMALL,
+    )
+    return figure
+
+
+def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
+    # Older curves have perplexities alone, by which their checkpoint was chosen.
+    chosen_by = pl.coalesce("development_loss", "development_perplexity")
+    best = rows.sort(chosen_by, maintain_order=True).row(0, named=True)
+    best_point = (best["step"], best["development_perplexity"])
+    axes.plot(*best_point, marker="o", markersize=9, fillstyle="none", color=colour)
+    axes.annotate(
+        f"best {best_point[1]:.4g} at step {best_point[0]:,}",
+        best_point,
+        xytext=(0, -10),
+        textcoords="offset points",
+        ha="right" if best["step"] > rows["step"].mean() else "left",
+        va="top",
+        **SMALL,
+    )

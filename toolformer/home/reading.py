@@ -1,0 +1,90 @@
+"""A home in Python, for reading: its rows as Polars frames, its kept calls, one call explained."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolformer.errors import ToolformerError
+from toolformer.home import home as places
+from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# How many calls an error names where the beginning of an id fits several.
+_NAMED = 5
+
+
+class Home:
+    """A home, for reading. Nothing in it is changed, and a build may run meanwhile.
+
+    Each question is answered from what is stored at that moment; where the folder is a copy of an
+    object store, that is asked for what is new.
+
+    Args:
+        path: Folder of the home; by default the one that TOOLFORMER_HOME names.
+
+    Raises:
+        SettingsError: There is no home, or it has a name that databases cannot open.
+        LayoutError: Its rows were written with another layout.
+        StoreError: Its object store cannot be used.
+    """
+
+    def __init__(self, path: str | Path | None = None):
+        if path is None:
+            self.places = places.Home.find()
+        else:
+            found = places.Home(places.resolved(str(path)))
+            places.check_path("The home", found.root)
+            self.places = replace(found, store=found.copied_store)
+        self.places.check_there()
+        self.warehouse = Warehouse(
+            self.places.warehouse, self.places.database, self.places.partition_store()
+        )
+
+    def sql(self, query: str) -> "pl.DataFrame":
+        """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
+        return self.warehouse.query(query)
+
+    def kept_calls(self) -> "pl.DataFrame":
+        """Returns the kept calls, the most helpful first, with the columns of `all_calls`."""
+        return self.sql("from all_calls where is_kept order by loss_reduction desc, call_id")
+
+    def explain(self, call_id: str) -> Mapping[str, Any]:
+        """Returns all that is stored of one sampled call; see `explained_call.sql`.
+
+        Args:
+            call_id: Enough of its beginning to tell it from others.
+
+        Raises:
+            ToolformerError: There is no such call, or there are several.
+        """
+        shards = dict(self.warehouse.ask("call_named", call_id=call_id).iter_rows())
+        if not shards:
+            # Looks at the ids of all calls.
+            calls = self.warehouse.ask("calls_beginning", beginning=call_id, max_calls=_NAMED + 1)
+            shards = dict(calls.iter_rows())
+        if not shards:
+            raise ToolformerError(self._not_found(call_id))
+        if len(shards) > 1:
+            more = ", …" if len(shards) > _NAMED else ""
+            raise ToolformerError(
+                f"The ids of several calls begin with {call_id!r}: "
+                f"{', '.join(list(shards)[:_NAMED])}{more}. "
+                "Give more characters of one, so that it is the only match."
+            )
+        [(found, shard)] = shards.items()
+        # All that is stored of a call, results of other calls among it, is of its shard.
+        return self.warehouse.ask("explained_call", shards={shard}, call_id=found).row(
+            0, named=True
+        )
+
+    def _not_found(self, beginning: str) -> str:
+        if self.sql("select call_id from candidate_calls limit 1").is_empty():
+            return f"There is no call {beginning!r}: none was sampled yet. Run `toolformer build`."
+        return (
+            f"There is no call whose id begins with {beginning!r}. Expected an id of "
+            "candidate_calls, or the beginning of one. This lists the kept calls, the most helpful "
+            'first: toolformer sql "select call_id, tool, call from kept_examples limit 20"'
+        )

@@ -1,0 +1,184 @@
+"""What the report says: the warehouse's views as figures, tables and sentences."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from toolformer.evaluation.modes import ENABLED
+from toolformer.home.metadata import cell_text
+from toolformer.home.plots.evaluation_figures import difference_plot
+from toolformer.home.plots.figures import (
+    funnel_plot,
+    loss_reduction_histogram,
+    threshold_plot,
+    training_curve,
+)
+from toolformer.home.plots.style import svg_of
+from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.report.texts import ShownTexts, shown_texts
+from toolformer.home.report.verdicts import Verdict, cost_of_tools, verdicts_of
+from toolformer.home.settings.evaluation_sections import FINETUNED
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.evaluated_models import name_of_model
+from toolformer.sources.losses import losses_in_words
+from toolformer.training.variants import PLAIN, SHUFFLED
+from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of a figure of one tool, in inches: its letters are legible on a phone.
+_WIDTH = 4.2
+# Of each tool and round.
+_TEXTS_PER_TOOL = 300
+_BYTES_OF_TEXTS = 12_000_000
+
+
+class Picture(NamedTuple):
+    """A figure of the page: what it shows, and its element."""
+
+    caption: str
+    svg: str
+
+
+class Table(NamedTuple):
+    """A table of the page: what stands in its cells, and which columns are numbers."""
+
+    columns: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that the page shows; what there is nothing of is empty."""
+
+    facts: Sequence[tuple[str, str]]
+    losses: Sequence[tuple[str, int]]
+    verdicts: Sequence[Verdict]
+    gains: Table
+    gain_pictures: Sequence[Picture]
+    call_use: Table
+    scores: Table
+    language_lost: Mapping[str, str]
+    funnels: Sequence[Picture]
+    proposals: Table
+    sweeps: Sequence[Picture]
+    reductions: Sequence[Picture]
+    precision: Table
+    agreement: Table
+    costs: Table
+    training: Sequence[Picture]
+    exclusions: Table
+    texts: ShownTexts
+
+
+def contents_of(store: Warehouse, settings: Settings) -> Contents:
+    """Read all that the page shows from the warehouse of a home."""
+    metrics = store.query("select * from training_metrics order by run, step")
+    texts = store.ask("annotated_texts", texts=_TEXTS_PER_TOOL)
+    verdicts = verdicts_of(store)
+    rounds = sorted({verdict.round for verdict in verdicts})
+    gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
+    return Contents(
+        facts=_facts(store.ask("corpus_size"), settings),
+        losses=losses_in_words(store.ask("losses_by_kind").iter_rows()),
+        verdicts=verdicts,
+        gains=table_of(gains),
+        gain_pictures=_gain_pictures(gains),
+        call_use=table_of(store.view("call_use").filter(mode=ENABLED).drop("mode")),
+        scores=table_of(
+            store.view("evaluation_table").filter(source="ours").drop("family", "source")
+        ),
+        language_lost=perplexity_sentences(store),
+        funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
+        proposals=table_of(store.view("call_proposals")),
+        sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
+        reductions=list(_reductions(store, verdicts)),
+        precision=table_of(store.view("label_precision")),
+        agreement=table_of(store.view("label_agreement")),
+        costs=table_of(cost_of_tools(store, settings)),
+        training=[]
+        if metrics.is_empty()
+        else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],
+        exclusions=table_of(store.view("training_exclusion_summary")),
+        texts=shown_texts(texts, max_per_tool=_TEXTS_PER_TOOL, max_bytes=_BYTES_OF_TEXTS),
+    )
+
+
+def table_of(frame: pl.DataFrame) -> Table:
+    """The rows of a frame as a page shows them: numbers short, what is missing as a dash."""
+    return Table(
+        [name.replace("_", " ") for name in frame.columns],
+        [kind.is_numeric() for kind in frame.dtypes],
+        [[cell_text(value) for value in row] for row in frame.iter_rows()],
+    )
+
+
+def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
+    counts = size.row(0, named=True)
+    sources = [Path(source.path).name for source in settings.corpus.sources]
+    return [
+        ("language model", settings.language_model.server.model or settings.language_model.path),
+        ("preset", settings.preset),
+        ("sources", ", ".join(sources) or "the texts that come with the project"),
+        ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),
+        ("candidate calls", f"{counts['candidate_calls']:,}"),
+        ("kept calls", f"{counts['kept_calls']:,} in {counts['kept_texts']:,} texts"),
+        ("of these, written by the model", f"{counts['kept_by_model']:,}"),
+        ("rounds of annotation", f"{counts['rounds']:,}"),
+    ]
+
+
+def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.DataFrame:
+    """What calls gain, of the newest round whose model was measured."""
+    gains = pl.DataFrame()
+    for number in sorted(set(rounds), reverse=True):
+        training = settings.training.model_copy(update={"rounds": (number,)})
+        in_round = settings.model_copy(update={"training": training})
+        names = {key: name_of_model(key, in_round) for key in (FINETUNED, PLAIN, SHUFFLED)}
+        gains = store.ask(
+            "gains_over_controls",
+            model=names[FINETUNED],
+            plain=names[PLAIN],
+            shuffled=names[SHUFFLED],
+        )
+        if not gains.is_empty():
+            break
+    return gains
+
+
+def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
+    # Perplexities are no percentage points.
+    shown = gains.rename({"against": "comparison"}).filter(pl.col("share_with_call") > 0)
+    if shown.is_empty():
+        return []
+    caption = "Gain of the finetuned model with calls, by what it is compared with"
+    return [Picture(caption, svg_of(difference_plot(shown, "gain"), "gains"))]
+
+
+def _by_tool(
+    frame: pl.DataFrame, name: str, draw: Callable[[pl.DataFrame], "Figure"]
+) -> Iterable[Picture]:
+    """One small figure for each tool and round, which a phone can show as well."""
+    has_rounds = frame["round"].n_unique() > 1
+    for (number, tool), rows in frame.partition_by(
+        "round", "tool", as_dict=True, maintain_order=True
+    ).items():
+        caption = f"{tool}, round {number}" if has_rounds else str(tool)
+        yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}", width=_WIDTH))
+
+
+def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:
+    in_force = {(verdict.round, verdict.tool): verdict.filtering_threshold for verdict in verdicts}
+
+    def draw(rows: pl.DataFrame) -> "Figure":
+        number, tool = rows.select("round", "tool").row(0)
+        return loss_reduction_histogram(rows, in_force.get((number, tool)))
+
+    reductions = store.view("loss_reductions")
+    if not reductions.is_empty():
+        yield from _by_tool(reductions, "reductions", draw)

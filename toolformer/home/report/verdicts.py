@@ -1,0 +1,82 @@
+"""For each tool and round: did the filter keep more calls than it would by chance, at what cost?
+
+Where it did not, no kept call is an example of what the tool is good for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from toolformer.home.settings.sections import Settings
+from toolformer.scoring.chance_level import KeptAgainstChance
+from warehouse.warehouse import Warehouse
+
+_MONEY = ("money", "money_per_candidate", "money_per_kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter kept of a tool's calls in a round at its threshold (nats), against chance."""
+
+    tool: str
+    round: int
+    filtering_threshold: float
+    against_chance: KeptAgainstChance
+
+    @property
+    def of(self) -> str:
+        """The tool, and the round where it is a later one."""
+        return self.tool if self.round == 1 else f"{self.tool}, round {self.round}"
+
+
+def verdicts_of(store: Warehouse) -> list[Verdict]:
+    """The verdicts on all calls so far, at the thresholds in force."""
+    return [
+        Verdict(
+            row["tool"],
+            row["round"],
+            row["filtering_threshold"],
+            KeptAgainstChance(
+                kept=row["kept_calls"],
+                scored=row["scored_calls"],
+                chance_kept=row["chance_kept"],
+                chance_scored=row["chance_calls"],
+                both_kept=row["both_kept"],
+                sample_kept=row["sample_kept"],
+            ),
+        )
+        for row in store.ask("kept_against_chance").iter_rows(named=True)
+    ]
+
+
+def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
+    """The verdicts as a list."""
+    lines = [f"- **{verdict.of}**: {verdict.against_chance.sentence}" for verdict in verdicts]
+    return "\n".join(lines) or "*No call was scored yet.*"
+
+
+def examples_above_chance(
+    store: Warehouse, verdicts: Iterable[Verdict], *, per_tool: int
+) -> pl.DataFrame:
+    """The kept calls that help most, in their texts, of tools that keep more than chance does.
+
+    Of a tool with a contrast threshold each of them also helps more than with another call's
+    result, and by how much decides which come first.
+
+    Args:
+        verdicts: on the tools that examples are wanted of.
+        per_tool: at most so many of each tool and round, and at most ten.
+    """
+    above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
+    return store.best_examples(above, per_tool=per_tool)
+
+
+def cost_of_tools(store: Warehouse, settings: Settings) -> pl.DataFrame:
+    """What the calls of each tool and round cost, in tokens and seconds.
+
+    With columns of money where `costs.price_per_hour` is set.
+    """
+    price = settings.costs.price_per_hour
+    rows = store.ask("cost_of_tools", price_per_hour=price)
+    return rows.drop(_MONEY) if price is None else rows

@@ -1,0 +1,89 @@
+"""Settings of the sources and of how their texts are cut.
+
+`sections.py` says what holds for all settings.
+"""
+
+from pydantic import Field
+
+from toolformer.home.settings.section import Section
+from toolformer.sources.source import (
+    DATE_COLUMN,
+    STARTER_TEXTS,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    WIKIPEDIA_EXCERPT,
+    GivenFormat,
+)
+
+
+class SourceSettings(Section):
+    """One source of texts."""
+
+    path: str = Field(
+        description="file, folder or glob, here, at s3:// or hf://; or starter-texts / "
+        "starter-articles / starter-people / wikipedia-excerpt"
+    )
+    format: GivenFormat = "auto"
+    text_column: str = TEXT_COLUMN
+    url_column: str | None = URL_COLUMN
+    date_column: str | None = DATE_COLUMN
+    title_column: str | None = TITLE_COLUMN
+    context_column: str | None = Field(
+        None,
+        description="column with a text that precedes the document in training and is not "
+        "annotated, such as the question of a worked problem",
+    )
+    strip_marks: bool = Field(
+        False,
+        description="take out marks of other tools: chat turns and special tokens such as "
+        "<|im_end|>, GSM8K's <<48/2=24>> and its line #### 72",
+    )
+    limit: int | None = Field(None, ge=1, description="maximum number of records, from the start")
+    shard_size: int | None = Field(
+        None, ge=1, description="records per shard; null: corpus.shard_size"
+    )
+    maximum_file_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="maximum size of a decompressed file in bytes, 500 counted extra for each "
+        "record; null: 64 MiB plus 200 times its size",
+    )
+    tools: tuple[str, ...] | None = Field(
+        None, description="tools that annotate its texts; null: every tool that preselects them"
+    )
+    license: str | None = Field(
+        None, description="license of the texts, such as cc-by-sa-4.0; the model card repeats it"
+    )
+
+
+# The corpus where no source is listed. A page of the excerpt is some eight documents.
+EMBEDDED_SOURCES = (
+    SourceSettings(path=STARTER_TEXTS),  # pyright: ignore[reportCallIssue]
+    SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),  # pyright: ignore[reportCallIssue]
+)
+
+
+class CorpusSettings(Section):
+    """The texts C and how they are cut."""
+
+    sources: tuple[SourceSettings, ...] = Field(
+        (),
+        description="the texts; none listed means the embedded corpus (starter-texts and "
+        "wikipedia-excerpt)",
+    )
+    shard_size: int = Field(1000, ge=1, description="records per shard, the unit of work")
+    window_tokens: int = Field(
+        512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
+    )
+    max_windows_per_text: int = Field(
+        2000,
+        ge=1,
+        description="windows annotated per text; the rest of a longer text is not annotated",
+    )
+    held_out_every: int = Field(
+        10,
+        ge=0,
+        description="every n-th shard is held out: its texts measure perplexity, and are neither "
+        "annotated nor trained on; 0 for none",
+    )

@@ -1,0 +1,197 @@
+"""Settings of the benchmarks.
+
+`sections.py` says what holds for all settings.
+"""
+
+import datetime
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
+from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
+from toolformer.files.names import did_you_mean
+from toolformer.home.settings.section import Section
+from toolformer.training.variants import CALLS, VARIANTS
+
+# Models that are named by what they are and not by a path.
+BASE, FINETUNED = "base", "finetuned"
+# Models that have a name without the settings giving them one.
+MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if variant != CALLS))
+PERPLEXITY, DATESET, SUMS, FACTS = "perplexity", "dateset", "sums", "facts"
+# Ends the names of results of chats.
+_CHAT = "-chat"
+# Part of the names of files.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# What there is without a file of questions.
+EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
+
+
+class QuestionFileSettings(Section):
+    """A benchmark from a question file of your own."""
+
+    path: str = Field(description="JSON lines, plain or compressed, one question a line")
+    question: str = Field("question", description="column with the question")
+    answers: str = Field("answers", description="column with the accepted answer, or a list")
+    context: str | None = Field(None, description="column with a text that the question is about")
+    date: str | None = Field(None, description="column with what the Calendar takes for today")
+    prompt: str = Field(
+        QUESTION_PROMPT, description="prompt with {question}, and {context} where there is one"
+    )
+    scoring: Literal["words", "number", "last-number"] = Field(
+        "words",
+        description="words: an answer is among the first words; number: the number behind the "
+        "first =, or else the first one, is an answer, perhaps rounded to two or three decimals; "
+        "last-number: the last one is",
+    )
+    first_words: int = Field(
+        20, ge=1, description="number of words in which `words` looks for an answer"
+    )
+    blocked_tools: tuple[str, ...] = Field((), description="tools that must not be called")
+    max_new_tokens: int = Field(40, ge=1, description="longest answer, in tokens")
+    stop_texts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="texts that end an answer"
+    )
+
+
+class EvaluationSettings(Section):
+    """The benchmarks (paper §4.2–4.3)."""
+
+    files: Mapping[str, str] = Field(
+        default_factory=dict, description="file or folder of each public benchmark, by its name"
+    )
+    questions: Mapping[str, QuestionFileSettings] = Field(
+        default_factory=dict, description="question files of your own, by the name you give them"
+    )
+    texts: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="text files whose perplexity is measured, by the name you give them: WikiText",
+    )
+    models: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="directories of more models to measure, by the name you give them",
+    )
+    benchmarks: tuple[str, ...] = Field(
+        (PERPLEXITY, DATESET),
+        description="benchmarks to run; `toolformer evaluate --list` names all",
+    )
+    form: Literal["plain", "chat"] = Field(
+        "plain",
+        description="how questions are asked: plain, as a text that goes on, or chat, by the "
+        "model's own chat template; results of chats stand beside the others, as sums-chat",
+    )
+    items: int | None = Field(
+        None, ge=1, description="maximum items per benchmark, chosen by the seed; null: all"
+    )
+    today: datetime.date = Field(
+        datetime.date(2023, 2, 9),
+        description="date of the Calendar where an item has none of its own; fixed, so that "
+        "results can be repeated",
+    )
+    perplexity_windows: int = Field(
+        10_000, ge=1, description="maximum windows of the texts whose perplexity is measured"
+    )
+    dateset_items: int = Field(9_400, ge=1, le=9_400, description="number of DATESET questions")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="maximum prompts decoded at the same time; null: as many as fit on the device",
+    )
+    seed: int = Field(0, ge=0, description="random seed of the items that are generated or chosen")
+
+    @property
+    def known_benchmarks(self) -> tuple[str, ...]:
+        """All that can be named in `benchmarks`."""
+        return (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *self.texts, *self.questions)
+
+    @property
+    def available_benchmarks(self) -> tuple[str, ...]:
+        """The embedded ones, and those whose questions or texts are there."""
+        there = (name for name, path in self.sources.items() if Path(path).exists())
+        return (*EMBEDDED_BENCHMARKS, *there)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where the questions or texts are that the settings give, by benchmark."""
+        own = {name: questions.path for name, questions in self.questions.items()}
+        return {**self.files, **self.texts, **own}
+
+    def result_name(self, benchmark: str) -> str:
+        """The name that a benchmark's results have: another one where it is asked as a chat.
+
+        Example:
+            >>> EvaluationSettings(form="chat").result_name("sums")
+            'sums-chat'
+        """
+        is_chat = self.form == "chat" and not self.is_text(benchmark)
+        return f"{benchmark}{_CHAT}" if is_chat else benchmark
+
+    def is_text(self, benchmark: str) -> bool:
+        """Whether a benchmark measures the losses of texts, and asks no questions."""
+        return benchmark == PERPLEXITY or benchmark in self.texts
+
+    @property
+    def available_models(self) -> tuple[str, ...]:
+        """All that can be measured: base, finetuned, the controls, and those of `models`."""
+        return (*MODELS_OF_A_HOME, *self.models)
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_of_benchmarks(cls, files: Mapping[str, str]) -> Mapping[str, str]:
+        _check_names(files, BENCHMARKS, "Questions of your own belong into evaluation.questions.")
+        return files
+
+    @field_validator("texts", "questions", "models")
+    @classmethod
+    def _names_are_free(
+        cls, named: Mapping[str, object], info: ValidationInfo
+    ) -> Mapping[str, object]:
+        taken = (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *info.data.get("questions", {}))
+        if info.field_name == "models":
+            taken = MODELS_OF_A_HOME
+        wrong = [
+            name
+            for name in named
+            # `plain-round-2` is what the plain model of that round is called.
+            if name.partition("-round-")[0] in taken
+            or not _NAME.fullmatch(name)
+            # Results of chats are called so.
+            or name.endswith(_CHAT)
+        ]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(map(repr, wrong))} cannot be the name of one of {info.field_name}: "
+                f"another has it, it ends with {_CHAT}, or it is not made of letters, digits, "
+                "- and _. Choose another name"
+            )
+        return named
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _benchmarks_are_known(
+        cls, benchmarks: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        own = (*info.data.get("questions", {}), *info.data.get("texts", {}))
+        _check_names(
+            benchmarks,
+            (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *own),
+            "A question file of your own needs an entry in evaluation.questions, a text in "
+            "evaluation.texts.",
+        )
+        return tuple(dict.fromkeys(benchmarks))
+
+
+def _check_names(
+    names: Mapping[str, str] | tuple[str, ...],
+    known: Mapping[str, object] | tuple[str, ...],
+    remedy: str,
+) -> None:
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(
+                f"there is no benchmark {name!r}.{hint} Known: {', '.join(known)}. {remedy}"
+            )

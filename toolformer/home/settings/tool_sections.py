@@ -1,0 +1,264 @@
+"""Settings of the tools, and of what WikiSearch and QA search and read.
+
+`sections.py` says what holds for all settings.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from toolformer.home.settings.section import Section, invalid
+from tools.errors import ToolRegistrationError
+from tools.plugins.mcp_http import checked_address
+from tools.plugins.mcp_tool import MCP_TOOL
+from tools.registry import tool_names
+
+
+class ToolSettings(Section):
+    """One tool (paper, appendix A, and table 2)."""
+
+    is_enabled: bool = Field(True, description="use the tool where none are named")
+    sampling_threshold: float = Field(
+        0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
+    )
+    positions_per_text: int = Field(5, ge=1, description="k: positions sampled per text")
+    calls_per_position: int = Field(5, ge=1, description="m: calls sampled per position")
+    filtering_threshold: float = Field(
+        1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
+    )
+    contrast_threshold: float | None = Field(
+        None,
+        ge=0,
+        description="τ_c, in nats: how much more a call must lower the loss with its own result "
+        "than with the result of another call; none in the paper",
+    )
+    prompt: str | None = Field(
+        None,
+        description="a few-shot prompt file of your own, with {text} where the text goes; or "
+        "short, for small models, which the tools of this project have",
+    )
+    options: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="settings of the tool itself"
+    )
+
+
+class PluginSettings(ToolSettings):
+    """A tool from outside this project; `tools.others` has the defaults."""
+
+    target: str | None = Field(
+        None,
+        alias="class",
+        description="import path of the tool, as module:Class; not needed for a tool of an "
+        "installed package",
+    )
+    environment: tuple[str, ...] = Field(
+        (), description="environment variables that its process gets, such as an API key"
+    )
+
+
+class McpServerSettings(Section):
+    """A server that has tools; it has either an address or a command."""
+
+    url: Annotated[str, AfterValidator(checked_address)] | None = Field(
+        None, description="its address, where it runs already, such as http://localhost:8931/mcp"
+    )
+    command: tuple[str, ...] | None = Field(
+        None, description="program and arguments of a server, which is started for each tool"
+    )
+    key_variable: str | None = Field(
+        None,
+        pattern="^[A-Z][A-Z0-9_]*$",
+        description="name of the environment variable that holds the key of a server with an "
+        "address, never the key itself",
+    )
+    allow: tuple[str, ...] = Field(
+        min_length=1,
+        description="names of its tools that are taken; `_` stands in calls for what cannot be "
+        "written there",
+    )
+
+
+class McpServersSettings(Section):
+    """Tools that are taken from servers."""
+
+    from_mcp: tuple[McpServerSettings, ...] = Field(
+        (), description="servers of which several tools are taken at once"
+    )
+
+
+class ToolsSettings(McpServersSettings):
+    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluginSettings]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+        options={"weak_share": 0.01},
+    )
+    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+    )
+    others: ToolSettings = Field(
+        ToolSettings(),  # pyright: ignore[reportCallIssue]
+        description="defaults of your own tools, where their sections set nothing else",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tools_are_known(cls, sections: Any) -> Any:
+        if isinstance(sections, Mapping):
+            sections = _with_mcp_tools(sections)
+            if problems := _unknown_tools(sections):
+                raise ValidationError.from_exception_data(cls.__name__, problems)
+        return sections
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Name to `module:Class` of the tools that are named here."""
+        own = self.model_extra or {}
+        return {
+            name: tool_settings.target
+            for name, tool_settings in own.items()
+            if tool_settings.target
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tools: the five, then those of installed packages and of these settings.
+
+        Raises:
+            ToolRegistrationError: a package registers a tool under a name that cannot be used.
+        """
+        return tool_names(self.targets)
+
+    @property
+    def switched_on(self) -> tuple[str, ...]:
+        """Those of `names` that are used where none are named."""
+        return tuple(name for name in self.names if self.of(name).is_enabled)
+
+    def of(self, tool_name: str) -> ToolSettings:
+        """The settings of one tool."""
+        if tool_name in type(self).model_fields:
+            return getattr(self, tool_name)
+        own = (self.model_extra or {}).get(tool_name)
+        if own is None:
+            return self.others
+        not_shared = set(PluginSettings.model_fields) - set(ToolSettings.model_fields)
+        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
+
+    def environment_of(self, tool_name: str) -> tuple[str, ...]:
+        """Names of the environment variables that a tool from outside gets."""
+        own = (self.model_extra or {}).get(tool_name)
+        key = own and own.target == MCP_TOOL and own.options.get("key_variable")
+        return (*own.environment, *([str(key)] if key else ())) if own else ()
+
+
+def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
+    servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
+    # File systems that ignore case would mix up the partitions of names that differ in it alone.
+    known = tool_names() if servers else ()
+    taken = {name.lower() for name in ("all", "others", "from_mcp", *known)}
+    own = {str(name).lower(): name for name in sections}
+    made: dict[str, Any] = {}
+    for number, server in enumerate(servers):
+        options = server.model_dump(mode="json", exclude_none=True, exclude={"allow"})
+        for tool in server.allow:
+            name = re.sub(r"^(?=\d)|[^A-Za-z0-9_]", "_", tool)
+            section = sections.get(name) or {}
+            given = section.get("options") or {} if isinstance(section, Mapping) else None
+            if not isinstance(given, Mapping):
+                continue
+            if name.lower() in taken or own.get(name.lower(), name) != name or "class" in section:
+                error = (
+                    f"the name {name!r} is taken; leave {tool!r} out here, and give it a section "
+                    f"of its own with another name and `class: {MCP_TOOL}`"
+                )
+                raise invalid(("from_mcp", number, "allow"), tool, error)
+            taken.add(name.lower())
+            own_options = {**options, "tool": tool, **given}
+            made[name] = {**section, "class": MCP_TOOL, "options": own_options}
+    return {**sections, **made}
+
+
+def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """What is wrong with the names of tools that are not built in."""
+    problems: list[InitErrorDetails] = []
+    for name, section in sections.items():
+        if not isinstance(name, str) or name in ToolsSettings.model_fields:
+            continue
+        target = section.get("class") if isinstance(section, Mapping) else None
+        try:
+            is_known = name in tool_names({name: str(target)} if target else {})
+        except ToolRegistrationError as error:
+            problems.append(
+                {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
+            )
+            continue
+        if not is_known:
+            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
+    return problems
+
+
+class WikipediaIndexSettings(Section):
+    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
+
+    source: str = Field(
+        "wikipedia-excerpt",
+        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
+        "title and text), here or at s3://; or the excerpt that is embedded",
+    )
+    passage_words: int = Field(100, ge=10, description="longest passage, in words")
+
+
+class PassageIndexSettings(Section):
+    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
+
+    encoder: str = Field(
+        "wordllama",
+        description="wordllama: trained vectors of words, which come with the project; or the "
+        "directory of a Hugging Face encoder such as Contriever",
+    )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot",
+        description="similarity of a Hugging Face encoder's vectors: dot product or cosine",
+    )
+    encoder_tokens: int = Field(
+        256, ge=8, description="longest text for a Hugging Face encoder, in tokens"
+    )
+
+
+class QuestionAnsweringSettings(Section):
+    """How QA finds passages (paper: Atlas); its other settings are tools.QA.options."""
+
+    retriever: Literal["bm25", "dense", "hybrid"] = Field(
+        "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
+    )
+    index_file: str | None = Field(
+        None,
+        description="a FAISS index that exists already, made with passage_index.encoder",
+    )
+    passages_file: str | None = Field(
+        None,
+        description="its passages, in the order of the vectors, as JSON Lines, TSV or Parquet",
+    )
+
+    @model_validator(mode="after")
+    def _index_is_whole(self) -> "QuestionAnsweringSettings":
+        named = {bool(self.index_file), bool(self.passages_file)}
+        if len(named) > 1 or (self.index_file and self.retriever != "dense"):
+            raise ValueError("index_file needs passages_file and `retriever: dense` beside it")
+        return self

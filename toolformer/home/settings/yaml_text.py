@@ -1,0 +1,83 @@
+"""Settings files as YAML, with mistakes explained."""
+
+import re
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.reader import ReaderError
+
+from toolformer.files.named_files import read_named
+from toolformer.home.settings.errors import SettingsError
+
+YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
+_MAX_BRACKETS = 100
+_ALIAS = re.compile(r"\*\S")
+# Ten thousand sources take a hundredth.
+_MAX_BYTES = 2**26
+
+
+def loaded(text: str) -> Any:
+    """What YAML says.
+
+    Raises:
+        YAML_ERRORS: it is not valid, or more than a person writes.
+    """
+    # The parser takes seconds to find out.
+    steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
+    if max(accumulate(steps), default=0) > _MAX_BRACKETS:
+        raise RecursionError
+    # Looked for where the text has what begins one. Some lines stand for more than memory holds.
+    may_repeat = _ALIAS.search(text) is not None
+    if may_repeat and any(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)):
+        raise ValueError("it repeats a part by its name (`*name`). Write the part out")
+    content = YAML(typ="safe").load(text)
+    # Raises ValueError for a number of thousands of digits, which no message could show.
+    repr(content)
+    return content
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """What a settings file says; nothing for one of comments alone.
+
+    Raises:
+        SettingsError: it is not valid, with the line, or empty: a full disk leaves such files.
+    """
+    text = ""
+    try:
+        text = read_named(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
+        content = loaded(text) if text.strip() else None
+    except YAML_ERRORS as error:
+        raise SettingsError(
+            f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
+            "get a new one."
+        ) from error
+    if not text.strip():
+        raise SettingsError(
+            f"{file} is empty. Expected at least a comment. Bring it back from a copy, or remove "
+            "it: a `toolformer.yaml` that is missing is made at the next build."
+        )
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
+    return content
+
+
+def _explained(text: str, error: Exception) -> str:
+    if isinstance(error, ReaderError):
+        line = text.count("\n", 0, int(error.position))
+        return f" in line {line + 1}: it has a character that no text has."
+    if isinstance(error, RecursionError):
+        return ": brackets are nested too deeply."
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return f": {error}."
+    line = error.problem_mark.line
+    written = next(iter(text.splitlines()[line:]), "").strip()
+    return (
+        f" in line {line + 1}, {written[:80]!r}: {error.problem}. Expected `name: value`, each "
+        "name once, with spaces in front as in its section."
+    )

@@ -1,0 +1,155 @@
+"""The model M of a round of annotation: which one samples and scores, and the models of the rounds.
+
+M of the paper samples the calls and judges them by its own losses; so the annotator of a round is
+also its scoring model. It is the base model, a model directory, or `finetuned`: the checkpoint of
+the round before, and never "the newest there is". Each round has a checkpoint of its own, so
+training leaves what it was trained on up to date; another checkpoint of round 1 makes round 2
+stale, also where its weights came out equal (`toolformer.json` is part of its identity).
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.home.home import Home
+from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.home.wiring.model_location import ModelLocation, base_model
+from tools.model_identity import model_identity
+
+if TYPE_CHECKING:
+    from toolformer.forward.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """The model that samples and scores the calls of a round.
+
+    Attributes:
+        location: where it is.
+        identity: what told it from other models at first; part of the fingerprints.
+    """
+
+    location: ModelLocation
+    identity: str
+
+    @classmethod
+    def of(cls, settings: Settings, home: Home) -> "Annotator":
+        """The annotator that the settings name, without loading it.
+
+        Raises:
+            ModelNotFoundError: there is no such model, or its vocabulary is not the base model's.
+            ServedModelError: its server does not answer.
+        """
+        if settings.sampling.annotator == BASE:
+            location = base_model(settings, home)
+            return cls(location, location.identity(settings))
+        directory = annotator_directory(settings, home)
+        base = base_model_directory(settings, home)
+        # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
+        identity = model_identity(directory)
+        if _vocabulary(directory, identity) != _vocabulary(base, model_identity(base)):
+            raise ModelNotFoundError(
+                f"The annotator in {str(directory)!r} has another vocabulary than the base model "
+                f"in {str(base)!r}, so its calls would stand at other tokens. Set "
+                "sampling.annotator to a model that was finetuned from this base model, or "
+                "language_model.path to the base of that one."
+            )
+        return cls(ModelLocation(directory), identity)
+
+    def load(
+        self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
+    ) -> "Model":
+        """The model itself, or with a precision a copy in that one beside it; a server has none.
+
+        Raises:
+            ToolformerError: the directory or server holds another model by now. Its rows would be
+                stored under the fingerprint of the one that is gone.
+        """
+        location = self.location
+        if not location.is_served:
+            # Training holds the device until its checkpoint is there: looked at once it is ours.
+            holder.hold_device(settings, home)
+        location.check(self.identity, settings)
+        if precision is None or location.is_served:
+            return location.load(holder, settings, home)
+        return holder.load_in(precision, location.directory, settings, home)
+
+    def check_served(self, settings: Settings) -> None:
+        """Refuse rows that a server may have made with another model; one loaded here stays.
+
+        Raises:
+            ToolformerError: the server holds another model by now.
+            ServedModelError: it does not answer, for long.
+        """
+        if self.location.is_served:
+            self.location.check(self.identity, settings)
+
+
+def annotator_directory(settings: Settings, home: Home) -> Path:
+    """Directory of an annotator that is not the base model.
+
+    Raises:
+        ModelNotFoundError: there is no model.
+    """
+    from toolformer.forward.model_directory import check_model_directory
+
+    sampling = settings.sampling
+    if sampling.annotator == FINETUNED:
+        before = sampling.round - 1
+        directory = home.open(home.finetuned_model(before))
+        if not is_trained(directory):
+            raise ModelNotFoundError(
+                f"Round {sampling.round} is to be annotated by the model finetuned in round "
+                f"{before}, but there is none in {str(directory)!r}. Train it first, with "
+                f"sampling.round: {before} (`toolformer train`), or name another "
+                "sampling.annotator: base or a model directory."
+            )
+        return directory
+    directory = home.open(Path(sampling.annotator))
+    try:
+        check_model_directory(directory)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"sampling.annotator is {sampling.annotator!r}, which is no model: expected base, "
+            "finetuned, or a directory with config.json, tokenizer.json and *.safetensors. Correct "
+            "it in toolformer.yaml."
+        ) from error
+    return directory
+
+
+def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | None:
+    """Where the model lies whose identity the fingerprints of calls name; None where it is gone.
+
+    What the settings name is looked at, and all models of the home.
+    """
+    home.open(home.models)
+    named = (settings.language_model.path, settings.sampling.annotator)
+    directories = [Path(name) for name in named]
+    directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
+    for directory in directories:
+        if is_trained(directory) and model_identity(directory) == identity:
+            return directory
+    return None
+
+
+def finetuned_model_directory(settings: Settings, home: Home) -> Path:
+    """Where the model lies that is finetuned as the settings say, trained or not."""
+    newest = settings.training_rounds[0]
+    return home.open(home.finetuned_model(newest, settings.training.variant))
+
+
+def is_trained(directory: Path) -> bool:
+    """Whether a finetuned model is there; its folder appears whole."""
+    return any(directory.glob("*.safetensors"))
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(directory: Path, identity: str) -> dict[str, int]:  # noqa: ARG001
+    """Token by text; `identity` is there for the cache, since a checkpoint can be replaced."""
+    from toolformer.forward.tokenization import load_tokenizer
+
+    return load_tokenizer(directory).backend.get_vocab()

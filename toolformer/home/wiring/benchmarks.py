@@ -1,0 +1,118 @@
+"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured."""
+
+from pathlib import Path
+
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
+from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.evaluation.benchmarks.lama import Facts
+from toolformer.evaluation.benchmarks.mathematics import Sums
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer.files.named_files import check_regular
+from toolformer.home.settings.evaluation_sections import DATESET, FACTS, SUMS
+from toolformer.home.settings.sections import Settings
+
+_MAX_CHARACTERS = 2**28
+
+
+def configured_benchmark(name: str, settings: Settings) -> Benchmark:
+    """The benchmark of this name, as the settings describe it.
+
+    Raises:
+        ToolformerError: the settings say no file for it, or what they say does not fit.
+    """
+    evaluation = settings.evaluation
+    if name == DATESET:
+        return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
+    if name == SUMS:
+        return Sums()
+    if name == FACTS:
+        return Facts()
+    if name in evaluation.questions:
+        described = evaluation.questions[name].model_dump()
+        path = Path(described.pop("path"))
+        try:
+            return QuestionFile(name, path, **described)
+        except ValueError as error:
+            raise ToolformerError(f"evaluation.questions.{name}: {error}") from error
+    if name not in evaluation.files:
+        raise ToolformerError(
+            f"The questions of {name!r} are not part of this project. Get them from where they "
+            f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
+        )
+    return BENCHMARKS[name](Path(evaluation.files[name]))
+
+
+def text_file(name: str, settings: Settings) -> Path:
+    """The file of a text whose perplexity is measured.
+
+    Raises:
+        ToolformerError: there is none.
+    """
+    path = Path(settings.evaluation.texts[name])
+    if not path.is_file():
+        raise ToolformerError(
+            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "
+            "plain or compressed. Correct the path."
+        )
+    return path
+
+
+def read_text(name: str, settings: Settings) -> str:
+    """The text of this name.
+
+    Raises:
+        ToolformerError: its file is missing, damaged, or no text in UTF-8.
+    """
+    import fsspec
+
+    path = text_file(name, settings)
+    try:
+        check_regular(path)
+        with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
+            text = file.read(_MAX_CHARACTERS + 1)  # type: ignore[attr-defined]
+        if len(text) > _MAX_CHARACTERS:
+            raise OSError(f"it has more than {_MAX_CHARACTERS:,} characters")
+        return text
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ToolformerError(
+            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
+            "UTF-8, plain or compressed. Fetch it again."
+        ) from error
+
+
+def identity_of(benchmark: Benchmark) -> str:
+    """What its items, prompts and scores depend on, in a few characters.
+
+    Raises:
+        ToolformerError: a file is missing.
+    """
+    files = [hex_digest_of_file(file) for file in benchmark.files()]
+    return hex_digest(benchmark.name, benchmark.version, benchmark.stop_rule, *files)
+
+
+def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
+    """All items of a benchmark, and why other rows of its file are none.
+
+    Returns:
+        Items in their order, and for each row that is left out where it stands and the reason.
+
+    Raises:
+        ToolformerError: a file cannot be read, or holds no item.
+    """
+    items: list[BenchmarkItem] = []
+    left_out: list[str] = []
+    for entry in benchmark.items():
+        if isinstance(entry, BenchmarkItem):
+            items.append(entry)
+        else:
+            left_out.append(f"{entry.location}: {entry.reason}")
+    if not items:
+        first = f" The first row: {left_out[0]}." if left_out else ""
+        raise ToolformerError(
+            f"The benchmark {benchmark.name!r} has no items.{first} Expected at least one row "
+            "with a question and an answer; correct the file or its description."
+        )
+    return items, left_out

@@ -1,0 +1,90 @@
+"""The models that are measured, by the names under which their results stand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolformer.errors import ModelNotFoundError, ToolformerError
+from toolformer.home.home import Home
+from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.annotator import is_trained
+from toolformer.home.wiring.model_location import ModelLocation, base_model
+from toolformer.training.variants import CALLS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedModel(ModelLocation):
+    """A model that is measured.
+
+    Attributes:
+        name: as it stands in results, where all variants and rounds are.
+        is_finetuned: whether it is one that this home trained.
+    """
+
+    name: str
+    is_finetuned: bool = False
+
+
+def name_of_variant(variant: str) -> str:
+    """What the model of a variant of training is called where models are measured.
+
+    Example:
+        >>> name_of_variant("calls"), name_of_variant("plain")
+        ('finetuned', 'plain')
+    """
+    return FINETUNED if variant == CALLS else variant
+
+
+def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
+    """The model of this name, in the round that the settings say.
+
+    Raises:
+        ToolformerError: there is no such name, it has not been trained yet, or nothing is where the
+            settings say.
+    """
+    check_model_name(key, settings)
+    if key == BASE:
+        base = base_model(settings, home)
+        return EvaluatedModel(base.directory, base.is_served, name=BASE)
+    if key in settings.evaluation.models:
+        return EvaluatedModel(_named_directory(key, settings), name=key)
+    newest = settings.training_rounds[0]
+    variant = CALLS if key == FINETUNED else key
+    directory = home.open(home.finetuned_model(newest, variant))
+    if not is_trained(directory):
+        raise ToolformerError(
+            f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
+            f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
+        )
+    return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
+
+
+def check_model_name(key: str, settings: Settings) -> None:
+    """Refuse what is no model's name.
+
+    Raises:
+        ToolformerError: there is no model of this name.
+    """
+    known = settings.evaluation.available_models
+    if key not in known:
+        raise ToolformerError(
+            f"There is no model {key!r}. Expected one of {', '.join(known)}; name a directory of "
+            "your own in evaluation.models."
+        )
+
+
+def name_of_model(key: str, settings: Settings) -> str:
+    """How a finetuned model is called in the results, where all rounds stand."""
+    newest = settings.training_rounds[0]
+    return key if newest == 1 or key == BASE else f"{key}-round-{newest}"
+
+
+def _named_directory(key: str, settings: Settings) -> Path:
+    from toolformer.forward.model_directory import check_model_directory
+
+    directory = Path(settings.evaluation.models[key])
+    try:
+        check_model_directory(directory)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"evaluation.models.{key}: {error}") from error
+    return directory

@@ -1,0 +1,164 @@
+"""How calls are made, as the settings say: with deadline and cache, cut, and without leaks."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import compress
+from typing import Any
+
+from toolformer.calls import cut_result
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.home.home import Home
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import execution_limits
+from toolformer.training.augmented_text import TextKey
+from tools.base import Tool
+from tools.peeking import TextWords
+from tools.protocol import Document
+from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache
+from tools.running.text_overlap import LeakCheck
+
+# Why a call is not made: see `answered_samples`.
+PEEKS = "peeks"
+
+
+def answered_samples(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[TextKey, str],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls that were sampled or proposed, but for those that peek.
+
+    Args:
+        tool, calls, tokenizer, settings, home, progress: see `answered_calls`.
+        could_peek: of each call whether what wrote it was shown the text behind it.
+        known: what stands in front of texts beside their titles, by their first window.
+
+    Returns:
+        See `answered_calls`, with `peeks`: whether the arguments hold a number or a name that the
+        text has behind the call, but neither in front of it nor in what is known.
+
+    Raises:
+        ToolDiedError, ToolUnavailableError: see `answered_calls`.
+    """
+    peeked = _peeked(tool, calls, could_peek, known)
+    is_made = [not words or settings.execution.allows_peeking for words in peeked]
+    answers = iter(
+        answered_calls(
+            tool, list(compress(calls, is_made)), tokenizer, settings, home, progress=progress
+        )
+    )
+    return [
+        {
+            **(
+                next(answers)
+                if made
+                else {
+                    "status": "failed",
+                    "result": None,
+                    "reason": PEEKS,
+                    "message": f"Only behind the call: {', '.join(words)}.",
+                    "duration_ms": 0.0,
+                    "from_cache": False,
+                }
+            ),
+            "peeks": bool(words),
+        }
+        for made, words in zip(is_made, peeked, strict=True)
+    ]
+
+
+def _peeked(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[TextKey, str],
+) -> list[list[str]]:
+    """Of each call the words that peek; the words of the texts are not kept while calls run."""
+    words_of = cache(
+        lambda document: TextWords(
+            document.text, document.title, known.get(TextKey(document.document_id, 0))
+        )
+    )
+    return [
+        words_of(document).only_behind(arguments, offset)
+        if was_shown and tool.arguments_are_content
+        else []
+        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
+    ]
+
+
+def answered_calls(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls of one tool; cut the results to their length, and drop those that are leaks.
+
+    Args:
+        tool: whose calls.
+        calls: of each the arguments, its text, and the character of the text that it stands at.
+        tokenizer: counts the tokens of results.
+        settings, home: of the run.
+        progress: told calls made and calls in all.
+
+    Returns:
+        For each call what `executed_calls` says of its result, by column.
+
+    Raises:
+        ToolDiedError, ToolUnavailableError: see `execute_calls`.
+    """
+    results = execute_calls(
+        tool,
+        [(arguments, document) for arguments, document, _ in calls],
+        limits=execution_limits(settings),
+        cache=ResultCache(home.tool_results) if settings.execution.uses_cache else None,
+        progress=progress,
+    )
+    execution = settings.execution
+    texts = {document.document_id: document.text for _, document, _ in calls}
+    check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
+    answers = []
+    for (_, document, offset), result in zip(calls, results, strict=True):
+        answer = {
+            "status": "failed" if result.result is None else "executed",
+            "result": result.result,
+            "reason": result.reason,
+            "message": result.message,
+            "duration_ms": result.seconds * 1000,
+            "from_cache": result.from_cache,
+            "repeated_before": None,
+            "repeated_after": None,
+        }
+        if result.result is not None:
+            cut = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
+            check = check_of(document.document_id)
+            answer["result"] = cut
+            answer.update(_leak_columns(check, cut, offset, execution.leak_share))
+            if not cut:
+                answer.update(status="failed", result=None, reason="result_too_long")
+        answers.append(answer)
+    return answers
+
+
+def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:
+    """How much of a result repeats its text, and what becomes of one that is a leak."""
+    shares = check.shares(result, offset)
+    if shares is None:
+        return {}
+    before, after = shares
+    columns = {"repeated_before": before, "repeated_after": after}
+    if after < leak_share:
+        return columns
+    return {**columns, "status": "failed", "result": None, "reason": "leak"}

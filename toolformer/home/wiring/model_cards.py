@@ -1,0 +1,83 @@
+"""Writes the card of a finetuned model: after its training, when it is calibrated, and measured."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolformer.decoding.calibration import read_min_call_probability
+from toolformer.files.beside_models import RECORD_FILE
+from toolformer.files.whole_files import write_whole
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
+from toolformer.home.settings.sections import Settings
+from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT
+from toolformer.training.model_card import CARD_FILE, model_card
+
+_APACHE = "apache-2.0"
+_BUILT_IN_LICENCES = {
+    **dict.fromkeys(STARTERS, _APACHE),
+    WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
+}
+_EMBEDDED = ("HuggingFaceTB", "SmolLM2-135M-Instruct")
+# As `huggingface_hub` names its folders, and sources their files.
+_CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
+_DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
+_NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
+
+
+def source_licences(settings: Settings) -> list[tuple[str, str]]:
+    """The name of each source, and the licence of its texts or that none is stated, for cards."""
+    return [
+        (Path(source.path).name, source.license or _BUILT_IN_LICENCES.get(source.path, _NOT_STATED))
+        for source in settings.corpus.sources or EMBEDDED_SOURCES
+    ]
+
+
+def write_model_card(
+    directory: Path,
+    base: Path,
+    settings: Settings,
+    *,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the card; an earlier one is replaced. It has no part in the model's identity.
+
+    Args:
+        directory, base: of the finetuned model, and of the one that it began with.
+        settings: with the sources of the texts.
+        evaluation: rows of `evaluation_summary` of both models.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sources = [each.path for each in settings.corpus.sources]
+    cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
+    record = json.loads((directory / RECORD_FILE).read_text())
+    card = model_card(
+        directory.name,
+        record,
+        base_license=_license_of(base),
+        base_on_hub="/".join(cached[0]) if cached else "",
+        datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
+        sources=source_licences(settings),
+        evaluation=evaluation,
+        min_call_probability=read_min_call_probability(directory),
+    )
+    write_whole(directory / CARD_FILE, card)
+
+
+def _license_of(base: Path) -> str | None:
+    """What the card of the base model says; None where there is no card or no one word in it."""
+    if base.name == EMBEDDED_MODEL_NAME:
+        return _APACHE
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    try:
+        license_name = ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
+    except (OSError, RecursionError, TypeError, ValueError, YAMLError):
+        return None
+    # A list of aliases can stand for more than memory holds.
+    return license_name if isinstance(license_name, str) else None

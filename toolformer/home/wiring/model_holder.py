@@ -1,0 +1,305 @@
+"""The language model of a process: at most one, loaded at first use, and its float32 copy.
+
+While a model is held, the process holds its device's file lock: another run on the same device
+waits, and goes on the moment this process ends, however it ends.
+"""
+
+import gc
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from toolformer.errors import ToolformerError
+from toolformer.forward.faster_model import faster_model
+from toolformer.forward.precision import PrecisionChoice
+from toolformer.home.home import Home
+from toolformer.home.locks import holder_of
+from toolformer.home.progress import progress_of, waiting_shown
+from toolformer.home.settings.sections import LanguageModelSettings, Settings
+from toolformer.home.wiring.model_damage import check_undamaged
+from toolformer.home.wiring.precision import ANNOTATION, MeasuredPrecision, settled_precision
+from toolformer.home.wiring.served import (
+    check_has_weights,
+    check_tokenizer_directory,
+    open_served,
+    served_identity,
+)
+from toolformer.home.wiring.settled import AUTO, tell_once
+from tools.model_identity import model_identity
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+    from toolformer.served.served_model import ServedModel
+
+_LOGGER = logging.getLogger(__name__)
+# How often a run that waits for a device looks again.
+_POLL_SECONDS = 0.2
+
+
+def base_model_directory(settings: Settings, home: Home) -> Path:
+    """Directory of the base model, converting the embedded one at first use.
+
+    Where a server annotates it may hold the tokenizer alone.
+
+    Raises:
+        ModelNotFoundError: the path of the settings leads to no model.
+    """
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.forward.model_directory import check_model_directory
+
+    if settings.language_model.path == "embedded":
+        return ensure_embedded_model(home.converted_models)
+    directory = Path(settings.language_model.path)
+    if settings.language_model.server.url:
+        check_tokenizer_directory(directory)
+    else:
+        check_model_directory(directory)
+    return directory
+
+
+class ModelHolder:
+    """At most one model, a copy in the other precision while one is needed, and the device's lock.
+
+    Attributes:
+        loads: how often a model was loaded.
+    """
+
+    def __init__(self) -> None:
+        self._model: LanguageModel | None = None
+        self._loaded_from: tuple[Path, str, str] | None = None
+        self._copy: LanguageModel | None = None
+        self._served: ServedModel | None = None
+        self._served_from: tuple[str, LanguageModelSettings] | None = None
+        # By identity of the model: until it is released, whatever is measured anew.
+        self._choices: dict[str, PrecisionChoice] = {}
+        # By the device that is held.
+        self._locks: dict[str, FileLock] = {}
+        # Tools that work at the same time may ask together.
+        self._turn = threading.RLock()
+        self.loads = 0
+
+    def hold_device(self, settings: Settings, home: Home) -> str:
+        """Wait for a device and keep it; returns its name.
+
+        With several GPUs and `device: auto` it is the first that no other run holds, so that runs
+        over different shards share them out.
+        """
+        from toolformer.forward.devices import check_device, devices_of
+
+        if settings.language_model.device != "auto":
+            check_device(settings.language_model.device)
+
+        with self._turn:
+            if not self._locks:
+                device, lock = _wait_for(devices_of(settings.language_model.device), home)
+                self._locks[device] = lock
+            return next(iter(self._locks))
+
+    def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
+        """Wait for as many GPUs and keep them, from the first on; returns what they are called.
+
+        A processor is one device, however many processes share it. Whoever holds these GPUs keeps
+        them. Others are given back first, and GPUs are taken in order, so that no two runs wait for
+        each other.
+        """
+        from toolformer.forward.devices import check_device, resolve_device
+
+        if settings.language_model.device != "auto":
+            check_device(settings.language_model.device)
+        device = resolve_device(settings.language_model.device)
+        if count == 1 or not device.startswith("cuda"):
+            return self.hold_device(settings, home)
+        with self._turn:
+            wanted = [f"cuda:{number}" for number in range(count)]
+            if list(self._locks) != wanted:
+                self.release()
+                for name in wanted:
+                    self._locks[name] = _wait_for([name], home)[1]
+            return wanted[0]
+
+    def load(
+        self, directory: Path, settings: Settings, home: Home, *, precision: str | None = None
+    ) -> "LanguageModel":
+        """The model that is in a directory now; the one held before is dropped if it is another.
+
+        By default in the precision of the settings; `float32` is asked for where a number must not
+        depend on the machine.
+        """
+        check_has_weights(directory, settings)
+        with self._turn:
+            device = self.hold_device(settings, home)
+            identity, choice = model_identity(directory), None
+            if precision is None:
+                precision = settings.language_model.precision
+                if precision == AUTO:
+                    if identity not in self._choices:
+                        record = self._measured(directory, identity, settings, home, device)
+                        self._choices[identity] = record.choice
+                    choice = self._choices[identity]
+                    precision = choice.precision
+                else:
+                    tell_once(f"annotation in {precision}: language_model.precision says so")
+            wanted = directory, identity, precision
+            if self._model is None or self._loaded_from != wanted:
+                self.drop_model()
+                self._model = self._loaded(directory, identity, settings, home, device, precision)
+                self._loaded_from = wanted
+            self._model.choice = choice
+            return self._model
+
+    def load_in(
+        self, precision: str, directory: Path, settings: Settings, home: Home
+    ) -> "LanguageModel":
+        """The model of a directory in a precision; a copy beside the one that is held, or that."""
+        with self._turn:
+            model = self.load(directory, settings, home)
+            if model.precision == precision:
+                return model
+            if self._copy is None:
+                device = self.hold_device(settings, home)
+                identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
+                self._copy = self._loaded(directory, identity, settings, home, device, precision)
+            return self._copy
+
+    def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
+        """The model that a server runs, with its tokenizer's directory; no device is held for it.
+
+        The server is looked at once, until everything is released, or it or the settings have
+        another model, or the directory another tokenizer.
+        """
+        with self._turn:
+            wanted = served_identity(settings, tokenizer), settings.language_model
+            if self._served is None or self._served_from != wanted:
+                self._drop_served()
+                self._served = open_served(settings, tokenizer)
+                self._served_from = wanted
+            return self._served
+
+    def _drop_served(self) -> None:
+        if self._served is not None:
+            self._served.close()
+            self._served = self._served_from = None
+
+    def drop_copy(self) -> None:
+        """Free the memory of the copy in the other precision."""
+        if self._copy is not None:
+            self._copy = None
+            gc.collect()
+
+    def drop_model(self) -> None:
+        """Free the models' memory; the device stays held."""
+        if self._model is not None or self._copy is not None:
+            self._model = self._loaded_from = self._copy = None
+            gc.collect()
+
+    def _measured(
+        self,
+        directory: Path,
+        identity: str,
+        settings: Settings,
+        home: Home,
+        device: str,
+    ) -> MeasuredPrecision:
+        def measure() -> PrecisionChoice:
+            self.drop_model()
+            self._model, choice = faster_model(
+                lambda precision: self._loaded(
+                    directory, identity, settings, home, device, precision
+                ),
+                directory,
+                device=device,
+            )
+            self._loaded_from = directory, identity, choice.precision
+            return choice
+
+        # Before anything else reads its files.
+        check_undamaged(directory, home)
+        return settled_precision(ANNOTATION, directory, device, home, measure)
+
+    def _loaded(
+        self,
+        directory: Path,
+        identity: str,
+        settings: Settings,
+        home: Home,
+        device: str,
+        precision: str,
+    ) -> "LanguageModel":
+        """The model of a directory, which its identity was taken of.
+
+        Raises:
+            ToolformerError: by now it holds another, or parts of two.
+        """
+        from toolformer.forward.language_model import LanguageModel
+
+        self.loads += 1
+        show = progress_of("loading the model", _LOGGER, detail=f"{directory.name} on {device}")
+        check_undamaged(directory, home)
+        model = LanguageModel.load(
+            directory,
+            precision=precision,
+            device=device,
+            bos_token=settings.language_model.bos_token,
+        )
+        if model_identity(directory) != identity:
+            raise ToolformerError(
+                f"The model in {str(directory)!r} was replaced by another while it was loaded. Run "
+                "the same again, with the new one."
+            )
+        show(1, 1)
+        return model
+
+    def release(self) -> None:
+        """Drop the model and let the next run have the device."""
+        self.drop_model()
+        self._drop_served()
+        self._choices.clear()
+        for lock in self._locks.values():
+            lock.release()
+        self._locks.clear()
+
+
+def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
+    """The first of the devices that no other run holds, with its lock."""
+    held = _first_free(devices, home)
+    if held is not None:
+        return held
+    holders = {name: holder_of(Path(_lock(name, home).lock_file)) for name in devices}
+    whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
+    with waiting_shown(f"waiting for {whom}", _LOGGER):
+        while held is None:
+            time.sleep(_POLL_SECONDS)
+            held = _first_free(devices, home)
+    return held
+
+
+def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
+    """The first device whose lock can be had at once, with the lock."""
+    from filelock import Timeout
+
+    for device in devices:
+        lock = _lock(device, home)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return device, lock
+    return None
+
+
+def _lock(device: str, home: Home) -> FileLock:
+    from toolformer.forward.devices import device_identity
+
+    return home.device_lock(device_identity(device))
+
+
+_HOLDER = ModelHolder()
+
+
+def process_holder() -> ModelHolder:
+    """The holder of this process."""
+    return _HOLDER

@@ -1,0 +1,163 @@
+"""How calls are sampled, as the settings say."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.devices import check_device, resolve_device
+from toolformer.forward.memory import check_weights_fit, whole_memory
+from toolformer.forward.model_directory import model_without_weights
+from toolformer.forward.precision import BFLOAT16
+from toolformer.forward.windows import Window
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.model_location import ModelLocation
+from toolformer.positions import proposed_positions
+from toolformer.samples import (
+    SampledCall,
+    SamplingParameters,
+    drop_misplaced,
+    drop_repeated_demonstrations,
+)
+from toolformer.sampling import ProposedCalls, check_context, sample_shard
+from tools.base import Tool
+from tools.plugins.plugins import parse_arguments
+from tools.proposing.checked import proposals_of
+from tools.protocol import Document, Proposal
+
+if TYPE_CHECKING:
+    from toolformer.forward.model import Model
+
+
+def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
+    """What the engine is told about sampling calls of one tool."""
+    tool = settings.tools.of(tool_name)
+    return SamplingParameters(
+        sampling_threshold=tool.sampling_threshold,
+        positions_per_text=tool.positions_per_text,
+        calls_per_position=tool.calls_per_position,
+        max_new_tokens=settings.sampling.max_new_tokens,
+        temperature=settings.sampling.temperature,
+        seed=settings.sampling.seed,
+        is_constrained=settings.sampling.is_constrained,
+        round=settings.sampling.round,
+    )
+
+
+def check_can_annotate(
+    model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
+) -> None:
+    """Refuse, before weights are read, a model that no device or no window has room for.
+
+    Args:
+        model: the annotating one.
+        prompts: few-shot prompts by tool.
+        is_here: it computes on this machine.
+
+    Raises:
+        OutOfMemoryError: its weights take more memory than the device has.
+        SequenceTooLongError: a prompt, a window and a call do not fit its context.
+    """
+    from toolformer.forward.model_directory import context_length_of
+    from toolformer.forward.tokenization import load_tokenizer
+
+    if model.is_served:
+        # It says what it takes when it is first asked.
+        return
+    directory = model.directory
+    tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
+    for name, prompt in prompts.items():
+        check_context(
+            name,
+            prompt,
+            tokenizer,
+            window_tokens=settings.corpus.window_tokens,
+            max_new_tokens=settings.sampling.max_new_tokens,
+            context_length=context_length,
+        )
+    if is_here:
+        named = settings.language_model.precision
+        device = resolve_device(settings.language_model.device)
+        check_device(device)
+        check_weights_fit(
+            model_without_weights(directory),
+            directory,
+            precision=BFLOAT16 if named == "auto" else named,
+            device=device,
+            # Another run may use it now, and this one will wait for its end.
+            space=whole_memory(device),
+        )
+
+
+def proposed_calls(
+    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
+) -> list[ProposedCalls] | None:
+    """What the tool proposes in each window; None where p_i alone chooses the positions.
+
+    Args:
+        tool: whose calls.
+        documents: by id, those that the tool selected.
+        windows: windows of these documents.
+        kind: `sampling.proposals`.
+
+    Raises:
+        ToolBugError: a proposal lies outside its text.
+    """
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    proposals = {key: proposals_of(tool, document) for key, document in documents.items()}
+    if kind == "positions":
+        proposals = {
+            key: [Proposal(proposal.offset) for proposal in tool_proposals]
+            for key, tool_proposals in proposals.items()
+        }
+    return [
+        proposed_positions(
+            proposals[window.document_id],
+            start=window.start,
+            text=window.text,
+            offsets=window.offsets,
+        )
+        for window in windows
+    ]
+
+
+def sampled_calls(
+    model: "Model",
+    tool: Tool,
+    prompt: str | None,
+    documents: Mapping[str, Document],
+    windows: Sequence[Window],
+    settings: Settings,
+    *,
+    checkpoint: Checkpoint,
+    progress: ProgressCallback,
+) -> list[SampledCall]:
+    """Sample the calls of one tool as the settings say.
+
+    Args:
+        model: the annotating model.
+        tool: whose calls.
+        prompt: its few-shot prompt; None to leave it out.
+        documents, windows, settings: see `proposed_calls`; of the run.
+        checkpoint: keeps finished batches.
+        progress: told windows done and windows in all.
+    """
+    samples = sample_shard(
+        model,
+        prompt,
+        windows,
+        tool_name=tool.name,
+        takes_arguments=tool.takes_arguments,
+        parse_arguments=partial(parse_arguments, tool),
+        parameters=sampling_parameters(settings, tool.name),
+        windows_per_batch=settings.sampling.windows_per_batch,
+        window_tokens=settings.corpus.window_tokens,
+        checkpoint=checkpoint,
+        progress=progress,
+        proposed=proposed_calls(tool, documents, windows, settings.sampling.proposals),
+    )
+    titles = {key: document.title for key, document in documents.items()}
+    own = drop_repeated_demonstrations(samples, windows, prompt, titles)
+    return drop_misplaced(own, windows, tool.check_place)

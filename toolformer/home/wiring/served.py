@@ -1,0 +1,129 @@
+"""The model that a server runs, as the settings name it."""
+
+import json
+import logging
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
+from toolformer.files.digests import hex_digest
+from toolformer.forward.model_directory import configurations
+from toolformer.home.settings.sections import ServerSettings, Settings
+from tools.model_identity import tokenizer_files
+
+if TYPE_CHECKING:
+    from toolformer.served.http_client import CompletionsClient
+    from toolformer.served.served_model import ServedModel
+
+_LOGGER = logging.getLogger(__name__)
+# They are waited for, if they are started again.
+_HAVE_ANSWERED: set[ServerSettings] = set()
+# Below so many standard deviations of the noise a reduction may be nothing else.
+_DEVIATIONS = 3
+
+
+def check_tokenizer_directory(directory: Path) -> None:
+    """Refuse a directory without the tokenizer of a served model.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    if not any(directory.glob("tokenizer*.json")):
+        raise ModelNotFoundError(
+            f"There is no tokenizer (tokenizer.json) in {str(directory)!r}. With "
+            "language_model.server only token ids are sent: set language_model.path to a folder "
+            "with the tokenizer of the served model; it needs no weights."
+        )
+
+
+def check_has_weights(directory: Path, settings: Settings) -> None:
+    """Refuse to do without weights what a server does not.
+
+    Raises:
+        ModelNotFoundError: there is the tokenizer of a served model alone.
+    """
+    if settings.language_model.server.url and not any(directory.glob("*.safetensors")):
+        raise ModelNotFoundError(
+            f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
+            "language_model.server only samples, scores and decodes. Training needs the model on "
+            "this machine: set language_model.path to its directory."
+        )
+
+
+def served_identity(settings: Settings, directory: Path) -> str:
+    """What tells a served model from others: its name, what the server says, tokenizer and ends.
+
+    The address does not: the same model elsewhere is the same model.
+
+    Args:
+        settings: name the server.
+        directory: has the tokenizer, and maybe the configurations that say what ends a text.
+
+    Raises:
+        ServedModelError: the server does not answer, or has no such model.
+    """
+    server = settings.language_model.server
+    with closing(_client(server)) as client:
+        if server in _HAVE_ANSWERED:
+            client.is_known()
+        card = client.described()
+    _HAVE_ANSWERED.add(server)
+    ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
+    ours.append(json.dumps(configurations(directory)))
+    return hex_digest("served", card.id, *card.of_the_model, *ours)
+
+
+def open_served(settings: Settings, directory: Path) -> "ServedModel":
+    """The served model, whose server is looked at now; close it.
+
+    Raises:
+        ServedModelError: it cannot do what annotation needs.
+    """
+    from toolformer.forward.tokenization import load_tokenizer
+    from toolformer.served.served_model import ServedModel
+
+    section = settings.language_model
+    client = _client(section.server)
+    try:
+        model = ServedModel(
+            client,
+            load_tokenizer(directory),
+            bos_token=section.bos_token,
+            configurations=configurations(directory),
+        )
+    except ToolformerError:
+        client.close()
+        raise
+    ends = [model.tokenizer.token_text(token) for token in sorted(model.end_ids)]
+    _LOGGER.info("texts of the served model end with %s", " or ".join(map(repr, ends)))
+    thresholds = {
+        name: settings.tools.of(name).filtering_threshold for name in settings.tools.names
+    }
+    for name, threshold in thresholds.items():
+        if 0 < threshold < _DEVIATIONS * model.found.noise:
+            _LOGGER.warning(
+                "tools.%s.filtering_threshold is %g, and losses of the served model are noisy by "
+                "%.2g nats: calls may be kept by noise. Serve it in float32 or float16, without "
+                "prefix caching (--no-enable-prefix-caching), or raise the threshold.",
+                name,
+                threshold,
+                model.found.noise,
+            )
+    return model
+
+
+def _client(server: ServerSettings) -> "CompletionsClient":
+    from toolformer.served.http_client import CompletionsClient
+
+    key = None
+    if server.key_variable is not None:
+        key = os.environ.get(server.key_variable, "").strip()
+        if not (key and key.isascii() and key.isprintable()):
+            raise ServedModelError(
+                f"The environment variable {server.key_variable!r} is not set, or holds no key of "
+                "one line, and language_model.server.key_variable says that it holds the server's "
+                "key. Set it."
+            )
+    return CompletionsClient(server.url, str(server.model), key=key)

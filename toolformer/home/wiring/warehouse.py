@@ -1,0 +1,23 @@
+"""Opens the warehouse of a home."""
+
+import os
+
+from toolformer.home.home import Home
+from warehouse.warehouse import Warehouse
+
+
+def open_warehouse(home: Home) -> Warehouse:
+    """The warehouse, ready for readers; what killed processes left half written is gone.
+
+    In a home that may not be written it is as it lies there.
+
+    Raises:
+        LockError: machines that share the home would not exclude each other.
+        LayoutError: its rows were written with another layout.
+    """
+    warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
+    if os.access(home.root, os.W_OK) or not home.warehouse.exists():
+        home.check_locks()
+        home.remove_abandoned_files()
+        warehouse.prepare()
+    return warehouse

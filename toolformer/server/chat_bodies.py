@@ -1,0 +1,144 @@
+"""The body of `POST /v1/chat/completions`, and the prompt that its messages become.
+
+For models without a chat template the prompt is plain: the text of the system, `User: …`,
+`Assistant: …` and so on, with empty lines between them, and `Assistant:` at the end.
+"""
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from toolformer.errors import ChatTemplateError
+from toolformer.forward.chat_template import chat_ids, has_chat_template
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.server.api_errors import ApiError
+from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
+
+EXECUTED = "executed_"
+"""Ids of calls that this server has listed in a message begin so."""
+WITHOUT_EFFECT = (
+    *("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+    *("parallel_tool_calls", "chat_id", "session_id", "id"),
+)
+"""Fields that clients send for their own ends."""
+_ROLES = ("system", "developer", "user", "assistant")
+_OF_MESSAGES = (
+    *("role", "content", "tool_calls", "name", "id"),
+    *("refusal", "annotations", "reasoning_content", "provider_specific_fields"),
+)
+_PLAIN_NAMES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+_PLAIN_STOPS = tuple(f"{gap}{name}:" for name in ("User", "Assistant") for gap in ("\n\n", "\n"))
+
+
+class ChatCompletionBody(CompletionBody):
+    """What is asked of a chat whose messages have become a prompt."""
+
+    PROMPT: ClassVar[str] = "messages"
+
+    tool_calls_in_message: bool = False
+
+
+class ChatBody(TextBody):
+    """A request to answer a chat."""
+
+    messages: list[dict[str, Any]] = Field(
+        min_length=1, description="a list of messages, each with a role and content"
+    )
+    max_tokens: int | None = Field(None, ge=1, description="a whole number from 1")
+    max_completion_tokens: int | None = Field(None, ge=1, description="a whole number from 1")
+    logprobs: bool | None = Field(None, description="true or false")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=MAX_LOGPROBS, description=f"a whole number from 0 to {MAX_LOGPROBS}"
+    )
+    response_format: dict[Literal["type"], Literal["text"]] | None = Field(
+        None, description='{"type": "text"}, since no grammar shapes what the model writes'
+    )
+    tool_choice: Literal["none", "auto"] | None = Field(
+        None, description='"auto" or "none", since the model itself opens calls'
+    )
+    tool_calls_in_message: bool | None = Field(None, description="true or false")
+    chat_template: Literal["own", "plain"] | None = Field(
+        None, description='"own", of a model that has one, or "plain"'
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
+
+    def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
+        """What continues the prompt that the messages become as this request wants it.
+
+        Args:
+            tokenizer: of the model, with its chat template.
+            start: the model's start token.
+
+        Raises:
+            ApiError: a message cannot be answered to, the template refuses it or fails, or two
+                fields do not go together.
+        """
+        turns = list(map(_turn, range(len(self.messages)), self.messages))
+        if not any(turn["role"] == "user" for turn in turns):
+            raise _refused("messages", "has none of the role user", "at least one")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _refused("top_logprobs", f"is {self.top_logprobs}", "logprobs besides, true")
+        has_own = has_chat_template(tokenizer)
+        if self.chat_template == "own" and not has_own:
+            raise _refused("chat_template", "is 'own'", "'plain': the model has none")
+        is_plain = self.chat_template == "plain" or not has_own
+        changed = {
+            "prompt": _plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns, start),
+            "stop": [*self.stop_texts, *(_PLAIN_STOPS if is_plain else ())],
+            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
+            "tools": "off" if self.tool_choice == "none" else self.tools,
+            "calls_in_text": bool(self.calls_in_text),
+            "tool_calls_in_message": bool(self.tool_calls_in_message),
+        }
+        shared = {name: getattr(self, name) for name in TextBody.model_fields}
+        # Its fields have been checked.
+        return ChatCompletionBody.model_construct(**shared | changed)
+
+
+def _refused(where: str, what: str, expected: str) -> ApiError:
+    return ApiError(400, f"{where} {what}. Expected {expected}.", param=where.split("[")[0])
+
+
+def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
+    """A message as templates take it, with its role and its text alone."""
+    where, role, calls = f"messages[{place}]", message.get("role"), message.get("tool_calls") or []
+    if role not in _ROLES:
+        expected = f"one of {', '.join(_ROLES)}: results of tools are the server's own"
+        raise _refused(where, f"has the role {reprlib.repr(role)}", expected)
+    for name, value in message.items():
+        if value and name not in _OF_MESSAGES:
+            raise _refused(where, f"has a field {reprlib.repr(name)}", "role and content alone")
+    for call in calls if isinstance(calls, list) else [calls]:
+        if not isinstance(call, dict) or not str(call.get("id")).startswith(EXECUTED):
+            expected = "those that this server has listed, or none"
+            raise _refused(where, "has tool_calls of others", expected)
+    content = message.get("content") or ("" if calls else message.get("content"))
+    texts = []
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+        if not isinstance(text, str):
+            expected = 'a text, or parts such as {"type": "text", "text": "a"}: text alone is read'
+            raise _refused(where, f"has the content {reprlib.repr(part)}", expected)
+        texts.append(text)
+    return {"role": "system" if role == "developer" else role, "content": "\n".join(texts)}
+
+
+def _plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
+    said = [_PLAIN_NAMES[turn["role"]] + turn["content"].strip() for turn in turns]
+    return "\n\n".join([*said, "Assistant:"])
+
+
+def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:
+    """Token ids behind the start token, as a finetuned model has seen its chats."""
+    try:
+        return [start, *chat_ids(tokenizer, turns, start=start)]
+    except ChatTemplateError as error:
+        what = f"do not go through the model's chat template ({error})"
+        raise _refused("messages", what, "roles in an order that it knows") from error

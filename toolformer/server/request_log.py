@@ -1,0 +1,114 @@
+"""The log of a server, a line of JSON for each request, and what is counted for it."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+from toolformer.decoding.live_text import LivePiece
+from toolformer.server.metrics import Metrics
+
+REQUESTS = logging.getLogger("toolformer.server.requests")
+LEFT = 499
+"""Status in the log of a request whose client left, as nginx has it."""
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line; `extra={"fields": {…}}` of a logging call become fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The entry as JSON."""
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def log_to_standard_error() -> None:
+    """Write requests, and what other modules warn of."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.getLogger().addHandler(handler)
+    REQUESTS.setLevel(logging.INFO)
+
+
+@dataclass
+class RequestRecord:
+    """What is counted while a request is answered, for its line in the log and for the metrics.
+
+    Attributes:
+        metrics: get what is counted, too.
+        request_id: stands in the log and in the answer.
+        has_left: whether the client left.
+        further: fields of the log that only some requests have.
+        prompt_tokens: length of all its prompts.
+    """
+
+    metrics: Metrics
+    request_id: str = field(default_factory=lambda: uuid4().hex)
+    has_left: bool = False
+    further: dict[str, Any] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    _started: float = field(default_factory=perf_counter)
+    _completion_tokens: int = 0
+    _calls: int = 0
+    _first_token_seconds: float | None = None
+
+    @property
+    def _seconds(self) -> float:
+        return round(perf_counter() - self._started, 4)
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Token counts as in OpenAI's API; those of calls and results count as completion."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": self.prompt_tokens + self._completion_tokens,
+        }
+
+    def count(self, piece: LivePiece, tool_of: Callable[[str], str]) -> None:
+        """Count what a batch gave.
+
+        Args:
+            piece: piece of a text.
+            tool_of: the tool that the text of a call names.
+        """
+        if self._first_token_seconds is None:
+            self._first_token_seconds = self._seconds
+            self.metrics.first_token_seconds.observe(self._first_token_seconds)
+        tokens = sum(step.kind != "undone" for step in piece.steps)
+        self._completion_tokens += tokens
+        self.metrics.tokens.inc(tokens)
+        if piece.call is not None:
+            self._calls += 1
+            tool = piece.call.call.tool
+            self.metrics.calls.labels(tool, "answered").inc()
+            self.metrics.tool_seconds.labels(tool).observe(piece.call.seconds)
+        if piece.undone is not None:
+            self.metrics.calls.labels(tool_of(piece.undone.text), "undone").inc()
+
+    def write_down(self, path: str, status: int) -> None:
+        """Write its line in the log."""
+        line = {
+            "request_id": self.request_id,
+            "path": path,
+            "status": status,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "calls": self._calls,
+            "seconds": self._seconds,
+            "first_token_seconds": self._first_token_seconds,
+            **self.further,
+        }
+        REQUESTS.info("request", extra={"fields": line})

@@ -1,0 +1,237 @@
+"""The model that is served with its tools, and how a request is decoded with them."""
+
+import datetime
+import random
+import reprlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.decoder import most_new_tokens
+from toolformer.decoding.decoding_row import RowSettings
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.decoding.live_text import LiveRequest
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
+from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.server.api_errors import ApiError
+from toolformer.server.bodies import CompletionBody, nearest
+from toolformer.server.chat_bodies import ChatCompletionBody
+from tools.protocol import ToolCall
+
+_MAX_NEW_TOKENS = 4096
+# Most tokens of an answer in a chat that says nothing of it, or `decoding.max_new_tokens` if more.
+_CHAT_TOKENS = 512
+
+
+@dataclass
+class Served:
+    """A model in a running batch, and its tools.
+
+    Attributes:
+        name: its id.
+        batch: decodes it.
+        settings: settings of the server.
+        toolbox: its tools, opened for decoding and prepared.
+        min_call_probability: that a call must have to open.
+        precision: what its numbers are computed in.
+        context_length: context length of the model, in tokens.
+        tokenizer: its tokenizer.
+        vocabulary_size: token ids below this may be fed.
+        examples: beginnings of texts that it went on with rightly, each with the tool that it
+            called; none where it was not measured.
+        calls_in_text: whether calls stand in the texts of answers that say nothing of it.
+        revision: what tells the model from others of its name; None where that is not known.
+        created: when it was started, in seconds since 1970.
+        is_closing: whether requests are refused.
+    """
+
+    name: str
+    batch: LiveBatch
+    settings: Settings
+    toolbox: Toolbox
+    min_call_probability: MinCallProbability
+    precision: str
+    context_length: int
+    tokenizer: Tokenizer
+    vocabulary_size: int
+    examples: Sequence[tuple[str, str]] = ()
+    calls_in_text: bool = True
+    revision: str | None = None
+    created: int = field(default_factory=lambda: int(time.time()))
+    is_closing: bool = False
+
+    def close(self, seconds: float) -> None:
+        """Refuse what comes, and let what runs finish for so long."""
+        self.is_closing = True
+        self.batch.close(seconds)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The model as OpenAI's API describes one, and what it does with calls."""
+        decoding = self.settings.decoding
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "toolformer",
+            "dtype": self.precision,
+            "revision": self.revision,
+            "toolformer": {
+                "tools": list(self.toolbox.tools),
+                "unavailable": dict(self.toolbox.unavailable),
+                "call_top_k": decoding.call_top_k,
+                **self.min_call_probability.entries,
+                "max_calls": decoding.max_calls,
+                "calls_in_text": self.calls_in_text,
+                "chat_template": "own" if self.tokenizer.backend.chat_template else "plain",
+                "context_length": self.context_length,
+                "max_tokens": self.max_new_tokens,
+                "today": _present_day().isoformat(),
+                "examples": [{"tool": tool, "text": text} for tool, text in self.examples],
+            },
+        }
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The largest `max_tokens`."""
+        return min(_MAX_NEW_TOKENS, self.context_length)
+
+    def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
+        """What the batch is asked: for each prompt `n` texts, one after the other.
+
+        Raises:
+            ApiError: this model and its tools cannot do what was asked.
+        """
+        self.check_name(body.model)
+        body.check()
+        samples = body.n or 1
+        if (count := len(body.prompts) * samples) > self.batch.max_active:
+            raise ApiError(
+                400,
+                f"{body.PROMPT} and n ask for {count} texts. Expected at most "
+                f"{self.batch.max_active}; ask for the others in another request.",
+                param=body.PROMPT,
+            )
+        is_chat = isinstance(body, ChatCompletionBody)
+        if (body.max_tokens or 0) > self.max_new_tokens and not is_chat:
+            raise ApiError(
+                400,
+                f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
+                param="max_tokens",
+            )
+        self.check_ids(body.logprob_token_ids or (), "logprob_token_ids")
+        toolbox = self._requested_tools(body)
+        given, is_continued = body.min_call_probability, body.max_tokens != 0
+        if isinstance(given, dict):
+            self._check_tools(given, "min_call_probability")
+        parameters = decoding_parameters(
+            self.settings,
+            tuple(toolbox.tools),
+            max_new_tokens=body.max_tokens if is_continued else 1,
+            call_top_k=body.call_top_k,
+            min_call_probability=self.min_call_probability.changed(given),
+        )
+        if body.max_calls is not None:
+            parameters = replace(parameters, max_calls=body.max_calls)
+        if is_chat:
+            parameters = self._fitted(parameters, body)
+        date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
+        prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
+        requests = []
+        for index in range(count):
+            prompt, ids = body.prompts[index // samples], None
+            if not isinstance(prompt, str):
+                self.check_ids(prompt, "prompt")
+                prompt, ids = self.tokenizer.decode(prompt), prompt
+            # Failures are counted anew: a tool that was down must be asked again later.
+            tools = live_tools(
+                replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
+            )
+            seed = None if body.seed is None else f"{body.seed}/{index}"
+            row_settings = RowSettings(
+                parameters,
+                tools.parse_arguments,
+                body.stop_texts,
+                top_tokens=body.logprobs or 0,
+                listed_tokens=tuple(body.logprob_token_ids or ()),
+                # The other texts of a prompt share what is found out about it.
+                prompt_top=prompt_top if index % samples == 0 or not is_continued else None,
+                is_continued=is_continued,
+                temperature=body.temperature or 0.0,
+                top_p=1.0 if body.top_p is None else body.top_p,
+                uniform=random.Random(seed).random,
+            )
+            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
+        return requests
+
+    def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
+        """With as many new tokens as the context has room for behind the prompt, or as wanted."""
+        (prompt,) = body.prompts
+        ids = prompt if isinstance(prompt, list) else [0, *self.tokenizer.encode(prompt)]
+        of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
+        wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
+        fitting = min(wanted, self.max_new_tokens, self.context_length - len(ids) - of_calls)
+        return replace(parameters, max_new_tokens=max(1, fitting))
+
+    def check_ids(self, ids: Sequence[int], param: str) -> None:
+        """Refuse tokens that the model does not have.
+
+        Args:
+            param: the field that they stand in.
+
+        Raises:
+            ApiError: names the largest of them.
+        """
+        if (token := max(ids, default=0)) >= self.vocabulary_size:
+            message = f"{param} has the token id {token}. Expected less than the size of the "
+            message += f"model's vocabulary, {self.vocabulary_size}."
+            raise ApiError(400, message, param=param)
+
+    def check_name(self, name: str | None) -> None:
+        """Refuse to be another model.
+
+        Raises:
+            ApiError: this one has another name.
+        """
+        if name not in (None, self.name):
+            raise ApiError(
+                404,
+                f"There is no model {reprlib.repr(name)}. Expected {self.name!r}.",
+                param="model",
+                code="model_not_found",
+            )
+
+    def tool_of(self, call: str) -> str:
+        """The tool whose name the text of a call begins with; `unknown` for none of these."""
+        name = call.lstrip(" [").partition("(")[0]
+        return name if name in self.toolbox.tools else "unknown"
+
+    def _requested_tools(self, body: CompletionBody) -> Toolbox:
+        known = self.toolbox.tools
+        if body.tools is None and body.prompt_top is None:
+            return self.toolbox
+        names = body.tools if isinstance(body.tools, list) else ()
+        self._check_tools(names, "tools")
+        return replace(self.toolbox, tools={name: known[name] for name in known if name in names})
+
+    def _check_tools(self, names: Iterable[str], param: str) -> None:
+        known, unavailable = self.toolbox.tools, self.toolbox.unavailable
+        for name in names:
+            if name not in known:
+                reason = unavailable.get(name) or nearest(name, known)
+                message = f"There is no tool {reprlib.repr(name)} here. {reason}"
+                raise ApiError(400, message, param=param)
+
+
+def _run_call(tools: LiveTools, call: ToolCall) -> str | None:
+    return tools.run_calls([(0, call)])[0]
+
+
+def _present_day() -> datetime.date:
+    return datetime.datetime.now().astimezone().date()
