@@ -45,7 +45,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from assets.training.planned_training import planned_steps, planned_training
     from toolformer.home.home import Home
     from toolformer.home.settings.settings_file import load_settings
-    from toolformer.training.finetuning import FinetuningParameters, finetune
+    from toolformer.training.finetuning import FinetuningParameters, finetune, training_job
     from toolformer.training.learning_rates import measured_learning_rate
     from toolformer.training.training_loss import LossWeights
 
@@ -71,20 +71,17 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         save_every=training.save_every,
         loss_weights=LossWeights(**training.loss_weights.model_dump()),
     )
-    given = {
-        "bos_token": settings.language_model.bos_token,
-        "fingerprint": f"{seed}-{workspace.base_model}",
-    }
-    began = time.monotonic()
-    chosen = measured_learning_rate(
+    job = training_job(
         workspace.base_model,
         rows,
         development,
         parameters=parameters,
-        resume_folder=options.work / f"trials-{seed}",
-        report=lambda *_: None,
-        **given,
+        bos_token=settings.language_model.bos_token,
+        state_folder=options.work / f"trials-{seed}",
+        fingerprint=f"{seed}-{workspace.base_model}",
     )
+    began = time.monotonic()
+    chosen = measured_learning_rate(job, report=lambda *_: None)
     print(f"seed {seed}: {chosen.summary}", flush=True)
     of_seed: dict[str, Any] = {
         "seed": seed,
@@ -96,17 +93,13 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     }
     for rate in sorted({chosen.learning_rate, options.against}):
         name = f"{seed}-{rate:.0e}"
-        progress = finetune(
-            workspace.base_model,
-            options.work / f"model-{name}",
-            rows,
-            development,
+        of_rate = replace(
+            job,
             parameters=replace(parameters, learning_rate=rate),
-            resume_folder=options.work / f"state-{name}",
-            facts={},
-            report=lambda _: None,
-            **given,
+            state_folder=options.work / f"state-{name}",
         )
+        model = options.work / f"model-{name}"
+        progress = finetune(of_rate, model, facts={}, report=lambda _: None)
         assert progress.best is not None
         of_seed[f"{rate:.0e}"] = {
             "base": asdict(progress.base),

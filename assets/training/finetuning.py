@@ -40,9 +40,16 @@ from toolformer.home.wiring.precision import training_precision
 from toolformer.home.wiring.served import check_has_weights
 from toolformer.home.wiring.settled import AUTO, settled
 from toolformer.home.wiring.trackers import check_trackers, tracked
-from toolformer.training.finetuning import FinetuningParameters, Progress, StepReport, finetune
+from toolformer.training.finetuning import (
+    FinetuningParameters,
+    Progress,
+    StepReport,
+    finetune,
+    training_job,
+)
 from toolformer.training.learning_rates import ChosenRate, measured_learning_rate
 from toolformer.training.model_card import CARD_FILE
+from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.variants import CALLS
 from warehouse.schema import ALL
@@ -126,11 +133,13 @@ class FinetunedModel(ModelOutput):
             steps=work.steps,
             loss_weights=LossWeights(**training.loss_weights.model_dump()),
         )
+        job = self._job(work, parameters, device, fingerprint)
         measured = {}
         if training.learning_rate == AUTO:
             chosen = self._learning_rate(work, parameters, device)
             self.run.log.info(chosen.summary)
-            parameters = replace(parameters, learning_rate=chosen.learning_rate)
+            found = replace(parameters, learning_rate=chosen.learning_rate)
+            job = replace(job, parameters=found)
             measured = {LEARNING_RATE: {**asdict(chosen), "summary": chosen.summary}}
         show = self.run.progress("finetuning", training.variant)
         with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
@@ -140,14 +149,8 @@ class FinetunedModel(ModelOutput):
                 track(step)
 
             return finetune(
-                base,
+                job,
                 self.directory,
-                work.rows.rows,
-                work.development,
-                parameters=parameters,
-                bos_token=settings.language_model.bos_token,
-                resume_folder=self.leftovers,
-                fingerprint=fingerprint,
                 facts={
                     "variant": training.variant,
                     "calls": dict(work.rows.calls),
@@ -155,8 +158,21 @@ class FinetunedModel(ModelOutput):
                     **measured,
                 },
                 report=report,
-                device=device,
             )
+
+    def _job(
+        self, work: PlannedTraining, parameters: FinetuningParameters, device: str, fingerprint: str
+    ) -> TrainingJob:
+        return training_job(
+            self.run.base_model,
+            work.rows.rows,
+            work.development,
+            parameters=parameters,
+            bos_token=self.run.settings.language_model.bos_token,
+            state_folder=self.leftovers,
+            fingerprint=fingerprint,
+            device=device,
+        )
 
     def _learning_rate(
         self, work: PlannedTraining, parameters: FinetuningParameters, device: str
@@ -169,17 +185,8 @@ class FinetunedModel(ModelOutput):
             is_control = run.settings.training.variant != CALLS
             of_calls = planned_training(run, CALLS) if is_control else work
             folder = self.leftovers / "learning-rates"
-            chosen = measured_learning_rate(
-                run.base_model,
-                of_calls.rows.rows,
-                of_calls.development,
-                parameters=parameters,
-                bos_token=run.settings.language_model.bos_token,
-                resume_folder=folder,
-                fingerprint=inputs,
-                report=run.progress("trying learning rates"),
-                device=device,
-            )
+            trials = replace(self._job(of_calls, parameters, device, inputs), state_folder=folder)
+            chosen = measured_learning_rate(trials, report=run.progress("trying learning rates"))
             shutil.rmtree(folder)
             return chosen
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from toolformer.errors import TrainingError
 from toolformer.files.beside_models import RECORD_FILE
-from toolformer.files.digests import hex_digest
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
 from toolformer.forward.devices import resolve_device
@@ -24,23 +23,16 @@ from toolformer.training.training_processes import train_job
 from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
 
-__all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
+__all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune", "training_job"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def finetune(
-    base: Path,
+    job: TrainingJob,
     output: Path,
-    train_rows: Sequence[TrainingRow],
-    development: DevelopmentRows,
     *,
-    parameters: FinetuningParameters,
-    bos_token: str | None,
-    resume_folder: Path,
-    fingerprint: str,
     facts: Mapping[str, object],
     report: Callable[[StepReport], None],
-    device: str = "auto",
 ) -> Progress:
     """Train a model and keep its best checkpoint.
 
@@ -55,27 +47,18 @@ def finetune(
     them outlives this call, or this process.
 
     Args:
-        base: directory of the model to begin with; stays as it is.
+        job: made by `training_job`. Its state is emptied when the output is there.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
-        development: texts to measure on.
-        bos_token: text of the token in front of every row; None: the one used in scoring.
-        resume_folder: where the state of the run lies; emptied when the output is there.
-        fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
-            output's `toolformer.json`. A state of another one, or of other rows, is not gone on
-            with.
         facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run.
-        device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
-            the first on.
 
     Returns:
         All steps, and which was the best.
 
     Raises:
-        TrainingError: nothing to train or measure on, rows of another model, a loss that is not
-            finite, a folder that cannot be written, fewer devices than processes, or a process
-            that ended.
-        ModelNotFoundError: `base` holds no usable model.
+        TrainingError: rows of another model, a loss that is not finite, a folder that cannot be
+            written, fewer devices than processes, or a process that ended.
+        ModelNotFoundError: the job's base holds no usable model.
         CheckpointError: the saved state is damaged.
         OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
 
@@ -84,28 +67,18 @@ def finetune(
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
     """
     _check_output(output)
-    job = training_job(
-        base,
-        train_rows,
-        development,
-        parameters=parameters,
-        bos_token=bos_token,
-        resume_folder=resume_folder,
-        fingerprint=fingerprint,
-        device=device,
-    )
     progress = train_job(job, report)
-    state = TrainingState(resume_folder, fingerprint=job.fingerprint)
+    state = TrainingState(job.state_folder, fingerprint=job.digest)
     # The last step was evaluated.
     assert progress.best_step is not None
     assert progress.best is not None
     # Without times: it is part of what the model is, and made again the model is the same.
     record = {
-        "fingerprint": fingerprint,
-        "base": base.name,
-        "bos_token": bos_token,
-        "precision": parameters.precision,
-        "parameters": asdict(parameters),
+        "fingerprint": job.fingerprint,
+        "base": job.base.name,
+        "bos_token": job.bos_token,
+        "precision": job.parameters.precision,
+        "parameters": asdict(job.parameters),
         "rows": len(job.rows),
         "facts": dict(facts),
         "result": {
@@ -123,11 +96,11 @@ def finetune(
 
     best = state.best(progress.best_step)
     with writing(output), replacing_folder(output) as folder:
-        if parameters.lora_rank is None:
+        if job.parameters.lora_rank is None:
             shutil.copytree(best, folder, dirs_exist_ok=True)
         else:
-            merge_adapters(base, best, folder, rank=parameters.lora_rank)
-        load_tokenizer(base).backend.save_pretrained(folder)
+            merge_adapters(job.base, best, folder, rank=job.parameters.lora_rank)
+        load_tokenizer(job.base).backend.save_pretrained(folder)
         # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
         asked = GenerationConfig.from_pretrained(folder)
         tokens = {name: getattr(asked, name) for name in _TOKENS}
@@ -145,11 +118,20 @@ def training_job(
     *,
     parameters: FinetuningParameters,
     bos_token: str | None,
-    resume_folder: Path,
+    state_folder: Path,
     fingerprint: str,
-    device: str,
+    device: str = "auto",
 ) -> TrainingJob:
-    """A job of what can be trained; the arguments are those of `finetune`.
+    """A job of what can be trained; empty rows are left out.
+
+    Args:
+        fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
+            `toolformer.json` of the model. A state of another one, or of other rows, is not gone on
+            with.
+        device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
+            the first on.
+
+    The others are those of `TrainingJob`.
 
     Raises:
         TrainingError: nothing to train or measure on, or a package is missing.
@@ -168,10 +150,8 @@ def training_job(
         parameters=parameters,
         bos_token=bos_token,
         device=resolve_device(device),
-        state_folder=resume_folder,
-        fingerprint=hex_digest(
-            fingerprint, *map(hex_digest, rows), "", *(hex_digest(*pair) for pair in measured)
-        ),
+        state_folder=state_folder,
+        fingerprint=fingerprint,
     )
 
 

@@ -6,13 +6,10 @@ The paper has one rate for its model (1e-5, §4.1); ten times that suits a small
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from toolformer.errors import DivergedError, TrainingError
-from toolformer.training.finetuning import training_job
-from toolformer.training.finetuning_parameters import FinetuningParameters
+from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_processes import train_job
-from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import DevelopmentLoss, StepReport
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -75,18 +72,7 @@ class ChosenRate:
         )
 
 
-def measured_learning_rate(
-    base: Path,
-    train_rows: Sequence[TrainingRow],
-    development: DevelopmentRows,
-    *,
-    parameters: FinetuningParameters,
-    bos_token: str | None,
-    resume_folder: Path,
-    fingerprint: str,
-    report: Callable[[int, int], None],
-    device: str = "auto",
-) -> ChosenRate:
+def measured_learning_rate(job: TrainingJob, *, report: Callable[[int, int], None]) -> ChosenRate:
     """Try learning rates, each in a short training of its own from the base model.
 
     Each trial has a twentieth of the steps, its warm-up included, or four if those are more, and is
@@ -97,30 +83,23 @@ def measured_learning_rate(
     goes on.
 
     Args:
-        parameters: of the training; their rate is not used.
-        resume_folder: where the states of the trials lie, a folder each.
+        job: the training, whose rate is not used. The trials have folders in its folder.
         report: called with the steps done so far, and how many there are.
-
-    The others, and what is raised, are those of `finetune`.
 
     Raises:
         TrainingError: every rate diverges: a loss is not finite, or more than 0.1 nats above the
             base model's.
+        ToolformerError: as `finetune` does.
     """
+    parameters = job.parameters
     steps = max(_FEWEST_STEPS, int(parameters.steps * _SHARE_OF_STEPS))
     texts = max(1, int(steps * parameters.batch_size * _DEVELOPMENT_TEXTS))
     rates = RATES if parameters.lora_rank is None else RATES_OF_ADAPTERS
-    job = replace(
-        training_job(
-            base,
-            train_rows,
-            development.at_most(texts),
-            parameters=replace(parameters, steps=steps, evaluate_every=steps),
-            bos_token=bos_token,
-            resume_folder=resume_folder,
-            fingerprint=fingerprint,
-            device=device,
-        ),
+    development = job.development.at_most(texts)
+    trial = replace(
+        job,
+        development=development,
+        parameters=replace(parameters, steps=steps, evaluate_every=steps),
         keeps_best=False,
     )
     base_loss: DevelopmentLoss | None = None
@@ -130,9 +109,9 @@ def measured_learning_rate(
         nonlocal base_loss
         before = len(tried) * steps
         of_rate = replace(
-            job,
-            parameters=replace(job.parameters, learning_rate=rate),
-            state_folder=resume_folder / f"{rate:.0e}",
+            trial,
+            parameters=replace(trial.parameters, learning_rate=rate),
+            state_folder=job.state_folder / f"{rate:.0e}",
             base_loss=base_loss,
         )
 
@@ -159,7 +138,7 @@ def measured_learning_rate(
             "at the texts, raise training.batch_size, or set training.learning_rate yourself. No "
             "model was stored."
         )
-    return ChosenRate(chosen, steps, len(job.development.with_calls), base_loss, trials)
+    return ChosenRate(chosen, steps, len(development.with_calls), base_loss, trials)
 
 
 def best_rate(rates: Sequence[float], loss_at: Callable[[float], float]) -> float:

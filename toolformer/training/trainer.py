@@ -43,7 +43,7 @@ class TrainingJob:
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each.
         state_folder: where the state of the run lies.
-        fingerprint: fingerprint of everything that the numbers of the run follow from.
+        fingerprint: fingerprint of base, parameters and what the rows were made from.
         base_loss: what the base model was measured to have; None: it is measured first.
         keeps_best: whether the best checkpoint is kept.
     """
@@ -58,6 +58,17 @@ class TrainingJob:
     fingerprint: str
     base_loss: DevelopmentLoss | None = None
     keeps_best: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Of everything that the numbers of the run follow from."""
+        measured = zip(self.development.with_calls, self.development.without_calls, strict=True)
+        return hex_digest(
+            self.fingerprint,
+            *map(hex_digest, self.rows),
+            "",
+            *(hex_digest(*pair) for pair in measured),
+        )
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
     """
     import torch
 
-    state = TrainingState(job.state_folder, fingerprint=job.fingerprint)
+    state = TrainingState(job.state_folder, fingerprint=job.digest)
     if job.parameters.processes > 1:
         return train_in_processes(job, state, report=report)
     # Dropout draws from the global generators; they are given back as they were.
@@ -111,7 +111,7 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
         join_group(rank, job.parameters.processes, port=port, device=device)
         with memory_explained(job):
             group = group_of(job.parameters.parallelism, device)
-            state = TrainingState(job.state_folder, fingerprint=job.fingerprint, group=group)
+            state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
             sys.stderr.write(
                 f"Process {rank + 1} of {group.size} ({job.parameters.parallelism}) on {device}, "
                 f"{job.parameters.precision}.\n"

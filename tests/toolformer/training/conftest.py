@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, save_base
-from toolformer.training.finetuning import StepReport, finetune
+from toolformer.training.finetuning import StepReport, finetune, training_job
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +36,17 @@ def run(base, tmp_path):
             if step.step == stop_at:
                 raise KeyboardInterrupt
 
-        result = finetune(
+        job = training_job(
             of,
-            tmp_path / name,
             rows,
             development,
             parameters=replace(parameters, **changes),
             bos_token=None,
-            resume_folder=tmp_path / f"{name}-state",
+            state_folder=tmp_path / f"{name}-state",
             fingerprint="f1",
-            facts={"calls": 5},
-            report=report,
             device="cpu",
         )
+        result = finetune(job, tmp_path / name, facts={"calls": 5}, report=report)
         return result, reports
 
     return run

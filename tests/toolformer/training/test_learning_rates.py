@@ -8,7 +8,7 @@ import pytest
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.errors import TrainingError
 from toolformer.training import learning_rates, training_processes
-from toolformer.training.finetuning import finetune
+from toolformer.training.finetuning import finetune, training_job
 from toolformer.training.learning_rates import ChosenRate, best_rate, measured_learning_rate
 
 SETTINGS = replace(PARAMETERS, steps=100, batch_size=2, learning_rate=0.0)
@@ -18,17 +18,17 @@ NONE = math.inf
 @pytest.fixture
 def measure(base, tmp_path):
     def measure(told=lambda *_: None, name="trials", **changes) -> ChosenRate:
-        return measured_learning_rate(
+        job = training_job(
             base,
             ROWS,
             DEVELOPMENT,
             parameters=replace(SETTINGS, **changes),
             bos_token=None,
-            resume_folder=tmp_path / name,
+            state_folder=tmp_path / name,
             fingerprint="f",
-            report=told,
             device="cpu",
         )
+        return measured_learning_rate(job, report=told)
 
     return measure
 
@@ -57,21 +57,19 @@ def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path
     assert (chosen.steps, chosen.texts) == (5, 3)
     assert [trial.learning_rate for trial in chosen.trials] == [3e-5, 1e-4, 3e-4]
     for trial in chosen.trials:
-        alone = finetune(
+        job = training_job(
             base,
-            tmp_path / "alone",
             ROWS,
             DEVELOPMENT,
             parameters=replace(
                 SETTINGS, steps=5, warmup_share=0.5, learning_rate=trial.learning_rate
             ),
             bos_token=None,
-            resume_folder=tmp_path / "state",
+            state_folder=tmp_path / "state",
             fingerprint="g",
-            facts={},
-            report=lambda _: None,
             device="cpu",
         )
+        alone = finetune(job, tmp_path / "alone", facts={}, report=lambda _: None)
         assert (alone.base, alone.best) == (chosen.base, trial.loss)
     assert chosen.learning_rate == min(chosen.trials, key=lambda each: each.loss.mean).learning_rate
     assert chosen.summary.startswith(

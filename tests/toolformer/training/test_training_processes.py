@@ -94,13 +94,14 @@ def test_no_worker_survives_the_kill_of_the_process_that_started_it(base, tmp_pa
 from dataclasses import replace
 from pathlib import Path
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
-from toolformer.training.finetuning import finetune
-finetune(
-    Path({str(base)!r}), Path({str(tmp_path / "tuned")!r}), ROWS, DEVELOPMENT,
+from toolformer.training.finetuning import finetune, training_job
+job = training_job(
+    Path({str(base)!r}), ROWS, DEVELOPMENT,
     parameters=replace(PARAMETERS, steps=10**6, processes=2, parallelism="fsdp"),
-    bos_token=None, resume_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", facts={{}},
-    report=lambda step: print(step.step, flush=True), device="cpu",
+    bos_token=None, state_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", device="cpu",
 )
+report = lambda step: print(step.step, flush=True)
+finetune(job, Path({str(tmp_path / "tuned")!r}), facts={{}}, report=report)
 """
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as parent:
