@@ -141,7 +141,7 @@ def _staged(
 
 
 def _fields(record: RawRecord | ParsedDocument | Rejection) -> dict[str, Any]:
-    """As `dataclasses.asdict`, which copies all values and takes longer than the rest of cutting."""
+    """As `dataclasses.asdict`, which takes longer than the rest: it copies all values."""
     return {name: getattr(record, name) for name in record.__slots__}
 
 
