@@ -140,7 +140,7 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
 
 STARTER_TEXTS = 5
 OF_STARTER_TEXTS = sampling_parameters(
-    positions_per_text=4, calls_per_position=4, max_new_tokens=16, seed=3
+    positions_per_text=4, calls_per_position=4, max_new_tokens=8, seed=3
 )
 
 

@@ -5,9 +5,11 @@ once to a safetensors directory, which loads in under a second.
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -66,6 +68,25 @@ def ensure_embedded_model(models_folder: Path) -> Path:
     return directory
 
 
+@contextlib.contextmanager
+def _parsing_once() -> Iterator[None]:
+    """Transformers parses the file for each of configuration, weights and tokenizer.
+
+    And it lists the names that tensors can have for each module of the model.
+    """
+    import gguf
+
+    parts = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    try:
+        for name, part in parts.items():
+            setattr(gguf, name, functools.cache(part))
+        yield
+    finally:
+        for name, part in parts.items():
+            setattr(gguf, name, part)
+
+
+@_parsing_once()
 def _convert(gguf_file: Path, directory: Path) -> None:
     prepare_transformers()
     import torch

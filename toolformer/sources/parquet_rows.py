@@ -7,7 +7,7 @@ single columns are left alone: where they are damaged, `RowGroupMetaData.column`
 
 import os
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import replace
+from itertools import count
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.sources.columns import MAX_DEPTH, MISSING, value_at
@@ -59,6 +59,8 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
     stored = stream.seek(0, os.SEEK_END)
     most_bytes = source.maximum_file_bytes or usual_file_bytes(stored)
     allowance = Allowance(stream, most_bytes)
+    # Whoever reads the rows comes no further.
+    most_rows = most_bytes // RECORD_BYTES
     try:
         # Without the first two settings Arrow holds the columns of a row group whole.
         table = parquet.ParquetFile(
@@ -75,10 +77,13 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
             given, wrong = 0, "they are not there"
             try:
                 allowance.check(group.total_byte_size)
-                if _lacks_values(table, number, paths, Allowance(stream, most_bytes)):
+                if _lacks_values(table, number, paths, Allowance(stream, most_bytes), most_rows):
                     raise OSError("a column lacks values, so that the others are of no known row")
-                for record in _records_of(table, number, paths, columns, allowance, name, source):
-                    yield replace(record, offset=first + given)
+                numbers = count(first)
+                for record in _records_of(
+                    table, number, paths, columns, allowance, name, source, numbers
+                ):
+                    yield record
                     given += 1
             except (OSError, pyarrow.ArrowException) as error:
                 if isinstance(error, OSError) and error.errno is not None:
@@ -97,23 +102,28 @@ def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecor
 
 
 def _lacks_values(
-    table: "parquet.ParquetFile", group_number: int, paths: list[str], allowance: Allowance
+    table: "parquet.ParquetFile",
+    group_number: int,
+    paths: list[str],
+    allowance: Allowance,
+    most_rows: int,
 ) -> bool:
     """Whether a column ends before the others, without an error: its values are of other rows."""
     import pyarrow
 
+    expected = min(table.metadata.row_group(group_number).num_rows, most_rows)
     for path in paths:
         # By itself: together, columns give rows until one of them ends.
         batches = table.iter_batches(_BATCH_ROWS, row_groups=[group_number], columns=[path])
-        count = 0
+        found = 0
         try:
-            for batch in batches:
+            while found < expected and (batch := next(batches, None)) is not None:
                 allowance.spend(batch.nbytes)
-                count += len(batch)
+                found += len(batch)
         # Whoever reads the rows is told.
         except (OSError, pyarrow.ArrowException, ExpansionError):
             continue
-        if count < table.metadata.row_group(group_number).num_rows:
+        if found < expected:
             return True
     return False
 
@@ -126,8 +136,9 @@ def _records_of(
     allowance: Allowance,
     name: str,
     source: Source,
+    numbers: Iterator[int],
 ) -> Iterator[RawRecord]:
-    """The rows of a row group, numbered by nobody."""
+    """The rows of a row group."""
     longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
     read = {column.path[0] for column in columns.values()}
     unread = tuple(_names(table.schema_arrow, read))
@@ -137,7 +148,7 @@ def _records_of(
             size = sum(len(cell) for cell in row if isinstance(cell, str))
             allowance.spend(RECORD_BYTES + size)
             if size > longest:
-                yield RawRecord(name, 0, excerpt_of(row[0]), "too_long")
+                yield RawRecord(name, next(numbers), excerpt_of(row[0]), "too_long")
                 continue
             named = zip(columns.items(), row, strict=True)
             values = {
@@ -145,7 +156,7 @@ def _records_of(
                 for (key, column), cell in named
             }
             given = {key: value for key, value in values.items() if value is not MISSING}
-            yield RawRecord(name, 0, given, unread=unread)
+            yield RawRecord(name, next(numbers), given, unread=unread)
 
 
 def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> dict[str, _Column]:

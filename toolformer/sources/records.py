@@ -108,6 +108,8 @@ def excerpt_of(raw: object) -> str:
     # Four times the length is enough to look at, whatever the white space does.
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
     line = " ".join(text[: EXCERPT_CHARACTERS * 4].split())[:EXCERPT_CHARACTERS]
+    if line.isprintable():
+        return line
     return "".join(character if character.isprintable() else "�" for character in line)
 
 
