@@ -125,8 +125,13 @@ def holder() -> Iterator[ModelHolder]:
 
 
 def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
-    home: Home, model: Path, holder: ModelHolder, caplog: pytest.LogCaptureFixture
+    home: Home,
+    model: Path,
+    holder: ModelHolder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
     caplog.set_level("INFO")
     loaded = holder.load(model, settings_of(model), home)
     (record,) = recorded(home)
@@ -151,7 +156,10 @@ def test_the_copy_in_the_other_precision_stands_beside_the_model(
     assert holder.load(model, settings, home) is loaded
 
 
-def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
+def test_training_is_measured_by_a_step_and_kept_apart(
+    home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
     settings = settings_of(model)
     chosen = training_precision(settings, model, "cpu", home)
     (record,) = recorded(home)
