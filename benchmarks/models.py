@@ -3,7 +3,7 @@
 Each row is a tiny model of random weights with a real vocabulary; `toolformer.model_check` says
 what is compared. A window of attention is 16 tokens, so that a text is longer.
 
-    python -m benchmarks.models --vocabularies FOLDER [--json FILE] [--markdown FILE]
+    python -m benchmarks.models --vocabularies FOLDER [--json FILE]
 
 FOLDER has a folder for each vocabulary, with tokenizer.json (or tokenizer.json.xz) and
 tokenizer_config.json. The exit code is 1 where a row differs by more than 1e-4, or a text is not
@@ -223,47 +223,12 @@ def unpacked(vocabularies: Path, into: Path) -> list[Path]:
     return folders
 
 
-COLUMNS = ("p_i, relative", "samples", "losses", "inline", "training", "decoded")
-
-
-def markdown(rows: list[Row]) -> str:
-    """The table: of each architecture the largest differences with any vocabulary, in nats."""
-    heads = ["architecture", "served by", *COLUMNS, "text restored"]
-    lines = [heads, ["---"] * len(heads)]
-    checks: dict[tuple[str, str], list[ModelCheck]] = {}
-    for row in rows:
-        if row.check is None:
-            name = f"{row.architecture} ({row.vocabulary})"
-            lines.append([name, row.path or "–", row.problem, *[""] * len(COLUMNS)])
-        else:
-            checks.setdefault((row.architecture, row.path or "–"), []).append(row.check)
-    for named, of_one in checks.items():
-        figures = [
-            (
-                check.call_probability,
-                check.samples,
-                check.losses,
-                check.inline_losses,
-                check.training_loss,
-                check.decoded,
-            )
-            for check in of_one
-        ]
-        largest = (f"{max(column):.0e}" for column in zip(*figures, strict=True))
-        is_restored = not any(check.unrestored for check in of_one)
-        lines.append([*named, *largest, "yes" if is_restored else "no"])
-    # A reason may have several lines, and bars.
-    written = [[" ".join(cell.split()).replace("|", "\\|") for cell in cells] for cells in lines]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in written)
-
-
 def main() -> int:
-    """Write the table; 1 where a row is wrong."""
+    """Compare all pairs; 1 where a row is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabularies", type=Path, required=True)
     parser.add_argument("--only", nargs="*", help="names of vocabularies and architectures")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path, help="a page with a place for the table")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -285,11 +250,6 @@ def main() -> int:
                 said = "; ".join(row.faults) or row.problem or "equal"
                 print(f"{row.vocabulary:10} {row.architecture:18} {row.seconds:5} s  {said}")
                 sys.stdout.flush()
-    if arguments.markdown:
-        page = arguments.markdown.read_text()
-        before, start, rest = page.partition("<!-- table -->\n")
-        end = rest[rest.index("<!-- end of table -->") :]
-        arguments.markdown.write_text(f"{before}{start}\n{markdown(rows)}\n{end}")
     record = {
         "machine": machine(),
         "versions": versions(),

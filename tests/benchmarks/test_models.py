@@ -6,7 +6,7 @@ import lzma
 import pytest
 
 from benchmarks import models
-from benchmarks.models import Row, main, markdown, row_of, unpacked
+from benchmarks.models import Row, main, row_of, unpacked
 from tests.fakes import byte_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.model_check.comparison import ModelCheck
@@ -53,14 +53,6 @@ def test_a_refusal_is_no_fault_and_an_error_is(folder, monkeypatch):
     refused = row_of("qwen2", folder)
     assert (refused.problem, refused.faults) == ("refused: It is no model.", [])
     assert failed.faults == ["fails: IndexError: list index out of range"]
-    assert "It is no model." in markdown([refused])
-
-
-def test_the_table_has_the_largest_difference_with_any_vocabulary():
-    other = ModelCheck(**{**models.asdict(EQUAL), "losses": 3e-5, "unrestored": "a of b"})
-    rows = [Row(name, "a", "plain", check=check) for name, check in (("v", EQUAL), ("w", other))]
-    (line,) = markdown(rows).splitlines()[2:]
-    assert line == "| a | plain | 1e-06 | 1e-06 | 3e-05 | 1e-06 | 1e-06 | 1e-06 | no |"
 
 
 def test_a_difference_or_lost_text_makes_a_row_wrong():
@@ -71,14 +63,10 @@ def test_a_difference_or_lost_text_makes_a_row_wrong():
 
 
 @pytest.mark.slow
-def test_the_table_is_put_into_its_page(vocabularies, tmp_path, monkeypatch):
-    page, figures = tmp_path / "models.md", tmp_path / "models.json"
-    page.write_text("Before.\n<!-- table -->\nold\n<!-- end of table -->\nBehind.\n")
+def test_the_rows_are_written_down(vocabularies, tmp_path, monkeypatch):
+    figures = tmp_path / "models.json"
     arguments = ["models", "--vocabularies", vocabularies, "--only", "opt", "--processes", 1]
-    arguments += ["--markdown", page, "--json", figures]
+    arguments += ["--json", figures]
     monkeypatch.setattr("sys.argv", [str(each) for each in arguments])
     assert main() == 0
-    text = page.read_text()
-    assert "| opt | shared keys | " in text
-    assert (text[:8], text[-8:], "old" in text) == ("Before.\n", "Behind.\n", False)
     assert [row["architecture"] for row in json.loads(figures.read_text())["rows"]] == ["opt"]
