@@ -83,6 +83,11 @@ def warn_seldom(connections: Any) -> Any:
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         nonlocal next_warning
+        if "_start_serving" in context.get("message", "") and isinstance(
+            context.get("exception"), ValueError
+        ):
+            # The server ends, and has closed the socket at which it would be tried again.
+            return
         if "out of system resource" not in context.get("message", ""):
             loop.default_exception_handler(context)
             return

@@ -79,7 +79,7 @@ def test_two_hundred_clients_that_vanish_in_mid_stream_leave_all_places_free():
         for opened in connections:
             opened.close()
         assert running.batch.is_idle_soon()
-        assert happens(lambda: counted(running, 499) == 200)
+        assert happens(lambda: counted(running, 499) == 200, seconds=120)
         assert running.complete().status_code == 200
 
 

@@ -1,5 +1,6 @@
 """Clients that connect and ask nothing: they hold no place for long, and nobody else is blocked."""
 
+import asyncio
 import resource
 import socket
 import subprocess
@@ -99,3 +100,21 @@ def test_heads_that_are_never_finished_block_nobody_and_fill_no_log():
                 client.close()
     assert process.returncode == 0, said
     assert len(said.splitlines()) < 20, said[:2000]
+
+
+def test_an_accept_that_would_be_tried_again_behind_the_end_is_not_told(
+    caplog: pytest.LogCaptureFixture,
+):
+    loop, handle = asyncio.new_event_loop(), connections.warn_seldom(set())
+    again = "Exception in callback BaseSelectorEventLoop._start_serving(<function>)"
+    try:
+        handle(loop, {"message": again, "exception": ValueError("Invalid file descriptor: -1")})
+        assert not caplog.records
+        handle(loop, {"message": again, "exception": RuntimeError("of another kind")})
+        handle(loop, {"message": "in another callback", "exception": ValueError("of another kind")})
+    finally:
+        loop.close()
+    assert [record.message.partition("\n")[0] for record in caplog.records] == [
+        again,
+        "in another callback",
+    ]
